@@ -1,0 +1,301 @@
+"""The main job: inputs -> predictions, counts, failures and a summary, resumable.
+
+One thread reads and writes; ``jobs`` threads decode, measure and predict, sharing one
+session. Results are taken up in the order of the inputs, whatever order they finish in,
+so the tables are the same bytes for any number of jobs and after any interruption.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pi10_classifier
+from pi10_classifier.archives import Limits
+from pi10_classifier.decode import Caps
+from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, Gallery, chunks
+from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.instrument import UM_PER_PX
+from pi10_classifier.model import Model, embedded
+from pi10_classifier.results import (
+    TABLE_VERSION,
+    PartWriter,
+    RunFolder,
+    UnitRecord,
+    write_json,
+)
+from pi10_classifier.sources import Unit, check_inputs, discover
+from pi10_classifier.summary import Tally, summarise
+
+BATCH = 8
+MAX_JOBS = 256
+PACKAGES = ("onnxruntime", "numpy", "opencv-python-headless", "pillow", "pyarrow")
+
+
+def default_jobs() -> int:
+    """The cores this process may use."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:  # not on Windows and macOS
+        return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to classify. ``jobs`` and ``device`` choose speed, the rest what results are."""
+
+    model: Path = field(default_factory=embedded)
+    jobs: int = field(default_factory=default_jobs)
+    batch: int = BATCH
+    measure: bool = True
+    um_per_px: float = UM_PER_PX
+    device: str = "cpu"
+    caps: Caps = field(default_factory=Caps)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("jobs", self.jobs, 1, MAX_JOBS),
+            ("batch", self.batch, 1, 1024),
+            ("um-per-px", self.um_per_px, 0.01, 10_000),
+        ):
+            if not low <= value <= high:
+                raise SettingError(f"--{name} is {value}; it must be {low} to {high}")
+
+    def fingerprint(self, model: Model) -> dict[str, Any]:
+        """What changes results, and so must be the same to resume."""
+        package = model.package
+        return {
+            "tables": TABLE_VERSION,
+            "model": f"{package.name} {package.version}",
+            "model_sha256": package.sha256,
+            "classes": list(package.classes),
+            "preprocessing": package.preprocessing.to_dict(),
+            "temperature": package.temperature,
+            "batch": self.batch,
+            "chunk": CHUNK_ITEMS,
+            "device": self.device,
+            "measure": self.measure,
+            "um_per_px": self.um_per_px,
+            "caps": asdict(self.caps),
+            "limits": asdict(self.limits),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: bytes of input passed, inputs accounted for, units published."""
+
+    bytes_done: int
+    inputs: int
+    failures: int
+    units: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run."""
+
+    out: Path
+    tally: Tally
+    seconds: float
+    units: int
+    units_resumed: int
+    images_per_second: float
+    exit_code: ExitCode
+
+
+@dataclass(slots=True)
+class _OpenUnit:
+    unit: Unit
+    record: UnitRecord
+    writer: PartWriter
+    gallery: Gallery = field(default_factory=Gallery)
+
+
+_Pending = tuple[_OpenUnit, "Future[ChunkResult] | None"]
+
+
+class _Pipeline:
+    """Units in, published parts out; bounded by the number of chunks in flight."""
+
+    def __init__(
+        self, folder: RunFolder, engine: Engine, jobs: int, progress: Callable[[Progress], None]
+    ) -> None:
+        self._folder = folder
+        self._engine = engine
+        self._progress = progress
+        self._window = 4 * jobs + 4
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="pi10")
+        self._pending: deque[_Pending] = deque()
+        self._bytes = self._inputs = self._failures = 0
+        self.units = self.resumed = self.fresh_results = 0
+
+    def run(self, units: Iterator[Unit]) -> dict[str, int]:
+        """Do all units; returns how many blocks each folder of loose files was cut into."""
+        blocks: dict[str, int] = {}
+        try:
+            for unit in units:
+                self.units += 1
+                if unit.group:
+                    number = int(unit.name.rpartition("#")[2])
+                    blocks[unit.group] = max(blocks.get(unit.group, 0), number + 1)
+                if self._folder.is_done(unit.name, unit.fingerprint):
+                    self.resumed += 1
+                    self._bytes += unit.size
+                    continue
+                self._feed(unit)
+            while self._pending:
+                self._collect()
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            for writer in {id(state.writer): state.writer for state, _ in self._pending}.values():
+                writer.abandon()
+        return blocks
+
+    def _feed(self, unit: Unit) -> None:
+        record = UnitRecord(unit.name, unit.group, unit.fingerprint)
+        state = _OpenUnit(unit, record, PartWriter(self._folder, unit.name))
+        try:
+            for chunk in chunks(unit.items()):
+                future = self._pool.submit(self._engine.process, chunk, state.gallery)
+                self._pending.append((state, future))
+                while len(self._pending) > self._window:
+                    self._collect()
+        except BaseException:
+            self._pending.append((state, None))  # so that its writer is abandoned
+            raise
+        self._pending.append((state, None))
+
+    def _collect(self) -> None:
+        state, future = self._pending[0]
+        if future is not None:
+            self._take(state, future.result())
+        else:
+            state.record.gallery = state.gallery.to_json()
+            state.writer.publish(state.record)
+            self._bytes += state.unit.size
+        self._pending.popleft()
+        progress = Progress(self._bytes, self._inputs, self._failures, self.units, state.unit.name)
+        self._progress(progress)
+
+    def _take(self, state: _OpenUnit, result: ChunkResult) -> None:
+        record = state.record
+        state.writer.add(result.rows)
+        state.gallery.add(result.pictures)
+        record.inputs += result.inputs
+        record.results += len(result.rows)
+        record.skipped += result.skipped
+        record.failures.extend(result.failures)
+        for key, count in result.counts.items():
+            record.counts[key] = record.counts.get(key, 0) + count
+        for folder, bins in result.folders.items():
+            record.folders.setdefault(folder, set()).update(bins)
+        record.hits_misses.update(result.hits_misses)
+        self._inputs += result.inputs
+        self._failures += len(result.failures)
+        self.fresh_results += len(result.rows)
+
+
+def classify(
+    inputs: Sequence[str],
+    out: Path,
+    settings: Settings,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+    environ: Mapping[str, str] = os.environ,
+) -> Run:
+    """Classify all images of ``inputs`` into the folder ``out``.
+
+    Raises SettingError or ModelError before any work, OutputError where results cannot
+    be written, KeyboardInterrupt when stopped: all leave a folder that can be resumed.
+    """
+    started = datetime.now(UTC)
+    clock = time.perf_counter()
+    check_inputs(inputs)
+    model = Model.load(settings.model, settings.device)
+    folder = RunFolder(out, model.package.classes)
+    folder.open(settings.fingerprint(model), resume=resume, overwrite=overwrite)
+    engine = Engine(
+        model,
+        batch=settings.batch,
+        measuring=settings.measure,
+        um_per_px=settings.um_per_px,
+        caps=settings.caps,
+    )
+    pipeline = _Pipeline(folder, engine, settings.jobs, progress)
+    blocks = pipeline.run(discover(inputs, settings.limits, environ))
+    folder.drop_recut_blocks(blocks)
+    tally = summarise(folder)
+    seconds = time.perf_counter() - clock
+    run = Run(
+        out=out,
+        tally=tally,
+        seconds=seconds,
+        units=pipeline.units,
+        units_resumed=pipeline.resumed,
+        images_per_second=pipeline.fresh_results / seconds,
+        exit_code=_exit_code(tally),
+    )
+    write_json(out / "run.json", _describe(run, inputs, settings, model, started))
+    return run
+
+
+def _exit_code(tally: Tally) -> ExitCode:
+    # a bin whose instrument counted and saved nothing is an observation, not a failure
+    if tally.totals["results"] == 0 and (tally.totals["failures"] or not tally.bins):
+        return ExitCode.NOTHING_READ
+    return ExitCode.SOME_FAILED if tally.totals["failures"] else ExitCode.OK
+
+
+def _describe(
+    run: Run, inputs: Sequence[str], settings: Settings, model: Model, started: datetime
+) -> dict[str, Any]:
+    package = model.package
+    return {
+        "format": 1,
+        "totals": dict(run.tally.totals),
+        "failures_by_code": dict(sorted(run.tally.failures_by_code.items())),
+        "results_by_class": {label: run.tally.labels[label] for label in package.classes},
+        "warnings": run.tally.warnings,
+        "parameters": {
+            "inputs": list(inputs),
+            "jobs": settings.jobs,
+            **settings.fingerprint(model),
+        },
+        "versions": {
+            "pi10-classifier": pi10_classifier.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
+        "machine": {
+            "system": platform.system(),
+            "cpu": platform.machine(),
+            "cores": default_jobs(),
+        },
+        "model": {
+            "name": package.name,
+            "version": package.version,
+            "sha256": package.sha256,
+            "classes": list(package.classes),
+        },
+        "units": {"all": run.units, "resumed": run.units_resumed},
+        "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
+        "finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "seconds": round(run.seconds, 3),
+        "images_per_second": round(run.images_per_second, 1),
+        "exit_code": int(run.exit_code),
+        "complete": True,
+    }

@@ -1,0 +1,249 @@
+"""The command ``pi10``. A face: it parses, calls the core and prints; it holds no science."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+import pi10_classifier
+from pi10_classifier.errors import ExitCode, Pi10Error
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_CONTEXT, epilog="Try `pi10 classify --help`, or `pi10 doctor`.")
+@click.version_option(pi10_classifier.__version__, prog_name="pi10")
+def pi10() -> None:
+    """From Plankton Imager Pi-10 images to individuals per litre.
+
+    \b
+    A first run, without any data of your own:
+      pi10 simulate demo --bins 2 --images 300
+      pi10 classify demo --out results
+      (then open results/report.html)
+
+    \b
+    Exit codes: 0 all inputs have a result; 2 wrong usage or settings;
+    3 some inputs failed, results are written; 4 nothing could be read;
+    130 interrupted, run again with --resume.
+    """
+
+
+@pi10.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for results.")
+@click.option("--model", default="starter", show_default=True,
+              help="A model package: a folder, or the name of an embedded one.")  # fmt: skip
+@click.option("--jobs", type=int, help="Threads that decode and predict.  [default: all cores]")
+@click.option("--batch", type=int, help="Images a model call.  [default: 8]")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu",
+              show_default=True, help="Where the model runs.")  # fmt: skip
+@click.option("--um-per-px", type=float, help="Pixel size for measurements, µm.  [default: 10]")
+@click.option("--measure/--no-measure", default=True, show_default=True,
+              help="Measure each particle's silhouette.")  # fmt: skip
+@click.option("--report/--no-report", default=True, show_default=True,
+              help="Write report.html (needs the extra [report]).")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--overwrite", is_flag=True, help="Delete the run in --out and begin anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print run.json, for machines; no progress.")
+def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, report: bool,
+             resume: bool, overwrite: bool, measure: bool, **options: Any) -> None:  # fmt: skip
+    """Classify particles, measure them and compute their abundance.
+
+    INPUT is a TIFF, PNG or JPEG, a folder tree, a tar or zip, or s3://bucket/prefix; folders
+    and buckets may hold archives (one ten-minute bin each). Archives are streamed, never
+    extracted. S3 takes its endpoint and keys from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY.
+
+    \b
+    Written into the folder --out:
+      predictions.parquet/  one row a particle: class, scores, sizes in µm, time, place
+      counts.csv            per minute and class: count, raised count, individuals per litre
+      bins.csv              the same per ten-minute bin
+      failures.csv          every input without a result, and why
+      run.json              totals, parameters, versions
+      report.html           figures and pictures of it all
+
+    \b
+    Examples:
+      pi10 classify 2024-06-24/1450.tar --out results
+      pi10 classify /data/cruise --out results --resume
+      pi10 classify s3://pi10/cruise/2024-06-24/ --out results
+    """
+    from pi10_classifier.classify import Settings
+    from pi10_classifier.classify import classify as run_classify
+    from pi10_classifier.errors import SettingError
+    from pi10_classifier.model import find
+    from pi10_classifier.terminal import is_terminal, progress_of, show_run
+
+    if resume and overwrite:
+        raise SettingError("--resume and --overwrite exclude each other; give one")
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = Settings(model=find(model), measure=measure, **given)
+    with progress_of(inputs, shown=is_terminal() and not as_json) as progress:
+        run = run_classify(
+            inputs, out, settings, resume=resume, overwrite=overwrite, progress=progress
+        )
+    page = _report(out, settings.model) if report else None
+    if as_json:
+        click.echo((out / "run.json").read_text("utf-8"), nl=False)
+    else:
+        show_run(run, page)
+    sys.exit(run.exit_code)
+
+
+def _report(out: Path, package: Path) -> str | None:
+    from pi10_classifier.errors import SettingError
+    from pi10_classifier.report import write_report
+
+    try:
+        return str(write_report(out, package))
+    except SettingError as error:
+        click.echo(f"note: no report: {error.message}", err=True)
+        return None
+
+
+@pi10.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--bins", type=int, default=3, show_default=True, help="Ten-minute bins.")
+@click.option("--images", type=int, default=500, show_default=True, help="Images a bin.")
+@click.option("--sizes", help="Images of each bin in turn, e.g. 50000,200,300.")
+@click.option("--partial", type=int, default=0, show_default=True,
+              help="How many of the bins start late.")  # fmt: skip
+@click.option("--seed", type=int, default=7, show_default=True, help="Same seed, same bytes.")
+@click.option("--folders", is_flag=True, help="Write folders, not tars.")
+@click.option("--from", "crops", type=click.Path(exists=True, path_type=Path),
+              help="Wrap real crops: a folder or a tar of images.")  # fmt: skip
+def simulate(out: Path, crops: Path | None, sizes: str | None, **options: Any) -> None:
+    """Write bins as the Pi-10 would, for demonstrations, tests and benchmarks.
+
+    Particles are drawn; --from wraps your own images into bins instead.
+
+    \b
+    Examples:
+      pi10 simulate demo --bins 3 --partial 1
+      pi10 simulate bench --sizes 50000 --from crops/
+    """
+    from pi10_classifier.errors import SettingError
+    from pi10_classifier.simulate import simulate_cruise
+
+    if sizes is not None:
+        try:
+            options["sizes"] = [int(part) for part in sizes.split(",")]
+        except ValueError:
+            raise SettingError(f"--sizes is {sizes!r}; give whole numbers, e.g. 500,300") from None
+    written = simulate_cruise(out, crops=crops, **options)
+    for path in written:
+        click.echo(path)
+
+
+@pi10.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the whole descriptions.")
+def models(as_json: bool) -> None:
+    """List the embedded model packages, verified, with their held-out figures."""
+    from pi10_classifier.model import installed, read_package
+    from pi10_classifier.terminal import show_table
+
+    packages = [read_package(folder)[0] for folder in installed()]
+    if as_json:
+        click.echo(json.dumps([package.description for package in packages], indent=2))
+        return
+    rows = [
+        (
+            package.name,
+            package.version,
+            ", ".join(package.classes),
+            f"{package.preprocessing.size} px",
+            _macro_f1(package.description),
+            package.sha256[:12],
+            package.folder,
+        )
+        for package in packages
+    ]
+    header = ("name", "version", "classes", "input", "held-out macro-F1", "SHA-256", "folder")
+    show_table("", header, rows)
+
+
+def _macro_f1(description: dict[str, Any]) -> str:
+    lines = []
+    for source, figures in description.get("metrics", {}).items():
+        value = figures.get("macro_f1") if isinstance(figures, dict) else None
+        if value:
+            lines.append(f"{source} {value['value']:.3f} ({value['low']:.3f}-{value['high']:.3f})")
+    return "\n".join(lines)
+
+
+@pi10.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(as_json: bool) -> None:
+    """Check this installation: packages, models, devices, settings."""
+    from dataclasses import asdict
+
+    from pi10_classifier.doctor import examine
+    from pi10_classifier.terminal import show_table
+
+    checks = list(examine())
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        show_table("", ("", "what", "finding"), [(c.state, c.what, c.finding) for c in checks])
+    sys.exit(ExitCode.USAGE if any(check.state == "broken" for check in checks) else ExitCode.OK)
+
+
+@pi10.group()
+def export() -> None:
+    """Turn results and trainings into what other programs take."""
+
+
+@export.command()
+@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Package folder.")
+def onnx(checkpoint: Path, out: Path) -> None:
+    """Export a training's CHECKPOINT folder to a model package that `classify --model` takes.
+
+    Refuses where ONNX Runtime's scores differ from the network's. Needs the extra [train].
+    """
+    from pi10_classifier.errors import SettingError
+
+    try:
+        from pi10_classifier.training.export import export_package
+    except ImportError as error:
+        raise SettingError(
+            f'export needs torch ({error}); pip install "pi10-classifier[train]"'
+        ) from error
+    export_package(checkpoint, out)
+    click.echo(out)
+
+
+def main() -> NoReturn:
+    """The console script: exit codes and messages instead of tracebacks."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    as_json = "--json" in sys.argv
+    try:
+        code = pi10.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else ExitCode.OK)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; run again with --resume to go on", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    except Pi10Error as error:
+        if as_json:
+            click.echo(json.dumps({"error": {"code": error.code, "message": error.message}}))
+        click.echo(f"pi10: {error.message}", err=True)
+        sys.exit(ExitCode.USAGE)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Checks of an installation: what is here, what is missing, what to do about it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pi10_classifier.classify import PACKAGES, default_jobs
+from pi10_classifier.decode import decode
+from pi10_classifier.errors import Pi10Error
+from pi10_classifier.model import PROVIDERS, Model, installed
+from pi10_classifier.preprocess import prepare
+from pi10_classifier.simulate import encode_tiff
+
+State = Literal["ok", "note", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor's findings."""
+
+    state: State
+    what: str
+    finding: str
+
+
+def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
+    """Look at everything a classification needs, cheapest first."""
+    yield _python()
+    for name in PACKAGES:
+        try:
+            yield Check("ok", name, version(name))
+        except PackageNotFoundError:
+            yield Check("broken", name, "not installed; pip install pi10-classifier")
+    yield Check("ok", "cores", f"{default_jobs()} usable on {platform.machine()}")
+    yield from _devices()
+    yield from _models()
+    for extra, module in (("report", "matplotlib"), ("train", "torch")):
+        if importlib.util.find_spec(module):
+            yield Check("ok", f"extra [{extra}]", f"{module} is here")
+        else:
+            remedy = f'pip install "pi10-classifier[{extra}]"'
+            yield Check("note", f"extra [{extra}]", f"{module} is not here; {remedy}")
+    yield _temporary()
+    yield _storage(environ)
+
+
+def _python() -> Check:
+    finding = f"{platform.python_version()} on {platform.system()}"
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return Check("ok", "python", finding)
+    return Check("note", "python", f"{finding}; tested are 3.11 to 3.13")
+
+
+def _devices() -> Iterator[Check]:
+    import onnxruntime as ort
+
+    present = ort.get_available_providers()
+    here = [name for name, needs in PROVIDERS.items() if needs[0] in present]
+    yield Check("ok", "devices", ", ".join(here))
+
+
+def _models() -> Iterator[Check]:
+    """Verify each embedded package and let it see one image from bytes to scores."""
+    ground = np.full((48, 64, 3), 240, np.uint8)
+    ground[16:32, 16:48] = 40
+    for folder in installed():
+        try:
+            model = Model.load(folder)
+            package = model.package
+            image = decode(encode_tiff(ground, datetime(2024, 6, 24, tzinfo=UTC), None, None))
+            scores = model.scores(prepare(image.rgb, package.preprocessing)[None])
+        except Pi10Error as error:
+            yield Check("broken", f"model {folder.name}", error.message)
+            continue
+        finding = f"version {package.version}, {len(package.classes)} classes, hash verified"
+        sane = bool(np.isfinite(scores).all())
+        yield Check("ok" if sane else "broken", f"model {folder.name}", finding)
+
+
+def _temporary() -> Check:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "x").write_bytes(b"x")
+    except OSError as error:
+        return Check("note", "temporary folder", f"cannot be written: {error}")
+    return Check("ok", "temporary folder", tempfile.gettempdir())
+
+
+def _storage(environ: Mapping[str, str]) -> Check:
+    url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+    keys = bool(environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"))
+    if not keys:
+        return Check("note", "s3://", "no keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    return Check("ok", "s3://", f"endpoint {url or 'https://s3.amazonaws.com'}, keys are set")

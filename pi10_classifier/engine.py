@@ -1,0 +1,335 @@
+"""A chunk of items -> rows, failures and counts: decode, prepare, predict, measure.
+
+The engine holds the model and nothing that changes; any number of threads share it.
+Batches are cut from a chunk in its order, so scores do not depend on the threads.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pi10_classifier.archives import is_archive
+from pi10_classifier.decode import CAPS, Caps, decode, looks_like_image
+from pi10_classifier.errors import Code, Failure, InputError
+from pi10_classifier.instrument import (
+    UM_PER_PX,
+    HitsMisses,
+    Kind,
+    Particle,
+    bin_folder,
+    kind_of,
+    particle_id,
+)
+from pi10_classifier.measure import Measurement, measure
+from pi10_classifier.model import F32, Model
+from pi10_classifier.preprocess import U8, prepare
+from pi10_classifier.sources import Item
+from pi10_classifier.tiff import Tags
+
+CHUNK_ITEMS = 32
+CHUNK_BYTES = 4 * 2**20
+PICTURES = 6
+PICTURE_PX = 128
+RESOLUTION_TOLERANCE = 0.01
+
+Row = tuple[Any, ...]
+Ranked = tuple[float, str, Any]
+
+
+@dataclass(slots=True)
+class ChunkResult:
+    """What became of one chunk's items, in their order."""
+
+    inputs: int = 0
+    skipped: int = 0
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    folders: dict[str, set[str]] = field(default_factory=dict)
+    hits_misses: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    pictures: list[tuple[str, float, str, float | None, bytes]] = field(default_factory=list)
+
+
+class Gallery:
+    """A unit's pictures of highest and lowest score for each class, a few of each.
+
+    Threads ask ``wants`` while the collector adds: a bound that lags behind only makes
+    them draw a picture too many, so what is kept does not depend on timing.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], list[tuple[float, str, float | None, bytes]]] = {}
+
+    def wants(self, label: str, score: float) -> bool:
+        for rank, sign in (("highest", -1.0), ("lowest", 1.0)):
+            kept = self._kept.get((label, rank), [])
+            if len(kept) < PICTURES or sign * score <= kept[-1][0]:
+                return True
+        return False
+
+    def add(self, pictures: Sequence[tuple[str, float, str, float | None, bytes]]) -> None:
+        for label, score, name, esd, png in pictures:
+            for rank, sign in (("highest", -1.0), ("lowest", 1.0)):
+                kept = [*self._kept.get((label, rank), ()), (sign * score, name, esd, png)]
+                self._kept[(label, rank)] = heapq.nsmallest(
+                    PICTURES, kept, key=lambda item: item[:2]
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        import base64
+
+        out: dict[str, Any] = {}
+        for (label, rank), kept in sorted(self._kept.items()):
+            out.setdefault(label, {})[rank] = [
+                {
+                    "particle_id": name,
+                    "score": round(abs(score), 6),
+                    "esd_um": esd,
+                    "png": base64.b64encode(png).decode("ascii"),
+                }
+                for score, name, esd, png in kept
+            ]
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """An image on its way to be scored; ``picture`` is small enough to hold."""
+
+    item: Item
+    tags: Tags
+    flags: tuple[str, ...]
+    width: int
+    height: int
+    size: Measurement | None
+    picture: U8
+
+
+class Engine:
+    """Turns chunks of items into results."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        batch: int,
+        measuring: bool = True,
+        um_per_px: float = UM_PER_PX,
+        caps: Caps = CAPS,
+    ) -> None:
+        # one thread an image: the pipeline's own threads are the parallelism
+        cv2.setNumThreads(1)
+        self._model = model
+        self._batch = batch
+        self._measuring = measuring
+        self._um_per_px = um_per_px
+        self._caps = caps
+
+    def process(self, chunk: Sequence[Item], gallery: Gallery) -> ChunkResult:
+        """Account for every item of the chunk."""
+        result = ChunkResult(inputs=len(chunk))
+        spec = self._model.package.preprocessing
+        batch = np.empty((len(chunk), spec.channels, spec.size, spec.size), np.uint8)
+        decoded: list[_Decoded] = []
+        for item in chunk:
+            if not self._is_image(item, kind_of(item.member), result):
+                continue
+            try:
+                entry = self._decode(item, batch[len(decoded)])
+            except InputError as error:
+                _fail(result, item, error)
+            except MemoryError:
+                _fail(result, item, InputError(Code.TOO_LARGE, "not enough memory to decode it"))
+            except Exception as error:  # a defect of ours costs one image, not the run
+                _fail(result, item, _internal(error))
+            else:
+                decoded.append(entry)
+        for start in range(0, len(decoded), self._batch):
+            part = decoded[start : start + self._batch]
+            try:
+                scores = self._model.scores(batch[start : start + len(part)])
+            except Exception as error:
+                for entry in part:
+                    _fail(result, entry.item, _internal(error))
+                continue
+            self._record(part, scores, result, gallery)
+        return result
+
+    def _is_image(self, item: Item, kind: Kind, result: ChunkResult) -> bool:
+        """True where the item is to be decoded; else it is accounted for here."""
+        error = item.error
+        if error is not None:
+            if error.code is Code.TOO_LARGE and kind is Kind.OTHER:
+                result.skipped += 1
+            else:
+                _fail(result, item, error)
+            return False
+        if item.data is None:
+            result.skipped += 1
+            return False
+        if kind is Kind.IMAGE:
+            return True
+        if kind is Kind.OTHER:
+            if is_archive(item.member):
+                nested = InputError(
+                    Code.ARCHIVE_LIMIT,
+                    "an archive inside an archive is not opened; unpack the outer one",
+                )
+                _fail(result, item, nested)
+                return False
+            if looks_like_image(item.data[:16]):
+                return True  # content decides, not the extension
+            result.skipped += 1
+            return False
+        if kind is Kind.HITS_MISSES:
+            folder = _folder_key(item)
+            try:
+                result.hits_misses[folder] = HitsMisses.parse(item.data).rows
+            except ValueError as problem:
+                _fail(result, item, InputError(Code.BAD_SIDECAR, f"{problem}; mend the file"))
+                return False
+        result.skipped += 1
+        return False
+
+    def _decode(self, item: Item, slot: U8) -> _Decoded:
+        """Decode and measure one item, and prepare its pixels into ``slot``."""
+        image = decode(item.data or b"", self._caps)
+        rgb = image.rgb
+        slot[:] = prepare(rgb, self._model.package.preprocessing)
+        size = measure(rgb, self._um_per_px) if self._measuring else None
+        # pixels are held until the batch is scored: of a large image only a small one
+        picture = _thumbnail(rgb) if max(rgb.shape) > 4 * PICTURE_PX else rgb
+        height, width = rgb.shape[:2]
+        return _Decoded(item, image.tags, image.flags, width, height, size, picture)
+
+    def _record(
+        self, part: Sequence[_Decoded], scores: F32, result: ChunkResult, gallery: Gallery
+    ) -> None:
+        package = self._model.package
+        finite = np.isfinite(scores).all(axis=1).tolist()
+        best = scores.argmax(axis=1).tolist()
+        for entry, top, good, values in zip(part, best, finite, scores.tolist(), strict=True):
+            if not good:
+                _fail(
+                    result,
+                    entry.item,
+                    InputError(Code.INTERNAL, f"the model gave scores {values}; not a number"),
+                )
+                continue
+            item, tags, size = entry.item, entry.tags, entry.size
+            particle = Particle.parse(item.member)
+            name = str(particle) if particle else particle_id(item.member)
+            bin_id = str(particle.bin) if particle else ""
+            label = package.classes[top]
+            when = tags.when
+            result.counts[bin_id, _minute(when), label] += 1
+            if bin_id:
+                result.folders.setdefault(_folder_key(item), set()).add(bin_id)
+            result.rows.append(
+                (
+                    name,
+                    item.source,
+                    item.member,
+                    particle.bin.instrument if particle else None,
+                    bin_id or None,
+                    when,
+                    tags.latitude,
+                    tags.longitude,
+                    entry.width,
+                    entry.height,
+                    label,
+                    values[top],
+                    *values,
+                    *_sizes(size),
+                    self._flags(entry, particle),
+                    package.name,
+                    package.sha256,
+                )
+            )
+            if gallery.wants(label, values[top]):
+                esd = round(size.esd_um, 1) if size else None
+                png = cv2.imencode(
+                    ".png", _thumbnail(entry.picture)[:, :, ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1)
+                )[1].tobytes()
+                result.pictures.append((label, values[top], name, esd, png))
+
+    def _flags(self, entry: _Decoded, particle: Particle | None) -> str:
+        flags = list(entry.flags)
+        if self._measuring:
+            if entry.size is None:
+                flags.append("no_silhouette")
+            elif entry.size.touches_border:
+                flags.append("touches_border")
+        if particle:
+            if entry.tags.when is None:
+                flags.append("no_datetime")
+            said = entry.tags.um_per_px
+            if said and abs(said / self._um_per_px - 1) > RESOLUTION_TOLERANCE:
+                flags.append(f"resolution={said:.3g}")
+        return ";".join(flags)
+
+
+def chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
+    """Cut a stream of items by count and bytes: bounded memory, fixed boundaries."""
+    chunk: list[Item] = []
+    held = 0
+    for item in items:
+        chunk.append(item)
+        held += len(item.data) if item.data else 0
+        if len(chunk) == CHUNK_ITEMS or held >= CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
+
+
+def _fail(result: ChunkResult, item: Item, error: InputError) -> None:
+    result.failures.append(Failure(item.source, item.member, error.code, error.message))
+
+
+def _internal(error: Exception) -> InputError:
+    return InputError(Code.INTERNAL, f"{type(error).__name__}: {str(error)[:200]}; please report")
+
+
+def _folder_key(item: Item) -> str:
+    return f"{item.source}|{bin_folder(item.member)}"
+
+
+def _minute(when: datetime | None) -> str:
+    return f"{when:%Y-%m-%dT%H:%M:00Z}" if when else ""
+
+
+_NO_SIZES = (None,) * 8
+
+
+def _sizes(size: Measurement | None) -> tuple[float | None, ...]:
+    if size is None:
+        return _NO_SIZES
+    return (
+        size.area_um2,
+        size.esd_um,
+        size.major_um,
+        size.minor_um,
+        size.feret_um,
+        size.perimeter_um,
+        size.solidity,
+        size.mean_grey,
+    )
+
+
+def _thumbnail(rgb: U8) -> U8:
+    scale = PICTURE_PX / max(rgb.shape[:2])
+    if scale >= 1:
+        return rgb
+    width, height = (max(1, round(side * scale)) for side in rgb.shape[1::-1])
+    small: Any = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    out: U8 = small
+    return out

@@ -1,0 +1,183 @@
+"""What the Plankton Imager Pi-10 says in names and sidecars: particles, bins, hits and misses.
+
+Its TIFF tags are read in ``tiff.py``. The instrument's clock is taken as UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+
+UM_PER_PX = 10.0
+BIN_MINUTES = 10
+MAX_HITS_MISSES_ROWS = 1440
+
+_PARTICLE = re.compile(
+    r"(?P<instrument>[A-Za-z][A-Za-z0-9_-]{0,31})"
+    r"\.(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})\.(?P<time>[0-9]{4})"
+    r"\+N(?P<number>[0-9]{8})\.tiff?",
+    re.IGNORECASE,
+)
+_ARCHIVED_BIN = re.compile(r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[/\\](?P<time>[0-9]{4})(?:\.|$)")
+_SIDECARS = frozenset(
+    {"background.tif", "flowcelledges.tif", "bubbles.txt", "cameralog.txt", "hitsmisses.txt"}
+)
+_IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+
+
+class Kind(Enum):
+    """What a member is, judged by its name alone."""
+
+    IMAGE = "image"
+    HITS_MISSES = "hits_misses"
+    SIDECAR = "sidecar"
+    OTHER = "other"
+
+
+def split_member(member: str) -> tuple[str, str]:
+    r"""``RawImages\pia7….tif`` -> (folder, base name); ``/`` and ``\`` both separate."""
+    cut = max(member.rfind("/"), member.rfind("\\"))
+    return member[: max(cut, 0)], member[cut + 1 :]
+
+
+def kind_of(member: str) -> Kind:
+    """Judge a member by its name; content has the last word at the decoder gate."""
+    base = split_member(member)[1].lower()
+    if base in _SIDECARS:
+        return Kind.HITS_MISSES if base == "hitsmisses.txt" else Kind.SIDECAR
+    if base.startswith("."):  # AppleDouble twins (._x.tif) and desktop litter
+        return Kind.OTHER
+    return Kind.IMAGE if base.endswith(_IMAGE_SUFFIXES) else Kind.OTHER
+
+
+def bin_folder(member: str) -> str:
+    """The folder a member's bin lives in: its own, less a trailing ``RawImages``."""
+    folder = split_member(member)[0]
+    parent, last = split_member(folder)
+    return parent if last.lower() == "rawimages" else folder
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Bin:
+    """A recording of up to ten minutes, named by its instrument and start (UTC).
+
+    ``instrument`` is empty where only the archive's path names the bin.
+    """
+
+    instrument: str
+    start: datetime
+
+    def __str__(self) -> str:
+        stamp = f"{self.start:%Y-%m-%d.%H%M}"
+        return f"{self.instrument}.{stamp}" if self.instrument else stamp
+
+    @property
+    def is_partial(self) -> bool:
+        """True where the bin started late, off the ten-minute grid."""
+        return self.start.minute % BIN_MINUTES != 0
+
+    @classmethod
+    def from_archive(cls, path: str) -> Bin | None:
+        """``…/2024-06-24/1450.tar`` or ``…/2024-06-24/1450`` -> its bin, if it names one."""
+        found = list(_ARCHIVED_BIN.finditer(path))
+        start = _stamp(found[-1]["date"], found[-1]["time"]) if found else None
+        return cls("", start) if start else None
+
+    @classmethod
+    def parse(cls, text: str) -> Bin | None:
+        """The inverse of ``str``."""
+        instrument, _, stamp = text.rpartition(".")
+        instrument, _, date = instrument.rpartition(".")
+        start = _stamp(date, stamp)
+        return cls(instrument, start) if start else None
+
+
+@dataclass(frozen=True, slots=True)
+class Particle:
+    """The identity of one particle: unique over instruments, bins and cruises."""
+
+    bin: Bin
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.bin}+N{self.number:08d}"
+
+    @classmethod
+    def parse(cls, member: str) -> Particle | None:
+        r"""Read a member name such as ``RawImages\pia7.2024-06-24.1454+N00000000.tif``.
+
+        None where the name is not the instrument's: such images are classified too.
+        """
+        found = _PARTICLE.fullmatch(split_member(member)[1])
+        if not found:
+            return None
+        start = _stamp(found["date"], found["time"])
+        return cls(Bin(found["instrument"], start), int(found["number"])) if start else None
+
+
+def particle_id(member: str) -> str:
+    """The particle's identity, or the member's path without its extension."""
+    particle = Particle.parse(member)
+    if particle:
+        return str(particle)
+    folder, base = split_member(member)
+    stem, dot, _ = base.rpartition(".")
+    return (
+        member[: len(folder)]
+        + member[len(folder) : len(member) - len(base)]
+        + (stem if dot and stem else base)
+    )
+
+
+def _stamp(date: str, time: str) -> datetime | None:
+    try:
+        return datetime(
+            int(date[0:4]), int(date[5:7]), int(date[8:10]), int(time[0:2]), int(time[2:4]),
+            tzinfo=UTC,
+        )  # fmt: skip
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class HitsMisses:
+    """Per minute of a bin: particles saved (hits) and counted but not saved (misses)."""
+
+    rows: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def parse(cls, data: bytes) -> HitsMisses:
+        """Read ``HitsMisses.txt``: ``hits,misses`` a minute, with or without a header.
+
+        Raises ValueError naming the line that is not two whole numbers.
+        """
+        rows = []
+        lines = data.decode("utf-8-sig", "replace").splitlines()
+        for number, line in enumerate(lines[: MAX_HITS_MISSES_ROWS + 2], start=1):
+            cells = [cell.strip() for cell in re.split(r"[,;\t]", line)]
+            if cells == [""]:
+                continue
+            if number == 1 and any(cell.isalpha() for cell in cells):
+                continue
+            if len(cells) != 2 or not all(c.isascii() and c.isdigit() for c in cells):
+                raise ValueError(f"HitsMisses line {number} is {line[:40]!r}, not 'hits,misses'")
+            if any(len(cell) > 12 for cell in cells):
+                raise ValueError(f"HitsMisses line {number} holds a number beyond 12 digits")
+            rows.append((int(cells[0]), int(cells[1])))
+        if len(rows) > MAX_HITS_MISSES_ROWS:
+            raise ValueError(f"HitsMisses has more than {MAX_HITS_MISSES_ROWS} rows")
+        return cls(tuple(rows))
+
+
+def hits_misses_by_bin(
+    folders: Mapping[str, set[str]], found: Mapping[str, HitsMisses]
+) -> dict[str, HitsMisses]:
+    """Give each bin the HitsMisses of its folder; none where a folder mixes bins."""
+    return {
+        next(iter(bins)): found[folder]
+        for folder, bins in folders.items()
+        if folder in found and len(bins) == 1
+    }

@@ -1,0 +1,84 @@
+"""Refuse ONNX files whose weights lie outside themselves, before a runtime opens them.
+
+A crafted model may name any file of the machine as its weights ("external data"). The
+``onnx`` package could tell, but inference does without it (30 MB and its import); this
+walks just the few protobuf fields where tensors can hide, ONNX IR up to version 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pi10_classifier.errors import ModelError
+
+# message -> {field number: message}: every path of onnx.proto3 that leads to a TensorProto
+_PATHS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_DEEPEST = 64
+
+
+def refuse_external_data(model: bytes) -> None:
+    """Raises ModelError where any tensor of ``model`` points outside it, or on bad bytes."""
+    try:
+        _walk(memoryview(model), "model", 0)
+    except (IndexError, ValueError) as error:
+        raise ModelError(f"model.onnx is damaged: {error}; reinstall the package") from error
+
+
+def _walk(message: memoryview, kind: str, depth: int) -> None:
+    if depth > _DEEPEST:
+        raise ModelError("model.onnx nests graphs too deeply; it is not opened")
+    paths = _PATHS.get(kind, {})
+    for number, value in _fields(message):
+        if kind == "tensor" and (
+            number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)
+        ):
+            raise ModelError(
+                "model.onnx keeps weights in another file (external data), which is refused; "
+                "save it with its weights inside"
+            )
+        if number in paths and isinstance(value, memoryview):
+            _walk(value, paths[number], depth + 1)
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    at, end = 0, len(message)
+    while at < end:
+        key, at = _varint(message, at)
+        wire = key & 7
+        if wire == 0:
+            value, at = _varint(message, at)
+            yield key >> 3, value
+        elif wire == 2:
+            length, at = _varint(message, at)
+            if at + length > end:
+                raise ValueError("a field ends beyond the file")
+            yield key >> 3, message[at : at + length]
+            at += length
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+            if at > end:
+                raise ValueError("a field ends beyond the file")
+        else:
+            raise ValueError(f"unknown wire type {wire}")
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number is too long")

@@ -1,0 +1,119 @@
+"""RGB particle image -> model input: the one definition training and serving share.
+
+Plankton cameras differ in polarity and brightness: the Pi-10 draws dark particles
+on a light ground, others light ones on black. ``prepare`` brings them to one look
+(grey, dark on a ground of 255) so that a model trained on one serves the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pi10_classifier.errors import ModelError
+
+U8 = NDArray[np.uint8]
+
+MIN_SIZE, MAX_SIZE = 16, 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How an image becomes a tensor; stored in ``model.json``.
+
+    size: side of the square input, px.
+    channels: 1 (grey) or 3 (RGB).
+    level: turn light-on-dark images over and scale the ground to 255.
+    mean, std: per channel, on the 0..1 scale; used only where the graph takes
+    floats. A graph that takes uint8 normalises by itself.
+    """
+
+    size: int
+    channels: int = 1
+    level: bool = True
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not MIN_SIZE <= self.size <= MAX_SIZE:
+            raise ModelError(f"input size {self.size} is outside {MIN_SIZE}..{MAX_SIZE} px")
+        if self.channels not in (1, 3):
+            raise ModelError(f"channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values and len(values) != self.channels:
+                raise ModelError(f"{name} has {len(values)} values for {self.channels} channels")
+        if any(value <= 0 for value in self.std):
+            raise ModelError(f"std {self.std} must be positive")
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:
+        """Read the ``preprocessing`` object of ``model.json``."""
+        try:
+            return cls(
+                size=int(fields["size"]),
+                channels=int(fields["channels"]),
+                level=bool(fields["level"]),
+                mean=tuple(float(v) for v in fields.get("mean", ())),
+                std=tuple(float(v) for v in fields.get("std", ())),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"model.json: preprocessing is incomplete: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def border(grey: U8) -> U8:
+    """The outermost pixels of a grey image (H, W) as one row, corners twice."""
+    return np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+
+
+def ground_level(grey: U8) -> int:
+    """Median of the image's border, 0..255: the level of its background."""
+    edge = border(grey)
+    middle = edge.size // 2
+    return int(np.partition(edge, middle)[middle])
+
+
+def prepare(rgb: U8, spec: Preprocessing) -> U8:
+    """RGB (H, W, 3) uint8 -> (channels, size, size) uint8.
+
+    The aspect ratio is kept; the particle is centred on a ground of 255 when
+    levelled, else on the image's own border level.
+    """
+    image: Any = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if spec.channels == 1 else rgb
+    grey = image if spec.channels == 1 else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    ground = ground_level(grey)
+    if spec.level:
+        if ground < 128:
+            image = cv2.bitwise_not(image)
+            ground = 255 - ground
+        if ground < 255:
+            image = cv2.convertScaleAbs(image, alpha=255.0 / ground)
+        ground = 255
+    height, width = image.shape[:2]
+    scale = spec.size / max(height, width)
+    new_w = max(1, round(width * scale))
+    new_h = max(1, round(height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, (new_w, new_h), interpolation=method)
+    shape = (spec.size, spec.size) if spec.channels == 1 else (spec.size, spec.size, 3)
+    canvas: U8 = np.full(shape, ground, np.uint8)
+    top, left = (spec.size - new_h) // 2, (spec.size - new_w) // 2
+    canvas[top : top + new_h, left : left + new_w] = small
+    return canvas[None] if spec.channels == 1 else np.ascontiguousarray(canvas.transpose(2, 0, 1))
+
+
+def normalise(batch: U8, spec: Preprocessing) -> NDArray[np.float32]:
+    """uint8 (N, C, S, S) -> float32, for graphs that do not normalise by themselves."""
+    scaled = batch.astype(np.float32) / 255.0
+    if spec.mean:
+        scaled -= np.asarray(spec.mean, np.float32)[:, None, None]
+    if spec.std:
+        scaled /= np.asarray(spec.std, np.float32)[:, None, None]
+    return scaled

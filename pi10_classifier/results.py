@@ -1,0 +1,328 @@
+"""What a run writes: the predictions dataset, its journal, and the summary tables.
+
+A unit (an archive or a block of loose files) is published in two renames: first its
+journal entry, then its Parquet part. A part whose entry carries the unit's fingerprint
+is done; anything else is work to do again. Tables are rebuilt from the journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import Code, Failure, SettingError, output_error
+
+TABLE_VERSION = 1
+ROW_GROUP = 16_384
+PREDICTIONS = "predictions.parquet"
+JOURNAL = "journal"
+SETTINGS = "settings.json"
+
+_TEXT_BEFORE = ("particle_id", "source", "member", "instrument", "bin")
+_SIZES = (
+    "area_um2",
+    "esd_um",
+    "major_um",
+    "minor_um",
+    "feret_um",
+    "perimeter_um",
+    "solidity",
+    "mean_grey",
+)
+
+
+def columns(classes: Sequence[str]) -> list[str]:
+    """The columns of the predictions table, in order."""
+    return [
+        *_TEXT_BEFORE,
+        "datetime",
+        "latitude",
+        "longitude",
+        "width_px",
+        "height_px",
+        "label",
+        "score",
+        *(f"score_{label}" for label in classes),
+        *_SIZES,
+        "flags",
+        "model",
+        "model_sha256",
+    ]
+
+
+def schema(classes: Sequence[str]) -> Any:
+    """The Arrow schema of the predictions table."""
+    import pyarrow as pa
+
+    kinds: dict[str, Any] = {
+        "datetime": pa.timestamp("s", tz="UTC"),
+        "latitude": pa.float64(),
+        "longitude": pa.float64(),
+        "width_px": pa.int32(),
+        "height_px": pa.int32(),
+    }
+    for name in ("score", *(f"score_{label}" for label in classes), *_SIZES):
+        kinds[name] = pa.float32()
+    return pa.schema([(name, kinds.get(name, pa.string())) for name in columns(classes)])
+
+
+@dataclass(slots=True)
+class UnitRecord:
+    """The journal entry of one unit: all that the summary tables need of it.
+
+    counts: (bin, minute ISO 8601 or "", label) -> images. folders: bin folder -> bins
+    seen in it. hits_misses: bin folder -> rows. gallery: label -> rank -> pictures.
+    """
+
+    unit: str
+    group: str
+    fingerprint: str
+    inputs: int = 0
+    results: int = 0
+    skipped: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    folders: dict[str, set[str]] = field(default_factory=dict)
+    hits_misses: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    gallery: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        return {
+            "inputs": self.inputs,
+            "results": self.results,
+            "failures": len(self.failures),
+            "skipped": self.skipped,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "unit": self.unit,
+            "group": self.group,
+            "fingerprint": self.fingerprint,
+            "totals": self.totals,
+            "failures": [[f.source, f.member, f.code.value, f.message] for f in self.failures],
+            "counts": sorted([*key, count] for key, count in self.counts.items()),
+            "folders": {key: sorted(bins) for key, bins in sorted(self.folders.items())},
+            "hits_misses": dict(sorted(self.hits_misses.items())),
+            "gallery": self.gallery,
+        }
+
+
+def part_stem(unit: str) -> str:
+    """A file name for a unit: readable, safe on every system, unique by hash."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", unit.rpartition("/")[2])[:60].strip("._")
+    digest = hashlib.sha256(unit.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"{readable or 'part'}-{digest}"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Publish ``data`` at ``path``: written beside, synced, renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise output_error(error, path) from error
+
+
+class RunFolder:
+    """The output folder of a run: opened new, resumed or overwritten; then written to."""
+
+    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+        self.path = path
+        self.classes = tuple(classes)
+        self.parts = path / PREDICTIONS
+        self.journal = path / JOURNAL
+
+    def open(self, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+        """Make or reopen the folder. ``settings`` is what changes results, nothing else.
+
+        Raises SettingError where the folder holds another run's results.
+        """
+        try:
+            self._open(settings, resume, overwrite)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise SettingError(f"--out {self.path} is a file; name a folder") from error
+        except OSError as error:
+            raise output_error(error, self.path) from error
+
+    def _open(self, settings: dict[str, Any], resume: bool, overwrite: bool) -> None:
+        known = self.journal / SETTINGS
+        if self.parts.is_dir() and any(self.parts.iterdir()) and not known.is_file():
+            raise SettingError(
+                f"{self.parts} holds files that are not this program's; choose another --out"
+            )
+        if known.is_file():
+            if overwrite:
+                self._clear()
+            elif not resume:
+                raise SettingError(
+                    f"{self.path} already holds a run; add --resume to go on with it, "
+                    "--overwrite to begin anew, or choose another --out"
+                )
+            else:
+                self._check_same(known, settings)
+        self.parts.mkdir(parents=True, exist_ok=True)
+        self.journal.mkdir(exist_ok=True)
+        for folder in (self.parts, self.journal, self.path):
+            for litter in folder.glob(".*.tmp"):
+                litter.unlink(missing_ok=True)
+        if not known.is_file():
+            write_atomically(known, _json(settings))
+
+    def _clear(self) -> None:
+        # settings go last: a clear that is cut short still knows this folder as a run's
+        for entry in [*self.parts.glob("*"), *self.parts.glob(".*.tmp")]:
+            entry.unlink()
+        for entry in self.journal.glob("*.json"):
+            if entry.name != SETTINGS:
+                entry.unlink()
+        for name in ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html"):
+            (self.path / name).unlink(missing_ok=True)
+        (self.journal / SETTINGS).unlink()
+
+    @staticmethod
+    def _check_same(known: Path, settings: dict[str, Any]) -> None:
+        try:
+            old = json.loads(known.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise SettingError(f"{known} cannot be read: {error}; use --overwrite") from error
+        now = json.loads(_json(settings))
+        changed = sorted(k for k in {*old, *now} if old.get(k) != now.get(k))
+        if changed:
+            what = "; ".join(f"{k} was {old.get(k)!r}, is {now.get(k)!r}" for k in changed)
+            raise SettingError(
+                f"cannot resume {known.parent.parent}: {what}. Results would not be of one kind: "
+                "use the old settings, --overwrite, or another --out"
+            )
+
+    def is_done(self, unit: str, fingerprint: str) -> bool:
+        """True where the unit's part is published and its content unchanged since."""
+        stem = part_stem(unit)
+        if not (self.parts / f"{stem}.parquet").is_file():
+            return False
+        try:
+            entry = json.loads((self.journal / f"{stem}.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        if entry.get("unit") != unit or entry.get("fingerprint") != fingerprint:
+            return False
+        # what may succeed on a second try is tried again
+        return not any(Code(failure[2]).retryable for failure in entry["failures"])
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The journal entries of all published units, ordered by file name."""
+        for path in sorted(self.journal.glob("*.json")):
+            if path.name == SETTINGS or not (self.parts / f"{path.stem}.parquet").is_file():
+                continue
+            yield json.loads(path.read_text("utf-8"))
+
+    def drop_recut_blocks(self, groups: dict[str, int]) -> None:
+        """Remove blocks of a folder that now holds fewer: group -> its number of blocks."""
+        for entry in list(self.entries()):
+            group = entry["group"]
+            if group in groups and int(entry["unit"].rpartition("#")[2]) >= groups[group]:
+                stem = part_stem(entry["unit"])
+                (self.parts / f"{stem}.parquet").unlink(missing_ok=True)
+                (self.journal / f"{stem}.json").unlink(missing_ok=True)
+
+
+class PartWriter:
+    """Writes one unit's rows in bounded memory, and publishes them at once or never."""
+
+    def __init__(self, folder: RunFolder, unit: str) -> None:
+        self._folder = folder
+        self._stem = part_stem(unit)
+        self._rows: list[tuple[Any, ...]] = []
+        self._writer: Any = None
+        self._temporary = folder.parts / f".{self._stem}.{os.getpid()}.tmp"
+
+    def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Take rows in the order of ``columns``."""
+        self._rows.extend(rows)
+        while len(self._rows) >= ROW_GROUP:
+            self._write(self._rows[:ROW_GROUP])
+            del self._rows[:ROW_GROUP]
+
+    def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kind = schema(self._folder.classes)
+        columns_ = zip(*rows, strict=True) if rows else [()] * len(kind)
+        arrays = [pa.array(list(c), f.type) for c, f in zip(columns_, kind, strict=True)]
+        try:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._temporary, kind, compression="zstd")
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=kind))
+        except OSError as error:
+            raise output_error(error, self._temporary) from error
+
+    def publish(self, record: UnitRecord) -> None:
+        """Make the unit done: its journal entry first, its part last."""
+        if self._rows or self._writer is None:
+            self._write(self._rows)
+            self._rows = []
+        try:
+            self._writer.close()
+            self._writer = None
+            with self._temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            final = self._folder.parts / f"{self._stem}.parquet"
+            # a stale part must not meet the new journal entry, were we killed in between
+            final.unlink(missing_ok=True)
+            write_atomically(self._folder.journal / f"{self._stem}.json", _json(record.to_json()))
+            self._temporary.replace(final)
+        except OSError as error:
+            raise output_error(error, self._temporary) from error
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):  # a full disk may refuse even the closing
+                self._writer.close()
+            self._writer = None
+        self._temporary.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV with line-feed ends, published atomically; None is an empty cell."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(header)
+            for row in rows:
+                writer.writerow(["" if cell is None else cell for cell in row])
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise output_error(error, path) from error
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """A small CSV as dictionaries."""
+    return list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Publish JSON atomically."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=True, sort_keys=True).encode() + b"\n"

@@ -1,0 +1,293 @@
+"""Inputs -> units of work -> one stream of items, never extracted to disk.
+
+A unit is what a run publishes and resumes by: one archive, or a block of up to
+``BLOCK_FILES`` loose files of one folder. Units and items come in a fixed order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import BinaryIO, Protocol
+
+from pi10_classifier.archives import LIMITS, Limits, is_archive, looks_like_archive, members
+from pi10_classifier.decode import looks_like_image
+from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.instrument import Kind, kind_of
+
+BLOCK_FILES = 2048
+READ_BUFFER = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input to account for: its bytes, the reason there are none, or neither.
+
+    ``source`` and ``member`` are the names recorded in the tables. An item with
+    neither bytes nor error is a folder entry, counted as skipped.
+    """
+
+    source: str
+    member: str
+    data: bytes | None = None
+    error: InputError | None = None
+
+
+class Unit(Protocol):
+    """What a run publishes at once. ``fingerprint`` changes when the content may have.
+
+    ``group`` is the folder that blocks of loose files were cut from, empty for an
+    archive; ``size`` is in bytes, for progress.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+    def items(self) -> Iterator[Item]:
+        """Stream the unit's items in their order; never raises InputError."""
+        ...
+
+
+def discover(
+    inputs: Sequence[str],
+    limits: Limits = LIMITS,
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[Unit]:
+    """Find the units of all inputs: files, folders, archives and ``s3://bucket/prefix``.
+
+    Raises SettingError where an input does not exist or its storage is not set up.
+    """
+    seen: set[str] = set()
+    for text in inputs:
+        if text.startswith("s3://"):
+            # the S3 client takes longer to import than a small bin takes to classify
+            from pi10_classifier.storage import discover_s3
+
+            found = discover_s3(text, limits, environ)
+        else:
+            found = _discover_local(text, limits)
+        for unit in found:
+            if unit.name not in seen:
+                seen.add(unit.name)
+                yield unit
+
+
+def check_inputs(inputs: Sequence[str]) -> None:
+    """Refuse inputs that are plainly mistyped before any work is done."""
+    if not inputs:
+        raise SettingError("no input given; name a file, folder, tar, zip or s3://bucket/prefix")
+    for text in inputs:
+        if "://" in text and not text.startswith("s3://"):
+            raise SettingError(f"input {text!r}: only local paths and s3:// are read")
+        if not text.startswith("s3://") and not Path(text).exists():
+            raise SettingError(f"input {text!r} does not exist; check the path")
+
+
+def archive_items(source: str, stream: BinaryIO, size: int, limits: Limits) -> Iterator[Item]:
+    """The items of one archive; a failure of the archive itself is its last item."""
+    try:
+        for member in members(stream, size, limits):
+            yield Item(source, member.name, member.data, member.error)
+    except InputError as error:
+        yield Item(source, "", error=error)
+    except OSError as error:
+        yield Item(source, "", error=unreadable(error))
+
+
+def unreadable(error: OSError) -> InputError:
+    """Translate an OSError met while reading an input."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(Code.OBJECT_GONE, "deleted before it was read")
+    return InputError(
+        Code.OBJECT_UNREADABLE,
+        f"cannot be read: {error.strerror or error}; check permissions and disk, then --resume",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalArchive:
+    """A tar or zip on a local disk."""
+
+    path: Path
+    size: int
+    modified_ns: int
+    limits: Limits
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.path.as_posix()
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.size}-{self.modified_ns}"
+
+    def items(self) -> Iterator[Item]:
+        if self.size == 0:
+            error = InputError(Code.EMPTY_OBJECT, "0 bytes; fetch the archive again")
+            yield Item(self.name, "", error=error)
+            return
+        try:
+            with self.path.open("rb", buffering=READ_BUFFER) as stream:
+                yield from archive_items(self.name, stream, self.size, self.limits)
+        except OSError as error:
+            yield Item(self.name, "", error=unreadable(error))
+
+
+@dataclass(frozen=True, slots=True)
+class LooseFile:
+    """A file that is not in an archive; its stat when it was found."""
+
+    path: Path
+    member: str
+    size: int
+    modified_ns: int
+    error: InputError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileBlock:
+    """Up to ``BLOCK_FILES`` loose files of one folder, in the order of their names."""
+
+    source: str
+    group: str
+    number: int
+    files: tuple[LooseFile, ...]
+    limits: Limits
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}#{self.number:06d}"
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for file in self.files:
+            line = f"{file.member}\0{file.size}\0{file.modified_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:32]
+
+    def items(self) -> Iterator[Item]:
+        for file in self.files:
+            # names of undecodable bytes stay tellable apart, and can be written as UTF-8
+            member = file.member.encode("utf-8", "surrogateescape").decode(
+                "utf-8", "backslashreplace"
+            )
+            yield self._read(file, member)
+
+    def _read(self, file: LooseFile, member: str) -> Item:
+        if file.error:
+            return Item(self.source, member, error=file.error)
+        if kind_of(member) is Kind.OTHER and not _holds_image(file.path):
+            return Item(self.source, member)
+        if file.size > self.limits.member_bytes:
+            cap = self.limits.member_bytes
+            error = InputError(
+                Code.TOO_LARGE, f"{file.size:,} bytes; the cap is {cap:,}; raise it if genuine"
+            )
+            return Item(self.source, member, error=error)
+        try:
+            with file.path.open("rb", buffering=0) as stream:
+                data = stream.read(self.limits.member_bytes + 1)
+        except OSError as problem:
+            return Item(self.source, member, error=unreadable(problem))
+        return Item(self.source, member, data or b"")
+
+
+def _discover_local(text: str, limits: Limits) -> Iterator[Unit]:
+    path = Path(text)
+    try:
+        info = path.stat()
+    except OSError as error:
+        raise SettingError(f"input {text!r} cannot be read: {error.strerror}") from error
+    if stat.S_ISDIR(info.st_mode):
+        yield from _discover_folder(path, path, limits, set())
+        return
+    if not stat.S_ISREG(info.st_mode):
+        raise SettingError(f"input {text!r} is neither a file nor a folder")
+    if is_archive(path.name) or _sniff(path):
+        yield LocalArchive(path, info.st_size, info.st_mtime_ns, limits)
+        return
+    file = LooseFile(path, path.name, info.st_size, info.st_mtime_ns)
+    # its own group: a folder given later must not take this file for one of its blocks
+    yield FileBlock(path.parent.as_posix(), path.as_posix(), 0, (file,), limits)
+
+
+def _holds_image(path: Path) -> bool:
+    """A file not named as an image may be one all the same; a video is not read whole."""
+    try:
+        with path.open("rb") as stream:
+            return looks_like_image(stream.read(16))
+    except OSError:
+        return True  # reading it will say why
+
+
+def _sniff(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return looks_like_archive(stream.read(512))
+    except OSError:
+        return False
+
+
+def _discover_folder(
+    root: Path, folder: Path, limits: Limits, above: set[tuple[int, int]]
+) -> Iterator[Unit]:
+    group, source = folder.as_posix(), root.as_posix()
+    try:
+        info = folder.stat()
+        identity = (info.st_dev, info.st_ino)
+        # a link back to a folder above would never end
+        if identity in above and info.st_ino:
+            return
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except OSError as error:
+        lost = LooseFile(folder, _relative(folder, root), 0, 0, unreadable(error))
+        yield FileBlock(source, group, 0, (lost,), limits)
+        return
+    loose: list[LooseFile] = []
+    folders: list[Path] = []
+    number = 0
+    for name in names:
+        path = folder / name
+        member = _relative(path, root)
+        try:
+            info = path.stat()
+        except OSError as error:
+            loose.append(LooseFile(path, member, 0, 0, unreadable(error)))
+            continue
+        if stat.S_ISDIR(info.st_mode):
+            folders.append(path)
+        elif not stat.S_ISREG(info.st_mode):
+            error_ = InputError(Code.UNSUPPORTED_FORMAT, "no regular file; not opened")
+            loose.append(LooseFile(path, member, 0, 0, error_))
+        elif is_archive(name):
+            yield LocalArchive(path, info.st_size, info.st_mtime_ns, limits)
+        else:
+            loose.append(LooseFile(path, member, info.st_size, info.st_mtime_ns))
+        if len(loose) == BLOCK_FILES:
+            yield FileBlock(source, group, number, tuple(loose), limits)
+            loose, number = [], number + 1
+    if loose:
+        yield FileBlock(source, group, number, tuple(loose), limits)
+    for path in folders:
+        yield from _discover_folder(root, path, limits, above | {identity})
+
+
+def _relative(path: PurePath, root: PurePath) -> str:
+    return path.relative_to(root).as_posix()

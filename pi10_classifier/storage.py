@@ -1,0 +1,360 @@
+"""``s3://bucket/prefix`` as a source: listing, ranged reads, retries, nothing on disk.
+
+Endpoint and keys come from the environment alone: ``AWS_ENDPOINT_URL_S3`` or
+``AWS_ENDPOINT_URL`` (Amazon's own where unset), ``AWS_ACCESS_KEY_ID``,
+``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_REGION``;
+``PI10_S3_DEADLINE`` is how many seconds to retry one request (60).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error, ServerError
+
+from pi10_classifier.archives import Limits, is_archive
+from pi10_classifier.decode import looks_like_image
+from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.instrument import Kind, kind_of
+from pi10_classifier.sources import READ_BUFFER, Item, Unit, archive_items
+
+BLOCK_OBJECTS = 1024
+_FETCHERS = 8
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
+_GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchObject"}
+_REFUSED = {
+    "NoSuchBucket",
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidBucketName",
+    "AuthorizationHeaderMalformed",
+    "XMinioInvalidObjectName",
+    "InvalidArgument",
+}
+
+T = TypeVar("T")
+
+
+class Store:
+    """An S3 client whose every request is retried, with jitter, up to a deadline."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        parts = urlsplit(url or "https://s3.amazonaws.com")
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
+            raise SettingError(
+                f"AWS_ENDPOINT_URL is {url!r}; it must look like http://host:9000, without a path"
+            )
+        deadline = environ.get("PI10_S3_DEADLINE", "60")
+        try:
+            self.deadline_s = float(deadline)
+        except ValueError:
+            raise SettingError(f"PI10_S3_DEADLINE is {deadline!r}; give seconds") from None
+        try:
+            self.client = Minio(
+                endpoint=parts.netloc,
+                access_key=environ.get("AWS_ACCESS_KEY_ID"),
+                secret_key=environ.get("AWS_SECRET_ACCESS_KEY"),
+                session_token=environ.get("AWS_SESSION_TOKEN"),
+                region=environ.get("AWS_REGION")
+                or environ.get("AWS_DEFAULT_REGION")
+                or "us-east-1",
+                secure=parts.scheme == "https",
+                http_client=urllib3.PoolManager(
+                    timeout=urllib3.Timeout(connect=5, read=30),
+                    maxsize=_FETCHERS + 2,
+                    retries=False,  # retried here, where the deadline is known
+                ),
+            )
+        except (ValueError, TypeError) as error:
+            raise SettingError(f"the S3 settings are unusable: {error}") from error
+
+    def retrying(self, what: str, request: Callable[[], T]) -> T:
+        """Run ``request`` until it succeeds, is refused for good, or time is up.
+
+        Raises InputError (object_gone, storage_unavailable) or SettingError.
+        """
+        started, wait = time.monotonic(), _FIRST_WAIT_S
+        while True:
+            try:
+                return request()
+            except S3Error as error:
+                self._judge(what, error)
+                last: Exception = error
+            except (urllib3.exceptions.HTTPError, ServerError, InvalidResponseError,
+                    OSError) as error:  # fmt: skip
+                last = error
+            pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  jitter, not a secret
+            if time.monotonic() + pause - started > self.deadline_s:
+                raise InputError(
+                    Code.STORAGE_UNAVAILABLE,
+                    f"{what}: no answer within {self.deadline_s:g} s: "
+                    f"{_brief(last)}; run again with --resume",
+                ) from last
+            time.sleep(pause)
+            wait = min(wait * 2, _LONGEST_WAIT_S)
+
+    @staticmethod
+    def _judge(what: str, error: S3Error) -> None:
+        if error.code in _GONE:
+            raise InputError(Code.OBJECT_GONE, f"{what}: deleted before it was read") from error
+        if error.code == "PreconditionFailed":
+            raise InputError(
+                Code.STORAGE_UNAVAILABLE,
+                f"{what}: changed while it was read; run again with --resume",
+            ) from error
+        if error.code in _REFUSED:
+            raise SettingError(
+                f"{what}: the storage answers {error.code}; check the name, "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
+
+    def objects(self, bucket: str, prefix: str) -> Iterator[Any]:
+        """List objects in the order of their keys, page by page, going on after an error."""
+        last = ""
+        listing: Iterator[Any] | None = None
+
+        def following() -> Any:
+            nonlocal listing
+            try:
+                if listing is None:
+                    listing = iter(
+                        self.client.list_objects(
+                            bucket_name=bucket,
+                            prefix=prefix,
+                            recursive=True,
+                            start_after=last or None,
+                        )
+                    )
+                return next(listing, None)
+            except Exception:
+                listing = None
+                raise
+
+        while True:
+            entry = self.retrying(f"listing s3://{bucket}/{prefix}", following)
+            if entry is None:
+                return
+            last = entry.object_name
+            yield entry
+
+
+class ObjectStream(io.RawIOBase):
+    """One object as a seekable stream of ranged reads; a cut body is taken up again."""
+
+    def __init__(self, store: Store, bucket: str, key: str, size: int, etag: str) -> None:
+        self._store, self._bucket, self._key = store, bucket, key
+        self._size, self._etag = size, etag
+        self._at = 0
+        self._response: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset != self._at:
+            self._drop()
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = min(len(buffer), self._size - self._at)
+        if wanted <= 0:
+            return 0
+        data = self._store.retrying(f"s3://{self._bucket}/{self._key}", lambda: self._read(wanted))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def _read(self, wanted: int) -> bytes:
+        try:
+            if self._response is None:
+                self._response = self._store.client.get_object(
+                    bucket_name=self._bucket,
+                    object_name=self._key,
+                    offset=self._at,
+                    request_headers={"If-Match": f'"{self._etag}"'} if self._etag else None,
+                )
+            data: bytes = self._response.read(wanted)
+            if not data:
+                raise OSError(f"body ends at byte {self._at:,} of {self._size:,}")
+        except Exception:
+            self._drop()
+            raise
+        return data
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response.release_conn()
+            self._response = None
+
+    def close(self) -> None:
+        self._drop()
+        super().close()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as listed."""
+
+    key: str
+    member: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArchive:
+    """A tar or zip in a bucket."""
+
+    store: Store
+    bucket: str
+    entry: StoredObject
+    limits: Limits
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"s3://{self.bucket}/{self.entry.key}"
+
+    @property
+    def size(self) -> int:
+        return self.entry.size
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.entry.size}-{self.entry.etag}"
+
+    def items(self) -> Iterator[Item]:
+        if self.size == 0:
+            error = InputError(Code.EMPTY_OBJECT, "0 bytes; upload the archive again")
+            yield Item(self.name, "", error=error)
+            return
+        entry = self.entry
+        raw = ObjectStream(self.store, self.bucket, entry.key, entry.size, entry.etag)
+        with io.BufferedReader(raw, READ_BUFFER) as stream:
+            yield from archive_items(self.name, cast("BinaryIO", stream), self.size, self.limits)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectBlock:
+    """Consecutive loose objects of one folder of a bucket, fetched a few at a time."""
+
+    store: Store
+    bucket: str
+    source: str
+    group: str
+    number: int
+    objects: tuple[StoredObject, ...]
+    limits: Limits
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}#{self.number:06d}"
+
+    @property
+    def size(self) -> int:
+        return sum(entry.size for entry in self.objects)
+
+    @property
+    def fingerprint(self) -> str:
+        lines = (f"{e.key}\0{e.size}\0{e.etag}\n" for e in self.objects)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
+
+    def items(self) -> Iterator[Item]:
+        waiting: deque[Future[Item]] = deque()
+        with ThreadPoolExecutor(_FETCHERS) as pool:
+            try:
+                for entry in self.objects:
+                    waiting.append(pool.submit(self._fetch, entry))
+                    if len(waiting) > 2 * _FETCHERS:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _fetch(self, entry: StoredObject) -> Item:
+        other = kind_of(entry.member) is Kind.OTHER
+        if entry.size > self.limits.member_bytes and not other:
+            cap = self.limits.member_bytes
+            error = InputError(
+                Code.TOO_LARGE, f"{entry.size:,} bytes; the cap is {cap:,}; raise it if genuine"
+            )
+            return Item(self.source, entry.member, error=error)
+        try:
+            with (
+                ObjectStream(self.store, self.bucket, entry.key, entry.size, entry.etag) as raw,
+                io.BufferedReader(raw, READ_BUFFER) as stream,
+            ):
+                if other and not looks_like_image(stream.peek(16)):
+                    return Item(self.source, entry.member)
+                data = stream.read(self.limits.member_bytes + 1)
+        except InputError as problem:
+            return Item(self.source, entry.member, error=problem)
+        return Item(self.source, entry.member, data)
+
+
+def discover_s3(text: str, limits: Limits, environ: Mapping[str, str]) -> Iterator[Unit]:
+    """The units under ``s3://bucket/prefix``; the prefix is taken literally, undecoded."""
+    bucket, _, prefix = text.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise SettingError(f"input {text!r} names no bucket; write s3://bucket/prefix")
+    store = Store(environ)
+    root = prefix[: prefix.rfind("/") + 1]
+    source = f"s3://{bucket}/{root}"
+    loose: list[StoredObject] = []
+    # keys of a folder need not be consecutive: 'a/b/c', 'a/b.tif' interleave with it
+    numbers: dict[str, int] = {}
+    folder = ""
+
+    def block() -> ObjectBlock:
+        group = f"s3://{bucket}/{folder}"
+        number = numbers.get(group, 0)
+        numbers[group] = number + 1
+        return ObjectBlock(store, bucket, source, group, number, tuple(loose), limits)
+
+    for listed in store.objects(bucket, prefix):
+        key = listed.object_name
+        if key.endswith("/"):
+            continue  # a folder marker is no input
+        entry = StoredObject(key, key[len(root) :], listed.size or 0, listed.etag or "")
+        if is_archive(key):
+            yield StoredArchive(store, bucket, entry, limits)
+            continue
+        its_folder = key[: key.rfind("/") + 1]
+        if loose and (its_folder != folder or len(loose) == BLOCK_OBJECTS):
+            yield block()
+            loose = []
+        folder = its_folder
+        loose.append(entry)
+    if loose:
+        yield block()
+
+
+def _brief(error: Exception) -> str:
+    """The error without the request's headers, which may hold credentials."""
+    if isinstance(error, S3Error):
+        return f"{error.code}: {error.message}"
+    return f"{type(error).__name__}: {str(error)[:200]}"
