@@ -20,7 +20,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(context_settings=_CONTEXT, epilog="Try `pi10 classify --help`, or `pi10 doctor`.")
 @click.version_option(pi10_classifier.__version__, prog_name="pi10")
 def pi10() -> None:
-    """From Plankton Imager Pi-10 images to individuals per litre.
+    r"""From Plankton Imager Pi-10 images to individuals per litre.
 
     \b
     A first run, without any data of your own:
@@ -54,7 +54,7 @@ def pi10() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print run.json, for machines; no progress.")
 def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, report: bool,
              resume: bool, overwrite: bool, measure: bool, **options: Any) -> None:  # fmt: skip
-    """Classify particles, measure them and compute their abundance.
+    r"""Classify particles, measure them and compute their abundance.
 
     INPUT is a TIFF, PNG or JPEG, a folder tree, a tar or zip, or s3://bucket/prefix; folders
     and buckets may hold archives (one ten-minute bin each). Archives are streamed, never
@@ -121,7 +121,7 @@ def _report(out: Path, package: Path) -> str | None:
 @click.option("--from", "crops", type=click.Path(exists=True, path_type=Path),
               help="Wrap real crops: a folder or a tar of images.")  # fmt: skip
 def simulate(out: Path, crops: Path | None, sizes: str | None, **options: Any) -> None:
-    """Write bins as the Pi-10 would, for demonstrations, tests and benchmarks.
+    r"""Write bins as the Pi-10 would, for demos and tests.
 
     Particles are drawn; --from wraps your own images into bins instead.
 
@@ -146,7 +146,7 @@ def simulate(out: Path, crops: Path | None, sizes: str | None, **options: Any) -
 @pi10.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the whole descriptions.")
 def models(as_json: bool) -> None:
-    """List the embedded model packages, verified, with their held-out figures."""
+    """List the embedded models with their held-out figures."""
     from pi10_classifier.model import installed, read_package
     from pi10_classifier.terminal import show_table
 

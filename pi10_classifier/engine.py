@@ -91,7 +91,7 @@ class Gallery:
             out.setdefault(label, {})[rank] = [
                 {
                     "particle_id": name,
-                    "score": round(abs(score), 6),
+                    "score": round(-score if rank == "highest" else score, 6),
                     "esd_um": esd,
                     "png": base64.b64encode(png).decode("ascii"),
                 }
@@ -214,7 +214,7 @@ class Engine:
         self, part: Sequence[_Decoded], scores: F32, result: ChunkResult, gallery: Gallery
     ) -> None:
         package = self._model.package
-        finite = np.isfinite(scores).all(axis=1).tolist()
+        finite = np.isfinite(scores.sum(axis=1)).tolist()
         best = scores.argmax(axis=1).tolist()
         for entry, top, good, values in zip(part, best, finite, scores.tolist(), strict=True):
             if not good:
@@ -304,7 +304,8 @@ def _folder_key(item: Item) -> str:
 
 
 def _minute(when: datetime | None) -> str:
-    return f"{when:%Y-%m-%dT%H:%M:00Z}" if when else ""
+    # strftime pads the year 1 of a clock never set on some systems only
+    return f"{when.replace(tzinfo=None).isoformat(timespec='minutes')}:00Z" if when else ""
 
 
 _NO_SIZES = (None,) * 8

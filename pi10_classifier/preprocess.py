@@ -61,7 +61,7 @@ class Preprocessing:
                 mean=tuple(float(v) for v in fields.get("mean", ())),
                 std=tuple(float(v) for v in fields.get("std", ())),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"model.json: preprocessing is incomplete: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def prepare(rgb: U8, spec: Preprocessing) -> U8:
     levelled, else on the image's own border level.
     """
     image: Any = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if spec.channels == 1 else rgb
-    grey = image if spec.channels == 1 else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    grey: Any = image if spec.channels == 1 else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     ground = ground_level(grey)
     if spec.level:
         if ground < 128:
