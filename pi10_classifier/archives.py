@@ -77,14 +77,20 @@ def members(stream: BinaryIO, size: int, limits: Limits = LIMITS) -> Iterator[Me
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         yield from _zip_members(stream, size, limits)
         return
-    opened = stream
+    opened: BinaryIO = stream
     for magic, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
         if head.startswith(magic):
             opened = cast("BinaryIO", _Counted(opener(stream, "rb"), size, limits))
     try:
         yield from _tar_members(opened, limits)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise _corrupt(f"the compressed stream is damaged: {error}") from error
+    except MemoryError as error:
+        raise InputError(Code.ARCHIVE_LIMIT, "its compression needs too much memory") from error
+    except OSError as error:
+        if error.errno is None:  # gzip and bz2 say so of bad data; a disk gives a number
+            raise _corrupt(f"the compressed stream is damaged: {error}") from error
+        raise
 
 
 def _corrupt(what: str) -> InputError:
@@ -119,24 +125,31 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
     pax: dict[str, str] = {}
     common: dict[str, str] = {}
     long_name: str | None = None
-    position = 0
+    position = zeros = 0
     while True:
         head = read(BLOCK)
-        if head == _ZEROS or (not head and position):
-            # an end marker, or a tar cut neatly between members, which writers may leave
-            if not head and count == 0:
-                raise _corrupt("the archive is empty")
+        ends = (not head and position) or (zeros and not any(head) and len(head) < BLOCK)
+        if (pax or long_name) and (ends or head == _ZEROS):
+            raise _corrupt(f"at byte {position:,} a name has no member")
+        if ends:
+            # some writers leave out the end marker, so a cut right there cannot be told
             return
+        if head == _ZEROS:
+            # the end marker or a hole: read on, for members behind a hole must not be lost,
+            # and a compressed stream has its checksum at the very end
+            position += BLOCK
+            zeros += 1
+            continue
         if len(head) < BLOCK:
             raise _corrupt(f"the archive ends at byte {position + len(head):,}, inside a header")
-        kind = head[156]
-        size = _number(head[124:136], position)
         # the checksum is of the header with its own field blank
         if sum(head) - sum(head[148:156]) + 256 != _number(head[148:156], position):
             raise _corrupt(f"the tar header at byte {position:,} is damaged")
+        kind = head[156]
+        size = _number(head[124:136], position)
         position += BLOCK
         padded = (size + BLOCK - 1) // BLOCK * BLOCK
-        if kind in b"xgLK":
+        if kind in b"xXgLK":
             if size > limits.name_bytes:
                 raise InputError(
                     Code.ARCHIVE_LIMIT,
@@ -144,7 +157,7 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
                 )
             record = _exactly(read, padded, position)[:size]
             position += padded
-            if kind == 0x78:
+            if kind in b"xX":
                 pax = _pax(record, position)
             elif kind == 0x67:
                 common |= _pax(record, position)
@@ -157,16 +170,16 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
                 Code.ARCHIVE_LIMIT, f"more than {limits.members:,} members; split the archive"
             )
         extended = common | pax if common or pax else pax
-        name = extended.get("path") or long_name or _name(head)
+        name = extended.get("GNU.sparse.name") or extended.get("path") or long_name or _name(head)
         if "size" in extended:
             digits = extended["size"]
             if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
                 raise _corrupt(f"member {name[:80]!r} has the size {digits[:20]!r}")
             size = int(digits)
             padded = (size + BLOCK - 1) // BLOCK * BLOCK
-        sparse = kind == 0x53 or any(key.startswith("GNU.sparse") for key in extended)
+        sparse = kind == 0x53 or "GNU.sparse" in extended
         pax, long_name = {}, None
-        if kind in b"123456" and kind != 0x35 and kind != 0x30:
+        if kind in b"12346":
             what = {0x31: "a hard link", 0x32: "a symbolic link", 0x36: "a FIFO"}.get(
                 kind, "a device"
             )
@@ -177,10 +190,8 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
                 ),
             )
             continue
-        if kind == 0x35 or (kind in b"\0" + b"0" and name.endswith("/")):
-            _skip(read, padded, position)
-            position += padded
-            yield Member(name)
+        if kind == 0x35 or (kind == 0 and name.endswith("/")):
+            yield Member(name)  # its size, if any, is a quota: no data follows
             continue
         more = kind == 0x53 and head[482]
         while more:  # old GNU sparse maps go on in blocks of their own
@@ -222,13 +233,14 @@ def _skip(read: object, count: int, position: int) -> None:
 
 
 def _number(field: bytes, position: int) -> int:
-    """A tar number: octal digits, or base 256 where the top bit is set."""
+    """A tar number: octal digits, or base 256 where the top bit is set; never negative."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
-    try:
-        return int(field.strip(b" \0") or b"0", 8)
-    except ValueError:
-        raise _corrupt(f"the tar header at byte {position:,} is damaged") from None
+    digits = field.split(b"\0", 1)[0].strip(b" ")
+    # not left to int(), which takes signs and underscores
+    if digits.strip(b"01234567"):
+        raise _corrupt(f"the tar header at byte {position:,} is damaged")
+    return int(digits or b"0", 8)
 
 
 def _name(head: bytes) -> str:
@@ -244,14 +256,17 @@ def _text(raw: bytes) -> str:
 
 
 def _pax(record: bytes, position: int) -> dict[str, str]:
+    """The records that matter here: others are dropped, so that they cannot pile up."""
     fields = {}
     while record and record[0]:
         length, space, _ = record[:21].partition(b" ")
         if not space or not length.isdigit() or not len(length) < int(length) <= len(record):
             raise _corrupt(f"the extended header at byte {position:,} is damaged")
         key, equals, value = record[len(length) + 1 : int(length) - 1].partition(b"=")
-        if equals:
+        if equals and key in (b"path", b"size", b"GNU.sparse.name"):
             fields[_text(key)] = _text(value)
+        if key.startswith(b"GNU.sparse"):
+            fields["GNU.sparse"] = ""
         record = record[int(length) :]
     return fields
 
@@ -316,8 +331,15 @@ def _zip_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits
             name,
             error=InputError(Code.UNSUPPORTED_FORMAT, f"zip method not supported: {error}; rezip"),
         )
+    except MemoryError:
+        return Member(
+            name,
+            error=InputError(Code.ARCHIVE_LIMIT, "its compression needs too much memory; rezip"),
+        )
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
             RuntimeError) as error:  # fmt: skip
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the archive's
         return Member(
             name,
             error=InputError(

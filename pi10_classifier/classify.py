@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import pi10_classifier
 from pi10_classifier.archives import Limits
 from pi10_classifier.decode import Caps
 from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, Gallery, chunks
-from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
 from pi10_classifier.instrument import UM_PER_PX
 from pi10_classifier.model import Model, embedded
 from pi10_classifier.results import (
@@ -33,12 +33,20 @@ from pi10_classifier.results import (
     UnitRecord,
     write_json,
 )
-from pi10_classifier.sources import Unit, check_inputs, discover
+from pi10_classifier.sources import Item, Unit, check_inputs, discover
 from pi10_classifier.summary import Tally, summarise
 
 BATCH = 8
 MAX_JOBS = 256
-PACKAGES = ("onnxruntime", "numpy", "opencv-python-headless", "pillow", "pyarrow")
+HELD_BYTES = 256 * 2**20
+# by module: onnxruntime-gpu and opencv-python are as good as the packages we ask for
+MODULES = {
+    "onnxruntime": "onnxruntime",
+    "numpy": "numpy",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyarrow": "pyarrow",
+}
 
 
 def default_jobs() -> int:
@@ -123,11 +131,12 @@ class _OpenUnit:
     gallery: Gallery = field(default_factory=Gallery)
 
 
-_Pending = tuple[_OpenUnit, "Future[ChunkResult] | None"]
+# a chunk in work and the bytes it holds; None and 0 where a unit ends
+_Pending = tuple[_OpenUnit, "Future[ChunkResult] | None", int]
 
 
 class _Pipeline:
-    """Units in, published parts out; bounded by the number of chunks in flight."""
+    """Units in, published parts out; bounded by the chunks in flight and their bytes."""
 
     def __init__(
         self, folder: RunFolder, engine: Engine, jobs: int, progress: Callable[[Progress], None]
@@ -138,7 +147,7 @@ class _Pipeline:
         self._window = 4 * jobs + 4
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="pi10")
         self._pending: deque[_Pending] = deque()
-        self._bytes = self._inputs = self._failures = 0
+        self._bytes = self._inputs = self._failures = self._held = 0
         self.units = self.resumed = self.fresh_results = 0
 
     def run(self, units: Iterator[Unit]) -> dict[str, int]:
@@ -159,7 +168,7 @@ class _Pipeline:
                 self._collect()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
-            for writer in {id(state.writer): state.writer for state, _ in self._pending}.values():
+            for writer in {id(state.writer): state.writer for state, *_ in self._pending}.values():
                 writer.abandon()
         return blocks
 
@@ -167,18 +176,20 @@ class _Pipeline:
         record = UnitRecord(unit.name, unit.group, unit.fingerprint)
         state = _OpenUnit(unit, record, PartWriter(self._folder, unit.name))
         try:
-            for chunk in chunks(unit.items()):
+            for chunk in chunks(_items(unit)):
+                held = sum(len(item.data) for item in chunk if item.data)
                 future = self._pool.submit(self._engine.process, chunk, state.gallery)
-                self._pending.append((state, future))
-                while len(self._pending) > self._window:
+                self._pending.append((state, future, held))
+                self._held += held
+                while len(self._pending) > self._window or self._held > HELD_BYTES:
                     self._collect()
         except BaseException:
-            self._pending.append((state, None))  # so that its writer is abandoned
+            self._pending.append((state, None, 0))  # so that its writer is abandoned
             raise
-        self._pending.append((state, None))
+        self._pending.append((state, None, 0))
 
     def _collect(self) -> None:
-        state, future = self._pending[0]
+        state, future, held = self._pending[0]
         if future is not None:
             self._take(state, future.result())
         else:
@@ -186,6 +197,7 @@ class _Pipeline:
             state.writer.publish(state.record)
             self._bytes += state.unit.size
         self._pending.popleft()
+        self._held -= held
         progress = Progress(self._bytes, self._inputs, self._failures, self.units, state.unit.name)
         self._progress(progress)
 
@@ -205,6 +217,26 @@ class _Pipeline:
         self._inputs += result.inputs
         self._failures += len(result.failures)
         self.fresh_results += len(result.rows)
+
+
+def _items(unit: Unit) -> Iterator[Item]:
+    """The unit's items; a defect of ours in reading costs its rest, not the run."""
+    try:
+        yield from unit.items()
+    except Exception as error:
+        what = f"{type(error).__name__}: {str(error)[:200]}; please report"
+        yield Item(unit.name, "", error=InputError(Code.INTERNAL, what))
+
+
+def versions() -> dict[str, str]:
+    """The versions of what results may depend on; empty where a package is missing."""
+    found = {}
+    for name, module in MODULES.items():
+        try:
+            found[name] = str(import_module(module).__version__)
+        except ImportError:
+            found[name] = ""
+    return found
 
 
 def classify(
@@ -278,7 +310,7 @@ def _describe(
         "versions": {
             "pi10-classifier": pi10_classifier.__version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in PACKAGES},
+            **versions(),
         },
         "machine": {
             "system": platform.system(),

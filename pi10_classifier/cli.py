@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 import pi10_classifier
-from pi10_classifier.errors import ExitCode, Pi10Error
+from pi10_classifier.errors import Code, ExitCode, Pi10Error
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -224,21 +225,31 @@ def onnx(checkpoint: Path, out: Path) -> None:
 def main() -> NoReturn:
     """The console script: exit codes and messages instead of tracebacks."""
     signal.signal(signal.SIGTERM, _interrupt)
-    as_json = "--json" in sys.argv
     try:
         code = pi10.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
     except click.ClickException as error:
         error.show()
-        sys.exit(ExitCode.USAGE)
+        _stop(ExitCode.USAGE, Code.BAD_SETTING, error.format_message())
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; run again with --resume to go on", err=True)
-        sys.exit(ExitCode.INTERRUPTED)
+        message = "interrupted; run again with --resume to go on"
+        click.echo(message, err=True)
+        _stop(ExitCode.INTERRUPTED, "interrupted", message)
     except Pi10Error as error:
-        if as_json:
-            click.echo(json.dumps({"error": {"code": error.code, "message": error.message}}))
         click.echo(f"pi10: {error.message}", err=True)
-        sys.exit(ExitCode.USAGE)
+        _stop(ExitCode.USAGE, error.code, error.message)
+    except BrokenPipeError:  # whoever read standard output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.OK)
+    except OSError as error:  # a path that the system refuses to look at
+        click.echo(f"pi10: {error}", err=True)
+        _stop(ExitCode.USAGE, Code.BAD_SETTING, str(error))
+
+
+def _stop(exit_code: ExitCode, code: str, message: str) -> NoReturn:
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": {"code": code, "message": message}}))
+    sys.exit(exit_code)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

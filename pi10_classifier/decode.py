@@ -10,7 +10,8 @@ Conversions to 8-bit RGB, for all that is not the instrument's own layout:
   else 65535. Never clipped;
 - several pages: the first, flagged ``multi_page=<pages>`` (counted up to 1000);
 - EXIF orientation: applied;
-- float, 32-bit integer, YCbCr outside JPEG, Lab, complex: ``unsupported_mode``.
+- float, 32-bit integer, YCbCr outside JPEG, Lab, complex, 16-bit CMYK, 16-bit or
+  grey-alpha in planes: ``unsupported_mode``.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
         )
     # imported on first need: the instrument's own files never come here
     from PIL import Image as Pillow
-    from PIL import ImageOps
+    from PIL import ImageOps, UnidentifiedImageError
 
     Pillow.MAX_IMAGE_PIXELS = None  # it only warns, up to twice its value; the caps here refuse
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -142,6 +143,8 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
         with Pillow.open(io.BytesIO(data), formats=[kind]) as image:
             _check_size(image.width, image.height, len(data), caps)
             deep = _bits(image, kind, data) == 16
+            if kind == "TIFF":
+                _check_layout(image, deep, len(data), caps)
             pages = _count_pages(image, kind)
             if image.mode not in _EIGHT_BIT | _SIXTEEN_BIT or (
                 image.mode == "YCbCr" and kind != "JPEG"
@@ -154,10 +157,16 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
             image.load()
             if deep:
                 rgb = _sixteen_bit(image, data, kind)
+                if "exif" in image.info and kind == "PNG":  # of a TIFF, both readers turn it
+                    upright = Pillow.fromarray(rgb)
+                    upright.info["exif"] = image.info["exif"]
+                    rgb = np.asarray(ImageOps.exif_transpose(upright), np.uint8)
             else:
                 rgb = _eight_bit(ImageOps.exif_transpose(image))
     except InputError:
         raise
+    except UnidentifiedImageError as error:  # its own words hold an address, new in every run
+        raise _unidentified(data, kind) from error
     except MemoryError as error:
         raise InputError(Code.TOO_LARGE, f"not enough memory to decode: {error}") from error
     except Exception as error:  # a decoder of foreign bytes may raise anything at all
@@ -167,6 +176,39 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
             "fetch the file again",
         ) from error
     return Image(rgb, _tags(data, kind), (f"{MULTI_PAGE}={pages}",) if pages > 1 else ())
+
+
+def _unidentified(data: bytes, kind: str) -> InputError:
+    try:
+        ifd = Ifd(data)
+        whole = ifd.integer(256) > 0 and ifd.integer(257) > 0 and ifd.raw(258) != b""
+    except ValueError:
+        whole = False
+    if whole:
+        return InputError(
+            Code.UNSUPPORTED_MODE,
+            f"the pixel type of this {kind} has no documented conversion to 8-bit RGB; convert it",
+        )
+    return InputError(Code.CORRUPT_IMAGE, f"the {kind}'s header is damaged; fetch the file again")
+
+
+def _check_layout(image: Any, deep: bool, size: int, caps: Caps) -> None:
+    """Refuse tiles larger than any image may be, and planes that would be mixed up."""
+    tags = image.tag_v2
+    wide, high = tags.get(322, 0), tags.get(323, 0)
+    if wide or high:
+        _check_size(max(image.width, wide), max(image.height, high), size, caps)
+    planar = tags.get(284, 1) == 2
+    if deep:
+        refused = image.mode == "CMYK" or (planar and image.mode not in _SIXTEEN_BIT)
+    else:
+        refused = planar and image.mode == "LA"
+    if refused:
+        raise InputError(
+            Code.UNSUPPORTED_MODE,
+            f"{image.mode} of {16 if deep else 8} bits in this layout has no documented "
+            "conversion; convert the file",
+        )
 
 
 def _tags(data: bytes, kind: str) -> Tags:
@@ -227,6 +269,7 @@ def _sixteen_bit(image: Any, data: bytes, kind: str) -> U8:
     if image.mode in _SIXTEEN_BIT:
         deep = np.asarray(image).astype(np.uint16)[:, :, None]
     else:
+        cv2.utils.logging.setLogLevel(0)  # else it prints what the file makes it stumble over
         read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if read is None or read.dtype != np.uint16 or read.shape[:2] != image.size[::-1]:
             raise InputError(
@@ -240,6 +283,8 @@ def _sixteen_bit(image: Any, data: bytes, kind: str) -> U8:
     colour = deep[:, :, : 3 if deep.shape[2] >= 3 else 1]
     full = _full_scale(colour, data, kind)
     scaled = colour.astype(np.float32) * (255.0 / full)
+    if kind == "TIFF" and image.tag_v2.get(262) == 0:  # white is zero
+        scaled = 255.0 - scaled
     if alpha is not None:
         weight = alpha.astype(np.float32) / 65535.0
         scaled = scaled * weight + 255.0 * (1.0 - weight)

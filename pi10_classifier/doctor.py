@@ -10,13 +10,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from pi10_classifier.classify import PACKAGES, default_jobs
+from pi10_classifier.classify import default_jobs, versions
 from pi10_classifier.decode import decode
 from pi10_classifier.errors import Pi10Error
 from pi10_classifier.model import PROVIDERS, Model, installed
@@ -38,10 +37,10 @@ class Check:
 def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
     """Look at everything a classification needs, cheapest first."""
     yield _python()
-    for name in PACKAGES:
-        try:
-            yield Check("ok", name, version(name))
-        except PackageNotFoundError:
+    for name, found in versions().items():
+        if found:
+            yield Check("ok", name, found)
+        else:
             yield Check("broken", name, "not installed; pip install pi10-classifier")
     yield Check("ok", "cores", f"{default_jobs()} usable on {platform.machine()}")
     yield from _devices()
@@ -75,7 +74,10 @@ def _models() -> Iterator[Check]:
     """Verify each embedded package and let it see one image from bytes to scores."""
     ground = np.full((48, 64, 3), 240, np.uint8)
     ground[16:32, 16:48] = 40
-    for folder in installed():
+    folders = installed()
+    if not folders:
+        yield Check("broken", "models", "none embedded; reinstall pi10-classifier")
+    for folder in folders:
         try:
             model = Model.load(folder)
             package = model.package

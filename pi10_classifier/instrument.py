@@ -14,12 +14,16 @@ from enum import Enum
 UM_PER_PX = 10.0
 BIN_MINUTES = 10
 MAX_HITS_MISSES_ROWS = 1440
+MAX_HITS_MISSES_BYTES = 65_536
 
 _PARTICLE = re.compile(
     r"(?P<instrument>[A-Za-z][A-Za-z0-9_-]{0,31})"
     r"\.(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})\.(?P<time>[0-9]{4})"
     r"\+N(?P<number>[0-9]{8})\.tiff?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # without ASCII, [a-z] would match U+0131, U+017F and U+212A
+)
+_BIN = re.compile(
+    r"(?:(?P<instrument>[^/\\]+)\.)?(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})\.(?P<time>[0-9]{4})"
 )
 _ARCHIVED_BIN = re.compile(r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[/\\](?P<time>[0-9]{4})(?:\.|$)")
 _SIDECARS = frozenset(
@@ -71,7 +75,7 @@ class Bin:
     start: datetime
 
     def __str__(self) -> str:
-        stamp = f"{self.start:%Y-%m-%d.%H%M}"
+        stamp = f"{self.start.date()}.{self.start:%H%M}"  # %Y is not padded everywhere
         return f"{self.instrument}.{stamp}" if self.instrument else stamp
 
     @property
@@ -89,10 +93,9 @@ class Bin:
     @classmethod
     def parse(cls, text: str) -> Bin | None:
         """The inverse of ``str``."""
-        instrument, _, stamp = text.rpartition(".")
-        instrument, _, date = instrument.rpartition(".")
-        start = _stamp(date, stamp)
-        return cls(instrument, start) if start else None
+        found = _BIN.fullmatch(text)
+        start = _stamp(found["date"], found["time"]) if found else None
+        return cls(found["instrument"] or "", start) if found and start else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +126,9 @@ def particle_id(member: str) -> str:
     particle = Particle.parse(member)
     if particle:
         return str(particle)
-    folder, base = split_member(member)
-    stem, dot, _ = base.rpartition(".")
-    return (
-        member[: len(folder)]
-        + member[len(folder) : len(member) - len(base)]
-        + (stem if dot and stem else base)
-    )
+    base = split_member(member)[1]
+    stem = base.rpartition(".")[0]
+    return member[: len(member) - len(base)] + (stem or base)
 
 
 def _stamp(date: str, time: str) -> datetime | None:
@@ -154,13 +153,17 @@ class HitsMisses:
 
         Raises ValueError naming the line that is not two whole numbers.
         """
-        rows = []
-        lines = data.decode("utf-8-sig", "replace").splitlines()
-        for number, line in enumerate(lines[: MAX_HITS_MISSES_ROWS + 2], start=1):
+        if len(data) > MAX_HITS_MISSES_BYTES:
+            raise ValueError(f"HitsMisses has {len(data):,} bytes, beyond any bin's")
+        rows: list[tuple[int, int]] = []
+        may_be_header = True
+        for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), start=1):
             cells = [cell.strip() for cell in re.split(r"[,;\t]", line)]
             if cells == [""]:
                 continue
-            if number == 1 and any(cell.isalpha() for cell in cells):
+            header = may_be_header and len(cells) == 2 and all(c[:1].isalpha() for c in cells)
+            may_be_header = False
+            if header:
                 continue
             if len(cells) != 2 or not all(c.isascii() and c.isdigit() for c in cells):
                 raise ValueError(f"HitsMisses line {number} is {line[:40]!r}, not 'hits,misses'")

@@ -84,7 +84,7 @@ def read_package(folder: Path) -> tuple[Package, bytes]:
     """
     try:
         fields = json.loads((folder / "model.json").read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder}: model.json cannot be read: {error}") from error
     path = folder / "model.onnx"
     try:
@@ -116,7 +116,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             folder=folder,
             name=str(fields["name"]),
             version=str(fields["version"]),
-            classes=tuple(fields["classes"]),
+            classes=_class_names(fields["classes"]),
             preprocessing=Preprocessing.from_dict(fields["preprocessing"]),
             input_name=str(fields["input"]["name"]),
             input_dtype=str(fields["input"]["dtype"]),
@@ -126,13 +126,11 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             sha256=sha256,
             description=fields,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{folder}: model.json lacks or mistypes {error}") from error
-    classes = package.classes
-    if not 2 <= len(classes) <= MAX_CLASSES or len(set(classes)) != len(classes):
-        raise ModelError(f"{folder}: classes must be 2 to {MAX_CLASSES} different names")
-    if not all(isinstance(label, str) and label and label.isprintable() for label in classes):
-        raise ModelError(f"{folder}: every class must be a printable, non-empty name")
+    for text in (package.name, package.version):
+        if not text or not text.isprintable():
+            raise ModelError(f"{folder}: name and version must be printable, not {text!r}")
     if package.activation not in ("softmax", "none"):
         raise ModelError(f"{folder}: activation is {package.activation!r}; softmax or none")
     if package.input_dtype not in ("uint8", "float32"):
@@ -140,6 +138,16 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
     if not 0.01 <= package.temperature <= 100:
         raise ModelError(f"{folder}: temperature {package.temperature} is outside 0.01..100")
     return package
+
+
+def _class_names(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(
+        isinstance(label, str) and label and label.isprintable() for label in given
+    ):
+        raise ValueError(f"classes: {str(given)[:80]!r} is no list of printable names")
+    if not 2 <= len(given) <= MAX_CLASSES or len(set(given)) != len(given):
+        raise ValueError(f"classes: there must be 2 to {MAX_CLASSES} different names")
+    return tuple(given)
 
 
 class Model:
@@ -165,6 +173,7 @@ class Model:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = ort.InferenceSession(graph, options, providers=list(PROVIDERS[device]))
         except Exception as error:  # onnxruntime raises its own private types
@@ -198,13 +207,8 @@ class Model:
                 f"{package.folder}: the graph takes {taken.type} {taken.shape}, "
                 f"model.json describes {kind} [N, {', '.join(map(str, want))}]"
             )
-        trial = self._run(np.zeros((1, *want), np.uint8))
-        if trial.shape != (1, len(package.classes)):
-            raise ModelError(
-                f"{package.folder}: the graph gives {trial.shape[1:]} scores for "
-                f"{len(package.classes)} classes"
-            )
-        if not np.isfinite(trial).all():
+        # two images: a graph made for one would fail at the first batch
+        if not np.isfinite(self._run(np.zeros((2, *want), np.uint8))).all():
             raise ModelError(f"{package.folder}: the graph gives scores that are not finite")
 
     def _run(self, batch: U8) -> F32:
@@ -214,7 +218,13 @@ class Model:
             raw = self._session.run([package.output_name], {package.input_name: feed})[0]
         except Exception as error:  # onnxruntime raises its own private types
             raise ModelError(f"{package.folder}: the graph fails: {str(error)[:300]}") from error
-        return np.asarray(raw, np.float32)
+        scores = np.asarray(raw, np.float32)
+        if scores.shape != (len(batch), len(package.classes)):
+            raise ModelError(
+                f"{package.folder}: the graph gives scores of shape {scores.shape} for "
+                f"{len(batch)} images and {len(package.classes)} classes"
+            )
+        return scores
 
     def scores(self, batch: U8) -> F32:
         """Class probabilities (N, classes) of prepared images (N, channels, size, size).

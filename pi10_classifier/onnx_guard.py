@@ -27,6 +27,8 @@ _DEEPEST = 64
 
 def refuse_external_data(model: bytes) -> None:
     """Raises ModelError where any tensor of ``model`` points outside it, or on bad bytes."""
+    if model[4:8] == b"ORTM":
+        raise ModelError("model.onnx is in ONNX Runtime's own format; save it as ONNX")
     try:
         _walk(memoryview(model), "model", 0)
     except (IndexError, ValueError) as error:
@@ -53,6 +55,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     at, end = 0, len(message)
     while at < end:
         key, at = _varint(message, at)
+        key &= 0xFFFFFFFF  # runtimes keep 32 bits: a longer spelling must not hide a field
         wire = key & 7
         if wire == 0:
             value, at = _varint(message, at)

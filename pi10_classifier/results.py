@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-import io
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pi10_classifier.errors import Code, Failure, SettingError, output_error
 
@@ -26,6 +25,7 @@ ROW_GROUP = 16_384
 PREDICTIONS = "predictions.parquet"
 JOURNAL = "journal"
 SETTINGS = "settings.json"
+SUMMARIES = ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html")
 
 _TEXT_BEFORE = ("particle_id", "source", "member", "instrument", "bin")
 _SIZES = (
@@ -162,11 +162,14 @@ class RunFolder:
 
     def _open(self, settings: dict[str, Any], resume: bool, overwrite: bool) -> None:
         known = self.journal / SETTINGS
-        if self.parts.is_dir() and any(self.parts.iterdir()) and not known.is_file():
-            raise SettingError(
-                f"{self.parts} holds files that are not this program's; choose another --out"
-            )
-        if known.is_file():
+        if not known.is_file():
+            ours = (*self.parts.glob("*"), *(self.path / name for name in SUMMARIES))
+            for path in ours:
+                if path.exists():
+                    raise SettingError(
+                        f"{path} is there, but no run of this program; choose another --out"
+                    )
+        else:
             if overwrite:
                 self._clear()
             elif not resume:
@@ -181,25 +184,26 @@ class RunFolder:
         for folder in (self.parts, self.journal, self.path):
             for litter in folder.glob(".*.tmp"):
                 litter.unlink(missing_ok=True)
+        (self.path / "run.json").unlink(missing_ok=True)  # it says that a run is complete
         if not known.is_file():
             write_atomically(known, _json(settings))
 
     def _clear(self) -> None:
         # settings go last: a clear that is cut short still knows this folder as a run's
-        for entry in [*self.parts.glob("*"), *self.parts.glob(".*.tmp")]:
+        for entry in self.parts.glob("*"):
             entry.unlink()
         for entry in self.journal.glob("*.json"):
             if entry.name != SETTINGS:
                 entry.unlink()
-        for name in ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html"):
+        for name in SUMMARIES:
             (self.path / name).unlink(missing_ok=True)
         (self.journal / SETTINGS).unlink()
 
     @staticmethod
     def _check_same(known: Path, settings: dict[str, Any]) -> None:
         try:
-            old = json.loads(known.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            old = dict(json.loads(known.read_text("utf-8")))
+        except (OSError, TypeError, ValueError) as error:
             raise SettingError(f"{known} cannot be read: {error}; use --overwrite") from error
         now = json.loads(_json(settings))
         changed = sorted(k for k in {*old, *now} if old.get(k) != now.get(k))
@@ -299,29 +303,37 @@ class PartWriter:
         self._temporary.unlink(missing_ok=True)
 
 
+class _LineFeeds:
+    """Ends rows in a line feed; Python up to 3.12 would leave a lone CR in a name unquoted."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> int:
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A CSV with line-feed ends, published atomically; None is an empty cell."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
+            writer = csv.writer(_LineFeeds(stream), lineterminator="\r\n")
             writer.writerow(header)
             for row in rows:
                 writer.writerow(["" if cell is None else cell for cell in row])
+            stream.flush()
+            os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise output_error(error, path) from error
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """A small CSV as dictionaries."""
-    return list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
-
-
 def write_json(path: Path, value: Any) -> None:
-    """Publish JSON atomically."""
-    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+    """Publish JSON atomically; bytes of a path that are no UTF-8 become JSON escapes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _json(value: Any) -> bytes:

@@ -23,6 +23,11 @@ BLOCK_FILES = 2048
 READ_BUFFER = 2**20
 
 
+def printable(name: str) -> str:
+    """A path that can be written as UTF-8; undecodable bytes become ``\\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One input to account for: its bytes, the reason there are none, or neither.
@@ -126,7 +131,7 @@ class LocalArchive:
 
     @property
     def name(self) -> str:
-        return self.path.as_posix()
+        return printable(self.path.as_posix())
 
     @property
     def fingerprint(self) -> str:
@@ -177,19 +182,14 @@ class FileBlock:
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for file in self.files:
-            line = f"{file.member}\0{file.size}\0{file.modified_ns}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
+            digest.update(f"{file.member}\0{file.size}\0{file.modified_ns}\n".encode())
         return digest.hexdigest()[:32]
 
     def items(self) -> Iterator[Item]:
-        for file in self.files:
-            # names of undecodable bytes stay tellable apart, and can be written as UTF-8
-            member = file.member.encode("utf-8", "surrogateescape").decode(
-                "utf-8", "backslashreplace"
-            )
-            yield self._read(file, member)
+        return map(self._read, self.files)
 
-    def _read(self, file: LooseFile, member: str) -> Item:
+    def _read(self, file: LooseFile) -> Item:
+        member = file.member
         if file.error:
             return Item(self.source, member, error=file.error)
         if kind_of(member) is Kind.OTHER and not _holds_image(file.path):
@@ -202,10 +202,10 @@ class FileBlock:
             return Item(self.source, member, error=error)
         try:
             with file.path.open("rb", buffering=0) as stream:
-                data = stream.read(self.limits.member_bytes + 1)
+                data = stream.readall()  # goes on after a short read, unlike read(size)
         except OSError as problem:
             return Item(self.source, member, error=unreadable(problem))
-        return Item(self.source, member, data or b"")
+        return Item(self.source, member, data)
 
 
 def _discover_local(text: str, limits: Limits) -> Iterator[Unit]:
@@ -222,9 +222,10 @@ def _discover_local(text: str, limits: Limits) -> Iterator[Unit]:
     if is_archive(path.name) or _sniff(path):
         yield LocalArchive(path, info.st_size, info.st_mtime_ns, limits)
         return
-    file = LooseFile(path, path.name, info.st_size, info.st_mtime_ns)
+    file = LooseFile(path, printable(path.name), info.st_size, info.st_mtime_ns)
     # its own group: a folder given later must not take this file for one of its blocks
-    yield FileBlock(path.parent.as_posix(), path.as_posix(), 0, (file,), limits)
+    source, group = printable(path.parent.as_posix()), printable(path.as_posix())
+    yield FileBlock(source, group, 0, (file,), limits)
 
 
 def _holds_image(path: Path) -> bool:
@@ -247,7 +248,7 @@ def _sniff(path: Path) -> bool:
 def _discover_folder(
     root: Path, folder: Path, limits: Limits, above: set[tuple[int, int]]
 ) -> Iterator[Unit]:
-    group, source = folder.as_posix(), root.as_posix()
+    group, source = printable(folder.as_posix()), printable(root.as_posix())
     try:
         info = folder.stat()
         identity = (info.st_dev, info.st_ino)
@@ -290,4 +291,4 @@ def _discover_folder(
 
 
 def _relative(path: PurePath, root: PurePath) -> str:
-    return path.relative_to(root).as_posix()
+    return printable(path.relative_to(root).as_posix())

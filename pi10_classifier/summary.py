@@ -56,7 +56,8 @@ def summarise(folder: RunFolder) -> Tally:
     starts: dict[str, datetime | None] = {}
     for bin_id in {key[0] for key in counts} | set(hits_misses):
         parsed = Bin.parse(bin_id)
-        starts[bin_id] = parsed.start if parsed else None
+        # a bin of the year 9999 may have no next minute
+        starts[bin_id] = parsed.start if parsed and parsed.start.year < 9999 else None
     by_minute = minute_rows(counts, hits_misses, starts, folder.classes)
     _write_rows(folder, "counts.csv", CountRow, by_minute)
     by_bin = bin_rows(by_minute)
@@ -118,7 +119,7 @@ def _write_rows(folder: RunFolder, name: str, kind: type, rows: list[Any]) -> No
 
 def _cell(value: Any) -> Any:
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+        return f"{value.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, tuple):

@@ -66,6 +66,7 @@ def _total_bytes(inputs: Sequence[str]) -> int | None:
 def show_run(run: Run, report: str | None) -> None:
     """The table at the end of a classification, and where the files are."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(soft_wrap=True)
@@ -75,7 +76,7 @@ def show_run(run: Run, report: str | None) -> None:
     table.add_column("particles", justify="right")
     table.add_column("share", justify="right")
     for label, count in sorted(run.tally.labels.items()):
-        table.add_row(label, f"{count:,}", f"{count / max(totals['results'], 1):.1%}")
+        table.add_row(escape(label), f"{count:,}", f"{count / max(totals['results'], 1):.1%}")
     console.print(table)
     console.print(
         f"{totals['inputs']:,} inputs = {totals['results']:,} results + "

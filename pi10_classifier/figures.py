@@ -1,0 +1,397 @@
+"""The report's figures: series over time, and drawings that are the same bytes every time.
+
+Colours are Okabe and Ito's (2008), which colour-blind readers tell apart; a
+class keeps its colour through the whole page. Drawing needs the extra ``report``.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+STEPS = (1, 10, 60, 360, 1440, 10080)  # minutes
+STEP_NAMES = ("minute", "ten-minute bin", "hour", "six hours", "day", "week")
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+REST = "#777777"
+MAX_PANELS = 8
+MAX_TRACK_POINTS = 1500
+SMALLEST_UM, LARGEST_UM = 180.0, 35_000.0  # what the instrument is built to catch
+KM_PER_DEGREE = 111.195  # mean Earth radius 6371 km
+
+_WIDTH = 5.2  # inches: narrow enough that the text stays legible on a phone
+_INK, _SOFT, _GREY = "#1d2730", "#33404a", "#8a939b"
+_STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "pi10-classifier",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": _SOFT,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e3e7ea",
+    "grid.linewidth": 0.7,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+    "text.color": _INK,
+    "timezone": "UTC",
+    "path.simplify": True,
+}
+_SVG_NOTES = ("Creator", "Date", "Format", "Type")  # left out: dates change, types are links
+_RC_LOCK = threading.Lock()  # matplotlib's settings belong to the process
+
+
+@dataclass(slots=True)
+class Series:
+    """Counts and densities over time; the step grows until the points are few enough."""
+
+    limit: int
+    level: int = 0  # place in STEPS
+    rows: int = 0  # distinct times of distinct bins
+    without_density: int = 0
+    untimed: int = 0  # particles whose time is unknown
+    litres: dict[int, float] = field(default_factory=dict)
+    cells: dict[tuple[int, str], Floats] = field(default_factory=dict)
+    flags: Counter[str] = field(default_factory=Counter)
+    _key: tuple[str | None, str | None] | None = None
+    _key_flags: set[str] = field(default_factory=set)
+
+    @property
+    def step(self) -> int:
+        """Minutes per point."""
+        return STEPS[self.level]
+
+    @property
+    def step_name(self) -> str:
+        return STEP_NAMES[self.level]
+
+    def add(self, row: dict[str, str], time: str) -> None:
+        """Take a row of ``counts.csv`` or ``bins.csv``; those of one minute lie together."""
+        key = (row.get("bin"), row.get(time))
+        fresh, self._key = key != self._key, key
+        self._key_flags = set() if fresh else self._key_flags
+        found = set(split_flags(row.get("flags", ""))) - self._key_flags
+        self.flags.update(sorted(found))
+        self._key_flags |= found
+        minute, count = parse_minute(row.get(time)), parse_number(row.get("count")) or 0.0
+        if minute is None:
+            self.untimed += int(count)
+            return
+        density, litres = parse_number(row.get("per_litre")), parse_number(row.get("litres"))
+        bucket = minute // self.step * self.step
+        self.litres.setdefault(bucket, 0.0)
+        cell = self.cells.setdefault((bucket, row.get("label", "")), np.zeros(4))
+        self.rows += fresh
+        cell[0] += count
+        if density is None or not litres:
+            self.without_density += fresh
+        else:
+            low, high = (parse_number(row.get(f"per_litre_{x}")) for x in ("low", "high"))
+            below = density - low if low is not None else 0.0
+            above = high - density if high is not None else 0.0
+            self.litres[bucket] += litres if fresh else 0.0
+            # Independent errors add as squares: the half-widths of a sum of minutes.
+            cell[1:] += density * litres, (below * litres) ** 2, (above * litres) ** 2
+        while len(self.litres) > self.limit and self.level + 1 < len(STEPS):
+            self._coarsen()
+
+    def _coarsen(self) -> None:
+        self.level += 1
+        step, litres, cells = self.step, self.litres, self.cells
+        self.litres, self.cells = {}, {}
+        for bucket, amount in litres.items():
+            wide = bucket // step * step
+            self.litres[wide] = self.litres.get(wide, 0.0) + amount
+        for (bucket, label), values in cells.items():
+            self.cells.setdefault((bucket // step * step, label), np.zeros(4))[:] += values
+
+    def curve(self, label: str, density: bool) -> Floats:
+        """Rows time (minutes since 1970), value, low, high: per litre, or raw counts."""
+        times = sorted(k for k, litres in self.litres.items() if litres > 0 or not density)
+        nothing = np.zeros(4)
+        cells = np.array([self.cells.get((t, label), nothing) for t in times]).reshape(-1, 4)
+        if not density:
+            return np.array([times, *[cells[:, 0]] * 3])
+        return np.array([times, *_interval(cells.T, np.array([self.litres[t] for t in times]))])
+
+    def mean(self, label: str) -> Floats | None:
+        """Individuals per litre over all minutes with a density, and its interval."""
+        litres = sum(self.litres.values())
+        cells = [v for (_, x), v in self.cells.items() if x == label]
+        return _interval(np.sum([np.zeros(4), *cells], axis=0), litres) if litres else None
+
+    def density(self, minutes: Ints) -> Floats:
+        """Individuals of all classes per litre at each minute; NaN where unknown."""
+        step, raised = self.step, Counter[int]()
+        for (bucket, _), cell in self.cells.items():
+            raised[bucket] += cell[1]
+        known = {k: raised[k] / litres for k, litres in self.litres.items() if litres > 0}
+        return np.array([known.get(x // step * step, np.nan) for x in minutes.tolist()])
+
+
+def _interval(cells: Floats, litres: Any) -> Floats:
+    value = cells[1] / litres
+    low = np.maximum(value - np.sqrt(cells[2]) / litres, 0.0)
+    return np.array([value, low, value + np.sqrt(cells[3]) / litres])
+
+
+def parse_number(text: str | None) -> float | None:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def parse_minute(text: str | None) -> int | None:
+    try:
+        when = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return int(when.replace(tzinfo=when.tzinfo or UTC).timestamp() // 60)
+
+
+def split_flags(text: str) -> list[str]:
+    return [x for x in dict.fromkeys(y.strip() for y in text.split(";")) if x]
+
+
+def colours(labels: Sequence[str]) -> dict[str, str]:
+    """The colour of each class, by its place in the model's list."""
+    return {x: PALETTE[i] if i < len(PALETTE) else REST for i, x in enumerate(labels)}
+
+
+def _draw(height: float, paint: Callable[[Figure], None]) -> bytes:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with _RC_LOCK, matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        paint(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(_SVG_NOTES))
+    _, _, drawing = buffer.getvalue().partition(b"<svg ")  # the head names a DTD on the web
+    return b"<svg " + drawing
+
+
+def _plain(text: str, limit: int = 28) -> str:
+    """A class name as matplotlib may draw it: short, and no mathematics between dollars."""
+    text = "".join(x if x.isprintable() and ord(x) < 0x250 else "?" for x in text)
+    return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")
+
+
+def _thousands(axis: Any, ticks: int) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
+
+
+def time_figure(
+    curves: Mapping[str, Floats], step: int, unit: str, colour: dict[str, str]
+) -> bytes:
+    """A panel per class over a common time axis, from :meth:`Series.curve`."""
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (label, curve) in zip(panels, curves.items(), strict=True):
+            _paint_curve(axes, curve, step, colour[label])
+            axes.set_title(_plain(label, 60))
+        times = np.concatenate([x[0] for x in curves.values()])
+        pad = max(step, np.ptp(times) // 50)
+        edges = np.array([times.min() - pad, times.max() + step + pad], np.int64)
+        panels[-1].set_xlim(*edges.astype("datetime64[m]"))
+        _dates(panels[-1].xaxis)
+        panels[-1].set_xlabel("time (UTC)")
+        figure.supylabel(unit, fontsize=9.5)
+
+    return _draw(0.7 + 1.35 * len(curves), paint)
+
+
+def _paint_curve(axes: Axes, curve: Floats, step: int, colour: str) -> None:
+    # More than one step and a half without a point is a gap in the data: the line stops there.
+    breaks = np.flatnonzero(np.diff(curve[0]) > 1.5 * step) + 1
+    times, value, low, high = np.insert(curve, breaks, np.nan, axis=1)
+    hole = np.isnan(times)
+    seconds = 60 * np.nan_to_num(times, nan=curve[0, 0]) + 30 * step
+    x: Any = seconds.astype(np.int64).astype("datetime64[s]")
+    axes.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
+    axes.plot(x, value, color=colour, linewidth=1.2)
+    # A point between two gaps has no line, so it needs a mark; few points all get one.
+    alone = ~hole & np.r_[True, hole[:-1]] & np.r_[hole[1:], True]
+    marked = ~hole if len(curve[0]) <= 120 else alone
+    axes.plot(x[marked], value[marked], color=colour, linestyle="", marker="o", markersize=2.4)
+    axes.set_ylim(0, float(np.max(curve[1:])) * 1.08 or 1.0)
+    _thousands(axes.yaxis, 4)
+
+
+def _dates(axis: Any) -> None:
+    from matplotlib import dates
+
+    locator = dates.AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+
+def size_figure(
+    labels: Sequence[str], edges: Floats, histogram: Ints, colour: dict[str, str]
+) -> bytes:
+    """Images per size class, then each class as shares of itself.
+
+    ``edges`` are N + 1 limits in µm, ``histogram`` is (class, N).
+    """
+    used = np.flatnonzero(histogram.sum(axis=0))
+    first, last = max(0, used[0] - 2), min(histogram.shape[1], used[-1] + 3)
+    edges, histogram = edges[first : last + 1], histogram[:, first:last]
+
+    def paint(figure: Figure) -> None:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        for label, row in zip(labels, histogram, strict=True):
+            if row.sum():
+                upper.stairs(row, edges, color=colour[label], linewidth=1.4, label=_plain(label))
+                share = 100 * row / row.sum()
+                lower.stairs(share, edges, color=colour[label], linewidth=1.4)
+                lower.stairs(share, edges, color=colour[label], fill=True, alpha=0.10)
+        for axes in (upper, lower):
+            axes.set_xscale("log")
+            axes.set_xlim(edges[0], edges[-1])
+            axes.set_ylim(bottom=0)
+            if edges[0] < SMALLEST_UM:
+                axes.axvspan(edges[0], SMALLEST_UM, color=_GREY, alpha=0.14, linewidth=0)
+                axes.axvline(SMALLEST_UM, color="#5b656d", linestyle=(0, (4, 3)), linewidth=1)
+            _thousands(axes.yaxis, 4)
+        upper.set_title("images in each size class")
+        upper.set_ylabel("images")
+        upper.legend(frameon=False, fontsize=8.5)
+        lower.set_title("each class as a share of its own total")
+        lower.set_ylabel("%")
+        lower.set_xlabel("equivalent spherical diameter, µm (logarithmic)")
+        lower.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=30))
+        lower.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
+        lower.xaxis.set_minor_formatter(NullFormatter())
+
+    return _draw(4.3, paint)
+
+
+def unwrap(longitude: Floats) -> Floats:
+    """Longitudes made continuous, cut at the widest empty stretch of the circle.
+
+    A track over the antimeridian runs on past 180 instead of crossing the map.
+    """
+    around = np.sort(np.mod(longitude, 360.0))
+    gaps = np.diff(np.r_[around, around[0] + 360.0])
+    start = around[(int(np.argmax(gaps)) + 1) % len(around)]
+    east = np.mod(longitude - start, 360.0) + start
+    return np.asarray(east - 360.0 * np.round(np.median(east) / 360.0), np.float64)
+
+
+def track_figure(minutes: Ints, latitude: Floats, longitude: Floats, density: Floats) -> bytes:
+    """Positions in order of time, one degree of latitude as long as 60 nautical miles.
+
+    ``minutes`` (since 1970) ascend, negative where unknown. ``density`` colours
+    the points where any is finite, else time does.
+    """
+    stride = math.ceil(len(minutes) / MAX_TRACK_POINTS)
+    minutes, latitude, density = minutes[::stride], latitude[::stride], density[::stride]
+    longitude = unwrap(longitude[::stride])
+
+    def paint(figure: Figure) -> None:
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+        axes = figure.add_subplot()
+        shrink = max(math.cos(math.radians(float(np.mean(latitude)))), 0.05)
+        centre_x = (longitude.max() + longitude.min()) / 2
+        centre_y = (latitude.max() + latitude.min()) / 2
+        # Half the frame in degrees of latitude: never under 0.02, never a sliver.
+        tall = max(np.ptp(latitude) * 0.58, 0.02)
+        wide = max(np.ptp(longitude) * shrink * 0.58, 0.02, tall * 0.75)
+        tall = max(tall, wide * 0.45)
+        axes.set_xlim(centre_x - wide / shrink, centre_x + wide / shrink)
+        axes.set_ylim(centre_y - tall, centre_y + tall)
+        axes.set_aspect(1 / shrink)
+        for spine in axes.spines.values():
+            spine.set_visible(True)
+        _paint_track(figure, axes, minutes, latitude, longitude, density)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _degrees(x, "E", "W")))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _degrees(y, "N", "S")))
+        _scale_bar(axes, 2 * wide * KM_PER_DEGREE)
+
+    return _draw(4.4, paint)
+
+
+def _paint_track(
+    figure: Figure, axes: Axes, minutes: Ints, latitude: Floats, longitude: Floats, density: Floats
+) -> None:
+    gaps = np.diff(minutes)
+    typical = float(np.median(gaps)) if len(gaps) else 1.0
+    breaks = np.flatnonzero((gaps > max(60.0, 4 * typical)) | (minutes[:-1] < 0)) + 1
+    x, y = (np.insert(z, breaks, np.nan) for z in (longitude, latitude))
+    axes.plot(x, y, color="#b4bcc2", linewidth=0.9, zorder=1)
+    known = np.isfinite(density)
+    timed = minutes >= 0
+    by_density = bool(known.any())
+    grey = ~known if by_density else ~timed
+    axes.scatter(longitude[grey], latitude[grey], s=7, color=_GREY, zorder=2, linewidth=0)
+    if not grey.all():
+        x, y, days = longitude[~grey], latitude[~grey], minutes[~grey] / 1440
+        shade = density[~grey] if by_density else days  # since 1970, as matplotlib counts time
+        points = axes.scatter(x, y, c=shade, cmap="viridis", s=14, zorder=3, linewidth=0)
+        bar = figure.colorbar(points, ax=axes, shrink=0.85, pad=0.02, aspect=28)
+        bar.outline.set_visible(False)
+        if by_density:
+            bar.set_label("individuals per litre, all classes")
+        else:
+            _dates(bar.ax.yaxis)
+            bar.set_label("time (UTC)")
+    ends = np.flatnonzero(timed)
+    named = {"position": ends} if len(ends) == 1 else {"start": ends[:1], "end": ends[-1:]}
+    box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+    for name, index in named.items():
+        for spot in zip(longitude[index], latitude[index], strict=True):
+            side, at = ("left", 7) if spot[0] <= np.mean(axes.get_xlim()) else ("right", -7)
+            axes.annotate(name, spot, (at, 7), textcoords="offset points", ha=side, bbox=box)
+
+
+def _degrees(value: float, positive: str, negative: str) -> str:
+    if positive == "E":
+        value = (value + 180.0) % 360.0 - 180.0
+    value = round(value, 6)
+    side = "" if value in (0, -180.0) else positive if value > 0 else negative
+    return f"{abs(value):.10g}°{side}"
+
+
+def _scale_bar(axes: Axes, width_km: float) -> None:
+    """A bar of a round number of kilometres, about a quarter of the map's width."""
+    target = width_km / 4
+    power = 10.0 ** math.floor(math.log10(target))
+    length = max(x * power for x in (1, 2, 5) if x * power <= target)
+    share = length / width_km
+    place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
+    axes.plot([0, share], [1.035, 1.035], color=_INK, linewidth=2, **place)
+    axes.text(share + 0.02, 1.035, f"{length:,.10g} km", va="center", **place)

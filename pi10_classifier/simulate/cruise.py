@@ -1,0 +1,144 @@
+"""Whole cruises: consecutive bins below one folder, with the truth beside them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from pi10_classifier.errors import SettingError, output_error
+from pi10_classifier.instrument import BIN_MINUTES
+from pi10_classifier.simulate.bins import TRUTH_COLUMNS, UNFINISHED, BinPlan, Progress, write_bin
+from pi10_classifier.simulate.scene import PROPORTIONS, Crops, Source, Studio
+
+CRUISE = "SIMULATED"
+START = datetime(2024, 6, 24, 14, 50, tzinfo=UTC)
+TRUTH = "truth.csv"
+NO_FIX_SHARE = 0.15  # bins without a GPS fix
+
+
+def plan_cruise(
+    *,
+    bins: int = 3,
+    images: int = 500,
+    sizes: Sequence[int] | None = None,
+    partial: int = 0,
+    seed: int = 0,
+    instrument: str = "pia7",
+    start: datetime = START,
+    no_fix: float = NO_FIX_SHARE,
+) -> list[BinPlan]:
+    """Consecutive bins, the last ``partial`` of them begun late.
+
+    ``sizes`` gives the images bin by bin and overrides ``bins`` and ``images``.
+    ``no_fix`` is the share of bins, 0..1, that never had a GPS fix.
+    """
+    counts = list(sizes) if sizes is not None else [images] * bins
+    if not 1 <= len(counts) <= 100_000:
+        raise SettingError(f"{len(counts)} bins; give 1 to 100,000")
+    if not 0 <= partial <= len(counts):
+        raise SettingError(f"{partial} partial bins of {len(counts)}; give 0 to {len(counts)}")
+    if not 0 <= no_fix <= 1:
+        raise SettingError(f"no_fix is {no_fix}; it is a share of bins, 0 to 1")
+    if seed < 0:
+        raise SettingError(f"seed is {seed}; give a whole number from 0")
+    if start.tzinfo is None or start.astimezone(UTC).minute % BIN_MINUTES:
+        raise SettingError(f"start {start} must lie on a ten-minute mark and name its time zone")
+    plans = []
+    for number, count in enumerate(counts):
+        begin = start.astimezone(UTC) + timedelta(minutes=BIN_MINUTES * number)
+        chance = np.random.default_rng((seed, 6, number))
+        fix = bool(chance.random() >= no_fix)
+        late = int(chance.integers(2, 8)) if number >= len(counts) - partial else 0
+        begin += timedelta(minutes=late)
+        plans.append(BinPlan(instrument, begin, count, BIN_MINUTES - late, fix))
+    return plans
+
+
+def simulate_cruise(
+    out: Path,
+    *,
+    bins: int = 3,
+    images: int = 500,
+    sizes: Sequence[int] | None = None,
+    partial: int = 0,
+    seed: int = 0,
+    cruise: str = CRUISE,
+    instrument: str = "pia7",
+    start: datetime = START,
+    no_fix: float = NO_FIX_SHARE,
+    proportions: Mapping[str, float] | None = None,
+    crops: Path | None = None,
+    folders: bool = False,
+    slash: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write ``out/cruise/2024-06-24/1450.tar`` and so on; returns the bins' paths.
+
+    Beside the days lies ``truth.csv``, a row of ``TRUTH_COLUMNS`` an image, with
+    the class that was drawn (``proportions``: label -> share). ``crops``, a folder
+    or tar of ``group/label/name.ext``, replaces the drawn particles by real images,
+    again from the first when they run out. ``progress`` receives the images written
+    so far, over all bins. Equal arguments give equal bytes.
+
+    Raises SettingError for unusable values and for a cruise folder that holds
+    anything but an earlier simulation of the same bins; OutputError on a full disk.
+    """
+    plans = plan_cruise(
+        bins=bins, images=images, sizes=sizes, partial=partial, seed=seed,
+        instrument=instrument, start=start, no_fix=no_fix,
+    )  # fmt: skip
+    if crops is not None and proportions is not None:
+        raise SettingError("proportions are for drawn particles; leave them out with crops")
+    if not re.fullmatch(r"\w[\w .-]{0,99}", cruise):
+        raise SettingError(f"cruise {cruise!r} must be a plain folder name")
+    home = out / cruise
+    _check_home(home, {plan.folder if folders else plan.folder + ".tar" for plan in plans})
+    paths = []
+    done = 0
+    unfinished = home / (TRUTH + UNFINISHED)
+    with ExitStack() as stack:
+        source: Source
+        if crops is None:
+            source = Studio(seed, PROPORTIONS if proportions is None else proportions)
+        else:
+            source = stack.enter_context(Crops(crops, seed))
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(unfinished.open("w", encoding="utf-8", newline=""))
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(TRUTH_COLUMNS)
+            (home / TRUTH).unlink(missing_ok=True)  # it would not fit bins half rewritten
+            for plan in plans:
+                before = done
+                report = (lambda n, b=before: progress(b + n)) if progress else None
+                paths.append(
+                    write_bin(
+                        plan, home, seed=seed, source=source, folders=folders, slash=slash,
+                        truth=writer.writerow, progress=report,
+                    )
+                )  # fmt: skip
+                done += plan.images
+            file.close()
+            unfinished.replace(home / TRUTH)
+        except OSError as error:
+            raise output_error(error, home) from error
+    return paths
+
+
+def _check_home(home: Path, planned: set[str]) -> None:
+    """Refuse to mix with anything but an earlier simulation of the same bins."""
+    if not home.is_dir():
+        if home.exists():
+            raise SettingError(f"{home} is a file; name another output folder")
+        return
+    found = {item.relative_to(home).as_posix() for item in home.glob("*/*")}
+    finished = {name for name in found if not name.endswith(UNFINISHED)}
+    ours = (home / TRUTH).exists() or (home / (TRUTH + UNFINISHED)).exists()
+    if (any(home.iterdir()) and not ours) or finished - planned:
+        raise SettingError(f"{home} holds other files; remove it or name another output folder")

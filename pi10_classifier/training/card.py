@@ -1,0 +1,139 @@
+"""The model card, ``README.md`` of a package, written from its ``model.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def card(fields: Mapping[str, Any]) -> str:
+    """Markdown for people, from the fields of ``model.json`` and nothing else."""
+    parts = [_head(fields)]
+    training = fields["training"]
+    if training:
+        parts += [_data(training, fields["classes"]), _recipe(training)]
+    if fields["metrics"]:
+        parts.append(_metrics(fields))
+    parts.append(_limits(fields))
+    if training.get("command"):
+        parts.append(f"## To train it again\n\n```\n{training['command']}\n```\n")
+    return "\n".join(parts)
+
+
+def _head(fields: Mapping[str, Any]) -> str:
+    spec, file = fields["preprocessing"], fields["files"]["model.onnx"]
+    colour = "grey" if spec["channels"] == 1 else "RGB"
+    return f"""# {fields["name"]}, version {fields["version"]}
+
+Sorts single-particle plankton images into {_listed(fields["classes"])}.
+
+| | |
+|---|---|
+| Input | `{fields["input"]["name"]}`: {fields["input"]["dtype"]}, N × {spec["channels"]} × \
+{spec["size"]} × {spec["size"]}, {colour}; prepared by `pi10_classifier.preprocess.prepare` |
+| Output | `{fields["output"]["name"]}`: float32, N × {len(fields["classes"])}; \
+{fields["output"]["activation"]} of logits / {fields["temperature"]} gives probabilities |
+| File | `model.onnx`, {file["bytes"] / 1e6:.1f} MB, SHA-256 `{file["sha256"]}` |
+"""
+
+
+def _data(training: Mapping[str, Any], classes: list[str]) -> str:
+    lines = [
+        "## Data",
+        "",
+        f"| source | licence | split | {' | '.join(classes)} |",
+        "|---|---|---|" + "---:|" * len(classes),
+    ]
+    for source in training["data"]:
+        for part, images in source["images"].items():
+            numbers = " | ".join(f"{images[name]:,}" for name in classes)
+            lines.append(f"| {source['source']} | {source['licence']} | {part} | {numbers} |")
+    lines += [
+        "",
+        "Split 70/10/20 within each source and source label, by a hash of the member's name;"
+        f" SHA-256 of the manifest `{training['split_sha256']}`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _recipe(training: Mapping[str, Any]) -> str:
+    recipe, weights = training["recipe"], training["initial_weights"]
+    start = weights["origin"]
+    if "licence" in weights:
+        start += f" ({weights['licence']}; pip package {weights['package']})"
+    limit = f", at most {recipe['minutes']} minutes" if recipe["minutes"] else ""
+    return f"""## Recipe
+
+- Initial weights: {start}. A grey stem holds the sum of the three colours' filters.
+- {training["epochs"]} epochs{limit} in batches of {recipe["batch"]}: the first \
+{recipe["warm_share"]:.0%} at {recipe["warm_size"]} px, the rest at {recipe["size"]} px. \
+{training["minutes"]} minutes on {training["threads"]} CPU threads.
+- AdamW, rate {recipe["rate"]} with warm-up and a cosine to zero, weight decay \
+{recipe["weight_decay"]}; cross-entropy with label smoothing {recipe["smoothing"]}; images drawn \
+with weight (images of their class and source)^-{recipe["balance"]}; averaged weights \
+(decay {recipe["ema"]}).
+- Images are mirrored, turned by any angle, cropped anew, blurred, coarsened and, half of \
+them, drawn as the Pi-10 sees: near-black silhouettes on an uneven ground with stripes, specks \
+and noise.
+- Chosen by validation macro-F1, averaged over the sources; temperature fitted on validation. \
+Seed {training["seed"]}, run `{training["run_id"]}`.
+"""
+
+
+def _metrics(fields: Mapping[str, Any]) -> str:
+    classes = fields["classes"]
+    lines = [
+        "## On held-out images",
+        "",
+        "The test split, read once, through `model.onnx`. 95 % intervals from 1,000 bootstrap"
+        " resamples of the images: they do not cover another seed, another sea, another camera.",
+        "",
+        "| source | class | images | F1 | precision | recall |",
+        "|---|---|---:|---|---|---|",
+    ]
+    for source, found in fields["metrics"].items():
+        lines.append(
+            f"| {source} | **macro** | {found['n']:,} | **{_span(found['macro_f1'])}** | | |"
+        )
+        for name, row in found["per_class"].items():
+            figures = " | ".join(_span(row[key]) for key in ("f1", "precision", "recall"))
+            lines.append(f"| {source} | {name} | {row['support']:,} | {figures} |")
+    lines += ["", "Confusion (rows: truth; columns: prediction) and calibration:", ""]
+    lines += [f"| source | truth | {' | '.join(classes)} |", "|---|---|" + "---:|" * len(classes)]
+    for source, found in fields["metrics"].items():
+        for name, row in zip(classes, found["confusion"], strict=True):
+            lines.append(f"| {source} | {name} | {' | '.join(f'{n:,}' for n in row)} |")
+    lines.append("")
+    for source, found in fields["metrics"].items():
+        lines.append(f"- {source}: expected calibration error {found['ece']:.3f}.")
+        if "other" in found:
+            other = found["other"]
+            called = ", ".join(f"{n:,} {name}" for name, n in other["called"].items())
+            lines.append(
+                f"- {source}: {other['n']:,} images of none of these classes (protists, diatoms,"
+                f" artefacts, unknown) were called {called};"
+                f" {other['share_above_0.9']:.0%} of them with a probability above 0.9."
+            )
+    return "\n".join([*lines, ""])
+
+
+def _limits(fields: Mapping[str, Any]) -> str:
+    return f"""## Limits
+
+- Never seen: {fields["never_seen"]}
+- The training images come from other cameras, in grey or on black, at other resolutions. What \
+they teach of the Pi-10 rests on imitation of its look; figures on Pi-10 images are unknown, \
+and lower than those above must be expected. Label some of your own and check.
+- Every particle gets one of {_listed(fields["classes"])}: what is none of these is forced into \
+one, often with confidence.
+- Probabilities are calibrated on the mix of classes and cameras above, not on yours.
+"""
+
+
+def _span(interval: Mapping[str, float]) -> str:
+    return f"{interval['value']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,62 @@
+"""Checkpoint folders: ``model.safetensors`` and ``checkpoint.json``, never a pickle.
+
+The JSON is renamed into place last and carries the weights' SHA-256, so that a cut
+between the two files is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pi10_classifier.errors import ModelError, output_error
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
+
+
+def save_checkpoint(folder: Path, network: nn.Module, description: dict[str, Any]) -> None:
+    """Publish weights and description, each written beside and renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    beside = folder / (WEIGHTS + ".part")
+    try:
+        save_file(state, beside)
+        digest = hashlib.sha256(beside.read_bytes()).hexdigest()
+        beside.replace(folder / WEIGHTS)
+        write_description(folder, {**description, "weights_sha256": digest})
+    except OSError as error:
+        raise output_error(error, folder) from error
+
+
+def write_description(folder: Path, description: dict[str, Any]) -> None:
+    """Replace ``checkpoint.json`` in one step."""
+    beside = folder / (DESCRIPTION + ".part")
+    beside.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    beside.replace(folder / DESCRIPTION)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and description of a checkpoint folder; pickles are never read.
+
+    Raises ModelError where a part is missing, damaged or not the other's.
+    """
+    weights, description = folder / WEIGHTS, folder / DESCRIPTION
+    for path in (weights, description):
+        if not path.is_file():
+            raise ModelError(f"{path} is missing; a checkpoint holds {WEIGHTS} and {DESCRIPTION}")
+    try:
+        fields = json.loads(description.read_text(encoding="utf-8"))
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        known = fields["weights_sha256"] == digest
+        state = load_file(weights) if known else {}
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"{folder} is no readable checkpoint: {error}") from error
+    if not known:
+        raise ModelError(f"{weights} is not the file {DESCRIPTION} describes; train again")
+    return state, fields

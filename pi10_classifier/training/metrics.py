@@ -1,0 +1,128 @@
+"""Figures of merit from predicted and true classes, with bootstrap intervals.
+
+All arrays of classes are int64 indices (N,); NumPy alone, so that the engine's
+environment can evaluate a package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+
+def confusion(truth: I64, guess: I64, classes: int) -> I64:
+    """Counts (classes, classes): rows are the truth, columns the prediction."""
+    flat = np.bincount(truth * classes + guess, minlength=classes * classes)
+    return flat.reshape(classes, classes).astype(np.int64)
+
+
+def scores(matrix: NDArray[Any]) -> dict[str, F64]:
+    """Precision, recall and F1 per class from confusion counts (..., K, K).
+
+    0/0 counts as 0: a class never predicted has no precision to claim.
+    """
+    hits = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
+    claimed = matrix.sum(axis=-2).astype(np.float64)
+    support = matrix.sum(axis=-1).astype(np.float64)
+    return {
+        "precision": _ratio(hits, claimed),
+        "recall": _ratio(hits, support),
+        "f1": _ratio(2 * hits, claimed + support),
+    }
+
+
+def _ratio(above: F64, below: F64) -> F64:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def macro_f1(truth: I64, guess: I64, classes: int) -> float:
+    """Mean of the classes' F1."""
+    return float(scores(confusion(truth, guess, classes))["f1"].mean())
+
+
+def softmax(logits: NDArray[Any], temperature: float = 1.0) -> F64:
+    """Logits (N, K) -> probabilities (N, K) at a temperature."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    raised = np.exp(scaled)
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def nll(logits: NDArray[Any], truth: I64, temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood, nats."""
+    p = softmax(logits, temperature)[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(p, 1e-12)).mean())
+
+
+def fit_temperature(logits: NDArray[Any], truth: I64) -> float:
+    """Temperature in 0.05..20 of least NLL (Guo et al. 2017), by golden section.
+
+    NLL is convex in 1/T; the search runs over log T, on which it has one minimum.
+    """
+    low, high = np.log(0.05), np.log(20.0)
+    golden = (np.sqrt(5) - 1) / 2
+    for _ in range(60):
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        if nll(logits, truth, np.exp(left)) < nll(logits, truth, np.exp(right)):
+            high = right
+        else:
+            low = left
+    return round(float(np.exp((low + high) / 2)), 4)
+
+
+def calibration_error(probabilities: F64, truth: I64, bins: int = 15) -> float:
+    """Expected calibration error of the top class over equal-width bins."""
+    top = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    place = np.minimum((top * bins).astype(int), bins - 1)
+    gap = np.bincount(place, right - top, bins)
+    return float(np.abs(gap).sum() / len(truth))
+
+
+def report(
+    truth: I64,
+    probabilities: F64,
+    classes: tuple[str, ...],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Macro-F1 and per-class scores with 95 % percentile intervals, as for model.json.
+
+    Intervals resample the test images with replacement (Efron 1979): they cover the
+    choice of images, not of training seed or sea.
+    """
+    k = len(classes)
+    guess = probabilities.argmax(axis=1)
+    matrix = confusion(truth, guess, k)
+    # Resampling images is drawing the confusion matrix's cells from a multinomial.
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(truth), matrix.ravel() / len(truth), size=resamples)
+    point, spread = scores(matrix), scores(drawn.reshape(resamples, k, k))
+    return {
+        "n": len(truth),
+        "accuracy": round(float(np.mean(guess == truth)), 4),
+        "ece": round(calibration_error(probabilities, truth), 4),
+        "macro_f1": _interval(point["f1"].mean(), spread["f1"].mean(axis=1)),
+        "per_class": {
+            name: {
+                **{key: _interval(point[key][i], spread[key][:, i]) for key in point},
+                "support": int(matrix[i].sum()),
+            }
+            for i, name in enumerate(classes)
+        },
+        "confusion": matrix.tolist(),
+    }
+
+
+def _interval(value: Any, spread: F64) -> dict[str, float]:
+    low, high = np.quantile(spread, (0.025, 0.975))
+    return {
+        "value": round(float(value), 4),
+        "low": round(float(low), 4),
+        "high": round(float(high), 4),
+    }

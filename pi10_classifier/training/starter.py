@@ -1,0 +1,204 @@
+"""Train, judge and package the starter model: ``python -m pi10_classifier.training.starter``.
+
+One command from the labelled tars to a model package. The test split is read once,
+after the last weight is set, through the exported ONNX file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pi10_classifier.errors import ExitCode, Pi10Error, SettingError
+from pi10_classifier.preprocess import Preprocessing
+from pi10_classifier.training import data as labelled
+from pi10_classifier.training.checkpoint import (
+    load_checkpoint,
+    save_checkpoint,
+    write_description,
+)
+from pi10_classifier.training.dataset import load, spread
+from pi10_classifier.training.export import NEVER_SEEN, PARITY_IMAGES, describe, export_package
+from pi10_classifier.training.judge import judge, look_at_examples
+from pi10_classifier.training.loop import Recipe, predict, train
+from pi10_classifier.training.metrics import fit_temperature
+from pi10_classifier.training.networks import IMAGENET_WEIGHTS, build, load_imagenet
+
+ARCHITECTURE = "mobilenet_v2"
+PARITY_COUNT = 256
+
+
+def train_starter(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    init: str = "imagenet",
+    sources: Sequence[labelled.Source] = labelled.SOURCES,
+    command: str = "",
+) -> Path:
+    """Train from the tars in ``data``; return the checkpoint folder ``out/checkpoint``."""
+    if init not in ("imagenet", "random"):
+        raise SettingError(f"init is {init!r}; it must be 'imagenet' or 'random'")
+    torch.manual_seed(recipe.seed)
+    network = build(ARCHITECTURE, len(labelled.CLASSES), channels=1)
+    if init == "imagenet":
+        load_imagenet(network)
+    _say(f"reading {data}")
+    loaded = load(data, recipe.size, recipe.seed, sources)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "split.csv").write_text(loaded.manifest, encoding="utf-8", newline="\n")
+    digest = hashlib.sha256(loaded.manifest.encode()).hexdigest()
+    _say(f"{len(loaded.training.truth)} training, {len(loaded.validation.truth)} validation images")
+    folder = out / "checkpoint"
+    folder.mkdir(exist_ok=True)
+    np.save(folder / PARITY_IMAGES, spread(loaded.validation.images, PARITY_COUNT))
+    identity = json.dumps([asdict(recipe), init, ARCHITECTURE, digest], sort_keys=True)
+    description: dict[str, Any] = {
+        "format": 1,
+        "name": "starter",
+        "version": "1",
+        "architecture": ARCHITECTURE,
+        "classes": list(labelled.CLASSES),
+        "preprocessing": Preprocessing(size=recipe.size).to_dict(),
+        "temperature": 1.0,
+        "training": {
+            "data": [
+                {
+                    "name": s.name,
+                    "source": s.title,
+                    "licence": s.licence,
+                    "images": labelled.counts(loaded.samples, s.name),
+                }
+                for s in sources
+            ],
+            "split_sha256": digest,
+            "command": command,
+            "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
+            "seed": recipe.seed,
+            "initial_weights": IMAGENET_WEIGHTS if init == "imagenet" else {"origin": "random"},
+            "recipe": asdict(recipe),
+            "software": {"torch": torch.__version__.split("+")[0]},
+        },
+        "metrics": {},
+    }
+    began = time.monotonic()
+
+    def keep(average: nn.Module, reached: dict[str, Any]) -> None:
+        logits = predict(average, loaded.validation.images)
+        done = {
+            "epochs": len(reached["history"]),
+            "best_epoch": reached["best"]["epoch"],
+            "minutes": round((time.monotonic() - began) / 60, 1),
+            "threads": torch.get_num_threads(),
+            "history": reached["history"],
+        }
+        fields = {
+            **description,
+            "temperature": fit_temperature(logits, loaded.validation.truth),
+            "training": {**description["training"], **done},
+        }
+        save_checkpoint(folder, average, fields)
+
+    train(network, loaded.training, loaded.validation, recipe, keep, _say)
+    return folder
+
+
+def package_starter(
+    data: Path, out: Path, sources: Sequence[labelled.Source] = labelled.SOURCES
+) -> Path:
+    """Export ``out/checkpoint``, judge it on the test split, describe it: ``out/package``."""
+    folder = out / "checkpoint"
+    package = export_package(folder, out / "package")
+    _, fields = load_checkpoint(folder)
+    samples = labelled.split(labelled.scan(data, sources), fields["training"]["seed"])
+    digest = hashlib.sha256(labelled.manifest(samples).encode()).hexdigest()
+    if digest != fields["training"]["split_sha256"]:
+        raise SettingError(
+            f"{data} gives another split than {folder} was trained on;"
+            f" its test images may be training images, so it is not judged"
+        )
+    fields["metrics"] = judge(package, data, samples, sources)
+    fields["never_seen"] = NEVER_SEEN
+    called = look_at_examples(package, data / "pi10-examples")
+    if called:
+        fields["never_seen"] += (
+            f" Shown {sum(called.values())} unlabelled Pi-10 images after training, it called "
+            + ", ".join(f"{n} {name}" for name, n in called.items())
+            + "; what they are, no label says."
+        )
+    write_description(folder, fields)
+    describe(package, fields)
+    for name, found in fields["metrics"].items():
+        f1 = found["macro_f1"]
+        _say(f"{name}: test macro-F1 {f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f})")
+    return package
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(given)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        if not options.package_only:
+            recipe = Recipe(
+                **{key: getattr(options, key) for key in _TUNABLE}, minutes=options.minutes
+            )
+            command = shlex.join(["python", "-m", "pi10_classifier.training.starter", *given])
+            train_starter(options.data, options.out, recipe, options.init, command=command)
+        package = package_starter(options.data, options.out)
+    except Pi10Error as error:
+        _say(f"error: {error.message}")
+        return ExitCode.USAGE
+    except KeyboardInterrupt:
+        _say("interrupted; the best epoch so far is kept: --package-only makes a package of it")
+        return ExitCode.INTERRUPTED
+    print(package)
+    return ExitCode.OK
+
+
+_TUNABLE = ("epochs", "size", "warm_size", "batch", "rate", "seed")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pi10_classifier.training.starter",
+        description="Train the starter model and write its package to OUT/package.",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled tars")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
+    defaults = Recipe()
+    for name in _TUNABLE:
+        value = getattr(defaults, name)
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=type(value), default=value, help=f"default {value}")
+    parser.add_argument("--minutes", type=float, help="end the schedule after this long")
+    parser.add_argument("--init", choices=("imagenet", "random"), default="imagenet")
+    parser.add_argument("--threads", type=int, default=0, help="torch threads; default: all cores")
+    parser.add_argument(
+        "--package-only",
+        action="store_true",
+        help="train nothing: export and judge the checkpoint in OUT",
+    )
+    return parser
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

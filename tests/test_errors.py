@@ -1,0 +1,89 @@
+"""Failure codes: stable, explained, and told apart by whether to try again."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from pi10_classifier.errors import (
+    Code,
+    ExitCode,
+    Failure,
+    InputError,
+    ModelError,
+    OutputError,
+    Pi10Error,
+    SettingError,
+    output_error,
+)
+
+# in files that users keep: a code may be added, none renamed or dropped
+PUBLISHED = {
+    "empty_object", "corrupt_image", "unsupported_format", "unsupported_mode", "too_large",
+    "decompression_bomb", "multi_page", "object_gone", "object_unreadable", "archive_corrupt",
+    "archive_unsafe", "archive_limit", "storage_unavailable", "disk_full", "bad_sidecar",
+    "model_mismatch", "bad_setting", "internal",
+}  # fmt: skip
+
+
+def test_published_codes_stay() -> None:
+    assert {code.value for code in Code} >= PUBLISHED
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_code_says_what_is_wrong(code: Code) -> None:
+    assert code.meaning.endswith(".")
+    assert len(code.meaning) > 20
+
+
+def test_meanings_differ() -> None:
+    assert len({code.meaning for code in Code}) == len(Code)
+
+
+def test_what_may_succeed_later_is_retryable() -> None:
+    assert {code.value for code in Code if code.retryable} == {
+        "object_unreadable", "storage_unavailable", "disk_full", "internal",
+    }  # fmt: skip
+    assert Failure("a.tar", "x", Code.DISK_FULL, "").retryable
+    assert not Failure("a.tar", "x", Code.CORRUPT_IMAGE, "").retryable
+
+
+def test_exit_codes_are_those_of_the_help() -> None:
+    assert {code.name: int(code) for code in ExitCode} == {
+        "OK": 0, "USAGE": 2, "SOME_FAILED": 3, "NOTHING_READ": 4, "INTERRUPTED": 130,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingError("x"), Code.BAD_SETTING),
+        (ModelError("x"), Code.MODEL_MISMATCH),
+        (InputError(Code.TOO_LARGE, "x"), Code.TOO_LARGE),
+    ],
+)
+def test_one_tree_of_errors(error: Pi10Error, code: Code) -> None:
+    assert isinstance(error, Pi10Error)
+    assert (error.code, error.message, str(error)) == (code, "x", "x")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, Code.DISK_FULL),
+        (errno.EDQUOT, Code.DISK_FULL),
+        (errno.EIO, Code.STORAGE_UNAVAILABLE),
+        (errno.EACCES, Code.STORAGE_UNAVAILABLE),
+    ],
+)
+def test_writing_fails_with_a_remedy(number: int, code: Code) -> None:
+    error = output_error(OSError(number, "reason"), "part.parquet")
+    assert isinstance(error, OutputError)
+    assert error.code is code
+    assert "part.parquet" in error.message
+    assert ("--resume" in error.message) == (code is Code.DISK_FULL)
+
+
+def test_writing_fails_without_a_number() -> None:
+    assert "strange" in output_error(OSError("strange"), "x").message

@@ -1,0 +1,111 @@
+"""Two small labelled tars of drawn shapes: one dark on light, one light on black."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pi10_classifier.training.data import Source
+
+SOURCES = (
+    Source("light", "light.tar", "shapes, dark on light", "CC0-1.0"),
+    Source("black", "black.tar", "shapes, light on black", "CC0-1.0"),
+)
+
+
+def draw(group: str, rng: np.random.Generator) -> np.ndarray:
+    """A dark shape on 255: bar with arms, disc, ring, or cross."""
+    height, width = (int(n) for n in rng.integers(44, 64, 2))
+    image = np.full((height, width), 255, np.uint8)
+    middle, reach = (width // 2, height // 2), min(height, width) // 2 - 6
+    shade = int(rng.integers(20, 70))
+    if group == "copepod":
+        cv2.line(image, (middle[0] - reach, middle[1]), (middle[0] + reach, middle[1]), shade, 3)
+    elif group == "detritus":
+        cv2.circle(image, middle, reach, shade, -1)
+    elif group == "noncopepod":
+        cv2.circle(image, middle, reach, shade, 2)
+    else:
+        cv2.line(image, (6, 6), (width - 6, height - 6), shade, 2)
+        cv2.line(image, (6, height - 6), (width - 6, 6), shade, 2)
+    return image
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, blob in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(blob)
+            tar.addfile(info, io.BytesIO(blob))
+
+
+def png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def fill(folder: Path, each: int = 40, leave_out: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, source in enumerate(SOURCES):
+        rng = np.random.default_rng(number)
+        members = {"readme.txt": b"not an image", "copepod/loose.png": b"not three parts"}
+        for group in ("copepod", "detritus", "noncopepod", "other"):
+            for i in range(each) if group != leave_out else ():
+                image = draw(group, rng)
+                if source.name == "black":
+                    image = 255 - image
+                members[f"{group}/{group}_{i % 2}/{i:04d}.png"] = png(image)
+        write_tar(folder / source.file, members)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small networks gain nothing from threads, and lose much where cores are shared."""
+    try:
+        import torch
+    except ImportError:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def sources() -> tuple[Source, ...]:
+    return SOURCES
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory) -> Path:
+    """A folder of both tars: 40 images a class and source, and 40 of "other"."""
+    return fill(tmp_path_factory.mktemp("shapes"))
+
+
+@pytest.fixture
+def shapes_without_detritus(tmp_path) -> Path:
+    return fill(tmp_path / "without", each=12, leave_out="detritus")
+
+
+@pytest.fixture
+def too_few_shapes(tmp_path) -> Path:
+    return fill(tmp_path / "few", each=3)
+
+
+@pytest.fixture
+def shapes_with_a_broken_image(tmp_path) -> Path:
+    folder = fill(tmp_path / "broken", each=12)
+    with tarfile.open(folder / "light.tar", "a") as tar:
+        info = tarfile.TarInfo("copepod/copepod_0/broken.png")
+        info.size = 30
+        tar.addfile(info, io.BytesIO(png(draw("copepod", np.random.default_rng(0)))[:30]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def copepod() -> np.ndarray:
+    return draw("copepod", np.random.default_rng(5))

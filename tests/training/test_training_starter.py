@@ -1,0 +1,174 @@
+"""The whole road at 32 px on drawn shapes: train, export, judge, describe."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
+
+from pi10_classifier.errors import ModelError, SettingError  # noqa: E402
+from pi10_classifier.preprocess import Preprocessing  # noqa: E402
+from pi10_classifier.training import checkpoint, export, networks, starter  # noqa: E402
+from pi10_classifier.training.loop import Recipe  # noqa: E402
+
+RECIPE = Recipe(epochs=6, size=32, warm_size=32, batch=16, rate=2e-3, warmup_steps=5)
+KEYS = {
+    *("format", "name", "version", "classes", "preprocessing", "input", "output"),
+    *("temperature", "thresholds", "training", "metrics", "never_seen", "files"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(shapes, sources, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    starter.train_starter(shapes, out, RECIPE, init="random", sources=sources, command="again")
+    return out
+
+
+@pytest.fixture(scope="module")
+def package(trained, shapes, sources):
+    return starter.package_starter(shapes, trained, sources)
+
+
+@pytest.fixture
+def fields(package):
+    return json.loads((package / "model.json").read_text())
+
+
+def test_loss_falls_and_shapes_are_learnt(trained, fields):
+    history = checkpoint.load_checkpoint(trained / "checkpoint")[1]["training"]["history"]
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    for source in ("light", "black"):
+        assert fields["metrics"][source]["macro_f1"]["value"] > 0.6
+
+
+def test_manifest_is_the_one_in_the_description(trained, fields):
+    digest = hashlib.sha256((trained / "split.csv").read_bytes()).hexdigest()
+    assert fields["training"]["split_sha256"] == digest
+
+
+def test_description_is_complete(package, fields):
+    assert set(fields) == KEYS
+    assert fields["classes"] == ["copepod", "detritus", "noncopepod"]
+    assert Preprocessing.from_dict(fields["preprocessing"]) == Preprocessing(size=32)
+    blob = (package / "model.onnx").read_bytes()
+    assert fields["files"] == {
+        "model.onnx": {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
+    }
+    assert fields["training"]["data"][0]["images"]["test"]["copepod"] == 8
+    assert 0.05 <= fields["temperature"] <= 20
+    found = fields["metrics"]["light"]
+    assert found["n"] == 24
+    assert found["other"]["n"] == sum(found["other"]["called"].values()) == 40
+
+
+def test_package_holds_three_files_and_no_external_data(package):
+    assert sorted(p.name for p in package.iterdir()) == ["README.md", "model.json", "model.onnx"]
+    model = onnx.load(package / "model.onnx", load_external_data=False)
+    onnx.checker.check_model(model)
+    assert not any(t.data_location for t in model.graph.initializer)
+    assert model.opset_import[0].version == 17
+
+
+def test_graph_takes_uint8_of_any_batch(package):
+    session = ort.InferenceSession(package / "model.onnx", providers=["CPUExecutionProvider"])
+    (image,), (logits,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.type, image.shape) == ("image", "tensor(uint8)", ["N", 1, 32, 32])
+    assert (logits.name, logits.type, logits.shape) == ("logits", "tensor(float)", ["N", 3])
+    batch = np.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), np.uint8)
+    together = session.run(None, {"image": batch})[0]
+    alone = np.concatenate([session.run(None, {"image": batch[i : i + 1]})[0] for i in range(5)])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_card_names_data_figures_limits_and_the_command(package, fields):
+    text = (package / "README.md").read_text()
+    macro = fields["metrics"]["black"]["macro_f1"]
+    for part in (
+        "shapes, light on black",
+        "CC0-1.0",
+        f"{macro['value']:.3f} ({macro['low']:.3f} to {macro['high']:.3f})",
+        "Labelled Pi-10 images",
+        "```\nagain\n```",
+    ):
+        assert part in text
+
+
+def test_export_again_gives_the_same_package(trained, package, tmp_path):
+    again = export.export_package(trained / "checkpoint", tmp_path / "again")
+    for name in ("model.onnx", "model.json", "README.md"):
+        assert (again / name).read_bytes() == (package / name).read_bytes(), name
+
+
+def rebuilt(trained):
+    state, fields = checkpoint.load_checkpoint(trained / "checkpoint")
+    network = networks.build(fields["architecture"], 3, 1)
+    network.load_state_dict(state)
+    return network, np.load(trained / "checkpoint" / "parity.npy")
+
+
+def test_parity_holds_on_validation_images(trained, package):
+    network, images = rebuilt(trained)
+    assert len(images) == 24
+    assert export.check_parity(network, package / "model.onnx", images) <= 1e-4
+
+
+def test_parity_gate_refuses_a_tampered_model_with_the_figure(trained, package, tmp_path):
+    network, images = rebuilt(trained)
+    model = onnx.load(package / "model.onnx")
+    head = next(t for t in model.graph.initializer if t.name == "classifier.1.weight")
+    head.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(head) * 1.1, head.name))
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match=r"differ by \d\.\d\de-0\d .* over 24 images"):
+        export.check_parity(network, tmp_path / "model.onnx", images)
+
+
+def test_nothing_is_published_when_the_gate_refuses(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(ModelError, match="was not written"):
+        export.export_package(trained / "checkpoint", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_images_of_another_size_are_refused_by_the_gate(trained, tmp_path):
+    wrong = np.zeros((2, 1, 48, 48), np.uint8)
+    with pytest.raises(ModelError, match="parity images have shape"):
+        export.export_package(trained / "checkpoint", tmp_path / "out", wrong)
+
+
+def test_checkpoint_whose_description_disagrees_is_refused(trained, tmp_path):
+    shutil.copytree(trained / "checkpoint", tmp_path / "bad")
+    fields = json.loads((tmp_path / "bad" / "checkpoint.json").read_text())
+    checkpoint.write_description(tmp_path / "bad", {**fields, "classes": ["a", "b"]})
+    with pytest.raises(ModelError, match="weights and description disagree"):
+        export.export_package(tmp_path / "bad", tmp_path / "out")
+
+
+def test_a_folder_of_other_things_is_not_overwritten(trained, tmp_path):
+    (tmp_path / "thesis.doc").write_text("mine")
+    with pytest.raises(SettingError, match="name another folder"):
+        export.export_package(trained / "checkpoint", tmp_path)
+
+
+def test_another_split_is_not_judged(trained, shapes, sources):
+    with pytest.raises(SettingError, match="it is not judged"):
+        starter.package_starter(shapes, trained, sources[:1])
+
+
+def test_command_line_says_what_is_missing_and_returns_2(tmp_path, capsys):
+    given = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--init", "random"]
+    assert starter.main(given) == 2
+    assert "planktonset1.tar is missing" in capsys.readouterr().err
+    assert starter.main([*given, "--epochs", "0"]) == 2
+    assert starter.main([*given, "--package-only"]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_init_is_refused(shapes, tmp_path, sources):
+    with pytest.raises(SettingError, match="'imagenet' or 'random'"):
+        starter.train_starter(shapes, tmp_path, RECIPE, init="hub", sources=sources)
