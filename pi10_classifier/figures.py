@@ -318,18 +318,18 @@ def track_figure(minutes: Ints, latitude: Floats, longitude: Floats, density: Fl
     stride = math.ceil(len(minutes) / MAX_TRACK_POINTS)
     minutes, latitude, density = minutes[::stride], latitude[::stride], density[::stride]
     longitude = unwrap(longitude[::stride])
+    shrink = max(math.cos(math.radians(float(np.mean(latitude)))), 0.05)
+    centre_x = (longitude.max() + longitude.min()) / 2
+    centre_y = (latitude.max() + latitude.min()) / 2
+    # Half the frame in degrees of latitude: never under 0.02, never a sliver.
+    tall = max(np.ptp(latitude) * 0.58, 0.02)
+    wide = max(np.ptp(longitude) * shrink * 0.58, 0.02, tall * 0.75)
+    tall = max(tall, wide * 0.45)
 
     def paint(figure: Figure) -> None:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         axes = figure.add_subplot()
-        shrink = max(math.cos(math.radians(float(np.mean(latitude)))), 0.05)
-        centre_x = (longitude.max() + longitude.min()) / 2
-        centre_y = (latitude.max() + latitude.min()) / 2
-        # Half the frame in degrees of latitude: never under 0.02, never a sliver.
-        tall = max(np.ptp(latitude) * 0.58, 0.02)
-        wide = max(np.ptp(longitude) * shrink * 0.58, 0.02, tall * 0.75)
-        tall = max(tall, wide * 0.45)
         axes.set_xlim(centre_x - wide / shrink, centre_x + wide / shrink)
         axes.set_ylim(centre_y - tall, centre_y + tall)
         axes.set_aspect(1 / shrink)
@@ -342,7 +342,7 @@ def track_figure(minutes: Ints, latitude: Floats, longitude: Floats, density: Fl
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _degrees(y, "N", "S")))
         _scale_bar(axes, 2 * wide * KM_PER_DEGREE)
 
-    return _draw(4.4, paint)
+    return _draw(0.9 + min(3.6 * tall / wide, 4.0), paint)
 
 
 def _paint_track(
@@ -362,13 +362,12 @@ def _paint_track(
         x, y, days = longitude[~grey], latitude[~grey], minutes[~grey] / 1440
         shade = density[~grey] if by_density else days  # since 1970, as matplotlib counts time
         points = axes.scatter(x, y, c=shade, cmap="viridis", s=14, zorder=3, linewidth=0)
-        bar = figure.colorbar(points, ax=axes, shrink=0.85, pad=0.02, aspect=28)
-        bar.outline.set_visible(False)
-        if by_density:
-            bar.set_label("individuals per litre, all classes")
-        else:
-            _dates(bar.ax.yaxis)
-            bar.set_label("time (UTC)")
+        if np.ptp(shade) > 0:
+            bar = figure.colorbar(points, ax=axes, pad=0.02, aspect=28)
+            bar.outline.set_visible(False)
+            bar.set_label("individuals per litre, all classes" if by_density else "time (UTC)")
+            if not by_density:
+                _dates(bar.ax.yaxis)
     ends = np.flatnonzero(timed)
     named = {"position": ends} if len(ends) == 1 else {"start": ends[:1], "end": ends[-1:]}
     box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}

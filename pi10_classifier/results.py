@@ -221,19 +221,23 @@ class RunFolder:
             return False
         try:
             entry = json.loads((self.journal / f"{stem}.json").read_text("utf-8"))
-        except (OSError, ValueError):
+            same = entry["unit"] == unit and entry["fingerprint"] == fingerprint
+            # what may succeed on a second try is tried again
+            return same and not any(Code(failure[2]).retryable for failure in entry["failures"])
+        except (OSError, ValueError, LookupError, TypeError):
             return False
-        if entry.get("unit") != unit or entry.get("fingerprint") != fingerprint:
-            return False
-        # what may succeed on a second try is tried again
-        return not any(Code(failure[2]).retryable for failure in entry["failures"])
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The journal entries of all published units, ordered by file name."""
         for path in sorted(self.journal.glob("*.json")):
             if path.name == SETTINGS or not (self.parts / f"{path.stem}.parquet").is_file():
                 continue
-            yield json.loads(path.read_text("utf-8"))
+            try:
+                yield json.loads(path.read_text("utf-8"))
+            except ValueError as error:
+                raise SettingError(
+                    f"{path} is damaged: {error}; delete it, then run again with --resume"
+                ) from error
 
     def drop_recut_blocks(self, groups: dict[str, int]) -> None:
         """Remove blocks of a folder that now holds fewer: group -> its number of blocks."""

@@ -8,8 +8,10 @@ Endpoint and keys come from the environment alone: ``AWS_ENDPOINT_URL_S3`` or
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import math
 import random
 import time
 from collections import deque
@@ -18,10 +20,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.helpers import check_bucket_name
 
 from pi10_classifier.archives import Limits, is_archive
 from pi10_classifier.decode import looks_like_image
@@ -35,14 +39,14 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchObject"}
 _REFUSED = {
     "NoSuchBucket",
-    "AccessDenied",
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "InvalidBucketName",
     "AuthorizationHeaderMalformed",
-    "XMinioInvalidObjectName",
-    "InvalidArgument",
+    "ExpiredToken",
+    "InvalidToken",
 }
+_PASSING = {"RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "OperationAborted"}
 
 T = TypeVar("T")
 
@@ -52,28 +56,37 @@ class Store:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
-        parts = urlsplit(url or "https://s3.amazonaws.com")
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
+        try:
+            parts = urlsplit(url or "https://s3.amazonaws.com")
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = None
+        if not usable or "@" in parts.netloc or parts.path.strip("/"):
+            # its value is not repeated: some write a password into it
             raise SettingError(
-                f"AWS_ENDPOINT_URL is {url!r}; it must look like http://host:9000, without a path"
+                "AWS_ENDPOINT_URL must look like http://host:9000, without a path or a user; "
+                "keys go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
-        deadline = environ.get("PI10_S3_DEADLINE", "60")
+        deadline = environ.get("PI10_S3_DEADLINE") or "60"
         try:
             self.deadline_s = float(deadline)
         except ValueError:
-            raise SettingError(f"PI10_S3_DEADLINE is {deadline!r}; give seconds") from None
+            self.deadline_s = math.nan
+        if not 0 < self.deadline_s < math.inf:
+            raise SettingError(f"PI10_S3_DEADLINE is {deadline!r}; give seconds, more than 0")
+        patience = min(30.0, self.deadline_s)
         try:
             self.client = Minio(
                 endpoint=parts.netloc,
-                access_key=environ.get("AWS_ACCESS_KEY_ID"),
-                secret_key=environ.get("AWS_SECRET_ACCESS_KEY"),
-                session_token=environ.get("AWS_SESSION_TOKEN"),
+                access_key=environ.get("AWS_ACCESS_KEY_ID") or None,
+                secret_key=environ.get("AWS_SECRET_ACCESS_KEY") or None,
+                session_token=environ.get("AWS_SESSION_TOKEN") or None,
                 region=environ.get("AWS_REGION")
                 or environ.get("AWS_DEFAULT_REGION")
                 or "us-east-1",
                 secure=parts.scheme == "https",
                 http_client=urllib3.PoolManager(
-                    timeout=urllib3.Timeout(connect=5, read=30),
+                    timeout=urllib3.Timeout(connect=min(5.0, patience), read=patience),
                     maxsize=_FETCHERS + 2,
                     retries=False,  # retried here, where the deadline is known
                 ),
@@ -84,7 +97,8 @@ class Store:
     def retrying(self, what: str, request: Callable[[], T]) -> T:
         """Run ``request`` until it succeeds, is refused for good, or time is up.
 
-        Raises InputError (object_gone, storage_unavailable) or SettingError.
+        Raises InputError (object_gone, object_unreadable, storage_unavailable), or
+        SettingError where no request at all can succeed.
         """
         started, wait = time.monotonic(), _FIRST_WAIT_S
         while True:
@@ -94,7 +108,7 @@ class Store:
                 self._judge(what, error)
                 last: Exception = error
             except (urllib3.exceptions.HTTPError, ServerError, InvalidResponseError,
-                    OSError) as error:  # fmt: skip
+                    OSError, ParseError, UnicodeDecodeError) as error:  # fmt: skip
                 last = error
             pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  jitter, not a secret
             if time.monotonic() + pause - started > self.deadline_s:
@@ -120,6 +134,12 @@ class Store:
                 f"{what}: the storage answers {error.code}; check the name, "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
+        status = error.response.status
+        if 400 <= status < 500 and status not in (408, 429) and error.code not in _PASSING:
+            raise InputError(
+                Code.OBJECT_UNREADABLE,
+                f"{what}: the storage answers {error.code}; check its permissions and state",
+            ) from error
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Any]:
         """List objects in the order of their keys, page by page, going on after an error."""
@@ -144,7 +164,12 @@ class Store:
                 raise
 
         while True:
-            entry = self.retrying(f"listing s3://{bucket}/{prefix}", following)
+            try:
+                entry = self.retrying(f"listing s3://{bucket}/{prefix}", following)
+            except InputError as error:
+                if error.code is Code.OBJECT_UNREADABLE:
+                    raise SettingError(error.message) from error
+                raise
             if entry is None:
                 return
             last = entry.object_name
@@ -171,9 +196,11 @@ class ObjectStream(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError(errno.EINVAL, "seek before the beginning")
         if base + offset != self._at:
             self._drop()
-        self._at = max(base + offset, 0)
+        self._at = base + offset
         return self._at
 
     def readinto(self, buffer: Any) -> int:
@@ -194,7 +221,10 @@ class ObjectStream(io.RawIOBase):
                     offset=self._at,
                     request_headers={"If-Match": f'"{self._etag}"'} if self._etag else None,
                 )
-            data: bytes = self._response.read(wanted)
+                if self._at and self._response.status != 206:
+                    raise OSError("the storage ignores ranges")
+            # as stored: ranges and sizes count these bytes, whatever Content-Encoding says
+            data: bytes = self._response.read(wanted, decode_content=False)
             if not data:
                 raise OSError(f"body ends at byte {self._at:,} of {self._size:,}")
         except Exception:
@@ -321,6 +351,10 @@ def discover_s3(text: str, limits: Limits, environ: Mapping[str, str]) -> Iterat
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
     if not bucket:
         raise SettingError(f"input {text!r} names no bucket; write s3://bucket/prefix")
+    try:
+        check_bucket_name(bucket)
+    except ValueError as error:
+        raise SettingError(f"input {text!r}: {error}") from error
     store = Store(environ)
     root = prefix[: prefix.rfind("/") + 1]
     source = f"s3://{bucket}/{root}"
@@ -330,7 +364,9 @@ def discover_s3(text: str, limits: Limits, environ: Mapping[str, str]) -> Iterat
     folder = ""
 
     def block() -> ObjectBlock:
-        group = f"s3://{bucket}/{folder}"
+        # a part of a folder must not pass for the folder, nor for another part of it
+        part = f"{prefix[len(root) :]}*" if folder == root != prefix else ""
+        group = f"s3://{bucket}/{folder}{part}"
         number = numbers.get(group, 0)
         numbers[group] = number + 1
         return ObjectBlock(store, bucket, source, group, number, tuple(loose), limits)

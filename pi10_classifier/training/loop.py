@@ -75,8 +75,8 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train ``network``; ``keep`` receives the averaged weights at each new best epoch.
 
-    Returns one record per epoch: images seen, loss, learning rate, validation
-    macro-F1, seconds. Raises SettingError where the loss is no longer a number.
+    Returns one record per epoch: input size, images seen, loss, validation macro-F1,
+    seconds. Raises SettingError where the loss is no longer a number.
     """
     torch.manual_seed(recipe.seed)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
