@@ -16,7 +16,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,20 @@ import numpy as np
 
 from pi10_classifier import figures
 from pi10_classifier.errors import Code, ExitCode, SettingError, output_error
-from pi10_classifier.figures import Floats, Ints, Series, parse_number, split_flags
+from pi10_classifier.particle_sums import (
+    SIZE_BINS,
+    SIZE_DECADES,
+    SIZE_LOW,
+    ImageSums,
+    read_images,
+)
+from pi10_classifier.series import Series, parse_number
 
 GALLERY_SIZE = 12
 EXAMPLES_PER_CODE = 5
 MAX_MINUTES = 400  # beyond that, density is drawn per bin
 MAX_POINTS = 800  # beyond that, per hour, six hours, day, week
-MAX_POSITIONS = 20_000
-MAX_KEPT_NAMES = 1000
 MAX_PICTURE_CHARS = 400_000
-_SIZE_LOW, _SIZE_DECADES, _PER_DECADE = 1.0, 4, 100  # 10 µm to 10 cm
-_SIZE_BINS = _SIZE_DECADES * _PER_DECADE
 _DRAWN_TOGETHER = 5  # fine size classes per drawn one: 20 a decade
 _TOTALS = ("inputs", "results", "failures", "skipped")
 _ORDERS: dict[str, Callable[[dict[str, Any]], tuple[Any, ...]]] = {
@@ -43,142 +45,7 @@ _ORDERS: dict[str, Callable[[dict[str, Any]], tuple[Any, ...]]] = {
     "lowest": lambda x: (x["score"], x["particle_id"], x["png"]),
 }
 _EPOCH = datetime(1970, 1, 1)  # UTC, like every time here
-_NO_TIME = np.iinfo(np.int64).min  # NumPy's NaT
 _PNG = re.compile("iVBORw0KGgo[A-Za-z0-9+/]*={0,2}")  # the signature, in base64
-
-
-@dataclass(slots=True)
-class _Class:
-    label: str
-    images: int = 0
-    score_sum: float = 0.0
-    scored: int = 0
-    sizes: Ints = field(default_factory=lambda: np.zeros(_SIZE_BINS, np.int64))
-
-    def size_at(self, share: float) -> float:
-        """The diameter in µm that ``share`` of the measured particles do not exceed."""
-        below = np.r_[0, np.cumsum(self.sizes)]
-        place = float(np.interp(share * below[-1], below, np.arange(_SIZE_BINS + 1)))
-        return float(10 ** (_SIZE_LOW + place / _PER_DECADE))
-
-
-@dataclass(slots=True)
-class _Images:
-    """Sums over the rows of ``predictions.parquet``."""
-
-    classes: dict[str, _Class]
-    rows: int = 0
-    sources: set[str] = field(default_factory=set)
-    instruments: set[str] = field(default_factory=set)
-    flags: Counter[str] = field(default_factory=Counter)
-    first: int | None = None  # seconds since 1970
-    last: int | None = None
-    fixes: int = 0
-    stride: int = 1  # minutes between kept positions; doubles as they become too many
-    track: dict[int, tuple[float, float]] = field(default_factory=dict)
-
-    def add(self, batch: Any) -> None:
-        self.rows += batch.num_rows
-        names, codes = _codes(batch, "label")
-        classes = [self.classes.setdefault(x, _Class(x)) for x in names]
-        score, esd = _numbers(batch, "score"), _numbers(batch, "esd_um")
-        scored = np.isfinite(score)
-        sized = np.isfinite(esd) & (esd > 0)
-        place = np.zeros(len(esd), np.int64)
-        place[sized] = np.floor((np.log10(esd[sized]) - _SIZE_LOW) * _PER_DECADE)
-        place = codes * _SIZE_BINS + np.clip(place, 0, _SIZE_BINS - 1)
-        wide = len(names)
-        images = np.bincount(codes, minlength=wide)
-        sums = np.bincount(codes[scored], score[scored], wide)
-        counted = np.bincount(codes[scored], minlength=wide)
-        sizes = np.bincount(place[sized], minlength=wide * _SIZE_BINS).reshape(wide, _SIZE_BINS)
-        for i, entry in enumerate(classes):
-            entry.images += int(images[i])
-            entry.score_sum += float(sums[i])
-            entry.scored += int(counted[i])
-            entry.sizes += sizes[i]
-        for kept, column in ((self.sources, "source"), (self.instruments, "instrument")):
-            if len(kept) <= MAX_KEPT_NAMES:
-                kept.update(x for x, n in _tally(batch, column) if x)
-        for text, n in _tally(batch, "flags"):
-            self.flags.update(dict.fromkeys(split_flags(text), n))
-        self._add_track(batch)
-
-    def _add_track(self, batch: Any) -> None:
-        seconds = _seconds(batch)
-        known = seconds != _NO_TIME
-        if known.any():
-            first, last = int(seconds[known].min()), int(seconds[known].max())
-            self.first = first if self.first is None else min(first, self.first)
-            self.last = last if self.last is None else max(last, self.last)
-        latitude, longitude = _numbers(batch, "latitude"), _numbers(batch, "longitude")
-        fixed = (np.abs(latitude) <= 90) & (np.abs(longitude) <= 360)  # false for NaN
-        self.fixes += int(fixed.sum())
-        # Images without a time share one place, before all others.
-        minutes = np.where(known, seconds // 60, -1)[fixed]
-        minutes, at = np.unique(minutes, return_index=True)
-        for minute, i in zip(minutes.tolist(), np.flatnonzero(fixed)[at], strict=True):
-            if minute % self.stride == 0 or minute < 0:
-                self.track.setdefault(minute, (float(latitude[i]), float(longitude[i])))
-        while len(self.track) > MAX_POSITIONS:
-            self.stride *= 2
-            self.track = {k: v for k, v in self.track.items() if k % self.stride == 0 or k < 0}
-
-
-def _numbers(batch: Any, name: str) -> Floats:
-    if name not in batch.schema.names:
-        return np.full(batch.num_rows, np.nan)
-    column = batch.column(name).cast("float64")
-    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
-
-
-def _seconds(batch: Any) -> Ints:
-    if "datetime" not in batch.schema.names:
-        return np.full(batch.num_rows, _NO_TIME)
-    times = batch.column("datetime").to_numpy(zero_copy_only=False)
-    return np.asarray(times, "datetime64[s]").astype(np.int64)
-
-
-def _codes(batch: Any, name: str) -> tuple[list[str], Ints]:
-    """The distinct texts of a column and each row's place among them; null is ''."""
-    if name not in batch.schema.names:
-        return [""], np.zeros(batch.num_rows, np.int64)
-    column = batch.column(name)
-    if not hasattr(column, "dictionary"):
-        column = column.dictionary_encode()
-    names = [x or "" for x in column.dictionary.to_pylist()]
-    codes = column.indices.cast("int64").fill_null(len(names)).to_numpy(zero_copy_only=False)
-    used, codes = np.unique(codes, return_inverse=True)
-    return [names[i] if i < len(names) else "" for i in used], np.asarray(codes, np.int64)
-
-
-def _tally(batch: Any, name: str) -> list[tuple[str, int]]:
-    names, codes = _codes(batch, name)
-    return list(zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True))
-
-
-def _read_images(folder: Path, labels: list[str]) -> _Images:
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    images = _Images({x: _Class(x) for x in labels})
-    parts = sorted(str(x) for x in folder.glob("*.parquet") if x.name[0] not in "._")
-    texts = ["label", "source", "instrument", "flags"]
-    form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=texts))
-    bounded = {"batch_size": 65_536, "batch_readahead": 2, "fragment_readahead": 1}
-    try:
-        if parts:
-            data = ds.dataset(parts, format=form)
-            wanted = {*texts, "score", "esd_um", "datetime", "latitude", "longitude"}
-            columns = [x for x in data.schema.names if x in wanted]
-            for batch in data.to_batches(columns=columns, **bounded):
-                if batch.num_rows:
-                    images.add(batch)
-    except (pa.ArrowException, OSError) as error:
-        raise SettingError(
-            f"cannot read {folder}: {error}; remove the damaged part and classify with --resume"
-        ) from error
-    return images
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
@@ -297,7 +164,7 @@ def _picture(drawing: bytes, alt: str) -> dict[str, str]:
     return {"uri": "data:image/svg+xml;base64," + base64.b64encode(drawing).decode(), "alt": alt}
 
 
-def _pictures(images: _Images, minutes: Series, series: Series) -> dict[str, Any]:
+def _pictures(images: ImageSums, minutes: Series, series: Series) -> dict[str, Any]:
     """The figures; None where there is nothing to draw."""
     colour = figures.colours(list(images.classes))
     found = sorted((x for x in images.classes.values() if x.images), key=lambda x: -x.images)
@@ -311,10 +178,10 @@ def _pictures(images: _Images, minutes: Series, series: Series) -> dict[str, Any
         curves = {x: series.curve(x, density) for x in labels}
         drawing = figures.time_figure(curves, series.step, unit, colour)
         pictures["time"] = _picture(drawing, f"Line charts of {unit} over time, for {named}.")
-    histogram = np.array([images.classes[x].sizes for x in labels]).reshape(-1, _SIZE_BINS)
+    histogram = np.array([images.classes[x].sizes for x in labels]).reshape(-1, SIZE_BINS)
     if histogram.any():
         histogram = histogram.reshape(len(labels), -1, _DRAWN_TOGETHER).sum(axis=2)
-        edges = 10 ** np.linspace(_SIZE_LOW, _SIZE_LOW + _SIZE_DECADES, histogram.shape[1] + 1)
+        edges = 10 ** np.linspace(SIZE_LOW, SIZE_LOW + SIZE_DECADES, histogram.shape[1] + 1)
         drawing = figures.size_figure(labels, edges, histogram, colour)
         alt = f"Step charts of equivalent spherical diameter for {named}: images, then shares."
         pictures["sizes"] = _picture(drawing, alt)
@@ -345,7 +212,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     run = _read_run(out / "run.json")
     totals = {x: int(run.get("totals", {}).get(x, 0)) for x in _TOTALS}
     model = run.get("model") or {}
-    images = _read_images(out / "predictions.parquet", [str(x) for x in model.get("classes", [])])
+    images = read_images(out / "predictions.parquet", [str(x) for x in model.get("classes", [])])
     minutes, bins = Series(MAX_MINUTES), Series(MAX_POINTS, level=1)
     for row in _table(out / "counts.csv"):
         minutes.add(row, "minute")

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 import s3_server
 import support
+from hypothesis import settings
 
 from pi10_classifier.model import Model
+
+
+# a busy machine is slow, which is no defect of the code under test
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

