@@ -214,8 +214,10 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
                 f"the archive ends inside {name[:80]!r}: {len(data):,} of {size:,} bytes; "
                 "members before it have results; fetch the archive again",
             )
-        position += padded
         yield Member(name, data if padded == size else data[:size])
+        if len(data) < padded:
+            raise _corrupt(f"the archive ends at byte {position + len(data):,}, in the padding")
+        position += padded
 
 
 def _exactly(read: object, count: int, position: int) -> bytes:

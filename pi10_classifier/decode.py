@@ -33,6 +33,7 @@ from pi10_classifier.tiff import NO_TAGS, PIXEL_OFFSET, Ifd, Tags, particle_head
 U8 = NDArray[np.uint8]
 
 MULTI_PAGE = "multi_page"
+_PNG_END = b"IEND\xaeB`\x82"
 _MAX_PAGES_COUNTED = 1000
 _EIGHT_BIT = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
@@ -132,6 +133,8 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
             Code.UNSUPPORTED_FORMAT,
             f"content begins {data[:8]!r}, which is no TIFF, PNG or JPEG; convert the file",
         )
+    if kind == "PNG" and _PNG_END not in data:  # decoders make do with the pixels alone
+        raise InputError(Code.CORRUPT_IMAGE, "the PNG has no end; the file is cut, fetch it again")
     # imported on first need: the instrument's own files never come here
     from PIL import Image as Pillow
     from PIL import ImageOps, UnidentifiedImageError

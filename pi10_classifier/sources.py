@@ -24,7 +24,7 @@ READ_BUFFER = 2**20
 
 
 def printable(name: str) -> str:
-    """A path that can be written as UTF-8; undecodable bytes become ``\\xe9``."""
+    r"""A path that can be written as UTF-8; an undecodable byte becomes ``\xe9``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -215,7 +215,7 @@ def _discover_local(text: str, limits: Limits) -> Iterator[Unit]:
     except OSError as error:
         raise SettingError(f"input {text!r} cannot be read: {error.strerror}") from error
     if stat.S_ISDIR(info.st_mode):
-        yield from _discover_folder(path, path, limits, set())
+        yield from _discover_folder(path, limits)
         return
     if not stat.S_ISREG(info.st_mode):
         raise SettingError(f"input {text!r} is neither a file nor a folder")
@@ -245,24 +245,36 @@ def _sniff(path: Path) -> bool:
         return False
 
 
-def _discover_folder(
-    root: Path, folder: Path, limits: Limits, above: set[tuple[int, int]]
+def _discover_folder(root: Path, limits: Limits) -> Iterator[Unit]:
+    # a stack, not a recursion: folders can lie deeper than Python calls
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        folders: list[Path] = []
+        try:
+            info = folder.stat()
+            identity = (info.st_dev, info.st_ino)
+            # a link back to a folder above would never end
+            if identity in above and info.st_ino:
+                continue
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries)
+        except OSError as error:
+            lost = LooseFile(folder, _relative(folder, root), 0, 0, unreadable(error))
+            source, group = printable(root.as_posix()), printable(folder.as_posix())
+            yield FileBlock(source, group, 0, (lost,), limits)
+            continue
+        yield from _folder_units(root, folder, names, folders, limits)
+        within = above | {identity}
+        waiting.extend((path, within) for path in reversed(folders))
+
+
+def _folder_units(
+    root: Path, folder: Path, names: list[str], folders: list[Path], limits: Limits
 ) -> Iterator[Unit]:
+    """The units of one folder's own files; what lies below is put into ``folders``."""
     group, source = printable(folder.as_posix()), printable(root.as_posix())
-    try:
-        info = folder.stat()
-        identity = (info.st_dev, info.st_ino)
-        # a link back to a folder above would never end
-        if identity in above and info.st_ino:
-            return
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries)
-    except OSError as error:
-        lost = LooseFile(folder, _relative(folder, root), 0, 0, unreadable(error))
-        yield FileBlock(source, group, 0, (lost,), limits)
-        return
     loose: list[LooseFile] = []
-    folders: list[Path] = []
     number = 0
     for name in names:
         path = folder / name
@@ -286,8 +298,6 @@ def _discover_folder(
             loose, number = [], number + 1
     if loose:
         yield FileBlock(source, group, number, tuple(loose), limits)
-    for path in folders:
-        yield from _discover_folder(root, path, limits, above | {identity})
 
 
 def _relative(path: PurePath, root: PurePath) -> str:

@@ -12,7 +12,6 @@ from hypothesis import settings
 
 from pi10_classifier.model import Model
 
-
 # a busy machine is slow, which is no defect of the code under test
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")

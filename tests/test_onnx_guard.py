@@ -11,7 +11,7 @@ import pytest
 import support
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, numpy_helper
 
 from pi10_classifier.errors import ModelError
 from pi10_classifier.model import Model

@@ -275,13 +275,9 @@ class TestMisbehaviour:
         proxy.script = [s3_server.cut_body, s3_server.slow_down, s3_server.cut_without_length]
         assert {i.member: i.data for i in items(found)} == {"a.tif": PAYLOAD, "b.tif": b"b" * 5000}
 
-    def test_a_stalled_body_is_asked_for_again(
-        self, s3: Server, bucket: str, proxy: Proxy
-    ) -> None:
+    def test_a_stalled_body_is_asked_for_again(self, s3: Server, bucket: str, proxy: Proxy) -> None:
         put(s3, bucket, "a.tif", PAYLOAD)
-        found = units(
-            s3, f"s3://{bucket}/", AWS_ENDPOINT_URL=proxy.url, PI10_S3_DEADLINE="1.5"
-        )
+        found = units(s3, f"s3://{bucket}/", AWS_ENDPOINT_URL=proxy.url, PI10_S3_DEADLINE="1.5")
         proxy.script = [s3_server.stall]
         started = time.monotonic()
         [item] = items(found)

@@ -73,7 +73,7 @@ class TestPosition:
     def test_hemispheres(
         self, north: bytes, east: bytes, expected: tuple[float, float], order: str
     ) -> None:
-        if order == ">" :
+        if order == ">":
             assert place(gps_tiff(order=order)) == (50.25, 6.5)
         else:
             assert place(gps_tiff(north=north, east=east)) == expected
@@ -275,7 +275,9 @@ class TestParticleHeader:
 
     @given(st.integers(258, 391), st.integers(0, 255))
     @settings(max_examples=300)
-    def test_changes_of_values_are_mostly_accepted_and_read_alike(self, at: int, value: int) -> None:
+    def test_changes_of_values_are_mostly_accepted_and_read_alike(
+        self, at: int, value: int
+    ) -> None:
         data = bytearray(GOOD)
         data[at] = value
         header = particle_header(bytes(data))

@@ -62,20 +62,25 @@ def _recipe(training: Mapping[str, Any]) -> str:
     start = weights["origin"]
     if "licence" in weights:
         start += f" ({weights['licence']}; pip package {weights['package']})"
-    limit = f", at most {recipe['minutes']} minutes" if recipe["minutes"] else ""
+    limit = (
+        f" within {recipe['minutes']} minutes (the schedule follows the clock: another run gives"
+        " other weights)"
+        if recipe["minutes"]
+        else ""
+    )
     return f"""## Recipe
 
 - Initial weights: {start}. A grey stem holds the sum of the three colours' filters.
-- {training["epochs"]} epochs{limit} in batches of {recipe["batch"]}: the first \
-{recipe["warm_share"]:.0%} at {recipe["warm_size"]} px, the rest at {recipe["size"]} px. \
-{training["minutes"]} minutes on {training["threads"]} CPU threads.
+- {training["epochs"]} epochs{limit}, epoch {training["best_epoch"]} kept, in batches \
+of {recipe["batch"]}: the first {recipe["warm_share"]:.0%} at {recipe["warm_size"]} px, the rest \
+at {recipe["size"]} px. {training["minutes"]} minutes on {training["threads"]} CPU threads.
 - AdamW, rate {recipe["rate"]} with warm-up and a cosine to zero, weight decay \
 {recipe["weight_decay"]}; cross-entropy with label smoothing {recipe["smoothing"]}; images drawn \
 with weight (images of their class and source)^-{recipe["balance"]}; averaged weights \
 (decay {recipe["ema"]}).
 - Images are mirrored, turned by any angle, cropped anew, blurred, coarsened and, half of \
-them, drawn as the Pi-10 sees: near-black silhouettes on an uneven ground with stripes, specks \
-and noise.
+them, drawn in imitation of the Pi-10: near-black silhouettes on an uneven ground with stripes, \
+specks and noise.
 - Chosen by validation macro-F1, averaged over the sources; temperature fitted on validation. \
 Seed {training["seed"]}, run `{training["run_id"]}`.
 """

@@ -95,23 +95,27 @@ def train_starter(
     }
     began = time.monotonic()
 
-    def keep(average: nn.Module, reached: dict[str, Any]) -> None:
-        logits = predict(average, loaded.validation.images)
-        done = {
-            "epochs": len(reached["history"]),
-            "best_epoch": reached["best"]["epoch"],
+    def spent(history: list[dict[str, Any]]) -> dict[str, Any]:
+        best = max(history, key=lambda record: record["validation_macro_f1"])
+        return {
+            "epochs": len(history),
+            "best_epoch": best["epoch"],
             "minutes": round((time.monotonic() - began) / 60, 1),
             "threads": torch.get_num_threads(),
-            "history": reached["history"],
+            "history": history,
         }
-        fields = {
-            **description,
-            "temperature": fit_temperature(logits, loaded.validation.truth),
-            "training": {**description["training"], **done},
-        }
-        save_checkpoint(folder, average, fields)
 
-    train(network, loaded.training, loaded.validation, recipe, keep, _say)
+    def keep(average: nn.Module, reached: dict[str, Any]) -> None:
+        logits = predict(average, loaded.validation.images)
+        description["temperature"] = fit_temperature(logits, loaded.validation.truth)
+        description["training"] |= spent(reached["history"])
+        save_checkpoint(folder, average, description)
+
+    history = train(network, loaded.training, loaded.validation, recipe, keep, _say)
+    # The kept epoch is rarely the last: what came after it belongs to the record too.
+    _, kept = load_checkpoint(folder)
+    kept["training"] |= spent(history)
+    write_description(folder, kept)
     return folder
 
 
@@ -136,7 +140,7 @@ def package_starter(
         fields["never_seen"] += (
             f" Shown {sum(called.values())} unlabelled Pi-10 images after training, it called "
             + ", ".join(f"{n} {name}" for name, n in called.items())
-            + "; what they are, no label says."
+            + ". No label says what they are; by eye nearly all are copepods."
         )
     write_description(folder, fields)
     describe(package, fields)

@@ -42,6 +42,7 @@ def fields(package):
 
 def test_loss_falls_and_shapes_are_learnt(trained, fields):
     history = checkpoint.load_checkpoint(trained / "checkpoint")[1]["training"]["history"]
+    assert [record["epoch"] for record in history] == list(range(1, RECIPE.epochs + 1))
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
     for source in ("light", "black"):
         assert fields["metrics"][source]["macro_f1"]["value"] > 0.6

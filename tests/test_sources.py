@@ -1,0 +1,330 @@
+"""Files, folders and archives on disk as a stream of items."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import subprocess
+import sys
+import tarfile
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pi10_classifier import sources
+from pi10_classifier.archives import LIMITS, Limits
+from pi10_classifier.errors import Code, SettingError
+from pi10_classifier.sources import FileBlock, Item, LocalArchive, Unit, check_inputs, discover
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="the file system's names are text here")
+
+
+def units(*inputs: Path | str, limits: Limits = LIMITS) -> list[Unit]:
+    return list(discover([str(text) for text in inputs], limits, {}))
+
+
+def items(*inputs: Path | str, limits: Limits = LIMITS) -> list[Item]:
+    return [item for unit in units(*inputs, limits=limits) for item in unit.items()]
+
+
+def code(item: Item) -> Code | None:
+    return item.error.code if item.error else None
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder
+
+
+def tar_at(path: Path, **files: bytes) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+class TestOrder:
+    def test_loose_files_then_folders_by_name(self, tmp_path: Path) -> None:
+        fill(tmp_path, "b.tif", "a.tif", "c/a.tif", "B.tif", "a/z.tif", "a/b/c.tif")
+        assert [item.member for item in items(tmp_path)] == [
+            "B.tif", "a.tif", "b.tif", "a/z.tif", "a/b/c.tif", "c/a.tif",
+        ]  # fmt: skip
+
+    def test_archives_of_a_folder_are_units(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.tif", "d/b.tif")
+        tar_at(tmp_path / "1450.tar", **{"x.tif": b"x"})
+        tar_at(tmp_path / "d" / "1500.tar", **{"y.tif": b"y"})
+        found = items(tmp_path)
+        assert {(Path(i.source).name, i.member) for i in found} == {
+            (tmp_path.name, "a.tif"), (tmp_path.name, "d/b.tif"),
+            ("1450.tar", "x.tif"), ("1500.tar", "y.tif"),
+        }  # fmt: skip
+
+    def test_inputs_keep_their_order_and_count_once(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a/1.tif", "b/2.tif")
+        a, b = tmp_path / "a", tmp_path / "b"
+        assert [item.member for item in items(b, a, b)] == ["2.tif", "1.tif"]
+
+    def test_blocks_hold_all_files_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sources, "BLOCK_FILES", 3)
+        names = [f"{number}.tif" for number in range(8)]
+        fill(tmp_path, *names)
+        found = units(tmp_path)
+        assert [unit.name[-7:] for unit in found] == ["#000000", "#000001", "#000002"]
+        assert {unit.group for unit in found} == {tmp_path.as_posix()}
+        assert [item.member for unit in found for item in unit.items()] == names
+
+    def test_a_full_last_block_is_not_followed_by_an_empty_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sources, "BLOCK_FILES", 2)
+        fill(tmp_path, "1.tif", "2.tif")
+        assert len(units(tmp_path)) == 1
+
+    def test_an_empty_folder_has_no_units(self, tmp_path: Path) -> None:
+        assert units(tmp_path) == []
+
+    @POSIX
+    def test_folders_a_thousand_deep(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for _ in range(1_200):
+            Path("d").mkdir()
+            os.chdir("d")
+        file = Path("a.tif")
+        file.write_bytes(b"a")
+        deepest = os.open(".", os.O_RDONLY)
+        os.chdir(tmp_path)
+        try:
+            [item] = items(".")
+        finally:  # neither can pytest remove what is so deep
+            os.fchdir(deepest)
+            os.close(deepest)
+            file.unlink()
+            for _ in range(1_200):
+                os.chdir("..")
+                Path("d").rmdir()
+        assert (item.data, item.member.count("/")) == (b"a", 1_200)
+
+
+class TestContent:
+    def test_a_single_file(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.tif", "b.tif")
+        [item] = items(tmp_path / "a.tif")
+        assert (item.member, item.data) == ("a.tif", b"a.tif")
+        assert item.source == tmp_path.as_posix()
+
+    def test_an_archive_without_its_suffix_is_known_by_content(self, tmp_path: Path) -> None:
+        path = tar_at(tmp_path / "download", **{"a.tif": b"abc"})
+        [item] = items(path)
+        assert (item.source, item.member, item.data) == (path.as_posix(), "a.tif", b"abc")
+
+    def test_a_file_that_is_no_image_is_not_read(self, tmp_path: Path) -> None:
+        fill(tmp_path, "film.mp4")
+        (tmp_path / "film.bin").write_bytes(b"II*\0 an image after all")
+        image, film = items(tmp_path)
+        assert image.data == b"II*\0 an image after all"
+        assert (film.data, film.error) == (None, None)
+
+    def test_an_empty_file_has_no_bytes_and_an_empty_archive_fails(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tif").touch()
+        (tmp_path / "b.tar").touch()
+        outcome = {item.member: (item.data, code(item)) for item in items(tmp_path)}
+        assert outcome == {"a.tif": (b"", None), "": (None, Code.EMPTY_OBJECT)}
+
+    def test_a_cut_archive_gives_its_members_and_a_failure(self, tmp_path: Path) -> None:
+        path = tar_at(tmp_path / "a.tar", **{"1.tif": b"1" * 600, "2.tif": b"2" * 600})
+        path.write_bytes(path.read_bytes()[:2500])
+        first, failure = items(path)
+        assert first.data == b"1" * 600
+        assert (failure.member, code(failure)) == ("", Code.ARCHIVE_CORRUPT)
+
+    def test_a_file_beyond_the_cap_is_not_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "a.tif").write_bytes(b"x" * 101)
+        found = units(tmp_path, limits=Limits(member_bytes=100))
+        monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
+        assert [code(item) for unit in found for item in unit.items()] == [Code.TOO_LARGE]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+    def test_a_bigtiff_of_4_gb_costs_no_memory(self, tmp_path: Path) -> None:
+        with (tmp_path / "huge.tif").open("wb") as out:
+            out.write(b"II+\0" + struct.pack("<HHQ", 8, 0, 16) + bytes(64))
+            out.truncate(2**32 + 100)
+        script = """
+            import re, sys
+            from pathlib import Path
+            from pi10_classifier.decode import decode
+            from pi10_classifier.sources import discover
+            for unit in discover([sys.argv[1]]):
+                for item in unit.items():
+                    print(item.member, item.error.code if item.error else decode(item.data))
+            print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
+            capture_output=True, text=True, timeout=100, check=True,
+        )  # fmt: skip
+        said, peak_kb = done.stdout.splitlines()
+        assert said == "huge.tif too_large"
+        assert int(peak_kb) < 300_000
+
+
+class TestOddFiles:
+    @POSIX
+    @pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses such names")
+    def test_undecodable_names_can_be_written_and_told_apart(self, tmp_path: Path) -> None:
+        folder = os.fsencode(tmp_path) + b"/caf\xe9"
+        Path(os.fsdecode(folder)).mkdir()
+        for name in (b"a\xff.tif", b"a\xfe.tif"):
+            Path(os.fsdecode(folder + b"/" + name)).write_bytes(name)
+        tar_at(Path(os.fsdecode(folder + b"/1450\xe9.tar")), **{"x.tif": b"x"})
+        for root in (tmp_path, Path(os.fsdecode(folder))):
+            found = units(root)
+            texts = [text for u in found for text in (u.name, u.group, u.fingerprint)]
+            for item in (item for unit in found for item in unit.items()):
+                texts += [item.source, item.member]
+                assert item.data in (b"a\xff.tif", b"a\xfe.tif", b"x")
+            assert "\\xe9" in "".join(texts)
+            assert "".join(texts).encode("utf-8")
+            assert len({unit.name for unit in found}) == len(found)
+        single = Path(os.fsdecode(folder + b"/a\xff.tif"))
+        assert [(i.member, i.data) for i in items(single)] == [("a\\xff.tif", b"a\xff.tif")]
+
+    @POSIX
+    def test_a_link_back_to_a_folder_above_ends(self, tmp_path: Path) -> None:
+        fill(tmp_path, "d/a.tif")
+        (tmp_path / "d" / "loop").symlink_to(tmp_path)
+        assert [item.member for item in items(tmp_path)] == ["d/a.tif"]
+
+    @POSIX
+    def test_links_to_files_and_folders_are_followed(self, tmp_path: Path) -> None:
+        fill(tmp_path, "real/a.tif", "in/b.tif")
+        (tmp_path / "in" / "link.tif").symlink_to(tmp_path / "real" / "a.tif")
+        (tmp_path / "in" / "folder").symlink_to(tmp_path / "real")
+        assert [i.member for i in items(tmp_path / "in")] == ["b.tif", "link.tif", "folder/a.tif"]
+
+    @POSIX
+    def test_a_link_to_nothing_is_gone(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tif").symlink_to(tmp_path / "nothing")
+        (tmp_path / "self.tif").symlink_to(tmp_path / "self.tif")
+        assert [code(item) for item in items(tmp_path)] == [
+            Code.OBJECT_GONE, Code.OBJECT_UNREADABLE,
+        ]  # fmt: skip
+
+    @POSIX
+    @pytest.mark.timeout(30)
+    def test_a_fifo_is_not_opened(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.tif")
+        fill(tmp_path, "b.tif")
+        assert [code(item) for item in items(tmp_path)] == [Code.UNSUPPORTED_FORMAT, None]
+        with pytest.raises(SettingError, match="neither a file nor a folder"):
+            units(tmp_path / "a.tif")
+
+    def test_a_file_that_vanishes_is_gone(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.tif", "b.tif", "notes.bin")
+        tar_at(tmp_path / "c.tar", **{"x": b"x"})
+        found = units(tmp_path)
+        for name in ("a.tif", "c.tar", "notes.bin"):
+            (tmp_path / name).unlink()
+        outcome = {(i.member, code(i)) for unit in found for i in unit.items()}
+        assert outcome == {
+            ("a.tif", Code.OBJECT_GONE), ("b.tif", None),
+            ("", Code.OBJECT_GONE), ("notes.bin", Code.OBJECT_GONE),
+        }  # fmt: skip
+
+    def test_a_file_that_becomes_a_folder_is_unreadable(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.tif")
+        found = units(tmp_path)
+        (tmp_path / "a.tif").unlink()
+        (tmp_path / "a.tif").mkdir()
+        [item] = [item for unit in found for item in unit.items()]
+        assert code(item) is Code.OBJECT_UNREADABLE
+
+    @POSIX
+    def test_what_may_not_be_read_is_unreadable(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.tif", "closed/b.tif")
+        (tmp_path / "a.tif").chmod(0)
+        (tmp_path / "closed").chmod(0)
+        try:
+            if os.access(tmp_path / "a.tif", os.R_OK):
+                pytest.skip("this user may read everything")
+            outcome = [(item.member, code(item)) for item in items(tmp_path)]
+        finally:
+            (tmp_path / "closed").chmod(stat.S_IRWXU)
+        unreadable = Code.OBJECT_UNREADABLE
+        assert outcome == [("a.tif", unreadable), ("closed", unreadable)]
+
+    @pytest.mark.parametrize(
+        "error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")]
+    )
+    def test_a_disk_that_refuses_is_unreadable_and_retryable(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+    ) -> None:
+        fill(tmp_path, "a.tif", "b.tar")
+
+        def refuse(*_: object, **__: object) -> None:
+            raise error
+
+        found = units(tmp_path)
+        monkeypatch.setattr(Path, "open", refuse)
+        outcome = [item for unit in found for item in unit.items()]
+        assert [code(item) for item in outcome] == [Code.OBJECT_UNREADABLE] * 2
+        assert all(item.error and item.error.code.retryable for item in outcome)
+
+
+class TestFingerprints:
+    def test_change_with_size_time_and_name(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.tif", "b.tif")
+        tar = tar_at(tmp_path / "c.tar", **{"x": b"x"})
+
+        def now() -> tuple[str, ...]:
+            return tuple(sorted(unit.fingerprint for unit in units(tmp_path)))
+
+        seen = [now()]
+        assert now() == seen[0]
+        os.utime(tmp_path / "a.tif", ns=(1, 1))
+        seen.append(now())
+        (tmp_path / "b.tif").rename(tmp_path / "b2.tif")
+        seen.append(now())
+        os.utime(tar, ns=(1, 1))
+        seen.append(now())
+        tar_at(tar, **{"x": b"x" * 20_000})
+        os.utime(tar, ns=(1, 1))
+        seen.append(now())
+        assert len(set(seen)) == len(seen)
+
+    def test_blocks_and_archives_say_their_size(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.tif", "bb.tif")
+        tar = tar_at(tmp_path / "c.tar", **{"x": b"x"})
+        sizes = {type(unit): unit.size for unit in units(tmp_path)}
+        assert sizes == {FileBlock: 11, LocalArchive: tar.stat().st_size}
+
+
+class TestInputs:
+    @pytest.mark.parametrize("text", ["http://host/a.tar", "file:///etc/passwd", "nowhere/at/all"])
+    def test_what_cannot_be_an_input_is_refused(self, text: str) -> None:
+        with pytest.raises(SettingError) as caught:
+            check_inputs([text])
+        assert text in caught.value.message
+
+    def test_no_input_is_refused(self) -> None:
+        with pytest.raises(SettingError, match="no input"):
+            check_inputs([])
+
+    def test_files_and_buckets_pass(self, tmp_path: Path) -> None:
+        check_inputs([str(tmp_path), "s3://bucket/prefix"])
+
+    def test_a_path_that_does_not_exist_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingError, match="cannot be read"):
+            units(tmp_path / "nowhere")
