@@ -121,6 +121,7 @@ class Run:
     units_resumed: int
     images_per_second: float
     exit_code: ExitCode
+    never_seen: str
 
 
 @dataclass(slots=True)
@@ -280,6 +281,7 @@ def classify(
         units_resumed=pipeline.resumed,
         images_per_second=pipeline.fresh_results / seconds,
         exit_code=_exit_code(tally),
+        never_seen=str(model.package.description.get("never_seen", "")),
     )
     write_json(out / "run.json", _describe(run, inputs, settings, model, started))
     return run

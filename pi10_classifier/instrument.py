@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 
 UM_PER_PX = 10.0
 BIN_MINUTES = 10
@@ -75,8 +76,7 @@ class Bin:
     start: datetime
 
     def __str__(self) -> str:
-        stamp = f"{self.start.date()}.{self.start:%H%M}"  # %Y is not padded everywhere
-        return f"{self.instrument}.{stamp}" if self.instrument else stamp
+        return _bin_text(self)
 
     @property
     def is_partial(self) -> bool:
@@ -117,8 +117,8 @@ class Particle:
         found = _PARTICLE.fullmatch(split_member(member)[1])
         if not found:
             return None
-        start = _stamp(found["date"], found["time"])
-        return cls(Bin(found["instrument"], start), int(found["number"])) if start else None
+        bin_ = _bin(found["instrument"], found["date"], found["time"])
+        return cls(bin_, int(found["number"])) if bin_ else None
 
 
 def particle_id(member: str) -> str:
@@ -129,6 +129,19 @@ def particle_id(member: str) -> str:
     base = split_member(member)[1]
     stem = base.rpartition(".")[0]
     return member[: len(member) - len(base)] + (stem or base)
+
+
+# A bin holds up to half a million particles: its name is parsed and written once.
+@lru_cache(maxsize=256)
+def _bin(instrument: str, date: str, time: str) -> Bin | None:
+    start = _stamp(date, time)
+    return Bin(instrument, start) if start else None
+
+
+@lru_cache(maxsize=256)
+def _bin_text(bin_: Bin) -> str:
+    stamp = f"{bin_.start.date()}.{bin_.start:%H%M}"  # %Y is not padded everywhere
+    return f"{bin_.instrument}.{stamp}" if bin_.instrument else stamp
 
 
 def _stamp(date: str, time: str) -> datetime | None:

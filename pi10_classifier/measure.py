@@ -102,7 +102,7 @@ def silhouette(grey: U8) -> Any:
     closed = cv2.morphologyEx(
         mask, cv2.MORPH_CLOSE, _KERNEL, borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
-    closed = cv2.bitwise_or(closed, mask)
+    cv2.bitwise_or(closed, mask, closed)
     # RETR_LIST is quicker than RETR_EXTERNAL; the holes it adds are never the largest.
     outlines, _ = cv2.findContours(closed, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     if not outlines:
@@ -128,8 +128,8 @@ def _contrast(grey: U8) -> tuple[U8, float]:
         ground = 255 - ground
     above = cv2.reduce(grey[:_EDGE_ROWS], 0, cv2.REDUCE_AVG)
     below = cv2.reduce(grey[-_EDGE_ROWS:], 0, cv2.REDUCE_AVG)
-    column = np.maximum(cv2.max(above, below), max(ground - _STRIPE, 0))
-    column = np.minimum(column, min(ground + _STRIPE, 255))
+    column = cv2.max(above, below)
+    np.clip(column, max(ground - _STRIPE, 0), min(ground + _STRIPE, 255), out=column)
     return _u8(cv2.subtract(cv2.repeat(column, grey.shape[0], 1), grey)), noise
 
 

@@ -73,6 +73,7 @@ def discover(
     Raises SettingError where an input does not exist or its storage is not set up.
     """
     seen: set[str] = set()
+    loose: dict[Path, list[LooseFile]] = {}
     for text in inputs:
         if text.startswith("s3://"):
             # the S3 client takes longer to import than a small bin takes to classify
@@ -80,15 +81,17 @@ def discover(
 
             found = discover_s3(text, limits, environ)
         else:
-            found = _discover_local(text, limits)
+            found = _discover_local(text, limits, loose)
         for unit in found:
             if unit.name not in seen:
                 seen.add(unit.name)
                 yield unit
+    for parent in sorted(loose):
+        yield from _named_files(parent, loose[parent], limits)
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
-    """Refuse inputs that are plainly mistyped before any work is done."""
+    """Refuse inputs that are mistyped, or that would be counted twice, before any work."""
     if not inputs:
         raise SettingError("no input given; name a file, folder, tar, zip or s3://bucket/prefix")
     for text in inputs:
@@ -96,6 +99,22 @@ def check_inputs(inputs: Sequence[str]) -> None:
             raise SettingError(f"input {text!r}: only local paths and s3:// are read")
         if not text.startswith("s3://") and not Path(text).exists():
             raise SettingError(f"input {text!r} does not exist; check the path")
+    local = {Path(text).resolve(): text for text in inputs if not text.startswith("s3://")}
+    for path, text in local.items():
+        for parent in path.parents:
+            if parent in local:
+                raise _inside(text, local[parent])
+    last = ""
+    for text in sorted({text for text in inputs if text.startswith("s3://")}):
+        if last and text.startswith(last):
+            raise _inside(text, last)
+        last = text
+
+
+def _inside(inner: str, outer: str) -> SettingError:
+    return SettingError(
+        f"input {inner!r} lies inside {outer!r}: its images would be counted twice; leave one out"
+    )
 
 
 def archive_items(source: str, stream: BinaryIO, size: int, limits: Limits) -> Iterator[Item]:
@@ -208,7 +227,9 @@ class FileBlock:
         return Item(self.source, member, data)
 
 
-def _discover_local(text: str, limits: Limits) -> Iterator[Unit]:
+def _discover_local(
+    text: str, limits: Limits, loose: dict[Path, list[LooseFile]]
+) -> Iterator[Unit]:
     path = Path(text)
     try:
         info = path.stat()
@@ -223,9 +244,17 @@ def _discover_local(text: str, limits: Limits) -> Iterator[Unit]:
         yield LocalArchive(path, info.st_size, info.st_mtime_ns, limits)
         return
     file = LooseFile(path, printable(path.name), info.st_size, info.st_mtime_ns)
-    # its own group: a folder given later must not take this file for one of its blocks
-    source, group = printable(path.parent.as_posix()), printable(path.as_posix())
-    yield FileBlock(source, group, 0, (file,), limits)
+    loose.setdefault(path.parent, []).append(file)
+
+
+def _named_files(parent: Path, files: list[LooseFile], limits: Limits) -> Iterator[Unit]:
+    """Blocks of the files of one folder that were named one by one (``bin/*.tif``)."""
+    files = sorted({file.path: file for file in files}.values(), key=lambda file: file.member)
+    source = printable(parent.as_posix())
+    # their own group: were the folder given later, it must not take these for its blocks
+    for number, start in enumerate(range(0, len(files), BLOCK_FILES)):
+        block = tuple(files[start : start + BLOCK_FILES])
+        yield FileBlock(source, f"{source}/*", number, block, limits)
 
 
 def _holds_image(path: Path) -> bool:

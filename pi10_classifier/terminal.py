@@ -88,6 +88,9 @@ def show_run(run: Run, report: str | None) -> None:
         console.print(f"  {count:,} x {code}", highlight=False)
     for warning in run.tally.warnings:
         console.print(f"warning: {warning}", markup=False, highlight=False)
+    if run.never_seen:
+        note = f"note: this model has never seen {run.never_seen}"
+        console.print(note, markup=False, highlight=False)
     console.print(f"results: {run.out}", markup=False, highlight=False)
     if report:
         console.print(f"report:  {report}", markup=False, highlight=False)

@@ -328,3 +328,25 @@ class TestInputs:
     def test_a_path_that_does_not_exist_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SettingError, match="cannot be read"):
             units(tmp_path / "nowhere")
+
+
+class TestManyInputs:
+    def test_files_named_one_by_one_share_blocks(self, tmp_path: Path) -> None:
+        paths = [tmp_path / f"{name}.tif" for name in "cab"]
+        for path in paths:
+            path.write_bytes(path.stem.encode())
+        units = list(discover([str(path) for path in [*paths, paths[0]]]))
+        assert len(units) == 1
+        assert [item.member for item in units[0].items()] == ["a.tif", "b.tif", "c.tif"]
+
+    @pytest.mark.parametrize(
+        ("outer", "inner"), [("s3://b/raw/", "s3://b/raw/a"), ("s3://b/raw/a", "s3://b/raw/ab")]
+    )
+    def test_a_prefix_inside_another_is_refused(self, outer: str, inner: str) -> None:
+        with pytest.raises(SettingError, match="counted twice"):
+            check_inputs([inner, outer])
+
+    def test_a_file_inside_a_folder_also_given_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tif").write_bytes(b"a")
+        with pytest.raises(SettingError, match="counted twice"):
+            check_inputs([str(tmp_path / "a.tif"), str(tmp_path)])
