@@ -110,7 +110,9 @@ def end_to_end(tar: Path, model: str, jobs: int, *options: str) -> tuple[float, 
             "import sys; from pi10_classifier.cli import pi10\n"
             "try: pi10.main(sys.argv[1:], standalone_mode=False)\n"
             "except SystemExit: pass\n"
-            "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+            "import psutil; info = psutil.Process().memory_info()\n"
+            "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]"
+            " if sys.platform == 'linux' else getattr(info, 'peak_wset', info.rss) // 1024)"
         )
         command = [sys.executable, "-c", child, "classify", str(tar), "--out", str(out),
                    "--model", model, "--jobs", str(jobs), "--no-report", *options]  # fmt: skip
@@ -118,8 +120,8 @@ def end_to_end(tar: Path, model: str, jobs: int, *options: str) -> tuple[float, 
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         seconds = time.perf_counter() - began
         run = json.loads((out / "run.json").read_text())
-    # KiB on Linux, bytes on macOS
-    peak = int(done.stdout.split()[-1]) / (2**20 if platform.system() == "Darwin" else 2**10)
+    # not ru_maxrss, which begins with what this process had in memory
+    peak = int(done.stdout.split()[-1]) / 2**10
     return run["totals"]["results"] / seconds, peak
 
 

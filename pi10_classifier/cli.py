@@ -100,14 +100,17 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
 
 
 def _report(out: Path, package: Path) -> str | None:
-    from pi10_classifier.errors import SettingError
     from pi10_classifier.report import write_report
 
     try:
         return str(write_report(out, package))
-    except SettingError as error:
+    except Pi10Error as error:
         click.echo(f"note: no report: {error.message}", err=True)
-        return None
+    except Exception as error:  # the tables are complete: a picture less does not undo them
+        what = f"{type(error).__name__}: {error}"
+        click.echo(f"note: no report, by a defect of this program ({what}); tables are complete; "
+                   "please report it", err=True)  # fmt: skip
+    return None
 
 
 @pi10.command()

@@ -110,12 +110,17 @@ def read_tags(ifd: Ifd) -> Tags:
     return Tags(_date_time(ifd.raw(306)), latitude, longitude, um_per_px)
 
 
+_YEARS = range(1990, 2100)  # within which a particle can have been imaged
+
+
 def _date_time(text: bytes) -> datetime | None:
     # 'YYYY:MM:DD HH:MM:SS\0'; strptime costs ten times as much
     found = _DATE_TIME.match(text)
     if not found:
         return None
     year, month, day, hour, minute, second = map(int, found.groups())
+    if year not in _YEARS:  # a clock never set, or a damaged tag
+        return None
     try:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:

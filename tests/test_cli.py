@@ -362,9 +362,9 @@ class TestProcess:
         self, number: signal.Signals, package: Path, tmp_path: Path
     ) -> None:
         """Both signals: exit 130, nothing half-written, and --resume ends the work."""
-        members = support.bin_members(60)
-        for n in range(40):
-            support.write_tar(tmp_path / f"in/{n:02}/1450.tar", members)
+        members = support.bin_members(10)
+        for n in range(400):
+            support.write_tar(tmp_path / f"in/{n:03}/1450.tar", members)
         out = tmp_path / "out"
         words = ("classify", tmp_path / "in", "--out", out, "--model", package, "--no-report")
         with process(*words) as running:
@@ -380,12 +380,12 @@ class TestProcess:
         assert support.litter(out) == []
         assert not (out / "run.json").exists()
         done = len(list(out.glob("predictions.parquet/*")))
-        assert 0 < done < 40
+        assert 0 < done < 400
         with process(*words, "--resume", "--json") as again:
             said = json.loads(again.communicate(timeout=120)[0])
         assert again.returncode == 0
-        assert said["units"] == {"all": 40, "resumed": done}
-        assert said["totals"]["results"] == 2400
+        assert said["units"] == {"all": 400, "resumed": done}
+        assert said["totals"]["results"] == 4000
 
     def test_classifying_imports_nothing_heavy(self) -> None:
         """Neither training nor serving, nor what only writing or a terminal needs."""
