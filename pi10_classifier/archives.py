@@ -19,6 +19,7 @@ from typing import BinaryIO, cast
 from pi10_classifier.errors import Code, InputError
 
 BLOCK = 512
+MAX_NAME_CHARS = 4096  # as file systems have it
 _ZEROS = bytes(BLOCK)
 
 
@@ -171,6 +172,9 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
             )
         extended = common | pax if common or pax else pax
         name = extended.get("GNU.sparse.name") or extended.get("path") or long_name or _name(head)
+        too_long = len(name) > MAX_NAME_CHARS
+        if too_long:  # kept whole, such names would fill the memory of failures
+            name = f"{name[:100]}…"
         if "size" in extended:
             digits = extended["size"]
             if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
@@ -214,7 +218,13 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
                 f"the archive ends inside {name[:80]!r}: {len(data):,} of {size:,} bytes; "
                 "members before it have results; fetch the archive again",
             )
-        yield Member(name, data if padded == size else data[:size])
+        if too_long:
+            error = InputError(
+                Code.ARCHIVE_LIMIT, f"its name has over {MAX_NAME_CHARS:,} characters; rename it"
+            )
+            yield Member(name, error=error)
+        else:
+            yield Member(name, data if padded == size else data[:size])
         if len(data) < padded:
             raise _corrupt(f"the archive ends at byte {position + len(data):,}, in the padding")
         position += padded

@@ -31,6 +31,7 @@ from pi10_classifier.results import (
     PartWriter,
     RunFolder,
     UnitRecord,
+    part_stem,
     write_json,
 )
 from pi10_classifier.sources import Item, Unit, check_inputs, discover
@@ -150,6 +151,7 @@ class _Pipeline:
         self._pending: deque[_Pending] = deque()
         self._bytes = self._inputs = self._failures = self._held = 0
         self.units = self.resumed = self.fresh_results = 0
+        self.seen: set[str] = set()
 
     def run(self, units: Iterator[Unit]) -> dict[str, int]:
         """Do all units; returns how many blocks each folder of loose files was cut into."""
@@ -157,6 +159,7 @@ class _Pipeline:
         try:
             for unit in units:
                 self.units += 1
+                self.seen.add(part_stem(unit.name))
                 if unit.group:
                     number = int(unit.name.rpartition("#")[2])
                     blocks[unit.group] = max(blocks.get(unit.group, 0), number + 1)
@@ -260,18 +263,29 @@ def classify(
     check_inputs(inputs)
     model = Model.load(settings.model, settings.device)
     folder = RunFolder(out, model.package.classes)
-    folder.open(settings.fingerprint(model), resume=resume, overwrite=overwrite)
-    engine = Engine(
-        model,
-        batch=settings.batch,
-        measuring=settings.measure,
-        um_per_px=settings.um_per_px,
-        caps=settings.caps,
-    )
-    pipeline = _Pipeline(folder, engine, settings.jobs, progress)
-    blocks = pipeline.run(discover(inputs, settings.limits, environ))
-    folder.drop_recut_blocks(blocks)
-    tally = summarise(folder)
+    # spelled as they were: units are known by their paths as given
+    fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model)}
+    try:
+        folder.open(fingerprint, resume=resume, overwrite=overwrite)
+        engine = Engine(
+            model,
+            batch=settings.batch,
+            measuring=settings.measure,
+            um_per_px=settings.um_per_px,
+            caps=settings.caps,
+        )
+        pipeline = _Pipeline(folder, engine, settings.jobs, progress)
+        blocks = pipeline.run(discover(inputs, settings.limits, environ))
+        folder.drop_recut_blocks(blocks)
+        tally = summarise(folder)
+        gone = folder.published() - pipeline.seen
+        if gone:
+            tally.warnings.append(
+                f"{len(gone)} archives or blocks of files were classified earlier and are no "
+                "longer among the inputs; their results are kept: --overwrite leaves them out"
+            )
+    finally:
+        folder.close()
     seconds = time.perf_counter() - clock
     run = Run(
         out=out,
@@ -324,6 +338,7 @@ def _describe(
             "version": package.version,
             "sha256": package.sha256,
             "classes": list(package.classes),
+            "never_seen": run.never_seen,
         },
         "units": {"all": run.units, "resumed": run.units_resumed},
         "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",

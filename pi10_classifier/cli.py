@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(context_settings=_CONTEXT, epilog="Try `pi10 classify --help`, or `pi10 doctor`.")
 @click.version_option(pi10_classifier.__version__, prog_name="pi10")
 def pi10() -> None:
-    r"""From Plankton Imager Pi-10 images to individuals per litre.
+    """From Plankton Imager Pi-10 images to individuals per litre.
 
     \b
     A first run, without any data of your own:
@@ -46,6 +47,8 @@ def pi10() -> None:
 @click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu",
               show_default=True, help="Where the model runs.")  # fmt: skip
 @click.option("--um-per-px", type=float, help="Pixel size for measurements, µm.  [default: 10]")
+@click.option("--max-megapixels", type=int, help="Refuse larger images.  [default: 36]")
+@click.option("--max-megabytes", type=int, help="Refuse larger image files.  [default: 128]")
 @click.option("--measure/--no-measure", default=True, show_default=True,
               help="Measure each particle's silhouette.")  # fmt: skip
 @click.option("--report/--no-report", default=True, show_default=True,
@@ -55,7 +58,7 @@ def pi10() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print run.json, for machines; no progress.")
 def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, report: bool,
              resume: bool, overwrite: bool, measure: bool, **options: Any) -> None:  # fmt: skip
-    r"""Classify particles, measure them and compute their abundance.
+    """Classify particles, measure them and compute their abundance.
 
     INPUT is a TIFF, PNG or JPEG, a folder tree, a tar or zip, or s3://bucket/prefix; folders
     and buckets may hold archives (one ten-minute bin each). Archives are streamed, never
@@ -86,6 +89,7 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
     if resume and overwrite:
         raise SettingError("--resume and --overwrite exclude each other; give one")
     given = {name: value for name, value in options.items() if value is not None}
+    given |= _caps(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
     settings = Settings(model=find(model), measure=measure, **given)
     with progress_of(inputs, shown=is_terminal() and not as_json) as progress:
         run = run_classify(
@@ -97,6 +101,23 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
     else:
         show_run(run, page)
     sys.exit(run.exit_code)
+
+
+def _caps(megapixels: int | None, megabytes: int | None) -> dict[str, Any]:
+    from pi10_classifier.archives import LIMITS
+    from pi10_classifier.decode import CAPS
+    from pi10_classifier.errors import SettingError
+
+    for name, value, highest in (("pixels", megapixels, 4000), ("bytes", megabytes, 4000)):
+        if value is not None and not 1 <= value <= highest:
+            raise SettingError(f"--max-mega{name} is {value}; it must be 1 to {highest}")
+    size = CAPS.bytes if megabytes is None else megabytes * 2**20
+    pixels = CAPS.pixels if megapixels is None else megapixels * 10**6
+    side = max(CAPS.side, pixels // CAPS.side)
+    return {
+        "caps": replace(CAPS, bytes=size, pixels=pixels, side=side),
+        "limits": replace(LIMITS, member_bytes=size),
+    }
 
 
 def _report(out: Path, package: Path) -> str | None:
@@ -125,7 +146,7 @@ def _report(out: Path, package: Path) -> str | None:
 @click.option("--from", "crops", type=click.Path(exists=True, path_type=Path),
               help="Wrap real crops: a folder or a tar of images.")  # fmt: skip
 def simulate(out: Path, crops: Path | None, sizes: str | None, **options: Any) -> None:
-    r"""Write bins as the Pi-10 would, for demos and tests.
+    """Write bins as the Pi-10 would, for demos and tests.
 
     Particles are drawn; --from wraps your own images into bins instead.
 

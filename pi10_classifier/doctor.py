@@ -101,6 +101,12 @@ def _temporary() -> Check:
 
 
 def _storage(environ: Mapping[str, str]) -> Check:
+    from pi10_classifier.storage import Store
+
+    try:
+        Store(environ)
+    except Pi10Error as error:
+        return Check("broken", "s3://", error.message)
     url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     keys = bool(environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"))
     if not keys:

@@ -25,6 +25,8 @@ ROW_GROUP = 16_384
 PREDICTIONS = "predictions.parquet"
 JOURNAL = "journal"
 SETTINGS = "settings.json"
+_LITTER = re.compile(r"\..+\.[0-9]+\.tmp")
+_ENTRY = {"unit", "group", "totals", "failures", "counts", "folders", "hits_misses"}
 SUMMARIES = ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html")
 
 _TEXT_BEFORE = ("particle_id", "source", "member", "instrument", "bin")
@@ -93,6 +95,7 @@ class UnitRecord:
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     folders: dict[str, set[str]] = field(default_factory=dict)
     hits_misses: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    part_bytes: int = 0
     gallery: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -109,6 +112,7 @@ class UnitRecord:
             "unit": self.unit,
             "group": self.group,
             "fingerprint": self.fingerprint,
+            "part_bytes": self.part_bytes,
             "totals": self.totals,
             "failures": [[f.source, f.member, f.code.value, f.message] for f in self.failures],
             "counts": sorted([*key, count] for key, count in self.counts.items()),
@@ -147,6 +151,13 @@ class RunFolder:
         self.classes = tuple(classes)
         self.parts = path / PREDICTIONS
         self.journal = path / JOURNAL
+        self._lock: Any = None
+
+    def close(self) -> None:
+        """Let other runs write to the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def open(self, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
         """Make or reopen the folder. ``settings`` is what changes results, nothing else.
@@ -160,6 +171,18 @@ class RunFolder:
         except OSError as error:
             raise output_error(error, self.path) from error
 
+    def _take_lock(self) -> None:
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.journal / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise SettingError(
+                f"another run is writing to {self.path}; wait for it, or choose another --out"
+            ) from error
+        self._lock = lock
+
     def _open(self, settings: dict[str, Any], resume: bool, overwrite: bool) -> None:
         known = self.journal / SETTINGS
         if not known.is_file():
@@ -169,21 +192,24 @@ class RunFolder:
                     raise SettingError(
                         f"{path} is there, but no run of this program; choose another --out"
                     )
-        else:
-            if overwrite:
-                self._clear()
-            elif not resume:
-                raise SettingError(
-                    f"{self.path} already holds a run; add --resume to go on with it, "
-                    "--overwrite to begin anew, or choose another --out"
-                )
-            else:
-                self._check_same(known, settings)
+        elif not (resume or overwrite):
+            raise SettingError(
+                f"{self.path} already holds a run; add --resume to go on with it, "
+                "--overwrite to begin anew, or choose another --out"
+            )
         self.parts.mkdir(parents=True, exist_ok=True)
         self.journal.mkdir(exist_ok=True)
+        self._take_lock()
+        if known.is_file():
+            if overwrite:
+                self._clear()
+            else:
+                self._check_same(known, settings)
         for folder in (self.parts, self.journal, self.path):
             for litter in folder.glob(".*.tmp"):
-                litter.unlink(missing_ok=True)
+                # of a run that was killed: the lock tells that none is at work
+                if _LITTER.fullmatch(litter.name) and litter.is_file():
+                    litter.unlink(missing_ok=True)
         (self.path / "run.json").unlink(missing_ok=True)  # it says that a run is complete
         if not known.is_file():
             write_atomically(known, _json(settings))
@@ -217,11 +243,13 @@ class RunFolder:
     def is_done(self, unit: str, fingerprint: str) -> bool:
         """True where the unit's part is published and its content unchanged since."""
         stem = part_stem(unit)
-        if not (self.parts / f"{stem}.parquet").is_file():
+        part = self.parts / f"{stem}.parquet"
+        if not part.is_file():
             return False
         try:
             entry = json.loads((self.journal / f"{stem}.json").read_text("utf-8"))
             same = entry["unit"] == unit and entry["fingerprint"] == fingerprint
+            same = same and entry["part_bytes"] == part.stat().st_size
             # what may succeed on a second try is tried again
             return same and not any(Code(failure[2]).retryable for failure in entry["failures"])
         except (OSError, ValueError, LookupError, TypeError):
@@ -233,15 +261,21 @@ class RunFolder:
             if path.name == SETTINGS or not (self.parts / f"{path.stem}.parquet").is_file():
                 continue
             try:
-                yield json.loads(path.read_text("utf-8"))
-            except ValueError as error:
-                raise SettingError(
-                    f"{path} is damaged: {error}; delete it, then run again with --resume"
-                ) from error
+                entry = json.loads(path.read_text("utf-8"))
+                whole = set(entry) >= _ENTRY
+            except (ValueError, TypeError):
+                whole = False
+            if not whole:
+                raise SettingError(f"{path} is damaged; delete it, then run again with --resume")
+            yield entry
+
+    def published(self) -> set[str]:
+        """The stems of all parts that are there."""
+        return {path.stem for path in self.parts.glob("*.parquet")}
 
     def drop_recut_blocks(self, groups: dict[str, int]) -> None:
         """Remove blocks of a folder that now holds fewer: group -> its number of blocks."""
-        for entry in list(self.entries()):
+        for entry in self.entries():
             group = entry["group"]
             if group in groups and int(entry["unit"].rpartition("#")[2]) >= groups[group]:
                 stem = part_stem(entry["unit"])
@@ -290,6 +324,7 @@ class PartWriter:
             self._writer = None
             with self._temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
+            record.part_bytes = self._temporary.stat().st_size
             final = self._folder.parts / f"{self._stem}.parquet"
             # a stale part must not meet the new journal entry, were we killed in between
             final.unlink(missing_ok=True)

@@ -99,7 +99,13 @@ def check_inputs(inputs: Sequence[str]) -> None:
             raise SettingError(f"input {text!r}: only local paths and s3:// are read")
         if not text.startswith("s3://") and not Path(text).exists():
             raise SettingError(f"input {text!r} does not exist; check the path")
-    local = {Path(text).resolve(): text for text in inputs if not text.startswith("s3://")}
+    local: dict[Path, str] = {}
+    for text in dict.fromkeys(inputs):
+        if not text.startswith("s3://"):
+            path = Path(text).resolve()
+            if path in local:
+                raise _inside(text, local[path])
+            local[path] = text
     for path, text in local.items():
         for parent in path.parents:
             if parent in local:
@@ -113,7 +119,8 @@ def check_inputs(inputs: Sequence[str]) -> None:
 
 def _inside(inner: str, outer: str) -> SettingError:
     return SettingError(
-        f"input {inner!r} lies inside {outer!r}: its images would be counted twice; leave one out"
+        f"input {inner!r} lies inside, or is, {outer!r}: "
+        "its images would be counted twice; leave one out"
     )
 
 
@@ -288,6 +295,8 @@ def _discover_folder(root: Path, limits: Limits) -> Iterator[Unit]:
                 continue
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries)
+            if is_run_folder(folder):
+                continue  # results that lie among the inputs are none of them
         except OSError as error:
             lost = LooseFile(folder, _relative(folder, root), 0, 0, unreadable(error))
             source, group = printable(root.as_posix()), printable(folder.as_posix())
@@ -296,6 +305,13 @@ def _discover_folder(root: Path, limits: Limits) -> Iterator[Unit]:
         yield from _folder_units(root, folder, names, folders, limits)
         within = above | {identity}
         waiting.extend((path, within) for path in reversed(folders))
+
+
+def is_run_folder(folder: Path) -> bool:
+    """True where ``folder`` is what a run wrote: its ``--out``."""
+    return (folder / "journal" / "settings.json").is_file() and (
+        folder / "predictions.parquet"
+    ).is_dir()
 
 
 def _folder_units(

@@ -77,6 +77,8 @@ def show_run(run: Run, report: str | None) -> None:
     table.add_column("share", justify="right")
     for label, count in sorted(run.tally.labels.items()):
         table.add_row(escape(label), f"{count:,}", f"{count / max(totals['results'], 1):.1%}")
+    if not totals["inputs"]:
+        console.print("no image and no archive was found in the inputs; check the paths")
     console.print(table)
     console.print(
         f"{totals['inputs']:,} inputs = {totals['results']:,} results + "
@@ -89,7 +91,7 @@ def show_run(run: Run, report: str | None) -> None:
     for warning in run.tally.warnings:
         console.print(f"warning: {warning}", markup=False, highlight=False)
     if run.never_seen:
-        note = f"note: this model has never seen {run.never_seen}"
+        note = f"note: never seen by this model: {run.never_seen}"
         console.print(note, markup=False, highlight=False)
     console.print(f"results: {run.out}", markup=False, highlight=False)
     if report:

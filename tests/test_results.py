@@ -34,7 +34,10 @@ CLASSES = ("a", "b")
 
 def opened(path: Path, *, resume: bool = False, overwrite: bool = False, **more: Any) -> RunFolder:
     folder = RunFolder(path, CLASSES)
-    folder.open({**SETTINGS, **more}, resume=resume, overwrite=overwrite)
+    try:
+        folder.open({**SETTINGS, **more}, resume=resume, overwrite=overwrite)
+    finally:
+        folder.close()  # as a run that has ended: the next may open it
     return folder
 
 
