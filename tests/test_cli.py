@@ -398,3 +398,14 @@ class TestProcess:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
         assert {name.partition(".")[0] for name in done.stdout.split()}.isdisjoint(heavy)
+
+
+@pytest.mark.parametrize("command", [[], ["classify"], ["simulate"], ["export", "onnx"]])
+def test_help_keeps_its_layout(command: list[str]) -> None:
+    from click.testing import CliRunner
+
+    from pi10_classifier.cli import pi10
+
+    text = CliRunner().invoke(pi10, [*command, "--help"]).output
+    assert "\b" not in text
+    assert "\\b" not in text

@@ -238,7 +238,7 @@ class TestOpening:
         (tmp_path / "notes.txt").write_text("mine")
         again = opened(tmp_path, overwrite=True, batch=4)
         assert list(again.parts.iterdir()) == []
-        assert [path.name for path in again.journal.iterdir()] == ["settings.json"]
+        assert [path.name for path in again.journal.glob("[!.]*")] == ["settings.json"]
         assert not (tmp_path / "counts.csv").exists()
         assert (tmp_path / "notes.txt").read_text() == "mine"
 
