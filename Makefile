@@ -54,7 +54,8 @@ bench: .venv/ready
 	$(DEV)/python -m benchmarks.bench --data $(DATA)
 
 starter: .venv/ready
-	$(DEV)/python -m pi10_classifier.training.starter --data $(DATA) --out training-out/starter
+	$(DEV)/python -m pi10_classifier.training.starter --data $(DATA) \
+		--out training-out/starter --epochs 30 --minutes 62
 
 clean:
 	rm -rf .venv .venv-demo demo-out bench-out build dist *.egg-info
