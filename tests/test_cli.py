@@ -367,7 +367,11 @@ class TestProcess:
             support.write_tar(tmp_path / f"in/{n:03}/1450.tar", members)
         out = tmp_path / "out"
         words = ("classify", tmp_path / "in", "--out", out, "--model", package, "--no-report")
-        with process(*words) as running:
+
+        def listen() -> None:  # a shell that starts us in the background has us ignore SIGINT
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+        with process(*words, preexec_fn=listen) as running:
             until = time.monotonic() + 60
             while not list(out.glob("predictions.parquet/*.parquet")):
                 assert running.poll() is None
