@@ -166,6 +166,7 @@ class _Pipeline:
                 if self._folder.is_done(unit.name, unit.fingerprint):
                     self.resumed += 1
                     self._bytes += unit.size
+                    self._report(unit)
                     continue
                 self._feed(unit)
             while self._pending:
@@ -202,8 +203,11 @@ class _Pipeline:
             self._bytes += state.unit.size
         self._pending.popleft()
         self._held -= held
-        progress = Progress(self._bytes, self._inputs, self._failures, self.units, state.unit.name)
-        self._progress(progress)
+        self._report(state.unit)
+
+    def _report(self, unit: Unit) -> None:
+        done = Progress(self._bytes, self._inputs, self._failures, self.units, unit.name)
+        self._progress(done)
 
     def _take(self, state: _OpenUnit, result: ChunkResult) -> None:
         record = state.record
@@ -256,7 +260,8 @@ def classify(
     """Classify all images of ``inputs`` into the folder ``out``.
 
     Raises SettingError or ModelError before any work, OutputError where results cannot
-    be written, KeyboardInterrupt when stopped: all leave a folder that can be resumed.
+    be written, and whatever ``progress`` raises to stop the run between two steps: all
+    leave a folder that can be resumed.
     """
     started = datetime.now(UTC)
     clock = time.perf_counter()

@@ -80,10 +80,11 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
       pi10 classify /data/cruise --out results --resume
       pi10 classify s3://pi10/cruise/2024-06-24/ --out results
     """
-    from pi10_classifier.classify import Settings
+    from pi10_classifier.classify import Progress, Settings
     from pi10_classifier.classify import classify as run_classify
     from pi10_classifier.errors import SettingError
     from pi10_classifier.model import find
+    from pi10_classifier.stopping import stoppable
     from pi10_classifier.terminal import is_terminal, progress_of, show_run
 
     if resume and overwrite:
@@ -91,7 +92,13 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
     given = {name: value for name, value in options.items() if value is not None}
     given |= _caps(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
     settings = Settings(model=find(model), measure=measure, **given)
-    with progress_of(inputs, shown=is_terminal() and not as_json) as progress:
+    watched = is_terminal() and not as_json
+    with stoppable() as check, progress_of(inputs, shown=watched) as show:
+
+        def progress(reached: Progress) -> None:
+            check()
+            show(reached)
+
         run = run_classify(
             inputs, out, settings, resume=resume, overwrite=overwrite, progress=progress
         )

@@ -138,9 +138,11 @@ def write_atomically(path: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        raise output_error(error, path) from error
+        if isinstance(error, OSError):
+            raise output_error(error, path) from error
+        raise
 
 
 class RunFolder:
@@ -364,9 +366,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        raise output_error(error, path) from error
+        if isinstance(error, OSError):
+            raise output_error(error, path) from error
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

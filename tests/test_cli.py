@@ -380,7 +380,7 @@ class TestProcess:
             running.send_signal(number)
             _, err = running.communicate(timeout=60)
         assert running.returncode == ExitCode.INTERRUPTED
-        assert "interrupted; run again with --resume to go on" in err
+        assert err.strip() == "interrupted; run again with --resume to go on"
         assert support.litter(out) == []
         assert not (out / "run.json").exists()
         done = len(list(out.glob("predictions.parquet/*")))
