@@ -103,8 +103,7 @@ def silhouette(grey: U8) -> Any:
         mask, cv2.MORPH_CLOSE, _KERNEL, borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
     cv2.bitwise_or(closed, mask, closed)
-    # RETR_LIST is quicker than RETR_EXTERNAL; the holes it adds are never the largest.
-    outlines, _ = cv2.findContours(closed, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not outlines:
         return None
     # specks of up to three corners enclose next to nothing: look at the others first
