@@ -180,6 +180,11 @@ def package_starter(
             + ", ".join(f"{n} {name}" for name, n in called.items())
             + ". No label says what they are; by eye nearly all are copepods."
         )
+        if "first_stage" in fields["training"]["initial_weights"]:
+            fields["never_seen"] += (
+                " They were looked at between the stages: the drawn images were added because the"
+                " first stage mistook them, so this count is no independent test."
+            )
     write_description(folder, fields)
     describe(package, fields)
     for name, found in fields["metrics"].items():
