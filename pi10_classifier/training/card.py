@@ -116,8 +116,9 @@ def _metrics(fields: Mapping[str, Any]) -> str:
     lines = [
         "## On held-out images",
         "",
-        "The test split, read after the last weight was set, through `model.onnx`. 95 % intervals from 1,000 bootstrap"
-        " resamples of the images: they do not cover another seed, another sea, another camera.",
+        "The test split, read after the last weight was set, through `model.onnx`. 95 % intervals"
+        " from 1,000 bootstrap resamples of the images: they do not cover another seed, another"
+        " sea, another camera.",
         "",
         "| source | class | images | F1 | precision | recall |",
         "|---|---|---:|---|---|---|",
