@@ -92,7 +92,8 @@ def show_run(run: Run, report: str | None) -> None:
     for warning in run.tally.warnings:
         console.print(f"warning: {warning}", markup=False, highlight=False)
     if run.never_seen:
-        note = f"note: never seen by this model: {run.never_seen}"
+        # the rest stands in the report and in the model card
+        note = f"note: never seen by this model: {run.never_seen.partition('. ')[0].rstrip('.')}"
         console.print(note, markup=False, highlight=False)
     console.print(f"results: {run.out}", markup=False, highlight=False)
     if report:
