@@ -7,8 +7,10 @@ so the tables are the same bytes for any number of jobs and after any interrupti
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -227,6 +229,13 @@ class _Pipeline:
         self.fresh_results += len(result.rows)
 
 
+def _import_ahead() -> None:
+    """Import what the first part and the tables need, beside the first images."""
+    for module in ("pyarrow.parquet", "pyarrow.dataset", "scipy.special"):
+        with contextlib.suppress(Exception):  # whoever needs it says what is wrong
+            import_module(module)
+
+
 def _items(unit: Unit) -> Iterator[Item]:
     """The unit's items; a defect of ours in reading costs its rest, not the run."""
     try:
@@ -279,6 +288,7 @@ def classify(
             um_per_px=settings.um_per_px,
             caps=settings.caps,
         )
+        threading.Thread(target=_import_ahead, name="pi10-imports").start()
         pipeline = _Pipeline(folder, engine, settings.jobs, progress)
         blocks = pipeline.run(discover(inputs, settings.limits, environ))
         folder.drop_recut_blocks(blocks)

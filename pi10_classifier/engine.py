@@ -28,9 +28,9 @@ from pi10_classifier.instrument import (
     kind_of,
     particle_id,
 )
-from pi10_classifier.measure import Measurement, measure
+from pi10_classifier.measure import Measurement, measure, measure_greys
 from pi10_classifier.model import F32, Model
-from pi10_classifier.preprocess import U8, prepare
+from pi10_classifier.preprocess import U8, Grey, prepare
 from pi10_classifier.sources import Item
 from pi10_classifier.tiff import Tags
 
@@ -38,6 +38,7 @@ CHUNK_ITEMS = 32
 CHUNK_BYTES = 4 * 2**20
 PICTURES = 6
 PICTURE_PX = 128
+HELD_PX = 4 * PICTURE_PX
 RESOLUTION_TOLERANCE = 0.01
 
 Row = tuple[Any, ...]
@@ -101,17 +102,22 @@ class Gallery:
         return out
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Decoded:
-    """An image on its way to be scored; ``picture`` is small enough to hold."""
+    """An image on its way to be scored; ``picture`` is small enough to hold.
+
+    ``grey`` waits to be measured, with others at once.
+    """
 
     item: Item
     tags: Tags
     flags: tuple[str, ...]
     width: int
     height: int
-    size: Measurement | None
     picture: U8
+    grey: Grey | None = None
+    size: Measurement | None = None
+    error: InputError | None = None
 
 
 class Engine:
@@ -145,21 +151,19 @@ class Engine:
                 continue
             try:
                 entry = self._decode(item, batch[len(decoded)])
-            except InputError as error:
-                _fail(result, item, error)
-            except MemoryError:
-                _fail(result, item, InputError(Code.TOO_LARGE, "not enough memory to decode it"))
             except Exception as error:  # a defect of ours costs one image, not the run
-                _fail(result, item, _internal(error))
+                _fail(result, item, _typed(error))
             else:
                 decoded.append(entry)
+        if self._measuring:
+            self._measure(decoded)
         for start in range(0, len(decoded), self._batch):
             part = decoded[start : start + self._batch]
             try:
                 scores = self._model.scores(batch[start : start + len(part)])
             except Exception as error:
                 for entry in part:
-                    _fail(result, entry.item, _internal(error))
+                    _fail(result, entry.item, _typed(error))
                 continue
             self._record(part, scores, result, gallery)
         return result
@@ -204,12 +208,30 @@ class Engine:
         """Decode and measure one item, and prepare its pixels into ``slot``."""
         image = decode(item.data or b"", self._caps)
         rgb = image.rgb
-        slot[:] = prepare(rgb, self._model.package.preprocessing)
-        size = measure(rgb, self._um_per_px) if self._measuring else None
-        # pixels are held until the batch is scored: of a large image only a small one
-        picture = _thumbnail(rgb) if max(rgb.shape) > 4 * PICTURE_PX else rgb
+        grey = Grey.of(rgb)
+        slot[:] = prepare(rgb, self._model.package.preprocessing, grey)
         height, width = rgb.shape[:2]
-        return _Decoded(item, image.tags, image.flags, width, height, size, picture)
+        entry = _Decoded(item, image.tags, image.flags, width, height, rgb)
+        # pixels are held until the batch is scored: of a large image only a small one
+        if max(width, height) > HELD_PX:
+            entry.picture = _thumbnail(rgb)
+            entry.size = measure(rgb, self._um_per_px) if self._measuring else None
+        else:
+            entry.grey = grey
+        return entry
+
+    def _measure(self, decoded: Sequence[_Decoded]) -> None:
+        small = [(entry, entry.grey) for entry in decoded if entry.grey]
+        try:
+            sizes = measure_greys([grey for _, grey in small], self._um_per_px)
+            for (entry, _), size in zip(small, sizes, strict=True):
+                entry.size = size
+        except Exception:  # one by one, then: it must cost no other image
+            for entry, grey in small:
+                try:
+                    entry.size = measure_greys([grey], self._um_per_px)[0]
+                except Exception as error:
+                    entry.error = _typed(error)
 
     def _record(
         self, part: Sequence[_Decoded], scores: F32, result: ChunkResult, gallery: Gallery
@@ -218,12 +240,11 @@ class Engine:
         finite = np.isfinite(scores.sum(axis=1)).tolist()
         best = scores.argmax(axis=1).tolist()
         for entry, top, good, values in zip(part, best, finite, scores.tolist(), strict=True):
+            error = entry.error
             if not good:
-                _fail(
-                    result,
-                    entry.item,
-                    InputError(Code.INTERNAL, f"the model gave scores {values}; not a number"),
-                )
+                error = InputError(Code.INTERNAL, f"the model gave scores {values}; not a number")
+            if error:
+                _fail(result, entry.item, error)
                 continue
             item, tags, size = entry.item, entry.tags, entry.size
             particle = Particle.parse(item.member)
@@ -295,7 +316,12 @@ def _fail(result: ChunkResult, item: Item, error: InputError) -> None:
     result.failures.append(Failure(item.source, item.member, error.code, error.message))
 
 
-def _internal(error: Exception) -> InputError:
+def _typed(error: Exception) -> InputError:
+    """The failure of an image in which a step raised ``error``."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, MemoryError):
+        return InputError(Code.TOO_LARGE, "not enough memory to decode and measure it")
     return InputError(Code.INTERNAL, f"{type(error).__name__}: {str(error)[:200]}; please report")
 
 

@@ -68,27 +68,42 @@ class Preprocessing:
         return asdict(self)
 
 
-def border(grey: U8) -> U8:
-    """The outermost pixels of a grey image (H, W) as one row, corners twice."""
-    return np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+@dataclass(frozen=True, slots=True)
+class Grey:
+    """An image in grey, and what its border says of its background.
+
+    pixels: (H, W) uint8, luma of ITU-R 601. quarters: least value, quartiles and greatest
+    value of the outermost pixels (corners counted twice), 0..255.
+    """
+
+    pixels: U8
+    quarters: tuple[int, int, int, int, int]
+
+    @classmethod
+    def of(cls, rgb: U8) -> Grey:
+        """From RGB (H, W, 3) uint8."""
+        luma: Any = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        edge = np.concatenate((luma[0], luma[-1], luma[:, 0], luma[:, -1]))
+        edge.sort(kind="stable")  # by radix: the quickest for bytes
+        values, last = edge.tobytes(), edge.size - 1
+        low, high = values[last // 4], values[last * 3 // 4]
+        return cls(luma, (values[0], low, values[(last + 1) // 2], high, values[last]))
+
+    @property
+    def ground(self) -> int:
+        """Median of the border: the level of the background."""
+        return self.quarters[2]
 
 
-def ground_level(grey: U8) -> int:
-    """Median of the image's border, 0..255: the level of its background."""
-    edge = border(grey)
-    middle = edge.size // 2
-    return int(np.partition(edge, middle)[middle])
-
-
-def prepare(rgb: U8, spec: Preprocessing) -> U8:
-    """RGB (H, W, 3) uint8 -> (channels, size, size) uint8.
+def prepare(rgb: U8, spec: Preprocessing, grey: Grey | None = None) -> U8:
+    """RGB (H, W, 3) uint8 -> (channels, size, size) uint8; ``grey`` where it is at hand.
 
     The aspect ratio is kept; the particle is centred on a ground of 255 when
     levelled, else on the image's own border level.
     """
-    image: Any = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if spec.channels == 1 else rgb
-    grey: Any = image if spec.channels == 1 else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    ground = ground_level(grey)
+    grey = grey or Grey.of(rgb)
+    image: Any = grey.pixels if spec.channels == 1 else rgb
+    ground = grey.ground
     if spec.level:
         if ground < 128:
             image = cv2.bitwise_not(image)

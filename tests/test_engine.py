@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pi10_classifier.engine import (
     CHUNK_BYTES,
     CHUNK_ITEMS,
+    HELD_PX,
     PICTURES,
     ChunkResult,
     Engine,
@@ -26,7 +27,9 @@ from pi10_classifier.engine import (
     chunks,
 )
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.measure import Measurement, measure_greys
 from pi10_classifier.model import Model
+from pi10_classifier.preprocess import Grey
 from pi10_classifier.results import columns
 from pi10_classifier.sources import Item
 
@@ -182,13 +185,36 @@ class TestDefects:
     def test_a_failing_step_costs_its_image(
         self, model: Model, monkeypatch: pytest.MonkeyPatch, error: Exception, code: Code
     ) -> None:
+        def fails(greys: list[Grey], um_per_px: float) -> list[Measurement | None]:
+            if any(max(grey.pixels.shape) >= 45 for grey in greys):
+                raise error
+            return measure_greys(greys, um_per_px)
+
+        monkeypatch.setattr("pi10_classifier.engine.measure_greys", fails)
+        good = support.particle(1)
+        bad = support.particle(1, side=90)
+        files = {"a.tif": good, "bad.tif": bad, "c.tif": good, "d.txt": b""}
+        result = process(model, items(files))
+        assert [(failure.member, failure.code) for failure in result.failures] == [
+            ("bad.tif", code)
+        ]
+        assert [row[2] for row in result.rows] == ["a.tif", "c.tif"]
+        assert result.skipped == 1
+
+    def test_a_failing_large_image_costs_itself(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def fails(*_: object) -> None:
-            raise error
+            raise ZeroDivisionError("x")
 
         monkeypatch.setattr("pi10_classifier.engine.measure", fails)
-        result = process(model, items({"a.tif": support.particle(1), "b.txt": b""}))
-        assert [failure.code for failure in result.failures] == [code]
-        assert result.skipped == 1
+        files = {
+            "large.tif": support.particle(1, side=2 * HELD_PX + 2),
+            "b.tif": support.particle(2),
+        }
+        result = process(model, items(files))
+        assert [failure.member for failure in result.failures] == ["large.tif"]
+        assert len(result.rows) == 1
 
 
 def test_every_kind_of_broken_file_has_a_result_or_a_reason(model: Model) -> None:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pi10_classifier import measure as module
-from pi10_classifier.measure import MAX_SIDE_PX, MIN_AREA_PX, measure, silhouette
+from pi10_classifier import silhouette
+from pi10_classifier.measure import MAX_SIDE_PX, MIN_AREA_PX, measure
+from pi10_classifier.preprocess import Grey
+from pi10_classifier.silhouette import MARGIN, Sheet, outlines
 
 GENUINE = sorted((Path(__file__).parents[2] / "shared" / "data" / "pi10-examples").glob("*.tif"))
 GROUND, PARTICLE = 235, 30
@@ -149,7 +151,9 @@ class TestAgainstScikitImage:
         for path in GENUINE:
             rgb = read(path)
             mask = np.zeros(rgb.shape[:2], np.uint8)
-            cv2.fillPoly(mask, [silhouette(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))], (1,))
+            greys = [Grey.of(rgb)]
+            outline = outlines(Sheet.of(greys), greys)[0] - MARGIN
+            cv2.fillPoly(mask, [outline], (1,))
             (truth,) = skimage.regionprops(mask)
             m = measure(rgb, um_per_px=1)
             assert m.area_um2 == truth.area
@@ -341,7 +345,7 @@ class TestGenuineImages:
         for path in GENUINE:
             areas = []
             for edge in (0.55, 0.75, 1.1):  # about a quarter, a third and a half of the contrast
-                monkeypatch.setattr(module, "_EDGE", edge)
+                monkeypatch.setattr(silhouette, "_EDGE", edge)
                 areas.append(measure(read(path)).area_um2)
             ratios += [areas[0] / areas[1], areas[2] / areas[1]]
         assert 0.85 < np.percentile(ratios, 10) < np.percentile(ratios, 90) < 1.15

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi10_classifier.errors import ModelError
-from pi10_classifier.preprocess import Preprocessing, ground_level, normalise, prepare
+from pi10_classifier.preprocess import Grey, Preprocessing, normalise, prepare
 
 GREY = Preprocessing(size=32)
 RGB = Preprocessing(size=32, channels=3)
@@ -54,7 +54,7 @@ class TestLook:
     def test_specks_on_the_border_do_not_move_the_ground(self) -> None:
         rgb = square(204, 80)
         rgb[0, :10] = 0
-        assert ground_level(rgb[:, :, 0]) == 204
+        assert Grey.of(rgb).ground == 204
 
 
 class TestFrame:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.preprocess import Preprocessing, ground_level, prepare
+from pi10_classifier.preprocess import Grey, Preprocessing, prepare
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -39,10 +39,11 @@ def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
         if rng.random() < 0.25:
             x = _ground(x, rng)
     grey = np.asarray(np.clip(x * 255 + 0.5, 0, 255), np.uint8)
-    if ground_level(grey) < 140:
+    rgb = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+    if Grey.of(rgb).ground < 140:
         # The particle fills the border: without a margin ``prepare`` would turn it over.
-        grey = np.pad(grey, 6, constant_values=235)
-    return prepare(np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8), spec)
+        rgb = np.pad(rgb, ((6, 6), (6, 6), (0, 0)), constant_values=235)
+    return prepare(rgb, spec)
 
 
 def _geometry(image: U8, rng: np.random.Generator) -> U8:
