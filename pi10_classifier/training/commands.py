@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,9 +56,12 @@ def dataset(
     from pi10_classifier.training.split import manifest, split
 
     environment()  # what the page needs is missed before the work, not after it
+    if out.exists() and not out.is_dir():
+        raise SettingError(f"--out {out} is a file; name a folder")
     labels = LabelMap.read(label_map) if label_map else None
     with _counter() as progress:
         found = scan(inputs, labels, progress=progress)
+    _show_left_out(found)  # before the split, which may be refused for what was left out
     samples = split(found.samples, seed=split_seed)
     before = out / MANIFEST
     if before.is_file() and not overwrite and _digest(before) != _sha256(manifest(samples)):
@@ -101,10 +105,21 @@ def _counter() -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _show(found: Scan, samples: list[Sample], page: Path) -> None:
+def _show_left_out(found: Scan) -> None:
     from collections import Counter
 
+    for code, n in sorted(Counter(x.code for x in found.left_out).items()):
+        first = next(x for x in found.left_out if x.code == code)
+        name = f"{first.source}: {first.member}" if first.member else first.source
+        click.echo(f"left out: {n:,} x {code}, such as {name}: {first.message}")
+    if found.unused_rules:
+        shown = ", ".join(found.unused_rules[:20])
+        click.echo(f"the label map's lines without an image, misspelt perhaps: {shown}")
+
+
+def _show(found: Scan, samples: list[Sample], page: Path) -> None:
     from pi10_classifier.terminal import show_table
+    from pi10_classifier.training.dataset_report import FACTS
     from pi10_classifier.training.split import SPLITS, counts
 
     table = counts(samples)
@@ -114,6 +129,21 @@ def _show(found: Scan, samples: list[Sample], page: Path) -> None:
         for numbers in [[table[part][name] for part in SPLITS]]
     ]
     show_table("Images by class", ("class", *SPLITS, "all"), rows)
-    for code, n in sorted(Counter(x.code for x in found.left_out).items()):
-        click.echo(f"  left out: {n:,} x {code}")
+    facts = json.loads((page.parent / FACTS).read_text("utf-8"))
+    click.echo(f"imbalance ratio: {facts['imbalance_ratio']:g}")
+    if len(found.classes) == 1:
+        click.echo(
+            f"warning: {found.classes[0]!r} is the only class; where the classes lie a folder"
+            f" deeper, name that folder, or give a --label-map"
+        )
+    twins = facts["duplicates"]
+    click.echo(
+        f"duplicates: {twins['images']:,} images in groups that share a split;"
+        f" {len(twins['under_two_classes']):,} of the groups stand under two classes"
+    )
+    if facts["leaks"]:
+        click.echo(
+            f"warning: {len(facts['leaks']):,} bins or groups of duplicates lie in several"
+            f" splits, as the table's column split has it: test figures will look too good"
+        )
     click.echo(f"report: {page}")

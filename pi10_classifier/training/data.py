@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from pi10_classifier.decode import decode
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.training.duplicates import Look, clusters, contradictions, look
+from pi10_classifier.training.checks import (
+    check_classes,
+    check_inputs_used,
+    lost_label,
+    mislabelled,
+    repeated,
+)
+from pi10_classifier.training.duplicates import Look, clusters, look
 from pi10_classifier.training.labels import LEFT_OUT, LabelMap
 from pi10_classifier.training.listing import Entry, entries, find_origins
 from pi10_classifier.training.sample import LeftOut, Sample, Scan
@@ -41,130 +48,80 @@ def scan(
 
     Without a label map the class is the label's first folder. ``progress`` receives the
     number of files done. Memory: about 2 KB an image, whatever the images' sizes.
-    Raises SettingError where an input is unusable, nothing is left, or a class of the
-    label map has no image.
+    Raises SettingError where an input is unusable or gives no image, or a class has none.
     """
     origins = find_origins(inputs)
     left_out: list[LeftOut] = []
     samples: list[Sample] = []
     looks: list[Look] = []
+    groups: dict[str, str | None] = {}
+    lost: dict[str, LeftOut] = {}
 
     def labelled() -> Iterator[tuple[Entry, str]]:
         for source, path in origins.items():
+            named: set[str] = set()
             for entry in entries(source, path):
-                group = label_map.group(entry.label) if label_map else entry.label.split("/")[0]
-                lost = None if entry.error else _lost_label(entry, group)
-                if lost:
-                    left_out.append(lost)
+                if entry.label not in groups:
+                    groups[entry.label] = (
+                        label_map.group(entry.label) if label_map else entry.label.split("/")[0]
+                    )
+                group = groups[entry.label]
+                asked = group == LEFT_OUT  # then it does not matter that it cannot be read
+                why = lost_label(entry, group) if asked or not entry.error else None
+                if why is None and entry.error is None and entry.member in named:
+                    why = repeated(entry)
+                named.add(entry.member)
+                if why:
+                    left_out.append(why)
                 else:
                     yield entry, group or ""
 
-    def read(given: tuple[Entry, str]) -> Sample | LeftOut | tuple[Sample, Look]:
-        entry, group = given
-        try:
-            if entry.error or entry.data is None:
-                raise entry.error or InputError(Code.EMPTY_OBJECT, "0 bytes; fetch it again")
-            seen = look(decode(entry.data).rgb)
-        except InputError as error:
-            return LeftOut(entry.source, entry.member, error.code.value, error.message)
-        digest = hashlib.sha256(entry.data).hexdigest()
-        return (
-            Sample(
-                source=entry.source,
-                member=entry.member,
-                label=entry.label,
-                group=group,
-                bin=entry.bin,
-                split=entry.split,
-                sha256=digest,
-                width=seen.width,
-                height=seen.height,
-            ),
-            seen,
-        )
-
-    for done, found in enumerate(in_order(read, labelled(), threads), start=1):
-        if isinstance(found, tuple):
+    for done, (group, found) in enumerate(in_order(_read, labelled(), threads), start=1):
+        if isinstance(found, LeftOut):
+            left_out.append(found)
+            if group and group != LEFT_OUT:
+                lost.setdefault(group, found)
+        else:
             samples.append(found[0])
             looks.append(found[1])
-        elif isinstance(found, LeftOut):
-            left_out.append(found)
         progress(done)
-    kept = _keep(samples, left_out)
+    wrong = mislabelled(samples)
+    left_out += wrong.values()
+    for place, why in wrong.items():
+        lost.setdefault(samples[place].group, why)
+    kept = [i for i in range(len(samples)) if i not in wrong]
     names = clusters([samples[i].sha256 for i in kept], [looks[i] for i in kept])
     samples = [replace(samples[i], cluster=name) for i, name in zip(kept, names, strict=True)]
     samples.sort(key=lambda s: (s.source, s.member))
     left_out.sort(key=lambda x: (x.source, x.member, x.code))
     classes = tuple(sorted({sample.group for sample in samples}))
-    _check_classes(classes, label_map, origins, samples, left_out)
-    return Scan(tuple(samples), tuple(left_out), classes, origins)
+    check_inputs_used(inputs, origins, samples, left_out)
+    check_classes(classes, lost, label_map, left_out)
+    unused = label_map.unused(groups) if label_map else ()
+    return Scan(tuple(samples), tuple(left_out), classes, origins, unused)
 
 
-def _lost_label(entry: Entry, group: str | None) -> LeftOut | None:
-    if group == LEFT_OUT:
-        code, message = Code.LABEL_LEFT_OUT, f"label {entry.label!r} is '-' in the label map"
-    elif group is None:
-        code, message = (
-            Code.UNKNOWN_LABEL,
-            f"label {entry.label!r} matches no line of the label map; add one, or '-'",
-        )
-    elif not group:
-        code, message = (
-            Code.UNKNOWN_LABEL,
-            "no label: the file lies in no folder; move it into one named as its class",
-        )
-    else:
-        return None
-    return LeftOut(entry.source, entry.member, code.value, message)
-
-
-def _keep(samples: Sequence[Sample], left_out: list[LeftOut]) -> list[int]:
-    """Places of the samples to keep; the mislabelled and the repeated go to ``left_out``."""
-    kept: list[int] = []
-    named: set[tuple[str, str]] = set()
-    other = contradictions([s.sha256 for s in samples], [s.group for s in samples])
-    for place, s in enumerate(samples):
-        if place in other:
-            twin = samples[other[place]]
-            message = (
-                f"is {s.group!r} here, and {twin.group!r} as {twin.source}: {twin.member};"
-                f" keep the right one of the two"
-            )
-            left_out.append(LeftOut(s.source, s.member, Code.MISLABELLED.value, message))
-        elif (s.source, s.member) in named:
-            message = "the name occurs before in this source; the first was used"
-            left_out.append(LeftOut(s.source, s.member, Code.REPEATED_NAME.value, message))
-        else:
-            named.add((s.source, s.member))
-            kept.append(place)
-    return kept
-
-
-def _check_classes(
-    classes: tuple[str, ...],
-    label_map: LabelMap | None,
-    origins: Mapping[str, Path],
-    samples: Sequence[Sample],
-    left_out: Sequence[LeftOut],
-) -> None:
-    why = ", ".join(f"{n} {code}" for code, n in Counter(x.code for x in left_out).items())
-    first = f"; first: {left_out[0].member}: {left_out[0].message}" if left_out else ""
-    for source in origins:
-        if not any(sample.source == source for sample in samples):
-            raise SettingError(
-                f"{origins[source]} has no usable image for source {source!r}"
-                f" (left out: {why or 'none'}{first}); images must lie in folders named as"
-                f" their class, or in a table of path,label"
-            )
-    empty = sorted(set(label_map.classes) - set(classes)) if label_map else []
-    if empty:
-        unknown = sorted(
-            {x.member.rpartition("/")[0] for x in left_out if x.code == Code.UNKNOWN_LABEL}
-        )
-        raise SettingError(
-            f"the label map leaves class {empty[0]!r} empty: none of its labels occurs"
-            + (f"; labels without a line: {', '.join(unknown[:20])}" if unknown else "")
-        )
+def _read(given: tuple[Entry, str]) -> tuple[str, LeftOut | tuple[Sample, Look]]:
+    """The class of an entry, and its sample or why there is none."""
+    entry, group = given
+    try:
+        if entry.error or entry.data is None:
+            raise entry.error or InputError(Code.EMPTY_OBJECT, "0 bytes; fetch it again")
+        seen = look(decode(entry.data).rgb)
+    except InputError as error:
+        return group, LeftOut(entry.source, entry.member, error.code.value, error.message)
+    sample = Sample(
+        source=entry.source,
+        member=entry.member,
+        label=entry.label,
+        group=group,
+        bin=entry.bin,
+        split=entry.split,
+        sha256=hashlib.sha256(entry.data).hexdigest(),
+        width=seen.width,
+        height=seen.height,
+    )
+    return group, (sample, seen)
 
 
 def reopen(samples: Iterable[Sample], inputs: Sequence[Path]) -> Scan:

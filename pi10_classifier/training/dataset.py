@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -57,10 +57,17 @@ class Loaded:
     samples: list[Sample]
 
 
-def load(scan: Scan, classes: Sequence[str], size: int, seed: int = 0) -> Loaded:
+def load(
+    scan: Scan,
+    classes: Sequence[str],
+    size: int,
+    seed: int = 0,
+    change: Mapping[str, Callable[[U8], U8]] | None = None,
+) -> Loaded:
     """Split a scan and decode the training and validation images of ``classes``.
 
-    Samples of other groups are split too, but none of them is read.
+    Samples of other groups are split too, but none of them is read. ``change`` brings a
+    source's images to another camera's look, e.g. ``devices.Device.apply``.
     """
     samples = split(scan.samples, seed=seed)
     place = {name: i for i, name in enumerate(classes)}
@@ -71,7 +78,7 @@ def load(scan: Scan, classes: Sequence[str], size: int, seed: int = 0) -> Loaded
     held_images: list[U8] = []
     train_keys: list[tuple[int, int]] = []
     held_keys: list[tuple[int, int]] = []
-    for sample, rgb in read_rgb(scan, used):
+    for sample, rgb in read_rgb(scan, used, change=change):
         key = (place[sample.group], origin[sample.source])
         if sample.split == "train":
             train_images.append(level(rgb))

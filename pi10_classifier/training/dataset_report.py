@@ -71,6 +71,7 @@ def facts(scan: Scan, samples: Sequence[Sample], seed: int) -> dict[str, Any]:
         "duplicates": _duplicates(samples),
         "leaks": [{"kind": kind, "key": key, "splits": list(x)} for kind, key, x in leaks(samples)],
         "left_out": dict(sorted(Counter(x.code for x in scan.left_out).items())),
+        "label_map_unused": list(scan.unused_rules),
         "split_seed": seed,
         "manifest_sha256": hashlib.sha256(manifest(samples).encode()).hexdigest(),
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -87,11 +87,21 @@ class LabelMap:
 
     def group(self, label: str) -> str | None:
         """The class of a label: ``-`` where it is left out, None where no rule holds."""
+        rule = self._rule(label)
+        return rule[1] if rule else None
+
+    def unused(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """The rules that decide none of the labels, in their order: most likely misspelt."""
+        used = {rule for label in labels if (rule := self._rule(label))}
+        return tuple(dict.fromkeys(rule[0] for rule in self.rules if rule not in used))
+
+    def _rule(self, label: str) -> tuple[str, str] | None:
         last = label.rpartition("/")[2]
-        for name, group in self.rules:
-            if not _GLOB & set(name) and name in (label, last):
-                return group
-        for glob, group in self.rules:
+        for rule in self.rules:
+            if not _GLOB & set(rule[0]) and rule[0] in (label, last):
+                return rule
+        for rule in self.rules:
+            glob = rule[0]
             if fnmatchcase(label, glob) or ("/" not in glob and fnmatchcase(last, glob)):
-                return group
+                return rule
         return None

@@ -24,6 +24,7 @@ from pi10_classifier.sources import (
     LooseFile,
     check_inputs,
     discover,
+    printable,
     unreadable,
 )
 
@@ -34,6 +35,11 @@ _ROWS_TOGETHER = 2048
 _NO_IMAGE = InputError(
     Code.UNSUPPORTED_FORMAT, "neither name nor content are those of an image; mend the table"
 )
+_FOREIGN_FORMAT = InputError(
+    Code.UNSUPPORTED_FORMAT, "not a TIFF, PNG or JPEG; convert it to one, best to PNG"
+)
+# pictures the decoder does not read: a folder of them must not pass for an empty one
+_FOREIGN = (".bmp", ".gif", ".webp", ".heic", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga")
 _SUFFIX = re.compile(r"(\.tar)?\.[^.]+$", re.IGNORECASE)
 
 
@@ -60,6 +66,7 @@ def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
 
     def add(name: str, path: Path) -> None:
+        name = printable(name)
         if found.setdefault(name, path) != path:
             raise SettingError(
                 f"{path} and {found[name]} would both be the source {name!r}; rename one"
@@ -105,8 +112,8 @@ def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> I
     """Stream the labelled files of one source, in a fixed order; all, or the wanted members.
 
     The label of a file is the folder path above it. Files that are no images by name and
-    content, and the instrument's sidecars, are passed over unless a table names them. A
-    table yields the rows of ``source`` only.
+    content, and the instrument's sidecars, are passed over unless a table names them; those
+    of a picture format that is not read are not. A table yields the rows of ``source`` only.
     """
     if path.suffix.lower() in TABLES and path.is_file():
         yield from _table_entries(source, path, wanted)
@@ -128,8 +135,11 @@ def _unit_entries(
         member = _tidy(item.member)
         if wanted is not None and member not in wanted:
             continue
-        if item.error is None and (item.data is None or not _is_image(member, item.data)):
-            continue
+        error = item.error
+        if error is None and (item.data is None or not _is_image(member, item.data)):
+            if not _is_foreign(member):
+                continue
+            error = _FOREIGN_FORMAT
         particle = Particle.parse(member)
         yield Entry(
             source,
@@ -137,8 +147,13 @@ def _unit_entries(
             label=member.rpartition("/")[0],
             bin=str(particle.bin) if particle else "",
             data=item.data,
-            error=item.error,
+            error=error,
         )
+
+
+def _is_foreign(member: str) -> bool:
+    base = member.rpartition("/")[2].lower()
+    return base.endswith(_FOREIGN) and not base.startswith(".")
 
 
 def _is_image(member: str, data: bytes) -> bool:
@@ -201,7 +216,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
     for number, values in enumerate(raw, start=1):
         said = {name: values.get(name) for name in _COLUMNS}
         row = {name: "" if cell is None else str(cell).strip() for name, cell in said.items()}
-        row["path"] = row["path"].replace("\\", "/")
+        for name in ("path", "label"):
+            row[name] = row[name].replace("\\", "/")
         row["source"] = row["source"] or path.stem
         if not row["path"]:
             raise SettingError(f"table {path}, row {number} has no path; fill it in")

@@ -44,12 +44,17 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the inputs hold; ``origins`` gives each source's file or folder."""
+    """What the inputs hold.
+
+    origins: each source's file or folder. unused_rules: labels of the label map that no
+    file has, most likely misspelt.
+    """
 
     samples: tuple[Sample, ...]
     left_out: tuple[LeftOut, ...]
     classes: tuple[str, ...]
     origins: Mapping[str, Path]
+    unused_rules: tuple[str, ...] = ()
 
 
 def left_out_csv(left_out: Iterable[LeftOut]) -> str:

@@ -179,18 +179,25 @@ def _fill_empty(
 
 def _check(samples: Sequence[Sample], groups: Sequence[Sequence[int]]) -> None:
     table = counts(samples)
-    for part in SPLITS:
-        for name, count in table[part].items():
-            if count:
-                continue
-            holding = [m for m in groups if any(samples[i].group == name for i in m)]
-            images = sum(s.group == name for s in samples)
-            raise SettingError(
-                f"split {part!r} has no image of class {name!r}, which has {images} image(s) in"
-                f" {len(holding)} group(s) that must stay together (bins, duplicates); each"
-                f" split needs at least one: add images, merge the class or leave it out ('-')"
-                f" in the label map, or mend the table's own splits"
-            )
+    lacking = [
+        (name, part) for name in table[SPLITS[0]] for part in SPLITS if not table[part][name]
+    ]
+    if lacking:
+        name, part = lacking[0]
+        holding = [m for m in groups if any(samples[i].group == name for i in m)]
+        images = sum(s.group == name for s in samples)
+        others = ", ".join(map(repr, dict.fromkeys(x for x, _ in lacking if x != name)))
+        together = (
+            f" in {len(holding)} group(s) that must stay together (bins, duplicates)"
+            if len(holding) < images
+            else ""
+        )
+        raise SettingError(
+            f"split {part!r} has no image of class {name!r}, which has {images} image(s)"
+            f"{together}; each of the three splits needs at least one: add images, merge the"
+            f" class or leave it out ('-') in the label map, or mend the table's own splits"
+            + (f"; the same holds for {others}" if others else "")
+        )
     for kind, key, parts in leaks(samples):
         if kind == "sha256":
             raise SettingError(

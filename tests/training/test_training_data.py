@@ -138,6 +138,61 @@ def test_name_that_comes_twice_is_used_once(tmp_path, noise):
     assert len(list(data.read_rgb(found, found.samples))) == 2
 
 
+def test_first_of_two_names_counts_even_where_it_cannot_be_used(tmp_path, noise):
+    """Reading again finds the first; the second may not take its place in the manifest."""
+    path = tmp_path / "x.tar"
+    support.write_tar(path, {"a/1.png": b"no", "./a/1.png": noise(2), "a/2.png": noise(3)})
+    found = data.scan([path])
+    assert [(x.member, x.code) for x in found.left_out] == [
+        ("a/1.png", "repeated_name"), ("a/1.png", "unsupported_format"),
+    ]  # fmt: skip
+    assert [s.member for s, _ in data.read_rgb(found, found.samples)] == ["a/2.png"]
+
+
+def test_pictures_of_a_format_not_read_are_listed_and_other_files_passed_over(tmp_path, noise):
+    members = {"a/1.png": noise(1), "a/2.BMP": b"BM", "a/3.webp": b"RIFF", "a/._4.bmp": b"x",
+               "a/Thumbs.db": b"x", "b/5.gif": b"GIF89a"}  # fmt: skip
+    labels = LabelMap.of({"a": "A", "b": "-"})
+    found = data.scan([support.write_tar(tmp_path / "x.tar", members)], labels)
+    assert [(x.member, x.code) for x in found.left_out] == [
+        ("a/2.BMP", "unsupported_format"), ("a/3.webp", "unsupported_format"),
+        ("b/5.gif", "label_left_out"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("labels", [None, LabelMap.of({"a": "a", "b": "b"})])
+def test_class_whose_files_are_all_left_out_is_refused(tmp_path, noise, labels):
+    path = support.write_tar(tmp_path / "x.tar", {"a/1.png": noise(1), "b/2.png": b"no"})
+    with pytest.raises(SettingError, match=r"class 'b' has no usable image.* x: b/2\.png: content"):
+        data.scan([path], labels)
+    same = support.write_tar(tmp_path / "y.tar", {"a/1.png": noise(1), "a/2.png": noise(2),
+                                                  "b/2.png": noise(2)})  # fmt: skip
+    with pytest.raises(SettingError, match=r"class 'b' has no usable image.* is 'b' here, and 'a'"):
+        data.scan([same], labels)
+
+
+def test_damaged_archive_in_a_folder_is_listed_and_named_alone_refused(tmp_path, noise):
+    root = support.write_folder(tmp_path / "all", {"bad.tar": b"no archive at all" * 99})
+    support.write_tar(root / "good.tar", {"a/1.png": noise(1)})
+    found = data.scan([root])
+    assert [s.source for s in found.samples] == ["all/good"]
+    assert [(x.source, x.code) for x in found.left_out] == [("all/bad", "archive_corrupt")]
+    with pytest.raises(SettingError, match=r"bad\.tar has no usable image .*1 archive_corrupt"):
+        data.scan([root / "bad.tar", root / "good.tar"])
+
+
+def test_lines_of_the_label_map_that_no_file_has_are_told(tmp_path, noise):
+    path = support.write_tar(
+        tmp_path / "x.tar", {"a/pellet.x/1.png": noise(1), "b/2.png": noise(2)}
+    )
+    labels = LabelMap.of({"pelet.x": "A", "b": "B", "a/*": "B", "*": "A", "z*": "-"})
+    with pytest.raises(SettingError, match="leaves class 'A' empty"):
+        data.scan([path], labels)
+    labels = LabelMap.of({"pelet.x": "A", "b": "A", "a/*": "B", "z*": "-"})
+    assert data.scan([path], labels).unused_rules == ("pelet.x", "z*")
+    assert data.scan([path]).unused_rules == ()
+
+
 def test_cut_archive_keeps_what_came_before(tmp_path, members):
     path = write("tar", tmp_path, members)
     path.write_bytes(path.read_bytes()[: -4096 - 10240])

@@ -17,6 +17,13 @@ def test_load_splits_and_prepares(scanned):
     assert loaded.manifest == split.manifest(loaded.samples)
 
 
+def test_a_source_is_read_through_its_change(scanned):
+    loaded = dataset.load(scanned, CLASSES, 32, change={"light": lambda rgb: rgb * 0 + 255})
+    blank = loaded.validation.images.reshape(len(loaded.validation.truth), -1).min(axis=1) == 255
+    light = list(scanned.origins).index("light")
+    np.testing.assert_array_equal(blank, loaded.validation.sources == light)
+
+
 def test_both_polarities_are_levelled_to_dark_on_255(scanned):
     samples = [s for s in scanned.samples if s.member.endswith("0000.png")]
     assert len(samples) == 8

@@ -166,10 +166,13 @@ def run(*arguments):
 def test_command_writes_all_and_says_what_is_left_out(tar, tmp_path):
     out = tmp_path / "out"
     labels = tmp_path / "map.csv"
-    labels.write_text("label,class\ncop/*,copepod\ncop,copepod\n*,other\n")
+    labels.write_text("label,class\ncop/*,copepod\ncop,copepod\ncopepd,copepod\n*,other\n")
     result = run(tar, "--out", out, "--label-map", labels)
     assert result.exit_code == 3, result.output
-    assert "left out: 1 x corrupt_image" in result.output
+    assert "left out: 1 x corrupt_image, such as set: cop/broken.png: " in result.output
+    assert "misspelt perhaps: copepd" in result.output
+    assert "duplicates: 4 images in groups that share a split; 1 of the groups" in result.output
+    assert "may be misspelt: <code>copepd</code>" in (out / "dataset.html").read_text("utf-8")
     assert {p.name for p in out.iterdir()} == FILES
     with (out / "manifest.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -188,3 +191,28 @@ def test_command_without_failures_returns_0_though_labels_are_left_out(tar, tmp_
     result = run(tar, "--out", tmp_path / "out", "--label-map", labels)
     assert result.exit_code == 0, "what the map leaves out is no failure"
     assert "23 x label_left_out" in result.output
+    assert "'copepod' is the only class" in result.output
+
+
+def test_command_says_what_was_left_out_before_a_refused_split(tar, tmp_path):
+    labels = tmp_path / "map.csv"
+    labels.write_text("label,class\ncop/y,twin\ncop/x,-\n*,other\n")
+    result = run(tar, "--out", tmp_path / "out", "--label-map", labels)
+    assert "left out: 1 x corrupt_image" in result.output
+    assert isinstance(result.exception, SettingError)
+
+
+def test_command_refuses_a_file_as_folder_before_the_work(tar, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = run(tmp_path / "absent.tar", "--out", tmp_path / "file")
+    assert "is a file; name a folder" in result.exception.message
+
+
+def test_table_whose_splits_part_duplicates_is_warned_of(tmp_path, noise):
+    support.write_folder(tmp_path, {f"{i}.png": noise(i) for i in range(40)})
+    lines = ["path,label,bin,split"]
+    lines += ["0.png,a,day,train", "1.png,b,day,test"]
+    lines += [f"{i}.png,{'ab'[i % 2]},," for i in range(2, 40)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    result = run(tmp_path / "t.csv", "--out", tmp_path / "out")
+    assert "warning: 1 bins or groups of duplicates lie in several splits" in result.output

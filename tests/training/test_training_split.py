@@ -111,7 +111,7 @@ def test_small_class_gets_an_image_in_each_split():
 @pytest.mark.parametrize(
     ("few", "message"),
     [
-        (images(1, "b/x"), r"class 'b', which has 1 image\(s\) in 1 group\(s\)"),
+        (images(1, "b/x"), r"class 'b', which has 1 image\(s\); each of"),
         (images(2, "b/x"), "'b', which has 2"),
         (images(50, "b/x", bin="same"), r"has 50 image\(s\) in 1 group\(s\) that must stay"),
         (images(9, "b/x", split="train"), "split 'validation' has no image of class 'b'"),
@@ -120,6 +120,11 @@ def test_small_class_gets_an_image_in_each_split():
 def test_class_that_cannot_be_in_each_split_is_refused(few, message):
     with pytest.raises(SettingError, match=message):
         split.split(images(100) + few)
+
+
+def test_all_classes_that_are_too_small_are_named_at_once():
+    with pytest.raises(SettingError, match=r"of class 'b', .*the same holds for 'c', 'd'$"):
+        split.split(images(100) + images(1, "b/x") + images(2, "c/x") + images(1, "d/x"))
 
 
 def test_nothing_to_split_and_odd_fractions_are_refused():
