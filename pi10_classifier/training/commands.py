@@ -59,8 +59,12 @@ def dataset(
     if out.exists() and not out.is_dir():
         raise SettingError(f"--out {out} is a file; name a folder")
     labels = LabelMap.read(label_map) if label_map else None
-    with _counter() as progress:
-        found = scan(inputs, labels, progress=progress)
+    try:
+        with _counter() as progress:
+            found = scan(inputs, labels, progress=progress)
+    except KeyboardInterrupt:  # there is no --resume here, as the face would say
+        click.echo("interrupted; nothing was written: run the same command again", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
     _show_left_out(found)  # before the split, which may be refused for what was left out
     samples = split(found.samples, seed=split_seed)
     before = out / MANIFEST

@@ -216,3 +216,14 @@ def test_table_whose_splits_part_duplicates_is_warned_of(tmp_path, noise):
     (tmp_path / "t.csv").write_text("\n".join(lines))
     result = run(tmp_path / "t.csv", "--out", tmp_path / "out")
     assert "warning: 1 bins or groups of duplicates lie in several splits" in result.output
+
+
+def test_interrupted_command_writes_nothing_and_speaks_of_no_resume(tar, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "look", stopped)
+    result = run(tar, "--out", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "interrupted; nothing was written: run the same command again" in result.output
+    assert not (tmp_path / "out").exists()
