@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from pi10_classifier.errors import ModelError, SettingError  # noqa: E402
 from pi10_classifier.training import checkpoint, loop  # noqa: E402
-from pi10_classifier.training.dataset import HeldOut, TrainingSet, load  # noqa: E402
+from pi10_classifier.training.dataset import HeldOut, TrainingSet  # noqa: E402
 
 
 class Tiny(torch.nn.Module):
@@ -101,14 +101,6 @@ def test_sampling_balances_class_and_source():
 def test_unusable_recipe_is_refused(bad):
     with pytest.raises(SettingError):
         recipe(**bad)
-
-
-def test_load_splits_and_prepares(shapes, sources):
-    loaded = load(shapes, 32, sources=sources)
-    assert len(loaded.training.images) == 168
-    assert loaded.validation.images.shape == (24, 1, 32, 32)
-    assert np.bincount(loaded.training.strata).tolist() == [28] * 6
-    assert np.bincount(loaded.validation.sources).tolist() == [12, 12]
 
 
 def test_checkpoint_comes_back(tmp_path):
