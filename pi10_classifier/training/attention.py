@@ -35,7 +35,7 @@ def bounded(attention: Tensor) -> Tensor:
     weight = _mean_over_heads(attention)
     weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
     entropy = torch.special.entr(weight).sum(dim=1)
-    return (1 - entropy / math.log(weight.shape[1])).clamp(0, 1)
+    return torch.clamp(1 - entropy / math.log(weight.shape[1]), 0, 1)
 
 
 READINGS: dict[str, Callable[[Tensor], Tensor]] = {"literal": literal, "bounded": bounded}

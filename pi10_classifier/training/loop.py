@@ -92,7 +92,7 @@ def train(
         for images, truth in _batches(training, recipe, len(history), size):
             for group in optimiser.param_groups:
                 group["lr"] = clock.rate()
-            logits = network(images)
+            logits = network(images).logits
             loss = functional.cross_entropy(logits, truth, label_smoothing=recipe.smoothing)
             if not math.isfinite(value := loss.item()):
                 raise SettingError(
@@ -243,7 +243,7 @@ def predict(network: nn.Module, images: U8, batch: int = 128) -> NDArray[np.floa
     """Prepared images (N, C, S, S) uint8 -> logits (N, K) float32, in eval mode."""
     network.eval()
     parts = [
-        network(torch.from_numpy(images[i : i + batch])).numpy()
+        network(torch.from_numpy(images[i : i + batch])).logits.numpy()
         for i in range(0, len(images), batch)
     ]
     return np.concatenate(parts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -80,6 +82,17 @@ class Network(nn.Module):
         raise NotImplementedError
 
 
+class Logits(nn.Module):
+    """A network's logits alone, as an exported graph gives them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return Output(*self.network(image)).logits.float()
+
+
 def grey_stem(weight: Tensor, channels: int) -> Tensor:
     """A stem's filters (F, 3, k, k) for ``channels`` inputs: for one, summed over colours."""
     grey = channels == 1 and weight.ndim == 4 and weight.shape[1] == 3
@@ -89,3 +102,17 @@ def grey_stem(weight: Tensor, channels: int) -> Tensor:
 def pooled(maps: Tensor) -> Tensor:
     """Mean over the picture: (N, D, h, w) -> (N, D)."""
     return maps.mean((2, 3))
+
+
+@contextlib.contextmanager
+def one_size() -> Iterator[None]:
+    """Sides become constants while a graph is exported, without a word.
+
+    An exported graph is for one input size, by design; the tracer warns of each one.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -34,7 +34,7 @@ from pi10_classifier.training.export import NEVER_SEEN, PARITY_IMAGES, describe,
 from pi10_classifier.training.judge import judge, look_at_examples
 from pi10_classifier.training.loop import Recipe, predict, train
 from pi10_classifier.training.metrics import fit_temperature
-from pi10_classifier.training.networks import IMAGENET_WEIGHTS, build, load_imagenet
+from pi10_classifier.training.networks import build, origin
 
 ARCHITECTURE = "mobilenet_v2"
 PARITY_COUNT = 256
@@ -52,9 +52,8 @@ def train_starter(
     if init not in ("imagenet", "random"):
         raise SettingError(f"init is {init!r}; it must be 'imagenet' or 'random'")
     torch.manual_seed(recipe.seed)
-    network = build(ARCHITECTURE, len(labelled.CLASSES), channels=1)
-    if init == "imagenet":
-        load_imagenet(network)
+    begin = "pretrained" if init == "imagenet" else "random"
+    network = build(ARCHITECTURE, len(labelled.CLASSES), size=recipe.size, channels=1, init=begin)
     _say(f"reading {data}")
     loaded = load(data, recipe.size, recipe.seed, sources)
     out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +86,7 @@ def train_starter(
             "command": command,
             "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
             "seed": recipe.seed,
-            "initial_weights": IMAGENET_WEIGHTS if init == "imagenet" else {"origin": "random"},
+            "initial_weights": origin(ARCHITECTURE, begin),
             "recipe": asdict(recipe),
             "software": {"torch": torch.__version__.split("+")[0]},
         },

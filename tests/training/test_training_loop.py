@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 from pi10_classifier.errors import ModelError, SettingError  # noqa: E402
 from pi10_classifier.training import checkpoint, loop  # noqa: E402
 from pi10_classifier.training.dataset import HeldOut, TrainingSet, load  # noqa: E402
+from pi10_classifier.training.network_parts import Output  # noqa: E402
 
 
 class Tiny(torch.nn.Module):
@@ -19,7 +20,8 @@ class Tiny(torch.nn.Module):
         self.gain = gain
 
     def forward(self, image):
-        return self.head(image.float().mean((2, 3)) / 255) * self.gain
+        features = image.float().mean((2, 3)) / 255
+        return Output(self.head(features) * self.gain, features)
 
 
 def shades(n=30):
