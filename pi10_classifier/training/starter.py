@@ -32,9 +32,10 @@ from pi10_classifier.training.checkpoint import (
 from pi10_classifier.training.dataset import load, spread
 from pi10_classifier.training.export import NEVER_SEEN, PARITY_IMAGES, describe, export_package
 from pi10_classifier.training.judge import judge, look_at_examples
-from pi10_classifier.training.loop import Recipe, predict, train
+from pi10_classifier.training.loop import predict, train
 from pi10_classifier.training.metrics import fit_temperature
 from pi10_classifier.training.networks import build, origin
+from pi10_classifier.training.recipe import Recipe, recipe_for
 
 ARCHITECTURE = "mobilenet_v2"
 PARITY_COUNT = 256
@@ -110,7 +111,9 @@ def train_starter(
         description["training"] |= spent(reached["history"])
         save_checkpoint(folder, average, description)
 
-    history = train(network, loaded.training, loaded.validation, recipe, keep, _say)
+    history = train(
+        network, loaded.training, loaded.validation, recipe, keep, _say, names=labelled.CLASSES
+    )
     # The kept epoch is rarely the last: what came after it belongs to the record too.
     _, kept = load_checkpoint(folder)
     kept["training"] |= spent(history)
@@ -151,16 +154,15 @@ def package_starter(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(given)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(words)
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
         if not options.package_only:
-            recipe = Recipe(
-                **{key: getattr(options, key) for key in _TUNABLE}, minutes=options.minutes
-            )
-            command = shlex.join(["python", "-m", "pi10_classifier.training.starter", *given])
+            given = {key: getattr(options, key) for key in (*_TUNABLE, "minutes")}
+            recipe = recipe_for(ARCHITECTURE, **given)
+            command = shlex.join(["python", "-m", "pi10_classifier.training.starter", *words])
             train_starter(options.data, options.out, recipe, options.init, command=command)
         package = package_starter(options.data, options.out)
     except Pi10Error as error:
@@ -183,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled tars")
     parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
-    defaults = Recipe()
+    defaults = recipe_for(ARCHITECTURE)
     for name in _TUNABLE:
         value = getattr(defaults, name)
         flag = "--" + name.replace("_", "-")

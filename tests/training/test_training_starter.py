@@ -14,9 +14,11 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 from pi10_classifier.errors import ModelError, SettingError  # noqa: E402
 from pi10_classifier.preprocess import Preprocessing  # noqa: E402
 from pi10_classifier.training import checkpoint, export, networks, starter  # noqa: E402
-from pi10_classifier.training.loop import Recipe  # noqa: E402
+from pi10_classifier.training.recipe import recipe_for  # noqa: E402
 
-RECIPE = Recipe(epochs=6, size=32, warm_size=32, batch=16, rate=2e-3, warmup_steps=5)
+RECIPE = recipe_for(
+    "mobilenet_v2", epochs=6, size=32, warm_size=32, batch=16, rate=2e-3, warmup_steps=5
+)
 KEYS = {
     *("format", "name", "version", "classes", "preprocessing", "input", "output"),
     *("temperature", "thresholds", "training", "metrics", "never_seen", "files"),
