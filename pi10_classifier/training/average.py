@@ -24,7 +24,7 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         target, source = self.network.state_dict(), trained.state_dict()
         floats = [key for key, value in target.items() if value.is_floating_point()]
-        move = get_ema_multi_avg_fn(decay)
-        move([target[key] for key in floats], [source[key] for key in floats], 0)  # type: ignore[no-untyped-call]
+        move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        move([target[key] for key in floats], [source[key] for key in floats], 0)
         for key in target.keys() - floats:
             target[key].copy_(source[key])

@@ -167,6 +167,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         "training": fields.get("training", {}),
         "metrics": fields.get("metrics", {}),
         "never_seen": fields.get("never_seen", NEVER_SEEN),
+        **({"limits": fields["limits"]} if "limits" in fields else {}),
         "files": {MODEL: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}},
     }
     _publish(package / CARD, card(description))

@@ -87,8 +87,8 @@ def train(
         home = Path(nowhere) if folder is None else folder
         arguments = _arguments(recipe, home, device)
         found = _prepare_folder(folder, resume, arguments, say)
-        layout: Any = torch.channels_last
-        network = network.to(arguments.device).to(memory_format=layout)
+        network = network.to(arguments.device)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if arguments.process_index == 0 and folder is not None:
             check_disk(network, folder, recipe.ema > 0)
         check_memory(
@@ -298,7 +298,7 @@ def _identity(
 ) -> str:
     """What must be the same for a training to go on; of the images, their classes and order."""
     shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
-    truth = hashlib.sha256(np.ascontiguousarray(training.truth, np.int64)).hexdigest()
+    truth = hashlib.sha256(training.truth.astype(np.int64).tobytes()).hexdigest()
     parts = [recipe.to_dict(), list(names), truth, shapes, world]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -307,7 +307,8 @@ def _threads(arguments: TrainingArguments) -> int:
     """On a CPU the network needs the cores itself; beside a GPU they are all for the data."""
     if arguments.device.type == "cpu":
         return 1
-    return max(1, (os.cpu_count() or 2) // arguments.world_size - 1)
+    shared = (os.cpu_count() or 2) // int(arguments.world_size)
+    return max(1, shared - 1)
 
 
 @contextlib.contextmanager

@@ -55,6 +55,7 @@ class LoopTrainer(Trainer):
         folder: Path | None,
         save_steps: int,
     ) -> None:
+        self.network, self.epoch_began = network, time.monotonic()
         self.recipe, self.batches, self.clock, self.average = recipe, batches, clock, average
         self.reached, self.judge, self.say, self.check = reached, judge, say, check
         self.folder, self.save_steps = folder, save_steps
@@ -75,7 +76,7 @@ class LoopTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Weight decay for matrices and kernels, none for biases and norms."""
         if self.optimizer is None:
-            parameters = [p for p in (model or self.model).parameters() if p.requires_grad]
+            parameters = [p for p in (model or self.network).parameters() if p.requires_grad]
             decay, rate = self.recipe.weight_decay, self.recipe.rate
             groups: list[dict[str, Any]] = [
                 {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
@@ -171,7 +172,7 @@ class LoopTrainer(Trainer):
         self.writing = True
         if self.args.should_save and output_dir is not None:
             Path(output_dir).mkdir(parents=True, exist_ok=True)
-            save_weights(self.model, Path(output_dir) / "model.safetensors")
+            save_weights(self.network, Path(output_dir) / "model.safetensors")
 
     def publish(self) -> None:
         """Complete and rename the checkpoint that Trainer has just written."""
@@ -219,7 +220,7 @@ class _Conductor(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer = self.trainer
         trainer.clock.step = state.global_step
-        trainer.average.follow(trainer.model, state.global_step)
+        trainer.average.follow(trainer.network, state.global_step)
         if args.device.type == "cpu" or state.global_step % _LOOK_STEPS == 0:
             trainer.look()
         late = time.monotonic() - self.said > _LINE_S
