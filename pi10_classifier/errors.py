@@ -41,6 +41,10 @@ class Code(StrEnum):
     BAD_SIDECAR = "bad_sidecar"
     MODEL_MISMATCH = "model_mismatch"
     BAD_SETTING = "bad_setting"
+    UNKNOWN_LABEL = "unknown_label"
+    LABEL_LEFT_OUT = "label_left_out"
+    MISLABELLED = "mislabelled"
+    REPEATED_NAME = "repeated_name"
     INTERNAL = "internal"
 
     @property
@@ -76,6 +80,10 @@ _MEANING = {
     Code.BAD_SIDECAR: "HitsMisses.txt cannot be read, so densities stay empty; mend the file.",
     Code.MODEL_MISMATCH: "The model package does not match its own description; reinstall it.",
     Code.BAD_SETTING: "An option or setting has an unusable value; correct it.",
+    Code.UNKNOWN_LABEL: "The label map names no class for the label; add a line for it, or '-'.",
+    Code.LABEL_LEFT_OUT: "The label map leaves images of this label out of training, as asked.",
+    Code.MISLABELLED: "The same bytes stand under two classes; keep the right one of them.",
+    Code.REPEATED_NAME: "The name occurs twice in its source; only the first was used.",
     Code.INTERNAL: "A defect of this program; please report it with the member's name.",
 }
 

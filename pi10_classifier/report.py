@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from pi10_classifier.particle_sums import (
     read_images,
 )
 from pi10_classifier.series import Series, parse_number
+
+if TYPE_CHECKING:
+    import jinja2
 
 GALLERY_SIZE = 12
 EXAMPLES_PER_CODE = 5
@@ -194,12 +197,10 @@ def _pictures(images: ImageSums, minutes: Series, series: Series) -> dict[str, A
     return pictures
 
 
-def write_report(out: Path, package: Path | None = None) -> Path:
-    """Write ``out/report.html`` from what a run left in ``out``, and return its path.
+def environment() -> jinja2.Environment:
+    """What renders the pages of ``templates/``: all that is put in is escaped.
 
-    ``package`` is the model package whose README.md is shown as the model card.
-    Raises :class:`SettingError` where matplotlib or jinja2 is missing or ``out``
-    is not a run's folder, :class:`OutputError` where the page cannot be written.
+    Raises SettingError where matplotlib or jinja2 is missing.
     """
     try:
         import jinja2
@@ -209,6 +210,22 @@ def write_report(out: Path, package: Path | None = None) -> Path:
             f"the report needs {error.name}, which is not installed; "
             'run: pip install "pi10-classifier[report]"'
         ) from error
+    pages = jinja2.Environment(
+        loader=jinja2.PackageLoader("pi10_classifier"), autoescape=True, trim_blocks=True
+    )
+    pages.undefined = jinja2.StrictUndefined
+    pages.filters.update(shown=_shown, amount=_amount, number=lambda x: f"{x:,}")
+    return pages
+
+
+def write_report(out: Path, package: Path | None = None) -> Path:
+    """Write ``out/report.html`` from what a run left in ``out``, and return its path.
+
+    ``package`` is the model package whose README.md is shown as the model card.
+    Raises :class:`SettingError` where matplotlib or jinja2 is missing or ``out``
+    is not a run's folder, :class:`OutputError` where the page cannot be written.
+    """
+    pages = environment()
     run = _read_run(out / "run.json")
     totals = {x: int(run.get("totals", {}).get(x, 0)) for x in _TOTALS}
     model = run.get("model") or {}
@@ -222,16 +239,11 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     gallery, unread = _gallery(out / "journal")
     failures = _failures(out / "failures.csv", run)
     inputs = run.get("parameters", {}).get("inputs") or sorted(images.sources)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pi10_classifier"), autoescape=True, trim_blocks=True
-    )
-    environment.undefined = jinja2.StrictUndefined
-    environment.filters.update(shown=_shown, amount=_amount, number=lambda x: f"{x:,}")
     span = [_EPOCH + timedelta(seconds=x) for x in (images.first, images.last) if x is not None]
     labels = list(images.classes)
     tables = {"images": images, "minutes": minutes, "bins": bins, "series": series}
     found = {"gallery": gallery, "unread": unread, "failures": failures, "span": span}
-    page = environment.get_template("report.html.j2").render(
+    page = pages.get_template("report.html.j2").render(
         {"run": run, "totals": totals, "model": model, **tables, **found},
         missing=2 * totals["inputs"] - sum(totals.values()),
         exit_code=_exit_code(run, totals),

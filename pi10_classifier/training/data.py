@@ -1,188 +1,249 @@
-"""Labelled images for training: tars of ``group/label/name.ext``, split by name.
-
-The split is a function of the member names and a seed alone: the same tars give
-the same manifest on any machine, and images added later move no others' stratum
-but their own.
-"""
+"""Labelled images for training: every one read once, checked, hashed and accounted for."""
 
 from __future__ import annotations
 
 import hashlib
-import tarfile
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.decode import decode
-from pi10_classifier.errors import InputError, SettingError
-from pi10_classifier.preprocess import Preprocessing, prepare
+from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.training.duplicates import Look, clusters, contradictions, look
+from pi10_classifier.training.labels import LEFT_OUT, LabelMap
+from pi10_classifier.training.listing import Entry, entries, find_origins
+from pi10_classifier.training.sample import LeftOut, Sample, Scan
+
+__all__ = ["LeftOut", "Sample", "Scan", "in_order", "read_rgb", "reopen", "scan"]
 
 U8 = NDArray[np.uint8]
+T = TypeVar("T")
+R = TypeVar("R")
 
-CLASSES = ("copepod", "detritus", "noncopepod")
-OTHER = "other"
-SPLITS = ("train", "validation", "test")
-FRACTIONS = (0.7, 0.1, 0.2)
-CACHE_SIDE = 128
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
+_AHEAD = 4  # entries under way per thread: what bounds the memory
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One labelled tar: its name, file, title as cited and licence."""
+def scan(
+    inputs: Sequence[Path],
+    label_map: LabelMap | None = None,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Scan:
+    """Read and check every image of folders, archives and tables once.
 
-    name: str
-    file: str
-    title: str
-    licence: str
-
-
-SOURCES = (
-    Source(
-        "planktonset1",
-        "planktonset1.tar",
-        "PlanktonSet 1.0 (ISIIS), Cowen et al. 2015, NOAA NCEI accession 0127422",
-        "U.S. Government work",
-    ),
-    Source(
-        "pwssc",
-        "pwssc.tar",
-        "Prince William Sound Science Center plankton camera, Campbell et al. 2020",
-        "MIT",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One labelled image: ``group`` is the class, ``label`` the source's own one."""
-
-    source: str
-    member: str
-    group: str
-    label: str
-    split: str = ""
-
-
-def scan(data: Path, sources: Sequence[Source] = SOURCES) -> list[Sample]:
-    """List the images of the tars in folder ``data``, in name order.
-
-    Raises SettingError where a tar is missing or damaged, or a class is empty.
+    Without a label map the class is the label's first folder. ``progress`` receives the
+    number of files done. Memory: about 2 KB an image, whatever the images' sizes.
+    Raises SettingError where an input is unusable, nothing is left, or a class of the
+    label map has no image.
     """
+    origins = find_origins(inputs)
+    left_out: list[LeftOut] = []
     samples: list[Sample] = []
-    for source in sources:
-        path = data / source.file
-        if not path.is_file():
-            raise SettingError(f"training data {path} is missing; point --data at its folder")
+    looks: list[Look] = []
+
+    def labelled() -> Iterator[tuple[Entry, str]]:
+        for source, path in origins.items():
+            for entry in entries(source, path):
+                group = label_map.group(entry.label) if label_map else entry.label.split("/")[0]
+                lost = None if entry.error else _lost_label(entry, group)
+                if lost:
+                    left_out.append(lost)
+                else:
+                    yield entry, group or ""
+
+    def read(given: tuple[Entry, str]) -> Sample | LeftOut | tuple[Sample, Look]:
+        entry, group = given
         try:
-            with tarfile.open(path) as tar:
-                names = [info.name for info in tar if info.isfile()]
-        except (tarfile.TarError, EOFError) as error:
-            raise SettingError(f"{path} is not a readable tar ({error}); fetch it again") from error
-        found = [sample for name in names if (sample := _sample(source.name, name))]
-        counts = Counter(sample.group for sample in found)
-        for group in CLASSES:
-            if not counts[group]:
-                raise SettingError(
-                    f"{path} has no image of class {group!r} (found {dict(counts)});"
-                    f" its members must be named group/label/name.ext"
-                )
-        samples += found
-    return sorted(samples, key=lambda s: (s.source, s.member))
+            if entry.error or entry.data is None:
+                raise entry.error or InputError(Code.EMPTY_OBJECT, "0 bytes; fetch it again")
+            seen = look(decode(entry.data).rgb)
+        except InputError as error:
+            return LeftOut(entry.source, entry.member, error.code.value, error.message)
+        digest = hashlib.sha256(entry.data).hexdigest()
+        return (
+            Sample(
+                source=entry.source,
+                member=entry.member,
+                label=entry.label,
+                group=group,
+                bin=entry.bin,
+                split=entry.split,
+                sha256=digest,
+                width=seen.width,
+                height=seen.height,
+            ),
+            seen,
+        )
+
+    for done, found in enumerate(in_order(read, labelled(), threads), start=1):
+        if isinstance(found, tuple):
+            samples.append(found[0])
+            looks.append(found[1])
+        elif isinstance(found, LeftOut):
+            left_out.append(found)
+        progress(done)
+    kept = _keep(samples, left_out)
+    names = clusters([samples[i].sha256 for i in kept], [looks[i] for i in kept])
+    samples = [replace(samples[i], cluster=name) for i, name in zip(kept, names, strict=True)]
+    samples.sort(key=lambda s: (s.source, s.member))
+    left_out.sort(key=lambda x: (x.source, x.member, x.code))
+    classes = tuple(sorted({sample.group for sample in samples}))
+    _check_classes(classes, label_map, origins, samples, left_out)
+    return Scan(tuple(samples), tuple(left_out), classes, origins)
 
 
-def _sample(source: str, name: str) -> Sample | None:
-    """Read a member's name; None where it is no image of a known group."""
-    parts = PurePosixPath(name).parts
-    if len(parts) != 3 or PurePosixPath(name).suffix.lower() not in _SUFFIXES:
+def _lost_label(entry: Entry, group: str | None) -> LeftOut | None:
+    if group == LEFT_OUT:
+        code, message = Code.LABEL_LEFT_OUT, f"label {entry.label!r} is '-' in the label map"
+    elif group is None:
+        code, message = (
+            Code.UNKNOWN_LABEL,
+            f"label {entry.label!r} matches no line of the label map; add one, or '-'",
+        )
+    elif not group:
+        code, message = (
+            Code.UNKNOWN_LABEL,
+            "no label: the file lies in no folder; move it into one named as its class",
+        )
+    else:
         return None
-    group, label, _ = parts
-    return Sample(source, name, group, label) if group in (*CLASSES, OTHER) else None
+    return LeftOut(entry.source, entry.member, code.value, message)
 
 
-def split(samples: Iterable[Sample], seed: int = 0) -> list[Sample]:
-    """Assign 70/10/20 train, validation, test within each source x source label.
-
-    The order within a stratum is that of SHA-256(seed, member name). Samples of
-    group "other" are spread likewise, though none of them is trained on.
-    Raises SettingError where a class is left empty in a split of a source.
-    """
-    strata: dict[tuple[str, str, str], list[Sample]] = defaultdict(list)
-    for sample in samples:
-        strata[sample.source, sample.group, sample.label].append(sample)
-    done: list[Sample] = []
-    for members in strata.values():
-        members.sort(key=lambda s: hashlib.sha256(f"{seed}/{s.member}".encode()).digest())
-        n = len(members)
-        test = round(n * FRACTIONS[2])
-        held = test + round(n * FRACTIONS[1])
-        for place, sample in enumerate(members):
-            part = "test" if place < test else "validation" if place < held else "train"
-            done.append(replace(sample, split=part))
-    counts = Counter((s.source, s.group, s.split) for s in done)
-    for source in sorted({s.source for s in done}):
-        for group in CLASSES:
-            for part in SPLITS:
-                if not counts[source, group, part]:
-                    raise SettingError(
-                        f"{source}: split {part!r} has no image of class {group!r};"
-                        f" about ten images a class and source are the least"
-                    )
-    return sorted(done, key=lambda s: (s.source, s.member))
+def _keep(samples: Sequence[Sample], left_out: list[LeftOut]) -> list[int]:
+    """Places of the samples to keep; the mislabelled and the repeated go to ``left_out``."""
+    kept: list[int] = []
+    named: set[tuple[str, str]] = set()
+    other = contradictions([s.sha256 for s in samples], [s.group for s in samples])
+    for place, s in enumerate(samples):
+        if place in other:
+            twin = samples[other[place]]
+            message = (
+                f"is {s.group!r} here, and {twin.group!r} as {twin.source}: {twin.member};"
+                f" keep the right one of the two"
+            )
+            left_out.append(LeftOut(s.source, s.member, Code.MISLABELLED.value, message))
+        elif (s.source, s.member) in named:
+            message = "the name occurs before in this source; the first was used"
+            left_out.append(LeftOut(s.source, s.member, Code.REPEATED_NAME.value, message))
+        else:
+            named.add((s.source, s.member))
+            kept.append(place)
+    return kept
 
 
-def manifest(samples: Iterable[Sample]) -> str:
-    """The split as CSV text: source, member, group, label, split."""
-    rows = [f"{s.source},{s.member},{s.group},{s.label},{s.split}\n" for s in samples]
-    return "source,member,group,label,split\n" + "".join(rows)
+def _check_classes(
+    classes: tuple[str, ...],
+    label_map: LabelMap | None,
+    origins: Mapping[str, Path],
+    samples: Sequence[Sample],
+    left_out: Sequence[LeftOut],
+) -> None:
+    why = ", ".join(f"{n} {code}" for code, n in Counter(x.code for x in left_out).items())
+    first = f"; first: {left_out[0].member}: {left_out[0].message}" if left_out else ""
+    for source in origins:
+        if not any(sample.source == source for sample in samples):
+            raise SettingError(
+                f"{origins[source]} has no usable image for source {source!r}"
+                f" (left out: {why or 'none'}{first}); images must lie in folders named as"
+                f" their class, or in a table of path,label"
+            )
+    empty = sorted(set(label_map.classes) - set(classes)) if label_map else []
+    if empty:
+        unknown = sorted(
+            {x.member.rpartition("/")[0] for x in left_out if x.code == Code.UNKNOWN_LABEL}
+        )
+        raise SettingError(
+            f"the label map leaves class {empty[0]!r} empty: none of its labels occurs"
+            + (f"; labels without a line: {', '.join(unknown[:20])}" if unknown else "")
+        )
 
 
-def counts(samples: Iterable[Sample], source: str) -> dict[str, dict[str, int]]:
-    """Images of one source per split and class, "other" left out."""
-    table = {part: dict.fromkeys(CLASSES, 0) for part in SPLITS}
-    for s in samples:
-        if s.source == source and s.group != OTHER:
-            table[s.split][s.group] += 1
-    return table
+def reopen(samples: Iterable[Sample], inputs: Sequence[Path]) -> Scan:
+    """A scan from a manifest's samples, reading no image; ``read_rgb`` checks the hashes."""
+    samples = tuple(samples)
+    origins = find_origins(inputs)
+    missing = sorted({sample.source for sample in samples} - set(origins))
+    if missing:
+        raise SettingError(
+            f"the manifest's source {missing[0]!r} is not among the inputs"
+            f" ({', '.join(origins)}); name its folder, archive or table"
+        )
+    return Scan(samples, (), tuple(sorted({s.group for s in samples})), origins)
 
 
 def read_rgb(
-    data: Path, samples: Iterable[Sample], sources: Sequence[Source] = SOURCES
+    scan: Scan,
+    samples: Iterable[Sample],
+    *,
+    threads: int | None = None,
+    change: Mapping[str, Callable[[U8], U8]] | None = None,
 ) -> Iterator[tuple[Sample, U8]]:
-    """Decode the samples to RGB (H, W, 3) uint8, in the tars' own order.
+    """Decode the samples to RGB (H, W, 3) uint8, in the sources' own order.
 
-    Raises SettingError with the member's name where an image cannot be decoded.
+    ``change`` gives a source's images a transform, e.g. ``devices.Device.apply``.
+    Raises SettingError where a sample is gone, or no longer what was scanned.
     """
-    wanted = {(s.source, s.member): s for s in samples}
-    for source in sources:
-        with tarfile.open(data / source.file) as tar:
-            for info in tar:
-                sample = wanted.get((source.name, info.name))
-                handle = tar.extractfile(info) if sample else None
-                if sample is None or handle is None:
-                    continue
-                try:
-                    yield sample, decode(handle.read()).rgb
-                except InputError as error:
-                    raise SettingError(
-                        f"{source.file}: {info.name}: {error.message}; take it out of the tar"
-                    ) from error
+    wanted: dict[str, dict[str, Sample]] = {}
+    for sample in samples:
+        wanted.setdefault(sample.source, {})[sample.member] = sample
+
+    def chosen() -> Iterator[tuple[Sample, Entry]]:
+        for source, path in scan.origins.items():
+            left = wanted.get(source, {})
+            for entry in entries(source, path, left) if left else ():
+                sample = left.pop(entry.member, None)
+                if sample:
+                    yield sample, entry
+            if left:
+                gone = min(left)
+                raise SettingError(f"{path} no longer holds {gone} ({len(left)} gone); scan again")
+
+    def read(given: tuple[Sample, Entry]) -> tuple[Sample, U8]:
+        sample, entry = given
+        name = f"{scan.origins[sample.source]}: {sample.member}"
+        data = entry.data or b""
+        if entry.error is None and sample.sha256:
+            digest = hashlib.sha256(data).hexdigest()
+            if digest != sample.sha256:
+                raise SettingError(
+                    f"{name} has SHA-256 {digest[:12]}…, not {sample.sha256[:12]}… as in the"
+                    f" manifest; it was changed: scan and split again"
+                )
+        try:
+            if entry.error:
+                raise entry.error
+            rgb = decode(data).rgb
+        except InputError as error:
+            raise SettingError(f"{name}: {error.message}; take it out of the data") from error
+        transform = (change or {}).get(sample.source)
+        return sample, transform(rgb) if transform else rgb
+
+    return in_order(read, chosen(), threads)
 
 
-def level(rgb: U8, side: int = CACHE_SIDE) -> U8:
-    """RGB (H, W, 3) -> grey (h, w) uint8, dark on 255, longest side ``side`` px.
-
-    The levelling is ``prepare``'s own; only its square margin is taken off again.
-    """
-    scale = side / max(rgb.shape[:2])
-    height, width = (max(1, round(n * scale)) for n in rgb.shape[:2])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = np.asarray(cv2.resize(rgb, (width, height), interpolation=method), np.uint8)
-    square = prepare(small, Preprocessing(size=side))[0]
-    top, left = (side - height) // 2, (side - width) // 2
-    return np.ascontiguousarray(square[top : top + height, left : left + width])
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], threads: int | None = None
+) -> Iterator[R]:
+    """``map`` by threads: results in the items' order, only a few items ahead of use."""
+    count = threads or min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(count, thread_name_prefix="read") as pool:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= count * _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -6,12 +6,13 @@ shows bodies that fill the crop, antennae folded or broken. ``pi10 simulate`` dr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.simulate.scene import POOL, Studio
-from pi10_classifier.training import data as labelled
-from pi10_classifier.training.dataset import TrainingSet
+from pi10_classifier.training.dataset import TrainingSet, level
 
 U8 = NDArray[np.uint8]
 
@@ -19,18 +20,23 @@ U8 = NDArray[np.uint8]
 FIRST_STUDIO = 1_000_000
 
 
-def add_drawn(training: TrainingSet, count: int, seed: int = 0) -> TrainingSet:
-    """The training set with ``count`` drawn images more of each class, as strata of their own."""
+def add_drawn(
+    training: TrainingSet, classes: Sequence[str], count: int, seed: int = 0
+) -> TrainingSet:
+    """The training set with ``count`` drawn images more of each class, as strata of their own.
+
+    classes: those of the training set, in its order, each one that ``pi10 simulate`` draws.
+    """
     if not count:
         return training
     images, truth = list(training.images), list(training.truth)
     strata, first = list(training.strata), int(training.strata.max()) + 1
-    for place, label in enumerate(labelled.CLASSES):
+    for place, label in enumerate(classes):
         for number in range(count):
             if number % POOL == 0:  # a studio knows so many particles a class
                 studio = Studio(FIRST_STUDIO + seed * 1000 + number // POOL, {label: 1.0})
             rng = np.random.default_rng((FIRST_STUDIO, seed, place, number))
-            images.append(labelled.level(studio.image(number, rng).rgb))
+            images.append(level(studio.image(number, rng).rgb))
             truth.append(place)
             strata.append(first + place)
     return TrainingSet(images, np.asarray(truth, np.int64), np.asarray(strata, np.int64))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pi10_classifier.decode import decode
 from pi10_classifier.model import Model
 from pi10_classifier.preprocess import prepare
-from pi10_classifier.training import data as labelled
+from pi10_classifier.training.data import Sample, Scan, read_rgb
 from pi10_classifier.training.metrics import report
 
 U8 = NDArray[np.uint8]
@@ -20,36 +20,33 @@ F64 = NDArray[np.float64]
 
 
 def judge(
-    package: Path,
-    data: Path,
-    samples: Sequence[labelled.Sample],
-    sources: Sequence[labelled.Source] = labelled.SOURCES,
+    package: Path, scan: Scan, samples: Sequence[Sample], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Metrics per source on the test split, and where "other" particles end up.
+    """Metrics per source on the test split, and where particles of no class end up.
 
-    ``samples`` is the split in full. The images of group "other" were never
-    trained on, so all of them are used, not only those of the test split.
+    ``samples`` is the split of ``scan`` in full. Images of a group that is none of
+    ``classes`` were never trained on, so all of them are used, not only the test split's.
     """
     model = Model.load(package)
     spec = model.package.preprocessing
-    place = {name: i for i, name in enumerate(labelled.CLASSES)}
+    place = {name: i for i, name in enumerate(classes)}
     metrics: dict[str, Any] = {}
-    for source in sources:
-        mine = [s for s in samples if s.source == source.name]
+    for source in scan.origins:
+        mine = [s for s in samples if s.source == source]
         test = [s for s in mine if s.split == "test" and s.group in place]
         images, truth = [], []
-        for sample, rgb in labelled.read_rgb(data, test, sources):
+        for sample, rgb in read_rgb(scan, test):
             images.append(prepare(rgb, spec))
             truth.append(place[sample.group])
-        metrics[source.name] = report(
+        metrics[source] = report(
             np.asarray(truth, np.int64),
             classify(model, images),
-            labelled.CLASSES,
+            tuple(classes),
         )
-        others = [s for s in mine if s.group == labelled.OTHER]
+        others = [s for s in mine if s.group not in place]
         if others:
-            images = [prepare(rgb, spec) for _, rgb in labelled.read_rgb(data, others, sources)]
-            metrics[source.name]["other"] = scatter(classify(model, images))
+            images = [prepare(rgb, spec) for _, rgb in read_rgb(scan, others)]
+            metrics[source]["other"] = scatter(classify(model, images), classes)
     return metrics
 
 
@@ -60,13 +57,13 @@ def classify(model: Model, images: Sequence[U8], batch: int = 64) -> F64:
     return np.concatenate(parts).astype(np.float64)
 
 
-def scatter(probabilities: F64) -> dict[str, Any]:
+def scatter(probabilities: F64, classes: Sequence[str]) -> dict[str, Any]:
     """How particles of none of the classes are called, and how surely."""
     top = probabilities.max(axis=1)
     guess = probabilities.argmax(axis=1)
     return {
         "n": len(guess),
-        "called": {name: int((guess == i).sum()) for i, name in enumerate(labelled.CLASSES)},
+        "called": {name: int((guess == i).sum()) for i, name in enumerate(classes)},
         "median_top_probability": round(float(np.median(top)), 4),
         "share_above_0.9": round(float((top > 0.9).mean()), 4),
     }
@@ -80,4 +77,4 @@ def look_at_examples(package: Path, folder: Path) -> dict[str, int]:
     model = Model.load(package)
     spec = model.package.preprocessing
     images = [prepare(decode(path.read_bytes()).rgb, spec) for path in paths]
-    return dict(scatter(classify(model, images))["called"])
+    return dict(scatter(classify(model, images), model.package.classes)["called"])

@@ -13,7 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +23,75 @@ from torch import nn
 
 from pi10_classifier.errors import ExitCode, Pi10Error, SettingError
 from pi10_classifier.preprocess import Preprocessing
-from pi10_classifier.training import data as labelled
 from pi10_classifier.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
     write_description,
 )
+from pi10_classifier.training.data import Scan, scan
 from pi10_classifier.training.dataset import load, spread
 from pi10_classifier.training.drawn import add_drawn
 from pi10_classifier.training.export import NEVER_SEEN, PARITY_IMAGES, describe, export_package
 from pi10_classifier.training.judge import judge, look_at_examples
 from pi10_classifier.training.loop import predict, train
+from pi10_classifier.training.manifest import manifest
 from pi10_classifier.training.metrics import fit_temperature
 from pi10_classifier.training.networks import build, origin
 from pi10_classifier.training.recipe import Recipe, recipe_for
+from pi10_classifier.training.split import counts, split
 
 ARCHITECTURE = "mobilenet_v2"
 VERSION = "2"
 PARITY_COUNT = 256
+CLASSES = ("copepod", "detritus", "noncopepod")  # any other group is kept, to be judged only
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One labelled tar: its file, title as cited and licence; ``name`` is the file's stem."""
+
+    name: str
+    file: str
+    title: str
+    licence: str
+
+
+SOURCES = (
+    Source(
+        "planktonset1",
+        "planktonset1.tar",
+        "PlanktonSet 1.0 (ISIIS), Cowen et al. 2015, NOAA NCEI accession 0127422",
+        "U.S. Government work",
+    ),
+    Source(
+        "pwssc",
+        "pwssc.tar",
+        "Prince William Sound Science Center plankton camera, Campbell et al. 2020",
+        "MIT",
+    ),
+)
+
+
+def scan_sources(data: Path, sources: Sequence[Source] = SOURCES) -> Scan:
+    """Scan the tars of folder ``data``; SettingError where one is missing or lacks a class."""
+    for source in sources:
+        if not (data / source.file).is_file():
+            raise SettingError(
+                f"training data {data / source.file} is missing; point --data at its folder"
+            )
+    found = scan([data / source.file for source in sources])
+    for source in sources:
+        groups = {s.group for s in found.samples if s.source == source.name}
+        for name in CLASSES:
+            if name not in groups:
+                raise SettingError(
+                    f"{data / source.file} has no image of class {name!r}, only"
+                    f" {', '.join(sorted(groups))}; its members must be named"
+                    f" group/label/name.ext"
+                )
+    for left in found.left_out:
+        _say(f"left out: {left.source}: {left.member}: {left.message}")
+    return found
 
 
 def train_starter(
@@ -48,7 +99,7 @@ def train_starter(
     out: Path,
     recipe: Recipe,
     init: str = "imagenet",
-    sources: Sequence[labelled.Source] = labelled.SOURCES,
+    sources: Sequence[Source] = SOURCES,
     command: str = "",
     drawn: int = 0,
 ) -> Path:
@@ -59,7 +110,7 @@ def train_starter(
     """
     torch.manual_seed(recipe.seed)
     begin = "pretrained" if init == "imagenet" else "random"
-    network = build(ARCHITECTURE, len(labelled.CLASSES), size=recipe.size, channels=1, init=begin)
+    network = build(ARCHITECTURE, len(CLASSES), size=recipe.size, channels=1, init=begin)
     earlier: dict[str, Any] = {}
     if init not in ("imagenet", "random"):
         if not Path(init).is_dir():
@@ -69,7 +120,7 @@ def train_starter(
         state, earlier = load_checkpoint(Path(init))
         network.load_state_dict(state)
     _say(f"reading {data}")
-    loaded = load(data, recipe.size, recipe.seed, sources)
+    loaded = load(scan_sources(data, sources), CLASSES, recipe.size, recipe.seed)
     out.mkdir(parents=True, exist_ok=True)
     (out / "split.csv").write_text(loaded.manifest, encoding="utf-8", newline="\n")
     digest = hashlib.sha256(loaded.manifest.encode()).hexdigest()
@@ -78,7 +129,7 @@ def train_starter(
         raise SettingError(
             f"{init} was trained on another split: its training images may be held out here"
         )
-    fit = add_drawn(loaded.training, drawn, recipe.seed)
+    fit = add_drawn(loaded.training, CLASSES, drawn, recipe.seed)
     _say(f"{len(fit.truth) - len(loaded.training.truth)} drawn images added")
     folder = out / "checkpoint"
     folder.mkdir(exist_ok=True)
@@ -92,7 +143,7 @@ def train_starter(
         "name": "starter",
         "version": VERSION,
         "architecture": ARCHITECTURE,
-        "classes": list(labelled.CLASSES),
+        "classes": list(CLASSES),
         "preprocessing": Preprocessing(size=recipe.size).to_dict(),
         "temperature": 1.0,
         "training": {
@@ -101,7 +152,7 @@ def train_starter(
                     "name": s.name,
                     "source": s.title,
                     "licence": s.licence,
-                    "images": labelled.counts(loaded.samples, s.name),
+                    "images": counts((x for x in loaded.samples if x.source == s.name), CLASSES),
                 }
                 for s in sources
             ],
@@ -134,7 +185,7 @@ def train_starter(
         description["training"] |= spent(reached["history"])
         save_checkpoint(folder, average, description)
 
-    history = train(network, fit, loaded.validation, recipe, keep, _say, names=labelled.CLASSES)
+    history = train(network, fit, loaded.validation, recipe, keep, _say, names=CLASSES)
     # The kept epoch is rarely the last: what came after it belongs to the record too.
     _, kept = load_checkpoint(folder)
     kept["training"] |= spent(history)
@@ -157,21 +208,20 @@ def _origin(begin: str, earlier: dict[str, Any]) -> dict[str, Any]:
     return origin(ARCHITECTURE, begin)
 
 
-def package_starter(
-    data: Path, out: Path, sources: Sequence[labelled.Source] = labelled.SOURCES
-) -> Path:
+def package_starter(data: Path, out: Path, sources: Sequence[Source] = SOURCES) -> Path:
     """Export ``out/checkpoint``, judge it on the test split, describe it: ``out/package``."""
     folder = out / "checkpoint"
     package = export_package(folder, out / "package")
     _, fields = load_checkpoint(folder)
-    samples = labelled.split(labelled.scan(data, sources), fields["training"]["seed"])
-    digest = hashlib.sha256(labelled.manifest(samples).encode()).hexdigest()
+    found = scan_sources(data, sources)
+    samples = split(found.samples, seed=fields["training"]["seed"])
+    digest = hashlib.sha256(manifest(samples).encode()).hexdigest()
     if digest != fields["training"]["split_sha256"]:
         raise SettingError(
             f"{data} gives another split than {folder} was trained on;"
             f" its test images may be training images, so it is not judged"
         )
-    fields["metrics"] = judge(package, data, samples, sources)
+    fields["metrics"] = judge(package, found, samples, CLASSES)
     fields["never_seen"] = NEVER_SEEN
     called = look_at_examples(package, data / "pi10-examples")
     if called:
@@ -187,8 +237,8 @@ def package_starter(
             )
     write_description(folder, fields)
     describe(package, fields)
-    for name, found in fields["metrics"].items():
-        f1 = found["macro_f1"]
+    for name, figures in fields["metrics"].items():
+        f1 = figures["macro_f1"]
         _say(f"{name}: test macro-F1 {f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f})")
     return package
 

@@ -1,99 +1,265 @@
+import csv
+import hashlib
+import io
+import threading
 from collections import Counter
-from pathlib import Path
 
+import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import support
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.preprocess import Preprocessing, prepare
 from pi10_classifier.training import data
+from pi10_classifier.training.labels import LabelMap
+from pi10_classifier.training.sample import left_out_csv
 
-REAL = Path(__file__).parents[3] / "shared" / "data"
-
-
-def test_scan_takes_images_named_group_label_name_only(shapes, sources):
-    samples = data.scan(shapes, sources)
-    assert Counter((s.source, s.group) for s in samples) == {
-        (source, group): 40 for source in ("light", "black") for group in (*data.CLASSES, "other")
-    }
-    assert {s.label for s in samples if s.group == "copepod"} == {"copepod_0", "copepod_1"}
+PI10 = "pia7.2024-06-24.1454+N00000012.tif"
 
 
-def test_split_is_70_10_20_in_each_stratum_without_leakage(shapes, sources):
-    samples = data.split(data.scan(shapes, sources))
-    assert len(samples) == len({(s.source, s.member) for s in samples}) == 320
-    per_stratum = Counter((s.source, s.label, s.split) for s in samples)
-    for source, label, part in per_stratum:
-        expected = {"train": 14, "validation": 2, "test": 4}[part]
-        assert per_stratum[source, label, part] == expected
+def table(path, rows):
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
 
 
-def test_split_depends_on_names_and_seed_not_on_order(shapes, sources):
-    samples = data.scan(shapes, sources)
-    once = data.manifest(data.split(samples))
-    assert data.manifest(data.split(reversed(samples))) == once
-    assert data.manifest(data.split(samples, seed=1)) != once
-    assert once.splitlines()[0] == "source,member,group,label,split"
-    assert once.count("\n") == 321
+@pytest.fixture
+def members(noise):
+    """Six images of two classes, a text and a folder entry."""
+    images = {f"{g}/{g}_{i % 2}/{i}.png": noise(10 * k + i) for k, g in enumerate("ab")
+              for i in range(3)}  # fmt: skip
+    return {"readme.txt": b"hello", "a/": b"", **images}
 
 
-def test_counts_leave_other_out(shapes, sources):
-    table = data.counts(data.split(data.scan(shapes, sources)), "light")
-    assert table["train"] == {"copepod": 28, "detritus": 28, "noncopepod": 28}
-    assert sum(sum(row.values()) for row in table.values()) == 120
+def write(kind, tmp_path, members):
+    if kind == "folder":
+        return support.write_folder(tmp_path / "set", members)
+    writer = support.write_zip if kind == "zip" else support.write_tar
+    return writer(tmp_path / f"set.{kind}", members)
 
 
-def test_missing_tar_is_named_with_the_remedy(tmp_path, sources):
-    with pytest.raises(SettingError, match=r"light\.tar is missing; point --data"):
-        data.scan(tmp_path, sources)
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
+def test_trees_and_archives_give_the_same_samples(kind, tmp_path, members):
+    path = write(kind, tmp_path, members)
+    found = data.scan([path])
+    assert found.classes == ("a", "b")
+    assert found.left_out == ()
+    assert dict(found.origins) == {"set": path}
+    names = sorted(name for name in members if name.endswith(".png"))
+    assert [(s.source, s.member, s.label, s.group) for s in found.samples] == [
+        ("set", name, name.rpartition("/")[0], name[0]) for name in names
+    ]
+    for s in found.samples:
+        assert s.sha256 == hashlib.sha256(members[s.member]).hexdigest()
+        image = cv2.imdecode(np.frombuffer(members[s.member], np.uint8), cv2.IMREAD_COLOR)
+        assert (s.height, s.width) == image.shape[:2]
 
 
-def test_damaged_tar_is_named(tmp_path, sources):
-    (tmp_path / "light.tar").write_bytes(b"no tar at all" * 100)
-    with pytest.raises(SettingError, match="not a readable tar"):
-        data.scan(tmp_path, sources)
-
-
-def test_missing_class_is_named(shapes_without_detritus, sources):
-    with pytest.raises(SettingError, match="no image of class 'detritus'"):
-        data.scan(shapes_without_detritus, sources)
-
-
-def test_class_empty_in_a_split_is_named(too_few_shapes, sources):
-    with pytest.raises(SettingError, match="split 'validation' has no image of class 'copepod'"):
-        data.split(data.scan(too_few_shapes, sources))
-
-
-def test_broken_image_is_named(shapes_with_a_broken_image, sources):
-    samples = data.scan(shapes_with_a_broken_image, sources)
-    with pytest.raises(SettingError, match=r"copepod/copepod_0/broken\.png"):
-        list(data.read_rgb(shapes_with_a_broken_image, samples, sources))
-
-
-def test_both_polarities_are_levelled_to_dark_on_255(shapes, sources):
-    samples = [s for s in data.scan(shapes, sources) if s.member.endswith("0000.png")]
-    for sample, rgb in data.read_rgb(shapes, samples, sources):
-        image = data.level(rgb)
-        assert max(image.shape) == data.CACHE_SIDE
-        aspect, original = (a.shape[0] / a.shape[1] for a in (image, rgb))
-        assert aspect == pytest.approx(original, rel=0.02)
-        assert image[0, 0] == 255, sample
-        assert image.min() < 80, sample
-
-
-def test_level_agrees_with_prepare(copepod):
-    rgb = np.repeat(copepod[..., None], 3, axis=2)
-    image = data.level(rgb, side=96)
-    square = prepare(rgb, Preprocessing(size=96))[0]
-    top, left = ((96 - n) // 2 for n in image.shape)
-    np.testing.assert_array_equal(
-        square[top : top + image.shape[0], left : left + image.shape[1]], image
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_bring_labels_bins_splits_and_sources(suffix, tmp_path, noise):
+    folder = support.write_folder(
+        tmp_path / "crops", {"1.png": noise(1), "sub/2.png": noise(2), PI10: noise(3)}
     )
+    elsewhere = support.write_folder(tmp_path / "else", {"4.png": noise(4)}) / "4.png"
+    rows = [
+        {"path": "1.png", "label": "x/y", "bin": "b1", "split": "test", "source": "one"},
+        {"path": "sub/2.png", "label": "z", "bin": "", "split": "", "source": "one"},
+        {"path": PI10, "label": "x", "bin": "", "split": "", "source": ""},
+        {"path": str(elsewhere), "label": "z", "bin": "0", "split": "train", "source": ""},
+    ]
+    path = table(folder / f"labels{suffix}", rows)
+    found = data.scan([path])
+    assert found.classes == ("x", "z")
+    assert dict(found.origins) == {"one": path, "labels": path}
+    got = {s.member: (s.source, s.label, s.group, s.bin, s.split) for s in found.samples}
+    assert got == {
+        "1.png": ("one", "x/y", "x", "b1", "test"),
+        "sub/2.png": ("one", "z", "z", "", ""),
+        PI10: ("labels", "x", "x", "pia7.2024-06-24.1454", ""),
+        str(elsewhere): ("labels", "z", "z", "0", "train"),
+    }
+    read = {s.member: rgb.shape for s, rgb in data.read_rgb(found, found.samples)}
+    assert read == {s.member: (s.height, s.width, 3) for s in found.samples}
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real labelled tars are not here")
-def test_real_tars_have_every_class_in_every_split():
-    samples = data.split(data.scan(REAL))
-    for source in data.SOURCES:
-        table = data.counts(samples, source.name)
-        assert min(min(row.values()) for row in table.values()) >= 100
+def test_bin_is_read_from_the_instruments_names(tmp_path, noise):
+    path = support.write_tar(tmp_path / "x.tar", {f".\\a\\RawImages\\{PI10}": noise(1)})
+    (sample,) = data.scan([path]).samples
+    assert (sample.bin, sample.label) == ("pia7.2024-06-24.1454", "a/RawImages")
+
+
+def test_archives_in_a_folder_are_sources_of_their_own(tmp_path, noise):
+    root = support.write_folder(tmp_path / "all", {"a/1.png": noise(1)})
+    support.write_tar(root / "day" / "1450.tar.gz", {"a/1.png": noise(2), "b/2.png": noise(3)})
+    found = data.scan([root])
+    assert set(found.origins) == {"all", "all/day/1450"}
+    assert [(s.source, s.member) for s in found.samples] == [
+        ("all", "a/1.png"), ("all/day/1450", "a/1.png"), ("all/day/1450", "b/2.png"),
+    ]  # fmt: skip
+    assert len(list(data.read_rgb(found, found.samples))) == 3
+
+
+def test_every_file_is_kept_or_left_out_with_its_code(tmp_path, noise):
+    good, twin = noise(1), noise(2)
+    members = {
+        "a/good.png": good, "a/again.png": good, "b/good.png": noise(3),
+        "a/wrong.png": twin, "b/wrong.png": twin,
+        "a/cut.png": noise(4)[:60], "a/empty.jpg": b"", "b/text.png": b"no image",
+        "c/what.png": noise(5), "junk/x.png": noise(6), "loose.png": noise(7),
+    }  # fmt: skip
+    labels = LabelMap.of({"a": "A", "b": "B", "junk": "-"})
+    found = data.scan([support.write_tar(tmp_path / "x.tar", members)], labels)
+    assert [s.member for s in found.samples] == ["a/again.png", "a/good.png", "b/good.png"]
+    assert {x.member: x.code for x in found.left_out} == {
+        "a/wrong.png": "mislabelled", "b/wrong.png": "mislabelled",
+        "a/cut.png": "corrupt_image", "a/empty.jpg": "empty_object",
+        "b/text.png": "unsupported_format", "c/what.png": "unknown_label",
+        "junk/x.png": "label_left_out", "loose.png": "unknown_label",
+    }  # fmt: skip
+    (wrong,) = [x for x in found.left_out if x.member == "a/wrong.png"]
+    assert wrong.message.startswith("is 'A' here, and 'B' as x: b/wrong.png;")
+    rows = list(csv.DictReader(io.StringIO(left_out_csv(found.left_out))))
+    assert len(rows) == 8
+    assert rows[0].keys() == {"source", "member", "code", "message"}
+
+
+def test_name_that_comes_twice_is_used_once(tmp_path, noise):
+    path = tmp_path / "x.tar"
+    support.write_tar(path, {"a/1.png": noise(1), "./a/1.png": noise(2), "b/1.png": noise(3)})
+    found = data.scan([path])
+    assert [(x.member, x.code) for x in found.left_out] == [("a/1.png", "repeated_name")]
+    assert len(list(data.read_rgb(found, found.samples))) == 2
+
+
+def test_cut_archive_keeps_what_came_before(tmp_path, members):
+    path = write("tar", tmp_path, members)
+    path.write_bytes(path.read_bytes()[: -4096 - 10240])
+    found = data.scan([path])
+    assert found.left_out[-1].code == "archive_corrupt"
+    assert 1 <= len(found.samples) < 6
+
+
+def test_nothing_usable_is_a_plain_error(tmp_path, noise):
+    bad = support.write_tar(tmp_path / "bad.tar", {"a/1.png": b"no", "a/2.png": b"no"})
+    with pytest.raises(SettingError, match=r"no usable image.*2 unsupported_format; first: a/1"):
+        data.scan([bad])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingError, match="holds no file"):
+        data.scan([tmp_path / "empty"])
+    with pytest.raises(SettingError, match="does not exist"):
+        data.scan([tmp_path / "absent"])
+    (tmp_path / "x.png").write_bytes(noise(1))
+    with pytest.raises(SettingError, match="neither a folder, a tar or zip, nor"):
+        data.scan([tmp_path / "x.png"])
+
+
+def test_label_map_that_leaves_a_class_empty_is_refused(tmp_path, noise):
+    path = support.write_tar(tmp_path / "x.tar", {"a/1.png": noise(1), "copepods/2.png": noise(2)})
+    labels = LabelMap.of({"a": "A", "copepod": "C"})
+    with pytest.raises(SettingError, match=r"class 'C' empty.*labels without a line: copepods"):
+        data.scan([path], labels)
+
+
+def test_sources_of_one_name_are_refused(tmp_path, noise):
+    paths = [
+        support.write_tar(tmp_path / folder / "x.tar", {"a/1.png": noise(1)}) for folder in "pq"
+    ]
+    with pytest.raises(SettingError, match="would both be the source 'x'; rename one"):
+        data.scan(paths)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"file": "1.png", "label": "a"}], "has the columns file, label; it needs path and"),
+        ([{"path": "", "label": "a"}], "row 1 has no path"),
+        ([{"path": "1.png", "label": "a", "split": "val"}], "row 1: split is 'val'; it must be"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_table_that_cannot_be_used_is_refused(suffix, rows, message, tmp_path):
+    with pytest.raises(SettingError, match=message):
+        data.scan([table(tmp_path / f"t{suffix}", rows)])
+
+
+def test_damaged_and_empty_tables_are_refused(tmp_path):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 no table")
+    with pytest.raises(SettingError, match="cannot be read"):
+        data.scan([tmp_path / "t.parquet"])
+    (tmp_path / "t.csv").write_text("path,label\n")
+    with pytest.raises(SettingError, match="has no rows"):
+        data.scan([tmp_path / "t.csv"])
+
+
+def test_rows_of_lost_files_are_left_out(tmp_path, noise):
+    support.write_folder(tmp_path, {"1.png": noise(1), "notes.doc": b"text", "2.png": noise(2)})
+    rows = [
+        {"path": "1.png", "label": "a"}, {"path": "gone.png", "label": "a"},
+        {"path": "notes.doc", "label": "a"}, {"path": "2.png", "label": ""},
+        {"path": ".", "label": "a"},
+    ]  # fmt: skip
+    found = data.scan([table(tmp_path / "t.csv", rows)])
+    assert [s.member for s in found.samples] == ["1.png"]
+    assert {x.member: x.code for x in found.left_out} == {
+        "gone.png": "object_gone", "notes.doc": "unsupported_format",
+        "2.png": "unknown_label", ".": "object_unreadable",
+    }  # fmt: skip
+
+
+def test_scan_is_the_same_whatever_the_threads_and_says_how_far_it_is(shapes):
+    inputs = [shapes / "light.tar", shapes / "black.tar"]
+    said = []
+    one = data.scan(inputs, threads=1, progress=said.append)
+    assert said == list(range(1, 323))
+    assert data.scan(inputs, threads=5) == one
+    assert Counter((s.source, s.group) for s in one.samples) == {
+        (source, group): 40
+        for source in ("light", "black")
+        for group in ("copepod", "detritus", "noncopepod", "other")
+    }
+
+
+def test_images_are_read_again_by_manifest_alone_and_changed_if_asked(tmp_path, members):
+    path = write("tar", tmp_path, members)
+    samples = data.scan([path]).samples
+    again = data.reopen(samples, [path])
+    assert again.classes == ("a", "b")
+    plain = {s.member: rgb for s, rgb in data.read_rgb(again, samples[:4])}
+    assert set(plain) == {s.member for s in samples[:4]}
+    for s, rgb in data.read_rgb(again, samples[:4], change={"set": lambda x: 255 - x}):
+        np.testing.assert_array_equal(rgb, 255 - plain[s.member])
+    with pytest.raises(SettingError, match="source 'set' is not among the inputs"):
+        data.reopen(samples, [write("zip", tmp_path / "o", members).rename(tmp_path / "o.zip")])
+
+
+def test_file_changed_or_gone_since_the_scan_is_named(tmp_path, members, noise):
+    folder = write("folder", tmp_path, members)
+    found = data.scan([folder])
+    (folder / "b/b_0/2.png").write_bytes(noise(99))
+    with pytest.raises(SettingError, match=r"b/b_0/2\.png has SHA-256 .*scan and split again"):
+        list(data.read_rgb(found, found.samples))
+    (folder / "b/b_0/2.png").unlink()
+    with pytest.raises(SettingError, match=r"no longer holds b/b_0/2\.png \(1 gone\)"):
+        list(data.read_rgb(found, found.samples))
+
+
+def test_reading_ahead_is_bounded_and_stops_with_its_user():
+    taken = []
+
+    def items():
+        for i in range(10_000):
+            taken.append(i)
+            yield i
+
+    results = data.in_order(lambda x: x * x, items(), threads=2)
+    assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+    assert len(taken) <= 5 + 2 * 4 + 1
+    results.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("read")]

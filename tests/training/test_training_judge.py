@@ -7,7 +7,8 @@ from pi10_classifier.training import judge
 
 def test_scatter_by_hand():
     found = judge.scatter(
-        np.array([[0.95, 0.03, 0.02], [0.1, 0.6, 0.3], [0.5, 0.3, 0.2], [0.0, 0.08, 0.92]])
+        np.array([[0.95, 0.03, 0.02], [0.1, 0.6, 0.3], [0.5, 0.3, 0.2], [0.0, 0.08, 0.92]]),
+        ("copepod", "detritus", "noncopepod"),
     )
     assert found == {
         "n": 4,
@@ -37,8 +38,7 @@ def test_no_examples_no_count(package, tmp_path):
     assert judge.look_at_examples(package, tmp_path / "absent") == {}
 
 
-def test_examples_are_counted(package, copepod, tmp_path, monkeypatch):
-    monkeypatch.setattr(judge.labelled, "CLASSES", ("a", "b", "c"))
+def test_examples_are_counted(package, copepod, tmp_path):
     for i in range(3):
         rgb = np.repeat(copepod[..., None], 3, axis=2)
         (tmp_path / f"{i}.tif").write_bytes(cv2.imencode(".tif", rgb)[1].tobytes())

@@ -9,7 +9,7 @@ from toys import NAN, Tiny, recipe, shades  # noqa: E402
 from pi10_classifier.errors import SettingError  # noqa: E402
 from pi10_classifier.training import loop, memory  # noqa: E402
 from pi10_classifier.training.clock import Clock  # noqa: E402
-from pi10_classifier.training.dataset import HeldOut, TrainingSet, load  # noqa: E402
+from pi10_classifier.training.dataset import HeldOut, TrainingSet  # noqa: E402
 from pi10_classifier.training.network_parts import CosineHead  # noqa: E402
 from pi10_classifier.training.networks import build  # noqa: E402
 from pi10_classifier.training.recipe import recipe_for  # noqa: E402
@@ -247,11 +247,3 @@ def test_precision_and_device_are_checked():
 def test_determinism_is_switched_off_again():
     run(Tiny(), recipe(deterministic=True, epochs=1))
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_load_splits_and_prepares(shapes, sources):
-    loaded = load(shapes, 32, sources=sources)
-    assert len(loaded.training.images) == 168
-    assert loaded.validation.images.shape == (24, 1, 32, 32)
-    assert np.bincount(loaded.training.strata).tolist() == [28] * 6
-    assert np.bincount(loaded.validation.sources).tolist() == [12, 12]

@@ -63,10 +63,11 @@ def test_description_is_complete(package, fields):
     assert fields["files"] == {
         "model.onnx": {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
     }
-    assert fields["training"]["data"][0]["images"]["test"]["copepod"] == 8
+    images = fields["training"]["data"][0]["images"]
+    assert images["train"]["copepod"] == 28
     assert 0.05 <= fields["temperature"] <= 20
     found = fields["metrics"]["light"]
-    assert found["n"] == 24
+    assert found["n"] == sum(images["test"].values())
     assert found["other"]["n"] == sum(found["other"]["called"].values()) == 40
 
 
@@ -175,6 +176,16 @@ def test_command_line_says_what_is_missing_and_returns_2(tmp_path, capsys):
 def test_unknown_init_is_refused(shapes, tmp_path, sources):
     with pytest.raises(SettingError, match="'imagenet', 'random' or a checkpoint folder"):
         starter.train_starter(shapes, tmp_path, RECIPE, init="hub", sources=sources)
+
+
+def test_source_without_a_class_is_named(shapes_without_detritus, sources):
+    with pytest.raises(SettingError, match="no image of class 'detritus', only copepod, non"):
+        starter.scan_sources(shapes_without_detritus, sources)
+
+
+def test_files_left_out_are_said(shapes, sources, capsys):
+    starter.scan_sources(shapes, sources)
+    assert "left out: light: copepod/broken.png: content begins" in capsys.readouterr().err
 
 
 def test_a_second_stage_goes_on_from_a_checkpoint(trained, shapes, sources, tmp_path):

@@ -1,0 +1,119 @@
+"""Commands of training data. A face: it parses, calls ``training`` and prints."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pi10_classifier.errors import Code, ExitCode, SettingError
+
+if TYPE_CHECKING:
+    from pi10_classifier.training.data import Sample, Scan
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...",
+                type=click.Path(path_type=Path))  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the files.")
+@click.option("--label-map", type=click.Path(path_type=Path),
+              help="CSV of label,class: globs allowed, class '-' leaves out.  "
+                   "[default: a label's first folder]")  # fmt: skip
+@click.option("--split-seed", type=int, default=0, show_default=True,
+              help="Another seed, another split.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace another manifest in --out.")
+def dataset(
+    inputs: tuple[Path, ...], out: Path, label_map: Path | None, split_seed: int, overwrite: bool
+) -> None:
+    """Check labelled images, split them 70/10/20 and report on them.
+
+    INPUT is a folder tree or tar or zip of label/image files, or a .csv or .parquet table of
+    path,label and, where known, bin, split, source. Images of one ten-minute bin, and
+    duplicates, share a split.
+
+    \b
+    Written into the folder --out:
+      manifest.csv   each image, its class, split and SHA-256
+      left_out.csv   each file not used, and why
+      dataset.html   counts, sizes, duplicates, contact sheets
+      dataset.json   the same figures, for machines
+
+    \b
+    Examples:
+      pi10 dataset planktonset1.tar pwssc.tar --out data
+      pi10 dataset crops/ --label-map groups.csv --out data
+    """
+    from pi10_classifier.report import environment
+    from pi10_classifier.training.data import scan
+    from pi10_classifier.training.dataset_report import MANIFEST, write_dataset
+    from pi10_classifier.training.labels import LabelMap
+    from pi10_classifier.training.split import manifest, split
+
+    environment()  # what the page needs is missed before the work, not after it
+    labels = LabelMap.read(label_map) if label_map else None
+    with _counter() as progress:
+        found = scan(inputs, labels, progress=progress)
+    samples = split(found.samples, seed=split_seed)
+    before = out / MANIFEST
+    if before.is_file() and not overwrite and _digest(before) != _sha256(manifest(samples)):
+        raise SettingError(
+            f"{before} holds another split, which trainings may name; give another --out, or"
+            f" --overwrite"
+        )
+    page = write_dataset(found, samples, out, split_seed)
+    _show(found, samples, page)
+    asked = {Code.LABEL_LEFT_OUT.value}
+    failed = any(x.code not in asked for x in found.left_out)
+    sys.exit(ExitCode.SOME_FAILED if failed else ExitCode.OK)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def _counter() -> Iterator[Callable[[int], None]]:
+    """A live count of images on a terminal; silence elsewhere."""
+    from pi10_classifier.terminal import is_terminal
+
+    if not is_terminal():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("reading: {task.completed:,} images"))
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _show(found: Scan, samples: list[Sample], page: Path) -> None:
+    from collections import Counter
+
+    from pi10_classifier.terminal import show_table
+    from pi10_classifier.training.split import SPLITS, counts
+
+    table = counts(samples)
+    rows = [
+        (name, *(f"{n:,}" for n in numbers), f"{sum(numbers):,}")
+        for name in found.classes
+        for numbers in [[table[part][name] for part in SPLITS]]
+    ]
+    show_table("Images by class", ("class", *SPLITS, "all"), rows)
+    for code, n in sorted(Counter(x.code for x in found.left_out).items()):
+        click.echo(f"  left out: {n:,} x {code}")
+    click.echo(f"report: {page}")

@@ -1,0 +1,106 @@
+"""Which images an epoch shows, and how much each class weighs.
+
+Pure functions of the labels, a seed and the epoch: the same on any machine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pi10_classifier.errors import SettingError
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+
+def epoch_order(
+    truth: ArrayLike, *, seed: int, epoch: int, minimum: int = 0, maximum: int | None = None
+) -> I64:
+    """Indices of an epoch, shuffled: each class at least ``minimum``, at most ``maximum`` times.
+
+    truth: class indices (N,). A class below the minimum is repeated: each image equally
+    often, but for a random rest (the loop varies each showing). One above the maximum shows
+    another part of itself each epoch, so that ceil(n / maximum) epochs show all of it.
+    """
+    labels = _labels(truth)
+    if minimum < 0 or (maximum is not None and maximum < max(1, minimum)):
+        raise SettingError(
+            f"per-class minimum {minimum} and maximum {maximum}: the minimum must not be below"
+            f" 0, the maximum not below 1 or the minimum"
+        )
+    rng = _generator(seed, epoch)
+    parts = []
+    for k in np.unique(labels).tolist():
+        members = np.flatnonzero(labels == k)
+        n = len(members)
+        if maximum is not None and n > maximum:
+            lap = np.random.default_rng((seed, k)).permutation(members)
+            parts.append(lap[np.arange(epoch * maximum, (epoch + 1) * maximum) % n])
+        elif n < minimum:
+            times, rest = divmod(minimum, n)
+            parts.append(np.tile(members, times))
+            parts.append(rng.choice(members, rest, replace=False))
+        else:
+            parts.append(members)
+    return np.asarray(rng.permutation(np.concatenate(parts)), np.int64)
+
+
+def weighted_order(weights: ArrayLike, count: int, *, seed: int, epoch: int) -> I64:
+    """``count`` indices drawn with replacement in proportion to ``weights`` (N,)."""
+    shares = np.asarray(weights, np.float64)
+    if shares.ndim != 1 or not shares.size or not (shares >= 0).all() or not shares.sum() > 0:
+        raise SettingError("sampling weights must be one row of numbers from 0, not all 0")
+    drawn = _generator(seed, epoch).choice(len(shares), count, p=shares / shares.sum())
+    return np.asarray(drawn, np.int64)
+
+
+def sample_weights(strata: ArrayLike, balance: float) -> F64:
+    """The chance (N,) of each image to be drawn: its stratum's count^-balance, sum 1.
+
+    strata: indices (N,) of class, or of class x source. balance 0 draws images alike, 1
+    draws strata alike, 0.5 lies between.
+    """
+    labels = _labels(strata)
+    _check_balance(balance)
+    sizes = np.bincount(labels).astype(np.float64)
+    weights = sizes[labels] ** -balance
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def class_weights(counts: ArrayLike, balance: float = 1.0) -> F64:
+    """Weights (K,) of the classes in a loss: counts^-balance, their mean 1."""
+    sizes = np.asarray(counts, np.float64)
+    _check_balance(balance)
+    if sizes.ndim != 1 or not sizes.size or not (sizes > 0).all():
+        raise SettingError(
+            f"class counts are {sizes.tolist()}; every class needs at least one image"
+        )
+    weights = sizes**-balance
+    return np.asarray(weights / weights.mean(), np.float64)
+
+
+def imbalance(counts: ArrayLike) -> float:
+    """The imbalance ratio gamma: images of the largest class by those of the smallest."""
+    sizes = np.asarray(counts, np.float64)
+    if not sizes.size or not (sizes > 0).all():
+        raise SettingError("an imbalance ratio needs at least one image of every class")
+    return float(sizes.max() / sizes.min())
+
+
+def _labels(truth: ArrayLike) -> I64:
+    labels = np.asarray(truth)
+    if labels.ndim != 1 or not labels.size or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise SettingError("labels must be one row of whole numbers from 0, at least one")
+    return labels.astype(np.int64)
+
+
+def _check_balance(balance: float) -> None:
+    if not 0 <= balance <= 1:
+        raise SettingError(f"balance is {balance}; it must be 0 (as it is) to 1 (all alike)")
+
+
+def _generator(seed: int, epoch: int) -> np.random.Generator:
+    if seed < 0 or epoch < 0:
+        raise SettingError(f"seed {seed} and epoch {epoch} must not be negative")
+    return np.random.default_rng((seed, epoch))
