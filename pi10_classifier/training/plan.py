@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ import pi10_classifier
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model import Model, find
 from pi10_classifier.training import outfolder as out
+from pi10_classifier.training.checkpoint import load_checkpoint
 from pi10_classifier.training.distil import PackageTeacher
 from pi10_classifier.training.examples import Examples
 from pi10_classifier.training.losses import LOSSES
@@ -95,7 +96,7 @@ class Plan:
 def config_of(
     examples: Examples, plan: Plan, teacher: PackageTeacher | None, recipe: Recipe | None = None
 ) -> dict[str, Any]:
-    """What a training is: under "identity" what must be the same for a training to go on; the rest is record."""
+    """What a training is; under "identity" what must be the same for it to go on."""
     return {
         "format": 1,
         "identity": {
@@ -126,8 +127,8 @@ def _leaks(
         description = teacher.model.package.description
         found["teacher"] = description.get("training", {}).get("split_sha256", "")
     if plan.weights and (plan.weights / "checkpoint.json").is_file():
-        text = (plan.weights / "checkpoint.json").read_text("utf-8")
-        found["initial weights"] = json.loads(text).get("training", {}).get("split_sha256", "")
+        _, fields = load_checkpoint(plan.weights)
+        found["initial weights"] = fields.get("training", {}).get("split_sha256", "")
     other = {who: sha for who, sha in found.items() if sha != examples.sha256}
     return {"trained_on_another_split": other} if other else {}
 
@@ -142,24 +143,20 @@ def origin_of(plan: Plan) -> dict[str, str]:
     return {**kept, "weights_sha256": digest.hexdigest()}
 
 
-def teacher_of(examples: Examples, plan: Plan, say: Say) -> PackageTeacher | None:
-    if not plan.teacher:
-        for who in _leaks(examples, plan, None).get("trained_on_another_split", {}):
-            say(f"note: the {who} {_OTHER_SPLIT}")
-        return None
-    teacher = PackageTeacher(Model.load(find(plan.teacher)))
-    known = tuple(teacher.model.package.classes)
-    if known != examples.classes:
-        raise SettingError(
-            f"the teacher {plan.teacher} knows {', '.join(known)}; the data hold"
-            f" {', '.join(examples.classes)}: give a label map, or another teacher"
-        )
+def teacher_of(examples: Examples, plan: Plan, say: Callable[[str], None]) -> PackageTeacher | None:
+    """The plan's teacher, which must know the data's classes; says who may know test images."""
+    teacher: PackageTeacher | None = None
+    if plan.teacher:
+        teacher = PackageTeacher(Model.load(find(plan.teacher)))
+        known = tuple(teacher.model.package.classes)
+        if known != examples.classes:
+            raise SettingError(
+                f"the teacher {plan.teacher} knows {', '.join(known)}; the data hold"
+                f" {', '.join(examples.classes)}: give a label map, or another teacher"
+            )
     for who in _leaks(examples, plan, teacher).get("trained_on_another_split", {}):
-        say(f"note: the {who} {_OTHER_SPLIT}")
+        say(
+            f"note: the {who} may have seen test images of this split in training (another split"
+            " is named there, or none); test figures may flatter"
+        )
     return teacher
-
-
-_OTHER_SPLIT = (
-    "may have been trained on test images of this split (it names another split, or none): test"
-    " figures may flatter"
-)

@@ -143,6 +143,26 @@ _DEFAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+SMALL = "mobilenet_v2"  # what "small" stands for
+
+
+def named(name_or_file: str, network: str = "", **changes: Any) -> tuple[str, Recipe]:
+    """Network and recipe of ``--recipe``: a network's name, "small", or a TOML file.
+
+    The file may name its ``network``; an explicit one comes before it. Raises SettingError.
+    """
+    path = Path(name_or_file)
+    if path.suffix == ".toml" or path.is_file():
+        chosen = network or _read(path).get("network", "")
+        if not isinstance(chosen, str) or not chosen:
+            raise SettingError(
+                f'recipe {path} names no network; add network = "...", or give --network'
+            )
+        return chosen, read_recipe(path, chosen, **changes)
+    base = SMALL if name_or_file == "small" else name_or_file
+    return network or base, recipe_for(base, **changes)
+
+
 def recipe_for(architecture: str, **changes: Any) -> Recipe:
     """The default recipe of a network, with changes. Options of another loss are dropped."""
     base: dict[str, Any] = {}
@@ -159,18 +179,23 @@ def read_recipe(path: Path, architecture: str, **changes: Any) -> Recipe:
 
     ``changes`` (the command line's flags) come before the file. Raises SettingError.
     """
-    try:
-        given = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise SettingError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingError(f"recipe {path} is not TOML: {error}") from error
+    given = _read(path)
+    given.pop("network", None)
     if "loss" in changes and changes["loss"] != given.get("loss"):
         given.pop("loss_options", None)
     try:
         return recipe_for(architecture, **(given | changes))
     except SettingError as error:
         raise SettingError(f"recipe {path}: {error.message}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"recipe {path} is not TOML: {error}") from error
 
 
 def changed(recipe: Recipe, **changes: Any) -> Recipe:
