@@ -18,7 +18,8 @@ class Clock:
         self.recipe, self.steps, self.step = recipe, steps, 0
         self.began = time.monotonic() - before
         share = math.ceil(recipe.warmup_share * steps)
-        self.warmup = max(1, recipe.warmup_steps or share)
+        # of a short training the rise may not be more than a fifth
+        self.warmup = max(1, min(recipe.warmup_steps, steps // 5) if recipe.warmup_steps else share)
 
     @property
     def seconds(self) -> float:

@@ -225,7 +225,9 @@ def _checked(
     if loss.needs_cosine and not heads:
         raise SettingError(f"loss {recipe.loss} needs a network built with head='cosine'")
     if isinstance(loss, LDAM) and heads[0].scale != loss.scale:
-        raise SettingError(f"LDAM's scale is {loss.scale}, the network's is {heads[0].scale}")
+        raise SettingError(
+            f"LDAM's scale is {loss.scale}, the network's is {heads[0].scale}; leave the scale out"
+        )
     if loss.needs_attention and not getattr(network, "attention", False):
         raise SettingError(
             f"loss {recipe.loss} needs the attention of a vit or beit, built with attention=True"

@@ -31,7 +31,8 @@ class Recipe:
     size, channels, level: the input, as in ``Preprocessing``.
     warm_size, warm_share: side of the input in px during that first share; 0 = always size.
     batch: images a forward pass and process. accumulate: passes an optimiser step.
-    warmup_share, warmup_steps: the rate rises over that share of the steps, or so many.
+    warmup_share, warmup_steps: the rate rises over that share of the steps, or so many (a
+    fifth of all at most).
     weight_decay: of matrices and kernels, not of biases and norms. clip: of the gradient's
     norm, 0 = none.
     loss, loss_options: see ``losses``. mixup: alpha of the Beta distribution, 0 = none.
@@ -171,6 +172,9 @@ def recipe_for(architecture: str, **changes: Any) -> Recipe:
             base = dict(given)
     if "loss" in changes and "loss_options" not in changes:
         base.pop("loss_options", None)
+    size = changes.get("size")
+    if isinstance(size, int) and size <= base.get("warm_size", 0):
+        base["warm_size"] = 0  # a small input needs no smaller one first
     return _make(base | changes)
 
 
