@@ -102,6 +102,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
         torch.set_num_threads(threads)
     before = out / outfolder.MANIFEST
     if resume and manifest is None and before.is_file():
+        _say(f"split and classes are those of {before}")
         manifest, label_map = before, None
     with stoppable() as check:
         examples = read_examples(

@@ -123,7 +123,7 @@ class _Run:
         def keep(average: nn.Module, reached: dict[str, Any]) -> None:
             logits = predict(average, validation.images)
             fields["temperature"] = fit_temperature(logits, validation.truth)
-            fields["training"] |= _spent(reached["history"])
+            fields["training"] |= _spent(reached["history"], plan.device)
             save_checkpoint(self.checkpoint, average, fields)
 
         history = train(
@@ -146,7 +146,7 @@ class _Run:
         out.write_metrics(folder, history)
         # The kept epoch is rarely the last: what came after it belongs to the record too.
         _, kept = load_checkpoint(self.checkpoint)
-        kept["training"] |= _spent(history)
+        kept["training"] |= _spent(history, plan.device)
         write_description(self.checkpoint, kept)
 
     def package(self) -> None:
@@ -267,15 +267,15 @@ def _load(
     return load(examples, plan.recipe, side, free_memory(torch.device("cpu")))
 
 
-def _spent(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _spent(history: Sequence[Mapping[str, Any]], device: str) -> dict[str, Any]:
     best = max(history, key=lambda r: (r["validation_macro_f1"], -r["epoch"]))
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    on_gpu = device != "cpu" and torch.cuda.is_available()
     return {
         "epochs": len(history),
         "best_epoch": best["epoch"],
         "minutes": round(sum(r.get("seconds", 0.0) for r in history) / 60, 1),
         "threads": torch.get_num_threads(),
-        "device": device,
+        "device": torch.cuda.get_device_name() if on_gpu else "",
         "history": list(history),
     }
 
