@@ -16,6 +16,7 @@ import click
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
 from pi10_classifier.training.commands import dataset
+from pi10_classifier.training.commands_train import train
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -39,6 +40,7 @@ def pi10() -> None:
 
 
 pi10.add_command(dataset)
+pi10.add_command(train)
 
 
 @pi10.command()

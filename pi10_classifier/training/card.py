@@ -37,6 +37,9 @@ Sorts single-particle plankton images into {_listed(fields["classes"])}.
 """
 
 
+_SPLIT = "Split 70/10/20 within each source and source label, by a hash of the member's name"
+
+
 def _data(training: Mapping[str, Any], classes: list[str]) -> str:
     lines = [
         "## Data",
@@ -51,8 +54,7 @@ def _data(training: Mapping[str, Any], classes: list[str]) -> str:
     lines += [
         "",
         *_drawn(training, classes),
-        "Split 70/10/20 within each source and source label, by a hash of the member's name;"
-        f" SHA-256 of the manifest `{training['split_sha256']}`.",
+        f"{training.get('split', _SPLIT)}; SHA-256 of the manifest `{training['split_sha256']}`.",
         "",
     ]
     return "\n".join(lines)
@@ -82,33 +84,92 @@ def _first_stage(weights: Mapping[str, Any]) -> str:
 
 
 def _recipe(training: Mapping[str, Any]) -> str:
-    recipe, weights = training["recipe"], training["initial_weights"]
-    start = weights["origin"]
+    recipe, weights = _filled(training["recipe"]), training["initial_weights"]
+    start = f"Initial weights: {weights['origin']}"
     if "licence" in weights:
         start += f" ({weights['licence']}; pip package {weights['package']})"
+    if recipe["channels"] == 1 and weights["origin"] != "random":
+        start += ". A grey stem holds the sum of the three colours' filters"
+    points = [
+        f"{start}.{_first_stage(weights)}",
+        _course(training, recipe),
+        _method(recipe),
+        _VARIATIONS[recipe["augmentation"]],
+        f"Chosen by validation macro-F1{training.get('chosen', ', averaged over the sources')};"
+        f" temperature fitted on validation. Seed {training['seed']}, run `{training['run_id']}`.",
+    ]
+    return "\n".join(["## Recipe", "", *(f"- {point}" for point in points), ""])
+
+
+_VARIATIONS = {
+    "pi10": "Images are mirrored, turned by any angle, cropped anew, blurred, coarsened and, half"
+    " of them, drawn in imitation of the Pi-10: near-black silhouettes on an uneven ground with"
+    " stripes, specks and noise.",
+    "paper": "Images are cropped at random and resized, mirrored, turned by up to 10 degrees and"
+    " changed in brightness, contrast, saturation and hue.",
+    "none": "Images are not varied.",
+}
+_OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with momentum 0.9"}
+_FALLS = {"cosine": "a cosine", "linear": "a straight line"}
+
+
+def _filled(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe with all its names; those of the first starters had fewer."""
+    if "loss" in recipe:
+        return dict(recipe)
+    first = {"channels": 1, "optimiser": "adamw", "schedule": "cosine", "augmentation": "pi10"}
+    first |= {"loss": "st_ce", "loss_options": {"smoothing": recipe["smoothing"]}}
+    return {**first, "accumulate": 1, "mixup": 0.0, "distil": 0.0, **recipe}
+
+
+def _course(training: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
     limit = (
         f" within {recipe['minutes']} minutes (the schedule follows the clock: another run gives"
         " other weights)"
         if recipe["minutes"]
         else ""
     )
-    return f"""## Recipe
+    passes = f", {recipe['accumulate']} to a step" if recipe["accumulate"] > 1 else ""
+    size = f"at {recipe['size']} px"
+    if recipe["warm_size"]:
+        size = (
+            f"the first {recipe['warm_share']:.0%} at {recipe['warm_size']} px, the rest at"
+            f" {recipe['size']} px"
+        )
+    return (
+        f"{training['epochs']} epochs{limit}, epoch {training['best_epoch']} kept, in batches of"
+        f" {recipe['batch']}{passes}: {size}. {training['minutes']} minutes on"
+        f" {training.get('device') or str(training['threads']) + ' CPU threads'}."
+    )
 
-- Initial weights: {start}. A grey stem holds the sum of the three colours' \
-filters.{_first_stage(weights)}
-- {training["epochs"]} epochs{limit}, epoch {training["best_epoch"]} kept, in batches \
-of {recipe["batch"]}: the first {recipe["warm_share"]:.0%} at {recipe["warm_size"]} px, the rest \
-at {recipe["size"]} px. {training["minutes"]} minutes on {training["threads"]} CPU threads.
-- AdamW, rate {recipe["rate"]} with warm-up and a cosine to zero, weight decay \
-{recipe["weight_decay"]}; cross-entropy with label smoothing {recipe["smoothing"]}; images drawn \
-with weight (images of their class and source)^-{recipe["balance"]}; averaged weights \
-(decay {recipe["ema"]}).
-- Images are mirrored, turned by any angle, cropped anew, blurred, coarsened and, half of \
-them, drawn in imitation of the Pi-10: near-black silhouettes on an uneven ground with stripes, \
-specks and noise.
-- Chosen by validation macro-F1, averaged over the sources; temperature fitted on validation. \
-Seed {training["seed"]}, run `{training["run_id"]}`.
-"""
+
+def _method(recipe: Mapping[str, Any]) -> str:
+    options = dict(recipe["loss_options"])
+    loss = f"loss {recipe['loss']}"
+    if recipe["loss"] == "st_ce":
+        smoothing = options.pop("smoothing", 0)
+        loss = f"cross-entropy with label smoothing {smoothing}" if smoothing else "cross-entropy"
+    if options:
+        loss += f" ({', '.join(f'{name} {value}' for name, value in options.items())})"
+    parts = [
+        f"{_OPTIMISERS[recipe['optimiser']]}, rate {recipe['rate']} with warm-up and"
+        f" {_FALLS[recipe['schedule']]} to zero, weight decay {recipe['weight_decay']}",
+        loss,
+    ]
+    if recipe["distil"]:
+        parts.append(
+            f"a teacher's answers weigh {recipe['distil']} (temperature"
+            f" {recipe['distil_temperature']})"
+        )
+    if recipe["mixup"]:
+        parts.append(f"mixup {recipe['mixup']}")
+    if recipe["balance"]:
+        parts.append(
+            f"images drawn with weight (images of their class and source)^-{recipe['balance']}"
+        )
+    if recipe["ema"]:
+        parts.append(f"averaged weights (decay {recipe['ema']})")
+    return "; ".join(parts) + "."
 
 
 def _metrics(fields: Mapping[str, Any]) -> str:
@@ -149,13 +210,18 @@ def _metrics(fields: Mapping[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+_OTHER_CAMERAS = (
+    "The training images come from other cameras, in grey or on black, at other resolutions. What"
+    " they teach of the Pi-10 rests on imitation of its look; figures on Pi-10 images are unknown,"
+    " and lower than those above must be expected. Label some of your own and check."
+)
+
+
 def _limits(fields: Mapping[str, Any]) -> str:
     return f"""## Limits
 
 - Never seen: {fields["never_seen"]}
-- The training images come from other cameras, in grey or on black, at other resolutions. What \
-they teach of the Pi-10 rests on imitation of its look; figures on Pi-10 images are unknown, \
-and lower than those above must be expected. Label some of your own and check.
+- {fields.get("limits") or _OTHER_CAMERAS}
 - Every particle gets one of {_listed(fields["classes"])}: what is none of these is forced into \
 one, often with confidence.
 - Probabilities are calibrated on the mix of classes and cameras above, not on yours.

@@ -20,7 +20,7 @@ from pi10_classifier.training.card import card
 from pi10_classifier.training.checkpoint import load_checkpoint
 from pi10_classifier.training.loop import predict
 from pi10_classifier.training.metrics import softmax
-from pi10_classifier.training.networks import build
+from pi10_classifier.training.networks import Logits, build
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -43,7 +43,14 @@ def export_package(checkpoint_dir: Path, out_dir: Path, images: U8 | None = None
     state, fields = load_checkpoint(checkpoint_dir)
     try:
         spec = Preprocessing.from_dict(fields["preprocessing"])
-        network = build(fields["architecture"], len(fields["classes"]), spec.channels)
+        network = build(
+            fields["architecture"],
+            len(fields["classes"]),
+            size=spec.size,
+            channels=spec.channels,
+            init="random",
+            head=fields.get("head", "linear"),
+        )
         network.load_state_dict(state)
         temperature = float(fields["temperature"])
         if missing := {"name", "version"} - fields.keys():
@@ -84,11 +91,13 @@ def _parity_images(folder: Path) -> U8:
 
 def write_onnx(network: nn.Module, spec: Preprocessing, path: Path) -> None:
     """Write the graph: ``image`` uint8 (N, C, S, S) -> ``logits`` float32 (N, K)."""
-    network.eval()
+    network = Logits(network).eval()
     example = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint8)
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but its successor needs onnxscript as well.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Uneven padding (EfficientNet) ends in a reversed slice that is not folded; it works.
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             network,
             (example,),
@@ -158,6 +167,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         "training": fields.get("training", {}),
         "metrics": fields.get("metrics", {}),
         "never_seen": fields.get("never_seen", NEVER_SEEN),
+        **({"limits": fields["limits"]} if "limits" in fields else {}),
         "files": {MODEL: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}},
     }
     _publish(package / CARD, card(description))

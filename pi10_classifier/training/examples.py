@@ -1,0 +1,161 @@
+"""Labelled images as a training of ``pi10 train`` takes them: split, shrunk, in memory.
+
+The one place of a training that knows how labelled data are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.preprocess import Preprocessing, prepare
+from pi10_classifier.training import split as splitting
+from pi10_classifier.training.data import Sample, Scan, read_rgb, reopen, scan
+from pi10_classifier.training.dataset import CACHE_SIDE, HeldOut, TrainingSet, level
+from pi10_classifier.training.labels import LabelMap
+from pi10_classifier.training.recipe import Recipe
+
+U8 = NDArray[np.uint8]
+I64 = NDArray[np.int64]
+
+_GIB = 2**30
+_SHARE = 0.7  # of the free memory that images may take
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """A scan whose samples are split; images are read by ``load`` and ``batches``."""
+
+    scan: Scan
+    samples: tuple[Sample, ...]
+    manifest: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.scan.classes
+
+    @property
+    def sha256(self) -> str:
+        """Of the manifest."""
+        return hashlib.sha256(self.manifest.encode()).hexdigest()
+
+    def of(self, part: str) -> list[Sample]:
+        return [sample for sample in self.samples if sample.split == part]
+
+
+def read_examples(
+    inputs: Sequence[Path],
+    label_map: Path | None = None,
+    manifest: Path | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Examples:
+    """Scan and split the inputs, or take the split of a manifest (then no image is read).
+
+    Raises SettingError where data or manifest are unusable.
+    """
+    if manifest is not None:
+        if label_map is not None:
+            raise SettingError("a manifest names the classes; give it or a label map, not both")
+        try:
+            samples = splitting.read_manifest(manifest.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(f"manifest {manifest} cannot be read: {error}") from error
+        found = reopen(samples, inputs)
+    else:
+        labels = LabelMap.read(label_map) if label_map else None
+        found = scan(inputs, labels, progress=progress)
+        samples = splitting.split(found.samples, seed=seed)
+    if len(found.classes) < 2:
+        raise SettingError(
+            f"the data hold one class, {', '.join(found.classes)}; a classifier needs two or more"
+        )
+    return Examples(found, tuple(samples), splitting.manifest(samples))
+
+
+def load(
+    examples: Examples, recipe: Recipe, side: int = 0, free: int | None = None
+) -> tuple[TrainingSet, HeldOut]:
+    """The training and validation images, decoded into memory.
+
+    side: of the largest input that anyone (a teacher) needs, px. free: bytes of memory.
+    Training images are shrunk to what inputs need, never enlarged; levelled grey ones for
+    the variation "pi10". Validation images count alike, whatever source they are from.
+    Raises SettingError where they do not fit into memory.
+    """
+    spec, side = recipe.spec, max(side, recipe.size)
+    place = {name: i for i, name in enumerate(examples.classes)}
+    needed = _bytes(examples, spec, recipe, side)
+    if free is not None and needed > _SHARE * free:
+        raise SettingError(
+            f"the images need about {needed / _GIB:.1f} GiB, {free / _GIB:.1f} GiB are free; give a"
+            " smaller --size, --set channels=1, or fewer images"
+        )
+    fit: list[U8] = []
+    held: list[U8] = []
+    truth: dict[str, list[int]] = {"train": [], "validation": []}
+    sources: list[int] = []
+    origin = {name: i for i, name in enumerate(examples.scan.origins)}
+    wanted = [s for s in examples.samples if s.split in truth]
+    for sample, rgb in read_rgb(examples.scan, wanted):
+        if sample.split == "train":
+            fit.append(_keep(rgb, recipe, side))
+            sources.append(origin[sample.source])
+        else:
+            held.append(prepare(rgb, spec))
+        truth[sample.split].append(place[sample.group])
+    known = np.asarray(truth["train"], np.int64)
+    judged = np.asarray(truth["validation"], np.int64)
+    strata = np.asarray(sources, np.int64) * len(place) + known
+    empty = np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
+    return (
+        TrainingSet(fit, known, strata),
+        HeldOut(np.stack(held) if held else empty, judged, np.zeros(len(judged), np.int64)),
+    )
+
+
+def batches(
+    examples: Examples, part: str, spec: Preprocessing, size: int = 64
+) -> Iterator[tuple[list[Sample], U8]]:
+    """A split's samples and prepared images (n, C, S, S) uint8, never all in memory."""
+    samples: list[Sample] = []
+    images: list[U8] = []
+    for sample, rgb in read_rgb(examples.scan, examples.of(part)):
+        samples.append(sample)
+        images.append(prepare(rgb, spec))
+        if len(images) == size:
+            yield samples, np.stack(images)
+            samples, images = [], []
+    if images:
+        yield samples, np.stack(images)
+
+
+def _keep(rgb: U8, recipe: Recipe, side: int) -> U8:
+    if recipe.augmentation == "pi10":
+        return level(rgb, max(CACHE_SIDE, side))
+    scale = side / max(rgb.shape[:2])
+    if scale < 1:
+        height, width = (max(1, round(n * scale)) for n in rgb.shape[:2])
+        rgb = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if recipe.channels == 1:
+        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    return np.ascontiguousarray(rgb)
+
+
+def _bytes(examples: Examples, spec: Preprocessing, recipe: Recipe, side: int) -> int:
+    """What ``load`` will hold, from the sizes the scan has noted."""
+    grown = recipe.augmentation == "pi10"
+    total = len(examples.of("validation")) * spec.channels * spec.size**2
+    for sample in examples.of("train"):
+        longest = max(sample.width, sample.height, 1)
+        limit = max(CACHE_SIDE, side) if grown else side
+        scale = limit / longest if grown else min(1.0, limit / longest)
+        total += round(sample.width * sample.height * scale**2) * (1 if grown else spec.channels)
+    return total

@@ -1,0 +1,118 @@
+"""What all networks share: their output, their heads, their normalisation."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pi10_classifier.errors import SettingError
+
+COSINE_SCALE = 30.0
+HEADS = ("linear", "cosine")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+
+
+class Output(NamedTuple):
+    """What a network says of N images. A tuple, which tracing and several GPUs understand.
+
+    logits: (N, K); features: (N, D), what the head saw; attention: (N, heads, P), of the
+    last block's CLS token to the P patches, or None where it was not asked for.
+    """
+
+    logits: Tensor
+    features: Tensor
+    attention: Tensor | None = None
+
+
+class CosineHead(nn.Module):
+    """Normalised classifier: s cos(feature, class weight), (N, D) -> (N, K), as LDAM needs."""
+
+    def __init__(self, features: int, classes: int, scale: float = COSINE_SCALE) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, features))
+        self.scale = scale
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        unit = functional.normalize(features.float(), dim=1)
+        return self.scale * functional.linear(unit, functional.normalize(self.weight, dim=1))
+
+
+def make_head(kind: str, features: int, classes: int) -> nn.Module:
+    """A classifier of one layer: "linear" or "cosine"."""
+    if kind not in HEADS:
+        raise SettingError(f"head is {kind!r}; it must be one of {', '.join(HEADS)}")
+    return nn.Linear(features, classes) if kind == "linear" else CosineHead(features, classes)
+
+
+class Network(nn.Module):
+    """uint8 images (N, channels, S, S) -> ``Output``; normalises by itself.
+
+    Grey networks subtract the mean over the colours; with a stem that holds the sum of
+    the colours' filters (``grey_stem``) they answer a grey picture as the colour network
+    answers the same picture in three equal channels, but for the colours' spread of means.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if channels not in (1, 3):
+            raise SettingError(f"channels is {channels}; it must be 1 (grey) or 3 (RGB)")
+        self.channels = channels
+        for name, values in (("mean", mean), ("std", std)):
+            kept = list(values) if channels == 3 else [sum(values) / len(values)]
+            buffer = torch.tensor(kept).view(1, channels, 1, 1) * 255
+            self.register_buffer(name, buffer, persistent=False)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """uint8 (N, C, S, S) -> float32, per channel on the scale of the pretraining."""
+        return (image.to(torch.float32) - self.mean) / self.std
+
+    def forward(self, image: Tensor) -> Output:
+        """Logits and features of uint8 images."""
+        raise NotImplementedError
+
+
+class Logits(nn.Module):
+    """A network's logits alone, as an exported graph gives them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return Output(*self.network(image)).logits.float()
+
+
+def grey_stem(weight: Tensor, channels: int) -> Tensor:
+    """A stem's filters (F, 3, k, k) for ``channels`` inputs: for one, summed over colours."""
+    grey = channels == 1 and weight.ndim == 4 and weight.shape[1] == 3
+    return weight.sum(dim=1, keepdim=True) if grey else weight
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """Mean over the picture: (N, D, h, w) -> (N, D)."""
+    return maps.mean((2, 3))
+
+
+@contextlib.contextmanager
+def one_size() -> Iterator[None]:
+    """Sides become constants while a graph is exported, without a word.
+
+    An exported graph is for one input size, by design; the tracer warns of each one.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

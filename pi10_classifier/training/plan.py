@@ -1,0 +1,162 @@
+"""What is asked of a training besides its data, and the record of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import pi10_classifier
+from pi10_classifier.errors import SettingError
+from pi10_classifier.model import Model, find
+from pi10_classifier.training import outfolder as out
+from pi10_classifier.training.checkpoint import load_checkpoint
+from pi10_classifier.training.distil import PackageTeacher
+from pi10_classifier.training.examples import Examples
+from pi10_classifier.training.losses import LOSSES
+from pi10_classifier.training.networks import ARCHITECTURES, build, origin
+from pi10_classifier.training.recipe import Recipe
+from pi10_classifier.training.split import counts
+
+_SOFTWARE = ("torch", "transformers", "accelerate", "onnxruntime", "numpy")
+_SPLIT = (
+    "Split 70/10/20 within each source and source label, by a hash of the member's name, images"
+    " of one bin and duplicates kept together"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked of a training besides its data.
+
+    init: "pretrained", "random", or a folder of safetensors. teacher: a model package, "" for
+    none. save_steps: optimiser steps between checkpoints, 0 = at each epoch's end. threads:
+    that prepare images, None for the best. command: for the record.
+    """
+
+    network: str
+    recipe: Recipe
+    out: Path
+    seeds: tuple[int, ...] = (0,)
+    init: str = "pretrained"
+    teacher: str = ""
+    name: str = ""
+    device: str = ""
+    threads: int | None = None
+    save_steps: int = 0
+    split: str = _SPLIT
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.network not in ARCHITECTURES:
+            raise SettingError(
+                f"unknown network {self.network!r}; known: {', '.join(ARCHITECTURES)}"
+            )
+        if self.recipe.loss not in LOSSES:
+            raise SettingError(f"unknown loss {self.recipe.loss!r}; known: {', '.join(LOSSES)}")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise SettingError(f"seeds are {list(self.seeds)}; give one or more, from 0, each once")
+        if self.init not in ("pretrained", "random") and not Path(self.init).exists():
+            raise SettingError(
+                f"init is {self.init!r}; it must be 'pretrained', 'random' or a folder of weights"
+            )
+
+    @property
+    def weights(self) -> Path | None:
+        """The folder of the first weights; a training's seed folder stands for its best ones."""
+        if self.init in ("pretrained", "random"):
+            return None
+        inside = Path(self.init) / out.CHECKPOINT
+        return inside if inside.is_dir() else Path(self.init)
+
+    def build(self, classes: int) -> nn.Module:
+        """The network with its first weights; what is random there is torch's next draw."""
+        loss = LOSSES[self.recipe.loss][0]
+        return build(
+            self.network,
+            classes,
+            size=self.recipe.size,
+            channels=self.recipe.channels,
+            init="random" if self.init == "random" else "pretrained",
+            weights=self.weights,
+            attention=bool(getattr(loss, "needs_attention", False)),
+            head=self.head,
+        )
+
+    @property
+    def head(self) -> str:
+        return "cosine" if getattr(LOSSES[self.recipe.loss][0], "needs_cosine", False) else "linear"
+
+
+def config_of(
+    examples: Examples, plan: Plan, teacher: PackageTeacher | None, recipe: Recipe | None = None
+) -> dict[str, Any]:
+    """What a training is; under "identity" what must be the same for it to go on."""
+    return {
+        "format": 1,
+        "identity": {
+            "network": plan.network,
+            "classes": list(examples.classes),
+            "split_sha256": examples.sha256,
+            "initial_weights": origin_of(plan),
+            "teacher": teacher.model.package.sha256 if teacher else "",
+            "recipe": (recipe or plan.recipe).to_dict(),
+        },
+        "inputs": [str(path) for path in examples.scan.origins.values()],
+        "images": counts(examples.samples, examples.classes),
+        "command": plan.command,
+        "software": {
+            "pi10-classifier": pi10_classifier.__version__,
+            **{name: metadata.version(name) for name in _SOFTWARE},
+        },
+        "notes": _leaks(examples, plan, teacher),
+    }
+
+
+def _leaks(
+    examples: Examples, plan: Plan, teacher: PackageTeacher | None
+) -> dict[str, dict[str, str]]:
+    """Who was trained on another split: the test images here may be training images there."""
+    found: dict[str, str] = {}
+    if teacher:
+        description = teacher.model.package.description
+        found["teacher"] = description.get("training", {}).get("split_sha256", "")
+    if plan.weights and (plan.weights / "checkpoint.json").is_file():
+        _, fields = load_checkpoint(plan.weights)
+        found["initial weights"] = fields.get("training", {}).get("split_sha256", "")
+    other = {who: sha for who, sha in found.items() if sha != examples.sha256}
+    return {"trained_on_another_split": other} if other else {}
+
+
+def origin_of(plan: Plan) -> dict[str, str]:
+    kept = origin(plan.network, "random" if plan.init == "random" else "", plan.weights)
+    if plan.weights is None:
+        return kept
+    digest = hashlib.sha256()
+    for path in sorted(plan.weights.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return {**kept, "weights_sha256": digest.hexdigest()}
+
+
+def teacher_of(examples: Examples, plan: Plan, say: Callable[[str], None]) -> PackageTeacher | None:
+    """The plan's teacher, which must know the data's classes; says who may know test images."""
+    teacher: PackageTeacher | None = None
+    if plan.teacher:
+        teacher = PackageTeacher(Model.load(find(plan.teacher)))
+        known = tuple(teacher.model.package.classes)
+        if known != examples.classes:
+            raise SettingError(
+                f"the teacher {plan.teacher} knows {', '.join(known)}; the data hold"
+                f" {', '.join(examples.classes)}: give a label map, or another teacher"
+            )
+    for who in _leaks(examples, plan, teacher).get("trained_on_another_split", {}):
+        say(
+            f"note: the {who} may have seen test images of this split in training (another split"
+            " is named there, or none); test figures may flatter"
+        )
+    return teacher

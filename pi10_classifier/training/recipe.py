@@ -1,0 +1,235 @@
+"""What decides a training besides data and network: a recipe, per network, from TOML and flags."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.preprocess import Preprocessing
+
+_CHOICES = {
+    "optimiser": ("adam", "adamw", "sgd"),
+    "schedule": ("linear", "cosine"),
+    "augmentation": ("paper", "pi10", "none"),
+    "precision": ("float32", "bf16", "fp16"),
+}
+_FROM_ZERO = ("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size")
+_SHARES = ("warm_share", "warmup_share", "ema", "distil")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The paper's recipe for ViT and BEiT, unless changed. See ``recipe_for``.
+
+    epochs: passes over the training images; the learning rate ends at zero.
+    minutes: if set, training ends after this long at the latest, and the rate falls with
+    the clock, so a slow machine still ends at zero.
+    size, channels, level: the input, as in ``Preprocessing``.
+    warm_size, warm_share: side of the input in px during that first share; 0 = always size.
+    batch: images a forward pass and process. accumulate: passes an optimiser step.
+    warmup_share, warmup_steps: the rate rises over that share of the steps, or so many (a
+    fifth of all at most).
+    weight_decay: of matrices and kernels, not of biases and norms. clip: of the gradient's
+    norm, 0 = none.
+    loss, loss_options: see ``losses``. mixup: alpha of the Beta distribution, 0 = none.
+    balance: an image is drawn with weight (images of its stratum)^-balance; at 0 each
+    image is shown once an epoch.
+    ema: decay of the averaged weights that are validated and kept, 0 = the last weights.
+    patience: epochs without a better validation macro-F1 before training ends, 0 = never.
+    distil, distil_temperature: w and T of (1-w) loss + w T^2 KL(teacher || student).
+    deterministic: the same bits every time on one machine, at some cost on a GPU.
+    """
+
+    epochs: int = 30
+    minutes: float | None = None
+    size: int = 224
+    channels: int = 3
+    level: bool = False
+    warm_size: int = 0
+    warm_share: float = 0.0
+    batch: int = 32
+    accumulate: int = 4
+    optimiser: str = "adam"
+    rate: float = 5e-5
+    schedule: str = "linear"
+    warmup_share: float = 0.1
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    loss: str = "las"
+    loss_options: Mapping[str, Any] = field(default_factory=dict)
+    augmentation: str = "paper"
+    mixup: float = 0.0
+    balance: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+    precision: str = "float32"
+    distil: float = 0.0
+    distil_temperature: float = 2.0
+    deterministic: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, kind in _KINDS.items():
+            _check_kind(name, getattr(self, name), kind)
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise SettingError(
+                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}"
+                )
+        if self.epochs < 1 or self.batch < 2 or self.accumulate < 1:
+            raise SettingError(
+                f"epochs {self.epochs} and accumulate {self.accumulate} must be >= 1,"
+                f" batch {self.batch} >= 2"
+            )
+        for name in ("minutes", "rate", "distil_temperature"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise SettingError(f"{name} is {value}; it must be positive")
+        for size in {self.size, self.warm_size} - {0}:
+            if not 32 <= size <= 512:
+                raise SettingError(f"input size {size} px is outside 32..512")
+        if self.channels not in (1, 3):
+            raise SettingError(f"channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
+        for name in _FROM_ZERO:
+            if getattr(self, name) < 0:
+                raise SettingError(f"{name} is {getattr(self, name)}; it must not be negative")
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingError(f"{name} is {getattr(self, name)}; it must be in 0..1")
+
+    @property
+    def spec(self) -> Preprocessing:
+        """The input of the trained network, for serving too."""
+        return Preprocessing(self.size, self.channels, self.level)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_KINDS = {f.name: str(f.type) for f in fields(Recipe)}
+
+# The paper gives a grid for ResNet, not its winner: its middle rate and length are taken.
+_RESNET = {"epochs": 30, "rate": 1e-3, "loss": "st_ce"}
+# What the embedded model was trained with: small, grey, on a CPU.
+_MOBILE = {
+    "epochs": 16,
+    "size": 96,
+    "channels": 1,
+    "level": True,
+    "warm_size": 64,
+    "warm_share": 0.4,
+    "batch": 64,
+    "accumulate": 1,
+    "optimiser": "adamw",
+    "rate": 1e-3,
+    "schedule": "cosine",
+    "warmup_share": 0.0,
+    "warmup_steps": 150,
+    "weight_decay": 0.02,
+    "loss": "st_ce",
+    "loss_options": {"smoothing": 0.05},
+    "augmentation": "pi10",
+    "balance": 0.5,
+    "ema": 0.997,
+}
+_DEFAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("resnet", _RESNET),
+    ("mobilenet", _MOBILE),
+    ("efficientnet", _MOBILE),
+)
+
+
+SMALL = "mobilenet_v2"  # what "small" stands for
+
+
+def named(name_or_file: str, network: str = "", **changes: Any) -> tuple[str, Recipe]:
+    """Network and recipe of ``--recipe``: a network's name, "small", or a TOML file.
+
+    The file may name its ``network``; an explicit one comes before it. Raises SettingError.
+    """
+    path = Path(name_or_file)
+    if path.suffix == ".toml" or path.is_file():
+        chosen = network or _read(path).get("network", "")
+        if not isinstance(chosen, str) or not chosen:
+            raise SettingError(
+                f'recipe {path} names no network; add network = "...", or give --network'
+            )
+        return chosen, read_recipe(path, chosen, **changes)
+    base = SMALL if name_or_file == "small" else name_or_file
+    return network or base, recipe_for(base, **changes)
+
+
+def recipe_for(architecture: str, **changes: Any) -> Recipe:
+    """The default recipe of a network, with changes. Options of another loss are dropped."""
+    base: dict[str, Any] = {}
+    for start, given in _DEFAULTS:
+        if architecture.startswith(start):
+            base = dict(given)
+    if "loss" in changes and "loss_options" not in changes:
+        base.pop("loss_options", None)
+    size = changes.get("size")
+    if isinstance(size, int) and size <= base.get("warm_size", 0):
+        base["warm_size"] = 0  # a small input needs no smaller one first
+    return _make(base | changes)
+
+
+def read_recipe(path: Path, architecture: str, **changes: Any) -> Recipe:
+    """A recipe from a TOML file of ``Recipe``'s names, over the network's default.
+
+    ``changes`` (the command line's flags) come before the file. Raises SettingError.
+    """
+    given = _read(path)
+    given.pop("network", None)
+    if "loss" in changes and changes["loss"] != given.get("loss"):
+        given.pop("loss_options", None)
+    try:
+        return recipe_for(architecture, **(given | changes))
+    except SettingError as error:
+        raise SettingError(f"recipe {path}: {error.message}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"recipe {path} is not TOML: {error}") from error
+
+
+def changed(recipe: Recipe, **changes: Any) -> Recipe:
+    """A copy with changes, checked like a new one."""
+    return replace(recipe, **changes)
+
+
+def _make(given: Mapping[str, Any]) -> Recipe:
+    unknown = [name for name in given if name not in _KINDS]
+    if unknown:
+        raise SettingError(f"a recipe has no {unknown[0]!r}; it has {', '.join(_KINDS)}")
+    return Recipe(**given)
+
+
+def _check_kind(name: str, value: Any, kind: str) -> None:
+    """Refuse "30" for 30, 1.5 for a count and true for a number."""
+    optional = kind.endswith(" | None")
+    if value is None and optional:
+        return
+    expected: dict[str, tuple[type, ...]] = {
+        "int": (int,),
+        "float": (int, float),
+        "bool": (bool,),
+        "str": (str,),
+        "Mapping[str, Any]": (Mapping,),
+    }
+    allowed = expected[kind.removesuffix(" | None")]
+    right = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+    if not right:
+        meant = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+        raise SettingError(
+            f"{name} is {value!r}; it must be {meant.get(allowed[-1], 'a table of options')}"
+        )

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.preprocess import Preprocessing
+from pi10_classifier.training.examples import batches, load, read_examples
+from pi10_classifier.training.recipe import recipe_for
+
+
+@pytest.fixture(scope="module")
+def examples(shapes):
+    return read_examples([shapes / "light.tar", shapes / "black.tar"])
+
+
+def test_grey_ones_are_levelled_and_colour_ones_shrunk_never_grown(examples):
+    grey, held = load(examples, recipe_for("mobilenet_v2", size=32))
+    assert {image.ndim for image in grey.images} == {2}
+    assert {max(image.shape) for image in grey.images} == {128}
+    assert held.images.shape[1:] == (1, 32, 32)
+    small, _ = load(examples, recipe_for("vit", size=48))
+    large, held = load(examples, recipe_for("vit", size=96))
+    assert {image.shape[2] for image in small.images} == {3}
+    assert max(max(image.shape) for image in small.images) == 48
+    assert 48 < max(max(image.shape) for image in large.images) < 64
+    assert held.images.shape[1:] == (3, 96, 96)
+    teacher, _ = load(examples, recipe_for("vit", size=48), side=60)
+    assert max(max(image.shape) for image in teacher.images) == 60
+
+
+def test_truth_strata_and_splits(examples):
+    training, held = load(examples, recipe_for("mobilenet_v2", size=32))
+    names = [examples.classes[i] for i in training.truth]
+    assert sorted(names) == sorted(s.group for s in examples.of("train"))
+    assert len(np.unique(training.strata)) == 2 * len(examples.classes)
+    assert len(held.truth) == len(examples.of("validation"))
+    assert set(held.sources) == {0}  # judged alike, whatever source they are from
+
+
+def test_batches_hold_a_split_once(examples):
+    parts = list(batches(examples, "test", Preprocessing(size=32), size=10))
+    assert [len(samples) for samples, _ in parts[:-1]] == [10] * (len(parts) - 1)
+    found = [s for samples, _ in parts for s in samples]
+    assert sorted(s.member for s in found) == sorted(s.member for s in examples.of("test"))
+    assert parts[0][1].shape == (10, 1, 32, 32)
+
+
+def test_images_that_do_not_fit_into_memory(examples):
+    with pytest.raises(SettingError, match=r"images need about .* GiB .*--size"):
+        load(examples, recipe_for("vit", size=96), free=2**20)
+    load(examples, recipe_for("vit", size=96), free=2**30)
+
+
+def test_a_manifest_gives_the_same_split(examples, shapes, tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_text(examples.manifest, "utf-8")
+    again = read_examples([shapes / "light.tar", shapes / "black.tar"], manifest=path)
+    assert again.samples == examples.samples
+    assert again.sha256 == examples.sha256
+    with pytest.raises(SettingError, match="a manifest names the classes"):
+        read_examples([shapes / "light.tar"], label_map=path, manifest=path)
+    with pytest.raises(SettingError, match="cannot be read"):
+        read_examples([shapes / "light.tar"], manifest=tmp_path / "absent.csv")
+
+
+def test_one_class_is_no_choice(shapes, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("label,class\ncopepod/*,copepod\n*,-\n", "utf-8")
+    with pytest.raises(SettingError, match="one class, copepod"):
+        read_examples([shapes / "light.tar"], label_map=labels)

@@ -1,0 +1,97 @@
+import pytest
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.preprocess import Preprocessing
+from pi10_classifier.training.recipe import Recipe, changed, read_recipe, recipe_for
+
+
+@pytest.mark.parametrize("name", ["vit", "beit"])
+def test_default_of_vit_and_beit_is_the_papers(name):
+    recipe = recipe_for(name)
+    assert recipe == Recipe()
+    assert (recipe.size, recipe.channels, recipe.batch, recipe.accumulate) == (224, 3, 32, 4)
+    assert (recipe.optimiser, recipe.rate, recipe.schedule) == ("adam", 5e-5, "linear")
+    assert (recipe.warmup_share, recipe.epochs, recipe.weight_decay) == (0.1, 30, 0.0)
+    assert (recipe.loss, recipe.augmentation) == ("las", "paper")
+
+
+def test_each_kind_of_network_has_its_own():
+    assert recipe_for("resnet18").rate == 1e-3
+    for name in ("mobilenet_v2", "mobilenetv4_conv_small", "efficientnet_lite0"):
+        mobile = recipe_for(name)
+        assert mobile.spec == Preprocessing(size=96)
+        assert (mobile.optimiser, mobile.ema, mobile.augmentation) == ("adamw", 0.997, "pi10")
+        assert mobile.loss_options == {"smoothing": 0.05}
+
+
+def test_another_loss_drops_the_options_of_the_former():
+    assert recipe_for("mobilenet_v2", loss="las").loss_options == {}
+    given = recipe_for("mobilenet_v2", loss="las", loss_options={"head": 0.2})
+    assert given.loss_options == {"head": 0.2}
+
+
+def test_flags_come_before_the_file_and_the_file_before_the_default(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        'epochs = 3\nrate = 1e-4\nloss = "las"\n[loss_options]\nshape = "linear"\n', "utf-8"
+    )
+    recipe = read_recipe(path, "resnet18", epochs=5)
+    assert (recipe.epochs, recipe.rate, recipe.batch) == (5, 1e-4, 32)
+    assert recipe.loss_options == {"shape": "linear"}
+    assert read_recipe(path, "vit", loss="bce").loss_options == {}
+    assert read_recipe(path, "vit", loss="las").loss_options == {"shape": "linear"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", r"recipe.toml: a recipe has no 'epoch'; it has epochs"),
+        ("epochs = '3'", "epochs is '3'; it must be a whole number"),
+        ("epochs = 1.5", "epochs is 1.5; it must be a whole number"),
+        ("epochs = true", "epochs is True"),
+        ("level = 1", "level is 1; it must be true or false"),
+        ("loss_options = 3", "it must be a table of options"),
+        ("epochs = ", "is not TOML"),
+    ],
+)
+def test_unusable_files_are_named(text, message, tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(SettingError, match=message):
+        read_recipe(path, "vit")
+
+
+def test_absent_file_is_named(tmp_path):
+    with pytest.raises(SettingError, match="cannot be read"):
+        read_recipe(tmp_path / "absent.toml", "vit")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"epochs": 0},
+        {"minutes": 0},
+        {"size": 8},
+        {"batch": 1},
+        {"accumulate": 0},
+        {"rate": 0.0},
+        {"optimiser": "lion"},
+        {"schedule": "step"},
+        {"augmentation": "wild"},
+        {"precision": "int4"},
+        {"ema": 1.5},
+        {"clip": -1.0},
+        {"channels": 2},
+        {"distil": 2.0},
+    ],
+)
+def test_unusable_values_are_refused_with_their_name(bad):
+    with pytest.raises(SettingError, match=next(iter(bad)).replace("size", "input size")):
+        recipe_for("vit", **bad)
+    with pytest.raises(SettingError):
+        changed(Recipe(), **bad)
+
+
+def test_recipe_goes_through_a_dictionary():
+    recipe = recipe_for("mobilenet_v2", minutes=2.5)
+    assert Recipe(**recipe.to_dict()) == recipe
