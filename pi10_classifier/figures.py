@@ -59,7 +59,7 @@ def colours(labels: Sequence[str]) -> dict[str, str]:
     return {x: PALETTE[i] if i < len(PALETTE) else REST for i, x in enumerate(labels)}
 
 
-def _draw(height: float, paint: Callable[[Figure], None]) -> bytes:
+def draw(height: float, paint: Callable[[Figure], None]) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ def _draw(height: float, paint: Callable[[Figure], None]) -> bytes:
     return b"<svg " + drawing
 
 
-def _plain(text: str, limit: int = 28) -> str:
+def plain(text: str, limit: int = 28) -> str:
     """A class name as matplotlib may draw it: short, and no mathematics between dollars."""
     text = "".join(x if x.isprintable() and ord(x) < 0x250 else "?" for x in text)
     return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")
@@ -96,7 +96,7 @@ def time_figure(
         panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (label, curve) in zip(panels, curves.items(), strict=True):
             _paint_curve(axes, curve, step, colour[label])
-            axes.set_title(_plain(label, 60))
+            axes.set_title(plain(label, 60))
         times = np.concatenate([x[0] for x in curves.values()])
         pad = max(step, np.ptp(times) // 50)
         edges = np.array([times.min() - pad, times.max() + step + pad], np.int64)
@@ -105,7 +105,7 @@ def time_figure(
         panels[-1].set_xlabel("time (UTC)")
         figure.supylabel(unit, fontsize=9.5)
 
-    return _draw(0.7 + 1.35 * len(curves), paint)
+    return draw(0.7 + 1.35 * len(curves), paint)
 
 
 def _paint_curve(axes: Axes, curve: Floats, step: int, colour: str) -> None:
@@ -150,7 +150,7 @@ def size_figure(
         upper, lower = figure.subplots(2, 1, sharex=True)
         for label, row in zip(labels, histogram, strict=True):
             if row.sum():
-                upper.stairs(row, edges, color=colour[label], linewidth=1.4, label=_plain(label))
+                upper.stairs(row, edges, color=colour[label], linewidth=1.4, label=plain(label))
                 share = 100 * row / row.sum()
                 lower.stairs(share, edges, color=colour[label], linewidth=1.4)
                 lower.stairs(share, edges, color=colour[label], fill=True, alpha=0.10)
@@ -172,7 +172,7 @@ def size_figure(
         lower.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
         lower.xaxis.set_minor_formatter(NullFormatter())
 
-    return _draw(4.3, paint)
+    return draw(4.3, paint)
 
 
 def unwrap(longitude: Floats) -> Floats:
@@ -220,7 +220,7 @@ def track_figure(minutes: Ints, latitude: Floats, longitude: Floats, density: Fl
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _degrees(y, "N", "S")))
         _scale_bar(axes, 2 * wide * KM_PER_DEGREE)
 
-    return _draw(0.9 + min(3.6 * tall / wide, 4.0), paint)
+    return draw(0.9 + min(3.6 * tall / wide, 4.0), paint)
 
 
 def _paint_track(
