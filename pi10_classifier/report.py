@@ -114,14 +114,14 @@ def _read_run(path: Path) -> dict[str, Any]:
     return run
 
 
-def _shown(value: object, limit: int = 160) -> str:
+def shown(value: object, limit: int = 160) -> str:
     """Any text as a reader may meet it: controls and bidirectional marks escaped, cut to length."""
     text = str(value)
     cut = text[:limit] + "…" if len(text) > limit else text
     return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in cut)
 
 
-def _amount(value: float) -> str:
+def amount(value: float) -> str:
     """Three significant digits, thousands separated."""
     return f"{value:,.0f}" if abs(value) >= 1000 or not value else f"{value:#.3g}".rstrip(".")
 
@@ -171,7 +171,7 @@ def _pictures(images: ImageSums, minutes: Series, series: Series) -> dict[str, A
     drawn = {x.label for x in found[: figures.MAX_PANELS]}
     labels = [x for x in images.classes if x in drawn]
     pictures: dict[str, Any] = dict.fromkeys(("time", "sizes", "track"))
-    named = ", ".join(_shown(x, 40) for x in labels)
+    named = ", ".join(shown(x, 40) for x in labels)
     if labels and series.litres:
         density = any(series.litres.values())
         unit = "individuals per litre" if density else f"images per {series.step_name}"
@@ -226,7 +226,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         loader=jinja2.PackageLoader("pi10_classifier"), autoescape=True, trim_blocks=True
     )
     environment.undefined = jinja2.StrictUndefined
-    environment.filters.update(shown=_shown, amount=_amount, number=lambda x: f"{x:,}")
+    environment.filters.update(shown=shown, amount=amount, number=lambda x: f"{x:,}")
     span = [_EPOCH + timedelta(seconds=x) for x in (images.first, images.last) if x is not None]
     labels = list(images.classes)
     tables = {"images": images, "minutes": minutes, "bins": bins, "series": series}

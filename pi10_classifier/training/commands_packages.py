@@ -1,0 +1,172 @@
+"""Commands that judge packages and make new ones of them; registered in ``cli.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+_MODEL = click.option(
+    "--model",
+    default="starter",
+    show_default=True,
+    help="A model package: a folder, or the name of an embedded one.",
+)
+_DATA = click.option(
+    "--data",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="INPUT",
+    type=click.Path(path_type=Path),
+    help="Labelled images: a folder with a folder a class, or a tar of one; may be repeated.",
+)
+_LABEL_MAP = click.option(
+    "--label-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV label,class that turns the data's labels into classes.",
+)
+_MANIFEST = click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The split.csv of a training.",
+)
+
+
+def _label_map(path: Path | None) -> Any:
+    from pi10_classifier.training.labelled import LabelMap
+
+    return LabelMap.read(path) if path else None
+
+
+def _tell_left_out(left_out: Sequence[Any], most: int = 20) -> None:
+    for entry in left_out[:most]:
+        click.echo(f"left out: {entry.source}: {entry.member}: {entry.message}", err=True)
+    if len(left_out) > most:
+        click.echo(f"left out: {len(left_out) - most} more", err=True)
+
+
+@click.command()
+@_MODEL
+@_DATA
+@_LABEL_MAP
+@_MANIFEST
+@click.option("--split", default="", help="The split to judge.  [default: test, with --manifest]")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for figures.")
+def evaluate(
+    model: str,
+    inputs: tuple[Path, ...],
+    label_map: Path | None,
+    manifest: Path | None,
+    split: str,
+    out: Path,
+) -> None:
+    """Judge a model package on labelled images, as serving would see them.
+
+    Writes evaluation.json and evaluation.html: macro-F1, precision, recall and F1 by class with
+    95 % intervals, confusion, calibration before and after temperature scaling.
+
+    \b
+    Examples:
+      pi10 evaluate --data labelled/ --out judged
+      pi10 evaluate --model run/package --data crops.tar --manifest run/split.csv --out judged
+    """
+    from pi10_classifier.model import Model, find
+    from pi10_classifier.terminal import show_table
+    from pi10_classifier.training import evaluate as room
+    from pi10_classifier.training.labelled import LeftOut
+
+    found = room.evaluate(
+        Model.load(find(model)),
+        inputs,
+        label_map=_label_map(label_map),
+        split=split,
+        manifest=manifest,
+    )
+    written = room.write_evaluation(out, found)
+    _tell_left_out([LeftOut(**entry) for entry in found["data"]["left_out"]])
+    rows = []
+    for source, part in {"all": found["all"], **found["sources"]}.items():
+        macro = (source, "macro", part["n"], *(_span(part[f"macro_{k}"]) for k in _KEYS))
+        rows.append(macro)
+        for label, row in part["per_class"].items():
+            rows.append((source, label, row["support"], *(_span(row[k]) for k in _KEYS)))
+    show_table("", ("images from", "class", "images", "F1", "precision", "recall"), rows)
+    for name in ("uncalibrated", "as_served", "refitted"):
+        part = found["calibration"][name]
+        click.echo(
+            f"{name.replace('_', ' ')}: ECE {part['ece']:.4f}, Brier {part['brier']:.4f},"
+            f" NLL {part['nll']:.4f}, temperature {part.get('temperature', 1.0)}"
+        )
+    for path in written:
+        click.echo(path)
+
+
+@click.command()
+@_MODEL
+@_DATA
+@_LABEL_MAP
+@_MANIFEST
+@click.option(
+    "--split", default="", help="Split to fit on.  [default: validation, with --manifest]"
+)
+@click.option(
+    "--precision", type=float, help="Flag scores below which a class is less often right."
+)
+@click.option("--coverage", type=float, help="Flag all but this share of each class.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Package folder.")
+def calibrate(
+    model: str,
+    inputs: tuple[Path, ...],
+    label_map: Path | None,
+    manifest: Path | None,
+    split: str,
+    precision: float | None,
+    coverage: float | None,
+    out: Path,
+) -> None:
+    """Fit temperature and thresholds on labelled images; writes a new package.
+
+    The classes' thresholds make `classify` flag doubtful particles as below_threshold. Fit on
+    images that the model was neither trained on nor will be judged by.
+
+    \b
+    Example:
+      pi10 calibrate --model run/package --data crops/ --manifest run/split.csv \\
+          --precision 0.95 --out calibrated
+    """
+    from pi10_classifier.model import Model, find
+    from pi10_classifier.terminal import show_table
+    from pi10_classifier.training.calibrate import calibrate as fit
+
+    done = fit(
+        Model.load(find(model)),
+        inputs,
+        out,
+        label_map=_label_map(label_map),
+        manifest=manifest,
+        split=split,
+        precision=precision,
+        coverage=coverage,
+    )
+    _tell_left_out(done.left_out)
+    click.echo(f"temperature {done.temperature:.4f}, was {done.before:.4f}; {done.images:,} images")
+    rows = [
+        (label, f"{t.score:.4f}", t.called, t.kept, f"{t.precision:.3f}", "" if t.reached else "no")
+        for label, t in done.thresholds.items()
+    ]
+    if rows:
+        header = ("class", "least score", "called", "kept", "precision of kept", "as wished")
+        show_table("", header, rows)
+    for label in done.without:
+        click.echo(f"note: too few images were called {label!r} to fit its threshold", err=True)
+    click.echo(out)
+
+
+_KEYS = ("f1", "precision", "recall")
+
+
+def _span(interval: dict[str, float]) -> str:
+    return f"{interval['value']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
