@@ -86,6 +86,31 @@ def refit_halves(probabilities: F64, truth: I64, seed: int = 0) -> tuple[F64, li
     return out, found
 
 
+def fit_temperature_of_few(logits: NDArray[Any], truth: I64) -> float:
+    """A temperature from a handful of images, 0.05..20.
+
+    Where all are right the likeliest temperature is none at all. The targets are therefore
+    those of Platt (1999): (n + 1) / (n + K) for the true class of n images, 1 / (n + K) for
+    each other, as if every class had been met once more. Convex in 1/T: golden section.
+    """
+    n, k = logits.shape
+    target = np.full((n, k), 1 / (n + k))
+    target[np.arange(n), truth] = (n + 1) / (n + k)
+
+    def loss(log_t: float) -> float:
+        return float(-(target * np.log(np.maximum(softmax(logits, np.exp(log_t)), 1e-30))).sum())
+
+    low, high = float(np.log(0.05)), float(np.log(20.0))
+    golden = (np.sqrt(5) - 1) / 2
+    for _ in range(60):
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        if loss(left) < loss(right):
+            high = right
+        else:
+            low = left
+    return round(float(np.exp((low + high) / 2)), 4)
+
+
 @dataclass(frozen=True, slots=True)
 class Threshold:
     """The least score of a class, and what it brings on the images it was fitted on.

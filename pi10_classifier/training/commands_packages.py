@@ -216,6 +216,70 @@ def int8(
     click.echo(out)
 
 
+@click.command()
+@_MODEL
+@click.option("--gallery", required=True, type=click.Path(exists=True, path_type=Path),
+              help="Labelled crops: a folder (or tar) with a folder a class.")  # fmt: skip
+@_LABEL_MAP
+@click.option("--head", type=click.Choice(["auto", "linear", "knn", "forest"]), default="auto",
+              show_default=True, help="auto: the best in cross-validation.")  # fmt: skip
+@click.option("--name", default="", help="Name of the new model.  [default: NAME-adapted]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same package.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Package folder.")
+def adapt(
+    model: str,
+    gallery: Path,
+    label_map: Path | None,
+    head: str,
+    name: str,
+    seed: int,
+    out: Path,
+) -> None:
+    """Teach a model new classes or a new sea from a handful of labelled crops.
+
+    The network's features stay; only its last layer is fitted anew, in a minute or two on a CPU.
+    Ten to twenty crops a class are a good start. Writes a package that `classify --model` takes.
+
+    \b
+    Example:
+      pi10 adapt --gallery crops/ --out adapted
+      pi10 classify 1450.tar --model adapted --out results
+    """
+    from pi10_classifier.errors import SettingError
+    from pi10_classifier.model import Model, find
+    from pi10_classifier.terminal import show_table
+
+    try:
+        from pi10_classifier.training.adapt import adapt as fit
+    except ImportError as error:
+        raise SettingError(
+            f'adapt needs {error.name}; run: pip install "pi10-classifier[train]"'
+        ) from error
+    done = fit(
+        Model.load(find(model)),
+        gallery,
+        out,
+        head=head,
+        label_map=_label_map(label_map),
+        name=name,
+        seed=seed,
+    )
+    _tell_left_out(done.left_out)
+    rows = [
+        (label + (" (new)" if label in done.new else ""), n,
+         _span(done.figures["per_class"][label]["f1"]))
+        for label, n in done.labels.items()
+    ]  # fmt: skip
+    show_table("", ("class", "labels", "cross-validated F1"), rows)
+    tried = ", ".join(f"{head} {value:.3f}" for head, value in done.tried.items())
+    click.echo(
+        f"{done.head} head, cross-validated macro-F1 {_span(done.figures['macro_f1'])} on these"
+        f" crops alone (tried: {tried})"
+    )
+    click.echo("note: label crops of another day and run `pi10 evaluate` before you trust it")
+    click.echo(out)
+
+
 _KEYS = ("f1", "precision", "recall")
 
 

@@ -32,13 +32,14 @@ def check_out(out: Path, base: Package) -> None:
 
 
 def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
-    """The description of a package made of ``base``; ``fields`` replace its own.
+    """The description of a package made of ``base``; ``fields`` replace its own, None removes.
 
     ``derived`` names what it was made of; a chain of makings is kept as a list.
     """
     origin = {"kind": kind, "name": base.name, "version": base.version, "sha256": base.sha256}
     before = base.description.get("derived", [])
-    return {**base.description, "derived": [*before, origin], **fields}
+    made = {**base.description, "derived": [*before, origin], **fields}
+    return {name: value for name, value in made.items() if value is not None}
 
 
 def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: str) -> Path:

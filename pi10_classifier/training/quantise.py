@@ -23,8 +23,9 @@ import onnx
 
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, Package, read_package
-from pi10_classifier.preprocess import U8, normalise
+from pi10_classifier.preprocess import U8
 from pi10_classifier.training.evaluate import Scored, figures_of, prepared, score
+from pi10_classifier.training.features import feed
 from pi10_classifier.training.labelled import LabelMap, LeftOut, Sample, parts, scan
 from pi10_classifier.training.metrics import F64, I64, confusion, scores
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
@@ -205,8 +206,7 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
     whole = len(images) // CALIBRATION_BATCH * CALIBRATION_BATCH or len(images)
     cuts = range(0, whole, CALIBRATION_BATCH)
     feeds = [
-        {package.input_name: _feed(package, images[:whole][i : i + CALIBRATION_BATCH])}
-        for i in cuts
+        {package.input_name: feed(package, images[:whole][i : i + CALIBRATION_BATCH])} for i in cuts
     ]
 
     class Reader(ort.CalibrationDataReader):  # type: ignore[misc]
@@ -254,10 +254,6 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
     if not any(n.op_type == "QuantizeLinear" for n in onnx.load_from_string(found).graph.node):
         raise ModelError(f"{package.folder}: the graph holds nothing that is done in int8")
     return found
-
-
-def _feed(package: Package, batch: U8) -> Any:
-    return batch if package.input_dtype == "uint8" else normalise(batch, package.preprocessing)
 
 
 def before_first(model: onnx.ModelProto) -> list[str]:
