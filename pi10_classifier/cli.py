@@ -15,6 +15,7 @@ import click
 
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
+from pi10_classifier.training.commands_packages import adapt, calibrate, evaluate, int8
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -35,6 +36,10 @@ def pi10() -> None:
     3 some inputs failed, results are written; 4 nothing could be read;
     130 interrupted, run again with --resume.
     """
+
+
+for command in (evaluate, calibrate, adapt):
+    pi10.add_command(command)
 
 
 @pi10.command()
@@ -230,6 +235,9 @@ def doctor(as_json: bool) -> None:
 @pi10.group()
 def export() -> None:
     """Turn results and trainings into what other programs take."""
+
+
+export.add_command(int8)
 
 
 @export.command()

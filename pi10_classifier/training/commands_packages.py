@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+
+from pi10_classifier.errors import SettingError
 
 _MODEL = click.option(
     "--model",
@@ -39,6 +42,17 @@ def _label_map(path: Path | None) -> Any:
     from pi10_classifier.training.labelled import LabelMap
 
     return LabelMap.read(path) if path else None
+
+
+@contextmanager
+def _extra(what: str) -> Iterator[None]:
+    """Around the import of what the extra [train] brings."""
+    try:
+        yield
+    except ImportError as error:
+        raise SettingError(
+            f'{what} needs {error.name}; run: pip install "pi10-classifier[train]"'
+        ) from error
 
 
 def _tell_left_out(left_out: Sequence[Any], most: int = 20) -> None:
@@ -198,8 +212,9 @@ def int8(
       pi10 export int8 --model run/package --data crops/ --manifest run/split.csv --out run/int8
     """
     from pi10_classifier.model import Model, find
-    from pi10_classifier.training.quantise import export_int8
 
+    with _extra("export int8"):
+        from pi10_classifier.training.quantise import export_int8
     done = export_int8(
         Model.load(find(model)),
         inputs,
@@ -245,16 +260,11 @@ def adapt(
       pi10 adapt --gallery crops/ --out adapted
       pi10 classify 1450.tar --model adapted --out results
     """
-    from pi10_classifier.errors import SettingError
     from pi10_classifier.model import Model, find
     from pi10_classifier.terminal import show_table
 
-    try:
+    with _extra("adapt"):
         from pi10_classifier.training.adapt import adapt as fit
-    except ImportError as error:
-        raise SettingError(
-            f'adapt needs {error.name}; run: pip install "pi10-classifier[train]"'
-        ) from error
     done = fit(
         Model.load(find(model)),
         gallery,
