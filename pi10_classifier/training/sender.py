@@ -27,6 +27,7 @@ from pi10_classifier.training.spool import RunSpool
 
 POLL_S = 0.5
 LONGEST_PAUSE_S = 60.0
+BUSY_S = 20.0  # to wait for another sender at the end
 
 
 class Sender:
@@ -95,12 +96,18 @@ def main(root: Path, following: bool, environ: Mapping[str, str]) -> dict[str, A
 
         threading.Thread(target=listen, daemon=True).start()
     lock = FileLock(root / sp.SENDER_LOCK)
+    patience = BUSY_S if following else 0.0
     while True:
         try:
             lock.acquire(timeout=POLL_S if following else 0)
             break
         except Timeout:
-            if not following or ending.is_set():
+            # the sender of a training that was killed still has to finish; that of a parent,
+            # which runs in another process, sends for us too
+            if following and not ending.is_set():
+                continue
+            patience -= POLL_S
+            if patience < 0 or not any(spool.pending for spool in sp.runs_of(root)):
                 return {"busy": True, "problems": {}}
     try:
         sender = Sender(root, environ)

@@ -17,7 +17,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.training import spool as sp
 from pi10_classifier.training.redaction import scrub, secrets_of
 
-WAIT_S = 60.0  # at the end of a run, for a server that answers
+WAIT_S = 60.0  # at the end of a run, without one entry getting through
 _ALWAYS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 # One short try: whatever fails stays spooled and is tried again anyway.
 WHILE_TRAINING = _ALWAYS | {
@@ -140,20 +140,27 @@ def start_sender(root: Path, environ: Mapping[str, str]) -> subprocess.Popen[byt
 
 
 def finish(sender: subprocess.Popen[bytes], root: Path) -> None:
-    """Let the sender send what is left, for at most a minute; warn of what it could not."""
-    why = "it took too long"
-    try:
-        # a word, not only the end of the pipe: data-loading processes may hold a copy of it
-        answer, _ = sender.communicate(b"end\n", timeout=WAIT_S)
-        why = next(iter(json.loads(answer)["problems"].values()), "")
-    except subprocess.TimeoutExpired:
-        sender.kill()
-        sender.communicate()
-    except (ValueError, KeyError):
-        why = "the sender stopped"
-    left = sum(spool.pending for spool in sp.runs_of(root))
-    if left:
+    """Let the sender send what is left, as long as it gets on; warn of what it could not."""
+    why, left = "it took too long", _pending(root)
+    # a word, not only the end of the pipe: data-loading processes may hold a copy of it
+    word: bytes | None = b"end\n"
+    while sender.returncode is None:
+        try:
+            answer, _ = sender.communicate(word, timeout=WAIT_S)
+            why = next(iter(json.loads(answer)["problems"].values()), "")
+        except subprocess.TimeoutExpired:
+            word, before, left = None, left, _pending(root)
+            if left == before:
+                sender.kill()
+                sender.communicate()
+        except (ValueError, KeyError):
+            why = "the sender stopped"
+    if left := _pending(root):
         _log.warning(
             "MLflow did not take %d entries (%s); they wait in %s. When it answers again:"
             " pi10 track sync %s", left, why, root, root.parent,
         )  # fmt: skip
+
+
+def _pending(root: Path) -> int:
+    return sum(spool.pending for spool in sp.runs_of(root))

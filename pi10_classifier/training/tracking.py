@@ -110,9 +110,10 @@ class Run:
         return Run(spool, self._environ, sends=False)
 
     def end(self, status: Status = "FINISHED") -> None:
-        """End the run. The root run also waits for its sender, at most a minute.
+        """End the run. The root run also waits for its sender while that gets on.
 
-        What a server did not take by then stays spooled: a warning names the command.
+        It gives up at once where the server is away, and after a minute without one entry
+        sent. What the server did not take stays spooled: a warning names the command.
         """
         if self._ended:
             return
