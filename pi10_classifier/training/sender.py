@@ -27,7 +27,7 @@ from pi10_classifier.training.spool import RunSpool
 
 POLL_S = 0.5
 LONGEST_PAUSE_S = 60.0
-BUSY_S = 20.0  # to wait for another sender at the end
+PROBLEM = ".sender-problem"  # there while the sender at work gets nothing through
 
 
 class Sender:
@@ -79,9 +79,16 @@ class Sender:
 def follow(sender: Sender, ending: threading.Event) -> dict[str, str]:
     """Send as events come, until ``ending``; then what is left, once."""
     failures = 0
+    mark = sender.root / PROBLEM
+    mark.unlink(missing_ok=True)
     while not ending.is_set():
-        failures = failures + 1 if sender.pass_over() else 0
-        ending.wait(min(POLL_S * 2 ** min(failures, 10), LONGEST_PAUSE_S))
+        if sender.pass_over():
+            failures = min(failures + 1, 10)
+            mark.touch()
+        else:
+            failures = 0
+            mark.unlink(missing_ok=True)
+        ending.wait(min(POLL_S * 2**failures, LONGEST_PAUSE_S))
     return sender.pass_over()
 
 
@@ -96,18 +103,16 @@ def main(root: Path, following: bool, environ: Mapping[str, str]) -> dict[str, A
 
         threading.Thread(target=listen, daemon=True).start()
     lock = FileLock(root / sp.SENDER_LOCK)
-    patience = BUSY_S if following else 0.0
     while True:
         try:
             lock.acquire(timeout=POLL_S if following else 0)
             break
         except Timeout:
-            # the sender of a training that was killed still has to finish; that of a parent,
-            # which runs in another process, sends for us too
-            if following and not ending.is_set():
-                continue
-            patience -= POLL_S
-            if patience < 0 or not any(spool.pending for spool in sp.runs_of(root)):
+            # Another sends this spool: that of a training that was killed, which will end; or
+            # that of a parent in another process, which sends for us too, if it can.
+            waits = any(spool.pending for spool in sp.runs_of(root))
+            away = (root / PROBLEM).exists()
+            if not following or (ending.is_set() and (away or not waits)):
                 return {"busy": True, "problems": {}}
     try:
         sender = Sender(root, environ)
