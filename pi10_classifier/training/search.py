@@ -12,10 +12,11 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pi10_classifier.errors import OutputError, Pi10Error, SettingError, output_error
 from pi10_classifier.results import write_atomically
@@ -78,15 +79,12 @@ def search(
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
+        held = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout as error:
         raise SettingError(f"another search works in {folder}; wait, or name another") from error
     except OSError as error:
         raise output_error(error, folder) from error
-    try:
-        _claim(folder, settings, resume)
-        study = _open(folder)
+    with held, _opened(folder, settings, resume) as study:
         _requeue(study)
         _choose_sampler(study, space, sampler, seed)
         while len(finished(study)) < trials and not _through(study, sampler):
@@ -96,8 +94,6 @@ def search(
             done(max(found, key=lambda trial: trial.number))
         _publish(folder, finished(study))
         return finished(study)
-    finally:
-        lock.release()
 
 
 def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
@@ -118,7 +114,9 @@ def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
         raise SettingError(f"cannot resume {folder}: {what}; use the old, or another folder")
 
 
-def _open(folder: Path) -> optuna.Study:
+@contextmanager
+def _opened(folder: Path, settings: dict[str, Any], resume: bool) -> Iterator[optuna.Study]:
+    _claim(folder, settings, resume)
     try:
         import optuna
     except ImportError as error:
@@ -127,9 +125,14 @@ def _open(folder: Path) -> optuna.Study:
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = (folder / STORAGE).absolute().as_posix()
-    return optuna.create_study(
-        storage=f"sqlite:///{path}", study_name=STUDY, direction="maximize", load_if_exists=True
-    )
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    try:
+        yield optuna.create_study(
+            storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
+        )
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _choose_sampler(study: optuna.Study, space: Space, sampler: str, seed: int) -> None:
@@ -182,7 +185,7 @@ def _objective(train_one: TrainOne, space: Space) -> Callable[[optuna.Trial], fl
         params: dict[str, Value] = {}
         for name, values in space.items():
             if not isinstance(values, Range):
-                params[name] = trial.suggest_categorical(name, list(values))
+                params[name] = cast(Value, trial.suggest_categorical(name, list(values)))
             elif values.whole:
                 low, high = int(values.low), int(values.high)
                 params[name] = trial.suggest_int(name, low, high, log=values.log)

@@ -68,6 +68,11 @@ class Run:
         flat = {_key(k): float(v) for k, v in _flat(values).items()}
         self._append("metrics", values=flat, step=int(step))
 
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
+        """The numbers of one epoch's record, at the step ``record["epoch"]``."""
+        numbers = {k: v for k, v in _flat(record).items() if isinstance(v, (int, float))}
+        self.metrics(numbers, int(numbers.pop("epoch", 0)))
+
     def tags(self, values: Mapping[str, Any]) -> None:
         self._append("tags", values={_key(k): _text(v) for k, v in values.items()})
 
