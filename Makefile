@@ -55,7 +55,10 @@ bench: .venv/ready
 
 starter: .venv/ready
 	$(DEV)/python -m pi10_classifier.training.starter --data $(DATA) \
-		--out training-out/starter --epochs 30 --minutes 62
+		--out training-out/first --epochs 30 --minutes 62
+	$(DEV)/python -m pi10_classifier.training.starter --data $(DATA) \
+		--out training-out/starter --init training-out/first/checkpoint \
+		--drawn 2000 --epochs 5 --minutes 14 --rate 2e-4 --warm-share 0
 
 clean:
 	rm -rf .venv .venv-demo demo-out bench-out build dist *.egg-info

@@ -194,11 +194,10 @@ def models(as_json: bool) -> None:
             f"{package.preprocessing.size} px",
             _macro_f1(package.description),
             package.sha256[:12],
-            package.folder,
         )
         for package in packages
     ]
-    header = ("name", "version", "classes", "input", "held-out macro-F1", "SHA-256", "folder")
+    header = ("name", "version", "classes", "input", "held-out macro-F1", "SHA-256")
     show_table("", header, rows)
 
 

@@ -41,7 +41,7 @@ PICTURE_PX = 128
 RESOLUTION_TOLERANCE = 0.01
 
 Row = tuple[Any, ...]
-Ranked = tuple[float, str, Any]
+Picture = tuple[str, float, str, float | None, U8]  # label, score, name, ESD in µm, RGB
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class ChunkResult:
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     folders: dict[str, set[str]] = field(default_factory=dict)
     hits_misses: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    pictures: list[tuple[str, float, str, float | None, bytes]] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
 
 
 class Gallery:
@@ -66,7 +66,7 @@ class Gallery:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], list[tuple[float, str, float | None, bytes]]] = {}
+        self._kept: dict[tuple[str, str], list[tuple[float, str, float | None, U8]]] = {}
 
     def wants(self, label: str, score: float) -> bool:
         for rank, sign in (("highest", -1.0), ("lowest", 1.0)):
@@ -75,15 +75,16 @@ class Gallery:
                 return True
         return False
 
-    def add(self, pictures: Sequence[tuple[str, float, str, float | None, bytes]]) -> None:
-        for label, score, name, esd, png in pictures:
+    def add(self, pictures: Sequence[Picture]) -> None:
+        for label, score, name, esd, rgb in pictures:
             for rank, sign in (("highest", -1.0), ("lowest", 1.0)):
-                kept = [*self._kept.get((label, rank), ()), (sign * score, name, esd, png)]
+                kept = [*self._kept.get((label, rank), ()), (sign * score, name, esd, rgb)]
                 self._kept[(label, rank)] = heapq.nsmallest(
                     PICTURES, kept, key=lambda item: item[:2]
                 )
 
     def to_json(self) -> dict[str, Any]:
+        """Label -> rank -> pictures, as base64 PNG; encoded only now that they are chosen."""
         import base64
 
         out: dict[str, Any] = {}
@@ -93,9 +94,9 @@ class Gallery:
                     "particle_id": name,
                     "score": round(-score if rank == "highest" else score, 6),
                     "esd_um": esd,
-                    "png": base64.b64encode(png).decode("ascii"),
+                    "png": base64.b64encode(_png(rgb)).decode("ascii"),
                 }
-                for score, name, esd, png in kept
+                for score, name, esd, rgb in kept
             ]
         return out
 
@@ -256,10 +257,9 @@ class Engine:
             )
             if gallery.wants(label, values[top]):
                 esd = round(size.esd_um, 1) if size else None
-                png = cv2.imencode(
-                    ".png", _thumbnail(entry.picture)[:, :, ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1)
-                )[1].tobytes()
-                result.pictures.append((label, values[top], name, esd, png))
+                # copied: a view would hold the whole chunk's bytes
+                small = _thumbnail(entry.picture).copy()
+                result.pictures.append((label, values[top], name, esd, small))
 
     def _flags(self, entry: _Decoded, particle: Particle | None) -> str:
         flags = list(entry.flags)
@@ -324,6 +324,10 @@ def _sizes(size: Measurement | None) -> tuple[float | None, ...]:
         size.solidity,
         size.mean_grey,
     )
+
+
+def _png(rgb: U8) -> bytes:
+    return cv2.imencode(".png", rgb[:, :, ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1))[1].tobytes()
 
 
 def _thumbnail(rgb: U8) -> U8:

@@ -136,6 +136,9 @@ def output_error(error: OSError, path: object) -> OutputError:
             Code.DISK_FULL,
             f"no space left while writing {path}; free space, then run again with --resume",
         )
+    remedy = "check the disk"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "choose another --out, or ask for the right to write there"
     return OutputError(
-        Code.STORAGE_UNAVAILABLE, f"cannot write {path}: {error.strerror or error}; check the disk"
+        Code.STORAGE_UNAVAILABLE, f"cannot write {path}: {error.strerror or error}; {remedy}"
     )

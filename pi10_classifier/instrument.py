@@ -42,6 +42,7 @@ class Kind(Enum):
     OTHER = "other"
 
 
+@lru_cache(maxsize=256)  # each name is asked about several times in a row
 def split_member(member: str) -> tuple[str, str]:
     r"""``RawImages\pia7….tif`` -> (folder, base name); ``/`` and ``\`` both separate."""
     cut = max(member.rfind("/"), member.rfind("\\"))

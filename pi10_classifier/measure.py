@@ -103,11 +103,11 @@ def silhouette(grey: U8) -> Any:
         mask, cv2.MORPH_CLOSE, _KERNEL, borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
     cv2.bitwise_or(closed, mask, closed)
-    # RETR_LIST is quicker than RETR_EXTERNAL; the holes it adds are never the largest.
-    outlines, _ = cv2.findContours(closed, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not outlines:
         return None
-    return max(outlines, key=cv2.contourArea)
+    # specks of up to three corners enclose next to nothing: look at the others first
+    return max([o for o in outlines if len(o) > 3] or outlines, key=cv2.contourArea)
 
 
 def _contrast(grey: U8) -> tuple[U8, float]:
@@ -129,7 +129,7 @@ def _contrast(grey: U8) -> tuple[U8, float]:
     above = cv2.reduce(grey[:_EDGE_ROWS], 0, cv2.REDUCE_AVG)
     below = cv2.reduce(grey[-_EDGE_ROWS:], 0, cv2.REDUCE_AVG)
     column = cv2.max(above, below)
-    np.clip(column, max(ground - _STRIPE, 0), min(ground + _STRIPE, 255), out=column)
+    column = cv2.min(cv2.max(column, max(ground - _STRIPE, 0)), min(ground + _STRIPE, 255))  # type: ignore[call-overload]
     return _u8(cv2.subtract(cv2.repeat(column, grey.shape[0], 1), grey)), noise
 
 
@@ -170,8 +170,9 @@ def _axes(moments: Any) -> tuple[float, float]:
 
 def _largest_distance(hull: Any) -> float:
     """Largest distance, px, between vertices of a hull (n, 1, 2) int32."""
-    points = hull[:, 0, 0] + 1j * hull[:, 0, 1]
-    return float(np.abs(points[:, None] - points).max())
+    x, y = hull[:, 0, 0], hull[:, 0, 1]
+    dx, dy = np.subtract.outer(x, x), np.subtract.outer(y, y)
+    return math.sqrt((dx * dx + dy * dy).max())
 
 
 def _u8(array: Any) -> U8:

@@ -80,10 +80,11 @@ def show_run(run: Run, report: str | None) -> None:
     if not totals["inputs"]:
         console.print("no image and no archive was found in the inputs; check the paths")
     console.print(table)
+    rate = f"{run.images_per_second:,.0f} images/s" if run.images_per_second else "none of them new"
     console.print(
         f"{totals['inputs']:,} inputs = {totals['results']:,} results + "
         f"{totals['failures']:,} failures + {totals['skipped']:,} skipped"
-        f"  ({run.seconds:.1f} s, {run.images_per_second:,.0f} images/s)",
+        f"  ({run.seconds:.1f} s, {rate})",
         highlight=False,
     )
     for code, count in sorted(run.tally.failures_by_code.items()):
@@ -91,7 +92,8 @@ def show_run(run: Run, report: str | None) -> None:
     for warning in run.tally.warnings:
         console.print(f"warning: {warning}", markup=False, highlight=False)
     if run.never_seen:
-        note = f"note: never seen by this model: {run.never_seen}"
+        # the rest stands in the report and in the model card
+        note = f"note: never seen by this model: {run.never_seen.partition('. ')[0].rstrip('.')}"
         console.print(note, markup=False, highlight=False)
     console.print(f"results: {run.out}", markup=False, highlight=False)
     if report:

@@ -10,6 +10,7 @@ import re
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ def read_tags(ifd: Ifd) -> Tags:
 _YEARS = range(1990, 2100)  # within which a particle can have been imaged
 
 
+@lru_cache(maxsize=1024)  # hundreds of particles pass in a second
 def _date_time(text: bytes) -> datetime | None:
     # 'YYYY:MM:DD HH:MM:SS\0'; strptime costs ten times as much
     found = _DATE_TIME.match(text)

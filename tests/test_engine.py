@@ -215,6 +215,10 @@ class TestChunks:
             assert sum(len(item.data or b"") for item in chunk[:-1]) < CHUNK_BYTES
 
 
+def picture(grey: int) -> np.ndarray:
+    return np.full((2, 3, 3), grey, np.uint8)
+
+
 class TestGallery:
     @given(st.permutations(range(20)))
     def test_keeps_the_same_whatever_comes_first(self, order: list[int]) -> None:
@@ -222,15 +226,17 @@ class TestGallery:
         for n in order:
             score = (n % 7) / 7
             if gallery.wants("copepod", score):
-                gallery.add([("copepod", score, f"n{n:02}", None, bytes([n]))])
+                gallery.add([("copepod", score, f"n{n:02}", None, picture(n))])
         expected = Gallery()
-        expected.add([("copepod", (n % 7) / 7, f"n{n:02}", None, bytes([n])) for n in range(20)])
+        expected.add([("copepod", (n % 7) / 7, f"n{n:02}", None, picture(n)) for n in range(20)])
         assert gallery.to_json() == expected.to_json()
 
     def test_scores_keep_their_sign(self) -> None:
         """A graph without activation may give negative ones."""
         gallery = Gallery()
-        gallery.add([("copepod", -2.5, "a", 10.0, b"png"), ("copepod", -1.0, "b", None, b"png")])
+        gallery.add(
+            [("copepod", -2.5, "a", 10.0, picture(1)), ("copepod", -1.0, "b", None, picture(2))]
+        )
         kept = gallery.to_json()["copepod"]
         assert [p["score"] for p in kept["highest"]] == [-1.0, -2.5]
         assert [p["score"] for p in kept["lowest"]] == [-2.5, -1.0]
@@ -238,7 +244,7 @@ class TestGallery:
 
     def test_is_bounded(self) -> None:
         gallery = Gallery()
-        gallery.add([("copepod", n / 100, str(n), None, b"") for n in range(100)])
+        gallery.add([("copepod", n / 100, str(n), None, picture(n)) for n in range(100)])
         kept = gallery.to_json()["copepod"]
         assert len(kept["highest"]) == len(kept["lowest"]) == PICTURES
         assert not gallery.wants("copepod", 0.5)

@@ -38,6 +38,8 @@ def plan_cruise(
     ``sizes`` gives the images bin by bin and overrides ``bins`` and ``images``.
     ``no_fix`` is the share of bins, 0..1, that never had a GPS fix.
     """
+    if sizes is None and not 1 <= bins <= 100_000:
+        raise SettingError(f"{bins} bins; give 1 to 100,000")
     counts = list(sizes) if sizes is not None else [images] * bins
     if not 1 <= len(counts) <= 100_000:
         raise SettingError(f"{len(counts)} bins; give 1 to 100,000")

@@ -50,11 +50,35 @@ def _data(training: Mapping[str, Any], classes: list[str]) -> str:
             lines.append(f"| {source['source']} | {source['licence']} | {part} | {numbers} |")
     lines += [
         "",
+        *_drawn(training, classes),
         "Split 70/10/20 within each source and source label, by a hash of the member's name;"
         f" SHA-256 of the manifest `{training['split_sha256']}`.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _drawn(training: Mapping[str, Any], classes: list[str]) -> list[str]:
+    count = training.get("drawn_images_per_class", 0)
+    if not count:
+        return []
+    return [
+        f"To the training images came {count:,} drawn ones of each of {_listed(classes)}, made as"
+        " `pi10 simulate` makes them, in the Pi-10's look and framing; none is among the"
+        " validation and test images.",
+        "",
+    ]
+
+
+def _first_stage(weights: Mapping[str, Any]) -> str:
+    stage = weights.get("first_stage")
+    if not stage:
+        return ""
+    return (
+        f" A first stage of {stage['epochs']} epochs in {stage['minutes']} minutes (run"
+        f" `{stage['run_id']}`, the same split, rate {stage['recipe']['rate']};"
+        f" `{stage['command']}`) gave the weights this stage began with."
+    )
 
 
 def _recipe(training: Mapping[str, Any]) -> str:
@@ -70,7 +94,8 @@ def _recipe(training: Mapping[str, Any]) -> str:
     )
     return f"""## Recipe
 
-- Initial weights: {start}. A grey stem holds the sum of the three colours' filters.
+- Initial weights: {start}. A grey stem holds the sum of the three colours' \
+filters.{_first_stage(weights)}
 - {training["epochs"]} epochs{limit}, epoch {training["best_epoch"]} kept, in batches \
 of {recipe["batch"]}: the first {recipe["warm_share"]:.0%} at {recipe["warm_size"]} px, the rest \
 at {recipe["size"]} px. {training["minutes"]} minutes on {training["threads"]} CPU threads.
@@ -91,8 +116,9 @@ def _metrics(fields: Mapping[str, Any]) -> str:
     lines = [
         "## On held-out images",
         "",
-        "The test split, read once, through `model.onnx`. 95 % intervals from 1,000 bootstrap"
-        " resamples of the images: they do not cover another seed, another sea, another camera.",
+        "The test split, read after the last weight was set, through `model.onnx`. 95 % intervals"
+        " from 1,000 bootstrap resamples of the images: they do not cover another seed, another"
+        " sea, another camera.",
         "",
         "| source | class | images | F1 | precision | recall |",
         "|---|---|---:|---|---|---|",

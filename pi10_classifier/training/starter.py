@@ -30,6 +30,7 @@ from pi10_classifier.training.checkpoint import (
     write_description,
 )
 from pi10_classifier.training.dataset import load, spread
+from pi10_classifier.training.drawn import add_drawn
 from pi10_classifier.training.export import NEVER_SEEN, PARITY_IMAGES, describe, export_package
 from pi10_classifier.training.judge import judge, look_at_examples
 from pi10_classifier.training.loop import Recipe, predict, train
@@ -37,6 +38,7 @@ from pi10_classifier.training.metrics import fit_temperature
 from pi10_classifier.training.networks import IMAGENET_WEIGHTS, build, load_imagenet
 
 ARCHITECTURE = "mobilenet_v2"
+VERSION = "2"
 PARITY_COUNT = 256
 
 
@@ -47,28 +49,48 @@ def train_starter(
     init: str = "imagenet",
     sources: Sequence[labelled.Source] = labelled.SOURCES,
     command: str = "",
+    drawn: int = 0,
 ) -> Path:
-    """Train from the tars in ``data``; return the checkpoint folder ``out/checkpoint``."""
-    if init not in ("imagenet", "random"):
-        raise SettingError(f"init is {init!r}; it must be 'imagenet' or 'random'")
+    """Train from the tars in ``data``; return the checkpoint folder ``out/checkpoint``.
+
+    init: "imagenet", "random", or a checkpoint folder of the same split to go on from.
+    drawn: images of `pi10 simulate`'s drawings to add to each class.
+    """
     torch.manual_seed(recipe.seed)
     network = build(ARCHITECTURE, len(labelled.CLASSES), channels=1)
+    earlier: dict[str, Any] = {}
     if init == "imagenet":
         load_imagenet(network)
+    elif init != "random":
+        if not Path(init).is_dir():
+            raise SettingError(
+                f"init is {init!r}; it must be 'imagenet', 'random' or a checkpoint folder"
+            )
+        state, earlier = load_checkpoint(Path(init))
+        network.load_state_dict(state)
     _say(f"reading {data}")
     loaded = load(data, recipe.size, recipe.seed, sources)
     out.mkdir(parents=True, exist_ok=True)
     (out / "split.csv").write_text(loaded.manifest, encoding="utf-8", newline="\n")
     digest = hashlib.sha256(loaded.manifest.encode()).hexdigest()
     _say(f"{len(loaded.training.truth)} training, {len(loaded.validation.truth)} validation images")
+    if earlier and earlier["training"]["split_sha256"] != digest:
+        raise SettingError(
+            f"{init} was trained on another split: its training images may be held out here"
+        )
+    fit = add_drawn(loaded.training, drawn, recipe.seed)
+    _say(f"{len(fit.truth) - len(loaded.training.truth)} drawn images added")
     folder = out / "checkpoint"
     folder.mkdir(exist_ok=True)
     np.save(folder / PARITY_IMAGES, spread(loaded.validation.images, PARITY_COUNT))
-    identity = json.dumps([asdict(recipe), init, ARCHITECTURE, digest], sort_keys=True)
+    identity = json.dumps(
+        [asdict(recipe), earlier.get("weights_sha256", init), ARCHITECTURE, digest, drawn],
+        sort_keys=True,
+    )
     description: dict[str, Any] = {
         "format": 1,
         "name": "starter",
-        "version": "1",
+        "version": VERSION,
         "architecture": ARCHITECTURE,
         "classes": list(labelled.CLASSES),
         "preprocessing": Preprocessing(size=recipe.size).to_dict(),
@@ -87,7 +109,8 @@ def train_starter(
             "command": command,
             "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
             "seed": recipe.seed,
-            "initial_weights": IMAGENET_WEIGHTS if init == "imagenet" else {"origin": "random"},
+            "initial_weights": _origin(init, earlier),
+            "drawn_images_per_class": drawn,
             "recipe": asdict(recipe),
             "software": {"torch": torch.__version__.split("+")[0]},
         },
@@ -111,12 +134,27 @@ def train_starter(
         description["training"] |= spent(reached["history"])
         save_checkpoint(folder, average, description)
 
-    history = train(network, loaded.training, loaded.validation, recipe, keep, _say)
+    history = train(network, fit, loaded.validation, recipe, keep, _say)
     # The kept epoch is rarely the last: what came after it belongs to the record too.
     _, kept = load_checkpoint(folder)
     kept["training"] |= spent(history)
     write_description(folder, kept)
     return folder
+
+
+def _origin(init: str, earlier: dict[str, Any]) -> dict[str, Any]:
+    """Where the first weights came from; of an earlier training, its whole record."""
+    if earlier:
+        past = earlier["training"]
+        kept = ("command", "run_id", "recipe", "epochs", "best_epoch", "minutes", "history")
+        return {
+            **past["initial_weights"],
+            "first_stage": {
+                "weights_sha256": earlier["weights_sha256"],
+                **{key: past[key] for key in kept if key in past},
+            },
+        }
+    return dict(IMAGENET_WEIGHTS) if init == "imagenet" else {"origin": "random"}
 
 
 def package_starter(
@@ -142,6 +180,11 @@ def package_starter(
             + ", ".join(f"{n} {name}" for name, n in called.items())
             + ". No label says what they are; by eye nearly all are copepods."
         )
+        if "first_stage" in fields["training"]["initial_weights"]:
+            fields["never_seen"] += (
+                " They were looked at between the stages: the drawn images were added because the"
+                " first stage mistook them, so this count is no independent test."
+            )
     write_description(folder, fields)
     describe(package, fields)
     for name, found in fields["metrics"].items():
@@ -162,7 +205,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 **{key: getattr(options, key) for key in _TUNABLE}, minutes=options.minutes
             )
             command = shlex.join(["python", "-m", "pi10_classifier.training.starter", *given])
-            train_starter(options.data, options.out, recipe, options.init, command=command)
+            train_starter(
+                options.data, options.out, recipe, options.init,
+                command=command, drawn=options.drawn,
+            )  # fmt: skip
         package = package_starter(options.data, options.out)
     except Pi10Error as error:
         _say(f"error: {error.message}")
@@ -174,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return ExitCode.OK
 
 
-_TUNABLE = ("epochs", "size", "warm_size", "batch", "rate", "seed")
+_TUNABLE = ("epochs", "size", "warm_size", "warm_share", "batch", "rate", "seed")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,7 +236,12 @@ def _parser() -> argparse.ArgumentParser:
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=type(value), default=value, help=f"default {value}")
     parser.add_argument("--minutes", type=float, help="end the schedule after this long")
-    parser.add_argument("--init", choices=("imagenet", "random"), default="imagenet")
+    parser.add_argument(
+        "--init", default="imagenet", help="imagenet, random, or a checkpoint folder to go on from"
+    )
+    parser.add_argument(
+        "--drawn", type=int, default=0, help="drawn images to add to each class; default 0"
+    )
     parser.add_argument("--threads", type=int, default=0, help="torch threads; default: all cores")
     parser.add_argument(
         "--package-only",

@@ -171,5 +171,31 @@ def test_command_line_says_what_is_missing_and_returns_2(tmp_path, capsys):
 
 
 def test_unknown_init_is_refused(shapes, tmp_path, sources):
-    with pytest.raises(SettingError, match="'imagenet' or 'random'"):
+    with pytest.raises(SettingError, match="'imagenet', 'random' or a checkpoint folder"):
         starter.train_starter(shapes, tmp_path, RECIPE, init="hub", sources=sources)
+
+
+def test_a_second_stage_goes_on_from_a_checkpoint(trained, shapes, sources, tmp_path):
+    """It begins with the first stage's weights, adds drawings, and the card says both."""
+    first = trained / "checkpoint"
+    still = Recipe(epochs=1, size=32, warm_size=32, batch=16, rate=1e-12, ema=0.0)
+    starter.train_starter(
+        shapes, tmp_path, still, init=str(first), sources=sources, command="again", drawn=5
+    )
+    before, after = (
+        checkpoint.load_checkpoint(folder)[0] for folder in (first, tmp_path / "checkpoint")
+    )
+    head = "classifier.1.weight"
+    assert torch.allclose(before[head], after[head], atol=1e-6)
+    card = (starter.package_starter(shapes, tmp_path, sources) / "README.md").read_text()
+    assert "5 drawn ones of each" in card
+    assert "A first stage of 6 epochs" in card
+
+
+def test_a_checkpoint_of_another_split_is_no_beginning(trained, shapes, sources, tmp_path):
+    """Its training images may be this one's held-out images."""
+    other = Recipe(epochs=1, size=32, warm_size=32, batch=16, seed=1)
+    with pytest.raises(SettingError, match="another split"):
+        starter.train_starter(
+            shapes, tmp_path, other, init=str(trained / "checkpoint"), sources=sources
+        )
