@@ -1,4 +1,4 @@
-"""The commands ``pi10 track sync``, ``compare`` and ``search``. Faces: they parse, call and print."""
+"""The commands ``pi10 track sync``, ``compare`` and ``search``; registered in ``cli.py``."""
 
 from __future__ import annotations
 
@@ -108,8 +108,18 @@ def compare(runs: tuple[str, ...], against: str, resamples: int, table_file: Pat
 @click.option("--resume", is_flag=True, help="Go on with the search in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the best trial as JSON.")
 @click.option("--trainer", default=TRAINER, hidden=True)
-def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, ...], sampler: str,
-           trials: int | None, seed: int, resume: bool, as_json: bool, trainer: str) -> None:  # fmt: skip
+def search(
+    data: tuple[Path, ...],
+    out: Path,
+    network: str,
+    losses: tuple[str, ...],
+    sampler: str,
+    trials: int | None,
+    seed: int,
+    resume: bool,
+    as_json: bool,
+    trainer: str,
+) -> None:
     """Search for the best settings of a training: the paper's grid, or TPE.
 
     With LAS alone its four shapes are searched too. Trials are judged by macro-F1 on the
