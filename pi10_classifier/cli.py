@@ -15,6 +15,7 @@ import click
 
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
+from pi10_classifier.training.commands_track import compare, search, track
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -35,6 +36,10 @@ def pi10() -> None:
     3 some inputs failed, results are written; 4 nothing could be read;
     130 interrupted, run again with --resume.
     """
+
+
+for command in (track, compare, search):
+    pi10.add_command(command)
 
 
 @pi10.command()
