@@ -16,6 +16,7 @@ import click
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
 from pi10_classifier.training.commands_packages import adapt, calibrate, evaluate, int8
+from pi10_classifier.training.commands_track import compare, search, track
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -38,7 +39,7 @@ def pi10() -> None:
     """
 
 
-for command in (evaluate, calibrate, adapt):
+for command in (evaluate, calibrate, adapt, search, compare, track):
     pi10.add_command(command)
 
 

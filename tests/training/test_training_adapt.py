@@ -140,8 +140,8 @@ class TestHeads:
         """Two of other classes at one distance, the last that counts: neither counts then."""
         x = np.array([[1, 0], [0.8, 0.6], [0.8, -0.6], [-1, 0.1], [-1, -0.1]], np.float32)
         head = heads.Neighbours(x, np.array([0, 1, 0, 1, 0]), 0, k=2)
-        far = (head._scaler.mean_ + (3, 0)).astype(np.float32)
-        near = [head.logits(far[None] + np.float32([[0, e]])) for e in (-1e-5, 1e-5)]
+        far = np.float32([head._scaler.mean_ + np.array([3, 0])])
+        near = [head.logits(far + np.float32([[0, e]])) for e in (-1e-5, 1e-5)]
         assert np.abs(near[0] - near[1]).max() < 1e-3
         assert softmax(near[0], 1.0)[0, 0] > 0.9
 
