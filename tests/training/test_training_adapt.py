@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import cv2
 import marks
 import numpy as np
 import onnx
@@ -28,6 +30,24 @@ from pi10_classifier.training.metrics import macro_f1, softmax
 
 GROUPS = ("copepod", "detritus", "krill", "noncopepod")
 FEW = dict.fromkeys(GROUPS, 8)
+# which of 4 x 4 patches are dark: each class looks the same turned and mirrored, unlike marks'
+CENTRE = np.pad(np.ones((2, 2)), 1)
+CORNERS = np.eye(4)[[0, 3]].sum(axis=0)[:, None] * np.eye(4)[[0, 3]].sum(axis=0)
+SHAPES = {
+    "copepod": CENTRE, "detritus": CORNERS, "krill": CENTRE + CORNERS,
+    "noncopepod": 1 - CENTRE - CORNERS,
+}  # fmt: skip
+
+
+def tree(folder: Path, counts: dict[str, int], seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    for group, count in counts.items():
+        (folder / group).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            dark = np.kron(SHAPES[group] + rng.uniform(0, 0.6, (4, 4)), np.ones((10, 10)))
+            image = np.clip(245 - 110 * dark + rng.normal(0, 3, dark.shape), 0, 255)
+            cv2.imwrite(str(folder / group / f"{number:04d}.png"), image.astype(np.uint8))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +58,12 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory):
     """Eight of each class; krill is new to the model."""
-    return marks.tree(tmp_path_factory.mktemp("g") / "crops", FEW, doubt=0.7)
+    return tree(tmp_path_factory.mktemp("g") / "crops", FEW)
 
 
 @pytest.fixture(scope="module")
 def unseen(tmp_path_factory):
-    return marks.tree(
-        tmp_path_factory.mktemp("u") / "unseen", dict.fromkeys(GROUPS, 15), doubt=0.7, seed=9
-    )
+    return tree(tmp_path_factory.mktemp("u") / "unseen", dict.fromkeys(GROUPS, 15), seed=9)
 
 
 @pytest.fixture(scope="module", params=heads.HEADS)
@@ -67,8 +85,7 @@ def test_learns_a_new_class_and_keeps_the_old(adapted, unseen):
     found = scan([unseen])
     scored = score(model, found, found.samples)
     truth = scored.truth(GROUPS)
-    # turned and mirrored crops blur bars of one shape: the task is not an easy one
-    assert macro_f1(truth, scored.probabilities.argmax(axis=1), 4) > 0.55
+    assert macro_f1(truth, scored.probabilities.argmax(axis=1), 4) > 0.85
     assert np.allclose(scored.probabilities.sum(axis=1), 1, atol=1e-5)
 
 
@@ -125,7 +142,7 @@ def test_settings_are_judged_on_crops_left_out_with_all_their_views(known):
     x = np.repeat(rng.normal(size=(40, 1, 16)), 8, axis=1).astype(np.float32)
     lots = gallery.Gallery(x, np.arange(40) % 2, ("a", "b"))
     assert choose(lots, "knn", 0).macro_f1 < 0.75
-    assert choose(seen, "knn", 0).macro_f1 > 0.4
+    assert choose(seen, "knn", 0).macro_f1 > 0.8
 
 
 class TestHeads:
@@ -195,13 +212,13 @@ class TestGalleries:
     def test_too_little(self, base, tmp_path, counts, message):
         folder = tmp_path / "crops"
         folder.mkdir()
-        marks.tree(folder, counts)
+        tree(folder, counts)
         with pytest.raises(SettingError, match=message):
             adapt(base, folder, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_unreadable_and_doubtful_files_are_listed(self, base, tmp_path):
-        folder = marks.tree(tmp_path / "crops", dict.fromkeys(GROUPS[:2], 6))
+        folder = tree(tmp_path / "crops", dict.fromkeys(GROUPS[:2], 6))
         (folder / "copepod" / "torn.png").write_bytes(b"\x89PNG torn")
         shutil.copy(folder / "copepod" / "0000.png", folder / "copepod" / "copy.png")
         shutil.copy(folder / "copepod" / "0001.png", folder / "detritus" / "both.png")
