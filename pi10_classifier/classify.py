@@ -85,7 +85,7 @@ class Settings:
     def fingerprint(self, model: Model) -> dict[str, Any]:
         """What changes results, and so must be the same to resume."""
         package = model.package
-        return {
+        found = {
             "tables": TABLE_VERSION,
             "model": f"{package.name} {package.version}",
             "model_sha256": package.sha256,
@@ -100,6 +100,9 @@ class Settings:
             "caps": asdict(self.caps),
             "limits": asdict(self.limits),
         }
+        if package.thresholds:  # absent otherwise, so that older runs can be resumed
+            found["thresholds"] = dict(zip(package.classes, package.thresholds, strict=True))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

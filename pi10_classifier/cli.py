@@ -17,6 +17,8 @@ import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
 from pi10_classifier.training.commands import dataset
 from pi10_classifier.training.commands_train import train
+from pi10_classifier.training.commands_packages import adapt, calibrate, evaluate, int8
+from pi10_classifier.training.commands_track import compare, search, track
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -39,8 +41,8 @@ def pi10() -> None:
     """
 
 
-pi10.add_command(dataset)
-pi10.add_command(train)
+for command in (dataset, train, evaluate, calibrate, adapt, search, compare, track):
+    pi10.add_command(command)
 
 
 @pi10.command()
@@ -236,6 +238,9 @@ def doctor(as_json: bool) -> None:
 @pi10.group()
 def export() -> None:
     """Turn results and trainings into what other programs take."""
+
+
+export.add_command(int8)
 
 
 @export.command()

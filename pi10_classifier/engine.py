@@ -139,6 +139,9 @@ class Engine:
         self._measuring = measuring
         self._um_per_px = um_per_px
         self._caps = caps
+        # 0 flags nothing: without thresholds a row costs one comparison
+        package = model.package
+        self._least = package.thresholds or (0.0,) * len(package.classes)
 
     def process(self, chunk: Sequence[Item], gallery: Gallery) -> ChunkResult:
         """Account for every item of the chunk."""
@@ -271,7 +274,7 @@ class Engine:
                     values[top],
                     *values,
                     *_sizes(size),
-                    self._flags(entry, particle),
+                    self._flags(entry, particle, values[top] < self._least[top]),
                     package.name,
                     package.sha256,
                 )
@@ -282,8 +285,10 @@ class Engine:
                 small = _thumbnail(entry.picture).copy()
                 result.pictures.append((label, values[top], name, esd, small))
 
-    def _flags(self, entry: _Decoded, particle: Particle | None) -> str:
+    def _flags(self, entry: _Decoded, particle: Particle | None, below: bool) -> str:
         flags = list(entry.flags)
+        if below:
+            flags.append("below_threshold")
         if self._measuring:
             if entry.size is None:
                 flags.append("no_silhouette")

@@ -37,7 +37,11 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A verified model package. ``sha256`` is of ``model.onnx``."""
+    """A verified model package. ``sha256`` is of ``model.onnx``.
+
+    thresholds: per class, in the order of ``classes``, the least score that is not
+    flagged (0..1, 0 flags nothing); empty where the package has none.
+    """
 
     folder: Path
     name: str
@@ -51,6 +55,7 @@ class Package:
     temperature: float
     sha256: str
     description: dict[str, Any]
+    thresholds: tuple[float, ...] = ()
 
 
 def embedded(name: str = STARTER) -> Path:
@@ -125,6 +130,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             temperature=float(fields.get("temperature", 1.0)),
             sha256=sha256,
             description=fields,
+            thresholds=_thresholds(fields.get("thresholds", {}), fields["classes"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{folder}: model.json lacks or mistypes {error}") from error
@@ -148,6 +154,17 @@ def _class_names(given: Any) -> tuple[str, ...]:
     if not 2 <= len(given) <= MAX_CLASSES or len(set(given)) != len(given):
         raise ValueError(f"classes: there must be 2 to {MAX_CLASSES} different names")
     return tuple(given)
+
+
+def _thresholds(given: Any, classes: Sequence[str]) -> tuple[float, ...]:
+    if not isinstance(given, dict):
+        raise ValueError(f"thresholds: {str(given)[:80]!r} is no object of class: score")
+    for label, score in given.items():
+        if label not in classes:
+            raise ValueError(f"thresholds: {label!r} is none of the classes")
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise ValueError(f"thresholds: {label!r} has {score!r}; a score is 0 to 1")
+    return tuple(float(given.get(label, 0)) for label in classes) if any(given.values()) else ()
 
 
 class Model:

@@ -117,14 +117,14 @@ def _read_run(path: Path) -> dict[str, Any]:
     return run
 
 
-def _shown(value: object, limit: int = 160) -> str:
+def shown(value: object, limit: int = 160) -> str:
     """Any text as a reader may meet it: controls and bidirectional marks escaped, cut to length."""
     text = str(value)
     cut = text[:limit] + "…" if len(text) > limit else text
     return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in cut)
 
 
-def _amount(value: float) -> str:
+def amount(value: float) -> str:
     """Three significant digits, thousands separated."""
     return f"{value:,.0f}" if abs(value) >= 1000 or not value else f"{value:#.3g}".rstrip(".")
 
@@ -174,7 +174,7 @@ def _pictures(images: ImageSums, minutes: Series, series: Series) -> dict[str, A
     drawn = {x.label for x in found[: figures.MAX_PANELS]}
     labels = [x for x in images.classes if x in drawn]
     pictures: dict[str, Any] = dict.fromkeys(("time", "sizes", "track"))
-    named = ", ".join(_shown(x, 40) for x in labels)
+    named = ", ".join(shown(x, 40) for x in labels)
     if labels and series.litres:
         density = any(series.litres.values())
         unit = "individuals per litre" if density else f"images per {series.step_name}"
@@ -214,7 +214,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("pi10_classifier"), autoescape=True, trim_blocks=True
     )
     pages.undefined = jinja2.StrictUndefined
-    pages.filters.update(shown=_shown, amount=_amount, number=lambda x: f"{x:,}")
+    pages.filters.update(shown=shown, amount=amount, number=lambda x: f"{x:,}")
     return pages
 
 

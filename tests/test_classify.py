@@ -290,6 +290,13 @@ class TestResume:
         with pytest.raises(SettingError, match="model_sha256 was"):
             start(path, resume=True, model=other)
 
+    def test_other_thresholds_refuse(self, start: Start, tmp_path: Path) -> None:
+        path = support.write_tar(tmp_path / "a.tar", support.bin_members(2))
+        start(path)
+        other = support.write_package(tmp_path / "m", thresholds={"copepod": 0.9})
+        with pytest.raises(SettingError, match="thresholds was"):
+            start(path, resume=True, model=other)
+
     def test_jobs_may_change(self, start: Start, tmp_path: Path) -> None:
         path = support.write_tar(tmp_path / "a.tar", support.bin_members(2))
         start(path, jobs=1)

@@ -404,7 +404,13 @@ class TestProcess:
         assert {name.partition(".")[0] for name in done.stdout.split()}.isdisjoint(heavy)
 
 
-@pytest.mark.parametrize("command", [[], ["classify"], ["simulate"], ["export", "onnx"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [], ["classify"], ["simulate"], ["export", "onnx"], ["export", "int8"], ["evaluate"],
+        ["calibrate"], ["adapt"], ["search"], ["compare"], ["track", "sync"],
+    ],
+)  # fmt: skip
 def test_help_keeps_its_layout(command: list[str]) -> None:
     from click.testing import CliRunner
 

@@ -88,6 +88,22 @@ class TestRows:
         result = process(model, items({support.name_of(0): tiff}))
         assert [minute for _, minute, _ in result.counts] == [""]  # no year of any camera
 
+    def test_score_under_its_class_threshold_is_flagged_and_counted(self, tmp_path: Path) -> None:
+        chunk = items({support.name_of(n): support.particle(n) for n in range(13)})
+        free = process(Model.load(support.write_package(tmp_path / "a")), chunk)
+        rows = dicts(free)
+        label = Counter(row["label"] for row in rows).most_common(1)[0][0]
+        scores = sorted(row["score"] for row in rows if row["label"] == label)
+        least = scores[len(scores) // 2]
+        strict = process(
+            Model.load(support.write_package(tmp_path / "b", thresholds={label: least})), chunk
+        )
+        for before, after in zip(rows, dicts(strict), strict=True):
+            below = before["label"] == label and before["score"] < least
+            assert after["flags"] == ("below_threshold" if below else "")
+            assert after == {**before, "flags": after["flags"]}
+        assert strict.counts == free.counts
+
     @pytest.mark.parametrize("batch", [1, 2, 5, 32])
     def test_one_image_is_a_batch_of_one(self, model: Model, batch: int) -> None:
         chunk = items({support.name_of(n): support.particle(n) for n in range(13)})

@@ -8,7 +8,7 @@ from typing import Any
 
 def card(fields: Mapping[str, Any]) -> str:
     """Markdown for people, from the fields of ``model.json`` and nothing else."""
-    parts = [_head(fields)]
+    parts = [head(fields)]
     training = fields["training"]
     if training:
         parts += [_data(training, fields["classes"]), _recipe(training)]
@@ -20,7 +20,7 @@ def card(fields: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _head(fields: Mapping[str, Any]) -> str:
+def head(fields: Mapping[str, Any]) -> str:
     spec, file = fields["preprocessing"], fields["files"]["model.onnx"]
     colour = "grey" if spec["channels"] == 1 else "RGB"
     return f"""# {fields["name"]}, version {fields["version"]}

@@ -1,0 +1,173 @@
+"""The commands ``pi10 track sync``, ``compare`` and ``search``; registered in ``cli.py``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.training.grids import SAMPLERS, Value
+
+if TYPE_CHECKING:
+    from pi10_classifier.training.search import TrainOne, Trial
+
+# network, data, folder of the search, loss -> a function that trains with given settings
+MakeTrainOne = Callable[[str, tuple[Path, ...], Path, str], "TrainOne"]
+TRAINER = "pi10_classifier.training.loop:train_one_for"
+
+
+@click.group()
+def track() -> None:
+    """See to the runs of trainings in MLflow.
+
+    Trainings write to MLFLOW_TRACKING_URI; without it to mlflow.db in the working folder,
+    which `mlflow ui` shows.
+    """
+
+
+@track.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print what was sent as JSON.")
+def sync(folder: Path, as_json: bool) -> None:
+    """Send what MLflow has not taken yet of the trainings under FOLDER.
+
+    May be run at any time and again: nothing is sent twice. Exit code 3 where something
+    could not be sent.
+
+    \b
+    Example, after the server was away:
+      pi10 track sync training-out
+    """
+    from pi10_classifier.training.sync import sync as send
+
+    runs = send(folder)
+    if as_json:
+        click.echo(json.dumps([asdict(run) for run in runs], indent=2))
+    for run in runs if not as_json else ():
+        state = f"{run.pending} entries wait: {run.problem}" if run.pending else "complete"
+        click.echo(f"{run.experiment} / {run.name}: {run.sent} sent, {state}")
+        click.echo(f"    {run.status or 'unknown'}, run {run.run_id or '-'} in {run.destination}")
+        for reason in run.refused:
+            click.echo(f"    refused by MLflow: {reason}")
+    wrong = any(run.pending or run.refused for run in runs)
+    sys.exit(ExitCode.SOME_FAILED if wrong else ExitCode.OK)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--against", default="", metavar="ROW",
+              help='The row to test against, e.g. "vit las".  [default: the best]')  # fmt: skip
+@click.option("--resamples", type=click.IntRange(100, 100_000), default=2000, show_default=True,
+              help="Bootstrap resamples.")  # fmt: skip
+@click.option("--csv", "table_file", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the table to this file too.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def compare(runs: tuple[str, ...], against: str, resamples: int, table_file: Path | None,
+            as_json: bool) -> None:  # fmt: skip
+    """Print the table of tested RUNs: macro-F1 and F1 per class, a row per network and loss.
+
+    RUN is a folder (searched for test_predictions.csv), such a file, or runs:/RUN_ID of
+    MLflow with the runs nested in it. Runs of one network and loss are seeds of one row.
+
+    Figures are means over seeds with 95 % bootstrap intervals over images and seeds; rows
+    are tested against the best by a paired bootstrap, Holm-adjusted.
+
+    \b
+    Example:
+      pi10 compare training-out/vit-las training-out/vit-st_ce --csv table.csv
+    """
+    from pi10_classifier.results import write_atomically
+    from pi10_classifier.training.compare import compare as tabulate
+    from pi10_classifier.training.compare import read_runs
+
+    table = tabulate(read_runs(runs), against, resamples)
+    if table_file is not None:
+        write_atomically(table_file, table.to_csv().encode("utf-8"))
+    click.echo(json.dumps(table.to_json(), indent=2) if as_json else table.to_text(), nl=as_json)
+
+
+@click.command()
+@click.option("--data", required=True, multiple=True, metavar="PATH",
+              type=click.Path(exists=True, path_type=Path),
+              help="Labelled images, as for train; may be given several times.")  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the search.")
+@click.option("--network", default="vit", show_default=True, help="vit, beit, resnet18, resnet50.")
+@click.option("--loss", "losses", multiple=True, default=("las",), show_default=True,
+              help="A loss; several are searched too.")  # fmt: skip
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="grid", show_default=True,
+              help="The paper's grid, or TPE between its ends.")  # fmt: skip
+@click.option("--trials", type=int, help="How many trainings.  [default: the whole grid]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order of trials.")
+@click.option("--resume", is_flag=True, help="Go on with the search in --out.")
+@click.option("--json", "as_json", is_flag=True, help="Print the best trial as JSON.")
+@click.option("--trainer", default=TRAINER, hidden=True)
+def search(
+    data: tuple[Path, ...],
+    out: Path,
+    network: str,
+    losses: tuple[str, ...],
+    sampler: str,
+    trials: int | None,
+    seed: int,
+    resume: bool,
+    as_json: bool,
+    trainer: str,
+) -> None:
+    """Search for the best settings of a training: the paper's grid, or TPE.
+
+    With LAS alone its four shapes are searched too. Trials are judged by macro-F1 on the
+    validation images, never on the test images. Each trial is a run of MLflow.
+
+    \b
+    Written into the folder --out:
+      trials.csv   settings and validation macro-F1 of each trial
+      best.json    the best trial
+      search.db    Optuna's record, from which --resume goes on
+
+    \b
+    Examples:
+      pi10 search --data labelled.tar --network resnet18 --loss st_ce --out search
+      pi10 search --data labelled.tar --sampler tpe --trials 20 --out search
+    """
+    from pi10_classifier.training.grids import paper_space
+    from pi10_classifier.training.search import BEST, best_of
+    from pi10_classifier.training.search import search as run_search
+
+    def tell(trial: Trial) -> None:
+        result = f"{trial.macro_f1:.4f}" if trial.macro_f1 is not None else trial.error
+        click.echo(f"trial {trial.number}: {_listed(trial.params)}: {result}", err=True)
+
+    space = paper_space(network, sampler, losses)
+    train_one = _find(trainer)(network, data, out, losses[0])
+    found = run_search(train_one, space, folder=out, sampler=sampler, trials=trials, seed=seed,
+                       resume=resume, done=tell)  # fmt: skip
+    best = best_of(found)
+    if best is None:
+        raise SettingError(f"none of {len(found)} trials could be trained: {found[0].error}")
+    if as_json:
+        click.echo((out / BEST).read_text("utf-8"), nl=False)
+    else:
+        click.echo(f"best of {len(found)} trials by validation macro-F1 {best.macro_f1:.4f}:"
+                   f" {_listed(best.params)}")  # fmt: skip
+
+
+def _listed(params: Mapping[str, Value]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in params.items())
+
+
+def _find(place: str) -> MakeTrainOne:
+    module, _, name = place.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(
+            f'search needs the training loop ({error}); pip install "pi10-classifier[train]"'
+        ) from error
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,95 @@
+"""What a search may choose from: the paper's grids as data, and ranges for TPE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pi10_classifier.errors import SettingError
+
+Value = float | int | str
+SAMPLERS = ("grid", "tpe")
+
+# The grids of the paper, under the names that a recipe gives its settings.
+_TRANSFORMER = {"rate": (1e-4, 5e-5, 1e-5), "epochs": (10, 20, 30)}
+_RESNET = {"rate": (0.01, 0.001, 0.0001), "epochs": (20, 30, 100)}
+PAPER_GRIDS: Mapping[str, Mapping[str, tuple[Value, ...]]] = {
+    "vit": _TRANSFORMER,
+    "beit": _TRANSFORMER,
+    "resnet18": _RESNET,
+    "resnet50": _RESNET,
+}
+LOSSES = ("st_ce", "bce", "bal_ce", "cb_ce", "ldam", "las")
+LAS_GRID: Mapping[str, tuple[Value, ...]] = {
+    "loss_options.shape": ("concave", "linear", "convex", "exponential")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from low to high, for TPE; ``log`` spreads them evenly over magnitudes."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+
+Space = Mapping[str, Sequence[Value] | Range]
+
+
+def paper_space(network: str, sampler: str = "grid", losses: Sequence[str] = ("las",)) -> Space:
+    """The paper's grid for ``network``; for TPE, rates between its ends.
+
+    losses: searched too where there are several. With LAS alone its four shapes are.
+    Raises SettingError for a network or loss that the paper has no grid for.
+    """
+    if network not in PAPER_GRIDS:
+        known = ", ".join(PAPER_GRIDS)
+        raise SettingError(f"the paper has no grid for {network!r}; it has for {known}")
+    for loss in losses:
+        if loss not in LOSSES:
+            raise SettingError(f"loss {loss!r} is unknown; known: {', '.join(LOSSES)}")
+    space: dict[str, Sequence[Value] | Range] = dict(PAPER_GRIDS[network])
+    if len(losses) > 1:
+        space["loss"] = tuple(losses)
+    elif losses and losses[0] == "las":
+        space |= LAS_GRID
+    if sampler == "tpe":
+        rates = [float(rate) for rate in PAPER_GRIDS[network]["rate"]]
+        space["rate"] = Range(min(rates), max(rates), log=True)
+    return space
+
+
+def count_trials(space: Space, sampler: str, trials: int | None) -> int:
+    """How many trials a search of ``space`` has. Raises SettingError where it is unusable."""
+    if sampler not in SAMPLERS:
+        raise SettingError(f"sampler is {sampler!r}; it must be one of {', '.join(SAMPLERS)}")
+    if trials is not None and trials < 1:
+        raise SettingError(f"trials is {trials}; it must be 1 or more")
+    if not space:
+        raise SettingError("the space to search is empty; give a setting with its values")
+    size = 1
+    for name, values in space.items():
+        if isinstance(values, Range):
+            if sampler == "grid":
+                raise SettingError(f"{name} is a range; a grid needs a list of values")
+            if not values.low < values.high or (values.log and values.low <= 0):
+                raise SettingError(f"{name} runs from {values.low} to {values.high}; mend it")
+        elif not values or len(set(values)) < len(values):
+            raise SettingError(f"{name} has the values {list(values)}; give different ones")
+        else:
+            size *= len(values)
+    if sampler == "grid":
+        return size if trials is None else min(trials, size)
+    if trials is None:
+        raise SettingError("TPE has no end of its own; say how many trials (--trials)")
+    return trials
+
+
+def as_json(values: Sequence[Value] | Range) -> Any:
+    """Values or a range, for the search's settings."""
+    if isinstance(values, Range):
+        return {"low": values.low, "high": values.high, "log": values.log, "whole": values.whole}
+    return list(values)

@@ -1,0 +1,59 @@
+"""Support for tests: a real MLflow server on a SQLite backend, which can be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+STARTS_WITHIN_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """One server over one database; ``start`` after ``kill`` finds what it had."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if self._process is not None:
+            return
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "1"}
+        with (self.folder / "out").open("ab") as out:
+            self._process = subprocess.Popen(
+                [Path(sys.executable).parent / "mlflow", "server", "--host", "127.0.0.1",
+                 "--port", str(self.port), "--workers", "1",
+                 "--backend-store-uri", f"sqlite:///{self.folder}/m.db",
+                 "--artifacts-destination", str(self.folder / "artifacts")],
+                stdout=out, stderr=subprocess.STDOUT, env=environ, start_new_session=True,
+            )  # fmt: skip
+        until = time.monotonic() + STARTS_WITHIN_S
+        while time.monotonic() < until and self._process.poll() is None:
+            with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2):
+                return
+            time.sleep(0.2)
+        raise RuntimeError(f"no MLflow server: {(self.folder / 'out').read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """At once, with its worker: no farewell to anybody."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
