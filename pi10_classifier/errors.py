@@ -45,6 +45,7 @@ class Code(StrEnum):
     LABEL_LEFT_OUT = "label_left_out"
     MISLABELLED = "mislabelled"
     REPEATED_NAME = "repeated_name"
+    DUPLICATE = "duplicate"
     INTERNAL = "internal"
 
     @property
@@ -84,6 +85,7 @@ _MEANING = {
     Code.LABEL_LEFT_OUT: "The label map leaves images of this label out of training, as asked.",
     Code.MISLABELLED: "The same bytes stand under two classes; keep the right one of them.",
     Code.REPEATED_NAME: "The name occurs twice in its source; only the first was used.",
+    Code.DUPLICATE: "The same bytes stand there twice; only the first counts as a label.",
     Code.INTERNAL: "A defect of this program; please report it with the member's name.",
 }
 

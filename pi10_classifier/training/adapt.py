@@ -2,7 +2,7 @@
 
 In minutes on a CPU, classes old or new; the result is an ordinary ONNX package. Every
 choice (penalty, neighbours, components, which head) is made by cross-validation over the
-gallery's images; a crop's mirror images and quarter turns stay with it.
+gallery's images; a crop's mirror images, quarter turns and near duplicates stay with it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from onnx import helper
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, Package, read_package
 from pi10_classifier.training.calibration import fit_temperature_of_few
+from pi10_classifier.training.data import scan
 from pi10_classifier.training.evaluate import figures_of
 from pi10_classifier.training.features import Trunk, cut
 from pi10_classifier.training.gallery import Gallery, check, digest, distinct, look
-from pi10_classifier.training.labelled import LabelMap, LeftOut, scan
+from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.metrics import F64, macro_f1, nll, softmax
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
+from pi10_classifier.training.sample import LeftOut
 
 TOLERANCE = 1e-4
 FOLDS = 5
@@ -69,7 +71,7 @@ def adapt(
     name: str = "",
     seed: int = 0,
 ) -> Adapted:
-    """Fit a head on ``gallery`` (a folder or tar, a folder a class) and write ``out``.
+    """Fit a head on ``gallery`` (a folder, archive or table, see ``data.scan``); write ``out``.
 
     ``head``: linear, knn, forest, or auto for the one of highest cross-validated macro-F1.
     Raises SettingError where the gallery holds fewer than two classes, or a class with one
@@ -84,7 +86,7 @@ def adapt(
     found = scan([gallery], label_map)
     samples, left_out = distinct(found)
     labels = dict(sorted(Counter(s.group for s in samples).items()))
-    check(gallery, labels, left_out)
+    check(gallery, samples, left_out)
     trunk = cut(model.package, read_package(model.package.folder)[1])
     known = look(model, trunk, found, samples)
     tried = {x: choose(known, x, seed) for x in (HEADS if head == "auto" else [head])}
@@ -121,8 +123,14 @@ def choose(gallery: Gallery, head: str, seed: int) -> Tried:
     from pi10_classifier.training.heads import HEADS
 
     kind, k = HEADS[head], len(gallery.classes)
-    folds = min(FOLDS, int(np.bincount(gallery.y).min()))
-    cuts = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(gallery.y, gallery.y))
+    # folds are cut through particles, and near duplicates are one particle
+    _, first, particle = np.unique(gallery.particle, return_index=True, return_inverse=True)
+    y = gallery.y[first]
+    folds = min(FOLDS, int(np.bincount(y, minlength=k).min()))
+    cuts = [
+        tuple(np.flatnonzero(np.isin(particle, part)) for part in cut)
+        for cut in StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y)
+    ]
     tried = []
     for settings in kind.choices:
         logits = np.empty((len(gallery.y), k))

@@ -10,9 +10,11 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model
 from pi10_classifier.training import calibration
 from pi10_classifier.training.evaluate import score
-from pi10_classifier.training.labelled import LabelMap, LeftOut, parts, scan
+from pi10_classifier.training.labels import LabelMap
+from pi10_classifier.training.material import gather, of_split
 from pi10_classifier.training.metrics import fit_temperature
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
+from pi10_classifier.training.sample import LeftOut
 
 LEAST_IMAGES = 30
 
@@ -55,12 +57,9 @@ def calibrate(
             f"{package.folder} gives probabilities, to which no temperature is applied;"
             " export it with logits"
         )
-    if split and manifest is None:
-        raise SettingError("--split needs --manifest, the split.csv that the training wrote")
-    found = scan(inputs, label_map)
-    samples = list(found.samples)
-    if manifest is not None:
-        samples = parts(found, manifest).get(split or "validation", [])
+    found = gather(inputs, label_map, manifest)
+    split = split or ("validation" if manifest else "")
+    samples = of_split(found, split) if split else list(found.samples)
     scored = score(model, found, samples)
     known = scored.of(lambda sample: sample.group in package.classes)
     if len(known.samples) < LEAST_IMAGES:

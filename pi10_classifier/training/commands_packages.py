@@ -24,7 +24,8 @@ _DATA = click.option(
     required=True,
     metavar="INPUT",
     type=click.Path(path_type=Path),
-    help="Labelled images: a folder with a folder a class, or a tar of one; may be repeated.",
+    help="Labelled images: a folder with a folder a class, an archive of one, or a .csv or"
+    " .parquet table of path,label; may be repeated.",
 )
 _LABEL_MAP = click.option(
     "--label-map",
@@ -34,12 +35,12 @@ _LABEL_MAP = click.option(
 _MANIFEST = click.option(
     "--manifest",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The split.csv of a training.",
+    help="The manifest.csv of a training or of `pi10 dataset`: its splits, no new scan.",
 )
 
 
 def _label_map(path: Path | None) -> Any:
-    from pi10_classifier.training.labelled import LabelMap
+    from pi10_classifier.training.labels import LabelMap
 
     return LabelMap.read(path) if path else None
 
@@ -85,12 +86,12 @@ def evaluate(
     \b
     Examples:
       pi10 evaluate --data labelled/ --out judged
-      pi10 evaluate --model run/package --data crops.tar --manifest run/split.csv --out judged
+      pi10 evaluate --model run/package --data crops.tar --manifest run/manifest.csv --out judged
     """
     from pi10_classifier.model import Model, find
     from pi10_classifier.terminal import show_table
     from pi10_classifier.training import evaluate as room
-    from pi10_classifier.training.labelled import LeftOut
+    from pi10_classifier.training.sample import LeftOut
 
     found = room.evaluate(
         Model.load(find(model)),
@@ -148,7 +149,7 @@ def calibrate(
 
     \b
     Example:
-      pi10 calibrate --model run/package --data crops/ --manifest run/split.csv \\
+      pi10 calibrate --model run/package --data crops/ --manifest run/manifest.csv \\
           --precision 0.95 --out calibrated
     """
     from pi10_classifier.model import Model, find
@@ -209,7 +210,7 @@ def int8(
 
     \b
     Example:
-      pi10 export int8 --model run/package --data crops/ --manifest run/split.csv --out run/int8
+      pi10 export int8 --model run/package --data crops/ --manifest run/manifest.csv --out run/int8
     """
     from pi10_classifier.model import Model, find
 
@@ -234,7 +235,7 @@ def int8(
 @click.command()
 @_MODEL
 @click.option("--gallery", required=True, type=click.Path(exists=True, path_type=Path),
-              help="Labelled crops: a folder (or tar) with a folder a class.")  # fmt: skip
+              help="Labelled crops: a folder with a folder a class, an archive or a table.")  # fmt: skip
 @_LABEL_MAP
 @click.option("--head", type=click.Choice(["auto", "linear", "knn", "forest"]), default="auto",
               show_default=True, help="auto: the best in cross-validation.")  # fmt: skip

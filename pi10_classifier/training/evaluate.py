@@ -25,8 +25,11 @@ from pi10_classifier.model import Model
 from pi10_classifier.preprocess import U8, prepare
 from pi10_classifier.results import write_atomically
 from pi10_classifier.training import calibration
-from pi10_classifier.training.labelled import LabelMap, Sample, Scan, parts, read_rgb, scan
+from pi10_classifier.training.data import read_rgb
+from pi10_classifier.training.labels import LabelMap
+from pi10_classifier.training.material import gather, of_split
 from pi10_classifier.training.metrics import F64, I64, confusion, fit_temperature, scores
+from pi10_classifier.training.sample import Sample, Scan
 
 RESAMPLES = 1000
 LEAST_BINS = 10
@@ -229,25 +232,17 @@ def evaluate(
 ) -> dict[str, Any]:
     """Judge a package on labelled images; returns what ``evaluation.json`` holds.
 
-    Without a manifest all images are judged. With one, those of ``split`` (default test)
-    are, and the temperature is refitted on the validation split, or on the training split
-    where validation is the one judged. Raises SettingError where nothing can be judged.
+    Without a manifest all images are judged. With one, or where a table names splits, those
+    of ``split`` (with a manifest: test) are, and the temperature is refitted on the validation
+    split, or on the training split where validation is the one judged. Raises SettingError
+    where nothing can be judged.
     """
-    if split and manifest is None:
-        raise SettingError("--split needs --manifest, the split.csv that the training wrote")
     classes = model.package.classes
-    found = scan(inputs, label_map)
-    chosen, other, name = list(found.samples), [], ""
-    if manifest is not None:
-        split = split or "test"
-        divided = parts(found, manifest)
-        if not divided.get(split):
-            raise SettingError(
-                f"{manifest} puts none of these images into split {split!r};"
-                f" it has {', '.join(sorted(divided)) or 'none of them'}"
-            )
-        name = "validation" if split != "validation" else "train"
-        chosen, other = divided[split], divided.get(name, [])
+    found = gather(inputs, label_map, manifest)
+    split = split or ("test" if manifest else "")
+    chosen = of_split(found, split) if split else list(found.samples)
+    name = "train" if split == "validation" else "validation"
+    other = [sample for sample in found.samples if split and sample.split == name]
     known = [sample for sample in chosen if sample.group in classes]
     if not known:
         raise SettingError(

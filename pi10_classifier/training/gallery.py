@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.errors import Code, ModelError, SettingError
 from pi10_classifier.model import MAX_CLASSES, Model
 from pi10_classifier.preprocess import U8
 from pi10_classifier.training.evaluate import prepared
 from pi10_classifier.training.features import F32, Trunk
-from pi10_classifier.training.labelled import LeftOut, Sample, Scan
 from pi10_classifier.training.metrics import I64
+from pi10_classifier.training.sample import LeftOut, Sample, Scan
 
 MAX_ROWS = 4000  # views that a head is fitted on: fewer of each crop where there are many
 VIEWS = 8
@@ -25,11 +25,15 @@ VIEWS = 8
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Features of every crop's views: ``x`` (N, V, D) float32, first the crop as it is."""
+    """Features of every crop's views: ``x`` (N, V, D) float32, first the crop as it is.
+
+    ``particle`` (N,): the same number for near duplicates of one another.
+    """
 
     x: F32
     y: I64
     classes: tuple[str, ...]
+    particle: I64
 
     def fit_rows(self, keep: Any) -> tuple[F32, I64]:
         """Features and classes of all views of the crops in ``keep``."""
@@ -38,41 +42,43 @@ class Gallery:
 
 
 def distinct(found: Scan) -> tuple[list[Sample], tuple[LeftOut, ...]]:
-    """Each file once; one that lies in two classes is left out of both."""
-    by_content: dict[str, list[Sample]] = defaultdict(list)
-    for sample in found.samples:
-        by_content[sample.sha256].append(sample)
-    kept, left_out = [], list(found.left_out)
-    for same in by_content.values():
-        groups = sorted({s.group for s in same})
-        if len(groups) > 1:
-            message = f"the same image lies in {' and '.join(groups)}; keep one"
-            left_out += [LeftOut(s.source, s.member, "two_labels", message) for s in same]
-            continue
-        kept.append(same[0])
-        message = f"the same image as {same[0].member}"
-        left_out += [LeftOut(s.source, s.member, "duplicate", message) for s in same[1:]]
-    return kept, tuple(left_out)
+    """Each file once: the same bytes again would count as another label."""
+    kept: dict[str, Sample] = {}
+    left_out = list(found.left_out)
+    for s in found.samples:
+        first = kept.setdefault(s.sha256, s)
+        if first is not s:
+            message = f"has the bytes of {first.source}: {first.member}, which counts"
+            left_out.append(LeftOut(s.source, s.member, Code.DUPLICATE.value, message))
+    return list(kept.values()), tuple(left_out)
 
 
-def check(gallery: Path, labels: Mapping[str, int], left_out: Sequence[LeftOut]) -> None:
+def particles(samples: Sequence[Sample]) -> I64:
+    """Numbers (N,) from 0, the same for near duplicates, in the order first met."""
+    numbers: dict[str, int] = {}
+    found = [numbers.setdefault(s.cluster or s.sha256, len(numbers)) for s in samples]
+    return np.array(found, np.int64)
+
+
+def check(gallery: Path, samples: Sequence[Sample], left_out: Sequence[LeftOut]) -> None:
+    """Raise SettingError where the crops are too few, or of too few or too many classes."""
     lost = Counter(x.code for x in left_out)
     why = "; left out: " + ", ".join(f"{n} {code}" for code, n in lost.items()) if lost else ""
-    if not labels:
-        raise SettingError(
-            f"{gallery} holds no labelled image{why}. The layout is a folder a class:"
-            f" {gallery.name}/copepod/a.png, {gallery.name}/krill/b.png"
-        )
+    labels = sorted({s.group for s in samples})
     if len(labels) < 2:
         raise SettingError(
-            f"{gallery} has the single class {next(iter(labels))!r}; at least two are needed, for"
+            f"{gallery} has the single class {labels[0]!r}; at least two are needed, for"
             f" instance 'other' for all else{why}"
         )
-    alone = [label for label, n in labels.items() if n < 2]
+    # a particle counts for the class that its first image has
+    _, first = np.unique(particles(samples), return_index=True)
+    each = Counter(samples[i].group for i in first)
+    alone = [label for label in labels if each[label] < 2]
     if alone:
         raise SettingError(
-            f"{gallery}: {', '.join(map(repr, alone))} has one image; at least two a class are"
-            f" needed to judge the head, five or more to trust it{why}"
+            f"{gallery}: {', '.join(map(repr, alone))} has one image, near duplicates not"
+            " counted; at least two a class are needed to judge the head, five or more to trust"
+            f" it{why}"
         )
     if len(labels) > MAX_CLASSES:
         raise SettingError(f"{gallery} has {len(labels)} classes; at most {MAX_CLASSES} are taken")
@@ -94,7 +100,7 @@ def look(model: Model, trunk: Trunk, found: Scan, samples: Sequence[Sample]) -> 
         raise ModelError(f"{model.package.folder}: some features are not numbers")
     classes = tuple(sorted({s.group for s in seen}))
     y = np.array([classes.index(s.group) for s in seen], np.int64)
-    return Gallery(x, y, classes)
+    return Gallery(x, y, classes, particles(seen))
 
 
 def view(images: U8, number: int) -> U8:

@@ -24,11 +24,13 @@ import onnx
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, Package, read_package
 from pi10_classifier.preprocess import U8
+from pi10_classifier.training.bootstrap import Outcome, resample
 from pi10_classifier.training.evaluate import Scored, figures_of, prepared, score
 from pi10_classifier.training.features import feed
-from pi10_classifier.training.labelled import LabelMap, LeftOut, Sample, parts, scan
-from pi10_classifier.training.metrics import F64, I64, confusion, scores
+from pi10_classifier.training.labels import LabelMap
+from pi10_classifier.training.material import gather
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
+from pi10_classifier.training.sample import LeftOut, Sample
 
 DROP = 0.005  # of macro-F1: half a point
 CALIBRATION_IMAGES = 512
@@ -96,27 +98,25 @@ def export_int8(
     """Write ``out``: ``model`` in int8, where macro-F1 falls by at most ``allowed``.
 
     Ranges come from ``images`` images of the training split, macro-F1 from the validation
-    split of ``manifest``; without one, from two halves of the data. Raises RefusedError with
-    the figures, and writes nothing, where the drop is larger.
+    split, as ``manifest`` or a table has them; without splits, from two halves of the data.
+    Raises RefusedError with the figures, and writes nothing, where the drop is larger.
     """
     package = model.package
     check_out(out, package)
     if method not in METHODS:
         raise SettingError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
-    found = scan(inputs, label_map)
+    found = gather(inputs, label_map, manifest)
     known = [sample for sample in found.samples if sample.group in package.classes]
-    fit, held = _divide(known)
-    if manifest is not None:
-        divided = parts(found, manifest)
-        fit, held = (
-            [s for s in divided.get(name, []) if s.group in package.classes]
-            for name in ("train", "validation")
-        )
+    divided = any(sample.split for sample in known)
+    if divided:
+        fit, held = ([s for s in known if s.split == name] for name in ("train", "validation"))
+    else:
+        fit, held = _divide(known)
     for what, some in (("to take ranges from", fit), ("to judge on", held)):
         if len(some) < LEAST_IMAGES:
             raise SettingError(
                 f"{len(some)} images {what} are too few, {LEAST_IMAGES} are the least"
-                f" (of the model's classes{' and in the manifest' if manifest else ''})"
+                f" (of the model's classes{', by split' if divided else ', in either half'})"
             )
     chosen = fit[:: max(1, -(-len(fit) // images))]
     sample = np.concatenate([batch for _, batch in prepared(model, found, chosen)])
@@ -152,16 +152,16 @@ def export_int8(
             "same_class": round(gate.agree, 4),
         },
     )
-    card = f"{_section(gate, len(chosen), method, manifest is not None)}\n{quoted_card(package)}"
+    card = f"{_section(gate, len(chosen), method, divided)}\n{quoted_card(package)}"
     write_package(out, small, fields, card)
     return Quantised(out, gate, len(graph), len(small), found.left_out)
 
 
 def _divide(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Two halves by a hash of the file's content: a file twice is in one half."""
+    """Two halves by a hash of the file's content, or of the duplicates it is one of."""
     halves: tuple[list[Sample], list[Sample]] = ([], [])
     for s in samples:
-        key = (s.sha256 or f"{s.source}/{s.member}").encode()
+        key = (s.cluster or s.sha256).encode()
         halves[hashlib.sha256(key).digest()[0] % 2].append(s)
     return halves
 
@@ -171,24 +171,11 @@ def judge(before: Scored, after: Scored, classes: Sequence[str], seed: int = 0) 
     truth = before.truth(classes)
     first, second = (x.probabilities.argmax(axis=1) for x in (before, after))
     present = np.unique(truth)
-    rng = np.random.default_rng(seed)
-    # one resample of images for both: cells are truth x first x second
-    k = len(classes)
-    cells, counts = np.unique((truth * k + first) * k + second, return_counts=True)
-    drawn = rng.multinomial(len(truth), counts / len(truth), size=RESAMPLES)
-    t, a, b = cells // (k * k), cells // k % k, cells % k
-
-    def macro(guess: I64) -> F64:
-        one = np.eye(k)
-        hits = drawn @ (one[t] * (t == guess)[:, None])
-        either = drawn @ (one[t] + one[guess])
-        f1 = np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
-        return np.asarray(f1[:, present].mean(axis=1))
-
-    low, high = np.quantile(macro(a) - macro(b), (0.025, 0.975))
-    one, two = (
-        float(scores(confusion(truth, guess, k))["f1"][present].mean()) for guess in (first, second)
-    )
+    rows = {"before": [Outcome(truth, first)], "after": [Outcome(truth, second)]}
+    found = resample(rows, len(classes), RESAMPLES, seed)
+    one, two = (float(found.point[row][present].mean()) for row in rows)
+    apart = (found.draws["before"] - found.draws["after"])[:, present].mean(axis=1)
+    low, high = np.quantile(apart, (0.025, 0.975))
     return Gate(
         len(truth), one, two, one - two, float(low), float(high), float((first == second).mean())
     )

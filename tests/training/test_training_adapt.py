@@ -24,8 +24,8 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, read_package
 from pi10_classifier.training import features, gallery, heads
 from pi10_classifier.training.adapt import adapt, check_parity, choose, extended
+from pi10_classifier.training.data import scan
 from pi10_classifier.training.evaluate import prepared, score
-from pi10_classifier.training.labelled import scan
 from pi10_classifier.training.metrics import macro_f1, softmax
 
 GROUPS = ("copepod", "detritus", "krill", "noncopepod")
@@ -140,7 +140,7 @@ def test_settings_are_judged_on_crops_left_out_with_all_their_views(known):
     seen, _ = known
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(40, 1, 16)), 8, axis=1).astype(np.float32)
-    lots = gallery.Gallery(x, np.arange(40) % 2, ("a", "b"))
+    lots = gallery.Gallery(x, np.arange(40) % 2, ("a", "b"), np.arange(40))
     assert choose(lots, "knn", 0).macro_f1 < 0.75
     assert choose(seen, "knn", 0).macro_f1 > 0.8
 
@@ -204,7 +204,7 @@ class TestGalleries:
     @pytest.mark.parametrize(
         ("counts", "message"),
         [
-            ({}, "holds no labelled image"),
+            ({}, "holds no file; name a folder"),
             ({"krill": 5}, "single class 'krill'"),
             ({"krill": 5, "copepod": 1}, "'copepod' has one image"),
         ],
@@ -225,10 +225,10 @@ class TestGalleries:
         done = adapt(base, folder, tmp_path / "out", head="linear")
         assert done.labels == {"copepod": 5, "detritus": 6}
         codes = {entry.member: entry.code for entry in done.left_out}
-        assert codes.pop("copepod/torn.png") not in ("duplicate", "two_labels")
+        assert codes.pop("copepod/torn.png") == "corrupt_image"
         assert codes == {
             "copepod/copy.png": "duplicate",
-            "copepod/0001.png": "two_labels", "detritus/both.png": "two_labels",
+            "copepod/0001.png": "mislabelled", "detritus/both.png": "mislabelled",
         }  # fmt: skip
 
     def test_out_is_not_the_model_itself(self, base, crops):

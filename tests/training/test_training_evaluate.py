@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import marks
 import numpy as np
@@ -14,7 +15,9 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model
 from pi10_classifier.training import evaluate as room
 from pi10_classifier.training.calibrate import calibrate
-from pi10_classifier.training.labelled import LabelMap, scan
+from pi10_classifier.training.data import scan
+from pi10_classifier.training.labels import LabelMap
+from pi10_classifier.training.manifest import manifest
 
 COUNTS = {"copepod": 40, "detritus": 30, "noncopepod": 20}
 
@@ -35,11 +38,9 @@ def judged(model, data):
 
 
 def write_manifest(data, path, part_of):
-    rows = "".join(
-        f"{s.source},{s.member},{s.group},{s.label},{part_of(i)}\n"
-        for i, s in enumerate(scan([data]).samples)
-    )
-    path.write_text("source,member,group,label,split\n" + rows, "utf-8")
+    samples = scan([data]).samples
+    text = manifest(replace(s, split=part_of(i)) for i, s in enumerate(samples))
+    path.write_text(text, "utf-8")
     return path
 
 
@@ -117,7 +118,7 @@ class TestCalibration:
         assert found["calibration"]["refitted"]["fitted_on"] == "45 images of the validation split"
         # a test image with a wrong label changes the figures, not the temperature
         text = path.read_text("utf-8")
-        path.write_text(text.replace("detritus,detritus,test", "detritus,detritus,train"), "utf-8")
+        path.write_text(text.replace("detritus,detritus,,test", "detritus,detritus,,train"), "utf-8")
         fewer = room.evaluate(model, [data], manifest=path)
         temperature = found["calibration"]["refitted"]["temperature"]
         assert fewer["calibration"]["refitted"]["temperature"] == temperature
@@ -160,7 +161,7 @@ class TestData:
         (data / "copepod" / "cut.png").write_bytes((data / "copepod/0000.png").read_bytes()[:60])
         (data / "loose.png").write_bytes((data / "copepod/0000.png").read_bytes())
         found = room.evaluate(model, [data])
-        assert found["data"]["left_out_by_code"] == {"corrupt_image": 1, "no_label": 1}
+        assert found["data"]["left_out_by_code"] == {"corrupt_image": 1, "unknown_label": 1}
         assert {x["member"] for x in found["data"]["left_out"]} == {"copepod/cut.png", "loose.png"}
 
     def test_images_of_no_class_count_apart(self, model, tmp_path):
