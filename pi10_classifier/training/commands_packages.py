@@ -235,7 +235,7 @@ def int8(
 @click.command()
 @_MODEL
 @click.option("--gallery", required=True, type=click.Path(exists=True, path_type=Path),
-              help="Labelled crops: a folder with a folder a class, an archive or a table.")  # fmt: skip
+              help="Labelled crops: a folder with a folder a class, archive or table.")  # fmt: skip
 @_LABEL_MAP
 @click.option("--head", type=click.Choice(["auto", "linear", "knn", "forest"]), default="auto",
               show_default=True, help="auto: the best in cross-validation.")  # fmt: skip

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pi10_classifier.figures import colours
+from pi10_classifier.training.calibration import reliability
 from pi10_classifier.training.metrics import F64, I64, confusion, report
 from pi10_classifier.training.predictions import Predictions
 
@@ -86,15 +87,6 @@ def precision_recall(truth: I64, score: F64, index: int) -> tuple[F64, F64, floa
     return recall, precision, area
 
 
-def reliability(truth: I64, scores: F64, bins: int = 15) -> tuple[F64, F64, I64]:
-    """Mean score, share right and count of the top class in equal-width bins; (bins,) each."""
-    top, right = scores.max(axis=1), scores.argmax(axis=1) == truth
-    place = np.minimum((top * bins).astype(int), bins - 1)
-    n = np.bincount(place, minlength=bins)
-    mean = [np.bincount(place, x, bins) / np.maximum(n, 1) for x in (top, right)]
-    return mean[0], mean[1], n
-
-
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -145,11 +137,11 @@ def precision_recall_figure(truth: I64, scores: F64, classes: Sequence[str]) -> 
 def calibration_figure(truth: I64, scores: F64) -> Figure:
     """Share right against mean score of the top class, with the number of images."""
     figure, axes = _figure(5.2, 4.2)
-    mean, share, n = reliability(truth, scores)
-    held = n > 0
+    rows = reliability(scores, truth)
+    mean, share, n = (np.array([row[key] for row in rows]) for key in ("score", "right", "n"))
     axes.plot([0, 1], [0, 1], color="#8a939b", linewidth=0.8)
-    axes.plot(mean[held], share[held], marker="o", color="#0072B2")
-    for x, y, count in zip(mean[held], share[held], n[held], strict=True):
+    axes.plot(mean, share, marker="o", color="#0072B2")
+    for x, y, count in zip(mean, share, n, strict=True):
         axes.annotate(f"{count:,}", (x, y), xytext=(4, -9), textcoords="offset points", fontsize=6)
     axes.set(xlabel="score", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.02))
     return figure

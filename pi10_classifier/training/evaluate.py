@@ -28,7 +28,16 @@ from pi10_classifier.training import calibration
 from pi10_classifier.training.data import read_rgb
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.material import gather, of_split
-from pi10_classifier.training.metrics import F64, I64, confusion, fit_temperature, scores
+from pi10_classifier.training.metrics import (
+    F64,
+    I64,
+    confusion,
+    fit_temperature,
+    interval,
+    per_class,
+    redrawn,
+    scores,
+)
 from pi10_classifier.training.sample import Sample, Scan
 
 RESAMPLES = 1000
@@ -115,19 +124,19 @@ def figures_of(
     k = len(classes)
     matrix = confusion(truth, probabilities.argmax(axis=1), k)
     present = np.flatnonzero(matrix.sum(axis=1))
-    rng = np.random.default_rng(seed)
     by_bin = all(bins) and len(set(bins)) >= LEAST_BINS
     if by_bin:
         _, place = np.unique(np.asarray(bins), return_inverse=True)
         cells = np.zeros((int(place.max()) + 1, k * k))
         np.add.at(cells, (place, truth * k + probabilities.argmax(axis=1)), 1)
-        times = rng.multinomial(len(cells), np.full(len(cells), 1 / len(cells)), size=resamples)
-        drawn: NDArray[Any] = times @ cells
-    else:  # resampling images is drawing the matrix's cells from a multinomial
-        drawn = rng.multinomial(len(truth), matrix.ravel() / len(truth), size=resamples)
-    point, spread = scores(matrix), scores(drawn.reshape(resamples, k, k))
+        evenly = np.full(len(cells), 1 / len(cells))
+        times = np.random.default_rng(seed).multinomial(len(cells), evenly, size=resamples)
+        drawn: NDArray[Any] = (times @ cells).reshape(resamples, k, k)
+    else:
+        drawn = redrawn(matrix, resamples, seed)
+    point, spread = scores(matrix), scores(drawn)
     macro = {
-        f"macro_{key}": _interval(point[key][present].mean(), spread[key][:, present].mean(axis=1))
+        f"macro_{key}": interval(point[key][present].mean(), spread[key][:, present].mean(axis=1))
         for key in ("f1", "precision", "recall")
     }
     return {
@@ -135,20 +144,9 @@ def figures_of(
         "accuracy": round(float(np.trace(matrix) / len(truth)), 4),
         **macro,
         "resampled": "bins" if by_bin else "images",
-        "per_class": {
-            label: {
-                **{key: _interval(point[key][i], spread[key][:, i]) for key in point},
-                "support": int(matrix[i].sum()),
-            }
-            for i, label in enumerate(classes)
-        },
+        "per_class": per_class(matrix, drawn, classes),
         "confusion": matrix.tolist(),
     }
-
-
-def _interval(value: Any, spread: F64) -> dict[str, float]:
-    low, high = np.quantile(spread, (0.025, 0.975))
-    return {key: round(float(x), 4) for key, x in (("value", value), ("low", low), ("high", high))}
 
 
 def judge_calibration(

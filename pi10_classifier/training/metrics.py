@@ -6,6 +6,7 @@ environment can evaluate a package.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -96,30 +97,44 @@ def report(
     Intervals resample the test images with replacement (Efron 1979): they cover the
     choice of images, not of training seed or sea.
     """
-    k = len(classes)
     guess = probabilities.argmax(axis=1)
-    matrix = confusion(truth, guess, k)
-    # Resampling images is drawing the confusion matrix's cells from a multinomial.
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(truth), matrix.ravel() / len(truth), size=resamples)
-    point, spread = scores(matrix), scores(drawn.reshape(resamples, k, k))
+    matrix = confusion(truth, guess, len(classes))
+    drawn = redrawn(matrix, resamples, seed)
     return {
         "n": len(truth),
         "accuracy": round(float(np.mean(guess == truth)), 4),
         "ece": round(calibration_error(probabilities, truth), 4),
-        "macro_f1": _interval(point["f1"].mean(), spread["f1"].mean(axis=1)),
-        "per_class": {
-            name: {
-                **{key: _interval(point[key][i], spread[key][:, i]) for key in point},
-                "support": int(matrix[i].sum()),
-            }
-            for i, name in enumerate(classes)
-        },
+        "macro_f1": interval(scores(matrix)["f1"].mean(), scores(drawn)["f1"].mean(axis=1)),
+        "per_class": per_class(matrix, drawn, classes),
         "confusion": matrix.tolist(),
     }
 
 
-def _interval(value: Any, spread: F64) -> dict[str, float]:
+def redrawn(matrix: I64, resamples: int, seed: int = 0) -> I64:
+    """Confusion counts (B, K, K) of images drawn anew with replacement.
+
+    That is drawing the matrix's cells from a multinomial.
+    """
+    total = int(matrix.sum())
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(total, matrix.ravel() / total, size=resamples)
+    return drawn.reshape(resamples, *matrix.shape)
+
+
+def per_class(matrix: I64, drawn: NDArray[Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Precision, recall and F1 of each class with intervals from resamples (B, K, K)."""
+    point, spread = scores(matrix), scores(drawn)
+    return {
+        name: {
+            **{key: interval(point[key][i], spread[key][:, i]) for key in point},
+            "support": int(matrix[i].sum()),
+        }
+        for i, name in enumerate(classes)
+    }
+
+
+def interval(value: Any, spread: F64) -> dict[str, float]:
+    """A figure with the 95 % percentile interval of its resamples (B,)."""
     low, high = np.quantile(spread, (0.025, 0.975))
     return {
         "value": round(float(value), 4),

@@ -27,6 +27,7 @@ from pi10_classifier.training.adapt import adapt, check_parity, choose, extended
 from pi10_classifier.training.data import scan
 from pi10_classifier.training.evaluate import prepared, score
 from pi10_classifier.training.metrics import macro_f1, softmax
+from pi10_classifier.training.sample import Sample
 
 GROUPS = ("copepod", "detritus", "krill", "noncopepod")
 FEW = dict.fromkeys(GROUPS, 8)
@@ -143,6 +144,25 @@ def test_settings_are_judged_on_crops_left_out_with_all_their_views(known):
     lots = gallery.Gallery(x, np.arange(40) % 2, ("a", "b"), np.arange(40))
     assert choose(lots, "knn", 0).macro_f1 < 0.75
     assert choose(seen, "knn", 0).macro_f1 > 0.8
+
+
+def test_near_duplicates_are_not_judged_by_one_another():
+    """Labels without meaning again: every crop twice, as a particle stuck before the lens."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(np.repeat(rng.normal(size=(40, 1, 16)), 2, axis=1), 2, axis=0).astype(np.float32)
+    y, stuck = np.repeat(np.arange(40) % 2, 2), np.repeat(np.arange(40), 2)
+    assert choose(gallery.Gallery(x, y, ("a", "b"), stuck), "knn", 0).macro_f1 < 0.75
+    assert choose(gallery.Gallery(x, y, ("a", "b"), np.arange(80)), "knn", 0).macro_f1 > 0.9
+
+
+def test_a_class_of_one_particle_seen_twice_is_too_little():
+    samples = [
+        Sample("s", f"{i}.png", group, group, sha256=f"{i}", cluster=cluster)
+        for i, (group, cluster) in enumerate([("a", ""), ("a", ""), ("b", "k"), ("b", "k")])
+    ]
+    assert gallery.particles(samples).tolist() == [0, 1, 2, 2]
+    with pytest.raises(SettingError, match="'b' has one image, near duplicates not counted"):
+        gallery.check(Path("crops"), samples, ())
 
 
 class TestHeads:

@@ -118,7 +118,9 @@ class TestCalibration:
         assert found["calibration"]["refitted"]["fitted_on"] == "45 images of the validation split"
         # a test image with a wrong label changes the figures, not the temperature
         text = path.read_text("utf-8")
-        path.write_text(text.replace("detritus,detritus,,test", "detritus,detritus,,train"), "utf-8")
+        path.write_text(
+            text.replace("detritus,detritus,,test", "detritus,detritus,,train"), "utf-8"
+        )
         fewer = room.evaluate(model, [data], manifest=path)
         temperature = found["calibration"]["refitted"]["temperature"]
         assert fewer["calibration"]["refitted"]["temperature"] == temperature
