@@ -5,7 +5,6 @@ from pathlib import Path
 
 import marks
 import pytest
-from conftest import fill
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model import Model
@@ -19,21 +18,19 @@ COUNTS = {"copepod": 40, "detritus": 30, "noncopepod": 20}
 
 
 @pytest.fixture(scope="module")
-def tars(tmp_path_factory) -> list[Path]:
-    folder = fill(tmp_path_factory.mktemp("tars"), each=10)
-    return [folder / "light.tar", folder / "black.tar"]
+def tars(shapes) -> list[Path]:
+    return [shapes / "light.tar", shapes / "black.tar"]
 
 
 @pytest.fixture(scope="module")
-def written(tars, tmp_path_factory) -> Path:
+def written(scanned, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("split") / "manifest.csv"
-    path.write_text(manifest(split(data.scan(tars).samples)), "utf-8")
+    path.write_text(manifest(split(scanned.samples)), "utf-8")
     return path
 
 
-def test_a_manifest_gives_the_scans_samples_and_its_splits(tars, written):
+def test_a_manifest_gives_the_scans_samples_and_its_splits(tars, written, scanned):
     found = material.gather(tars, manifest=written)
-    scanned = data.scan(tars)
     assert [replace(s, split="") for s in found.samples] == list(scanned.samples)
     assert (found.classes, found.origins) == (scanned.classes, scanned.origins)
     parts = [material.of_split(found, name) for name in ("train", "validation", "test")]
