@@ -245,7 +245,7 @@ class TestGalleries:
         done = adapt(base, folder, tmp_path / "out", head="linear")
         assert done.labels == {"copepod": 5, "detritus": 6}
         codes = {entry.member: entry.code for entry in done.left_out}
-        assert codes.pop("copepod/torn.png") == "corrupt_image"
+        assert codes.pop("copepod/torn.png") == "unsupported_format"
         assert codes == {
             "copepod/copy.png": "duplicate",
             "copepod/0001.png": "mislabelled", "detritus/both.png": "mislabelled",

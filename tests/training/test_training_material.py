@@ -67,9 +67,9 @@ def test_a_manifest_of_another_kind_is_named(tars, tmp_path):
 
 
 class TestJudged:
-    @pytest.fixture(scope="class")
-    def model(self, tmp_path_factory):
-        return Model.load(marks.package(tmp_path_factory.mktemp("m") / "marks"))
+    @pytest.fixture
+    def model(self, tmp_path):
+        return Model.load(marks.package(tmp_path / "m"))
 
     @pytest.fixture
     def tree(self, tmp_path):
