@@ -104,10 +104,10 @@ def evaluate(
     _tell_left_out([LeftOut(**entry) for entry in found["data"]["left_out"]])
     rows = []
     for source, part in {"all": found["all"], **found["sources"]}.items():
-        macro = (source, "macro", part["n"], *(_span(part[f"macro_{k}"]) for k in _KEYS))
-        rows.append(macro)
-        for label, row in part["per_class"].items():
-            rows.append((source, label, row["support"], *(_span(row[k]) for k in _KEYS)))
+        macro = {key: part[f"macro_{key}"] for key in _KEYS} | {"support": part["n"]}
+        for label, row in {"macro": macro, **part["per_class"]}.items():
+            others = (f"{row[key]['value']:.3f}" for key in _KEYS[1:])  # the page has all intervals
+            rows.append((source, label, row["support"], _span(row["f1"]), *others))
     show_table("", ("images from", "class", "images", "F1", "precision", "recall"), rows)
     for name in ("uncalibrated", "as_served", "refitted"):
         part = found["calibration"][name]
