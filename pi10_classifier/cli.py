@@ -16,9 +16,9 @@ import click
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
 from pi10_classifier.training.commands import dataset
-from pi10_classifier.training.commands_train import train
 from pi10_classifier.training.commands_packages import adapt, calibrate, evaluate, int8
 from pi10_classifier.training.commands_track import compare, search, track
+from pi10_classifier.training.commands_train import train
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

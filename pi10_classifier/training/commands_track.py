@@ -106,7 +106,7 @@ def compare(runs: tuple[str, ...], against: str, resamples: int, table_file: Pat
 @click.option("--set", "others", multiple=True, metavar="NAME=VALUE",
               help="A setting of the recipe that all trials share, e.g. size=128.")  # fmt: skip
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="grid", show_default=True,
-              help="The whole grid, or TPE (of the paper's rates, between their ends).")  # fmt: skip
+              help="The grid, or TPE (of the paper's rates, between their ends).")  # fmt: skip
 @click.option("--trials", type=int, help="How many trainings.  [default: the whole grid]")
 @click.option("--seed", type=int, default=0, show_default=True,
               help="Of the order of trials, and of each training.")  # fmt: skip

@@ -55,7 +55,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--experiment", default="", metavar="NAME",
               help="Of MLflow.  [default: pi10; on --resume that of before]")  # fmt: skip
 @click.option("--register", default="", metavar="NAME",
-              help="Make the best package a version of this model in MLflow, alias candidate.")  # fmt: skip
+              help="Make the best package a version of this model, alias candidate.")  # fmt: skip
 @click.option("--no-tracking", is_flag=True, help="Tell MLflow nothing.")
 def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None,
           label_map: Path | None, manifest: Path | None, split_seed: int, experiment: str,
