@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.preprocess import Preprocessing, ground_level, prepare
+from pi10_classifier.preprocess import Grey, Preprocessing, prepare
 
 U8 = NDArray[np.uint8]
 
@@ -55,8 +55,8 @@ def _crop_turn_flip(picture: U8, rng: np.random.Generator) -> U8:
     turn = scale @ np.array([[cos * flip, -sin], [sin * flip, cos]])
     middle = np.array([left + width / 2, top + height / 2]) - 0.5
     shift = middle - turn @ np.full(2, (side - 1) / 2)
-    grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    ground = float(ground_level(np.asarray(grey, np.uint8)))
+    rgb = picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
+    ground = float(Grey.of(np.asarray(rgb, np.uint8)).ground)
     out = cv2.warpAffine(
         picture,
         np.concatenate((turn, shift[:, None]), axis=1),

@@ -168,14 +168,14 @@ def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, .
     first = {name: v[0] for name, v in space.items() if not isinstance(v, Range)}
     recipe_of(network, base, first)
     recipe = recipe_of(network, base, {})
-    plan = {"init": init, "device": device, "command": shlex.join(["pi10", *sys.argv[1:]])}
-    Plan(network, recipe, out, **plan)
+    command = shlex.join(["pi10", *sys.argv[1:]])
+    plan = Plan(network, recipe, out, (seed,), init, device=device, command=command)
     reporter = None if no_tracking else tracked.of_search(
         out, say, experiment=experiment, resume=resume
     )  # fmt: skip
     with stoppable() as check:
         examples = read_examples(data, label_map, manifest, progress=lambda done: check())
-        train_one = Trainer(examples, network, base, out, seed, plan, reporter, say, check)
+        train_one = Trainer(examples, plan, base, reporter, say, check)
         about = {"network": network, "init": init, "split_sha256": examples.sha256,
                  "recipe": recipe.to_dict()}  # fmt: skip
         found = run_search(train_one, space, folder=out, sampler=sampler, trials=trials, seed=seed,

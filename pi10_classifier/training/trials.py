@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pi10_classifier.training import outfolder, runs
@@ -28,16 +27,14 @@ _LONGEST_NAME = 120  # characters; of 255 that file systems take
 class Trainer:
     """Trains once with a trial's settings: the ``TrainOne`` of a search.
 
-    base: settings of the recipe that all trials share. folder: of the search. plan: the rest
-    of each trial's plan. The test split is neither read nor judged.
+    plan: of all trials, but for what a trial changes of its recipe; its ``out`` is the folder
+    of the search. base: settings of the recipe that all trials share, as they were given. The
+    test split is neither read nor judged.
     """
 
     examples: Examples
-    network: str
+    plan: Plan
     base: Mapping[str, Any]
-    folder: Path
-    seed: int = 0
-    plan: Mapping[str, Any] | None = None
     reporter: Reporter | None = None
     say: Callable[[str], None] = print
     check: Callable[[], None] = lambda: None
@@ -48,13 +45,8 @@ class Trainer:
         Raises SettingError or ModelError where these settings cannot be trained.
         """
         name = slug(params)
-        plan = Plan(
-            network=self.network,
-            recipe=recipe_of(self.network, self.base, params),
-            out=self.folder / TRIALS / name,
-            seeds=(self.seed,),
-            **(self.plan or {}),
-        )
+        recipe = recipe_of(self.plan.network, self.base, params)
+        plan = replace(self.plan, recipe=recipe, out=self.plan.out / TRIALS / name)
         (folder,) = runs.train_seeds(
             self.examples,
             plan,

@@ -22,6 +22,7 @@ from pi10_classifier.errors import SettingError  # noqa: E402
 from pi10_classifier.training import outfolder  # noqa: E402
 from pi10_classifier.training import spool as sp  # noqa: E402
 from pi10_classifier.training.examples import read_examples  # noqa: E402
+from pi10_classifier.training.plan import Plan  # noqa: E402
 from pi10_classifier.training.trials import Trainer, recipe_of, slug  # noqa: E402
 
 COUNTS = {"copepod": 24, "detritus": 24, "noncopepod": 24}
@@ -91,8 +92,9 @@ def test_a_trial_that_was_cut_goes_on_and_a_whole_one_is_not_trained_again(data,
     base = BASE | {"epochs": 2}
 
     def trainer(check, said):
-        return Trainer(examples, "mobilenet_v2", base, tmp_path, 0, {"init": "random"}, None,
-                       said.append, check)  # fmt: skip
+        recipe = recipe_of("mobilenet_v2", base, {})
+        plan = Plan("mobilenet_v2", recipe, tmp_path, init="random")
+        return Trainer(examples, plan, base, None, said.append, check)
 
     with pytest.raises(KeyboardInterrupt):
         trainer(check, [])({"rate": 0.001})
