@@ -127,7 +127,7 @@ def test_a_training_is_a_parent_and_its_seeds(examples, tmp_path, monkeypatch):
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", environ["MLFLOW_TRACKING_URI"])
     tables = [
-        CliRunner().invoke(pi10, ["compare", place, "--resamples", "100"]).output
+        CliRunner().invoke(pi10, ["compare", place, "--resamples", "100"]).stdout
         for place in (str(out), f"runs:/{parent.info.run_id}")
     ]
     assert "mobilenet_v2  las   2" in tables[0]
