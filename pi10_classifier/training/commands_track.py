@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.training.commands_train import pair, say
 from pi10_classifier.training.grids import SAMPLERS, Value
 
 if TYPE_CHECKING:
-    from pi10_classifier.training.search import TrainOne, Trial
+    from pi10_classifier.training.search import Trial
 
-# network, data, folder of the search, loss -> a function that trains with given settings
-MakeTrainOne = Callable[[str, tuple[Path, ...], Path, str], "TrainOne"]
-TRAINER = "pi10_classifier.training.loop:train_one_for"
+_PATH = click.Path(path_type=Path)
 
 
 @click.group()
@@ -97,57 +96,90 @@ def compare(runs: tuple[str, ...], against: str, resamples: int, table_file: Pat
 @click.option("--data", required=True, multiple=True, metavar="PATH",
               type=click.Path(exists=True, path_type=Path),
               help="Labelled images, as for train; may be given several times.")  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the search.")
-@click.option("--network", default="vit", show_default=True, help="vit, beit, resnet18, resnet50.")
+@click.option("--out", required=True, type=_PATH, help="Folder of the search.")
+@click.option("--network", default="vit", show_default=True,
+              help="vit, beit, resnet18, resnet50; with --grid, any of train's.")  # fmt: skip
 @click.option("--loss", "losses", multiple=True, default=("las",), show_default=True,
               help="A loss; several are searched too.")  # fmt: skip
+@click.option("--grid", "grids", multiple=True, metavar="NAME=VALUE,VALUE",
+              help="Settings to try instead of the paper's, e.g. rate=0.001,0.0003.")  # fmt: skip
+@click.option("--set", "others", multiple=True, metavar="NAME=VALUE",
+              help="A setting of the recipe that all trials share, e.g. size=128.")  # fmt: skip
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="grid", show_default=True,
-              help="The paper's grid, or TPE between its ends.")  # fmt: skip
+              help="The grid, or TPE (of the paper's rates, between their ends).")  # fmt: skip
 @click.option("--trials", type=int, help="How many trainings.  [default: the whole grid]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the order of trials.")
+@click.option("--seed", type=int, default=0, show_default=True,
+              help="Of the order of trials, and of each training.")  # fmt: skip
+@click.option("--init", default="pretrained", show_default=True, metavar="HOW",
+              help="pretrained, random, or a folder of safetensors.")  # fmt: skip
+@click.option("--label-map", type=_PATH, help="CSV of label,class.")
+@click.option("--manifest", type=_PATH, help="The split of `pi10 dataset`, instead of a new one.")
+@click.option("--device", default="", help="cpu, to leave a GPU alone.")
 @click.option("--resume", is_flag=True, help="Go on with the search in --out.")
+@click.option("--experiment", default="", metavar="NAME",
+              help="Of MLflow.  [default: pi10; on --resume that of before]")  # fmt: skip
+@click.option("--no-tracking", is_flag=True, help="Tell MLflow nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the best trial as JSON.")
-@click.option("--trainer", default=TRAINER, hidden=True)
-def search(
-    data: tuple[Path, ...],
-    out: Path,
-    network: str,
-    losses: tuple[str, ...],
-    sampler: str,
-    trials: int | None,
-    seed: int,
-    resume: bool,
-    as_json: bool,
-    trainer: str,
-) -> None:
+def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, ...],
+           grids: tuple[str, ...], others: tuple[str, ...], sampler: str, trials: int | None,
+           seed: int, init: str, label_map: Path | None, manifest: Path | None, device: str,
+           resume: bool, experiment: str, no_tracking: bool, as_json: bool) -> None:  # fmt: skip
     """Search for the best settings of a training: the paper's grid, or TPE.
 
     With LAS alone its four shapes are searched too. Trials are judged by macro-F1 on the
-    validation images, never on the test images. Each trial is a run of MLflow.
+    validation images; the test images are never looked at. MLflow gets a run with one nested
+    in it for each trial. Then train with the best settings, with several seeds.
 
     \b
     Written into the folder --out:
       trials.csv   settings and validation macro-F1 of each trial
       best.json    the best trial
+      trials/      a folder for each training, named after its settings
       search.db    Optuna's record, from which --resume goes on
 
     \b
     Examples:
       pi10 search --data labelled.tar --network resnet18 --loss st_ce --out search
       pi10 search --data labelled.tar --sampler tpe --trials 20 --out search
+      pi10 search --data crops --network mobilenet_v2 --grid rate=0.001,0.0003 --out search
     """
-    from pi10_classifier.training.grids import paper_space
+    from pi10_classifier.stopping import stoppable
+    from pi10_classifier.training.grids import Range, paper_space, read_space
     from pi10_classifier.training.search import BEST, best_of
     from pi10_classifier.training.search import search as run_search
 
+    try:
+        from pi10_classifier.training import tracked
+        from pi10_classifier.training.examples import read_examples
+        from pi10_classifier.training.plan import Plan
+        from pi10_classifier.training.trials import Trainer, recipe_of
+    except ImportError as error:
+        raise SettingError(
+            f'search needs torch and transformers ({error}); pip install "pi10-classifier[train]"'
+        ) from error
+
     def tell(trial: Trial) -> None:
         result = f"{trial.macro_f1:.4f}" if trial.macro_f1 is not None else trial.error
-        click.echo(f"trial {trial.number}: {_listed(trial.params)}: {result}", err=True)
+        say(f"trial {trial.number}: {_listed(trial.params)}: {result}")
 
-    space = paper_space(network, sampler, losses)
-    train_one = _find(trainer)(network, data, out, losses[0])
-    found = run_search(train_one, space, folder=out, sampler=sampler, trials=trials, seed=seed,
-                       resume=resume, done=tell)  # fmt: skip
+    space = read_space(grids, losses) if grids else paper_space(network, sampler, losses)
+    base = {"loss": losses[0], **dict(map(pair, others))}
+    # a wrong setting is told before data are read
+    first = {name: v[0] for name, v in space.items() if not isinstance(v, Range)}
+    recipe_of(network, base, first)
+    recipe = recipe_of(network, base, {})
+    command = shlex.join(["pi10", *sys.argv[1:]])
+    plan = Plan(network, recipe, out, (seed,), init, device=device, command=command)
+    reporter = None if no_tracking else tracked.of_search(
+        out, say, experiment=experiment, resume=resume
+    )  # fmt: skip
+    with stoppable() as check:
+        examples = read_examples(data, label_map, manifest, progress=lambda done: check())
+        train_one = Trainer(examples, plan, base, reporter, say, check)
+        about = {"network": network, "init": init, "split_sha256": examples.sha256,
+                 "recipe": recipe.to_dict()}  # fmt: skip
+        found = run_search(train_one, space, folder=out, sampler=sampler, trials=trials, seed=seed,
+                           resume=resume, about=about, done=tell, reporter=reporter)  # fmt: skip
     best = best_of(found)
     if best is None:
         raise SettingError(f"none of {len(found)} trials could be trained: {found[0].error}")
@@ -160,14 +192,3 @@ def search(
 
 def _listed(params: Mapping[str, Value]) -> str:
     return ", ".join(f"{name} {value}" for name, value in params.items())
-
-
-def _find(place: str) -> MakeTrainOne:
-    module, _, name = place.partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SettingError(
-            f'search needs the training loop ({error}); pip install "pi10-classifier[train]"'
-        ) from error
-    return found  # type: ignore[no-any-return]

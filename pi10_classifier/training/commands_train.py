@@ -52,9 +52,14 @@ _PATH = click.Path(path_type=Path)
 @click.option("--save-steps", type=click.IntRange(0), default=0, show_default=True,
               help="Steps between checkpoints, besides each epoch's end.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the training in --out.")
+@click.option("--experiment", default="", metavar="NAME",
+              help="Of MLflow.  [default: pi10; on --resume that of before]")  # fmt: skip
+@click.option("--register", default="", metavar="NAME",
+              help="Make the best package a version of this model, alias candidate.")  # fmt: skip
+@click.option("--no-tracking", is_flag=True, help="Tell MLflow nothing.")
 def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None,
-          label_map: Path | None, manifest: Path | None, split_seed: int,
-          **options: Any) -> None:  # fmt: skip
+          label_map: Path | None, manifest: Path | None, split_seed: int, experiment: str,
+          register: str, no_tracking: bool, **options: Any) -> None:  # fmt: skip
     """Train a network on labelled images, test it and package it.
 
     INPUT is as for `pi10 dataset`: a folder tree, tar or zip of label/image files, or a table
@@ -70,6 +75,10 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
       seed-N/package/        the model package, for `pi10 classify --model`
       seed-N/test_predictions.csv
 
+    MLflow, at MLFLOW_TRACKING_URI or else mlflow.db in the working folder, gets a run with one
+    nested in it for each seed. What a server does not take waits in the folder, for
+    `pi10 track sync`.
+
     \b
     Examples:
       pi10 train planktonset1.tar --recipe vit --loss las --seeds 1,2,3 --out vit-las
@@ -82,7 +91,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
     try:
         import torch
 
-        from pi10_classifier.training import outfolder, runs
+        from pi10_classifier.training import outfolder, runs, tracked
         from pi10_classifier.training.examples import read_examples
         from pi10_classifier.training.plan import Plan
     except ImportError as error:
@@ -102,13 +111,17 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
         torch.set_num_threads(threads)
     before = out / outfolder.MANIFEST
     if resume and manifest is None and before.is_file():
-        _say(f"split and classes are those of {before}")
+        say(f"split and classes are those of {before}")
         manifest, label_map = before, None
+    reporter = None if no_tracking else tracked.of_training(
+        out, say, experiment=experiment, register=register, resume=resume
+    )  # fmt: skip
     with stoppable() as check:
         examples = read_examples(
             inputs, label_map, manifest, split_seed, progress=lambda done: check()
         )
-        done = runs.train_seeds(examples, plan, resume=resume, say=_say, check=check)
+        done = runs.train_seeds(examples, plan, resume=resume, say=say, check=check,
+                                reporter=reporter)  # fmt: skip
     for folder in done:
         click.echo(folder)
 
@@ -117,20 +130,20 @@ def _changes(options: dict[str, Any], teacher: str) -> dict[str, Any]:
     """The flags that were given, as changes of a recipe."""
     others, loss_options = options.pop("others"), options.pop("loss_options")
     given = {name: value for name, value in options.items() if value is not None}
-    for name, value in map(_pair, others):
+    for name, value in map(pair, others):
         if name == "seed":
             raise SettingError("a seed is given by --seeds")
         given.setdefault(name, value)
     if "loss" in given:
         given["loss"] = str(given["loss"]).lower().replace("-", "_")
     if loss_options:
-        given["loss_options"] = dict(map(_pair, loss_options))
+        given["loss_options"] = dict(map(pair, loss_options))
     if teacher:
         given.setdefault("distil", 0.5)
     return given
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def pair(text: str) -> tuple[str, Any]:
     """``name=value``; the value as TOML has it, else a word."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
@@ -148,5 +161,5 @@ def _seeds(text: str) -> tuple[int, ...]:
         raise SettingError(f"--seeds is {text!r}; give whole numbers, e.g. 1,2,3") from None
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     click.echo(line, err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,31 @@ def paper_space(network: str, sampler: str = "grid", losses: Sequence[str] = ("l
         rates = [float(rate) for rate in PAPER_GRIDS[network]["rate"]]
         space["rate"] = Range(min(rates), max(rates), log=True)
     return space
+
+
+def read_space(texts: Sequence[str], losses: Sequence[str] = ()) -> Space:
+    """Settings to try instead of the paper's, from ``NAME=VALUE,VALUE,...`` each.
+
+    NAME is as in a recipe; ``loss_options.NAME`` for an option of the loss. Values are as
+    TOML has them, else words. losses: searched too where there are several. Raises SettingError.
+    """
+    space: dict[str, Sequence[Value] | Range] = {}
+    for text in texts:
+        name, equals, listed = (part.strip() for part in text.partition("="))
+        if not (name and equals and listed) or name in space:
+            raise SettingError(f"{text!r} is no NAME=VALUE,VALUE,... of a setting given once")
+        space[name] = tuple(_value(word.strip()) for word in listed.split(","))
+    if len(losses) > 1:
+        space["loss"] = tuple(losses)
+    return space
+
+
+def _value(word: str) -> Value:
+    try:
+        found = tomllib.loads(f"x = {word}")["x"]
+    except tomllib.TOMLDecodeError:
+        return word
+    return found if isinstance(found, (bool, int, float)) else word
 
 
 def count_trials(space: Space, sampler: str, trials: int | None) -> int:

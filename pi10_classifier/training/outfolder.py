@@ -15,6 +15,7 @@ from pi10_classifier.results import write_atomically
 
 CONFIG, METRICS, MANIFEST, LEFT_OUT = "config.json", "metrics.csv", "manifest.csv", "left_out.csv"
 CHECKPOINT, PACKAGE, RESUME = "checkpoint", "package", "resume"
+VALIDATION = "validation.json"
 
 
 @contextmanager
@@ -95,6 +96,30 @@ def add_metrics(folder: Path, record: Mapping[str, Any]) -> None:
         rows = csv.DictReader(io.StringIO((folder / METRICS).read_text("utf-8")))
         before = [row for row in rows if int(row["epoch"] or 0) < record["epoch"]]
     write_metrics(folder, [*before, record])
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The numbers of ``metrics.csv``, an epoch each; raises SettingError where it is damaged."""
+    path = folder / METRICS
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+        return [{name: float(v) for name, v in row.items() if name and v} for row in rows]
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingError(f"{path} cannot be read ({error}); train again") from error
+
+
+def best_validation(folder: Path) -> float:
+    """The highest validation macro-F1 of ``metrics.csv``: that of the weights that are kept."""
+    found = [row["validation_macro_f1"] for row in read_metrics(folder)]
+    if not found:
+        raise SettingError(f"{folder / METRICS} holds no epoch; train again")
+    return max(found)
+
+
+def write_validation(folder: Path) -> None:
+    """``validation.json``: the figure of a training that was not tested."""
+    text = json.dumps({"macro_f1": best_validation(folder)}) + "\n"
+    write_atomically(folder / VALIDATION, text.encode("utf-8"))
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:

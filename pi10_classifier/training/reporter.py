@@ -1,12 +1,13 @@
 """Who is told of a training as it goes: a tracking server, or nobody.
 
-The one hook of ``runs.py``. A reporter must not stop a training: what it cannot deliver
-it keeps, and says so by itself.
+The one hook of ``runs.py`` and ``search.py``. A reporter must not stop a training: what it
+cannot deliver it keeps, and says so by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,8 +27,11 @@ class Reporter(Protocol):
     def on_end(self, folder: Path, status: str) -> None:
         """The run's folder is as complete as it gets. status: FINISHED, FAILED or KILLED."""
 
+    def on_done_before(self, folder: Path, params: Mapping[str, Any]) -> None:
+        """In place of all the others: the folder was complete before this process began."""
+
     def child(self, name: str) -> Reporter:
-        """The reporter of one seed, nested in this one."""
+        """The reporter of one seed, nested in this one; nobody is told before its start."""
 
 
 class Silence:
@@ -42,5 +46,23 @@ class Silence:
     def on_end(self, folder: Path, status: str) -> None:
         pass
 
+    def on_done_before(self, folder: Path, params: Mapping[str, Any]) -> None:
+        pass
+
     def child(self, name: str) -> Reporter:
         return self
+
+
+@contextmanager
+def told(reporter: Reporter, folder: Path, params: Mapping[str, Any]) -> Iterator[None]:
+    """A reporter's beginning and end around a piece of work."""
+    reporter.on_start(params)
+    try:
+        yield
+    except KeyboardInterrupt:
+        reporter.on_end(folder, "KILLED")
+        raise
+    except BaseException:
+        reporter.on_end(folder, "FAILED")
+        raise
+    reporter.on_end(folder, "FINISHED")

@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from pi10_classifier.training.metrics import fit_temperature, report
 from pi10_classifier.training.plan import Plan, config_of, origin_of, teacher_of
 from pi10_classifier.training.predictions import PREDICTIONS, Predictions, write_predictions
 from pi10_classifier.training.recipe import changed
-from pi10_classifier.training.reporter import Reporter, Silence
+from pi10_classifier.training.reporter import Reporter, Silence, told
 from pi10_classifier.training.sample import left_out_csv
 from pi10_classifier.training.split import counts
 
@@ -54,12 +53,15 @@ def train_seeds(
     say: Say = print,
     check: Callable[[], None] = lambda: None,
     reporter: Reporter | None = None,
+    test: bool = True,
 ) -> list[Path]:
     """Train each seed in ``plan.out/seed-N``; return those folders.
 
     Each holds config.json, metrics.csv (a line an epoch), checkpoint/ (the best epoch's
     weights as safetensors), package/ (ONNX, behind the parity gate), test_predictions.csv,
     the last to be written, and until then resume/. What is done is not done again.
+    test: False leaves the test split alone: then neither package/ nor predictions are
+    written, and validation.json is the last.
     Raises SettingError, ModelError or OutputError; KeyboardInterrupt from ``check``.
     """
     teller = reporter or Silence()
@@ -76,21 +78,26 @@ def train_seeds(
             write_atomically(plan.out / out.LEFT_OUT, text.encode("utf-8"))
         teacher = teacher_of(examples, plan, say)
         images: tuple[TrainingSet, HeldOut] | None = None
-        with _told(teller, plan.out, {**config_of(examples, plan, teacher), "seeds": plan.seeds}):
+        with told(teller, plan.out, {**config_of(examples, plan, teacher), "seeds": plan.seeds}):
             for seed in plan.seeds:
                 run = _Run(examples, plan, seed, teacher, say)
                 out.begin(run.folder, run.config, resume)
-                if (run.folder / PREDICTIONS).is_file():
+                child = teller.child(run.folder.name)
+                if (run.folder / (PREDICTIONS if test else out.VALIDATION)).is_file():
                     say(f"{run.folder} is done")
+                    child.on_done_before(run.folder, run.config)
                     continue
                 say(f"seed {seed}: {run.folder}")
                 if images is None:
                     images = _load(examples, plan, teacher)
-                child = teller.child(run.folder.name)
-                with _told(child, run.folder, run.config):
+                with told(child, run.folder, run.config):
                     run.train(*images, check, child)
-                    run.package()
-                    run.test()
+                    if test:
+                        run.package()
+                        run.test()
+                    else:
+                        out.write_validation(run.folder)
+                    shutil.rmtree(run.folder / out.RESUME, ignore_errors=True)
     return [_folder(plan, seed) for seed in plan.seeds]
 
 
@@ -177,7 +184,6 @@ class _Run:
         loss, seed = self.recipe.loss, self.recipe.seed
         row = Predictions(self.plan.network, loss, seed, classes, tuple(names), right, guess, said)
         write_predictions(self.folder, row)
-        shutil.rmtree(self.folder / out.RESUME, ignore_errors=True)
         f1 = fields["metrics"]["test split"]["macro_f1"]
         self.say(
             f"seed {seed}: test macro-F1 {f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f}),"
@@ -243,21 +249,6 @@ class _Epochs:
         out.add_metrics(self.folder, record)
         numbers = {k: float(v) for k, v in record.items() if isinstance(v, (int, float))}
         self.reporter.on_epoch(numbers, int(numbers.pop("epoch")))
-
-
-@contextmanager
-def _told(reporter: Reporter, folder: Path, params: Mapping[str, Any]) -> Iterator[None]:
-    """A reporter's beginning and end around a piece of work."""
-    reporter.on_start(params)
-    try:
-        yield
-    except KeyboardInterrupt:
-        reporter.on_end(folder, "KILLED")
-        raise
-    except BaseException:
-        reporter.on_end(folder, "FAILED")
-        raise
-    reporter.on_end(folder, "FINISHED")
 
 
 def _load(

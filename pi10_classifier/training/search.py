@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pi10_classifier.errors import OutputError, Pi10Error, SettingError, output_error
 from pi10_classifier.results import write_atomically
 from pi10_classifier.training.grids import Range, Space, Value, as_json, count_trials
+from pi10_classifier.training.reporter import Reporter, Silence, told
 
 if TYPE_CHECKING:
     import optuna
@@ -61,18 +62,21 @@ def search(
     trials: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    about: Mapping[str, Any] | None = None,
     done: Callable[[Trial], None] = lambda _: None,
+    reporter: Reporter | None = None,
 ) -> list[Trial]:
     """Train with settings from ``space`` until the grid, or ``trials``, is through.
 
     folder: of the search; a killed search goes on there with ``resume``, and a trial that
-    was running is trained again. trials: how many in all; a grid needs none. Writes
+    was running is trained again. trials: how many in all; a grid needs none. about: what else
+    must be the same to go on (data, network). reporter: told of the search as a run. Writes
     trials.csv and best.json (by validation macro-F1; the earlier of equals). Returns the
     finished trials by their number. Raises SettingError for an unusable space or folder.
     """
     trials = count_trials(space, sampler, trials)
     settings = {
-        "sampler": sampler, "seed": seed,
+        "sampler": sampler, "seed": seed, **(about or {}),
         "space": {k: as_json(v) for k, v in space.items()},
     }  # fmt: skip
     from filelock import FileLock, Timeout
@@ -84,7 +88,8 @@ def search(
         raise SettingError(f"another search works in {folder}; wait, or name another") from error
     except OSError as error:
         raise output_error(error, folder) from error
-    with held, _opened(folder, settings, resume) as study:
+    teller = reporter or Silence()
+    with held, _opened(folder, settings, resume) as study, told(teller, folder, settings):
         _requeue(study)
         _choose_sampler(study, space, sampler, seed)
         while len(finished(study)) < trials and not _through(study, sampler):

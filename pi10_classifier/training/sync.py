@@ -6,9 +6,10 @@ import importlib.util
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ ON_REQUEST = _ALWAYS | {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "120",
 }
+Warn = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +70,7 @@ def sync(folder: Path, environ: Mapping[str, str] = os.environ) -> list[Synced]:
     Goes to MLFLOW_TRACKING_URI where it is set, else to where the training meant to send.
     Raises SettingError where there is no spool, or a training is still sending it.
     """
-    if importlib.util.find_spec("mlflow") is None:
+    if not installed():
         raise SettingError('mlflow is not installed; pip install "pi10-classifier[train]"')
     roots = sorted(path for path in folder.rglob(sp.SPOOL) if path.is_dir())
     if folder.name == sp.SPOOL:
@@ -123,9 +125,16 @@ def _command(root: Path, *more: str) -> list[str]:
     return [sys.executable, "-P", "-m", "pi10_classifier.training.sender", str(root), *more]
 
 
-def start_sender(root: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
-    if importlib.util.find_spec("mlflow") is None:
-        _log.warning("mlflow is not installed: the run is spooled in %s, not sent", root)
+def installed() -> bool:
+    """Whether there is an MLflow to send to; it is not imported."""
+    return importlib.util.find_spec("mlflow") is not None
+
+
+def start_sender(
+    root: Path, environ: Mapping[str, str], warn: Warn = _log.warning
+) -> subprocess.Popen[bytes] | None:
+    if not installed():
+        warn(f"mlflow is not installed: the run is spooled in {root}, not sent")
         return None
     try:
         return subprocess.Popen(  # noqa: S603
@@ -135,11 +144,11 @@ def start_sender(root: Path, environ: Mapping[str, str]) -> subprocess.Popen[byt
             start_new_session=True,  # Ctrl-C is for the training, which then ends its run
         )  # fmt: skip
     except OSError as error:
-        _log.warning("tracking is spooled only: no sender (%s)", error)
+        warn(f"tracking is spooled only: no sender ({error})")
         return None
 
 
-def finish(sender: subprocess.Popen[bytes], root: Path) -> None:
+def finish(sender: subprocess.Popen[bytes], root: Path, warn: Warn = _log.warning) -> None:
     """Let the sender send what is left, as long as it gets on; warn of what it could not."""
     why, left = "it took too long", _pending(root)
     # a word, not only the end of the pipe: data-loading processes may hold a copy of it
@@ -156,10 +165,10 @@ def finish(sender: subprocess.Popen[bytes], root: Path) -> None:
         except (ValueError, KeyError):
             why = "the sender stopped"
     if left := _pending(root):
-        _log.warning(
-            "MLflow did not take %d entries (%s); they wait in %s. When it answers again:"
-            " pi10 track sync %s", left, why, root, root.parent,
-        )  # fmt: skip
+        warn(
+            f"MLflow did not take {left} entries ({why}); they wait in {root}. When it answers"
+            f" again: pi10 track sync {shlex.quote(str(root.parent))}"
+        )
 
 
 def _pending(root: Path) -> int:

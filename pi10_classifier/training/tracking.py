@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import uuid
@@ -22,7 +23,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.training import spool as sp
 from pi10_classifier.training.redaction import redacted, scrub, secrets_of
 from pi10_classifier.training.spool import Header, RunSpool
-from pi10_classifier.training.sync import Synced, destination, finish, start_sender, sync
+from pi10_classifier.training.sync import Synced, Warn, destination, finish, start_sender, sync
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +33,7 @@ __all__ = ["Run", "Synced", "open_run", "sync"]
 ALIAS = "candidate"
 PACKAGE = "model"
 LONGEST_PARAM = 6000  # characters; MLflow's limit
+_log = logging.getLogger(__name__)
 
 
 class Run:
@@ -41,13 +43,16 @@ class Run:
     Methods touch the local disk alone; they raise OutputError where it cannot be written.
     """
 
-    def __init__(self, spool: RunSpool, environ: Mapping[str, str], sends: bool) -> None:
+    def __init__(
+        self, spool: RunSpool, environ: Mapping[str, str], sends: bool, warn: Warn
+    ) -> None:
         self._spool = spool
+        self._warn = warn
         self._environ = environ
         self._secrets = secrets_of(environ)
         self._ended = False
         spool.append("open")
-        self._sender = start_sender(spool.path.parent, environ) if sends else None
+        self._sender = start_sender(spool.path.parent, environ, warn) if sends else None
 
     @property
     def id(self) -> str:
@@ -101,8 +106,7 @@ class Run:
         """
         if not (folder / "model.onnx").is_file():
             raise SettingError(f"{folder} holds no model.onnx; give a model package")
-        if re.search(r"[/:\\'\"]", register_as):
-            raise SettingError(f"a registered model cannot be named {register_as!r}; no / : or '")
+        check_model_name(register_as)
         stored = self._spool.store(folder, PACKAGE)
         fields = {"model": register_as, "alias": alias} if register_as else {}
         self._append("package", stored=stored, folder=PACKAGE, **fields)
@@ -112,7 +116,7 @@ class Run:
         header = self._spool.header
         spool = _enter(self._spool.path.parent, header.experiment, name, self.id,
                        header.destination, {k: _text(v) for k, v in tags.items()})  # fmt: skip
-        return Run(spool, self._environ, sends=False)
+        return Run(spool, self._environ, False, self._warn)
 
     def end(self, status: Status = "FINISHED") -> None:
         """End the run. The root run also waits for its sender while that gets on.
@@ -125,7 +129,7 @@ class Run:
         self._ended = True
         self._append("end", status=status)
         if self._sender is not None:
-            finish(self._sender, self._spool.path.parent)
+            finish(self._sender, self._spool.path.parent, self._warn)
 
     def __enter__(self) -> Run:
         return self
@@ -153,11 +157,13 @@ def open_run(
     parent: Run | Path | None = None,
     tags: Mapping[str, str] | None = None,
     environ: Mapping[str, str] = os.environ,
+    warn: Warn = _log.warning,
 ) -> Run:
     """Open a run, or go on with the one of this name that ``folder`` already holds.
 
     folder: the training's output folder; the spool lies in it. parent: a run, or the
-    folder of one (then the spool is the parent's). Raises SettingError for a bad
+    folder of one (then the spool is the parent's). warn: is told what MLflow did not take,
+    and how to send it later. Raises SettingError for a bad
     MLFLOW_TRACKING_URI, OutputError where the folder cannot be written.
     """
     if isinstance(parent, Run):
@@ -171,7 +177,13 @@ def open_run(
             raise SettingError(f"{folder} holds no tracked run to be the parent of {name!r}")
         above, experiment = roots[0].header.id, roots[0].header.experiment
     spool = _enter(folder / sp.SPOOL, experiment, name, above, where, dict(tags or {}))
-    return Run(spool, environ, sends=True)
+    return Run(spool, environ, True, warn)
+
+
+def check_model_name(name: str) -> None:
+    """Raises SettingError for what MLflow does not take as a registered model's name."""
+    if re.search(r"[/:\\'\"]", name):
+        raise SettingError(f"a registered model cannot be named {name!r}; no / : or '")
 
 
 def _enter(

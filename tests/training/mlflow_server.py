@@ -28,6 +28,7 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.killed = False
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -57,3 +58,4 @@ class Server:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+            self.killed = True

@@ -25,7 +25,7 @@ def test_help_names_what_is_written():
 
 
 def train(shapes, *flags):
-    words = ["train", str(shapes / "light.tar"), *map(str, flags)]
+    words = ["train", str(shapes / "light.tar"), "--no-tracking", *map(str, flags)]
     result = CliRunner().invoke(pi10, words, standalone_mode=False)
     if result.exception:
         raise result.exception

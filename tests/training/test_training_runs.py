@@ -50,6 +50,9 @@ class Recorder:
     def on_end(self, folder, status):
         self.told.append((self.name, "end", f"{folder.name} {status}"))
 
+    def on_done_before(self, folder, params):
+        self.told.append((self.name, "done before", folder.name))
+
     def child(self, name):
         return Recorder(self.told, name)
 
@@ -132,7 +135,14 @@ def test_what_is_done_is_not_done_again(trained, examples):
         raise AssertionError("a step was made")
 
     said = []
-    assert runs.train_seeds(examples, again, resume=True, say=said.append, check=never) == folders
+    told = []
+    done = runs.train_seeds(
+        examples, again, resume=True, say=said.append, check=never, reporter=Recorder(told)
+    )
+    assert done == folders
+    assert [(name, what) for name, what, _ in told] == [
+        ("", "start"), ("seed-1", "done before"), ("seed-2", "done before"), ("", "end"),
+    ]  # fmt: skip
     assert said == [f"{folder} is done" for folder in folders]
 
 

@@ -9,13 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 pytest.importorskip("optuna")
 
 from pi10_classifier.errors import Code, ModelError, OutputError, SettingError
-from pi10_classifier.training.commands_track import search as search_command
-from pi10_classifier.training.grids import PAPER_GRIDS, Range, paper_space
+from pi10_classifier.training.grids import PAPER_GRIDS, Range, paper_space, read_space
 from pi10_classifier.training.search import BEST, TRIALS, best_of, search
 
 GRID = {"rate": (0.1, 0.01, 0.001), "epochs": (2, 4), "loss": ("las",)}
@@ -200,20 +198,17 @@ def test_a_folder_holds_one_search(tmp_path):
         search(score, GRID, folder=tmp_path, resume=True)
 
 
-def train_one_for(network, data, out, loss):
-    """A stand-in for the loop: it trains nothing, and prefers a long training."""
-    assert (network, loss, len(data)) == ("resnet18", "st_ce", 1)
-    return lambda params: params["epochs"] / 100 - params["rate"]
+def test_a_search_of_something_else_does_not_go_on(tmp_path):
+    search(score, GRID, folder=tmp_path, trials=1, about={"network": "vit"})
+    with pytest.raises(SettingError, match="network was vit, is beit"):
+        search(score, GRID, folder=tmp_path, resume=True, about={"network": "beit"})
 
 
-def test_the_command(tmp_path):
-    base = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--network", "resnet18",
-            "--loss", "st_ce"]  # fmt: skip
-    place = ["--trainer", f"{__name__}:train_one_for"]
-    found = CliRunner().invoke(search_command, [*base, *place])
-    assert found.exit_code == 0, found.output
-    assert "best of 9 trials by validation macro-F1 0.9999: rate 0.0001, epochs 100" in found.output
-    again = CliRunner().invoke(search_command, [*base, *place, "--resume", "--json"])
-    assert json.loads(again.stdout)["params"] == {"epochs": 100, "rate": 0.0001}
-    missing = CliRunner().invoke(search_command, [*base, "--trainer", "nowhere:train"])
-    assert isinstance(missing.exception, SettingError) and "training loop" in str(missing.exception)
+def test_a_grid_of_ones_own():
+    space = read_space(["rate=0.1, 1e-3", "loss_options.shape=linear,convex"], ("las", "st_ce"))
+    assert space == {
+        "rate": (0.1, 0.001), "loss_options.shape": ("linear", "convex"), "loss": ("las", "st_ce"),
+    }  # fmt: skip
+    for wrong in (["rate"], ["rate="], ["rate=1", "rate=2"]):
+        with pytest.raises(SettingError, match="is no NAME=VALUE,VALUE"):
+            read_space(wrong)
