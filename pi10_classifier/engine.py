@@ -34,7 +34,7 @@ from pi10_classifier.preprocess import U8, Grey, prepare
 from pi10_classifier.sources import Item
 from pi10_classifier.tiff import Tags
 
-CHUNK_ITEMS = 32
+CHUNK_ITEMS = 64
 CHUNK_BYTES = 4 * 2**20
 PICTURES = 6
 PICTURE_PX = 128

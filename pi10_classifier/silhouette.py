@@ -81,7 +81,7 @@ def deal(greys: Sequence[Grey]) -> list[list[int]]:
     narrowest = pixels = 0
     for index in sorted(range(len(greys)), key=lambda i: greys[i].pixels.shape[1]):
         height, width = greys[index].pixels.shape
-        if not hands or width > 1.5 * narrowest + 16 or pixels + height * width > _SHEET_PX:
+        if not hands or width > 2 * narrowest + 40 or pixels + height * width > _SHEET_PX:
             hands.append([])
             narrowest, pixels = width, 0
         hands[-1].append(index)

@@ -71,14 +71,16 @@ def show_run(run: Run, report: str | None) -> None:
 
     console = Console(soft_wrap=True)
     totals = run.tally.totals
+    if not totals["inputs"]:
+        console.print("no image and no archive was found in the inputs; check the paths")
+        console.print(f"results: {run.out}, all tables empty", markup=False, highlight=False)
+        return
     table = Table(title="Particles by class", title_justify="left")
     table.add_column("class")
     table.add_column("particles", justify="right")
     table.add_column("share", justify="right")
     for label, count in sorted(run.tally.labels.items()):
         table.add_row(escape(label), f"{count:,}", f"{count / max(totals['results'], 1):.1%}")
-    if not totals["inputs"]:
-        console.print("no image and no archive was found in the inputs; check the paths")
     console.print(table)
     rate = f"{run.images_per_second:,.0f} images/s" if run.images_per_second else "none of them new"
     console.print(

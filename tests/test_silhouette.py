@@ -46,7 +46,7 @@ def test_every_image_is_dealt_once() -> None:
     for hand in hands:
         if len(hand) > 1:
             widths = [greys[i].pixels.shape[1] for i in hand]
-            assert max(widths) <= 1.5 * min(widths) + 16
+            assert max(widths) <= 2 * min(widths) + 40
 
 
 @pytest.mark.parametrize("density", [0.02, 0.1, 0.3, 0.7])
