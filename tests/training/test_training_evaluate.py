@@ -9,8 +9,10 @@ from dataclasses import replace
 import marks
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from sklearn.metrics import confusion_matrix, f1_score, precision_score
 
+from pi10_classifier.cli import pi10
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model
 from pi10_classifier.training import evaluate as room
@@ -217,6 +219,20 @@ class TestPage:
         from pi10_classifier.training.evaluation_page import page
 
         assert "<b>$dust$" not in page(json.loads(text))
+
+
+def test_the_command_prints_what_it_writes(model, tmp_path):
+    data = marks.tree(tmp_path / "d", COUNTS, doubt=1.2)
+    (data / "loose.png").write_bytes((data / "copepod/0000.png").read_bytes())
+    words = ["evaluate", "--model", str(model.package.folder), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(pi10, [*words, "--data", str(data)])
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "out" / room.JSON).read_text("utf-8"))
+    f1 = written["all"]["macro_f1"]
+    row = next(line for line in done.output.splitlines() if "macro" in line)
+    assert f"{f1['value']:.3f} ({f1['low']:.3f}-{f1['high']:.3f})" in row
+    assert f"{written['all']['macro_recall']['value']:.3f}" in row
+    assert "left out: " in done.output and "loose.png" in done.output
 
 
 def test_needs_no_torch():
