@@ -15,6 +15,7 @@ import click
 
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
+from pi10_classifier.options import FOLDER
 from pi10_classifier.training.commands import dataset
 from pi10_classifier.training.commands_packages import adapt, calibrate, evaluate, int8
 from pi10_classifier.training.commands_track import compare, search, track
@@ -47,7 +48,7 @@ for command in (dataset, train, evaluate, calibrate, adapt, search, compare, tra
 
 @pi10.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for results.")
+@click.option("--out", required=True, type=FOLDER, help="Folder for results.")
 @click.option("--model", default="starter", show_default=True,
               help="A model package: a folder, or the name of an embedded one.")  # fmt: skip
 @click.option("--jobs", type=int, help="Threads that decode and predict.  [default: all cores]")
@@ -150,7 +151,7 @@ def _report(out: Path, package: Path) -> str | None:
 
 
 @pi10.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=FOLDER)
 @click.option("--bins", type=int, default=3, show_default=True, help="Ten-minute bins.")
 @click.option("--images", type=int, default=500, show_default=True, help="Images a bin.")
 @click.option("--sizes", help="Images of each bin in turn, e.g. 50000,200,300.")
@@ -245,7 +246,7 @@ export.add_command(int8)
 
 @export.command()
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Package folder.")
+@click.option("--out", required=True, type=FOLDER, help="Package folder.")
 def onnx(checkpoint: Path, out: Path) -> None:
     """Export a training's CHECKPOINT folder to a model package that `classify --model` takes.
 

@@ -144,7 +144,8 @@ def output_error(error: OSError, path: object) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
             Code.DISK_FULL,
-            f"no space left while writing {path}; free space, then run again with --resume",
+            f"no space left while writing {path}; free space, then run again "
+            "(classify and train: with --resume)",
         )
     remedy = "check the disk"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -21,7 +21,7 @@ U8 = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
 MIN_SIDE_PX = 3  # below it an image has no inside to tell from its border
-MARGIN = 1  # px around an image: closing reaches one pixel out
+MARGIN = 2  # px around an image: closing would bridge a gap of two pixels to the next one
 
 _EDGE = 0.75  # of Otsu's threshold: keeps antennae that are paler than the body
 _MIN_CONTRAST = 12.0  # grey levels

@@ -97,6 +97,8 @@ def check_inputs(inputs: Sequence[str]) -> None:
     for text in inputs:
         if "://" in text and not text.startswith("s3://"):
             raise SettingError(f"input {text!r}: only local paths and s3:// are read")
+        if not text.strip():  # an unset variable of a script; Path would make it "."
+            raise SettingError("an input is empty; name a file, folder, tar, zip or s3:// address")
         if not text.startswith("s3://") and not Path(text).exists():
             raise SettingError(f"input {text!r} does not exist; check the path")
     local: dict[Path, str] = {}

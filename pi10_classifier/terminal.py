@@ -82,7 +82,9 @@ def show_run(run: Run, report: str | None) -> None:
     for label, count in sorted(run.tally.labels.items()):
         table.add_row(escape(label), f"{count:,}", f"{count / max(totals['results'], 1):.1%}")
     console.print(table)
-    rate = f"{run.images_per_second:,.0f} images/s" if run.images_per_second else "none of them new"
+    rate = f"{run.images_per_second:,.0f} images/s"
+    if run.units_resumed == run.units:
+        rate = "none of them new"
     console.print(
         f"{totals['inputs']:,} inputs = {totals['results']:,} results + "
         f"{totals['failures']:,} failures + {totals['skipped']:,} skipped"

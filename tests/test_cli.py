@@ -121,7 +121,8 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         "words",
         [["classify"], ["classify", "x"], ["nonsense"], ["export", "nonsense"], ["--nonsense"],
-         ["simulate"], ["export", "onnx", "gone", "--out", "x"]],
+         ["simulate"], ["simulate", ""], ["export", "onnx", "gone", "--out", "x"],
+         ["classify", "", "--out", "x"], ["classify", "setup.cfg", "--out", ""]],
         ids=" ".join,
     )  # fmt: skip
     def test_2_incomplete(self, pi10: Pi10, words: list[str]) -> None:

@@ -32,6 +32,23 @@ def test_neighbours_on_the_sheet_change_nothing() -> None:
     assert backwards[::-1] == alone
 
 
+def test_particles_cut_by_facing_borders_stay_apart() -> None:
+    above, below = (np.full((60, 60, 3), 200, np.uint8) for _ in range(2))
+    above[30:, 20:40] = 60
+    below[:30, 20:40] = 60
+    together = measure_greys([Grey.of(above), Grey.of(below)])
+    assert together == [measure(above), measure(below)]
+    assert all(size and size.touches_border for size in together)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_cut_particles_know_no_neighbours(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    images = [image(int(n), *random.integers(12, 60, 2))[4:-4, 4:-4] for n in range(12)]
+    assert measure_greys([Grey.of(rgb) for rgb in images]) == [measure(rgb) for rgb in images]
+
+
 def test_nothing_to_measure() -> None:
     blank = np.full((20, 20, 3), 200, np.uint8)
     assert measure_greys([]) == []

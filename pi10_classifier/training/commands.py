@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pi10_classifier.errors import Code, ExitCode, SettingError
+from pi10_classifier.options import FOLDER
 
 if TYPE_CHECKING:
     from pi10_classifier.training.data import Sample, Scan
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...",
                 type=click.Path(path_type=Path))  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the files.")
+@click.option("--out", required=True, type=FOLDER, help="Folder for the files.")
 @click.option("--label-map", type=click.Path(path_type=Path),
               help="CSV of label,class: globs allowed, class '-' leaves out.  "
                    "[default: a label's first folder]")  # fmt: skip

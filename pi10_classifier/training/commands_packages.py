@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.options import FOLDER
 
 _MODEL = click.option(
     "--model",
@@ -69,7 +70,7 @@ def _tell_left_out(left_out: Sequence[Any], most: int = 20) -> None:
 @_LABEL_MAP
 @_MANIFEST
 @click.option("--split", default="", help="The split to judge.  [default: test, with --manifest]")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for figures.")
+@click.option("--out", required=True, type=FOLDER, help="Folder for figures.")
 def evaluate(
     model: str,
     inputs: tuple[Path, ...],
@@ -131,7 +132,7 @@ def evaluate(
     "--precision", type=float, help="Flag scores below which a class is less often right."
 )
 @click.option("--coverage", type=float, help="Flag all but this share of each class.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Package folder.")
+@click.option("--out", required=True, type=FOLDER, help="Package folder.")
 def calibrate(
     model: str,
     inputs: tuple[Path, ...],
@@ -192,7 +193,7 @@ def calibrate(
               help="Images that ranges are taken from.")  # fmt: skip
 @click.option("--allow", type=float, default=0.5, show_default=True,
               help="Points of macro-F1 that may be lost.")  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Package folder.")
+@click.option("--out", required=True, type=FOLDER, help="Package folder.")
 def int8(
     model: str,
     inputs: tuple[Path, ...],
@@ -241,7 +242,7 @@ def int8(
               show_default=True, help="auto: the best in cross-validation.")  # fmt: skip
 @click.option("--name", default="", help="Name of the new model.  [default: NAME-adapted]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same package.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Package folder.")
+@click.option("--out", required=True, type=FOLDER, help="Package folder.")
 def adapt(
     model: str,
     gallery: Path,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.options import FOLDER
 from pi10_classifier.training.commands_train import pair, say
 from pi10_classifier.training.grids import SAMPLERS, Value
 
@@ -96,7 +97,7 @@ def compare(runs: tuple[str, ...], against: str, resamples: int, table_file: Pat
 @click.option("--data", required=True, multiple=True, metavar="PATH",
               type=click.Path(exists=True, path_type=Path),
               help="Labelled images, as for train; may be given several times.")  # fmt: skip
-@click.option("--out", required=True, type=_PATH, help="Folder of the search.")
+@click.option("--out", required=True, type=FOLDER, help="Folder of the search.")
 @click.option("--network", default="vit", show_default=True,
               help="vit, beit, resnet18, resnet50; with --grid, any of train's.")  # fmt: skip
 @click.option("--loss", "losses", multiple=True, default=("las",), show_default=True,

@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.options import FOLDER
 
 _PATH = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=_PATH)
-@click.option("--out", required=True, type=_PATH, help="Folder of the training.")
+@click.option("--out", required=True, type=FOLDER, help="Folder of the training.")
 @click.option("--recipe", default="small", show_default=True, metavar="NAME|FILE",
               help="vit, beit, resnet18, resnet50, vit_small, vit_tiny, mobilenet_v2 (small), "
                    "mobilenetv4_conv_small, efficientnet_lite0, or a TOML file.")  # fmt: skip
