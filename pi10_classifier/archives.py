@@ -313,7 +313,7 @@ def _zip_members(stream: BinaryIO, size: int, limits: Limits) -> Iterator[Member
 def _zip_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits) -> Member:
     # zipfile turns backslashes over on Windows only; keep the instrument's own names
     name = entry.orig_filename.encode("utf-8", "backslashreplace").decode("utf-8")
-    if entry.is_dir():
+    if entry.filename.endswith("/"):  # is_dir() of Python 3.11 fails on an empty name
         return Member(name)
     mode = entry.external_attr >> 16
     if mode & 0o170000 not in (0, 0o100000):

