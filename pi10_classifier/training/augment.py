@@ -2,8 +2,8 @@
 
 The Pi-10 draws particles as near-black silhouettes on a light, slightly uneven
 ground with faint vertical stripes, specks and noise. No labelled Pi-10 images
-stand behind the starter model; half of what it sees in training is therefore
-drawn in that look, the other half stays near the sources' own.
+stand behind the starter model; a share of what it sees in training is therefore
+drawn in that look, the rest stays near the sources' own.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ F32 = NDArray[np.float32]
 _PARTICLE = 0.88  # darker than this is particle, on the 0..1 scale
 
 
-def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
+def augment(
+    levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: float = 0.5
+) -> U8:
     """Grey (H, W) uint8, dark on 255 -> (1, size, size) uint8, varied at random.
+
+    look: share of the images drawn in the Pi-10's look.
 
     Ends in ``prepare``, so training sees what serving makes of the same crop.
     The result is a function of the image, ``spec`` and the state of ``rng``.
@@ -29,7 +33,7 @@ def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
     image = _geometry(levelled, rng)
     image = _resolution(image, rng)
     x: F32 = image.astype(np.float32) / np.float32(255)
-    if rng.random() < 0.5:
+    if rng.random() < look:
         x = _silhouette(x, rng)
         x = _blur(x, rng, 0.3)
         x = _ground(x, rng)

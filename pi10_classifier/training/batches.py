@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 
 import cv2
@@ -67,6 +68,8 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.batch = min(recipe.batch, max(1, len(training.truth) // world))
         self.count = max(1, len(training.truth) // (self.batch * world))
         self.vary = VARIATIONS[recipe.augmentation]
+        if self.vary is augment:
+            self.vary = partial(augment, look=recipe.look)
         if recipe.augmentation == "pi10" and np.ndim(training.images[0]) != 2:
             raise SettingError(
                 "augmentation 'pi10' takes grey images; set channels to 1, or augmentation"

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.simulate.scene import POOL, Studio
+from pi10_classifier.errors import SettingError
+from pi10_classifier.simulate.scene import KINDS, POOL, Studio
 from pi10_classifier.training.dataset import TrainingSet, level
 
 U8 = NDArray[np.uint8]
@@ -29,6 +30,12 @@ def add_drawn(
     """
     if not count:
         return training
+    unknown = sorted(set(classes) - set(KINDS))
+    if unknown:
+        raise SettingError(
+            f"no particle of class {unknown[0]!r} can be drawn, only of {', '.join(KINDS)}; set"
+            " drawn to 0"
+        )
     images, truth = list(training.images), list(training.truth)
     strata, first = list(training.strata), int(training.strata.max()) + 1
     for place, label in enumerate(classes):

@@ -17,8 +17,8 @@ _CHOICES = {
     "augmentation": ("paper", "pi10", "none"),
     "precision": ("float32", "bf16", "fp16"),
 }
-_FROM_ZERO = ("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size")
-_SHARES = ("warm_share", "warmup_share", "ema", "distil")
+_FROM_ZERO = ("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size", "drawn")
+_SHARES = ("warm_share", "warmup_share", "ema", "distil", "look")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Recipe:
     weight_decay: of matrices and kernels, not of biases and norms. clip: of the gradient's
     norm, 0 = none.
     loss, loss_options: see ``losses``. mixup: alpha of the Beta distribution, 0 = none.
+    look: with augmentation "pi10", share of the images drawn in the Pi-10's look. drawn: images
+    of ``pi10 simulate``'s drawings to add to each class.
     balance: an image is drawn with weight (images of its stratum)^-balance; at 0 each
     image is shown once an epoch.
     ema: decay of the averaged weights that are validated and kept, 0 = the last weights.
@@ -63,6 +65,8 @@ class Recipe:
     loss: str = "las"
     loss_options: Mapping[str, Any] = field(default_factory=dict)
     augmentation: str = "paper"
+    look: float = 0.5
+    drawn: int = 0
     mixup: float = 0.0
     balance: float = 0.0
     ema: float = 0.0
@@ -101,6 +105,12 @@ class Recipe:
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"{name} is {getattr(self, name)}; it must be in 0..1")
+
+        if self.drawn and self.augmentation != "pi10":
+            raise SettingError(
+                f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn particles"
+                " go with augmentation 'pi10' alone"
+            )
 
     @property
     def spec(self) -> Preprocessing:

@@ -22,6 +22,7 @@ from pi10_classifier.training import outfolder as out
 from pi10_classifier.training.checkpoint import load_checkpoint, save_checkpoint, write_description
 from pi10_classifier.training.dataset import HeldOut, TrainingSet, spread
 from pi10_classifier.training.distil import PackageTeacher
+from pi10_classifier.training.drawn import add_drawn
 from pi10_classifier.training.examples import Examples, batches, load
 from pi10_classifier.training.export import PARITY_IMAGES, describe, export_package
 from pi10_classifier.training.loop import predict, train
@@ -255,7 +256,8 @@ def _load(
     examples: Examples, plan: Plan, teacher: PackageTeacher | None
 ) -> tuple[TrainingSet, HeldOut]:
     side = teacher.spec.size if teacher and teacher.spec else 0
-    return load(examples, plan.recipe, side, free_memory(torch.device("cpu")))
+    training, validation = load(examples, plan.recipe, side, free_memory(torch.device("cpu")))
+    return add_drawn(training, examples.classes, plan.recipe.drawn), validation
 
 
 def _spent(history: Sequence[Mapping[str, Any]], device: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The DEEPaaS face: what the AI4OS marketplace and the service call. It holds no science."""
