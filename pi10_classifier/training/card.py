@@ -86,15 +86,19 @@ def _cameras(training: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _first_stage(weights: Mapping[str, Any]) -> str:
-    stage = weights.get("first_stage")
-    if not stage:
-        return ""
-    return (
-        f" A first stage of {stage['epochs']} epochs in {stage['minutes']} minutes (run"
-        f" `{stage['run_id']}`, the same split, rate {stage['recipe']['rate']};"
-        f" `{stage['command']}`) gave the weights this stage began with."
-    )
+def _stages(weights: Mapping[str, Any]) -> str:
+    told = []
+    for number, stage in enumerate(weights.get("stages", []), 1):
+        recipe = stage["recipe"]
+        drawn = recipe.get("drawn", stage.get("drawn_images_per_class", 0))
+        told.append(
+            f" Stage {number}, {stage['epochs']} epochs in {stage['minutes']} minutes at"
+            f" {recipe['size']} px, rate {recipe['rate']}, {drawn or 'no'} drawn particles a class"
+            f" (run `{stage['run_id']}`; `{stage['command']}`)."
+        )
+    if told:
+        told.append(" It gave the weights that this training began with.")
+    return "".join(told)
 
 
 def _recipe(training: Mapping[str, Any]) -> str:
@@ -105,7 +109,7 @@ def _recipe(training: Mapping[str, Any]) -> str:
     if recipe["channels"] == 1 and weights["origin"] != "random":
         start += ". A grey stem holds the sum of the three colours' filters"
     points = [
-        f"{start}.{_first_stage(weights)}",
+        f"{start}.{_stages(weights)}",
         _course(training, recipe),
         _method(recipe),
         _VARIATIONS[recipe["augmentation"]].format(share=recipe.get("look", 0.5)),

@@ -15,7 +15,7 @@ import pi10_classifier
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model import Model, find
 from pi10_classifier.training import outfolder as out
-from pi10_classifier.training.checkpoint import load_checkpoint
+from pi10_classifier.training.checkpoint import DESCRIPTION, load_checkpoint
 from pi10_classifier.training.distil import PackageTeacher
 from pi10_classifier.training.examples import Examples
 from pi10_classifier.training.losses import LOSSES
@@ -140,7 +140,7 @@ def _leaks(
     if teacher:
         description = teacher.model.package.description
         found["teacher"] = description.get("training", {}).get("split_sha256", "")
-    if plan.weights and (plan.weights / "checkpoint.json").is_file():
+    if plan.weights and (plan.weights / DESCRIPTION).is_file():
         _, fields = load_checkpoint(plan.weights)
         found["initial weights"] = fields.get("training", {}).get("split_sha256", "")
     other = {who: sha for who, sha in found.items() if sha != examples.sha256}
@@ -155,6 +155,25 @@ def origin_of(plan: Plan) -> dict[str, str]:
     for path in sorted(plan.weights.glob("*.safetensors")):
         digest.update(path.read_bytes())
     return {**kept, "weights_sha256": digest.hexdigest()}
+
+
+def provenance(plan: Plan) -> dict[str, Any]:
+    """``origin_of`` for a model's description: of a training's checkpoint, all it came from.
+
+    "stages" are the trainings that gave these first weights, the earliest first.
+    """
+    if plan.weights is None or not (plan.weights / DESCRIPTION).is_file():
+        return dict(origin_of(plan))
+    _, fields = load_checkpoint(plan.weights)
+    past = fields.get("training", {})
+    begun = dict(past.get("initial_weights", {}))
+    stages = begun.pop("stages", [])
+    if "first_stage" in begun:  # how the second starter model told of its first training
+        stages = [begun.pop("first_stage")]
+    kept = ("command", "run_id", "recipe", "epochs", "best_epoch", "minutes", "history")
+    last = {"weights_sha256": fields["weights_sha256"]}
+    last |= {key: past[key] for key in (*kept, "drawn_images_per_class") if key in past}
+    return {"origin": "unknown", **begun, "stages": [*stages, last]}
 
 
 def teacher_of(examples: Examples, plan: Plan, say: Callable[[str], None]) -> PackageTeacher | None:

@@ -23,7 +23,7 @@ from pi10_classifier.training.examples import Examples, batches
 from pi10_classifier.training.export import PARITY_IMAGES, describe, export_package
 from pi10_classifier.training.loop import predict, train
 from pi10_classifier.training.metrics import fit_temperature, report
-from pi10_classifier.training.plan import Plan, config_of, origin_of
+from pi10_classifier.training.plan import Plan, config_of, provenance
 from pi10_classifier.training.predictions import Predictions, write_predictions
 from pi10_classifier.training.recipe import changed
 from pi10_classifier.training.reporter import Reporter
@@ -174,7 +174,7 @@ class SeedRun:
                 "command": plan.command,
                 "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
                 "seed": self.recipe.seed,
-                "initial_weights": origin_of(plan),
+                "initial_weights": provenance(plan),
                 "recipe": self.recipe.to_dict(),
                 "software": self.config["software"],
                 **self.config["notes"],

@@ -179,3 +179,24 @@ def test_a_folder_of_other_things_is_not_overwritten(trained, tmp_path):
     (tmp_path / "thesis.doc").write_text("mine")
     with pytest.raises(SettingError, match="name another folder"):
         export.export_package(trained / "checkpoint", tmp_path)
+
+
+def test_a_second_stage_tells_of_the_first(trained, shapes, tmp_path):
+    (tmp_path / "groups.csv").write_text(GROUPS)
+    tars = [shapes / f"{name}.tar" for name in CITED]
+    again = Plan(
+        network="mobilenet_v2",
+        recipe=recipe_for("mobilenet_v2", epochs=1, size=32, warm_size=0, batch=16),
+        out=tmp_path / "second",
+        init=str(trained),
+        command="second",
+    )
+    examples = read_examples(tars, tmp_path / "groups.csv")
+    (folder,) = runs.train_seeds(examples, again, say=lambda line: None)
+    found = json.loads((folder / "package" / "model.json").read_text())["training"]
+    assert found["initial_weights"]["origin"] == "random"
+    (stage,) = found["initial_weights"]["stages"]
+    assert (stage["command"], stage["epochs"]) == ("again", RECIPE.epochs)
+    text = (folder / "package" / "README.md").read_text()
+    assert f"Stage 1, {RECIPE.epochs} epochs in" in text
+    assert "`again`" in text

@@ -98,7 +98,7 @@ def test_recipe_goes_through_a_dictionary():
 
 
 def test_limits_per_class_and_balance_exclude_each_other():
-    with pytest.raises(SettingError, match="balance is 0.5"):
+    with pytest.raises(SettingError, match=r"balance is 0\.5"):
         recipe_for("mobilenet_v2", class_minimum=10)
     with pytest.raises(SettingError, match="minimum 10 and maximum 5"):
         recipe_for("vit", class_minimum=10, class_maximum=5)
