@@ -15,7 +15,7 @@ from click.testing import CliRunner  # noqa: E402
 
 from pi10_classifier.cli import pi10  # noqa: E402
 from pi10_classifier.errors import SettingError  # noqa: E402
-from pi10_classifier.training import outfolder, runs, tracked  # noqa: E402
+from pi10_classifier.training import endings, outfolder, runs, tracked  # noqa: E402
 from pi10_classifier.training import spool as sp  # noqa: E402
 from pi10_classifier.training.examples import read_examples  # noqa: E402
 from pi10_classifier.training.plan import Plan  # noqa: E402
@@ -111,8 +111,8 @@ def test_a_training_is_a_parent_and_its_seeds(examples, tmp_path, monkeypatch):
         check_seed(client, run, parent, folder)
     mean = sum(run.data.metrics["test/macro_f1"] for run in children) / 2
     assert parent.data.metrics["test/macro_f1"] == pytest.approx(mean)
-    best = max(reversed(children), key=lambda run: run.data.metrics[tracked.BEST_FIGURE])
-    if children[0].data.metrics[tracked.BEST_FIGURE] >= best.data.metrics[tracked.BEST_FIGURE]:
+    best = max(reversed(children), key=lambda run: run.data.metrics[endings.BEST_FIGURE])
+    if children[0].data.metrics[endings.BEST_FIGURE] >= best.data.metrics[endings.BEST_FIGURE]:
         best = children[0]
     held = client.get_model_version_by_alias("krill", "candidate")
     assert held.run_id == best.info.run_id
