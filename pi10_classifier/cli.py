@@ -17,7 +17,8 @@ import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
 from pi10_classifier.options import FOLDER
 from pi10_classifier.training.commands import dataset
-from pi10_classifier.training.commands_packages import adapt, calibrate, evaluate, int8
+from pi10_classifier.training.commands_evaluate import calibrate, evaluate
+from pi10_classifier.training.commands_packages import adapt, int8
 from pi10_classifier.training.commands_track import compare, search, track
 from pi10_classifier.training.commands_train import train
 

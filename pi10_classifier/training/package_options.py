@@ -1,0 +1,67 @@
+"""What the commands that judge packages, or make new ones of them, have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pi10_classifier.errors import SettingError
+
+MODEL = click.option(
+    "--model",
+    default="starter",
+    show_default=True,
+    help="A model package: a folder, or the name of an embedded one.",
+)
+DATA = click.option(
+    "--data",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="INPUT",
+    type=click.Path(path_type=Path),
+    help="Labelled images: a folder with a folder a class, an archive of one, or a .csv or"
+    " .parquet table of path,label; may be repeated.",
+)
+LABEL_MAP = click.option(
+    "--label-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV label,class that turns the data's labels into classes.",
+)
+MANIFEST = click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The manifest.csv of a training or of `pi10 dataset`: its splits, no new scan.",
+)
+
+
+def read_label_map(path: Path | None) -> Any:
+    from pi10_classifier.training.labels import LabelMap
+
+    return LabelMap.read(path) if path else None
+
+
+@contextmanager
+def extra(what: str) -> Iterator[None]:
+    """Around the import of what the extra [train] brings."""
+    try:
+        yield
+    except ImportError as error:
+        raise SettingError(
+            f'{what} needs {error.name}; run: pip install "pi10-classifier[train]"'
+        ) from error
+
+
+def tell_left_out(left_out: Sequence[Any], most: int = 20) -> None:
+    for entry in left_out[:most]:
+        click.echo(f"left out: {entry.source}: {entry.member}: {entry.message}", err=True)
+    if len(left_out) > most:
+        click.echo(f"left out: {len(left_out) - most} more", err=True)
+
+
+def span(interval: dict[str, float]) -> str:
+    return f"{interval['value']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
