@@ -21,8 +21,8 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, Package, read_package
 from pi10_classifier.training.calibration import fit_temperature_of_few
 from pi10_classifier.training.data import scan
-from pi10_classifier.training.evaluate import figures_of
 from pi10_classifier.training.features import Trunk, cut
+from pi10_classifier.training.findings import figures_of
 from pi10_classifier.training.gallery import Gallery, check, digest, distinct, look
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.metrics import F64, macro_f1, nll, softmax

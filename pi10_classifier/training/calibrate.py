@@ -9,12 +9,12 @@ from pathlib import Path
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model
 from pi10_classifier.training import calibration
-from pi10_classifier.training.evaluate import score
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.material import gather, of_split
 from pi10_classifier.training.metrics import fit_temperature
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
 from pi10_classifier.training.sample import LeftOut
+from pi10_classifier.training.scoring import score
 
 LEAST_IMAGES = 30
 

@@ -16,6 +16,7 @@ from pi10_classifier.cli import pi10
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model
 from pi10_classifier.training import evaluate as room
+from pi10_classifier.training import findings, scoring
 from pi10_classifier.training.calibrate import calibrate
 from pi10_classifier.training.data import scan
 from pi10_classifier.training.labels import LabelMap
@@ -48,7 +49,7 @@ def write_manifest(data, path, part_of):
 
 def test_figures_are_scikit_learns(model, data, judged):
     found = scan([data])
-    scored = room.score(model, found, found.samples)
+    scored = scoring.score(model, found, found.samples)
     truth = scored.truth(model.package.classes)
     guess = scored.probabilities.argmax(axis=1)
     assert 0.5 < np.mean(truth == guess) < 1  # else the rest shows little
@@ -68,7 +69,7 @@ def test_figures_are_scikit_learns(model, data, judged):
 
 def test_scores_do_not_depend_on_jobs(model, data):
     found = scan([data])
-    one, three = (room.score(model, found, found.samples, jobs=n) for n in (1, 3))
+    one, three = (scoring.score(model, found, found.samples, jobs=n) for n in (1, 3))
     assert one.samples == three.samples
     np.testing.assert_array_equal(one.probabilities, three.probabilities)
 
@@ -89,8 +90,8 @@ def test_images_of_bins_are_resampled_by_bin():
     guess = np.where(right, truth, 1 - truth)
     p = np.eye(2)[guess]
     bins = np.repeat([f"bin {n}" for n in range(20)], 20).tolist()
-    by_bin = room.figures_of(truth, p, ("a", "b"), bins)
-    by_image = room.figures_of(truth, p, ("a", "b"))
+    by_bin = findings.figures_of(truth, p, ("a", "b"), bins)
+    by_image = findings.figures_of(truth, p, ("a", "b"))
     assert (by_bin["resampled"], by_image["resampled"]) == ("bins", "images")
 
     def width(found):

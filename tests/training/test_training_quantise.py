@@ -11,9 +11,10 @@ from sklearn.metrics import f1_score
 from pi10_classifier.classify import Settings, classify
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, read_package
-from pi10_classifier.training.evaluate import Scored
-from pi10_classifier.training.quantise import RefusedError, before_first, export_int8, judge
+from pi10_classifier.training.gate import RefusedError, judge
+from pi10_classifier.training.quantise import before_first, export_int8
 from pi10_classifier.training.sample import Sample
+from pi10_classifier.training.scoring import Scored
 
 COUNTS = {"copepod": 60, "detritus": 60, "noncopepod": 60}
 
