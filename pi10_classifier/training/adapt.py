@@ -8,7 +8,7 @@ gallery's images; a crop's mirror images, quarter turns and near duplicates stay
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ def adapt(
     label_map: LabelMap | None = None,
     name: str = "",
     seed: int = 0,
+    tell: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
 ) -> Adapted:
     """Fit a head on ``gallery`` (a folder, archive or table, see ``data.scan``); write ``out``.
 
@@ -85,6 +86,7 @@ def adapt(
     check_out(out, model.package)
     found = scan([gallery], label_map)
     samples, left_out = distinct(found)
+    tell(left_out)
     labels = dict(sorted(Counter(s.group for s in samples).items()))
     check(gallery, samples, left_out)
     trunk = cut(model.package, read_package(model.package.folder)[1])

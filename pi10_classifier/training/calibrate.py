@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def calibrate(
     split: str = "",
     precision: float | None = None,
     coverage: float | None = None,
+    tell: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
 ) -> Calibrated:
     """Write ``out``: the same graph, its temperature refitted, thresholds where wished.
 
@@ -58,6 +59,7 @@ def calibrate(
             " export it with logits"
         )
     found = gather(inputs, label_map, manifest)
+    tell(found.left_out)
     split = split or ("validation" if manifest else "")
     samples = of_split(found, split) if split else list(found.samples)
     scored = score(model, found, samples)

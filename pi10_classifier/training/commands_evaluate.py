@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from pi10_classifier.training.package_options import (
     span,
     tell_left_out,
 )
+from pi10_classifier.training.sample import LeftOut, exit_code
 
 _KEYS = ("f1", "precision", "recall")
 
@@ -48,7 +50,6 @@ def evaluate(
     from pi10_classifier.model import Model, find
     from pi10_classifier.terminal import show_table
     from pi10_classifier.training import evaluate as room
-    from pi10_classifier.training.sample import LeftOut
 
     found = room.evaluate(
         Model.load(find(model)),
@@ -56,9 +57,9 @@ def evaluate(
         label_map=read_label_map(label_map),
         split=split,
         manifest=manifest,
+        tell=tell_left_out,
     )
     written = room.write_evaluation(out, found)
-    tell_left_out([LeftOut(**entry) for entry in found["data"]["left_out"]])
     rows = []
     for source, part in {"all": found["all"], **found["sources"]}.items():
         macro = {key: part[f"macro_{key}"] for key in _KEYS} | {"support": part["n"]}
@@ -74,6 +75,7 @@ def evaluate(
         )
     for path in written:
         click.echo(path)
+    sys.exit(exit_code(LeftOut(**entry) for entry in found["data"]["left_out"]))
 
 
 @click.command()
@@ -122,8 +124,8 @@ def calibrate(
         split=split,
         precision=precision,
         coverage=coverage,
+        tell=tell_left_out,
     )
-    tell_left_out(done.left_out)
     click.echo(f"temperature {done.temperature:.4f}, was {done.before:.4f}; {done.images:,} images")
     rows = [
         (label, f"{t.score:.4f}", t.called, t.kept, f"{t.precision:.3f}", "" if t.reached else "no")
@@ -135,3 +137,4 @@ def calibrate(
     for label in done.without:
         click.echo(f"note: too few images were called {label!r} to fit its threshold", err=True)
     click.echo(out)
+    sys.exit(exit_code(done.left_out))

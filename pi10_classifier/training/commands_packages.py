@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from pi10_classifier.training.package_options import (
     span,
     tell_left_out,
 )
+from pi10_classifier.training.sample import exit_code
 
 
 @click.command()
@@ -64,11 +66,12 @@ def int8(
         method=method,
         images=images,
         allowed=allow / 100,
+        tell=tell_left_out,
     )
-    tell_left_out(done.left_out)
     click.echo(f"accepted: {done.gate}")
     click.echo(f"{done.bytes_before / 1e6:.2f} MB became {done.bytes_after / 1e6:.2f} MB")
     click.echo(out)
+    sys.exit(exit_code(done.left_out))
 
 
 @click.command()
@@ -113,8 +116,8 @@ def adapt(
         label_map=read_label_map(label_map),
         name=name,
         seed=seed,
+        tell=tell_left_out,
     )
-    tell_left_out(done.left_out)
     rows = [
         (label + (" (new)" if label in done.new else ""), n,
          span(done.figures["per_class"][label]["f1"]))
@@ -128,3 +131,4 @@ def adapt(
     )
     click.echo("note: label crops of another day and run `pi10 evaluate` before you trust it")
     click.echo(out)
+    sys.exit(exit_code(done.left_out))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from pi10_classifier.training.findings import (
 )
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.material import gather, of_split
+from pi10_classifier.training.sample import LeftOut
 from pi10_classifier.training.scoring import score
 
 JSON, PAGE = "evaluation.json", "evaluation.html"
@@ -39,6 +40,7 @@ def evaluate(
     split: str = "",
     manifest: Path | None = None,
     jobs: int = 0,
+    tell: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
 ) -> dict[str, Any]:
     """Judge a package on labelled images; returns what ``evaluation.json`` holds.
 
@@ -49,6 +51,7 @@ def evaluate(
     """
     classes = model.package.classes
     found = gather(inputs, label_map, manifest)
+    tell(found.left_out)
     split = split or ("test" if manifest else "")
     chosen = of_split(found, split) if split else list(found.samples)
     name = "train" if split == "validation" else "validation"

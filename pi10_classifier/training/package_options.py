@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.training.sample import LeftOut
 
 MODEL = click.option(
     "--model",
@@ -56,11 +57,15 @@ def extra(what: str) -> Iterator[None]:
         ) from error
 
 
-def tell_left_out(left_out: Sequence[Any], most: int = 20) -> None:
-    for entry in left_out[:most]:
-        click.echo(f"left out: {entry.source}: {entry.member}: {entry.message}", err=True)
+def tell_left_out(left_out: Sequence[LeftOut], most: int = 20) -> None:
+    """Names the files that are not used, with their codes; those nobody asked for first."""
+    for entry in sorted(left_out, key=lambda x: not x.failed)[:most]:
+        name = f"{entry.source}: {entry.member}" if entry.member else entry.source
+        click.echo(f"left out: {name}: {entry.code}: {entry.message}", err=True)
     if len(left_out) > most:
-        click.echo(f"left out: {len(left_out) - most} more", err=True)
+        click.echo(
+            f"left out: {len(left_out) - most:,} more; `pi10 dataset` lists them all", err=True
+        )
 
 
 def span(interval: dict[str, float]) -> str:

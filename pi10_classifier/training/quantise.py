@@ -13,7 +13,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def export_int8(
     method: str = "minmax",
     images: int = CALIBRATION_IMAGES,
     allowed: float = DROP,
+    tell: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
 ) -> Quantised:
     """Write ``out``: ``model`` in int8, where macro-F1 falls by at most ``allowed``.
 
@@ -74,6 +75,7 @@ def export_int8(
     if method not in METHODS:
         raise SettingError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     found = gather(inputs, label_map, manifest)
+    tell(found.left_out)
     known = [sample for sample in found.samples if sample.group in package.classes]
     divided = any(sample.split for sample in known)
     if divided:
