@@ -17,6 +17,7 @@ from pi10_classifier.training.metrics import (
     fit_temperature,
     interval,
     per_class,
+    redraw,
     redrawn,
     scores,
 )
@@ -49,8 +50,7 @@ def figures_of(
         _, place = np.unique(np.asarray(bins), return_inverse=True)
         cells = np.zeros((int(place.max()) + 1, k * k))
         np.add.at(cells, (place, truth * k + probabilities.argmax(axis=1)), 1)
-        evenly = np.full(len(cells), 1 / len(cells))
-        times = np.random.default_rng(seed).multinomial(len(cells), evenly, size=resamples)
+        times = redraw(np.ones(len(cells)), resamples, np.random.default_rng(seed))
         drawn: NDArray[Any] = (times @ cells).reshape(resamples, k, k)
     else:
         drawn = redrawn(matrix, resamples, seed)

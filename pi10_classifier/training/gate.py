@@ -9,6 +9,7 @@ import numpy as np
 
 from pi10_classifier.errors import ModelError
 from pi10_classifier.training.bootstrap import Outcome, resample
+from pi10_classifier.training.metrics import bounds
 from pi10_classifier.training.scoring import Scored
 
 RESAMPLES = 1000
@@ -55,7 +56,5 @@ def judge(before: Scored, after: Scored, classes: Sequence[str], seed: int = 0) 
     found = resample(rows, len(classes), RESAMPLES, seed)
     one, two = (float(found.point[row][present].mean()) for row in rows)
     apart = (found.draws["before"] - found.draws["after"])[:, present].mean(axis=1)
-    low, high = np.quantile(apart, (0.025, 0.975))
-    return Gate(
-        len(truth), one, two, one - two, float(low), float(high), float((first == second).mean())
-    )
+    agree = float((first == second).mean())
+    return Gate(len(truth), one, two, one - two, *bounds(apart), agree)
