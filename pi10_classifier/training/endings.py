@@ -31,7 +31,12 @@ def last_of_seed(folder: Path, register: str = "") -> Iterator[Step]:
     yield lambda run: run.text(environment_text(), "environment.json")
     package = folder / out.PACKAGE
     yield lambda run: run.text((package / "README.md").read_text("utf-8"), "model_card.md")
-    yield lambda run: run.package(package, register if register and _is_best(folder) else "")
+    yield lambda run: run.package(
+        package,
+        register if register and _is_best(folder) else "",
+        figure=out.best_validation(folder),
+        split=out.read_config(folder)["identity"]["split_sha256"],
+    )
 
 
 def last_of_training(folder: Path) -> Iterator[Step]:
