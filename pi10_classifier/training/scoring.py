@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pi10_classifier.ahead import in_order
 from pi10_classifier.classify import BATCH, default_jobs
 from pi10_classifier.errors import ModelError
 from pi10_classifier.model import Model
@@ -64,15 +63,13 @@ def score(model: Model, found: Scan, samples: Sequence[Sample], jobs: int = 0) -
     """
     seen: list[Sample] = []
     parts: list[NDArray[np.float32]] = []
-    pending: deque[Future[NDArray[np.float32]]] = deque()
-    jobs = jobs or default_jobs()
-    with ThreadPoolExecutor(jobs) as pool:
-        for names, images in prepared(model, found, samples):
-            seen += names
-            pending.append(pool.submit(model.scores, images))
-            while len(pending) > 2 * jobs:
-                parts.append(pending.popleft().result())
-        parts += [future.result() for future in pending]
+
+    def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], NDArray[np.float32]]:
+        return batch[0], model.scores(batch[1])
+
+    for names, scores in in_order(ask, prepared(model, found, samples), jobs or default_jobs(), 2):
+        seen += names
+        parts.append(scores)
     empty = np.empty((0, len(model.package.classes)))
     probabilities = np.concatenate([empty, *parts])
     if not np.isfinite(probabilities).all():
