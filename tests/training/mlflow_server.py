@@ -1,4 +1,4 @@
-"""Support for tests: a real MLflow server on a SQLite backend, which can be killed."""
+"""Support for tests: a real MLflow server that can be killed, and what a store holds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 STARTS_WITHIN_S = 120
 
@@ -59,3 +60,19 @@ class Server:
             self._process.wait()
             self._process = None
             self.killed = True
+
+
+def runs_of(client: Any, experiment: str) -> dict[str, Any]:
+    """The experiment's runs by name; fails where a name is there twice."""
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    names = [run.info.run_name for run in found]
+    assert len(set(names)) == len(names), f"doubled: {names}"
+    return dict(zip(names, found, strict=True))
+
+
+def artifacts(client: Any, run_id: str, folder: str = "") -> set[str]:
+    """Paths of all files of a run."""
+    found = set()
+    for item in client.list_artifacts(run_id, folder or None):
+        found |= artifacts(client, run_id, item.path) if item.is_dir else {item.path}
+    return found
