@@ -53,6 +53,10 @@ def calibrate(
     """
     package = model.package
     check_out(out, package)
+    wish = ""
+    if precision is not None or coverage is not None:
+        calibration.check_wish(precision, coverage)
+        wish = f"precision {precision}" if coverage is None else f"coverage {coverage}"
     if package.activation != "softmax":
         raise ModelError(
             f"{package.folder} gives probabilities, to which no temperature is applied;"
@@ -72,18 +76,13 @@ def calibrate(
     logits = calibration.as_logits(known.probabilities) * package.temperature
     temperature = fit_temperature(logits, known.truth(package.classes))
     thresholds: dict[str, calibration.Threshold] = {}
-    if precision is not None or coverage is not None:
+    if wish:
         place = {label: i for i, label in enumerate(package.classes)}
         truth = scored.truth_or(place, -1)
         p = calibration.at_temperature(scored.probabilities, temperature / package.temperature)
         thresholds = calibration.fit_thresholds(
             p, truth, package.classes, precision=precision, coverage=coverage
         )
-    wish = (
-        ""
-        if precision is None and coverage is None
-        else (f"precision {precision}" if precision is not None else f"coverage {coverage}")
-    )
     fields = derive(
         package,
         "calibrated",

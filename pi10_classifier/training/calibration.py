@@ -124,6 +124,16 @@ class Threshold:
         return self.kept / self.called
 
 
+def check_wish(precision: float | None, coverage: float | None) -> None:
+    """Raises SettingError unless exactly one of the two is given, within 0..1."""
+    wanted = precision if coverage is None else coverage
+    if (precision is None) == (coverage is None) or wanted is None or not 0 < wanted <= 1:
+        raise SettingError(
+            f"thresholds need either a precision or a coverage above 0 and at most 1, not"
+            f" precision {precision} and coverage {coverage}"
+        )
+
+
 def fit_thresholds(
     probabilities: F64,
     truth: I64,
@@ -137,15 +147,9 @@ def fit_thresholds(
     precision: among images called a class with at least its score, this share is right;
     the lowest such score is taken, so that as many as possible are kept.
     coverage: this share of the images called a class is kept.
-    A class called on fewer than ten images gets none. Raises SettingError unless exactly
-    one of the two is given, within 0..1.
+    A class called on fewer than ten images gets none. Raises SettingError as ``check_wish``.
     """
-    wanted = precision if coverage is None else coverage
-    if (precision is None) == (coverage is None) or wanted is None or not 0 < wanted <= 1:
-        raise SettingError(
-            f"thresholds need either a precision or a coverage above 0 and at most 1, not"
-            f" precision {precision} and coverage {coverage}"
-        )
+    check_wish(precision, coverage)
     guess, top = probabilities.argmax(axis=1), probabilities.max(axis=1)
     found = {}
     for place, label in enumerate(classes):

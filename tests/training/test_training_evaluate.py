@@ -147,6 +147,11 @@ class TestCalibration:
         assert any(row["kept"] < row["called"] for row in again["thresholds"].values())
         assert "below_threshold" in (tmp_path / "out" / "README.md").read_text("utf-8")
 
+    def test_a_wrong_wish_is_told_before_any_image_is_read(self, model, tmp_path):
+        for wish in ({"precision": 1.5}, {"precision": 0.9, "coverage": 0.9}, {"coverage": 0.0}):
+            with pytest.raises(SettingError, match="either a precision or a coverage"):
+                calibrate(model, [tmp_path / "nowhere"], tmp_path / "out", **wish)
+
     def test_too_few_to_calibrate(self, model, tmp_path):
         data = marks.tree(tmp_path / "few", {"copepod": 5, "detritus": 5})
         with pytest.raises(SettingError, match="10 images"):
