@@ -168,29 +168,17 @@ def open_run(
     name: str,
     *,
     folder: Path,
-    parent: Run | Path | None = None,
-    tags: Mapping[str, str] | None = None,
     environ: Mapping[str, str] = os.environ,
     warn: Warn = _log.warning,
 ) -> Run:
     """Open a run, or go on with the one of this name that ``folder`` already holds.
 
-    folder: the training's output folder; the spool lies in it. parent: a run, or the
-    folder of one (then the spool is the parent's). warn: is told what MLflow did not take,
-    and how to send it later. Raises SettingError for a bad
-    MLFLOW_TRACKING_URI, OutputError where the folder cannot be written.
+    folder: the training's output folder; the spool lies in it. warn: is told what MLflow did
+    not take, and how to send it later. Raises SettingError for a bad MLFLOW_TRACKING_URI,
+    OutputError where the folder cannot be written.
     """
-    if isinstance(parent, Run):
-        return parent.child(name, **(tags or {}))
     where = redacted(destination(environ))
-    above = ""
-    if parent is not None:
-        folder = parent
-        roots = [s for s in sp.runs_of(folder / sp.SPOOL) if not s.header.parent]
-        if not roots:
-            raise SettingError(f"{folder} holds no tracked run to be the parent of {name!r}")
-        above, experiment = roots[0].header.id, roots[0].header.experiment
-    spool = _enter(folder / sp.SPOOL, experiment, name, above, where, dict(tags or {}))
+    spool = _enter(folder / sp.SPOOL, experiment, name, "", where, {})
     return Run(spool, environ, True, warn)
 
 
