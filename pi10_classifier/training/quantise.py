@@ -24,7 +24,6 @@ import onnx
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, Package, read_package
 from pi10_classifier.preprocess import U8
-from pi10_classifier.training.features import feed
 from pi10_classifier.training.findings import figures_of
 from pi10_classifier.training.gate import Gate, RefusedError, judge
 from pi10_classifier.training.labels import LabelMap
@@ -148,7 +147,7 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
     whole = len(images) // CALIBRATION_BATCH * CALIBRATION_BATCH or len(images)
     cuts = range(0, whole, CALIBRATION_BATCH)
     feeds = [
-        {package.input_name: feed(package, images[:whole][i : i + CALIBRATION_BATCH])} for i in cuts
+        {package.input_name: package.feed(images[:whole][i : i + CALIBRATION_BATCH])} for i in cuts
     ]
 
     class Reader(ort.CalibrationDataReader):  # type: ignore[misc]
