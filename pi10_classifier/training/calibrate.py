@@ -13,7 +13,7 @@ from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.material import gather, of_split
 from pi10_classifier.training.metrics import fit_temperature
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
-from pi10_classifier.training.sample import LeftOut
+from pi10_classifier.training.sample import LeftOut, Scan
 from pi10_classifier.training.scoring import score
 
 LEAST_IMAGES = 30
@@ -42,7 +42,7 @@ def calibrate(
     split: str = "",
     precision: float | None = None,
     coverage: float | None = None,
-    tell: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
+    tell: Callable[[Scan], None] = lambda found: None,
 ) -> Calibrated:
     """Write ``out``: the same graph, its temperature refitted, thresholds where wished.
 
@@ -63,7 +63,7 @@ def calibrate(
             " export it with logits"
         )
     found = gather(inputs, label_map, manifest)
-    tell(found.left_out)
+    tell(found)
     split = split or ("validation" if manifest else "")
     samples = of_split(found, split) if split else list(found.samples)
     scored = score(model, found, samples)

@@ -67,6 +67,8 @@ def evaluate(
             others = (f"{row[key]['value']:.3f}" for key in _KEYS[1:])  # the page has all intervals
             rows.append((source, label, row["support"], span(row["f1"]), *others))
     show_table("", ("images from", "class", "images", "F1", "precision", "recall"), rows)
+    for label in found["data"]["absent_classes"]:
+        click.echo(f"note: no image of {label!r}; the macro figures are without it", err=True)
     for name in ("uncalibrated", "as_served", "refitted"):
         part = found["calibration"][name]
         click.echo(

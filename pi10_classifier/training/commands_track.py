@@ -178,7 +178,7 @@ def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, .
     )  # fmt: skip
     with stoppable() as check:
         examples = read_examples(data, label_map, manifest, progress=lambda done: check())
-        tell_left_out(examples.scan.left_out)
+        tell_left_out(examples.scan)
         train_one = Trainer(examples, plan, base, reporter, say, check)
         about = {"network": network, "init": init, "split_sha256": examples.sha256,
                  "recipe": recipe.to_dict()}  # fmt: skip

@@ -26,7 +26,7 @@ from pi10_classifier.training.findings import (
 )
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.material import gather, of_split
-from pi10_classifier.training.sample import LeftOut
+from pi10_classifier.training.sample import Scan
 from pi10_classifier.training.scoring import score
 
 JSON, PAGE = "evaluation.json", "evaluation.html"
@@ -40,7 +40,7 @@ def evaluate(
     split: str = "",
     manifest: Path | None = None,
     jobs: int = 0,
-    tell: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
+    tell: Callable[[Scan], None] = lambda found: None,
 ) -> dict[str, Any]:
     """Judge a package on labelled images; returns what ``evaluation.json`` holds.
 
@@ -51,7 +51,7 @@ def evaluate(
     """
     classes = model.package.classes
     found = gather(inputs, label_map, manifest)
-    tell(found.left_out)
+    tell(found)
     split = split or ("test" if manifest else "")
     chosen = of_split(found, split) if split else list(found.samples)
     name = "train" if split == "validation" else "validation"
@@ -62,6 +62,8 @@ def evaluate(
             f"none of the images is of a class of the model ({_some(classes)}); their classes are"
             f" {_some(sorted({s.group for s in chosen})) or 'none'}; give --label-map"
         )
+    if len(known) == 1:
+        raise SettingError("one image is nothing to judge by; give at least two, better hundreds")
     wanted = [*chosen, *(sample for sample in other if sample.group in classes)]
     everything = score(model, found, wanted, jobs)
     mine = {(sample.source, sample.member) for sample in chosen}

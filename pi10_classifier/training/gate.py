@@ -27,7 +27,8 @@ class RefusedError(ModelError):
 class Gate:
     """Macro-F1 of both graphs on the same held-out images; ``drop`` with its 95 % interval.
 
-    The interval is of the paired difference over resamples of the images.
+    The interval is of the paired difference over resamples of the images. absent: classes
+    without a held-out image, which no figure is of.
     """
 
     images: int
@@ -37,13 +38,15 @@ class Gate:
     low: float
     high: float
     agree: float
+    absent: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        unknown = f"; of {', '.join(self.absent)} there was none to judge" if self.absent else ""
         return (
             f"macro-F1 {self.before:.4f} in float, {self.after:.4f} in int8 on {self.images:,}"
             f" held-out images: a drop of {100 * self.drop:.2f} points (95 % interval"
             f" {100 * self.low:.2f} to {100 * self.high:.2f}); the class is the same for"
-            f" {self.agree:.1%}"
+            f" {self.agree:.1%}{unknown}"
         )
 
 
@@ -57,4 +60,5 @@ def judge(before: Scored, after: Scored, classes: Sequence[str], seed: int = 0) 
     one, two = (float(found.point[row][present].mean()) for row in rows)
     apart = (found.draws["before"] - found.draws["after"])[:, present].mean(axis=1)
     agree = float((first == second).mean())
-    return Gate(len(truth), one, two, one - two, *bounds(apart), agree)
+    absent = tuple(name for i, name in enumerate(classes) if i not in present)
+    return Gate(len(truth), one, two, one - two, *bounds(apart), agree, absent)

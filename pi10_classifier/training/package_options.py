@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.training.sample import LeftOut
+from pi10_classifier.training.sample import Scan
 
 MODEL = click.option(
     "--model",
@@ -57,8 +57,9 @@ def extra(what: str) -> Iterator[None]:
         ) from error
 
 
-def tell_left_out(left_out: Sequence[LeftOut], most: int = 20) -> None:
+def tell_left_out(found: Scan, most: int = 20) -> None:
     """Names the files that are not used, with their codes; those nobody asked for first."""
+    left_out = found.left_out
     for entry in sorted(left_out, key=lambda x: not x.failed)[:most]:
         name = f"{entry.source}: {entry.member}" if entry.member else entry.source
         click.echo(f"left out: {name}: {entry.code}: {entry.message}", err=True)
@@ -66,6 +67,9 @@ def tell_left_out(left_out: Sequence[LeftOut], most: int = 20) -> None:
         click.echo(
             f"left out: {len(left_out) - most:,} more; `pi10 dataset` lists them all", err=True
         )
+    if found.unused_rules:
+        shown = ", ".join(found.unused_rules[:most])
+        click.echo(f"the label map's lines without an image, misspelt perhaps: {shown}", err=True)
 
 
 def span(interval: dict[str, float]) -> str:

@@ -29,7 +29,7 @@ from pi10_classifier.training.gate import Gate, RefusedError, judge
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.material import gather
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
-from pi10_classifier.training.sample import LeftOut, Sample
+from pi10_classifier.training.sample import LeftOut, Sample, Scan
 from pi10_classifier.training.scoring import prepared, score
 
 DROP = 0.005  # of macro-F1: half a point
@@ -61,7 +61,7 @@ def export_int8(
     method: str = "minmax",
     images: int = CALIBRATION_IMAGES,
     allowed: float = DROP,
-    tell: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
+    tell: Callable[[Scan], None] = lambda found: None,
 ) -> Quantised:
     """Write ``out``: ``model`` in int8, where macro-F1 falls by at most ``allowed``.
 
@@ -74,7 +74,7 @@ def export_int8(
     if method not in METHODS:
         raise SettingError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     found = gather(inputs, label_map, manifest)
-    tell(found.left_out)
+    tell(found)
     known = [sample for sample in found.samples if sample.group in package.classes]
     divided = any(sample.split for sample in known)
     if divided:
@@ -119,6 +119,7 @@ def export_int8(
             "drop_95": [round(gate.low, 4), round(gate.high, 4)],
             "allowed": allowed,
             "same_class": round(gate.agree, 4),
+            "absent_classes": list(gate.absent),
         },
     )
     card = f"{_section(gate, len(chosen), method, divided)}\n{quoted_card(package)}"

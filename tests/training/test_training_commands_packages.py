@@ -79,6 +79,12 @@ def test_a_label_without_a_line_is_a_failure(run, data, tmp_path, name):
     assert done.stderr.count("unknown_label: label 'krill' matches no line") == 3
 
 
+def test_a_misspelt_line_of_the_label_map_is_named(run, tmp_path):
+    done = run("evaluate", *label_map(tmp_path, *(f"{x},{x}" for x in EACH), "copepood,copepod"))
+    assert done.exit_code == ExitCode.OK
+    assert "lines without an image, misspelt perhaps: copepood" in done.stderr
+
+
 @every_command
 def test_an_empty_class_is_refused(run, tmp_path, name):
     lines = (*(f"{x},{x}" for x in EACH), "krill,krill")

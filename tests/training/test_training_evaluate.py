@@ -195,6 +195,13 @@ class TestData:
         with pytest.raises(SettingError, match=r"krill.*--label-map"):
             room.evaluate(model, [data])
 
+    def test_one_image(self, model, tmp_path):
+        data = marks.tree(tmp_path / "d", {"copepod": 1})
+        with pytest.raises(SettingError, match="one image is nothing to judge by"):
+            room.evaluate(model, [data])
+        data = marks.tree(tmp_path / "d", {"copepod": 2})
+        assert room.evaluate(model, [data])["all"]["n"] == 2
+
     def test_split_without_manifest(self, model, data):
         with pytest.raises(SettingError, match="--manifest"):
             room.evaluate(model, [data], split="test")

@@ -153,6 +153,13 @@ class TestGate:
         assert gate.low > 0
         assert gate.agree == np.mean(one == two)
 
+    def test_a_class_without_images_is_named(self):
+        truth = np.arange(60) % 2
+        gate = judge(self.scored(truth, truth), self.scored(truth, truth), self.classes)
+        assert gate.before == 1, "the mean is over the others"
+        assert gate.absent == (self.classes[2],)
+        assert str(gate).endswith(f"; of {self.classes[2]} there was none to judge")
+
     def test_same_graph_loses_nothing(self):
         truth = np.arange(60) % 3
         scored = self.scored(truth, np.roll(truth, 1) * (truth > 0))
