@@ -39,7 +39,7 @@ class Server:
         environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "1"}
         with (self.folder / "out").open("ab") as out:
             self._process = subprocess.Popen(
-                [Path(sys.executable).parent / "mlflow", "server", "--host", "127.0.0.1",
+                [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
                  "--port", str(self.port), "--workers", "1",
                  "--backend-store-uri", f"sqlite:///{self.folder}/m.db",
                  "--artifacts-destination", str(self.folder / "artifacts")],
