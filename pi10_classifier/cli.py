@@ -17,7 +17,8 @@ import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
 from pi10_classifier.options import FOLDER
 from pi10_classifier.training.commands import dataset
-from pi10_classifier.training.commands_packages import adapt, calibrate, evaluate, int8
+from pi10_classifier.training.commands_evaluate import calibrate, evaluate
+from pi10_classifier.training.commands_packages import adapt, int8
 from pi10_classifier.training.commands_track import compare, search, track
 from pi10_classifier.training.commands_train import train
 
@@ -38,7 +39,7 @@ def pi10() -> None:
     \b
     Exit codes: 0 all inputs have a result; 2 wrong usage or settings;
     3 some inputs failed, results are written; 4 nothing could be read;
-    130 interrupted, run again with --resume.
+    130 interrupted, run again (classify, train, search: with --resume).
     """
 
 
@@ -274,7 +275,8 @@ def main() -> NoReturn:
         error.show()
         _stop(ExitCode.USAGE, Code.BAD_SETTING, error.format_message())
     except (KeyboardInterrupt, click.Abort):
-        message = "interrupted; run again with --resume to go on"
+        again = "again with --resume to go on" if _resumes() else "the same command again"
+        message = f"interrupted; run {again}"
         click.echo(message, err=True)
         _stop(ExitCode.INTERRUPTED, "interrupted", message)
     except Pi10Error as error:
@@ -286,6 +288,15 @@ def main() -> NoReturn:
     except OSError as error:  # a path that the system refuses to look at
         click.echo(f"pi10: {error}", err=True)
         _stop(ExitCode.USAGE, Code.BAD_SETTING, str(error))
+
+
+def _resumes() -> bool:
+    """Whether the command that was called has --resume."""
+    command: click.Command = pi10
+    for word in sys.argv[1:]:
+        if isinstance(command, click.Group):
+            command = command.commands.get(word, command)
+    return any(option.name == "resume" for option in command.params)
 
 
 def _stop(exit_code: ExitCode, code: str, message: str) -> NoReturn:

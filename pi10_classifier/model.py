@@ -57,6 +57,10 @@ class Package:
     description: dict[str, Any]
     thresholds: tuple[float, ...] = ()
 
+    def feed(self, batch: U8) -> NDArray[Any]:
+        """Prepared images (N, C, S, S) uint8 as the graph takes them."""
+        return batch if self.input_dtype == "uint8" else normalise(batch, self.preprocessing)
+
 
 def embedded(name: str = STARTER) -> Path:
     """The folder of a model package that ships with the program."""
@@ -230,9 +234,10 @@ class Model:
 
     def _run(self, batch: U8) -> F32:
         package = self.package
-        feed = batch if package.input_dtype == "uint8" else normalise(batch, package.preprocessing)
         try:
-            raw = self._session.run([package.output_name], {package.input_name: feed})[0]
+            raw = self._session.run(
+                [package.output_name], {package.input_name: package.feed(batch)}
+            )[0]
         except Exception as error:  # onnxruntime raises its own private types
             raise ModelError(f"{package.folder}: the graph fails: {str(error)[:300]}") from error
         scores = np.asarray(raw, np.float32)

@@ -14,9 +14,7 @@ import io
 import math
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
@@ -27,6 +25,7 @@ from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.helpers import check_bucket_name
 
+from pi10_classifier.ahead import in_order
 from pi10_classifier.archives import Limits, is_archive
 from pi10_classifier.decode import looks_like_image
 from pi10_classifier.errors import Code, InputError, SettingError
@@ -312,18 +311,7 @@ class ObjectBlock:
         return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
 
     def items(self) -> Iterator[Item]:
-        waiting: deque[Future[Item]] = deque()
-        with ThreadPoolExecutor(_FETCHERS) as pool:
-            try:
-                for entry in self.objects:
-                    waiting.append(pool.submit(self._fetch, entry))
-                    if len(waiting) > 2 * _FETCHERS:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        return in_order(self._fetch, self.objects, _FETCHERS, ahead=2)
 
     def _fetch(self, entry: StoredObject) -> Item:
         other = kind_of(entry.member) is Kind.OTHER

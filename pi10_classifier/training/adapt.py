@@ -8,8 +8,8 @@ gallery's images; a crop's mirror images, quarter turns and near duplicates stay
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, Package, read_package
 from pi10_classifier.training.calibration import fit_temperature_of_few
 from pi10_classifier.training.data import scan
-from pi10_classifier.training.evaluate import figures_of
 from pi10_classifier.training.features import Trunk, cut
+from pi10_classifier.training.findings import figures_of
 from pi10_classifier.training.gallery import Gallery, check, digest, distinct, look
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.metrics import F64, macro_f1, nll, softmax
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
-from pi10_classifier.training.sample import LeftOut
+from pi10_classifier.training.sample import LeftOut, Scan
 
 TOLERANCE = 1e-4
 FOLDS = 5
@@ -70,6 +70,7 @@ def adapt(
     label_map: LabelMap | None = None,
     name: str = "",
     seed: int = 0,
+    tell: Callable[[Scan], None] = lambda found: None,
 ) -> Adapted:
     """Fit a head on ``gallery`` (a folder, archive or table, see ``data.scan``); write ``out``.
 
@@ -85,6 +86,7 @@ def adapt(
     check_out(out, model.package)
     found = scan([gallery], label_map)
     samples, left_out = distinct(found)
+    tell(replace(found, left_out=left_out))
     labels = dict(sorted(Counter(s.group for s in samples).items()))
     check(gallery, samples, left_out)
     trunk = cut(model.package, read_package(model.package.folder)[1])

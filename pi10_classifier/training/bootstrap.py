@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.training.metrics import F64, I64
+from pi10_classifier.training.metrics import F64, I64, bounds, ratio, redraw
 
 RESAMPLES = 2000
 _CHUNK = 200  # resamples at a time: bounds the memory of the draws
@@ -68,7 +68,7 @@ def class_f1(outcome: Outcome, classes: int, weight: NDArray[np.float32] | None 
     hits = (weight @ (true & said).astype(np.float32)).astype(np.float64)
     # weights are whole numbers far below 2^24, so float32 sums are exact
     both = (weight @ (true.astype(np.float32) + said)).astype(np.float64)
-    return np.asarray(np.divide(2 * hits, both, out=np.zeros_like(hits), where=both > 0))
+    return ratio(2 * hits, both)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,18 +104,16 @@ def resample(
 ) -> Resampled:
     """Draw images and seeds ``resamples`` times. rows: name -> one outcome a seed."""
     runs = [outcome for outcomes in rows.values() for outcome in outcomes]
-    # Images on which every run says the same are one pattern; drawing images is drawing
-    # patterns from a multinomial, and there are far fewer of them.
+    # images on which every run says the same are one pattern, and there are far fewer of them
     cells = np.stack([x for run in runs for x in (run.truth, run.guess)], axis=1)
     patterns, counts = np.unique(cells, axis=0, return_counts=True)
-    total = int(counts.sum())
     rng = np.random.default_rng(seed)
     picks = {name: _picks(rng, len(outcomes), resamples) for name, outcomes in rows.items()}
     draws = {name: np.empty((resamples, classes)) for name in rows}
     for begin in range(0, resamples, _CHUNK):
         part = slice(begin, min(begin + _CHUNK, resamples))
         size = part.stop - part.start
-        weight = rng.multinomial(total, counts / total, size=size).astype(np.float32)
+        weight = redraw(counts, size, rng).astype(np.float32)
         column = 0
         for name, outcomes in rows.items():
             found = np.zeros((size, classes))
@@ -150,5 +148,4 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _interval(value: float, draws: F64) -> Interval:
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return Interval(float(value), float(low), float(high))
+    return Interval(float(value), *bounds(draws))

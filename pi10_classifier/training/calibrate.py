@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model
 from pi10_classifier.training import calibration
-from pi10_classifier.training.evaluate import score
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.material import gather, of_split
 from pi10_classifier.training.metrics import fit_temperature
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
-from pi10_classifier.training.sample import LeftOut
+from pi10_classifier.training.sample import LeftOut, Scan
+from pi10_classifier.training.scoring import score
 
 LEAST_IMAGES = 30
 
@@ -42,6 +42,7 @@ def calibrate(
     split: str = "",
     precision: float | None = None,
     coverage: float | None = None,
+    tell: Callable[[Scan], None] = lambda found: None,
 ) -> Calibrated:
     """Write ``out``: the same graph, its temperature refitted, thresholds where wished.
 
@@ -52,12 +53,17 @@ def calibrate(
     """
     package = model.package
     check_out(out, package)
+    wish = ""
+    if precision is not None or coverage is not None:
+        calibration.check_wish(precision, coverage)
+        wish = f"precision {precision}" if coverage is None else f"coverage {coverage}"
     if package.activation != "softmax":
         raise ModelError(
             f"{package.folder} gives probabilities, to which no temperature is applied;"
             " export it with logits"
         )
     found = gather(inputs, label_map, manifest)
+    tell(found)
     split = split or ("validation" if manifest else "")
     samples = of_split(found, split) if split else list(found.samples)
     scored = score(model, found, samples)
@@ -70,18 +76,13 @@ def calibrate(
     logits = calibration.as_logits(known.probabilities) * package.temperature
     temperature = fit_temperature(logits, known.truth(package.classes))
     thresholds: dict[str, calibration.Threshold] = {}
-    if precision is not None or coverage is not None:
+    if wish:
         place = {label: i for i, label in enumerate(package.classes)}
         truth = scored.truth_or(place, -1)
         p = calibration.at_temperature(scored.probabilities, temperature / package.temperature)
         thresholds = calibration.fit_thresholds(
             p, truth, package.classes, precision=precision, coverage=coverage
         )
-    wish = (
-        ""
-        if precision is None and coverage is None
-        else (f"precision {precision}" if precision is not None else f"coverage {coverage}")
-    )
     fields = derive(
         package,
         "calibrated",

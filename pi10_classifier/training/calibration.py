@@ -1,7 +1,7 @@
 """Do the scores mean what they say: temperature, ECE, Brier, and the least score to trust.
 
 Probabilities are float64 (N, K), classes int64 indices (N,). NumPy alone. The search
-for a temperature itself is ``metrics.fit_temperature``.
+for a temperature itself is ``metrics.least_temperature``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pi10_classifier.training.metrics import (
     I64,
     calibration_error,
     fit_temperature,
+    least_temperature,
     nll,
     softmax,
 )
@@ -91,24 +92,16 @@ def fit_temperature_of_few(logits: NDArray[Any], truth: I64) -> float:
 
     Where all are right the likeliest temperature is none at all. The targets are therefore
     those of Platt (1999): (n + 1) / (n + K) for the true class of n images, 1 / (n + K) for
-    each other, as if every class had been met once more. Convex in 1/T: golden section.
+    each other, as if every class had been met once more. Convex in 1/T.
     """
     n, k = logits.shape
     target = np.full((n, k), 1 / (n + k))
     target[np.arange(n), truth] = (n + 1) / (n + k)
 
-    def loss(log_t: float) -> float:
-        return float(-(target * np.log(np.maximum(softmax(logits, np.exp(log_t)), 1e-30))).sum())
+    def loss(temperature: float) -> float:
+        return float(-(target * np.log(np.maximum(softmax(logits, temperature), 1e-30))).sum())
 
-    low, high = float(np.log(0.05)), float(np.log(20.0))
-    golden = (np.sqrt(5) - 1) / 2
-    for _ in range(60):
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        if loss(left) < loss(right):
-            high = right
-        else:
-            low = left
-    return round(float(np.exp((low + high) / 2)), 4)
+    return least_temperature(loss)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +124,16 @@ class Threshold:
         return self.kept / self.called
 
 
+def check_wish(precision: float | None, coverage: float | None) -> None:
+    """Raises SettingError unless exactly one of the two is given, within 0..1."""
+    wanted = precision if coverage is None else coverage
+    if (precision is None) == (coverage is None) or wanted is None or not 0 < wanted <= 1:
+        raise SettingError(
+            f"thresholds need either a precision or a coverage above 0 and at most 1, not"
+            f" precision {precision} and coverage {coverage}"
+        )
+
+
 def fit_thresholds(
     probabilities: F64,
     truth: I64,
@@ -144,15 +147,9 @@ def fit_thresholds(
     precision: among images called a class with at least its score, this share is right;
     the lowest such score is taken, so that as many as possible are kept.
     coverage: this share of the images called a class is kept.
-    A class called on fewer than ten images gets none. Raises SettingError unless exactly
-    one of the two is given, within 0..1.
+    A class called on fewer than ten images gets none. Raises SettingError as ``check_wish``.
     """
-    wanted = precision if coverage is None else coverage
-    if (precision is None) == (coverage is None) or wanted is None or not 0 < wanted <= 1:
-        raise SettingError(
-            f"thresholds need either a precision or a coverage above 0 and at most 1, not"
-            f" precision {precision} and coverage {coverage}"
-        )
+    check_wish(precision, coverage)
     guess, top = probabilities.argmax(axis=1), probabilities.max(axis=1)
     found = {}
     for place, label in enumerate(classes):

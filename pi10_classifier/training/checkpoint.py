@@ -23,15 +23,22 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
 def save_checkpoint(folder: Path, network: nn.Module, description: dict[str, Any]) -> None:
     """Publish weights and description, each written beside and renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.contiguous() for key, value in network.state_dict().items()}
     beside = folder / (WEIGHTS + ".part")
     try:
-        save_file(state, beside)
+        save_weights(network, beside)
         digest = hashlib.sha256(beside.read_bytes()).hexdigest()
         beside.replace(folder / WEIGHTS)
         write_description(folder, {**description, "weights_sha256": digest})
     except OSError as error:
         raise output_error(error, folder) from error
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write safetensors, to be read by whom any new file is; raises OSError or SafetensorError."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+    path.chmod(mode)  # safetensors puts a file of its own there, which only its owner may read
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pi10_classifier.errors import Code, SettingError
 from pi10_classifier.training.duplicates import contradictions
 from pi10_classifier.training.labels import LEFT_OUT, LabelMap
-from pi10_classifier.training.listing import Entry
+from pi10_classifier.training.listing import Entry, of_input
 from pi10_classifier.training.sample import LeftOut, Sample
 
 _NAMED = 20  # labels or classes in one message
@@ -66,7 +66,7 @@ def check_inputs_used(
     """
     used = {s.source for s in samples}
     for path in inputs:
-        mine = {name for name, at in origins.items() if at == path or path in at.parents}
+        mine = of_input(path, origins)
         if mine & used:
             continue
         lost = [x for x in left_out if x.source in mine]

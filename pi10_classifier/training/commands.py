@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pi10_classifier.errors import Code, ExitCode, SettingError
+from pi10_classifier.errors import ExitCode, SettingError
 from pi10_classifier.options import FOLDER
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def dataset(
     from pi10_classifier.training.data import scan
     from pi10_classifier.training.dataset_report import MANIFEST, write_dataset
     from pi10_classifier.training.labels import LabelMap
+    from pi10_classifier.training.sample import exit_code
     from pi10_classifier.training.split import manifest, split
 
     environment()  # what the page needs is missed before the work, not after it
@@ -76,9 +77,7 @@ def dataset(
         )
     page = write_dataset(found, samples, out, split_seed)
     _show(found, samples, page)
-    asked = {Code.LABEL_LEFT_OUT.value}
-    failed = any(x.code not in asked for x in found.left_out)
-    sys.exit(ExitCode.SOME_FAILED if failed else ExitCode.OK)
+    sys.exit(exit_code(found.left_out))
 
 
 def _sha256(text: str) -> str:

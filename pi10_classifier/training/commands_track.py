@@ -16,6 +16,8 @@ from pi10_classifier.errors import ExitCode, SettingError
 from pi10_classifier.options import FOLDER
 from pi10_classifier.training.commands_train import pair, say
 from pi10_classifier.training.grids import SAMPLERS, Value
+from pi10_classifier.training.package_options import tell_left_out
+from pi10_classifier.training.sample import exit_code
 
 if TYPE_CHECKING:
     from pi10_classifier.training.search import Trial
@@ -176,6 +178,7 @@ def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, .
     )  # fmt: skip
     with stoppable() as check:
         examples = read_examples(data, label_map, manifest, progress=lambda done: check())
+        tell_left_out(examples.scan)
         train_one = Trainer(examples, plan, base, reporter, say, check)
         about = {"network": network, "init": init, "split_sha256": examples.sha256,
                  "recipe": recipe.to_dict()}  # fmt: skip
@@ -189,6 +192,7 @@ def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, .
     else:
         click.echo(f"best of {len(found)} trials by validation macro-F1 {best.macro_f1:.4f}:"
                    f" {_listed(best.params)}")  # fmt: skip
+    sys.exit(exit_code(examples.scan.left_out))
 
 
 def _listed(params: Mapping[str, Value]) -> str:

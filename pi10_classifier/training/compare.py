@@ -215,6 +215,7 @@ def _fetch(run_id: str) -> list[Predictions]:
         ) from error
     import os
 
+    from pi10_classifier.training.redaction import scrub, secrets_of
     from pi10_classifier.training.sync import destination
 
     client = MlflowClient(destination(os.environ))
@@ -231,7 +232,8 @@ def _fetch(run_id: str) -> list[Predictions]:
                     client.download_artifacts(each.info.run_id, PREDICTIONS, folder)
                     found.append(read_predictions(Path(folder)))
     except MlflowException as error:
-        raise SettingError(f"runs:/{run_id}: {str(error).splitlines()[0]}") from error
+        reason = scrub(str(error).splitlines()[0], secrets_of(os.environ))
+        raise SettingError(f"runs:/{run_id}: {reason}") from error
     if not found:
         raise SettingError(f"runs:/{run_id} and its nested runs have no artifact {PREDICTIONS}")
     return found

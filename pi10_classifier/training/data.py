@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pi10_classifier.ahead import in_order
 from pi10_classifier.decode import decode
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.training.checks import (
@@ -28,13 +26,9 @@ from pi10_classifier.training.labels import LEFT_OUT, LabelMap
 from pi10_classifier.training.listing import Entry, entries, find_origins
 from pi10_classifier.training.sample import LeftOut, Sample, Scan
 
-__all__ = ["LeftOut", "Sample", "Scan", "in_order", "read_rgb", "reopen", "scan"]
+__all__ = ["LeftOut", "Sample", "Scan", "read_rgb", "reopen", "scan"]
 
 U8 = NDArray[np.uint8]
-T = TypeVar("T")
-R = TypeVar("R")
-
-_AHEAD = 4  # entries under way per thread: what bounds the memory
 
 
 def scan(
@@ -76,7 +70,9 @@ def scan(
                 else:
                     yield entry, group or ""
 
-    for done, (group, found) in enumerate(in_order(_read, labelled(), threads), start=1):
+    for done, (group, found) in enumerate(
+        in_order(_read, labelled(), threads or _readers()), start=1
+    ):
         if isinstance(found, LeftOut):
             left_out.append(found)
             if group and group != LEFT_OUT:
@@ -184,23 +180,8 @@ def read_rgb(
         transform = (change or {}).get(sample.source)
         return sample, transform(rgb) if transform else rgb
 
-    return in_order(read, chosen(), threads)
+    return in_order(read, chosen(), threads or _readers())
 
 
-def in_order(
-    function: Callable[[T], R], items: Iterable[T], threads: int | None = None
-) -> Iterator[R]:
-    """``map`` by threads: results in the items' order, only a few items ahead of use."""
-    count = threads or min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(count, thread_name_prefix="read") as pool:
-        waiting: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= count * _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+def _readers() -> int:
+    return min(8, os.cpu_count() or 1)

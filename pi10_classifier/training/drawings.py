@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pi10_classifier.figures import colours
+from pi10_classifier.figures import colours, plain
 from pi10_classifier.training.calibration import reliability
 from pi10_classifier.training.metrics import F64, I64, confusion, report
 from pi10_classifier.training.predictions import Predictions
@@ -96,18 +96,13 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     return figure, figure.add_subplot()
 
 
-def _plain(name: str) -> str:
-    """A class name as matplotlib may draw it: no mathematics between dollars."""
-    return name.replace("$", r"\$")
-
-
 def confusion_figure(matrix: I64 | F64, classes: Sequence[str]) -> Figure:
     """Shaded by the share of the true class; numbered up to twelve classes."""
     side = min(2.5 + 0.45 * len(classes), 14.0)
     figure, axes = _figure(side + 0.8, side)
     total = matrix.sum(axis=1, keepdims=True)
     axes.imshow(matrix / np.where(total > 0, total, 1), cmap="Blues", vmin=0, vmax=1)
-    names = [_plain(name) for name in classes]
+    names = [plain(name) for name in classes]
     axes.set_xticks(range(len(classes)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(classes)), names)
     axes.set(xlabel="prediction", ylabel="truth")
@@ -126,7 +121,7 @@ def precision_recall_figure(truth: I64, scores: F64, classes: Sequence[str]) -> 
     shades = colours(classes)
     for i, name in enumerate(classes):
         recall, precision, area = precision_recall(truth, scores[:, i], i)
-        label = f"{_plain(name)}: {area:.3f}"
+        label = f"{plain(name)}: {area:.3f}"
         axes.step(recall, precision, where="post", color=shades[name], label=label)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
     if len(classes) <= MAX_CELLS:

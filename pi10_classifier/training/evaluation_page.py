@@ -117,6 +117,6 @@ def reliability_figure(reliability: Mapping[str, Any]) -> bytes:
         axes.set_ylim(0, 1.02)
         axes.set_xlabel("score of the class called")
         axes.set_ylabel("share that is right")
-        axes.legend(frameon=False, fontsize=8.5)
+        axes.legend(frameon=False, fontsize=8.5, loc="upper left")
 
     return draw(3.6, paint)

@@ -14,7 +14,7 @@ from onnx import helper
 from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import ModelError
 from pi10_classifier.model import Package
-from pi10_classifier.preprocess import U8, normalise
+from pi10_classifier.preprocess import U8
 
 F32 = NDArray[np.float32]
 _LAST = ("Gemm", "MatMul")
@@ -40,7 +40,7 @@ class Trunk:
         """Prepared images (n, C, S, S) uint8, in batches -> features (N, size)."""
         session = _session(self.graph, default_jobs())
         parts = [
-            session.run([self.name], {self.package.input_name: feed(self.package, batch)})[0]
+            session.run([self.name], {self.package.input_name: self.package.feed(batch)})[0]
             for batch in batches
         ]
         return np.concatenate([np.empty((0, self.size), np.float32), *parts])
@@ -68,7 +68,7 @@ def cut(package: Package, graph: bytes) -> Trunk:
     spec = package.preprocessing
     two = np.zeros((2, spec.channels, spec.size, spec.size), np.uint8)
     try:
-        found = _session(model, 1).run([name], {package.input_name: feed(package, two)})[0]
+        found = _session(model, 1).run([name], {package.input_name: package.feed(two)})[0]
     except Exception as error:  # onnxruntime raises its own private types
         raise ModelError(
             f"{package.folder}: the graph cannot be cut at {name!r}: {str(error)[:300]}"
@@ -138,11 +138,6 @@ def _inputs(node: onnx.NodeProto) -> Iterator[str]:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
                 yield from _inputs(inner)
-
-
-def feed(package: Package, batch: U8) -> Any:
-    """A batch as the package's graph takes it."""
-    return batch if package.input_dtype == "uint8" else normalise(batch, package.preprocessing)
 
 
 def _session(model: onnx.ModelProto, threads: int) -> Any:

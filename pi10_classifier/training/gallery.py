@@ -14,10 +14,10 @@ import numpy as np
 from pi10_classifier.errors import Code, ModelError, SettingError
 from pi10_classifier.model import MAX_CLASSES, Model
 from pi10_classifier.preprocess import U8
-from pi10_classifier.training.evaluate import prepared
 from pi10_classifier.training.features import F32, Trunk
 from pi10_classifier.training.metrics import I64
 from pi10_classifier.training.sample import LeftOut, Sample, Scan
+from pi10_classifier.training.scoring import prepared
 
 MAX_ROWS = 4000  # views that a head is fitted on: fewer of each crop where there are many
 VIEWS = 8

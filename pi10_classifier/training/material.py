@@ -10,7 +10,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.training.checks import lost_label
 from pi10_classifier.training.data import scan
 from pi10_classifier.training.labels import LabelMap
-from pi10_classifier.training.listing import Entry, find_origins
+from pi10_classifier.training.listing import Entry, find_origins, of_input
 from pi10_classifier.training.manifest import read_manifest
 from pi10_classifier.training.sample import LeftOut, Sample, Scan
 
@@ -36,8 +36,7 @@ def gather(
     samples = [sample for sample in said if sample.source in origins]
     used = {sample.source for sample in samples}
     for path in inputs:
-        mine = {name for name, at in origins.items() if at == path or path in at.parents}
-        if not mine & used:
+        if not of_input(path, origins) & used:
             raise SettingError(
                 f"{path} is not in {manifest}, whose sources are"
                 f" {', '.join(sorted({s.source for s in said}))}; give what it was made of"

@@ -6,7 +6,7 @@ environment can evaluate a package.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,14 @@ def scores(matrix: NDArray[Any]) -> dict[str, F64]:
     claimed = matrix.sum(axis=-2).astype(np.float64)
     support = matrix.sum(axis=-1).astype(np.float64)
     return {
-        "precision": _ratio(hits, claimed),
-        "recall": _ratio(hits, support),
-        "f1": _ratio(2 * hits, claimed + support),
+        "precision": ratio(hits, claimed),
+        "recall": ratio(hits, support),
+        "f1": ratio(2 * hits, claimed + support),
     }
 
 
-def _ratio(above: F64, below: F64) -> F64:
+def ratio(above: F64, below: F64) -> F64:
+    """Their quotient; 0/0 counts as 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
@@ -63,13 +64,21 @@ def nll(logits: NDArray[Any], truth: I64, temperature: float = 1.0) -> float:
 def fit_temperature(logits: NDArray[Any], truth: I64) -> float:
     """Temperature in 0.05..20 of least NLL (Guo et al. 2017), by golden section.
 
-    NLL is convex in 1/T; the search runs over log T, on which it has one minimum.
+    NLL is convex in 1/T.
+    """
+    return least_temperature(lambda temperature: nll(logits, truth, temperature))
+
+
+def least_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature in 0.05..20 of least ``loss``, which is convex in 1/T.
+
+    Golden section over log T, on which such a loss has one minimum.
     """
     low, high = np.log(0.05), np.log(20.0)
     golden = (np.sqrt(5) - 1) / 2
     for _ in range(60):
         left, right = high - golden * (high - low), low + golden * (high - low)
-        if nll(logits, truth, np.exp(left)) < nll(logits, truth, np.exp(right)):
+        if loss(np.exp(left)) < loss(np.exp(right)):
             high = right
         else:
             low = left
@@ -113,12 +122,20 @@ def report(
 def redrawn(matrix: I64, resamples: int, seed: int = 0) -> I64:
     """Confusion counts (B, K, K) of images drawn anew with replacement.
 
-    That is drawing the matrix's cells from a multinomial.
+    The images of a cell are alike, so cells are drawn in their place.
     """
-    total = int(matrix.sum())
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(total, matrix.ravel() / total, size=resamples)
+    drawn = redraw(matrix.ravel(), resamples, np.random.default_rng(seed))
     return drawn.reshape(resamples, *matrix.shape)
+
+
+def redraw(counts: NDArray[Any], resamples: int, rng: np.random.Generator) -> I64:
+    """Resamples with replacement of things that fall into kinds: how many of each, (B, G).
+
+    counts (G,): how many of each kind there are, and so how many are drawn in all: drawing
+    things one by one is drawing kinds from a multinomial (Efron 1979).
+    """
+    total = int(counts.sum())
+    return rng.multinomial(total, counts / total, size=resamples)
 
 
 def per_class(matrix: I64, drawn: NDArray[Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -135,9 +152,11 @@ def per_class(matrix: I64, drawn: NDArray[Any], classes: Sequence[str]) -> dict[
 
 def interval(value: Any, spread: F64) -> dict[str, float]:
     """A figure with the 95 % percentile interval of its resamples (B,)."""
+    low, high = bounds(spread)
+    return {"value": round(float(value), 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def bounds(spread: F64) -> tuple[float, float]:
+    """The 95 % percentile interval of resamples (B,)."""
     low, high = np.quantile(spread, (0.025, 0.975))
-    return {
-        "value": round(float(value), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
+    return float(low), float(high)

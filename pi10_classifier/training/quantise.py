@@ -13,7 +13,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,53 +24,20 @@ import onnx
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, Package, read_package
 from pi10_classifier.preprocess import U8
-from pi10_classifier.training.bootstrap import Outcome, resample
-from pi10_classifier.training.evaluate import Scored, figures_of, prepared, score
-from pi10_classifier.training.features import feed
+from pi10_classifier.training.findings import figures_of
+from pi10_classifier.training.gate import Gate, RefusedError, judge
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.material import gather
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
-from pi10_classifier.training.sample import LeftOut, Sample
+from pi10_classifier.training.sample import LeftOut, Sample, Scan
+from pi10_classifier.training.scoring import prepared, score
 
 DROP = 0.005  # of macro-F1: half a point
 CALIBRATION_IMAGES = 512
 CALIBRATION_BATCH = 16
 LEAST_IMAGES = 30
-RESAMPLES = 1000
 METHODS = ("minmax", "entropy", "percentile")
 _HEAVY = ("Conv", "Gemm", "MatMul")
-
-
-class RefusedError(ModelError):
-    """The int8 graph lost more than is allowed; ``gate`` holds the figures."""
-
-    def __init__(self, message: str, gate: Gate) -> None:
-        super().__init__(message)
-        self.gate = gate
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """Macro-F1 of both graphs on the same held-out images; ``drop`` with its 95 % interval.
-
-    The interval is of the paired difference over resamples of the images.
-    """
-
-    images: int
-    before: float
-    after: float
-    drop: float
-    low: float
-    high: float
-    agree: float
-
-    def __str__(self) -> str:
-        return (
-            f"macro-F1 {self.before:.4f} in float, {self.after:.4f} in int8 on {self.images:,}"
-            f" held-out images: a drop of {100 * self.drop:.2f} points (95 % interval"
-            f" {100 * self.low:.2f} to {100 * self.high:.2f}); the class is the same for"
-            f" {self.agree:.1%}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +61,7 @@ def export_int8(
     method: str = "minmax",
     images: int = CALIBRATION_IMAGES,
     allowed: float = DROP,
+    tell: Callable[[Scan], None] = lambda found: None,
 ) -> Quantised:
     """Write ``out``: ``model`` in int8, where macro-F1 falls by at most ``allowed``.
 
@@ -106,6 +74,7 @@ def export_int8(
     if method not in METHODS:
         raise SettingError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     found = gather(inputs, label_map, manifest)
+    tell(found)
     known = [sample for sample in found.samples if sample.group in package.classes]
     divided = any(sample.split for sample in known)
     if divided:
@@ -150,6 +119,7 @@ def export_int8(
             "drop_95": [round(gate.low, 4), round(gate.high, 4)],
             "allowed": allowed,
             "same_class": round(gate.agree, 4),
+            "absent_classes": list(gate.absent),
         },
     )
     card = f"{_section(gate, len(chosen), method, divided)}\n{quoted_card(package)}"
@@ -166,21 +136,6 @@ def _divide(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     return halves
 
 
-def judge(before: Scored, after: Scored, classes: Sequence[str], seed: int = 0) -> Gate:
-    """The paired comparison of two graphs' scores of the same samples, in the same order."""
-    truth = before.truth(classes)
-    first, second = (x.probabilities.argmax(axis=1) for x in (before, after))
-    present = np.unique(truth)
-    rows = {"before": [Outcome(truth, first)], "after": [Outcome(truth, second)]}
-    found = resample(rows, len(classes), RESAMPLES, seed)
-    one, two = (float(found.point[row][present].mean()) for row in rows)
-    apart = (found.draws["before"] - found.draws["after"])[:, present].mean(axis=1)
-    low, high = np.quantile(apart, (0.025, 0.975))
-    return Gate(
-        len(truth), one, two, one - two, float(low), float(high), float((first == second).mean())
-    )
-
-
 def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax") -> bytes:
     """A graph in int8 (QDQ form) with ranges from prepared images (N, C, S, S) uint8.
 
@@ -193,7 +148,7 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
     whole = len(images) // CALIBRATION_BATCH * CALIBRATION_BATCH or len(images)
     cuts = range(0, whole, CALIBRATION_BATCH)
     feeds = [
-        {package.input_name: feed(package, images[:whole][i : i + CALIBRATION_BATCH])} for i in cuts
+        {package.input_name: package.feed(images[:whole][i : i + CALIBRATION_BATCH])} for i in cuts
     ]
 
     class Reader(ort.CalibrationDataReader):  # type: ignore[misc]

@@ -1,47 +1,88 @@
-"""Secrets of the environment, kept out of every file and message."""
+"""Secrets, kept out of every file and message: the environment's, and what looks like one."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-_SECRET_SETTINGS = (
-    "MLFLOW_TRACKING_PASSWORD",
-    "MLFLOW_TRACKING_TOKEN",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-)
+_WORDS = r"PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|AUTHORIZATION|API_?KEY|ACCESS_KEY|PRIVATE_KEY"
+# by the end of the name: TOKENIZERS_PARALLELISM and AWS_ACCESS_KEY_ID hold no secret
+_SECRET_NAME = re.compile(rf"(?:^|_)(?:{_WORDS})$", re.IGNORECASE)
 _SHORTEST_SECRET = 4  # a shorter one would also strike out innocent words
 _HIDDEN = "***"
+# What is no variable of this process: an address in a message of a library, a pasted header.
+_SHAPES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # user:password@ of an address
+        (r"(?<=://)[^\s/?#'\"<>]+@", f"{_HIDDEN}@"),
+        # ?token=…, &X-Amz-Signature=…
+        (
+            r"(?i)([?&][\w.-]*(?:password|token|secret|signature|credential|api[_-]?key|access[_-]"
+            r"?key|sig)=)[^\s&#'\"]+",
+            rf"\g<1>{_HIDDEN}",
+        ),
+        # Authorization: Basic …, X-Auth-Token: …, X-Api-Key: …, also as JSON or Python write them
+        (
+            r"(?i)\b((?:proxy-)?authorization|cookie|x-[\w-]*(?:token|key|secret))"
+            r"(['\"]?\s*[:=]\s*['\"]?)(?:(basic|bearer|token|digest)\s+)?[^\s'\",;]+",
+            rf"\g<1>\g<2>{_HIDDEN}",
+        ),
+        (r"\bBearer [\w.~+/=-]{8,}", f"Bearer {_HIDDEN}"),
+        # MLFLOW_TRACKING_TOKEN=… before a command
+        (rf"\b([A-Z][A-Z0-9_]*_(?:{_WORDS})=)[^\s'\"]+", rf"\g<1>{_HIDDEN}"),
+    )
+)
 
 
 def redacted(uri: str) -> str:
     """The URI without user, password, query and fragment."""
     parts = urlsplit(uri)
-    return (
-        urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-        if parts.netloc
-        else uri.partition("?")[0]
-    )
+    if parts.netloc:
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    bare = uri.partition("?")[0]
+    # without its http://, user and password still stand before an @ of the first part
+    host, slash, path = bare.partition("/")
+    return bare if "://" in bare else host.rpartition("@")[2] + slash + path
 
 
 def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of the environment that no file and no message may show."""
-    found = {environ.get(name, "") for name in _SECRET_SETTINGS}
-    parts = urlsplit(environ.get("MLFLOW_TRACKING_URI", ""))
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    # a lone user part is a token
-    found |= {password or user, *(value for _, value in parse_qsl(parts.query))}
+    """The values of the environment that no file and no message may show.
+
+    Those of variables named as secrets are (``*_PASSWORD``, ``*_TOKEN``, ``*_SECRET_ACCESS_KEY``
+    and the like), and of any address in a variable its password, its lone user (a token) and
+    the values of its query.
+    """
+    found = {value for name, value in environ.items() if _SECRET_NAME.search(name)}
+    for value in environ.values():
+        if "://" in value:
+            found |= _of_address(value)
     found |= {unquote(value) for value in found}
     return tuple(sorted((s for s in found if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
 
 
+def _of_address(value: str) -> set[str]:
+    try:
+        parts = urlsplit(value.strip())
+    except ValueError:  # no address after all
+        return set()
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    return {password or user, *(text for _, text in parse_qsl(parts.query))}
+
+
 def scrub(value: Any, secrets: tuple[str, ...]) -> Any:
-    """``value`` (text, list or dict of JSON) with every secret replaced by ``***``."""
+    """``value`` (text, list or dict of JSON) with every secret replaced by ``***``.
+
+    So are, whatever the environment holds: user and password of an address, tokens in its
+    query, the values of headers that authorise.
+    """
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, _HIDDEN)
+        for shape, replacement in _SHAPES:
+            value = shape.sub(replacement, value)
         return value
     if isinstance(value, Mapping):
         return {scrub(k, secrets): scrub(v, secrets) for k, v in value.items()}

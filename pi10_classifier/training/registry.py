@@ -8,31 +8,51 @@ from pathlib import Path
 from typing import Any
 
 EVENT_TAG, TIME_TAG = "pi10.event", "pi10.registered_at"
+FIGURE_TAG, SPLIT_TAG = "pi10.validation_macro_f1", "pi10.split_sha256"
+_OF_EVENT = {FIGURE_TAG: "figure", SPLIT_TAG: "split"}
 
 
 def register(client: Any, run_id: str, artifacts: str, ours: str, event: Mapping[str, Any]) -> None:
-    """A version of the registered model, once; the alias goes to the latest of them."""
+    """A version of the registered model, once, and the alias where it is the better one.
+
+    A run's package is one version however often it is told: the tag EVENT_TAG is of its
+    content, not of the telling.
+    """
     from mlflow.exceptions import MlflowException
 
     name, alias = event["model"], event["alias"]
-    mark = {EVENT_TAG: f"{ours}/{event['stored']}"}
+    # spools of versions before this one tell neither content nor figure
+    tags = {
+        EVENT_TAG: f"{ours}/{event.get('content', event['stored'])}",
+        TIME_TAG: str(event["at"]),
+        **{tag: event[key] for tag, key in _OF_EVENT.items() if event.get(key)},
+    }
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name='{name}' and run_id='{run_id}'")
-    same = [v for v in versions if v.tags.get(EVENT_TAG) == mark[EVENT_TAG]]
+    same = [v for v in versions if v.tags.get(EVENT_TAG) == tags[EVENT_TAG]]
     made = same[0] if same else client.create_model_version(
-        name, f"{artifacts}/{event['folder']}", run_id,
-        mark | {TIME_TAG: str(event["at"])},
+        name, f"{artifacts}/{event['folder']}", run_id, tags
     )  # fmt: skip
     held = client.get_registered_model(name).aliases.get(alias)
-    if held is not None:
-        tags = client.get_model_version(name, held).tags
-        if int(tags.get(TIME_TAG, 0)) > event["at"]:
-            return  # a spool sent late does not displace a newer model
-    client.set_registered_model_alias(name, alias, made.version)
+    if held is None or is_better(made.tags, client.get_model_version(name, held).tags):
+        client.set_registered_model_alias(name, alias, made.version)
+
+
+def is_better(new: Mapping[str, str], held: Mapping[str, str]) -> bool:
+    """Whether a version takes the alias from the one that holds it, by their tags.
+
+    On one split the higher validation macro-F1 holds it. Figures of two splits say nothing of
+    each other: there, and where a figure is missing, the training of later holds it.
+    """
+    split, figures = new.get(SPLIT_TAG), (new.get(FIGURE_TAG), held.get(FIGURE_TAG))
+    if split and split == held.get(SPLIT_TAG) and all(figures):
+        mine, theirs = (float(figure or 0) for figure in figures)
+        return mine > theirs
+    return int(new.get(TIME_TAG, 0)) >= int(held.get(TIME_TAG, 0))
 
 
 def write_mlmodel(package: Path, run_id: str, folder: str) -> None:

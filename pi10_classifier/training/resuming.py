@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from pi10_classifier.errors import Code, OutputError, SettingError, output_error
+from pi10_classifier.training.checkpoint import save_weights
 
 PARTIAL, STATE, AVERAGE = ".partial", "pi10.json", "average.safetensors"
 
@@ -61,11 +62,6 @@ def publish(folder: Path, step: int, reached: Reached, average: nn.Module | None
     for other in folder.glob("checkpoint-*"):
         if other != final:
             shutil.rmtree(other, ignore_errors=True)
-
-
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Write safetensors; raises OSError or SafetensorError."""
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
 
 
 def recall(checkpoint: Path, identity: str, average: nn.Module | None) -> Reached:

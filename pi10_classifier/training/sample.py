@@ -8,6 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pi10_classifier.errors import Code, ExitCode
+
+# asked for in the label map; the same bytes twice, of which the first count: nothing is lost
+_MEANT = frozenset({Code.LABEL_LEFT_OUT.value, Code.DUPLICATE.value})
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -41,6 +46,11 @@ class LeftOut:
     code: str
     message: str
 
+    @property
+    def failed(self) -> bool:
+        """Whether a label is lost with the file, and nobody asked for it."""
+        return self.code not in _MEANT
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -64,3 +74,8 @@ def left_out_csv(left_out: Iterable[LeftOut]) -> str:
     writer.writerow(("source", "member", "code", "message"))
     writer.writerows((x.source, x.member, x.code, x.message) for x in left_out)
     return text.getvalue()
+
+
+def exit_code(left_out: Iterable[LeftOut]) -> ExitCode:
+    """What a command returns that is done, but for these files."""
+    return ExitCode.SOME_FAILED if any(x.failed for x in left_out) else ExitCode.OK

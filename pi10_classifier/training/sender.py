@@ -108,8 +108,7 @@ def main(root: Path, following: bool, environ: Mapping[str, str]) -> dict[str, A
             lock.acquire(timeout=POLL_S if following else 0)
             break
         except Timeout:
-            # Another sends this spool: that of a training that was killed, which will end; or
-            # that of a parent in another process, which sends for us too, if it can.
+            # another sends this spool: that of a training that was killed, which will end
             waits = any(spool.pending for spool in sp.runs_of(root))
             away = (root / PROBLEM).exists()
             if not following or (ending.is_set() and (away or not waits)):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pi10_classifier
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training import spool as sp
-from pi10_classifier.training.redaction import scrub, secrets_of
+from pi10_classifier.training.redaction import redacted, scrub, secrets_of
 
 WAIT_S = 60.0  # at the end of a run, without one entry getting through
 _ALWAYS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
@@ -40,8 +40,8 @@ def destination(environ: Mapping[str, str]) -> str:
         return f"sqlite:///{(Path.cwd() / 'mlflow.db').as_posix()}"
     if ("://" not in uri and not uri.startswith("databricks")) or uri.startswith("file:"):
         raise SettingError(
-            f"MLFLOW_TRACKING_URI is {uri!r}, a folder: MLflow no longer writes file stores."
-            " Use sqlite:///PATH/mlflow.db, or a server's http:// address"
+            f"MLFLOW_TRACKING_URI is {redacted(uri)!r}, a folder: MLflow no longer writes file"
+            " stores. Use sqlite:///PATH/mlflow.db, or a server's http:// address"
         )
     if uri.startswith("sqlite:///"):
         return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute().as_posix()}"

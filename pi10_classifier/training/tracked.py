@@ -6,29 +6,28 @@ it. Nothing here stops a training: what goes wrong is said, and the training goe
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from pi10_classifier.errors import Pi10Error, SettingError
-from pi10_classifier.training import outfolder as out
 from pi10_classifier.training import spool as sp
-from pi10_classifier.training.predictions import PREDICTIONS, read_predictions
+from pi10_classifier.training.endings import (
+    Last,
+    Step,
+    last_of_search,
+    last_of_seed,
+    last_of_training,
+    last_of_trial,
+)
 from pi10_classifier.training.redaction import redacted
 from pi10_classifier.training.reporter import Reporter, Silence
 from pi10_classifier.training.sync import destination, installed
 from pi10_classifier.training.tracking import Run, Status, check_model_name, open_run
 
 EXPERIMENT = "pi10"
-BEST_FIGURE = "best/validation_macro_f1"
 Say = Callable[[str], None]
-Step = Callable[[Run], object]
-# run's folder -> what to tell of it once it is finished
-Last = Callable[[Path], Iterator[Step]]
 
 
 def of_training(
@@ -142,77 +141,6 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     if "seeds" in told:  # of the training as a whole; the recipe has the first one's
         recipe.pop("seed", None)
     return {**identity, **recipe, **told}
-
-
-def last_of_seed(folder: Path, register: str = "") -> Iterator[Step]:
-    """The test's figures, every epoch once more (none is doubled), the files and the package."""
-    from pi10_classifier.training.drawings import log_test
-    from pi10_classifier.training.environment import environment_text
-
-    yield from last_of_trial(folder)
-    yield lambda run: log_test(run, read_predictions(folder))
-    for path in (folder / PREDICTIONS, folder / out.METRICS, folder / out.CONFIG):
-        yield lambda run, path=path: run.artifact(path)  # type: ignore[misc]
-    yield lambda run: run.artifact(folder.parent / out.MANIFEST)
-    yield lambda run: run.text(environment_text(), "environment.json")
-    package = folder / out.PACKAGE
-    yield lambda run: run.text((package / "README.md").read_text("utf-8"), "model_card.md")
-    yield lambda run: run.package(package, register if register and _is_best(folder) else "")
-
-
-def last_of_training(folder: Path) -> Iterator[Step]:
-    """Means over the seeds, under the names of the seeds' own figures, and the shared files."""
-
-    def means(run: Run) -> None:
-        seeds = _tested(folder)
-        reports = [json.loads((s / out.PACKAGE / "model.json").read_text("utf-8")) for s in seeds]
-        tested = [report["metrics"]["test split"]["macro_f1"]["value"] for report in reports]
-        found = {
-            "test/macro_f1": float(np.mean(tested)),
-            BEST_FIGURE: float(np.mean([out.best_validation(seed) for seed in seeds])),
-        }
-        run.metrics(found, len(seeds))  # a step of its own, should seeds be added later
-
-    yield means
-    for name in (out.MANIFEST, out.LEFT_OUT):
-        yield lambda run, name=name: run.artifact(folder / name)  # type: ignore[misc]
-
-
-def last_of_trial(folder: Path) -> Iterator[Step]:
-    """Every epoch once more, and the figure that the search goes by."""
-    yield lambda run: _all_epochs(run, folder)
-    yield lambda run: run.metrics({BEST_FIGURE: out.best_validation(folder)})
-
-
-def last_of_search(folder: Path) -> Iterator[Step]:
-    """The best trial and the table of all."""
-    from pi10_classifier.training.search import BEST, TRIALS
-
-    def best(run: Run) -> None:
-        found = json.loads((folder / BEST).read_text("utf-8"))
-        run.metrics({BEST_FIGURE: found["validation_macro_f1"]}, found["trial"])
-        run.tags({f"best.{name}": value for name, value in found["params"].items()})
-
-    if (folder / BEST).is_file():  # else no settings could be trained
-        yield best
-        yield lambda run: run.artifact(folder / BEST)
-    yield lambda run: run.artifact(folder / TRIALS)
-
-
-def _all_epochs(run: Run, folder: Path) -> None:
-    """What a process that was killed had no time to tell; a step told twice stays as it was."""
-    for record in out.read_metrics(folder):
-        run.on_epoch(record)
-
-
-def _tested(folder: Path) -> list[Path]:
-    return [path.parent for path in folder.glob(f"seed-*/{PREDICTIONS}")]
-
-
-def _is_best(folder: Path) -> bool:
-    others = [path for path in _tested(folder.parent) if path != folder]
-    mine = out.best_validation(folder)
-    return all(mine > out.best_validation(other) for other in others)
 
 
 def _usable(say: Say, environ: Mapping[str, str]) -> bool:

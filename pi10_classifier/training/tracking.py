@@ -7,6 +7,7 @@ The former file store (``./mlruns`` alone) is in maintenance, and MLflow refuses
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -98,17 +99,30 @@ class Run:
         figure.savefig(stream, format=PurePosixPath(name).suffix.lstrip(".") or "png", dpi=120)
         self._blob(stream.getvalue(), name)
 
-    def package(self, folder: Path, register_as: str = "", alias: str = ALIAS) -> None:
+    def package(
+        self,
+        folder: Path,
+        register_as: str = "",
+        alias: str = ALIAS,
+        figure: float | None = None,
+        split: str = "",
+    ) -> None:
         """A model package as artifact ``model``; with a name, as a registered version too.
 
-        The version gets ``alias``, unless a version registered later holds it already.
+        figure: validation macro-F1, on the split of SHA-256 ``split``: by it the version takes
+        ``alias`` from another one, see ``registry.is_better``.
         ``mlflow artifacts download -u models:/NAME@candidate`` brings the package back.
         """
         if not (folder / "model.onnx").is_file():
             raise SettingError(f"{folder} holds no model.onnx; give a model package")
         check_model_name(register_as)
         stored = self._spool.store(folder, PACKAGE)
-        fields = {"model": register_as, "alias": alias} if register_as else {}
+        fields = {}
+        if register_as:
+            fields = {
+                "model": register_as, "alias": alias, "split": split,
+                "content": _digest(folder), "figure": "" if figure is None else repr(figure),
+            }  # fmt: skip
         self._append("package", stored=stored, folder=PACKAGE, **fields)
 
     def child(self, name: str, **tags: Any) -> Run:
@@ -154,29 +168,17 @@ def open_run(
     name: str,
     *,
     folder: Path,
-    parent: Run | Path | None = None,
-    tags: Mapping[str, str] | None = None,
     environ: Mapping[str, str] = os.environ,
     warn: Warn = _log.warning,
 ) -> Run:
     """Open a run, or go on with the one of this name that ``folder`` already holds.
 
-    folder: the training's output folder; the spool lies in it. parent: a run, or the
-    folder of one (then the spool is the parent's). warn: is told what MLflow did not take,
-    and how to send it later. Raises SettingError for a bad
-    MLFLOW_TRACKING_URI, OutputError where the folder cannot be written.
+    folder: the training's output folder; the spool lies in it. warn: is told what MLflow did
+    not take, and how to send it later. Raises SettingError for a bad MLFLOW_TRACKING_URI,
+    OutputError where the folder cannot be written.
     """
-    if isinstance(parent, Run):
-        return parent.child(name, **(tags or {}))
     where = redacted(destination(environ))
-    above = ""
-    if parent is not None:
-        folder = parent
-        roots = [s for s in sp.runs_of(folder / sp.SPOOL) if not s.header.parent]
-        if not roots:
-            raise SettingError(f"{folder} holds no tracked run to be the parent of {name!r}")
-        above, experiment = roots[0].header.id, roots[0].header.experiment
-    spool = _enter(folder / sp.SPOOL, experiment, name, above, where, dict(tags or {}))
+    spool = _enter(folder / sp.SPOOL, experiment, name, "", where, {})
     return Run(spool, environ, True, warn)
 
 
@@ -184,6 +186,12 @@ def check_model_name(name: str) -> None:
     """Raises SettingError for what MLflow does not take as a registered model's name."""
     if re.search(r"[/:\\'\"]", name):
         raise SettingError(f"a registered model cannot be named {name!r}; no / : or '")
+
+
+def _digest(package: Path) -> str:
+    """Of what serving reads."""
+    parts = [(package / name).read_bytes() for name in ("model.onnx", "model.json")]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _enter(

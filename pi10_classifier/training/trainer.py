@@ -17,12 +17,13 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training.average import Average
 from pi10_classifier.training.batches import Batches
+from pi10_classifier.training.checkpoint import save_weights
 from pi10_classifier.training.clock import Clock
 from pi10_classifier.training.distil import distillation
 from pi10_classifier.training.losses import Loss
 from pi10_classifier.training.network_parts import Output
 from pi10_classifier.training.recipe import Recipe
-from pi10_classifier.training.resuming import Reached, publish, save_weights
+from pi10_classifier.training.resuming import Reached, publish
 
 _LINE_STEPS, _LINE_S = 50, 30.0  # a progress line after so many steps or seconds
 _LOOK_STEPS = 20  # how often a GPU is asked whether the loss is still a number

@@ -1,4 +1,4 @@
-"""Support for tests: a real MLflow server on a SQLite backend, which can be killed."""
+"""Support for tests: a real MLflow server that can be killed, and what a store holds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 STARTS_WITHIN_S = 120
 
@@ -38,7 +39,7 @@ class Server:
         environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "1"}
         with (self.folder / "out").open("ab") as out:
             self._process = subprocess.Popen(
-                [Path(sys.executable).parent / "mlflow", "server", "--host", "127.0.0.1",
+                [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
                  "--port", str(self.port), "--workers", "1",
                  "--backend-store-uri", f"sqlite:///{self.folder}/m.db",
                  "--artifacts-destination", str(self.folder / "artifacts")],
@@ -59,3 +60,19 @@ class Server:
             self._process.wait()
             self._process = None
             self.killed = True
+
+
+def runs_of(client: Any, experiment: str) -> dict[str, Any]:
+    """The experiment's runs by name; fails where a name is there twice."""
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    names = [run.info.run_name for run in found]
+    assert len(set(names)) == len(names), f"doubled: {names}"
+    return dict(zip(names, found, strict=True))
+
+
+def artifacts(client: Any, run_id: str, folder: str = "") -> set[str]:
+    """Paths of all files of a run."""
+    found = set()
+    for item in client.list_artifacts(run_id, folder or None):
+        found |= artifacts(client, run_id, item.path) if item.is_dir else {item.path}
+    return found

@@ -25,9 +25,9 @@ from pi10_classifier.model import Model, read_package
 from pi10_classifier.training import features, gallery, heads
 from pi10_classifier.training.adapt import adapt, check_parity, choose, extended
 from pi10_classifier.training.data import scan
-from pi10_classifier.training.evaluate import prepared, score
 from pi10_classifier.training.metrics import macro_f1, softmax
 from pi10_classifier.training.sample import Sample
+from pi10_classifier.training.scoring import prepared, score
 
 GROUPS = ("copepod", "detritus", "krill", "noncopepod")
 FEW = dict.fromkeys(GROUPS, 8)

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import os
+import stat
 
 import pytest
 
@@ -19,6 +21,18 @@ def test_checkpoint_comes_back(tmp_path):
     assert fields["name"] == "tiny"
     assert torch.equal(state["head.weight"], network.head.weight)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.json", "model.safetensors"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has other rights")
+@pytest.mark.parametrize("mask", [0o022, 0o007, 0o077])
+def test_weights_have_the_rights_of_any_other_file(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        checkpoint.save_checkpoint(tmp_path, Tiny(), {})
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert set(modes.values()) == {0o666 & ~mask}, modes
 
 
 def test_checkpoint_missing_a_part_is_refused(tmp_path):

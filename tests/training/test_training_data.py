@@ -1,7 +1,6 @@
 import csv
 import hashlib
 import io
-import threading
 from collections import Counter
 
 import cv2
@@ -303,18 +302,3 @@ def test_file_changed_or_gone_since_the_scan_is_named(tmp_path, members, noise):
     (folder / "b/b_0/2.png").unlink()
     with pytest.raises(SettingError, match=r"no longer holds b/b_0/2\.png \(1 gone\)"):
         list(data.read_rgb(found, found.samples))
-
-
-def test_reading_ahead_is_bounded_and_stops_with_its_user():
-    taken = []
-
-    def items():
-        for i in range(10_000):
-            taken.append(i)
-            yield i
-
-    results = data.in_order(lambda x: x * x, items(), threads=2)
-    assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
-    assert len(taken) <= 5 + 2 * 4 + 1
-    results.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("read")]

@@ -16,6 +16,7 @@ from pi10_classifier.cli import pi10
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model
 from pi10_classifier.training import evaluate as room
+from pi10_classifier.training import findings, scoring
 from pi10_classifier.training.calibrate import calibrate
 from pi10_classifier.training.data import scan
 from pi10_classifier.training.labels import LabelMap
@@ -48,7 +49,7 @@ def write_manifest(data, path, part_of):
 
 def test_figures_are_scikit_learns(model, data, judged):
     found = scan([data])
-    scored = room.score(model, found, found.samples)
+    scored = scoring.score(model, found, found.samples)
     truth = scored.truth(model.package.classes)
     guess = scored.probabilities.argmax(axis=1)
     assert 0.5 < np.mean(truth == guess) < 1  # else the rest shows little
@@ -68,7 +69,7 @@ def test_figures_are_scikit_learns(model, data, judged):
 
 def test_scores_do_not_depend_on_jobs(model, data):
     found = scan([data])
-    one, three = (room.score(model, found, found.samples, jobs=n) for n in (1, 3))
+    one, three = (scoring.score(model, found, found.samples, jobs=n) for n in (1, 3))
     assert one.samples == three.samples
     np.testing.assert_array_equal(one.probabilities, three.probabilities)
 
@@ -89,8 +90,8 @@ def test_images_of_bins_are_resampled_by_bin():
     guess = np.where(right, truth, 1 - truth)
     p = np.eye(2)[guess]
     bins = np.repeat([f"bin {n}" for n in range(20)], 20).tolist()
-    by_bin = room.figures_of(truth, p, ("a", "b"), bins)
-    by_image = room.figures_of(truth, p, ("a", "b"))
+    by_bin = findings.figures_of(truth, p, ("a", "b"), bins)
+    by_image = findings.figures_of(truth, p, ("a", "b"))
     assert (by_bin["resampled"], by_image["resampled"]) == ("bins", "images")
 
     def width(found):
@@ -146,6 +147,11 @@ class TestCalibration:
         assert any(row["kept"] < row["called"] for row in again["thresholds"].values())
         assert "below_threshold" in (tmp_path / "out" / "README.md").read_text("utf-8")
 
+    def test_a_wrong_wish_is_told_before_any_image_is_read(self, model, tmp_path):
+        for wish in ({"precision": 1.5}, {"precision": 0.9, "coverage": 0.9}, {"coverage": 0.0}):
+            with pytest.raises(SettingError, match="either a precision or a coverage"):
+                calibrate(model, [tmp_path / "nowhere"], tmp_path / "out", **wish)
+
     def test_too_few_to_calibrate(self, model, tmp_path):
         data = marks.tree(tmp_path / "few", {"copepod": 5, "detritus": 5})
         with pytest.raises(SettingError, match="10 images"):
@@ -189,6 +195,13 @@ class TestData:
         with pytest.raises(SettingError, match=r"krill.*--label-map"):
             room.evaluate(model, [data])
 
+    def test_one_image(self, model, tmp_path):
+        data = marks.tree(tmp_path / "d", {"copepod": 1})
+        with pytest.raises(SettingError, match="one image is nothing to judge by"):
+            room.evaluate(model, [data])
+        data = marks.tree(tmp_path / "d", {"copepod": 2})
+        assert room.evaluate(model, [data])["all"]["n"] == 2
+
     def test_split_without_manifest(self, model, data):
         with pytest.raises(SettingError, match="--manifest"):
             room.evaluate(model, [data], split="test")
@@ -226,7 +239,7 @@ def test_the_command_prints_what_it_writes(model, tmp_path):
     (data / "loose.png").write_bytes((data / "copepod/0000.png").read_bytes())
     words = ["evaluate", "--model", str(model.package.folder), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(pi10, [*words, "--data", str(data)])
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 3, done.output  # a file without a label
     written = json.loads((tmp_path / "out" / room.JSON).read_text("utf-8"))
     f1 = written["all"]["macro_f1"]
     row = next(line for line in done.output.splitlines() if "macro" in line)

@@ -10,13 +10,9 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 from torch.nn import functional  # noqa: E402
 
 from pi10_classifier.errors import SettingError  # noqa: E402
-from pi10_classifier.training.losses import (  # noqa: E402
-    LOSSES,
-    build_loss,
-    effective_weights,
-    epsilon,
-)
+from pi10_classifier.training.losses import LOSSES, build_loss, effective_weights  # noqa: E402
 from pi10_classifier.training.network_parts import Output  # noqa: E402
+from pi10_classifier.training.smoothing import epsilon  # noqa: E402
 
 COUNTS = (100, 60, 20)
 # softmax of log(p) is p: logits whose probabilities can be written down

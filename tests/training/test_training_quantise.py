@@ -11,9 +11,10 @@ from sklearn.metrics import f1_score
 from pi10_classifier.classify import Settings, classify
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, read_package
-from pi10_classifier.training.evaluate import Scored
-from pi10_classifier.training.quantise import RefusedError, before_first, export_int8, judge
+from pi10_classifier.training.gate import RefusedError, judge
+from pi10_classifier.training.quantise import before_first, export_int8
 from pi10_classifier.training.sample import Sample
+from pi10_classifier.training.scoring import Scored
 
 COUNTS = {"copepod": 60, "detritus": 60, "noncopepod": 60}
 
@@ -151,6 +152,13 @@ class TestGate:
         assert gate.low < gate.drop < gate.high
         assert gate.low > 0
         assert gate.agree == np.mean(one == two)
+
+    def test_a_class_without_images_is_named(self):
+        truth = np.arange(60) % 2
+        gate = judge(self.scored(truth, truth), self.scored(truth, truth), self.classes)
+        assert gate.before == 1, "the mean is over the others"
+        assert gate.absent == (self.classes[2],)
+        assert str(gate).endswith(f"; of {self.classes[2]} there was none to judge")
 
     def test_same_graph_loses_nothing(self):
         truth = np.arange(60) % 3

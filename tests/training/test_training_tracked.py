@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from mlflow_server import Server
+from mlflow_server import Server, artifacts, runs_of
 
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 pytest.importorskip("transformers", reason="training needs the extra 'train'")
@@ -15,7 +15,7 @@ from click.testing import CliRunner  # noqa: E402
 
 from pi10_classifier.cli import pi10  # noqa: E402
 from pi10_classifier.errors import SettingError  # noqa: E402
-from pi10_classifier.training import outfolder, runs, tracked  # noqa: E402
+from pi10_classifier.training import endings, outfolder, runs, tracked  # noqa: E402
 from pi10_classifier.training import spool as sp  # noqa: E402
 from pi10_classifier.training.examples import read_examples  # noqa: E402
 from pi10_classifier.training.plan import Plan  # noqa: E402
@@ -60,20 +60,6 @@ def train(examples, plan, environ, said, resume=False, check=lambda: None, **opt
     )
 
 
-def artifacts(client, run_id: str, folder: str = "") -> set[str]:
-    found = set()
-    for item in client.list_artifacts(run_id, folder or None):
-        found |= artifacts(client, run_id, item.path) if item.is_dir else {item.path}
-    return found
-
-
-def runs_in(client, experiment: str) -> dict[str, object]:
-    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-    names = [run.info.run_name for run in found]
-    assert len(set(names)) == len(names), f"doubled: {names}"
-    return dict(zip(names, found, strict=True))
-
-
 def steps(client, run) -> list[int]:
     history = client.get_metric_history(run.info.run_id, "validation_macro_f1")
     return [metric.step for metric in history]
@@ -100,7 +86,7 @@ def test_a_training_is_a_parent_and_its_seeds(examples, tmp_path, monkeypatch):
         examples, plan(out, (1, 2)), environ, said, resume=True, experiment="sea", register="krill"
     )
     client = mlflow.MlflowClient(environ["MLFLOW_TRACKING_URI"])
-    found = runs_in(client, "sea")
+    found = runs_of(client, "sea")
     assert set(found) == {"las", "seed-1", "seed-2"}
     parent = found["las"]
     assert parent.data.params["seeds"] == "[1, 2]" and "seed" not in parent.data.params
@@ -111,14 +97,14 @@ def test_a_training_is_a_parent_and_its_seeds(examples, tmp_path, monkeypatch):
         check_seed(client, run, parent, folder)
     mean = sum(run.data.metrics["test/macro_f1"] for run in children) / 2
     assert parent.data.metrics["test/macro_f1"] == pytest.approx(mean)
-    best = max(reversed(children), key=lambda run: run.data.metrics[tracked.BEST_FIGURE])
-    if children[0].data.metrics[tracked.BEST_FIGURE] >= best.data.metrics[tracked.BEST_FIGURE]:
+    best = max(reversed(children), key=lambda run: run.data.metrics[endings.BEST_FIGURE])
+    if children[0].data.metrics[endings.BEST_FIGURE] >= best.data.metrics[endings.BEST_FIGURE]:
         best = children[0]
     held = client.get_model_version_by_alias("krill", "candidate")
     assert held.run_id == best.info.run_id
 
     train(examples, plan(out, (1, 2)), environ, said, resume=True, register="krill")
-    again = runs_in(client, "sea")
+    again = runs_of(client, "sea")
     assert {n: r.info.run_id for n, r in again.items()} == {
         n: r.info.run_id for n, r in found.items()
     }
@@ -146,7 +132,7 @@ def test_a_server_killed_in_mid_training(examples, tmp_path, tmp_path_factory):
             return
         until = time.monotonic() + 120
         while time.monotonic() < until:  # a part must have arrived, else nothing was cut
-            seed = runs_in(client, "pi10").get("seed-2")
+            seed = runs_of(client, "pi10").get("seed-2")
             if seed is not None and steps(client, seed):
                 server.kill()
                 return
@@ -161,7 +147,7 @@ def test_a_server_killed_in_mid_training(examples, tmp_path, tmp_path_factory):
         assert f"pi10 track sync {out}" in said[-1]
         server.start()
         assert all(not run.pending and run.status == "FINISHED" for run in sync(out, {}))
-        found = runs_in(client, "pi10")
+        found = runs_of(client, "pi10")
         for folder in folders:
             check_seed(client, found[folder.name], found["las"], folder)
     finally:

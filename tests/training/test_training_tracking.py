@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import support
-from mlflow_server import Server, free_port
+from mlflow_server import Server, artifacts, free_port, runs_of
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model import Model, find
@@ -62,24 +62,9 @@ def history(client, run_id: str, key: str) -> list[tuple[int, float]]:
     return [(m.step, round(m.value, 6)) for m in client.get_metric_history(run_id, key)]
 
 
-def artifacts(client, run_id: str, folder: str = "") -> set[str]:
-    found = set()
-    for item in client.list_artifacts(run_id, folder or None):
-        found |= artifacts(client, run_id, item.path) if item.is_dir else {item.path}
-    return found
-
-
-def by_name(client, experiment: str) -> dict[str, object]:
-    """The experiment's runs; fails where a name is there twice."""
-    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-    names = [run.info.run_name for run in found]
-    assert len(set(names)) == len(names), f"duplicates: {names}"
-    return dict(zip(names, found, strict=True))
-
-
 def check_complete(client, experiment: str, epochs: int) -> None:
     """The parent with two seeds of ``epochs`` epochs is there, whole and once."""
-    runs = by_name(client, experiment)
+    runs = runs_of(client, experiment)
     assert set(runs) == {"parent", "seed 0", "seed 1"}
     parent = runs["parent"]
     assert parent.data.params == {"network": "vit", "loss.name": "LAS", "loss.ends": "[0.3, 0.0]"}
@@ -196,7 +181,7 @@ time.sleep(60)
         for epoch in (2, 3):
             run.metrics({"loss": 10.0 + epoch}, epoch)
     assert run.unsent == 0
-    (found,) = by_name(client, "killed").values()
+    (found,) = runs_of(client, "killed").values()
     assert found.info.status == "FINISHED"
     assert found.data.params == {"rate": "0.1", "batch": "8"}
     assert found.data.tags["changed.rate"] == "0.2"
@@ -249,7 +234,7 @@ def test_a_server_killed_in_mid_training(server, tmp_path, package, caplog):
     def die() -> None:
         until = time.monotonic() + 120
         while time.monotonic() < until:  # a part must have arrived, else nothing was cut
-            if (experiment := client.get_experiment_by_name("sea")) and any(
+            if (experiment := client.get_experiment_runs_of("sea")) and any(
                 run.info.run_name == "seed 1" and run.data.metrics
                 for run in client.search_runs([experiment.experiment_id])
             ):
@@ -270,7 +255,7 @@ def test_a_server_killed_in_mid_training(server, tmp_path, package, caplog):
     nan = open_run("numbers", "odd", folder=tmp_path / "odd", environ=environ)
     nan.metrics({"nan": float("nan"), "fine": 1.5}, 4)
     nan.end("KILLED")
-    found = by_name(client, "numbers")["odd"]
+    found = runs_of(client, "numbers")["odd"]
     assert (found.info.status, nan.unsent) == ("KILLED", 0)
     assert np.isnan(found.data.metrics["nan"]) and found.data.metrics["fine"] == 1.5
 

@@ -18,7 +18,7 @@ pytest.importorskip("mlflow")
 import marks  # noqa: E402
 
 from pi10_classifier.cli import pi10  # noqa: E402
-from pi10_classifier.errors import SettingError  # noqa: E402
+from pi10_classifier.errors import ExitCode, SettingError  # noqa: E402
 from pi10_classifier.training import outfolder  # noqa: E402
 from pi10_classifier.training import spool as sp  # noqa: E402
 from pi10_classifier.training.examples import read_examples  # noqa: E402
@@ -128,6 +128,31 @@ def test_wrong_settings_are_told_before_data_are_read(command, tmp_path, flags, 
     with pytest.raises(SettingError, match=message):
         run(*words, "--no-tracking", *flags)
     assert not (tmp_path / "out").exists()
+
+
+def test_files_left_out_are_named_and_the_exit_code_says_so(data, tmp_path, command):
+    copy = Path(shutil.copytree(data, tmp_path / "tree"))
+    (copy / "copepod" / "torn.png").write_bytes(b"\x89PNG torn")
+    words = [copy if word == data else word for word in command[:-1]]
+    result = CliRunner().invoke(pi10, [*map(str, words), "rate=0.001", "--no-tracking"])
+    assert result.exit_code == ExitCode.SOME_FAILED, result.output
+    assert "left out: tree: copepod/torn.png: unsupported_format" in result.stderr
+    assert "best of 1 trials" in result.stdout
+
+
+def test_data_and_weights_that_cannot_be_used_are_refused(tmp_path, command):
+    def refused(match, *flags, **counts):
+        data = marks.tree(tmp_path / f"{len(counts)}-{len(flags)}", {**COUNTS, **counts})
+        words = [*command[:2], data, *command[3:], "--no-tracking", *flags]
+        with pytest.raises(SettingError, match=match):
+            run(*words)
+
+    refused("no image of class 'krill', which has 1 image", krill=1)
+    lines = "\n".join(["label,class", *(f"{name},{name}" for name in COUNTS), "krill,krill"])
+    (tmp_path / "map.csv").write_text(lines)
+    refused("leaves class 'krill' empty", "--label-map", tmp_path / "map.csv")
+    (tmp_path / "weights.pt").write_bytes(b"\x80\x04.")
+    refused(r"none of 2 trials .*weights\.pt is a pickle", "--init", tmp_path / "weights.pt")
 
 
 def test_without_torch_it_names_the_extra(command):
