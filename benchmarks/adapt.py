@@ -25,9 +25,10 @@ from rich.table import Table
 from pi10_classifier.model import Model, find
 from pi10_classifier.training.adapt import adapt
 from pi10_classifier.training.data import read_rgb
-from pi10_classifier.training.evaluate import figures_of, score
+from pi10_classifier.training.findings import figures_of
 from pi10_classifier.training.material import gather
 from pi10_classifier.training.sample import Sample, Scan
+from pi10_classifier.training.scoring import score
 
 
 def drawn(samples: Sequence[Sample], labels: int, seed: Sequence[int]) -> list[Sample]:

@@ -24,9 +24,9 @@ from pi10_classifier.model import Model, find
 from pi10_classifier.preprocess import U8, prepare
 from pi10_classifier.training.bootstrap import Outcome, resample
 from pi10_classifier.training.data import read_rgb
-from pi10_classifier.training.evaluate import Scored, score
 from pi10_classifier.training.material import gather, of_split
 from pi10_classifier.training.sample import Sample, Scan
+from pi10_classifier.training.scoring import Scored, score
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)
 TIMED = 512

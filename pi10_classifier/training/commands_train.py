@@ -63,7 +63,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--experiment", default="", metavar="NAME",
               help="Of MLflow.  [default: pi10; on --resume that of before]")  # fmt: skip
 @click.option("--register", default="", metavar="NAME",
-              help="Make the best package a version of this model, alias candidate.")  # fmt: skip
+              help="Make the best package a version of this model; alias candidate, where it "
+                   "is better.")  # fmt: skip
 @click.option("--no-tracking", is_flag=True, help="Tell MLflow nothing.")
 def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None,
           label_map: Path | None, manifest: Path | None, split_seed: int, experiment: str,
@@ -103,7 +104,9 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
         from pi10_classifier.training import outfolder, runs, tracked
         from pi10_classifier.training.devices import Device
         from pi10_classifier.training.examples import read_examples
+        from pi10_classifier.training.package_options import tell_left_out
         from pi10_classifier.training.plan import Plan
+        from pi10_classifier.training.sample import exit_code
     except ImportError as error:
         raise SettingError(
             f'training needs torch and transformers ({error}); pip install "pi10-classifier[train]"'
@@ -131,10 +134,12 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
     with stoppable() as check:
         examples = read_examples(inputs, label_map, manifest, split_seed,
                                  progress=lambda done: check(), cameras=looks)  # fmt: skip
+        tell_left_out(examples.scan)
         done = runs.train_seeds(examples, plan, resume=resume, say=say, check=check,
                                 reporter=reporter)  # fmt: skip
     for folder in done:
         click.echo(folder)
+    sys.exit(exit_code(examples.scan.left_out))
 
 
 def _changes(options: dict[str, Any], teacher: str) -> dict[str, Any]:
