@@ -24,6 +24,7 @@ from pi10_classifier.preprocess import U8, Preprocessing, normalise
 
 FORMAT = 1
 STARTER = "starter"
+ALIASES = {"accurate": STARTER}  # the other embedded package is "fast"
 MAX_CLASSES = 1000
 MAX_MODEL_BYTES = 1_500_000_000
 PROVIDERS = {
@@ -78,8 +79,9 @@ def find(name_or_folder: str) -> Path:
     if (path / "model.json").is_file():
         return path
     names = [folder.name for folder in installed()]
-    if name_or_folder in names:
-        return embedded(name_or_folder)
+    name = ALIASES.get(name_or_folder, name_or_folder)
+    if name in names:
+        return embedded(name)
     raise SettingError(
         f"no model package at {name_or_folder!r}: no model.json there; "
         f"give a package folder or one of: {', '.join(names)}"

@@ -261,7 +261,8 @@ class TestFind:
 class TestStarter:
     def test_is_installed_and_found_by_name(self) -> None:
         assert embedded() in installed()
-        assert find("starter") == embedded()
+        assert find("starter") == find("accurate") == embedded()
+        assert find("fast") == embedded("fast")
 
     def test_is_verified_and_small(self) -> None:
         package, graph = read_package(embedded())
