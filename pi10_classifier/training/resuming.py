@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import pickle
+import pickle  # nosec B403  only the name of what torch raises
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
