@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
-from xml.etree.ElementTree import ParseError  # nosec B405  only the name of what minio raises
+from xml.etree.ElementTree import ParseError  # only the name of what minio raises  # nosec B405
 
 import urllib3
 from minio import Minio
@@ -110,7 +110,7 @@ class Store:
             except (urllib3.exceptions.HTTPError, ServerError, InvalidResponseError,
                     OSError, ParseError, UnicodeDecodeError) as error:  # fmt: skip
                 last = error
-            pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  # nosec B311  jitter, no secret
+            pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  jitter, no secret  # nosec B311
             if time.monotonic() + pause - started > self.deadline_s:
                 raise InputError(
                     Code.STORAGE_UNAVAILABLE,
