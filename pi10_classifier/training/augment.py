@@ -20,9 +20,7 @@ F32 = NDArray[np.float32]
 _PARTICLE = 0.88  # darker than this is particle, on the 0..1 scale
 
 
-def augment(
-    levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: float = 0.5
-) -> U8:
+def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: float = 0.5) -> U8:
     """Grey (H, W) uint8, dark on 255 -> (1, size, size) uint8, varied at random.
 
     look: share of the images drawn in the Pi-10's look.

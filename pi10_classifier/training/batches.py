@@ -26,6 +26,12 @@ from pi10_classifier.training.augment_paper import paper_augment
 from pi10_classifier.training.dataset import TrainingSet
 from pi10_classifier.training.distil import Teacher
 from pi10_classifier.training.recipe import Recipe
+from pi10_classifier.training.sampling import (
+    epoch_order,
+    epoch_size,
+    sample_weights,
+    weighted_order,
+)
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -33,7 +39,7 @@ F32 = NDArray[np.float32]
 Vary = Callable[[U8, np.random.Generator, Preprocessing], U8]
 
 _AHEAD = 3  # batches under way beyond one a thread
-_MIX, _ORDER = 1, 2  # second streams of the same seed
+_MIX = 1  # a second stream of the same seed
 
 
 def plain(image: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
@@ -65,8 +71,9 @@ class Batches(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.training, self.recipe, self.classes = training, recipe, classes
         self.teacher, self.rank, self.world = teacher, rank, world
-        self.batch = min(recipe.batch, max(1, len(training.truth) // world))
-        self.count = max(1, len(training.truth) // (self.batch * world))
+        shown = epoch_size(training.truth, recipe.class_minimum, recipe.class_maximum or None)
+        self.batch = min(recipe.batch, max(1, shown // world))
+        self.count = max(1, shown // (self.batch * world))
         self.vary = VARIATIONS[recipe.augmentation]
         if self.vary is augment:
             self.vary = partial(augment, look=recipe.look)
@@ -91,14 +98,19 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def _draw(self, epoch: int) -> I64:
         """Places of the images an epoch shows, all processes together."""
-        n, shown = len(self.training.truth), self.count * self.batch * self.world
-        if not self.recipe.balance:
-            rng = np.random.default_rng((self.recipe.seed, epoch, _ORDER))
-            return np.resize(rng.permutation(n), shown)
-        rng = np.random.default_rng((self.recipe.seed, epoch))
-        sizes = np.bincount(self.training.strata).astype(np.float64)
-        weight = sizes[self.training.strata] ** -self.recipe.balance
-        return rng.choice(n, shown, p=weight / weight.sum())
+        recipe, shown = self.recipe, self.count * self.batch * self.world
+        truth, strata = self.training.truth, self.training.strata
+        if recipe.balance:
+            weights = sample_weights(strata, recipe.balance)
+            return weighted_order(weights, shown, seed=recipe.seed, epoch=epoch)
+        order = epoch_order(
+            truth,
+            seed=recipe.seed,
+            epoch=epoch,
+            minimum=recipe.class_minimum,
+            maximum=recipe.class_maximum or None,
+        )
+        return np.resize(order, shown)
 
     def __len__(self) -> int:
         return self.count

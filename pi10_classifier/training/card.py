@@ -54,6 +54,7 @@ def _data(training: Mapping[str, Any], classes: list[str]) -> str:
     lines += [
         "",
         *_drawn(training, classes),
+        *_cameras(training),
         f"{training.get('split', _SPLIT)}; SHA-256 of the manifest `{training['split_sha256']}`.",
         "",
     ]
@@ -61,7 +62,8 @@ def _data(training: Mapping[str, Any], classes: list[str]) -> str:
 
 
 def _drawn(training: Mapping[str, Any], classes: list[str]) -> list[str]:
-    count = training.get("drawn_images_per_class", 0)
+    recipe = training["recipe"]
+    count = recipe.get("drawn", training.get("drawn_images_per_class", 0))
     if not count:
         return []
     return [
@@ -70,6 +72,18 @@ def _drawn(training: Mapping[str, Any], classes: list[str]) -> list[str]:
         " validation and test images.",
         "",
     ]
+
+
+def _cameras(training: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for source, look in training.get("cameras", {}).items():
+        done = [name for name in ("grey", "inverted") if look[name]]
+        if look["um_per_px"]:
+            done.append(
+                f"brought from {look['um_per_px']} to {look['target_um_per_px']} µm a pixel"
+            )
+        lines += [f"All images of {source} were changed before: {', '.join(done)}.", ""]
+    return lines
 
 
 def _first_stage(weights: Mapping[str, Any]) -> str:
@@ -94,7 +108,7 @@ def _recipe(training: Mapping[str, Any]) -> str:
         f"{start}.{_first_stage(weights)}",
         _course(training, recipe),
         _method(recipe),
-        _VARIATIONS[recipe["augmentation"]],
+        _VARIATIONS[recipe["augmentation"]].format(share=recipe.get("look", 0.5)),
         f"Chosen by validation macro-F1{training.get('chosen', ', averaged over the sources')};"
         f" temperature fitted on validation. Seed {training['seed']}, run `{training['run_id']}`.",
     ]
@@ -102,9 +116,9 @@ def _recipe(training: Mapping[str, Any]) -> str:
 
 
 _VARIATIONS = {
-    "pi10": "Images are mirrored, turned by any angle, cropped anew, blurred, coarsened and, half"
-    " of them, drawn in imitation of the Pi-10: near-black silhouettes on an uneven ground with"
-    " stripes, specks and noise.",
+    "pi10": "Images are mirrored, turned by any angle, cropped anew, blurred, coarsened and,"
+    " {share:.0%} of them, drawn in imitation of the Pi-10: near-black silhouettes on an uneven"
+    " ground with stripes, specks and noise.",
     "paper": "Images are cropped at random and resized, mirrored, turned by up to 10 degrees and"
     " changed in brightness, contrast, saturation and hue.",
     "none": "Images are not varied.",
@@ -166,6 +180,12 @@ def _method(recipe: Mapping[str, Any]) -> str:
     if recipe["balance"]:
         parts.append(
             f"images drawn with weight (images of their class and source)^-{recipe['balance']}"
+        )
+    limits = [recipe.get(f"class_{name}") for name in ("minimum", "maximum")]
+    if any(limits):
+        parts.append(
+            f"of each class {limits[0] or 'any'} images an epoch at the least,"
+            f" {limits[1] or 'any'} at the most"
         )
     if recipe["ema"]:
         parts.append(f"averaged weights (decay {recipe['ema']})")

@@ -46,6 +46,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--manifest", type=_PATH, help="The split of `pi10 dataset`, instead of a new one.")
 @click.option("--split-seed", type=int, default=0, show_default=True,
               help="Another seed, another split.")  # fmt: skip
+@click.option("--camera", "cameras", multiple=True, metavar="SOURCE=LOOK",
+              help="Bring a source to another look: grey, inverted, its µm a pixel (to the "
+                   "Pi-10's 10), e.g. pwssc=inverted,grey,5.2.")  # fmt: skip
+@click.option("--cite", "cited", multiple=True, metavar="SOURCE=TITLE; LICENCE",
+              help="How the model card cites a source of the data.")  # fmt: skip
+@click.option("--never-seen", default="", metavar="TEXT",
+              help="What the model has not seen, for its card and each run with it.")  # fmt: skip
 @click.option("--name", default="", help="Of the model package.  [default: the network's]")
 @click.option("--device", default="", help="cpu, to leave a GPU alone.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the network.")
@@ -60,7 +67,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--no-tracking", is_flag=True, help="Tell MLflow nothing.")
 def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None,
           label_map: Path | None, manifest: Path | None, split_seed: int, experiment: str,
-          register: str, no_tracking: bool, **options: Any) -> None:  # fmt: skip
+          register: str, no_tracking: bool, cameras: tuple[str, ...],
+          **options: Any) -> None:  # fmt: skip
     """Train a network on labelled images, test it and package it.
 
     INPUT is as for `pi10 dataset`: a folder tree, tar or zip of label/image files, or a table
@@ -93,6 +101,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
         import torch
 
         from pi10_classifier.training import outfolder, runs, tracked
+        from pi10_classifier.training.devices import Device
         from pi10_classifier.training.examples import read_examples
         from pi10_classifier.training.plan import Plan
     except ImportError as error:
@@ -103,24 +112,25 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
 
     recipe_name, network, loaders = (options.pop(x) for x in ("recipe", "network", "loaders"))
     seeds, init, teacher = (options.pop(x) for x in ("seeds", "init", "teacher"))
-    kept = {x: options.pop(x) for x in ("name", "device", "save_steps")}
+    kept = {x: options.pop(x) for x in ("name", "device", "save_steps", "never_seen")}
+    sources = dict(map(citation, options.pop("cited")))
     chosen, recipe = named(recipe_name, network, **_changes(options, teacher))
     plan = Plan(network=chosen, recipe=recipe, out=out, seeds=_seeds(seeds), init=init,
-                teacher=teacher, threads=loaders,
+                teacher=teacher, threads=loaders, sources=sources,
                 command=shlex.join(["pi10", *sys.argv[1:]]), **kept)  # fmt: skip
+    looks = {name: Device.parse(text) for name, text in map(source_of, cameras)}
     if threads:
         torch.set_num_threads(threads)
     before = out / outfolder.MANIFEST
     if resume and manifest is None and before.is_file():
         say(f"split and classes are those of {before}")
-        manifest, label_map = before, None
+        manifest = before
     reporter = None if no_tracking else tracked.of_training(
         out, say, experiment=experiment, register=register, resume=resume
     )  # fmt: skip
     with stoppable() as check:
-        examples = read_examples(
-            inputs, label_map, manifest, split_seed, progress=lambda done: check()
-        )
+        examples = read_examples(inputs, label_map, manifest, split_seed,
+                                 progress=lambda done: check(), cameras=looks)  # fmt: skip
         done = runs.train_seeds(examples, plan, resume=resume, say=say, check=check,
                                 reporter=reporter)  # fmt: skip
     for folder in done:
@@ -153,6 +163,21 @@ def pair(text: str) -> tuple[str, Any]:
         return name.strip(), tomllib.loads(f"x = {value}")["x"]
     except tomllib.TOMLDecodeError:
         return name.strip(), value.strip()
+
+
+def source_of(text: str) -> tuple[str, str]:
+    """``source=what is said of it``."""
+    name, equals, rest = text.partition("=")
+    if not equals or not name.strip() or not rest.strip():
+        raise SettingError(f"{text!r} is no SOURCE=VALUE")
+    return name.strip(), rest.strip()
+
+
+def citation(text: str) -> tuple[str, tuple[str, str]]:
+    """``source=title; licence``; the licence may be left out."""
+    name, rest = source_of(text)
+    title, semicolon, licence = rest.rpartition(";")
+    return name, (title.strip(), licence.strip()) if semicolon else (rest, "not stated")
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,10 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.preprocess import Preprocessing, prepare
-from pi10_classifier.training.data import Sample, Scan, read_rgb
-from pi10_classifier.training.manifest import manifest
-from pi10_classifier.training.metrics import macro_f1
-from pi10_classifier.training.split import split
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -32,67 +28,10 @@ class TrainingSet:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Prepared images (N, C, S, S) uint8, class indices (N,), source indices (N,)."""
+    """Prepared images (N, C, S, S) uint8, class indices (N,)."""
 
     images: U8
     truth: I64
-    sources: I64
-
-    def macro_f1(self, guess: I64, classes: int) -> float:
-        """Macro-F1 averaged over the sources, each weighing the same."""
-        per_source = [
-            macro_f1(self.truth[self.sources == s], guess[self.sources == s], classes)
-            for s in np.unique(self.sources)
-        ]
-        return float(np.mean(per_source))
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The decoded splits and what identifies them."""
-
-    training: TrainingSet
-    validation: HeldOut
-    manifest: str
-    samples: list[Sample]
-
-
-def load(
-    scan: Scan,
-    classes: Sequence[str],
-    size: int,
-    seed: int = 0,
-    change: Mapping[str, Callable[[U8], U8]] | None = None,
-) -> Loaded:
-    """Split a scan and decode the training and validation images of ``classes``.
-
-    Samples of other groups are split too, but none of them is read. ``change`` brings a
-    source's images to another camera's look, e.g. ``devices.Device.apply``.
-    """
-    samples = split(scan.samples, seed=seed)
-    place = {name: i for i, name in enumerate(classes)}
-    origin = {source: i for i, source in enumerate(scan.origins)}
-    used = [s for s in samples if s.group in place and s.split in ("train", "validation")]
-    spec = Preprocessing(size=size)
-    train_images: list[U8] = []
-    held_images: list[U8] = []
-    train_keys: list[tuple[int, int]] = []
-    held_keys: list[tuple[int, int]] = []
-    for sample, rgb in read_rgb(scan, used, change=change):
-        key = (place[sample.group], origin[sample.source])
-        if sample.split == "train":
-            train_images.append(level(rgb))
-            train_keys.append(key)
-        else:
-            held_images.append(prepare(rgb, spec))
-            held_keys.append(key)
-    fit, held = np.asarray(train_keys, np.int64), np.asarray(held_keys, np.int64)
-    return Loaded(
-        TrainingSet(train_images, fit[:, 0], fit[:, 1] * len(place) + fit[:, 0]),
-        HeldOut(np.stack(held_images), held[:, 0], held[:, 1]),
-        manifest(samples),
-        samples,
-    )
 
 
 def spread(images: U8, most: int) -> U8:

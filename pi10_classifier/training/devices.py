@@ -62,6 +62,25 @@ class Device:
     um_per_px: float | None = None
     target_um_per_px: float = UM_PER_PX
 
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """From words and numbers between commas: ``grey``, ``inverted``, µm a pixel (``5.2``)."""
+        given: dict[str, bool | float] = {}
+        for word in (part.strip() for part in text.split(",")):
+            if word in ("grey", "inverted"):
+                given[word] = True
+                continue
+            try:
+                given["um_per_px"] = float(word)
+            except ValueError:
+                raise SettingError(
+                    f"a camera is {text!r}; it must be grey, inverted and its µm a pixel, or some"
+                    " of these, with commas between"
+                ) from None
+        device = cls(**given)  # type: ignore[arg-type]
+        device.apply(np.zeros((1, 1, 3), np.uint8))  # a size that is none is refused now
+        return device
+
     def apply(self, rgb: U8) -> U8:
         """RGB (H, W, 3) uint8 -> RGB uint8; a ``change`` for ``data.read_rgb``."""
         if self.um_per_px is not None:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.simulate.scene import KINDS, POOL, Studio
+from pi10_classifier.simulate.particles import KINDS
+from pi10_classifier.simulate.scene import POOL, Studio
 from pi10_classifier.training.dataset import TrainingSet, level
 
 U8 = NDArray[np.uint8]

@@ -6,8 +6,8 @@ The one place of a training that knows how labelled data are read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,7 @@ from pi10_classifier.preprocess import Preprocessing, prepare
 from pi10_classifier.training import split as splitting
 from pi10_classifier.training.data import Sample, Scan, read_rgb, reopen, scan
 from pi10_classifier.training.dataset import CACHE_SIDE, HeldOut, TrainingSet, level
+from pi10_classifier.training.devices import Device
 from pi10_classifier.training.labels import LabelMap
 from pi10_classifier.training.recipe import Recipe
 
@@ -31,11 +32,15 @@ _SHARE = 0.7  # of the free memory that images may take
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """A scan whose samples are split; images are read by ``load`` and ``batches``."""
+    """A scan whose samples are split; images are read by ``load`` and ``batches``.
+
+    cameras: what brings a source's images, of every split, to another camera's look.
+    """
 
     scan: Scan
     samples: tuple[Sample, ...]
     manifest: str
+    cameras: Mapping[str, Device] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -45,6 +50,11 @@ class Examples:
     def sha256(self) -> str:
         """Of the manifest."""
         return hashlib.sha256(self.manifest.encode()).hexdigest()
+
+    @property
+    def changes(self) -> dict[str, Callable[[U8], U8]]:
+        """The cameras as ``read_rgb`` takes them."""
+        return {source: device.apply for source, device in self.cameras.items()}
 
     def of(self, part: str) -> list[Sample]:
         return [sample for sample in self.samples if sample.split == part]
@@ -56,18 +66,20 @@ def read_examples(
     manifest: Path | None = None,
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
+    cameras: Mapping[str, Device] | None = None,
 ) -> Examples:
     """Scan and split the inputs, or take the split of a manifest (then no image is read).
 
-    Raises SettingError where data or manifest are unusable.
+    Raises SettingError where data or manifest are unusable, or a label map gives other
+    classes than the manifest.
     """
     if manifest is not None:
-        if label_map is not None:
-            raise SettingError("a manifest names the classes; give it or a label map, not both")
         try:
             samples = splitting.read_manifest(manifest.read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise SettingError(f"manifest {manifest} cannot be read: {error}") from error
+        if label_map is not None:
+            _agree(samples, LabelMap.read(label_map), manifest, label_map)
         found = reopen(samples, inputs)
     else:
         labels = LabelMap.read(label_map) if label_map else None
@@ -77,7 +89,24 @@ def read_examples(
         raise SettingError(
             f"the data hold one class, {', '.join(found.classes)}; a classifier needs two or more"
         )
-    return Examples(found, tuple(samples), splitting.manifest(samples))
+    for source in cameras or {}:
+        if source not in found.origins:
+            raise SettingError(
+                f"a camera is given for {source!r}; the data's sources are"
+                f" {', '.join(found.origins)}"
+            )
+    return Examples(found, tuple(samples), splitting.manifest(samples), dict(cameras or {}))
+
+
+def _agree(samples: Sequence[Sample], labels: LabelMap, manifest: Path, label_map: Path) -> None:
+    for sample in samples:
+        group = labels.group(sample.label)
+        if group != sample.group:
+            raise SettingError(
+                f"label map {label_map} makes {sample.label!r} {group or 'nothing'}, manifest"
+                f" {manifest} makes it {sample.group}; leave the map out, or begin anew without"
+                " the manifest"
+            )
 
 
 def load(
@@ -104,7 +133,7 @@ def load(
     sources: list[int] = []
     origin = {name: i for i, name in enumerate(examples.scan.origins)}
     wanted = [s for s in examples.samples if s.split in truth]
-    for sample, rgb in read_rgb(examples.scan, wanted):
+    for sample, rgb in read_rgb(examples.scan, wanted, change=examples.changes):
         if sample.split == "train":
             fit.append(_keep(rgb, recipe, side))
             sources.append(origin[sample.source])
@@ -117,7 +146,7 @@ def load(
     empty = np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
     return (
         TrainingSet(fit, known, strata),
-        HeldOut(np.stack(held) if held else empty, judged, np.zeros(len(judged), np.int64)),
+        HeldOut(np.stack(held) if held else empty, judged),
     )
 
 
@@ -127,7 +156,7 @@ def batches(
     """A split's samples and prepared images (n, C, S, S) uint8, never all in memory."""
     samples: list[Sample] = []
     images: list[U8] = []
-    for sample, rgb in read_rgb(examples.scan, examples.of(part)):
+    for sample, rgb in read_rgb(examples.scan, examples.of(part), change=examples.changes):
         samples.append(sample)
         images.append(prepare(rgb, spec))
         if len(images) == size:

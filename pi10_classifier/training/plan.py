@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,10 @@ class Plan:
     """What is asked of a training besides its data.
 
     init: "pretrained", "random", or a folder of safetensors. teacher: a model package, "" for
-    none. save_steps: optimiser steps between checkpoints, 0 = at each epoch's end. threads:
-    that prepare images, None for the best. command: for the record.
+    none. sources: of a source's name, its title and licence for the model card. never_seen: what
+    the model has not seen, for its card and each run that uses it. save_steps: optimiser steps
+    between checkpoints, 0 = at each epoch's end. threads: that prepare images, None for the
+    best. command: for the record.
     """
 
     network: str
@@ -51,6 +53,8 @@ class Plan:
     save_steps: int = 0
     split: str = _SPLIT
     command: str = ""
+    sources: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    never_seen: str = ""
 
     def __post_init__(self) -> None:
         if self.network not in ARCHITECTURES:
@@ -65,6 +69,15 @@ class Plan:
             raise SettingError(
                 f"init is {self.init!r}; it must be 'pretrained', 'random' or a folder of weights"
             )
+
+    def folder(self, seed: int) -> Path:
+        """Where that seed's training lies."""
+        return self.out / f"seed-{seed}"
+
+    def source(self, name: str) -> dict[str, str]:
+        """A source as the model card cites it."""
+        title, licence = self.sources.get(name, (name, "not stated"))
+        return {"source": title, "licence": licence}
 
     @property
     def weights(self) -> Path | None:
@@ -103,6 +116,7 @@ def config_of(
             "network": plan.network,
             "classes": list(examples.classes),
             "split_sha256": examples.sha256,
+            "cameras": {source: asdict(device) for source, device in examples.cameras.items()},
             "initial_weights": origin_of(plan),
             "teacher": teacher.model.package.sha256 if teacher else "",
             "recipe": (recipe or plan.recipe).to_dict(),

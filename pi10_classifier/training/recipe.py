@@ -10,6 +10,7 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.preprocess import Preprocessing
+from pi10_classifier.training.sampling import check_limits
 
 _CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
@@ -17,7 +18,10 @@ _CHOICES = {
     "augmentation": ("paper", "pi10", "none"),
     "precision": ("float32", "bf16", "fp16"),
 }
-_FROM_ZERO = ("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size", "drawn")
+_FROM_ZERO = (
+    *("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size"),
+    *("drawn", "class_minimum", "class_maximum"),
+)
 _SHARES = ("warm_share", "warmup_share", "ema", "distil", "look")
 
 
@@ -40,6 +44,8 @@ class Recipe:
     of ``pi10 simulate``'s drawings to add to each class.
     balance: an image is drawn with weight (images of its stratum)^-balance; at 0 each
     image is shown once an epoch.
+    class_minimum, class_maximum: with balance 0, the least and most images of a class an
+    epoch shows: a small class is repeated, a large one shows another part each time; 0 = none.
     ema: decay of the averaged weights that are validated and kept, 0 = the last weights.
     patience: epochs without a better validation macro-F1 before training ends, 0 = never.
     distil, distil_temperature: w and T of (1-w) loss + w T^2 KL(teacher || student).
@@ -69,6 +75,8 @@ class Recipe:
     drawn: int = 0
     mixup: float = 0.0
     balance: float = 0.0
+    class_minimum: int = 0
+    class_maximum: int = 0
     ema: float = 0.0
     patience: int = 0
     precision: str = "float32"
@@ -110,6 +118,13 @@ class Recipe:
             raise SettingError(
                 f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn particles"
                 " go with augmentation 'pi10' alone"
+            )
+
+        check_limits(self.class_minimum, self.class_maximum or None)
+        if self.balance and (self.class_minimum or self.class_maximum):
+            raise SettingError(
+                f"balance is {self.balance}, and a class has a minimum or maximum; give one of"
+                " them: the limits need balance 0"
             )
 
     @property

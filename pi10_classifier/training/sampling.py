@@ -1,4 +1,4 @@
-"""Which images an epoch shows, and how much each class weighs.
+"""Which images an epoch shows.
 
 Pure functions of the labels, a seed and the epoch: the same on any machine.
 """
@@ -24,11 +24,7 @@ def epoch_order(
     another part of itself each epoch, so that ceil(n / maximum) epochs show all of it.
     """
     labels = _labels(truth)
-    if minimum < 0 or (maximum is not None and maximum < max(1, minimum)):
-        raise SettingError(
-            f"per-class minimum {minimum} and maximum {maximum}: the minimum must not be below"
-            f" 0, the maximum not below 1 or the minimum"
-        )
+    check_limits(minimum, maximum)
     rng = _generator(seed, epoch)
     parts = []
     for k in np.unique(labels).tolist():
@@ -44,6 +40,22 @@ def epoch_order(
         else:
             parts.append(members)
     return np.asarray(rng.permutation(np.concatenate(parts)), np.int64)
+
+
+def epoch_size(truth: ArrayLike, minimum: int = 0, maximum: int | None = None) -> int:
+    """How many images ``epoch_order`` shows."""
+    check_limits(minimum, maximum)
+    sizes = np.bincount(_labels(truth))
+    return int(np.clip(sizes[sizes > 0], minimum, maximum).sum())
+
+
+def check_limits(minimum: int, maximum: int | None) -> None:
+    """Refuse limits per class that contradict each other."""
+    if minimum < 0 or (maximum is not None and maximum < max(1, minimum)):
+        raise SettingError(
+            f"per-class minimum {minimum} and maximum {maximum}: the minimum must not be below"
+            f" 0, the maximum not below 1 or the minimum"
+        )
 
 
 def weighted_order(weights: ArrayLike, count: int, *, seed: int, epoch: int) -> I64:
@@ -66,18 +78,6 @@ def sample_weights(strata: ArrayLike, balance: float) -> F64:
     sizes = np.bincount(labels).astype(np.float64)
     weights = sizes[labels] ** -balance
     return np.asarray(weights / weights.sum(), np.float64)
-
-
-def class_weights(counts: ArrayLike, balance: float = 1.0) -> F64:
-    """Weights (K,) of the classes in a loss: counts^-balance, their mean 1."""
-    sizes = np.asarray(counts, np.float64)
-    _check_balance(balance)
-    if sizes.ndim != 1 or not sizes.size or not (sizes > 0).all():
-        raise SettingError(
-            f"class counts are {sizes.tolist()}; every class needs at least one image"
-        )
-    weights = sizes**-balance
-    return np.asarray(weights / weights.mean(), np.float64)
 
 
 def imbalance(counts: ArrayLike) -> float:

@@ -77,14 +77,6 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def sources():
-    pytest.importorskip("torch", reason="training needs the extra 'train'")
-    from pi10_classifier.training.starter import Source
-
-    return tuple(Source(name, f"{name}.tar", x, "CC0-1.0") for name, x in SOURCES.items())
-
-
-@pytest.fixture(scope="session")
 def shapes(tmp_path_factory) -> Path:
     """A folder of both tars: 40 images a class and source, and 40 of "other"."""
     return fill(tmp_path_factory.mktemp("shapes"))
@@ -93,11 +85,6 @@ def shapes(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def scanned(shapes) -> data.Scan:
     return data.scan([shapes / f"{name}.tar" for name in SOURCES])
-
-
-@pytest.fixture
-def shapes_without_detritus(tmp_path) -> Path:
-    return fill(tmp_path / "without", each=12, leave_out="detritus")
 
 
 @pytest.fixture

@@ -2,26 +2,7 @@ import numpy as np
 import pytest
 
 from pi10_classifier.preprocess import Preprocessing, prepare
-from pi10_classifier.training import data, dataset, split
-
-CLASSES = ("copepod", "detritus", "noncopepod")
-
-
-def test_load_splits_and_prepares(scanned):
-    loaded = dataset.load(scanned, CLASSES, 32)
-    assert len(loaded.training.images) == len(loaded.training.truth)
-    assert loaded.validation.images.shape == (len(loaded.validation.truth), 1, 32, 32)
-    table = split.counts(loaded.samples, CLASSES)
-    assert np.bincount(loaded.training.truth).tolist() == list(table["train"].values())
-    assert np.bincount(loaded.validation.truth).tolist() == list(table["validation"].values())
-    assert loaded.manifest == split.manifest(loaded.samples)
-
-
-def test_a_source_is_read_through_its_change(scanned):
-    loaded = dataset.load(scanned, CLASSES, 32, change={"light": lambda rgb: rgb * 0 + 255})
-    blank = loaded.validation.images.reshape(len(loaded.validation.truth), -1).min(axis=1) == 255
-    light = list(scanned.origins).index("light")
-    np.testing.assert_array_equal(blank, loaded.validation.sources == light)
+from pi10_classifier.training import data, dataset
 
 
 def test_both_polarities_are_levelled_to_dark_on_255(scanned):

@@ -49,3 +49,14 @@ def test_a_device_does_all_in_turn():
     changed = Device(grey=True, inverted=True, um_per_px=5).apply(image)
     np.testing.assert_array_equal(changed, invert(to_grey(colours(10, 15))))
     assert Device().apply(image) is image
+
+
+def test_a_look_is_read_from_words():
+    assert Device.parse("grey, inverted,5.2") == Device(grey=True, inverted=True, um_per_px=5.2)
+    assert Device.parse("20") == Device(um_per_px=20)
+
+
+@pytest.mark.parametrize("text", ["gray", "", "grey,-1", "nan", "grey,,inverted"])
+def test_a_look_that_is_none_is_refused(text):
+    with pytest.raises(SettingError):
+        Device.parse(text)

@@ -3,6 +3,7 @@ import pytest
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.preprocess import Preprocessing
+from pi10_classifier.training.devices import Device
 from pi10_classifier.training.examples import batches, load, read_examples
 from pi10_classifier.training.recipe import recipe_for
 
@@ -33,7 +34,6 @@ def test_truth_strata_and_splits(examples):
     assert sorted(names) == sorted(s.group for s in examples.of("train"))
     assert len(np.unique(training.strata)) == 2 * len(examples.classes)
     assert len(held.truth) == len(examples.of("validation"))
-    assert set(held.sources) == {0}  # judged alike, whatever source they are from
 
 
 def test_batches_hold_a_split_once(examples):
@@ -56,8 +56,13 @@ def test_a_manifest_gives_the_same_split(examples, shapes, tmp_path):
     again = read_examples([shapes / "light.tar", shapes / "black.tar"], manifest=path)
     assert again.samples == examples.samples
     assert again.sha256 == examples.sha256
-    with pytest.raises(SettingError, match="a manifest names the classes"):
-        read_examples([shapes / "light.tar"], label_map=path, manifest=path)
+    labels = tmp_path / "labels.csv"
+    tars = [shapes / "light.tar", shapes / "black.tar"]
+    labels.write_text("label,class\n" + "".join(f"{x}/*,{x}\n" for x in examples.classes))
+    assert read_examples(tars, label_map=labels, manifest=path).sha256 == examples.sha256
+    labels.write_text("label,class\ncopepod/*,crustacean\n*,rest\n")
+    with pytest.raises(SettingError, match="makes 'copepod/copepod_0' crustacean, manifest"):
+        read_examples(tars, label_map=labels, manifest=path)
     with pytest.raises(SettingError, match="cannot be read"):
         read_examples([shapes / "light.tar"], manifest=tmp_path / "absent.csv")
 
@@ -67,3 +72,18 @@ def test_one_class_is_no_choice(shapes, tmp_path):
     labels.write_text("label,class\ncopepod/*,copepod\n*,-\n", "utf-8")
     with pytest.raises(SettingError, match="one class, copepod"):
         read_examples([shapes / "light.tar"], label_map=labels)
+
+
+def test_a_source_is_read_through_its_camera(shapes):
+    tars = [shapes / "light.tar", shapes / "black.tar"]
+    turned = read_examples(tars, cameras={"black": Device(inverted=True)})
+    plain = Preprocessing(size=32, level=False)
+    for before, after in zip(
+        batches(read_examples(tars), "test", plain), batches(turned, "test", plain), strict=True
+    ):
+        for sample, one, other in zip(before[0], before[1], after[1], strict=True):
+            ground = int(one[0, 0, 0]), int(other[0, 0, 0])
+            assert (ground[0] < 128) == (sample.source == "black")
+            assert ground[1] >= 128, sample
+    with pytest.raises(SettingError, match="a camera is given for 'dark'"):
+        read_examples(tars, cameras={"dark": Device(grey=True)})

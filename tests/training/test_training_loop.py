@@ -204,10 +204,10 @@ def test_missing_class_and_empty_split_are_named():
     names = ("copepod", "detritus", "salp", "squid")
     with pytest.raises(SettingError, match="class 'squid' has no training image"):
         loop.train(Tiny(), training, held, recipe(), lambda *_: None, names=names)
-    few = HeldOut(held.images[:2], held.truth[:2], held.sources[:2])
+    few = HeldOut(held.images[:2], held.truth[:2])
     with pytest.raises(SettingError, match="class 'salp' has no validation image"):
         loop.train(Tiny(), training, few, recipe(), lambda *_: None, names=names[:3])
-    none = HeldOut(held.images[:0], held.truth[:0], held.sources[:0])
+    none = HeldOut(held.images[:0], held.truth[:0])
     with pytest.raises(SettingError, match="the validation split is empty"):
         loop.train(Tiny(), training, none, recipe(), lambda *_: None)
     nothing = TrainingSet([], training.truth[:0], training.strata[:0])

@@ -95,3 +95,16 @@ def test_unusable_values_are_refused_with_their_name(bad):
 def test_recipe_goes_through_a_dictionary():
     recipe = recipe_for("mobilenet_v2", minutes=2.5)
     assert Recipe(**recipe.to_dict()) == recipe
+
+
+def test_limits_per_class_and_balance_exclude_each_other():
+    with pytest.raises(SettingError, match="balance is 0.5"):
+        recipe_for("mobilenet_v2", class_minimum=10)
+    with pytest.raises(SettingError, match="minimum 10 and maximum 5"):
+        recipe_for("vit", class_minimum=10, class_maximum=5)
+    assert recipe_for("vit", class_minimum=10, class_maximum=50).class_maximum == 50
+
+
+def test_drawn_particles_need_their_augmentation():
+    with pytest.raises(SettingError, match="drawn is 5, but augmentation is 'paper'"):
+        recipe_for("vit", drawn=5)

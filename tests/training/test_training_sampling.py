@@ -61,10 +61,7 @@ def test_draws_follow_the_weights():
     assert (order != sampling.weighted_order(weights, 30_000, seed=0, epoch=1)).any()
 
 
-def test_class_weights_and_imbalance_by_hand():
-    np.testing.assert_allclose(sampling.class_weights([100, 25]), [0.4, 1.6])
-    np.testing.assert_allclose(sampling.class_weights([100, 25], 0.5), [2 / 3, 4 / 3])
-    np.testing.assert_allclose(sampling.class_weights([7, 7, 7]), [1, 1, 1])
+def test_imbalance_by_hand():
     assert sampling.imbalance([100, 4, 25]) == 25
 
 
@@ -80,10 +77,15 @@ def test_class_weights_and_imbalance_by_hand():
         lambda: sampling.sample_weights(TRUTH, 1.5),
         lambda: sampling.weighted_order([0, 0], 3, seed=0, epoch=0),
         lambda: sampling.weighted_order([1, np.nan], 3, seed=0, epoch=0),
-        lambda: sampling.class_weights([3, 0]),
         lambda: sampling.imbalance([3, 0]),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(call):
     with pytest.raises(SettingError):
         call()
+
+
+@pytest.mark.parametrize(("minimum", "maximum"), [(0, None), (7, None), (0, 3), (4, 6)])
+def test_an_epoch_is_as_long_as_said(minimum, maximum):
+    order = sampling.epoch_order(TRUTH, seed=0, epoch=1, minimum=minimum, maximum=maximum)
+    assert len(order) == sampling.epoch_size(TRUTH, minimum, maximum)

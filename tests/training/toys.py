@@ -38,7 +38,7 @@ def shades(n=30, colour=False):
     for image, label in zip(images, truth, strict=True):
         image[4 : 16 - 4 * label, 4:16] = 60
     held = np.stack([image[None] if not colour else image.transpose(2, 0, 1) for image in images])
-    return TrainingSet(images, truth, truth), HeldOut(held, truth, truth * 0)
+    return TrainingSet(images, truth, truth), HeldOut(held, truth)
 
 
 def recipe(**options):

@@ -1,4 +1,4 @@
-"""The whole road at 32 px on drawn shapes: train, export, judge, describe."""
+"""The whole road at 32 px on drawn shapes: train, export, test, describe."""
 
 import hashlib
 import json
@@ -13,28 +13,49 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from pi10_classifier.errors import ModelError, SettingError  # noqa: E402
 from pi10_classifier.preprocess import Preprocessing  # noqa: E402
-from pi10_classifier.training import checkpoint, export, networks, starter  # noqa: E402
+from pi10_classifier.training import checkpoint, export, networks, runs  # noqa: E402
+from pi10_classifier.training.examples import read_examples  # noqa: E402
+from pi10_classifier.training.plan import Plan  # noqa: E402
 from pi10_classifier.training.recipe import recipe_for  # noqa: E402
 
 RECIPE = recipe_for(
     "mobilenet_v2", epochs=6, size=32, warm_size=32, batch=16, rate=2e-3, warmup_steps=5
 )
 KEYS = {
-    *("format", "name", "version", "classes", "preprocessing", "input", "output"),
+    *("format", "name", "version", "classes", "preprocessing", "input", "output", "limits"),
     *("temperature", "thresholds", "training", "metrics", "never_seen", "files"),
 }
+GROUPS = """label,class
+copepod/*,copepod
+detritus/*,detritus
+noncopepod/*,noncopepod
+other/*,-
+"""
+CITED = {"light": ("shapes, dark on light", "CC0-1.0"), "black": ("shapes, on black", "CC0-1.0")}
 
 
 @pytest.fixture(scope="module")
-def trained(shapes, sources, tmp_path_factory):
+def trained(shapes, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    starter.train_starter(shapes, out, RECIPE, init="random", sources=sources, command="again")
-    return out
+    labels = out / "groups.csv"
+    labels.write_text(GROUPS)
+    examples = read_examples([shapes / f"{name}.tar" for name in CITED], labels)
+    plan = Plan(
+        network="mobilenet_v2",
+        recipe=RECIPE,
+        out=out / "training",
+        init="random",
+        sources=CITED,
+        never_seen="Labelled Pi-10 images.",
+        command="again",
+    )
+    (folder,) = runs.train_seeds(examples, plan, say=lambda line: None)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def package(trained, shapes, sources):
-    return starter.package_starter(shapes, trained, sources)
+def package(trained):
+    return trained / "package"
 
 
 @pytest.fixture
@@ -51,7 +72,7 @@ def test_loss_falls_and_shapes_are_learnt(trained, fields):
 
 
 def test_manifest_is_the_one_in_the_description(trained, fields):
-    digest = hashlib.sha256((trained / "split.csv").read_bytes()).hexdigest()
+    digest = hashlib.sha256((trained.parent / "manifest.csv").read_bytes()).hexdigest()
     assert fields["training"]["split_sha256"] == digest
 
 
@@ -68,7 +89,8 @@ def test_description_is_complete(package, fields):
     assert 0.05 <= fields["temperature"] <= 20
     found = fields["metrics"]["light"]
     assert found["n"] == sum(images["test"].values())
-    assert found["other"]["n"] == sum(found["other"]["called"].values()) == 40
+    both = sum(fields["metrics"][source]["n"] for source in CITED)
+    assert fields["metrics"]["test split"]["n"] == both
 
 
 def test_package_holds_three_files_and_no_external_data(package):
@@ -94,10 +116,10 @@ def test_card_names_data_figures_limits_and_the_command(package, fields):
     text = (package / "README.md").read_text()
     macro = fields["metrics"]["black"]["macro_f1"]
     for part in (
-        "shapes, light on black",
+        "shapes, on black",
         "CC0-1.0",
         f"{macro['value']:.3f} ({macro['low']:.3f} to {macro['high']:.3f})",
-        "Labelled Pi-10 images",
+        "Never seen: Labelled Pi-10 images.",
         "```\nagain\n```",
     ):
         assert part in text
@@ -157,60 +179,3 @@ def test_a_folder_of_other_things_is_not_overwritten(trained, tmp_path):
     (tmp_path / "thesis.doc").write_text("mine")
     with pytest.raises(SettingError, match="name another folder"):
         export.export_package(trained / "checkpoint", tmp_path)
-
-
-def test_another_split_is_not_judged(trained, shapes, sources):
-    with pytest.raises(SettingError, match="it is not judged"):
-        starter.package_starter(shapes, trained, sources[:1])
-
-
-def test_command_line_says_what_is_missing_and_returns_2(tmp_path, capsys):
-    given = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--init", "random"]
-    assert starter.main(given) == 2
-    assert "planktonset1.tar is missing" in capsys.readouterr().err
-    assert starter.main([*given, "--epochs", "0"]) == 2
-    assert starter.main([*given, "--package-only"]) == 2
-    assert not (tmp_path / "out").exists()
-
-
-def test_unknown_init_is_refused(shapes, tmp_path, sources):
-    with pytest.raises(SettingError, match="'imagenet', 'random' or a checkpoint folder"):
-        starter.train_starter(shapes, tmp_path, RECIPE, init="hub", sources=sources)
-
-
-def test_source_without_a_class_is_named(shapes_without_detritus, sources):
-    with pytest.raises(SettingError, match="no image of class 'detritus', only copepod, non"):
-        starter.scan_sources(shapes_without_detritus, sources)
-
-
-def test_files_left_out_are_said(shapes, sources, capsys):
-    starter.scan_sources(shapes, sources)
-    assert "left out: light: copepod/broken.png: content begins" in capsys.readouterr().err
-
-
-def test_a_second_stage_goes_on_from_a_checkpoint(trained, shapes, sources, tmp_path):
-    """It begins with the first stage's weights, adds drawings, and the card says both."""
-    first = trained / "checkpoint"
-    still = recipe_for(
-        "mobilenet_v2", epochs=1, size=32, warm_size=32, batch=16, rate=1e-12, ema=0.0
-    )
-    starter.train_starter(
-        shapes, tmp_path, still, init=str(first), sources=sources, command="again", drawn=5
-    )
-    before, after = (
-        checkpoint.load_checkpoint(folder)[0] for folder in (first, tmp_path / "checkpoint")
-    )
-    head = "classifier.1.weight"
-    assert torch.allclose(before[head], after[head], atol=1e-6)
-    card = (starter.package_starter(shapes, tmp_path, sources) / "README.md").read_text()
-    assert "5 drawn ones of each" in card
-    assert "A first stage of 6 epochs" in card
-
-
-def test_a_checkpoint_of_another_split_is_no_beginning(trained, shapes, sources, tmp_path):
-    """Its training images may be this one's held-out images."""
-    other = recipe_for("mobilenet_v2", epochs=1, size=32, warm_size=32, batch=16, seed=1)
-    with pytest.raises(SettingError, match="another split"):
-        starter.train_starter(
-            shapes, tmp_path, other, init=str(trained / "checkpoint"), sources=sources
-        )
