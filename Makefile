@@ -44,6 +44,9 @@ demo: .venv-demo/ready
 lint: .venv/ready
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
+	@# mypy finds packages by their folders: so it reads a copy that lies as they are installed
+	@rm -rf .types && mkdir .types && cp -Rp pi10_classifier .types/
+	@cp -Rp api oscar .types/pi10_classifier/
 	$(DEV)/mypy
 
 test: lint
@@ -61,4 +64,4 @@ CITE = --cite "planktonset1=PlanktonSet 1.0 (ISIIS), Cowen et al. 2015, NOAA NCE
 
 starter: .venv/ready
 clean:
-	rm -rf .venv .venv-demo demo-out bench-out build dist *.egg-info
+	rm -rf .venv .venv-demo .types demo-out bench-out build dist *.egg-info
