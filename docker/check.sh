@@ -75,7 +75,7 @@ docker exec "$container" sh -c '! touch /opt/x 2>/dev/null' || die "the file sys
 docker exec "$container" test -s /opt/pi10/parts.json || die "the list of parts is missing"
 docker exec --interactive "$container" python - "http://127.0.0.1:$port" <docker/exercise.py
 docker exec "$container" sh -c 'pi10 simulate /tmp/one --bins 1 --images 1 --folders >/dev/null &&
-    cat "$(find /tmp/one -name "*.tif")"' >"$scratch/one.tif"
+    cat "$(find /tmp/one -name "*N0*.tif")"' >"$scratch/one.tif"
 stop
 
 echo "--- by curl, over the host's network ---"

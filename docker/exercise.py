@@ -85,7 +85,8 @@ def exercise(url: str, folder: Path) -> None:
                    check=True, stdout=subprocess.DEVNULL)  # fmt: skip
     subprocess.run(["pi10", "simulate", folder / "loose", "--bins", "1", "--images", "1",
                     "--folders"], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
-    image = next((folder / "loose").rglob("*.tif*"))
+    # an image of a particle, not the bin's Background.tif
+    image = next((folder / "loose").rglob("*N0*.tif"))
     tar = next((folder / "tars").rglob("*.tar"))
     for path in (image, tar):
         for accept in accepts:
