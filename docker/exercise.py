@@ -73,7 +73,7 @@ def post(url: str, name: str, path: Path, accept: str) -> bytes:
     ).encode() + path.read_bytes() + f"\r\n--{mark}--\r\n".encode()  # fmt: skip
     headers = {"Content-Type": f"multipart/form-data; boundary={mark}", "Accept": accept}
     try:
-        with urlopen(Request(url + PREDICT, data=body, headers=headers), timeout=120) as answer:
+        with urlopen(Request(url + PREDICT, data=body, headers=headers), timeout=300) as answer:
             return bytes(answer.read())
     except HTTPError as error:
         sys.exit(f"{path.name} as {accept}: {error.code} {error.read()[:500]!r}")
@@ -117,7 +117,7 @@ def main() -> None:
         service = subprocess.Popen(["deepaas-run", "--listen-ip", "127.0.0.1",
                                     "--listen-port", port])  # fmt: skip
         try:
-            wait(f"{url}/v2/models/{MODEL}/", 60, service)
+            wait(f"{url}/v2/models/{MODEL}/", 180, service)
             exercise(url, Path(scratch))
         finally:
             service.send_signal(signal.SIGTERM)
