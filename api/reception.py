@@ -92,7 +92,7 @@ async def option(request: web.Request, name: str, field: marshmallow.fields.Fiel
 
 @aiohttpparser.parser.location_handler("headers")  # type: ignore[untyped-decorator]
 def header(request: web.Request, name: str, field: marshmallow.fields.Field) -> Any:
-    """A header; of ``Accept`` the first type that can be answered with, as browsers list several."""
+    """A header; of ``Accept``, in which browsers list several, the best that can be answered."""
     given = request.headers.get(name)
     if given is None:
         return marshmallow.missing

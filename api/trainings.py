@@ -22,18 +22,26 @@ from typing import Any
 
 from pi10_classifier.api.progress import progress_of, result_of
 from pi10_classifier.api.settings import Service
-from pi10_classifier.api.train_args import CannotTrain, chosen, command, missing
+from pi10_classifier.api.train_args import NotTrainableError, chosen, command, missing
 from pi10_classifier.archives import is_archive, looks_like_archive
 from pi10_classifier.errors import Code, ExitCode, InputError, Pi10Error, output_error
 
 # DEEPaaS waits five seconds for a cancelled training
 CANCEL_S = 3.0
-__all__ = ["TRAININGS", "Busy", "CannotTrain", "Training", "Trainings", "refused", "train"]
+__all__ = [
+    "TRAININGS",
+    "BusyError",
+    "NotTrainableError",
+    "Training",
+    "Trainings",
+    "refused",
+    "train",
+]
 LOG = "training.log"
 INPUT, MODEL = "input", "model"
 
 
-class Busy(InputError):
+class BusyError(InputError):
     """As many trainings run as may."""
 
 
@@ -123,7 +131,7 @@ class Trainings:
         words = command(given, service)
         with self._lock:
             if self.running >= service.max_trainings:
-                raise Busy(
+                raise BusyError(
                     Code.BAD_SETTING,
                     f"{self.running} trainings are running, which is the most at a time; wait for "
                     "them, or cancel one",
@@ -153,7 +161,7 @@ class Trainings:
         return training.told()
 
     async def follow(self, training: Training) -> dict[str, Any]:
-        """``wait`` without a worker; cancelled, it cancels the training and answers all the same."""
+        """``wait`` without a worker; cancelled, it cancels the training and answers as well."""
         waiting = asyncio.ensure_future(asyncio.to_thread(self.wait, training))
         try:
             return await asyncio.shield(waiting)

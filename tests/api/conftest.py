@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 pytest.importorskip("deepaas", reason="the extra [serve] is not installed")
 
-import deepaas_server  # noqa: E402
+import deepaas_server
 
-from pi10_classifier.api.uploads import Spooled, Upload  # noqa: E402
+from pi10_classifier.api.uploads import Spooled, Upload
 
 LABELS = ("copepod", "detritus", "noncopepod")
 
