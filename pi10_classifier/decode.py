@@ -249,7 +249,7 @@ def _count_pages(image: Any, kind: str) -> int:
         while pages < _MAX_PAGES_COUNTED:
             image.seek(pages)
             pages += 1
-    except Exception:  # noqa: S110  a damaged later page does not spoil the first
+    except Exception:  # noqa: S110  a damaged later page does not spoil the first  # nosec B110
         pass
     image.seek(0)
     return pages

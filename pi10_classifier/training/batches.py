@@ -159,7 +159,7 @@ class Batches(Dataset[dict[str, Tensor]]):
     ) -> dict[str, NDArray[np.generic]]:
         """What the teacher says of the batch, mixed as the student's images are."""
         teacher = self.teacher
-        assert teacher is not None  # noqa: S101 - narrows the type
+        assert teacher is not None  # noqa: S101  narrows the type
         shown: U8 | None = None
         if teacher.spec is not None:
             # the same draw at the teacher's own size: variations depend on the draw alone

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import pickle
+import pickle  # only the name of what torch raises  # nosec B403
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field

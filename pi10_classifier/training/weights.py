@@ -91,7 +91,10 @@ def load_hub(network: nn.Module, source: HubWeights) -> None:
             if source.file:
                 from huggingface_hub import hf_hub_download
 
-                path = hf_hub_download(source.name, source.file, local_files_only=not _reachable())
+                # no revision, for users name the repository; safetensors hold no code
+                path = hf_hub_download(  # nosec B615
+                    source.name, source.file, local_files_only=not _reachable()
+                )
                 fill(network, load_file(path), source.name)
             else:
                 _adopt_pretrained(network, source.name, local_files_only=not _reachable())
