@@ -23,6 +23,8 @@ from typing import Any
 LOG = logging.getLogger("pi10.workers")
 
 WATCH_S = 2.0
+# an upload beyond this waits in the lane of the bins, not in that of single images
+BULK_BYTES = 2**20
 TRIES = 2
 # a worker that cannot be warmed is tried again, ever more seldom
 FIRST_PAUSE_S = 1.0
@@ -51,11 +53,6 @@ def _begin() -> None:
     threading.Thread(target=leave, name="pi10-orphan", daemon=True).start()
 
 
-def _warmed(warm: Callable[[], Any]) -> int:
-    warm()
-    return os.getpid()
-
-
 def _alive() -> None:
     """What an idle worker is asked, to see whether it still is one."""
 
@@ -70,17 +67,20 @@ class Worker:
         self.pid = 0
 
     async def warm(self, warm: Callable[[], Any]) -> None:
-        self.pid = await self.run(_warmed, warm)
+        self.pid = await self.run(os.getpid)
+        await self.run(warm)
 
     async def run(self, work: Callable[..., Any], *args: Any) -> Any:
         """Raises BrokenProcessPool where the process died, else what ``work`` raises."""
         return await asyncio.wrap_future(self._executor.submit(work, *args))
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
+        """End the process, whatever it is at."""
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        # one whose process has not said its pid ends by itself, once it has begun
+        await asyncio.to_thread(self._executor.shutdown, bool(self.pid), cancel_futures=True)
 
 
 class Workers:
@@ -171,7 +171,7 @@ class Workers:
                 self._replace(worker)
 
     def _replace(self, worker: Worker) -> None:
-        worker.kill()
+        self._spawn(worker.kill())
         self._warm_workers.discard(worker)
         if not self._closing:
             self.restarts += 1
@@ -188,12 +188,12 @@ class Workers:
             except Exception as error:
                 self.problem = str(error) or type(error).__name__
                 LOG.error("worker not ready", extra={"reason": self.problem})
-                worker.kill()
+                await worker.kill()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
                 continue
-            except BaseException:
-                worker.kill()
+            except asyncio.CancelledError:
+                await asyncio.shield(worker.kill())
                 raise
             self.problem = ""
             self._warm_workers.add(worker)
@@ -231,6 +231,5 @@ class Workers:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for worker in self._warm_workers:
-            worker.kill()
+        await asyncio.gather(*(worker.kill() for worker in self._warm_workers))
         self._warm_workers.clear()
