@@ -1,1 +1,2 @@
 """The OSCAR face: buckets, events and batches. It holds no science."""
+x: int = "a"

@@ -1,0 +1,138 @@
+"""What a prediction is answered with: one writer for each content type."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.api.inference import Outcome
+from pi10_classifier.errors import Code, Failure
+from pi10_classifier.results import PREDICTIONS, columns, schema
+
+JSON, CSV, HTML = "application/json", "text/csv", "text/html"
+PARQUET, PNG, ZIP = "application/vnd.apache.parquet", "image/png", "application/zip"
+# the first is what is answered where a client asks for nothing, or for anything
+ACCEPTED = (JSON, CSV, PARQUET, HTML, PNG, ZIP)
+FORMAT = 1
+_DIGITS = 6
+
+
+def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer as JSON; of each image the ``top_k`` best classes."""
+    package = outcome.package
+    names = columns(package.classes)
+    told = [_prediction(names, row, package.classes, top_k) for row in outcome.rows]
+    answer: dict[str, Any] = {
+        "format": FORMAT,
+        "status": _status(outcome),
+        "totals": outcome.totals,
+        "results_by_class": {label: outcome.labels[label] for label in package.classes},
+        "predictions": told,
+        "failures": [failed(failure) for failure in outcome.failures],
+        "model": {
+            "name": package.name,
+            "version": package.version,
+            "sha256": package.sha256,
+            "classes": list(package.classes),
+        },
+        "settings": dict(settings),
+    }
+    problem = refusal(outcome)
+    return answer if problem is None else answer | {"error": problem}
+
+
+def refusal(outcome: Outcome) -> dict[str, str] | None:
+    """Why there is no result at all, as an object of code and message; None where there is."""
+    if outcome.rows:
+        return None
+    if outcome.failures:
+        first = outcome.failures[0]
+        return {"code": first.code.value, "message": f"{first.member or first.source}: {first.message}"}
+    what = "holds no image" if outcome.inputs else "is empty"
+    return {"code": Code.EMPTY_OBJECT.value, "message": f"the upload {what}; send images"}
+
+
+def failed(failure: Failure) -> dict[str, Any]:
+    return {
+        "source": failure.source,
+        "member": failure.member,
+        "code": failure.code.value,
+        "message": failure.message,
+        "retryable": failure.retryable,
+    }
+
+
+def _status(outcome: Outcome) -> str:
+    if not outcome.rows:
+        return "failed"
+    return "some_failed" if outcome.failures else "ok"
+
+
+def _prediction(
+    names: Sequence[str], row: Sequence[Any], classes: Sequence[str], top_k: int
+) -> dict[str, Any]:
+    found = dict(zip(names, map(_plain, row), strict=True))
+    scores = [(found.pop(f"score_{label}"), label) for label in classes]
+    # rounded scores may tie: the label that was given comes first
+    best = sorted(scores, key=lambda pair: (-pair[0], pair[1] != found["label"]))[:top_k]
+    found["top"] = [{"label": label, "score": score} for score, label in best]
+    found["flags"] = found["flags"].split(";") if found["flags"] else []
+    del found["model"], found["model_sha256"]  # said once, for all
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, _DIGITS)
+    if isinstance(value, datetime):
+        return f"{value.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    return value
+
+
+def rows_of(folder: Path) -> list[tuple[Any, ...]]:
+    """The rows of a run's predictions, in the order of its inputs."""
+    import pyarrow.dataset as ds
+
+    table = ds.dataset(folder / PREDICTIONS).to_table()
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def as_csv(classes: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """The rows of the predictions table; failures are not among them."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns(classes))
+    for row in rows:
+        writer.writerow(["" if cell is None else _plain(cell) for cell in row])
+    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def as_parquet(classes: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    """The predictions table, as ``pi10 classify`` writes it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = schema(classes)
+    cells = zip(*rows, strict=True) if rows else [()] * len(kind)
+    arrays = [pa.array(list(c), f.type) for c, f in zip(cells, kind, strict=True)]
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=kind), out, compression="zstd")
+    return out.getvalue()
+
+
+def as_zip(folder: Path, more: Mapping[str, bytes]) -> bytes:
+    """A run's folder less its journal, and ``more`` files by name."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if path.is_file() and name.parts[0] != "journal" and not name.name.startswith("."):
+                archive.write(path, name.as_posix())
+        for title, data in more.items():
+            archive.writestr(title, data)
+    return out.getvalue()

@@ -1,0 +1,96 @@
+"""Parameters of the engine -> marshmallow fields: texts, defaults and bounds are the engine's."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import click
+from marshmallow import ValidationError, fields, validate
+
+from pi10_classifier.api.uploads import FILES, OPTIONS
+from pi10_classifier.model import MAX_CLASSES
+
+_DEFAULT = re.compile(r"\s*\[default:[^]]*\]")
+
+
+def helps(command: click.Command) -> dict[str, str]:
+    """What a command's ``--help`` says of its options, without their defaults."""
+    return {
+        str(parameter.name): _DEFAULT.sub("", getattr(parameter, "help", None) or "")
+        for parameter in command.params
+    }
+
+
+def bounded(
+    kind: type[fields.Field], what: str, default: Any, bounds: tuple[float, float] | None = None
+) -> fields.Field:
+    """A number within bounds (inclusive); None as a default stands for what the engine takes."""
+    check = validate.Range(*bounds) if bounds else None
+    return option(kind, what, default, check)
+
+
+def option(
+    kind: type[fields.Field], what: str, default: Any, check: Any = None, **more: Any
+) -> fields.Field:
+    """An option of a request."""
+    return kind(
+        load_default=default,
+        allow_none=default is None,
+        validate=[check] if check else None,
+        metadata={"description": what, "location": OPTIONS, **more},
+    )
+
+
+def upload(what: str, *, required: bool) -> fields.Field:
+    """A form's file. Exactly ``Field``: the DEEPaaS command line looks for that class."""
+    default: dict[str, Any] = {} if required else {"load_default": None}
+    told = {"description": what, "type": "file", "location": FILES}
+    return fields.Field(required=required, metadata=told, **default)
+
+
+def one_of(known: Callable[[], Iterable[str]]) -> Callable[[str], None]:
+    """Accept names that are known when the request comes."""
+
+    def check(name: str) -> None:
+        there = list(known())
+        if name not in there:
+            raise ValidationError(f"{name[:80]!r} is not here; there are: {', '.join(there)}.")
+
+    return check
+
+
+class Whole(fields.Integer):
+    """A whole number; ``1.5`` is refused, not cut."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, strict=True)
+
+
+class Thresholds(fields.Field):
+    """One score for all classes, or a JSON object of class and score; scores are 0 to 1."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> float | dict[str, float]:
+        given = value
+        if isinstance(value, str):
+            try:
+                given = json.loads(value)
+            except (ValueError, RecursionError) as error:
+                raise ValidationError('Give a score, or an object such as {"copepod": 0.7}.') from error
+        if isinstance(given, dict):
+            if len(given) > MAX_CLASSES:
+                raise ValidationError(f"More than {MAX_CLASSES} classes.")
+            return {str(name): _score(score) for name, score in given.items()}
+        return _score(given)
+
+
+def _score(value: Any) -> float:
+    right = isinstance(value, int | float) and not isinstance(value, bool)
+    if not right or not math.isfinite(value) or not 0 <= value <= 1:
+        raise ValidationError(f"{str(value)[:40]!r} is no score; give a number from 0 to 1.")
+    return float(value)

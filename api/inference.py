@@ -1,0 +1,100 @@
+"""Uploaded files -> rows, failures and totals, by the engine that ``pi10 classify`` uses."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from pi10_classifier.engine import ChunkResult, Engine, Gallery, Picture, Row, chunks
+from pi10_classifier.errors import Failure
+from pi10_classifier.model import Package
+from pi10_classifier.sources import Item
+
+SHEET_IMAGES = 96
+
+
+class Sheet(Gallery):
+    """Pictures of the first images, in their order, instead of the best and worst of each class.
+
+    Like its base, it may be asked by threads while the collector adds: asked too early it
+    only draws a picture too many.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.pictures: list[Picture] = []
+
+    def wants(self, label: str, score: float) -> bool:
+        return len(self.pictures) < self.most
+
+    def add(self, pictures: Any) -> None:
+        self.pictures.extend(pictures[: self.most - len(self.pictures)])
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a request's inputs: inputs = results + failures + skipped."""
+
+    package: Package
+    inputs: int = 0
+    skipped: int = 0
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    labels: Counter[str] = field(default_factory=Counter)
+    pictures: list[Picture] = field(default_factory=list)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        return {
+            "inputs": self.inputs,
+            "results": len(self.rows),
+            "failures": len(self.failures),
+            "skipped": self.skipped,
+        }
+
+    def take(self, result: ChunkResult) -> None:
+        self.inputs += result.inputs
+        self.skipped += result.skipped
+        self.rows.extend(result.rows)
+        self.failures.extend(result.failures)
+        for (_, _, label), count in result.counts.items():
+            self.labels[label] += count
+
+
+def classify_items(
+    items: Iterator[Item], engine: Engine, package: Package, jobs: int, pictures: int = 0
+) -> Outcome:
+    """Account for every item. jobs: threads; pictures: how many of the first images to keep."""
+    outcome, sheet = Outcome(package), Sheet(pictures)
+    for result in _results(items, engine, jobs, sheet):
+        outcome.take(result)
+        sheet.add(result.pictures)
+    outcome.pictures = sheet.pictures
+    return outcome
+
+
+def _results(
+    items: Iterator[Item], engine: Engine, jobs: int, sheet: Sheet
+) -> Iterator[ChunkResult]:
+    """The chunks' results in their order; a lone chunk needs no threads."""
+    found = chunks(items)
+    first, second = next(found, None), next(found, None)
+    if first is None:
+        return
+    if second is None:
+        yield engine.process(first, sheet)
+        return
+    pending: deque[Future[ChunkResult]] = deque()
+    with ThreadPoolExecutor(jobs, thread_name_prefix="pi10") as pool:
+        pending.append(pool.submit(engine.process, first, sheet))
+        pending.append(pool.submit(engine.process, second, sheet))
+        for chunk in found:
+            pending.append(pool.submit(engine.process, chunk, sheet))
+            if len(pending) > 2 * jobs + 2:  # what is read ahead stays bounded
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

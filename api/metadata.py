@@ -1,0 +1,33 @@
+"""What ``get_metadata`` tells of the module, its models and its limits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import pi10_classifier
+from pi10_classifier.api import packages
+from pi10_classifier.api.answers import ACCEPTED
+from pi10_classifier.api.settings import Service
+
+DISTRIBUTION = "pi10-classifier"
+
+
+def get_metadata(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Name, version, author, licence, models with classes, metrics and hashes, and caps."""
+    service = Service.from_environ(environ)
+    said = metadata.metadata(DISTRIBUTION)
+    author = said.get("Author") or said.get("Author-email") or ""
+    return {
+        "name": DISTRIBUTION,
+        "version": pi10_classifier.__version__,
+        "author": author,
+        "license": said.get("License-Expression") or said.get("License") or "",
+        "description": said.get("Summary") or "",
+        "summary": said.get("Summary") or "",
+        "models": packages.describe(service),
+        "accept": list(ACCEPTED),
+        "limits": service.to_dict(),
+    }

@@ -1,0 +1,86 @@
+"""The options of a prediction, and their form once they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import marshmallow
+from marshmallow import fields, validate
+
+from pi10_classifier.api import packages
+from pi10_classifier.api.answers import ACCEPTED, JSON
+from pi10_classifier.api.fields import Thresholds, Whole, bounded, helps, one_of, option, upload
+from pi10_classifier.api.settings import Service
+from pi10_classifier.classify import BOUNDS, Settings
+from pi10_classifier.model import MAX_CLASSES, STARTER
+
+# option -> the parameter of ``classify.Settings`` that it is
+ENGINE = {"batch_size": "batch", "measurements": "measure", "um_per_px": "um_per_px"}
+
+
+def predict_args(service: Service) -> dict[str, fields.Field]:
+    """The fields of a prediction; descriptions, defaults and bounds are the engine's own."""
+    from pi10_classifier.cli import classify
+
+    said, default = helps(classify), Settings()
+    there = ", ".join(packages.folders(service))
+    return {
+        "data": upload(
+            f"One or several images (TIFF, PNG, JPEG), or archives (tar, zip) of them, such as a "
+            f"whole Pi-10 bin; at most {service.max_images:,} images and "
+            f"{service.max_upload_mb:,} MB a request.",
+            required=True,
+        ),
+        "model": option(
+            fields.String, f"A model package by its name: {there}.", STARTER,
+            one_of(lambda: packages.folders(service)),
+        ),
+        "top_k": bounded(Whole, "How many of the best classes to tell.", 3, (1, MAX_CLASSES)),
+        "batch_size": bounded(Whole, said["batch"], default.batch, BOUNDS["batch"]),
+        "measurements": option(fields.Boolean, said["measure"], default.measure),
+        "um_per_px": bounded(
+            fields.Float, said["um_per_px"], default.um_per_px, BOUNDS["um_per_px"]
+        ),
+        "thresholds": option(
+            Thresholds,
+            "Flag results of a lower score: one score from 0 to 1, or a JSON object of class and "
+            "score; otherwise the model's own.",
+            None,
+        ),
+        "accept": fields.String(
+            load_default=JSON,
+            validate=validate.OneOf(list(ACCEPTED)),
+            metadata={"description": "What to answer with.", "location": "headers"},
+        ),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for."""
+
+    accept: str
+    model: str
+    top_k: int
+    measure: bool
+    batch: int
+    um_per_px: float
+    thresholds: float | Mapping[str, float] | None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], service: Service) -> Wanted:
+        """From what ``predict`` is called with; what is missing gets its default.
+
+        Checked again, for the DEEPaaS command line checks nothing.
+        Raises marshmallow.ValidationError.
+        """
+        known = {k: v for k, v in predict_args(service).items() if k != "data"}
+        asked = {k: v for k, v in given.items() if k in known and v is not marshmallow.missing}
+        if asked.get("accept") == "*/*":
+            asked["accept"] = JSON
+        found = marshmallow.Schema.from_dict(known)().load(
+            {name: value for name, value in asked.items() if value is not None}
+        )
+        return cls(**{ENGINE.get(name, name): value for name, value in found.items()})

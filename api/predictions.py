@@ -1,0 +1,164 @@
+"""``predict`` and ``warm``: what a worker does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import marshmallow
+
+from pi10_classifier.api import answers, packages
+from pi10_classifier.api.inference import SHEET_IMAGES, Outcome, classify_items
+from pi10_classifier.api.predict_args import Wanted
+from pi10_classifier.api.responses import refused
+from pi10_classifier.api.settings import Service
+from pi10_classifier.api.sheet import contact_sheet
+from pi10_classifier.api.uploads import Spooled, Upload, UploadedFiles, clean_name
+from pi10_classifier.classify import Settings, classify_units
+from pi10_classifier.engine import Engine
+from pi10_classifier.errors import Code, Pi10Error, output_error
+from pi10_classifier.model import Model
+from pi10_classifier.sources import Item
+
+_SHELF = packages.Shelf()
+
+
+def warm(environ: Mapping[str, str] = os.environ) -> None:
+    """Load the default model and classify an image, so that the first request waits for nothing."""
+    from pi10_classifier.simulate import simulate_cruise
+
+    service = Service.from_environ(environ)
+    with tempfile.TemporaryDirectory(prefix="pi10-warm-") as folder:
+        for path in simulate_cruise(Path(folder), bins=1, images=1):
+            files = UploadedFiles((Upload(path.name, path),), service.limits)
+            wanted = Wanted.of({}, service)
+            _outcome(files.items(), _model(wanted, service), wanted, service)
+
+
+def predict(environ: Mapping[str, str] = os.environ, **given: Any) -> Any:
+    """Classify an upload. JSON is answered as a dict, anything else as bytes.
+
+    What a client can mend is an answer too: a dict with ``error``, whatever was asked for.
+    The upload is removed, come what may.
+    """
+    spooled = _spooled(given.pop("data", None))
+    try:
+        service = Service.from_environ(environ)
+        wanted = Wanted.of(given, service)
+        files = UploadedFiles(spooled.files, service.limits)
+        too_large = _too_large(files, service)
+        return too_large or _answer(files, wanted, service, spooled.folder)
+    except marshmallow.ValidationError as error:
+        return refused(Code.BAD_SETTING.value, str(error))
+    except Pi10Error as error:
+        return refused(error.code.value, error.message)
+    except OSError as error:
+        problem = output_error(error, "the service's temporary folder")
+        return refused(problem.code.value, problem.message)
+    finally:
+        shutil.rmtree(spooled.folder, ignore_errors=True)
+
+
+def _spooled(data: Any) -> Spooled:
+    """The upload in a folder of its own; DEEPaaS's command line gives one temporary file."""
+    if isinstance(data, Spooled):
+        return data
+    folder = Path(tempfile.mkdtemp(prefix="pi10-request-"))
+    if data is None:
+        return Spooled(folder, ())
+    path = folder / "0"
+    shutil.move(data.filename, path)
+    return Spooled(folder, (Upload(clean_name(data.original_filename or ""), path),))
+
+
+def _too_large(files: UploadedFiles, service: Service) -> dict[str, Any] | None:
+    if not files.files:
+        return refused(Code.EMPTY_OBJECT.value, "no file was sent; send images or an archive")
+    if len(files.files) > service.max_images:
+        return refused(
+            Code.TOO_LARGE.value,
+            f"{len(files.files):,} files; at most {service.max_images:,} a request are taken: "
+            "send them in several",
+        )
+    if files.size > service.upload_bytes:
+        return refused(
+            Code.TOO_LARGE.value,
+            f"{files.size:,} bytes; at most {service.upload_bytes:,} a request are taken: "
+            "send them in several",
+        )
+    return None
+
+
+def _model(wanted: Wanted, service: Service) -> Model:
+    found = _SHELF.load(packages.folder_of(wanted.model, service))
+    return packages.with_thresholds(found, wanted.thresholds)
+
+
+def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Path) -> Any:
+    model = _model(wanted, service)
+    if wanted.accept in (answers.HTML, answers.ZIP):
+        return _from_run(files, model, wanted, service, scratch)
+    pictures = SHEET_IMAGES if wanted.accept == answers.PNG else 0
+    outcome = _outcome(files.items(), model, wanted, service, pictures)
+    if wanted.accept == answers.JSON or not outcome.rows:
+        return answers.as_json(outcome, wanted.top_k, asdict(wanted))
+    if wanted.accept == answers.CSV:
+        return answers.as_csv(model.package.classes, outcome.rows)
+    if wanted.accept == answers.PARQUET:
+        return answers.as_parquet(model.package.classes, outcome.rows)
+    return contact_sheet(outcome.pictures, len(outcome.rows))
+
+
+def _outcome(
+    items: Iterator[Item], model: Model, wanted: Wanted, service: Service, pictures: int = 0
+) -> Outcome:
+    engine = Engine(
+        model,
+        batch=wanted.batch,
+        measuring=wanted.measure,
+        um_per_px=wanted.um_per_px,
+        caps=service.caps,
+    )
+    return classify_items(items, engine, model.package, service.jobs, pictures)
+
+
+def _from_run(
+    files: UploadedFiles, model: Model, wanted: Wanted, service: Service, scratch: Path
+) -> Any:
+    """The report, or all files, of a run as ``pi10 classify`` writes it."""
+    from pi10_classifier.report import write_report
+
+    out = scratch / "run"
+    settings = Settings(
+        model=model.package.folder,
+        jobs=service.jobs,
+        batch=wanted.batch,
+        measure=wanted.measure,
+        um_per_px=wanted.um_per_px,
+        caps=service.caps,
+        limits=service.limits,
+    )
+    names = [file.name for file in files.files]
+    run = classify_units(iter([files]), names, out, settings, model)
+    if not run.tally.totals["results"]:  # no report of nothing: say why, as JSON
+        outcome = _outcome(files.items(), model, wanted, service)
+        return answers.as_json(outcome, wanted.top_k, asdict(wanted))
+    page = write_report(out, model.package.folder)
+    if wanted.accept == answers.HTML:
+        return page.read_bytes()
+    first = islice(files.items(), 2 * SHEET_IMAGES)
+    pictures = _outcome(first, model, wanted, service, SHEET_IMAGES).pictures
+    table = answers.rows_of(out)
+    return answers.as_zip(
+        out,
+        {
+            "predictions.csv": answers.as_csv(model.package.classes, table),
+            "contact_sheet.png": contact_sheet(pictures, run.tally.totals["results"]),
+        },
+    )

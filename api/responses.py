@@ -1,0 +1,77 @@
+"""The form of a prediction's JSON answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+
+def _said(text: str) -> dict[str, str]:
+    return {"description": text}
+
+
+class Totals(Schema):
+    """inputs = results + failures + skipped, always."""
+
+    inputs = fields.Integer(required=True, metadata=_said("Files sent, and members of archives."))
+    results = fields.Integer(required=True, metadata=_said("Images with a result."))
+    failures = fields.Integer(required=True, metadata=_said("Inputs without one, and why below."))
+    skipped = fields.Integer(required=True, metadata=_said("Folders, sidecars and other files."))
+
+
+class Problem(Schema):
+    """Why there is no result at all."""
+
+    code = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class UsedModel(Schema):
+    """The model package that classified."""
+
+    name = fields.String(required=True)
+    version = fields.String(required=True)
+    sha256 = fields.String(required=True)
+    classes = fields.List(fields.String(), required=True)
+
+
+class Answer(Schema):
+    """What ``predict`` gives as JSON.
+
+    Rows are objects of their own writer (``answers.py``): checking each of fifty thousand
+    again would take longer than classifying them.
+    """
+
+    format = fields.Integer(required=True)
+    status = fields.String(
+        required=True, validate=validate.OneOf(["ok", "some_failed", "failed"]),
+        metadata=_said("failed: no image has a result."),
+    )  # fmt: skip
+    totals = fields.Nested(Totals, required=True)
+    error = fields.Nested(Problem)
+    results_by_class = fields.Dict(required=True, metadata=_said("Class: images."))
+    predictions = fields.List(
+        fields.Dict(), required=True, metadata=_said("One object an image, as the table has it.")
+    )
+    failures = fields.List(
+        fields.Dict(), required=True, metadata=_said("source, member, code, message, retryable")
+    )
+    model = fields.Nested(UsedModel, allow_none=True)
+    settings = fields.Dict()
+
+
+def refused(code: str, message: str) -> dict[str, Any]:
+    """The answer to a request that could not be taken up: its one input failed."""
+    failure = {"source": "upload", "member": "", "code": code, "message": message}
+    return {
+        "format": 1,
+        "status": "failed",
+        "totals": {"inputs": 1, "results": 0, "failures": 1, "skipped": 0},
+        "error": {"code": code, "message": message},
+        "results_by_class": {},
+        "predictions": [],
+        "failures": [{**failure, "retryable": False}],
+        "model": None,
+        "settings": {},
+    }

@@ -1,0 +1,101 @@
+"""What the service takes from its environment: caps, folders, workers' threads."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.archives import LIMITS, Limits
+from pi10_classifier.classify import BOUNDS, default_jobs
+from pi10_classifier.decode import CAPS, Caps
+from pi10_classifier.errors import SettingError
+
+
+def _number(default: int, low: float, high: float, what: str) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "what": what})
+
+
+def _folder(what: str) -> Any:
+    return field(default=None, metadata={"what": what})
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service's settings. Each is read from ``PI10_`` and its name in capitals."""
+
+    max_upload_mb: int = _number(1024, 1, 1_000_000, "Largest request, in MB of 2^20 bytes.")
+    max_images: int = _number(50_000, 1, LIMITS.members, "Most members of an archive.")
+    max_megapixels: int = _number(CAPS.pixels // 10**6, 1, 4000, "Largest image.")
+    max_waiting: int = _number(64, 1, 10_000, "Predictions at work or waiting; more get 503.")
+    max_seconds: int = _number(900, 1, 86_400, "Longest prediction; then its worker is replaced.")
+    max_trainings: int = _number(1, 1, 64, "Trainings at a time; more get 503.")
+    jobs: int = _number(default_jobs(), *BOUNDS["jobs"], "Threads that classify, in all workers.")
+    models_dir: Path | None = _folder("A folder of model packages, besides the embedded ones.")
+    data_dir: Path | None = _folder("A folder of labelled data sets that trainings may name.")
+    train_dir: Path | None = _folder("Where trainings are written; a temporary folder otherwise.")
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value, bounds = getattr(self, entry.name), entry.metadata
+            if "low" in bounds and not bounds["low"] <= value <= bounds["high"]:
+                raise SettingError(
+                    f"{variable(entry.name)} is {value}; it must be {bounds['low']} to "
+                    f"{bounds['high']}"
+                )
+        for name in ("models_dir", "data_dir", "train_dir"):
+            folder = getattr(self, name)
+            if folder is not None and not folder.is_dir():
+                raise SettingError(
+                    f"{variable(name)} is {str(folder)!r}, which is no folder; create it or "
+                    "correct the path"
+                )
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Service:
+        """Read all settings. Raises SettingError naming the variable, its value and the remedy."""
+        given: dict[str, Any] = {}
+        for entry in fields(cls):
+            text = environ.get(variable(entry.name), "").strip()
+            if not text:
+                continue
+            if "low" not in entry.metadata:
+                given[entry.name] = Path(text).absolute()
+            elif text.isascii() and text.isdigit() and len(text) < 10:
+                given[entry.name] = int(text)
+            else:
+                raise SettingError(f"{variable(entry.name)} is {text!r}; give a whole number")
+        return cls(**given)
+
+    @property
+    def upload_bytes(self) -> int:
+        return self.max_upload_mb * 2**20
+
+    @property
+    def caps(self) -> Caps:
+        """The decoder's caps."""
+        pixels = self.max_megapixels * 10**6
+        return Caps(pixels=pixels, side=max(CAPS.side, pixels // CAPS.side))
+
+    @property
+    def limits(self) -> Limits:
+        """The archives' caps."""
+        return Limits(members=self.max_images)
+
+    @property
+    def trainings(self) -> Path:
+        """The folder of trainings; made on first need."""
+        return self.train_dir or Path(tempfile.gettempdir()) / "pi10-trainings"
+
+    def to_dict(self) -> dict[str, int]:
+        """The caps, as ``get_metadata`` tells them."""
+        caps = {e.name: getattr(self, e.name) for e in fields(self) if e.name.startswith("max_")}
+        return {**caps, "max_image_bytes": self.limits.member_bytes}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"PI10_{name.upper()}"
