@@ -53,6 +53,20 @@ class Account:
 CURRENT: ContextVar[Account | None] = ContextVar("pi10_account", default=None)
 
 
+def note(totals: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
+    """Count images towards the request at hand; nothing where there is none."""
+    account = CURRENT.get()
+    if account:
+        account.count(totals, failures)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Time the block for the request at hand."""
+    with (CURRENT.get() or Account("")).stage(name):
+        yield
+
+
 def request_id(given: str | None) -> str:
     """The client's own id where it is short and plain, else a new one."""
     if given and _SOUND_ID.fullmatch(given):

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -17,7 +16,7 @@ from pi10_classifier.training.redaction import scrub, secrets_of
 _PLAIN = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 _LONGEST = 8000
 # what its libraries say at INFO is of no use to an operator
-_QUIET = ("deepaas", "stevedore", "oslo_config", "asyncio", "aiohttp.access", "py.warnings")
+_QUIET = ("deepaas", "stevedore", "oslo_config", "asyncio", "aiohttp.access")
 
 
 class JsonLines(logging.Formatter):
@@ -58,5 +57,5 @@ def configure(
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # the libraries' deprecations concern their makers
-    warnings.simplefilter("ignore", DeprecationWarning)
+    # the libraries' deprecations concern their makers; DEEPaaS sends them here
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)

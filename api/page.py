@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
@@ -19,14 +19,11 @@ from pi10_classifier.api.metrics import Metrics
 from pi10_classifier.api.middleware import Middleware, failure
 from pi10_classifier.api.page_runs import Run, Runs, receive
 from pi10_classifier.api.page_work import DOWNLOADS, PICTURES, SHOWN, Cancelled, run_page
+from pi10_classifier.api.settings import Service
 from pi10_classifier.api.work import Answer, work
 from pi10_classifier.api.workers import BULK_BYTES, TookTooLong, WorkerDied, Workers
-from pi10_classifier.classify import Settings
 from pi10_classifier.errors import Pi10Error
 from pi10_classifier.model import Package
-
-if TYPE_CHECKING:
-    from pi10_classifier.api.serve import ServeSettings
 
 LOG = logging.getLogger("pi10.page")
 
@@ -54,13 +51,13 @@ class Page:
 
     def __init__(
         self, workers: Workers, gate: Gate, metrics: Metrics, package: Package, folder: Path,
-        settings: ServeSettings,
+        service: Service,
     ) -> None:  # fmt: skip
         self._workers = workers
         self._gate = gate
         self._metrics = metrics
         self._package = package
-        self._settings = settings
+        self._service = service
         self._runs = Runs(folder / "runs")
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -125,7 +122,7 @@ class Page:
             "model": {"name": package.name, "version": package.version, "sha256": package.sha256},
             "classes": list(package.classes),
             "never_seen": str(package.description.get("never_seen", "")),
-            "max_bytes": self._settings.max_megabytes * 2**20,
+            "max_bytes": self._service.upload_bytes,
             "shown": SHOWN,
         })  # fmt: skip
 
@@ -137,7 +134,7 @@ class Page:
             place.enter_context(self._gate.pass_through())
             run = self._runs.new()
             try:
-                await receive(request, run, self._settings.max_megabytes * 2**20)
+                await receive(request, run, self._service)
             except BaseException:
                 self._runs.drop(run)
                 raise
@@ -154,8 +151,8 @@ class Page:
             with place:
                 answer: Answer = await self._workers.apply(
                     work, request_id, run_page,
-                    {"folder": str(run.folder), "settings": Settings()},
-                    seconds=self._settings.timeout, bulk=run.bytes > BULK_BYTES,
+                    {"folder": str(run.folder), "uploads": tuple(run.uploads)},
+                    seconds=self._service.max_seconds, bulk=run.bytes > BULK_BYTES,
                 )  # fmt: skip
             account.stages |= answer.stages
             account.count(answer.totals, answer.failures)
@@ -167,7 +164,7 @@ class Page:
         finally:
             self._metrics.work(account)
             LOG.info("page run over", extra={
-                "state": run.state, "files": run.files, "bytes": run.bytes,
+                "state": run.state, "files": len(run.uploads), "bytes": run.bytes,
                 "totals": dict(account.totals), "seconds": round(account.seconds, 3),
             })  # fmt: skip
 
@@ -218,7 +215,9 @@ class Page:
         run = self._done(request)
         name = request.match_info["name"]
         if name not in DOWNLOADS:
-            raise web.HTTPNotFound(text=f"there is no file of this name; there are {', '.join(DOWNLOADS)}")
+            raise web.HTTPNotFound(
+                text=f"there is no file of this name; there are {', '.join(DOWNLOADS)}"
+            )
         shown = name == "report.html"
         headers = {
             "Content-Type": DOWNLOADS[name],

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
-import re
 import secrets
 import shutil
 import time
-import zipfile
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,17 +14,16 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 
 from pi10_classifier.api.page_work import CANCEL, PAGE, PROGRESS, UPLOAD
-from pi10_classifier.archives import is_archive, looks_like_archive
+from pi10_classifier.api.settings import Service
+from pi10_classifier.api.uploads import Upload
 from pi10_classifier.errors import Code, InputError
-
-LOG = logging.getLogger("pi10.page")
+from pi10_classifier.sources import printable
 
 KEPT_S = 3600.0
 KEPT_RUNS = 50
 SWEEP_S = 30.0
-MAX_FILES = 20_000
 _PIECE = 2**18
-_UNSOUND = re.compile(r"[^\w.+=@ -]", re.ASCII)
+_LONGEST_NAME = 1000
 
 
 @dataclass(slots=True)
@@ -41,7 +34,7 @@ class Run:
     folder: Path
     state: str = "waiting"
     bytes: int = 0
-    files: int = 0
+    uploads: list[Upload] = field(default_factory=list)
     error: dict[str, str] | None = None
     touched: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
@@ -60,7 +53,7 @@ class Run:
         if self.state == "waiting" and progress:
             self.state = "running"
         return {
-            "id": self.id, "state": self.state, "files": self.files, "bytes": self.bytes,
+            "id": self.id, "state": self.state, "files": len(self.uploads), "bytes": self.bytes,
             "progress": progress, "error": self.error,
         }  # fmt: skip
 
@@ -131,64 +124,36 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-async def receive(request: web.Request, run: Run, max_bytes: int) -> None:
-    """Store the files of a form in ``run``: archives as they come, images in one zip.
+async def receive(request: web.Request, run: Run, service: Service) -> None:
+    """Store the files of a form in ``run``, each under a number.
 
     Raises HTTPRequestEntityTooLarge, or InputError where there is nothing to classify.
     """
     if not request.content_type.startswith("multipart/"):
         raise InputError(Code.UNSUPPORTED_FORMAT, "send the files as multipart/form-data")
-    home = run.folder / UPLOAD
-    with ExitStack() as stack:
-        images: zipfile.ZipFile | None = None
-        async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader) or not part.filename:
-                continue
-            run.files += 1
-            if run.files > MAX_FILES:
-                raise InputError(
-                    Code.TOO_LARGE,
-                    f"more than {MAX_FILES:,} files; send them as a tar or zip instead",
-                )
-            head = await part.read_chunk(_PIECE)
-            name = printable_name(part.filename)
-            if is_archive(name) or looks_like_archive(head[:512]):
-                target: Any = (home / free_name(home, name)).open("wb")
-            else:
-                if images is None:
-                    # 'w' truncates nothing: the folder is new, and archives avoid this name
-                    images = stack.enter_context(zipfile.ZipFile(home / "images.zip", "w"))
-                target = images.open(zipfile.ZipInfo(name), "w", force_zip64=True)
-            with target:
-                await _pour(head, part, target.write, run, max_bytes)
-    if not run.files:
+    async for part in await request.multipart():
+        if not isinstance(part, BodyPartReader) or not part.filename:
+            continue
+        if len(run.uploads) == service.max_images:
+            raise InputError(
+                Code.TOO_LARGE,
+                f"more than {service.max_images:,} files; send them in several uploads",
+            )
+        path = run.folder / UPLOAD / str(len(run.uploads))
+        run.uploads.append(Upload(member_name(part.filename), path))
+        with path.open("xb") as target:
+            while piece := await part.read_chunk(_PIECE):
+                run.bytes += len(piece)
+                if run.bytes > service.upload_bytes:
+                    raise web.HTTPRequestEntityTooLarge(
+                        max_size=service.upload_bytes, actual_size=run.bytes
+                    )
+                target.write(piece)
+    if not run.uploads:
         raise InputError(Code.EMPTY_OBJECT, "no file came with the form; choose one at least")
 
 
-async def _pour(
-    head: bytes, part: BodyPartReader, write: Callable[[bytes], Any], run: Run, max_bytes: int
-) -> None:
-    piece = head
-    while piece:
-        run.bytes += len(piece)
-        if run.bytes > max_bytes:
-            raise web.HTTPRequestEntityTooLarge(max_size=max_bytes, actual_size=run.bytes)
-        write(piece)
-        piece = await part.read_chunk(_PIECE)
-
-
-def printable_name(given: str) -> str:
-    """A client's file name as a member's name: kept for the tables, never used as a path."""
-    name = "".join(c if c.isprintable() else "_" for c in given.replace("\\", "/"))
-    return name.lstrip("/")[-1000:] or "unnamed"
-
-
-def free_name(home: Path, given: str) -> str:
-    """A plain new name in ``home`` that ends as ``given`` does."""
-    stem = _UNSOUND.sub("_", given.rpartition("/")[2]).lstrip(". -")[-80:] or "archive"
-    taken = {*os.listdir(home), "images.zip"}
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{number}-{stem}"
-    return name
+def member_name(given: str) -> str:
+    """A client's path as a name for the tables: it is never used as a path here."""
+    name = printable("".join(c if c.isprintable() else "_" for c in given.replace("\\", "/")))
+    return name.lstrip("/")[-_LONGEST_NAME:] or "unnamed"

@@ -1,7 +1,8 @@
 """What a worker does for the page: classify an upload, then lay out what the page shows.
 
-``out/`` is a run's folder as `pi10 classify` writes it; beside it lie ``progress.json``,
-and in the end ``page.json`` and ``pictures.bin`` with the previews it points into.
+``upload/`` holds the files by number, ``out/`` is a run's folder as `pi10 classify` writes
+it; beside it lie ``progress.json``, and in the end ``page.json`` and ``pictures.bin``
+with the previews that it points into.
 """
 
 from __future__ import annotations
@@ -9,21 +10,21 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from pi10_classifier.api.account import CURRENT
-from pi10_classifier.classify import Progress, Settings, classify
+from pi10_classifier.api.account import note, stage
+from pi10_classifier.api.predictions import default_model
+from pi10_classifier.api.settings import Service
+from pi10_classifier.api.uploads import Upload, UploadedFiles
+from pi10_classifier.classify import Progress, Settings, classify_units
 from pi10_classifier.decode import CAPS, decode
 from pi10_classifier.errors import InputError
 from pi10_classifier.preprocess import U8
 from pi10_classifier.results import PREDICTIONS, columns, schema, write_atomically
-from pi10_classifier.sources import discover
 
 SHOWN = 1000
 PREVIEW_PX = 240
@@ -65,8 +66,8 @@ class _Teller:
         write_atomically(self.folder / PROGRESS, json.dumps(fields).encode())
 
 
-def run_page(folder: str, settings: Settings) -> None:
-    """Classify ``folder/upload`` and leave all that the page asks for in ``folder``.
+def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
+    """Classify ``uploads`` and leave all that the page asks for in ``folder``.
 
     Raises Cancelled, and what ``classify`` raises.
     """
@@ -75,20 +76,20 @@ def run_page(folder: str, settings: Settings) -> None:
     home = Path(folder)
     teller = _Teller(home)
     teller.tell("classifying")
-    account = CURRENT.get()
-    # names in tables are paths as given: relative ones tell nothing of this machine
-    with contextlib.chdir(home / UPLOAD):
-        inputs = sorted(os.listdir())
-        with account.stage("classify") if account else contextlib.nullcontext():
-            run = classify(inputs, home / OUT, settings, progress=teller)
-        if account:
-            account.count(run.tally.totals, run.tally.failures_by_code)
-        teller.tell("drawing", run.tally.totals["inputs"], run.tally.totals["failures"])
-        with account.stage("report") if account else contextlib.nullcontext():
-            write_report(home / OUT, settings.model)
-            said = json.loads((home / OUT / "run.json").read_text("utf-8"))
-            _write_downloads(home, said["model"]["classes"])
-            _write_page(home, inputs, said)
+    service = Service.from_environ()
+    files = UploadedFiles(uploads, service.limits)
+    settings = Settings(jobs=service.jobs, caps=service.caps, limits=service.limits)
+    model = default_model()
+    with stage("classify"):
+        names = [upload.name for upload in uploads]
+        run = classify_units(iter([files]), names, home / OUT, settings, model, progress=teller)
+    note(run.tally.totals, run.tally.failures_by_code)
+    teller.tell("drawing", run.tally.totals["inputs"], run.tally.totals["failures"])
+    with stage("write"):
+        write_report(home / OUT, settings.model)
+        said = json.loads((home / OUT / "run.json").read_text("utf-8"))
+        _write_downloads(home, said["model"]["classes"])
+        _write_page(home, files, said)
 
 
 def _write_downloads(home: Path, classes: list[str]) -> None:
@@ -114,14 +115,14 @@ def _write_downloads(home: Path, classes: list[str]) -> None:
                 archive.write(path, path.name)
 
 
-def _write_page(home: Path, inputs: list[str], run: dict[str, Any]) -> None:
+def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any]) -> None:
     import pyarrow.dataset as ds
 
     classes = run["model"]["classes"]
     wanted = [name for name in columns(classes) if name not in ("model", "model_sha256")]
     table = ds.dataset(home / "predictions.parquet")
     rows = table.head(SHOWN, columns=wanted).to_pylist()
-    places = _write_pictures(home / PICTURES, inputs, rows)
+    places = _write_pictures(home / PICTURES, files, rows)
     particles = [
         {
             "id": row["particle_id"],
@@ -168,7 +169,7 @@ def _failures(path: Path) -> list[dict[str, Any]]:
         return [row for row, _ in zip(rows, range(SHOWN), strict=False)]
 
 
-def _write_pictures(path: Path, inputs: list[str], rows: list[dict[str, Any]]) -> list[Any]:
+def _write_pictures(path: Path, files: UploadedFiles, rows: list[dict[str, Any]]) -> list[Any]:
     """Previews of ``rows`` into one file; for each its [start, bytes], or None."""
     wanted: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
@@ -176,26 +177,19 @@ def _write_pictures(path: Path, inputs: list[str], rows: list[dict[str, Any]]) -
     places: list[Any] = [None] * len(rows)
     start = 0
     with path.open("wb") as stream:
-        for (source, member), data in _images(inputs):
-            numbers = wanted.get((source, member))
-            if not numbers:
+        for item in files.items():
+            numbers = wanted.get((item.source, item.member))
+            if not numbers or not item.data:
                 continue
             with contextlib.suppress(InputError):
-                png = preview(decode(data, CAPS).rgb)
+                png = preview(decode(item.data, CAPS).rgb)
                 places[numbers.pop(0)] = [start, len(png)]
                 start += stream.write(png)
-                if not numbers:
-                    del wanted[source, member]
-                    if not wanted:
-                        break
+            if not numbers:
+                del wanted[item.source, item.member]
+                if not wanted:
+                    break
     return places
-
-
-def _images(inputs: list[str]) -> Iterator[tuple[tuple[str, str], bytes]]:
-    for unit in discover(inputs):
-        for item in unit.items():
-            if item.data:
-                yield (item.source, item.member), item.data
 
 
 def preview(rgb: U8) -> bytes:

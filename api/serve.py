@@ -9,10 +9,8 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -23,6 +21,7 @@ from pi10_classifier.api.health import Health
 from pi10_classifier.api.metrics import Metrics
 from pi10_classifier.api.middleware import accounting, admission
 from pi10_classifier.api.page import Page
+from pi10_classifier.api.settings import Service
 from pi10_classifier.api.workers import Workers
 from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import SettingError
@@ -43,22 +42,19 @@ def default_workers() -> int:
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """How to serve. ``waiting``: requests inside at once, beyond those at work; ``timeout``:
-    seconds a prediction may take; ``grace``: seconds that what runs is given at the end."""
+    """Where and how to listen. ``workers``: processes, 0 for the machine's own number;
+    ``grace``: seconds that what runs is given at the end.
+    """
 
     host: str = "127.0.0.1"
     port: int = 5000
     base_path: str = ""
     workers: int = 0
-    waiting: int = 128
-    timeout: float = 1800.0
     grace: float = 30.0
-    max_megabytes: int = 4096
     log_level: str = "info"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_path", self.base_path.rstrip("/"))
-        object.__setattr__(self, "workers", self.workers or default_workers())
         if not _BASE.fullmatch(self.base_path):
             raise SettingError(
                 f"--base-path is {self.base_path!r}; it must begin with / and hold letters, "
@@ -66,14 +62,13 @@ class ServeSettings:
             )
         for name, value, low, high in (
             ("port", self.port, 0, 65_535),
-            ("workers", self.workers, 1, 64),
-            ("waiting", self.waiting, 1, 10_000),
-            ("timeout", self.timeout, 1, 86_400),
+            ("workers", self.workers, 0, 64),
             ("grace", self.grace, 0, 3600),
-            ("max-megabytes", self.max_megabytes, 1, 1_000_000),
         ):
             if not low <= value <= high:
                 raise SettingError(f"--{name} is {value}; it must be {low} to {high}")
+        if not self.workers:
+            object.__setattr__(self, "workers", default_workers())
 
 
 def warm_worker(level: str) -> None:
@@ -94,22 +89,23 @@ class _Warm:
         warm_worker(self._level)
 
 
-class Service:
+class Server:
     """All parts of a running service, in the order they are built and taken down."""
 
-    def __init__(self, settings: ServeSettings, folder: Path) -> None:
+    def __init__(self, settings: ServeSettings, service: Service, folder: Path) -> None:
         self.settings = settings
+        self.service = service
         self.folder = folder
         package, _ = read_package(embedded())
         self.workers = Workers(settings.workers, _Warm(settings.log_level))
-        self.gate = Gate(settings.workers + settings.waiting, settings.workers)
+        self.gate = Gate(service.max_waiting, settings.workers)
         self.metrics = Metrics()
         self.health = Health(self.workers, self.gate, self.metrics, package)
-        self.page = Page(self.workers, self.gate, self.metrics, package, folder, settings)
+        self.page = Page(self.workers, self.gate, self.metrics, package, folder, service)
 
     async def app(self) -> web.Application:
         """DEEPaaS's application with what is ours around and beside its routes."""
-        app = await _deepaas_app(self.settings, self.workers, self.folder)
+        app = await _deepaas_app(self.settings, self.service, self.workers, self.folder)
         base = self.settings.base_path
         posts = {f"{base}/v2/models/{NAME}/{verb}/" for verb in ("predict", "train")}
         self.health.add_to(app, base)
@@ -175,7 +171,7 @@ def _stop_signals() -> asyncio.Event:
 
 
 async def _deepaas_app(
-    settings: ServeSettings, workers: Workers, folder: Path
+    settings: ServeSettings, service: Service, workers: Workers, folder: Path
 ) -> web.Application:
     """The application that ``deepaas-run`` would start, with our workers behind it."""
     from deepaas import config
@@ -189,14 +185,12 @@ async def _deepaas_app(
     # DEEPaaS's other settings may come from the environment (OS_DEFAULT__TRAIN_ENDPOINT)
     options([], project="deepaas", default_config_files=[], default_config_dirs=[])
     options.set_override("workers", settings.workers)
-    options.set_override("client_max_size", settings.max_megabytes * 2**20)
+    options.set_override("client_max_size", service.upload_bytes)
     options.set_override("warm", False)
     options.set_override("model_name", NAME)
     logs.configure(settings.log_level)
     module = loading.get_model_by_name(NAME, "v2")
-    v2.MODELS[NAME] = ServedModel(
-        NAME, module, workers, folder=folder, seconds=settings.timeout
-    )
+    v2.MODELS[NAME] = ServedModel(NAME, module, workers, folder=folder, seconds=service.max_seconds)
     v2.MODELS_LOADED = True
     app: web.Application = await get_app(
         enable_doc=options.doc_endpoint,
@@ -210,8 +204,9 @@ async def _deepaas_app(
 def serve(settings: ServeSettings) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises SettingError or ModelError before it listens."""
     logs.configure(settings.log_level)
+    service = Service.from_environ()
     with tempfile.TemporaryDirectory(prefix="pi10-serve-") as folder:
         # workers write what they answer with beside what was uploaded: all goes in the end
         os.environ["TMPDIR"] = folder
         tempfile.tempdir = folder
-        asyncio.run(Service(settings, Path(folder)).run())
+        asyncio.run(Server(settings, service, Path(folder)).run())

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import functools
+import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from aiohttp import web
-from deepaas.model.v2.wrapper import ModelWrapper, UploadedFile
+from deepaas.model.v2.wrapper import ModelWrapper
 
 from pi10_classifier.api.account import CURRENT, Account
+from pi10_classifier.api.answers import JSON
+from pi10_classifier.api.uploads import Received, Spooled
 from pi10_classifier.api.work import Answer, work
 from pi10_classifier.api.workers import BULK_BYTES, Workers
+
 
 class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
     """One model of DEEPaaS's registry. ``seconds`` bounds a prediction."""
@@ -45,24 +48,20 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
         account = CURRENT.get()
         if account:
             account.add("receive", account.seconds)
-        spooled: list[Path] = []
+        folder = Path(tempfile.mkdtemp(prefix="request-", dir=self._folder))
         try:
             size = 0
             for name, value in kwargs.items():
-                if isinstance(value, web.FileField):
-                    path, length = await self._spool(value)
-                    spooled.append(path)
-                    size += length
-                    kwargs[name] = UploadedFile(
-                        value.name, str(path), value.content_type, value.filename
-                    )
+                if isinstance(value, Received):
+                    kwargs[name] = spooled = await self._spool(value, folder)
+                    size += sum(upload.path.stat().st_size for upload in spooled.files)
             answer = await self._in_worker(self.model_obj.predict, kwargs, size > BULK_BYTES)
         finally:
-            for path in spooled:
-                path.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
         output = answer.output
-        if answer.file:
-            output = _opened_and_removed(answer.file)
+        if isinstance(output, dict) and kwargs.get("accept") not in (JSON, "*/*", None):
+            # what has no result has no table either: it says why, as JSON
+            raise web.HTTPUnprocessableEntity(text=json.dumps(output), content_type=JSON)
         return {"output": output, "finish_date": str(datetime.datetime.now())}
 
     async def _in_worker(
@@ -79,27 +78,10 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
         account.count(answer.totals, answer.failures)
         return answer
 
-    async def _spool(self, field: web.FileField) -> tuple[Path, int]:
-        """Copy an upload to where a worker can read it; its own name is never a path here."""
-        source: BinaryIO = field.file
-        size = source.seek(0, os.SEEK_END)
-        source.seek(0)
-        handle, name = tempfile.mkstemp(prefix="upload-", dir=self._folder)
-        copy = functools.partial(_copy, source, handle)
+    @staticmethod
+    async def _spool(received: Received, folder: Path) -> Spooled:
+        """Copy an upload to where a worker can read it; large ones beside the loop."""
+        size = sum(file.file.seek(0, os.SEEK_END) for file in received.files)
         if size > BULK_BYTES:
-            await asyncio.to_thread(copy)
-        else:
-            copy()
-        return Path(name), size
-
-
-def _copy(source: BinaryIO, handle: int) -> None:
-    with os.fdopen(handle, "wb") as target:
-        shutil.copyfileobj(source, target, 2**20)
-
-
-def _opened_and_removed(file: str) -> BinaryIO:
-    """The file, open; its name is gone, and so are its bytes once it is closed."""
-    stream = Path(file).open("rb")
-    Path(file).unlink(missing_ok=True)
-    return stream
+            return await asyncio.to_thread(received.spool, folder)
+        return received.spool(folder)

@@ -1,11 +1,10 @@
 """One piece of work in a worker, and what of it comes back to the parent.
 
-Imported by the workers, so it imports nothing of DEEPaaS or aiohttp: they cost 60 MB.
+Imported by the workers, so it imports nothing of DEEPaaS, which would cost each 40 MB.
 """
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from pi10_classifier.api.account import CURRENT, Account
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What comes back from a worker: the output, or a file that holds it, and the figures."""
+    """What comes back from a worker: the output and the figures."""
 
     output: Any
-    file: str
     stages: dict[str, float]
     totals: Counter[str]
     failures: Counter[str]
@@ -29,13 +27,8 @@ def work(request_id: str, function: Callable[..., Any], kwargs: dict[str, Any]) 
     """Run ``function(**kwargs)`` in a worker; it may add to the account at hand."""
     account = Account(request_id)
     token = CURRENT.set(account)
-    file = ""
     try:
         output = function(**kwargs)
     finally:
         CURRENT.reset(token)
-    if isinstance(output, io.BufferedReader):  # an open file cannot cross, its name can
-        file = str(output.name)
-        output.close()
-        output = None
-    return Answer(output, file, account.stages, account.totals, account.failures)
+    return Answer(output, account.stages, account.totals, account.failures)

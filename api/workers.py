@@ -203,7 +203,7 @@ class Workers:
             return
 
     async def _watch(self) -> None:
-        """Ask idle workers from time to time, so that a dead one is replaced before it is needed."""
+        """Ask idle workers from time to time, to replace a dead one before it is needed."""
         while not self._closing:
             await asyncio.sleep(WATCH_S)
             idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]

@@ -245,14 +245,8 @@ def doctor(as_json: bool) -> None:
               help="Path prefix that a proxy passes on, as /pi10.")  # fmt: skip
 @click.option("--workers", type=int, default=0, envvar="PI10_WORKERS",
               help="Processes that predict.  [default: one a core, 2 to 4]")  # fmt: skip
-@click.option("--waiting", type=int, default=128, show_default=True, envvar="PI10_WAITING",
-              help="Requests that may wait; more get 503 and Retry-After.")  # fmt: skip
-@click.option("--timeout", type=float, default=1800, show_default=True, envvar="PI10_TIMEOUT",
-              help="Seconds a prediction may take.")  # fmt: skip
 @click.option("--grace", type=float, default=30, show_default=True, envvar="PI10_GRACE",
               help="Seconds for what runs, after SIGTERM.")  # fmt: skip
-@click.option("--max-megabytes", type=int, default=4096, show_default=True,
-              envvar="PI10_MAX_UPLOAD_MEGABYTES", help="Refuse larger requests.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="info", show_default=True, envvar="PI10_LOG_LEVEL",
               help="Least level of the JSON lines on standard error.")  # fmt: skip
@@ -267,7 +261,8 @@ def serve(**options: Any) -> None:
     metrics         figures for Prometheus
 
     SIGTERM and Ctrl-C let what runs finish. Every option can be set by the environment, as
-    PI10_PORT=8080. Needs the extra [serve].
+    PI10_PORT=8080; caps by PI10_MAX_WAITING, PI10_MAX_SECONDS, PI10_MAX_UPLOAD_MB and
+    PI10_MAX_IMAGES. Needs the extra [serve].
     """
     from pi10_classifier.errors import SettingError
 
