@@ -19,7 +19,9 @@ LOG = logging.getLogger("pi10.requests")
 
 ID_HEADER = "X-Request-ID"
 CLIENT_LEFT = 499  # as nginx logs it; nobody receives it
-_QUIET = ("/health/live", "/health/ready", "/metrics")
+UNMATCHED = "unmatched"
+# asked for all the time: told at the level debug, where they succeed
+_QUIET = ("/health/live", "/health/ready", "/metrics", "/runs/{id}", "/pictures/{number}")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
@@ -140,14 +142,15 @@ def _text_of(error: web.HTTPException, request: web.Request) -> str:
 
 def _route(request: web.Request) -> str:
     resource = request.match_info.route.resource
-    return resource.canonical if resource else "unmatched"
+    return resource.canonical if resource else UNMATCHED
 
 
 def _log(request: web.Request, route: str, status: int, account: Account) -> None:
-    # neither query nor headers: they may carry what is nobody's business
+    # neither query nor headers, and of a known route not the path: they may hold what is
+    # nobody's business, such as the id that opens a run's results
     found: dict[str, Any] = {
         "method": request.method,
-        "path": request.path[:300],
+        "route": route,
         "status": status,
         "seconds": round(account.seconds, 4),
         "bytes_in": request.content_length,
@@ -160,5 +163,7 @@ def _log(request: web.Request, route: str, status: int, account: Account) -> Non
         found["failures"] = dict(account.failures)
     if account.stages:
         found["stages"] = {name: round(value, 4) for name, value in account.stages.items()}
+    if route == UNMATCHED:
+        found["path"] = request.path[:300]
     level = logging.DEBUG if route.endswith(_QUIET) and status < 400 else logging.INFO
     LOG.log(level, "request", extra=found)

@@ -244,7 +244,7 @@ async function open(id, turn) {
   history.replaceState(null, "", `#${id}`);
   fill();
   show("results");
-  $("results").focus({ preventScroll: true });
+  $("h-results").focus({ preventScroll: true });
 }
 
 function fill() {
@@ -257,8 +257,12 @@ function fill() {
     return tile;
   }));
   $("what").textContent = `${plural(totals.inputs, "input", "inputs")} in ${page.seconds < 10 ? page.seconds.toFixed(1) : Math.round(page.seconds)} s, by the model ${page.model.name} ${page.model.version}. Kept for an hour under this page's address.`;
-  $("seen").hidden = !page.never_seen;
-  $("seen").textContent = page.never_seen ? `Not seen by this model: ${page.never_seen} Look at the pictures before you use a number.` : "";
+  $("none").hidden = totals.results > 0;
+  $("none").textContent = totals.failures
+    ? `No image could be classified: ${plural(totals.failures, "file has", "files have")} no result, for the reasons below.`
+    : "There is no image in it; only files that are none, and were skipped.";
+  $("seen").hidden = !page.never_seen || !totals.results;
+  $("seen-text").textContent = page.never_seen;
   $("warnings").hidden = !page.warnings.length;
   $("warnings").replaceChildren(...page.warnings.map((text) => make("li", text)));
   $("links").replaceChildren(...FILES.map(([name, title], index) => {
@@ -277,7 +281,7 @@ function fill() {
 function fillClasses() {
   const { page, label } = view;
   const all = Math.max(1, page.totals.results);
-  $("classes-hint").hidden = !page.totals.results;
+  $("counted").hidden = !page.totals.results;
   $("classes").replaceChildren(...page.classes.map((name, index) => {
     const count = page.counts[name] || 0;
     const button = make("button");
@@ -357,9 +361,11 @@ function card(particle) {
   for (const [score, at] of ranked) {
     scores.append(make("dt", page.classes[at]), meter(at, score), make("dd", score.toFixed(2)));
   }
-  item.querySelector(".size").textContent = particle.esd_um === null
-    ? `${particle.width_px} × ${particle.height_px} px`
-    : `${number(Math.round(particle.esd_um))} µm ESD, ${number(Math.round(particle.major_um))} × ${number(Math.round(particle.minor_um))} µm`;
+  const lines = particle.esd_um === null
+    ? [`${particle.width_px} × ${particle.height_px} px`]
+    : [`ESD ${number(Math.round(particle.esd_um))} µm`,
+      `${number(Math.round(particle.major_um))} × ${number(Math.round(particle.minor_um))} µm`];
+  item.querySelector(".size").append(...lines.map((line) => make("span", line)));
   item.querySelector(".flags").append(...particle.flags.map((flag) => make("span", FLAGS[flag] || flag.replaceAll("_", " "))));
   item.querySelector(".id").textContent = particle.id;
   return item;
