@@ -1,50 +1,86 @@
 """The DEEPaaS face: what the AI4OS marketplace and the service call. It holds no science.
 
-DEEPaaS finds these functions by the entry point ``deepaas.v2.model``. Where its server
-loads this package, ``server`` gives it workers that outlive a crash and a gate for requests.
+DEEPaaS finds these functions by the entry point ``deepaas.v2.model``. What they need is
+imported when they are called: a worker that predicts loads no server.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from pi10_classifier.api.metadata import get_metadata as _metadata
-from pi10_classifier.api.predictions import predict as _predict
-from pi10_classifier.api.predictions import warm
-from pi10_classifier.api.responses import Answer as schema  # noqa: N813  DEEPaaS's own name for it
-from pi10_classifier.api.settings import Service
-from pi10_classifier.errors import SettingError
+if TYPE_CHECKING:
+    from pi10_classifier.api.settings import Service
 
-__all__ = ["get_metadata", "get_predict_args", "get_train_args", "predict", "schema", "train", "warm"]
+__all__ = [
+    "get_metadata", "get_predict_args", "get_train_args", "predict", "schema", "train", "warm",
+]  # fmt: skip
 
 
 def get_metadata() -> dict[str, Any]:
-    return _metadata()
+    """Name, version, author, licence, models, limits, data sets and trainings."""
+    from pi10_classifier.api.metadata import get_metadata as metadata
+
+    return metadata()
+
+
+def warm() -> None:
+    """Load the model in this worker, and use it once."""
+    from pi10_classifier.api.predictions import warm as warm_up
+
+    warm_up()
 
 
 def get_predict_args() -> dict[str, Any]:
     """The fields of a prediction. Ends the program where a setting is unusable."""
     from pi10_classifier.api.predict_args import predict_args
 
-    return predict_args(_service())
+    return _fields(predict_args)
 
 
 def predict(**given: Any) -> Any:
-    return _predict(**given)
+    """Classify what was uploaded; see ``predictions``."""
+    from pi10_classifier.api.predictions import predict as run
+
+    return run(**given)
 
 
 def get_train_args() -> dict[str, Any]:
-    return {}
+    """The fields of a training. Ends the program where a setting is unusable."""
+    from pi10_classifier.api.train_args import train_args
+
+    return _fields(train_args)
 
 
-def train(**given: Any) -> Any:
-    return {}
+def train(**given: Any) -> dict[str, Any]:
+    """Train and wait for the end; see ``trainings``."""
+    from pi10_classifier.api.trainings import train as run
+
+    return run(**given)
 
 
-def _service() -> Service:
-    # not at import: DEEPaaS would go on without this module, and serve its own test model
+def _fields(fields_of: Callable[[Service], dict[str, Any]]) -> dict[str, Any]:
+    from pi10_classifier.api.deepaas_gate import attach
+    from pi10_classifier.api.settings import Service
+
     try:
-        return Service.from_environ()
-    except SettingError as error:
-        sys.exit(f"pi10: {error.message}")
+        service = Service.or_exit()
+        attach(service)
+        return fields_of(service)
+    except AttributeError as error:  # DEEPaaS would take it for a model without arguments
+        raise RuntimeError(f"a defect of this program: {error}") from error
+
+
+def __getattr__(name: str) -> Any:
+    if name == "schema":
+        from pi10_classifier.api.responses import Answer
+
+        return Answer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if "deepaas.model.v2.wrapper" in sys.modules:  # DEEPaaS is loading its models
+    from pi10_classifier.api.deepaas_pool import install
+
+    install()

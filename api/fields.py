@@ -11,9 +11,10 @@ from typing import Any
 import click
 from marshmallow import ValidationError, fields, validate
 
-from pi10_classifier.api.uploads import FILES, OPTIONS
 from pi10_classifier.model import MAX_CLASSES
 
+FILES = "files"  # the name apispec knows: formData
+OPTIONS = "query_form_or_json"  # unknown to apispec, so documented as what it is by default: query
 _DEFAULT = re.compile(r"\s*\[default:[^]]*\]")
 
 
@@ -26,10 +27,17 @@ def helps(command: click.Command) -> dict[str, str]:
 
 
 def bounded(
-    kind: type[fields.Field], what: str, default: Any, bounds: tuple[float, float] | None = None
+    kind: type[fields.Field],
+    what: str,
+    default: Any,
+    bounds: tuple[float, float | None] | None = None,
+    *,
+    positive: bool = False,
 ) -> fields.Field:
     """A number within bounds (inclusive); None as a default stands for what the engine takes."""
     check = validate.Range(*bounds) if bounds else None
+    if positive:
+        check = validate.Range(0, min_inclusive=False)
     return option(kind, what, default, check)
 
 
@@ -64,10 +72,12 @@ def one_of(known: Callable[[], Iterable[str]]) -> Callable[[str], None]:
 
 
 class Whole(fields.Integer):
-    """A whole number; ``1.5`` is refused, not cut."""
+    """A whole number, also as text; ``1.5`` is refused, not cut."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options, strict=True)
+    def _validated(self, value: Any) -> Any:
+        if isinstance(value, float) and not value.is_integer():
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
 
 
 class Thresholds(fields.Field):

@@ -11,6 +11,8 @@ import pi10_classifier
 from pi10_classifier.api import packages
 from pi10_classifier.api.answers import ACCEPTED
 from pi10_classifier.api.settings import Service
+from pi10_classifier.api.train_args import datasets
+from pi10_classifier.api.trainings import TRAININGS
 
 DISTRIBUTION = "pi10-classifier"
 
@@ -30,4 +32,6 @@ def get_metadata(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
         "models": packages.describe(service),
         "accept": list(ACCEPTED),
         "limits": service.to_dict(),
+        "datasets": datasets(service),
+        "trainings": TRAININGS.told(),
     }

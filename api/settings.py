@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -69,6 +70,17 @@ class Service:
             else:
                 raise SettingError(f"{variable(entry.name)} is {text!r}; give a whole number")
         return cls(**given)
+
+    @classmethod
+    def or_exit(cls) -> Service:
+        """``from_environ``, for a program that starts: an unusable setting ends it.
+
+        By SystemExit alone: past an exception DEEPaaS goes on, with its own test model.
+        """
+        try:
+            return cls.from_environ()
+        except SettingError as error:
+            sys.exit(f"pi10: {error.message}")
 
     @property
     def upload_bytes(self) -> int:

@@ -1,24 +1,11 @@
-"""What clients send: files and options, taken from the request itself.
-
-DEEPaaS parses requests with one webargs parser whose cache all requests share while they
-wait for their bodies, so that one may be given another's form. Our own locations read
-from the request alone. They also take several files under one name, and refuse text where
-a file is due: no path that a client names is ever opened.
-"""
+"""Uploaded files on disk, as a unit of the pipeline: archives streamed, the rest an image each."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import marshmallow
-from aiohttp import web
-from webargs import aiohttpparser
 
 from pi10_classifier.archives import Limits, is_archive, looks_like_archive
 from pi10_classifier.decode import looks_like_image
@@ -26,30 +13,7 @@ from pi10_classifier.errors import Code, InputError
 from pi10_classifier.instrument import Kind, kind_of
 from pi10_classifier.sources import Item, archive_items, printable
 
-FILES = "files"  # the name apispec knows: formData
-OPTIONS = "query_form_or_json"  # unknown to apispec, so documented as what it is by default: query
 MAX_NAME = 255
-MAX_JSON_BYTES = 2**20
-_PARSED = "pi10.options"
-
-
-class Received(list[str]):
-    """The files of one request by their names, still in aiohttp's own unnamed storage."""
-
-    def __init__(self, files: Sequence[web.FileField]) -> None:
-        super().__init__(clean_name(file.filename) for file in files)
-        self.files = tuple(files)
-
-    def spool(self, folder: Path) -> Spooled:
-        """Copy the bytes into ``folder``, which a worker can read. Raises OSError."""
-        kept = []
-        for number, (name, file) in enumerate(zip(self, self.files, strict=True)):
-            path = folder / str(number)
-            with path.open("xb") as target:
-                file.file.seek(0)
-                shutil.copyfileobj(file.file, target, 2**20)
-            kept.append(Upload(name, path))
-        return Spooled(folder, tuple(kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,48 +87,3 @@ def clean_name(name: str) -> str:
     name = name.rpartition("/")[2]
     name = printable("".join(c if c.isprintable() else "_" for c in name)) if name else ""
     return name[-MAX_NAME:] or "upload"
-
-
-@aiohttpparser.parser.location_handler(FILES)  # type: ignore[untyped-decorator]
-async def files(request: web.Request, name: str, field: marshmallow.fields.Field) -> Any:
-    """The files sent under ``name``. Raises ValidationError (422) where there is text instead."""
-    parts = (await _form(request)).getall(name, [])
-    if not parts:
-        return marshmallow.missing
-    if not all(isinstance(part, web.FileField) for part in parts):
-        raise marshmallow.ValidationError({name: ["Not a file: send it as one, with a file name."]})
-    return Received(parts)
-
-
-@aiohttpparser.parser.location_handler(OPTIONS)  # type: ignore[untyped-decorator]
-async def option(request: web.Request, name: str, field: marshmallow.fields.Field) -> Any:
-    """An option from the query, the form or a JSON body, in this order."""
-    if _PARSED not in request:
-        request[_PARSED] = (request.query, await _form(request), await _json(request))
-    for given in request[_PARSED]:
-        if name in given:
-            return given[name]
-    return marshmallow.missing
-
-
-async def _form(request: web.Request) -> Any:
-    try:
-        return await request.post()
-    except (ValueError, LookupError) as error:  # no multipart, or an unknown charset
-        what = str(error)[:200]
-        raise marshmallow.ValidationError({"body": [f"The form cannot be read: {what}"]}) from error
-
-
-async def _json(request: web.Request) -> dict[str, Any]:
-    if request.content_type != "application/json" or not request.body_exists:
-        return {}
-    try:
-        if (request.content_length or 0) > MAX_JSON_BYTES:
-            raise ValueError(f"more than {MAX_JSON_BYTES:,} bytes")
-        given = json.loads(await request.text())
-        if not isinstance(given, dict):
-            raise ValueError("no object")
-    except (ValueError, LookupError, RecursionError) as error:
-        what = str(error)[:200]
-        raise marshmallow.ValidationError({"json": [f"Invalid JSON body: {what}"]}) from error
-    return given

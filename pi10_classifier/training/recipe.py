@@ -11,14 +11,25 @@ from typing import Any
 from pi10_classifier.errors import SettingError
 from pi10_classifier.preprocess import Preprocessing
 
-_CHOICES = {
+CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
     "schedule": ("linear", "cosine"),
     "augmentation": ("paper", "pi10", "none"),
     "precision": ("float32", "bf16", "fp16"),
 }
+CHANNELS = (1, 3)  # grey, RGB
+POSITIVE = ("minutes", "rate", "distil_temperature")
 _FROM_ZERO = ("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size", "drawn")
 _SHARES = ("warm_share", "warmup_share", "ema", "distil", "look")
+# lowest and highest value of a number, both allowed; None is no bound. The faces read them here
+BOUNDS: Mapping[str, tuple[float, float | None]] = {
+    "epochs": (1, None),
+    "batch": (2, None),
+    "accumulate": (1, None),
+    "size": (32, 512),
+    **dict.fromkeys(_FROM_ZERO, (0, None)),
+    **dict.fromkeys(_SHARES, (0, 1)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +91,25 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
             _check_kind(name, getattr(self, name), kind)
-        for name, allowed in _CHOICES.items():
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise SettingError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}"
                 )
-        if self.epochs < 1 or self.batch < 2 or self.accumulate < 1:
+        if any(getattr(self, name) < BOUNDS[name][0] for name in ("epochs", "batch", "accumulate")):
             raise SettingError(
                 f"epochs {self.epochs} and accumulate {self.accumulate} must be >= 1,"
                 f" batch {self.batch} >= 2"
             )
-        for name in ("minutes", "rate", "distil_temperature"):
+        for name in POSITIVE:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise SettingError(f"{name} is {value}; it must be positive")
         for size in {self.size, self.warm_size} - {0}:
-            if not 32 <= size <= 512:
+            low, high = BOUNDS["size"]
+            if not low <= size <= (high or size):
                 raise SettingError(f"input size {size} px is outside 32..512")
-        if self.channels not in (1, 3):
+        if self.channels not in CHANNELS:
             raise SettingError(f"channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
         for name in _FROM_ZERO:
             if getattr(self, name) < 0:

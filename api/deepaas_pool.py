@@ -1,0 +1,179 @@
+"""What stands in for DEEPaaS's pool of workers under ``deepaas-run``.
+
+DEEPaaS's own gives a training the worker that predictions wait for, loses the task of a
+worker that dies (so that its request, and with one worker every later one, waits for
+ever), and kills a worker to cancel. Here a training is a process of its own, and a worker
+that died is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from pi10_classifier.api.deepaas_gate import error_body, started
+from pi10_classifier.api.answers import JSON
+from pi10_classifier.api.settings import Service, variable
+from pi10_classifier.api.trainings import TRAININGS, refused
+from pi10_classifier.errors import Pi10Error
+
+LOG = logging.getLogger("pi10.workers")
+RETRY_S = 5
+_WRAPPER = "deepaas.model.v2.wrapper"
+
+
+def install() -> None:
+    """Where DEEPaaS is loading this package, give its model this pool, and its server a gate."""
+    wrapper: Any = sys.modules.get(_WRAPPER)
+    if wrapper is not None:
+        wrapper.CancellablePool = Pool
+
+
+class Worker:
+    """One process; ``warm`` is the first thing it does, where it is given."""
+
+    def __init__(self, threads: int, warm: Callable[[], Any] | None = None) -> None:
+        # spawned: forking a process that has threads may deadlock the child
+        context = multiprocessing.get_context("spawn")
+        self._executor = ProcessPoolExecutor(
+            1, mp_context=context, initializer=_begin, initargs=(threads,)
+        )
+        self._pid: Future[int] = self._executor.submit(os.getpid)
+        if warm:
+            self._executor.submit(warm)
+
+    async def run(self, work: Callable[[], Any]) -> Any:
+        """Raises BrokenProcessPool where the process died, else what ``work`` raises."""
+        return await asyncio.wrap_future(self._executor.submit(work))
+
+    def end(self) -> None:
+        """End the process, whatever it is at."""
+        if self._pid.done() and not self._pid.exception():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid.result(), signal.SIGKILL)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class Pool:
+    """``max_workers`` processes, each one request at a time; DEEPaaS calls ``apply``."""
+
+    def __init__(self, max_workers: int) -> None:
+        self._service = Service.or_exit()
+        self._threads = max(1, self._service.jobs // max_workers)
+        self._warm: Callable[[], Any] | None = None
+        self._inside = 0
+        self._all = {Worker(self._threads) for _ in range(max_workers)}
+        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        for worker in self._all:
+            self._idle.put_nowait(worker)
+
+    async def apply(self, work: functools.partial[Any]) -> dict[str, Any]:
+        """Run DEEPaaS's call of ``warm``, ``predict`` or ``train`` where it belongs."""
+        if getattr(work.func, "__name__", "") == "train":
+            return _done(await train_apart(work.keywords))
+        if not work.args:  # DEEPaaS wraps predictions, and hands them over as an argument
+            self._warm = work
+            return _done(await self._run(work))
+        if self._inside >= self._service.max_waiting:
+            raise web.HTTPServiceUnavailable(
+                headers={"Retry-After": str(RETRY_S)},
+                **error_body("full", f"{self._inside} predictions are at work or wait; try again"),
+            )
+        self._inside += 1
+        # less DEEPaaS's wrapper, which would load all of DEEPaaS into the worker
+        predict = functools.partial(*work.args, **work.keywords)
+        try:
+            output = await self._run(predict)
+        finally:
+            self._inside -= 1
+        return _done(deliverable(output, str(work.keywords.get("accept", JSON))))
+
+    async def _run(self, work: Callable[[], Any]) -> Any:
+        worker, usable = await self._idle.get(), False
+        seconds = self._service.max_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                result = await worker.run(work)
+            usable = True
+            return result
+        except BrokenProcessPool as error:
+            what = "its worker died; leave out what it was given, or report it"
+            raise web.HTTPInternalServerError(**error_body("worker_died", what)) from error
+        except TimeoutError as error:
+            what = f"not done within {seconds} s; send fewer images a request"
+            raise web.HTTPGatewayTimeout(**error_body("took_too_long", what)) from error
+        except Exception:
+            usable = True  # the work's own: the process is as good as before
+            raise
+        finally:
+            self._idle.put_nowait(worker if usable else self._instead_of(worker))
+
+    def _instead_of(self, worker: Worker) -> Worker:
+        LOG.error("a worker is replaced")
+        worker.end()
+        fresh = Worker(self._threads, self._warm)
+        self._all = (self._all - {worker}) | {fresh}
+        return fresh
+
+    def shutdown(self) -> None:
+        """Called by DEEPaaS when its server ends."""
+        TRAININGS.close()
+        for worker in self._all:
+            worker.end()
+
+
+def _begin(threads: int) -> None:
+    """In a new worker: its share of the threads; signals are the parent's; no life after it."""
+    os.environ[variable("jobs")] = str(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def leave() -> None:
+        if parent:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave, name="pi10-orphan", daemon=True).start()
+
+
+async def train_apart(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Begin a training in a process of its own, and tell of it when it has ended."""
+    try:
+        training = await asyncio.to_thread(TRAININGS.begin, given, Service.from_environ())
+    except Pi10Error as error:
+        started(error)
+        return refused(error)
+    started(training)
+    return await TRAININGS.follow(training)
+
+
+def deliverable(output: Any, accept: str) -> Any:
+    """A prediction's output as DEEPaaS can send it.
+
+    Where bytes were asked for and there is nothing to tell but why not, that is a 422 with
+    the JSON answer. Only outside of a worker may this be raised.
+    """
+    if isinstance(output, dict) and accept not in (JSON, "*/*"):
+        raise web.HTTPUnprocessableEntity(
+            text=web.json_response(output).text, content_type=JSON
+        )
+    return output
+
+
+def _done(output: Any) -> dict[str, Any]:
+    # str() of a time at a whole second lacks what DEEPaaS parses
+    return {"output": output, "finish_date": f"{datetime.now():%Y-%m-%d %H:%M:%S.%f}"}

@@ -1,0 +1,112 @@
+"""What clients send: files and options, taken from the request itself.
+
+DEEPaaS parses requests with one webargs parser whose cache all requests share while they
+wait for their bodies, so that one may be given another's form. Our own locations read
+from the request alone. They also take several files under one name, and refuse text where
+a file is due: no path that a client names is ever opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import marshmallow
+from aiohttp import web
+from webargs import aiohttpparser
+
+from pi10_classifier.api.fields import FILES, OPTIONS
+from pi10_classifier.api.uploads import Spooled, Upload, clean_name
+from pi10_classifier.errors import output_error
+
+MAX_JSON_BYTES = 2**20
+_PARSED, RECEIVED = "pi10.options", "pi10.received"
+
+
+class Received(list[str]):
+    """The files of one request, in a folder that goes when the request is forgotten.
+
+    To JSON it is the list of their names; to a worker it goes as ``Spooled``.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self.folder = Path(tempfile.mkdtemp(prefix="pi10-request-"))
+        # at the latest: the gate discards it with its request
+        self.discard = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.files = tuple(Upload(name, self.folder / str(n)) for n, name in enumerate(names))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.path.stat().st_size for file in self.files)
+
+    def copy_from(self, parts: Sequence[web.FileField]) -> None:
+        """Take the bytes over from aiohttp's unnamed files. Raises OSError."""
+        for file, part in zip(self.files, parts, strict=True):
+            with file.path.open("xb") as target, part.file as source:
+                source.seek(0)
+                shutil.copyfileobj(source, target, 2**20)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Spooled, (self.folder, self.files)
+
+
+@aiohttpparser.parser.location_handler(FILES)  # type: ignore[untyped-decorator]
+async def files(request: web.Request, name: str, field: marshmallow.fields.Field) -> Any:
+    """The files sent under ``name``. Raises ValidationError (422) where there is text instead."""
+    parts = (await _form(request)).getall(name, [])
+    if not parts:
+        return marshmallow.missing
+    if not all(isinstance(part, web.FileField) for part in parts):
+        raise marshmallow.ValidationError({name: ["Not a file: send it as one, with a file name."]})
+    received = Received([clean_name(part.filename) for part in parts])
+    request.setdefault(RECEIVED, []).append(received)
+    try:
+        # aiohttp closes its own files with the answer, which a training outlives
+        await asyncio.to_thread(received.copy_from, parts)
+    except OSError as error:
+        problem = output_error(error, "the upload")
+        body = json.dumps({"error": {"code": problem.code, "message": problem.message}})
+        raise web.HTTPInsufficientStorage(text=body, content_type="application/json") from error
+    return received
+
+
+@aiohttpparser.parser.location_handler(OPTIONS)  # type: ignore[untyped-decorator]
+async def option(request: web.Request, name: str, field: marshmallow.fields.Field) -> Any:
+    """An option from the query, the form or a JSON body, in this order."""
+    if _PARSED not in request:
+        request[_PARSED] = (request.query, await _form(request), await _json(request))
+    for given in request[_PARSED]:
+        if name in given:
+            return given[name]
+    return marshmallow.missing
+
+
+async def _form(request: web.Request) -> Any:
+    try:
+        return await request.post()
+    except (ValueError, LookupError) as error:  # no multipart, or an unknown charset
+        what = str(error)[:200]
+        raise marshmallow.ValidationError({"body": [f"The form cannot be read: {what}"]}) from error
+
+
+async def _json(request: web.Request) -> dict[str, Any]:
+    if request.content_type != "application/json" or not request.body_exists:
+        return {}
+    try:
+        if (request.content_length or 0) > MAX_JSON_BYTES:
+            raise ValueError(f"more than {MAX_JSON_BYTES:,} bytes")
+        given = json.loads(await request.text())
+        if not isinstance(given, dict):
+            raise ValueError("no object")
+    except (ValueError, LookupError, RecursionError) as error:
+        what = str(error)[:200]
+        raise marshmallow.ValidationError({"json": [f"Invalid JSON body: {what}"]}) from error
+    return given
