@@ -22,6 +22,7 @@ from pi10_classifier.api.metrics import Metrics
 from pi10_classifier.api.middleware import accounting, admission
 from pi10_classifier.api.page import Page
 from pi10_classifier.api.settings import Service
+from pi10_classifier.api.trainings import TRAININGS
 from pi10_classifier.api.workers import Workers
 from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import SettingError
@@ -105,7 +106,7 @@ class Server:
 
     async def app(self) -> web.Application:
         """DEEPaaS's application with what is ours around and beside its routes."""
-        app = await _deepaas_app(self.settings, self.service, self.workers, self.folder)
+        app = await _deepaas_app(self.settings, self.service, self.workers)
         base = self.settings.base_path
         posts = {f"{base}/v2/models/{NAME}/{verb}/" for verb in ("predict", "train")}
         self.health.add_to(app, base)
@@ -144,6 +145,7 @@ class Server:
             await stop.wait()
             await self._drain(stop)
         finally:
+            TRAININGS.close()
             await self.page.close()
             await runner.cleanup()
             await self.workers.close()
@@ -171,7 +173,7 @@ def _stop_signals() -> asyncio.Event:
 
 
 async def _deepaas_app(
-    settings: ServeSettings, service: Service, workers: Workers, folder: Path
+    settings: ServeSettings, service: Service, workers: Workers
 ) -> web.Application:
     """The application that ``deepaas-run`` would start, with our workers behind it."""
     from deepaas import config
@@ -190,7 +192,7 @@ async def _deepaas_app(
     options.set_override("model_name", NAME)
     logs.configure(settings.log_level)
     module = loading.get_model_by_name(NAME, "v2")
-    v2.MODELS[NAME] = ServedModel(NAME, module, workers, folder=folder, seconds=service.max_seconds)
+    v2.MODELS[NAME] = ServedModel(NAME, module, workers, service.max_seconds)
     v2.MODELS_LOADED = True
     app: web.Application = await get_app(
         enable_doc=options.doc_endpoint,

@@ -1,24 +1,19 @@
-"""DEEPaaS's view of the model, with workers that do not hang and uploads that are removed."""
+"""DEEPaaS's view of the model under `pi10 serve`: its own workers, and figures of each answer."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime
-import json
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
-from aiohttp import web
 from deepaas.model.v2.wrapper import ModelWrapper
 
 from pi10_classifier.api.account import CURRENT, Account
 from pi10_classifier.api.answers import JSON
-from pi10_classifier.api.uploads import Received, Spooled
+from pi10_classifier.api.deepaas_pool import deliverable, train_apart
+from pi10_classifier.api.reception import Received
 from pi10_classifier.api.work import Answer, work
 from pi10_classifier.api.workers import BULK_BYTES, Workers
 
@@ -26,11 +21,8 @@ from pi10_classifier.api.workers import BULK_BYTES, Workers
 class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
     """One model of DEEPaaS's registry. ``seconds`` bounds a prediction."""
 
-    def __init__(
-        self, name: str, module: Any, workers: Workers, *, folder: Path, seconds: float
-    ) -> None:
+    def __init__(self, name: str, module: Any, workers: Workers, seconds: float) -> None:
         self._own_workers = workers
-        self._folder = folder
         self._seconds = seconds
         super().__init__(name, module, None)
 
@@ -48,21 +40,16 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
         account = CURRENT.get()
         if account:
             account.add("receive", account.seconds)
-        folder = Path(tempfile.mkdtemp(prefix="request-", dir=self._folder))
-        try:
-            size = 0
-            for name, value in kwargs.items():
-                if isinstance(value, Received):
-                    kwargs[name] = spooled = await self._spool(value, folder)
-                    size += sum(upload.path.stat().st_size for upload in spooled.files)
-            answer = await self._in_worker(self.model_obj.predict, kwargs, size > BULK_BYTES)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        output = answer.output
-        if isinstance(output, dict) and kwargs.get("accept") not in (JSON, "*/*", None):
-            # what has no result has no table either: it says why, as JSON
-            raise web.HTTPUnprocessableEntity(text=json.dumps(output), content_type=JSON)
-        return {"output": output, "finish_date": str(datetime.datetime.now())}
+        size = sum(value.size for value in kwargs.values() if isinstance(value, Received))
+        answer = await self._in_worker(self.model_obj.predict, kwargs, size > BULK_BYTES)
+        return _done(deliverable(answer.output, str(kwargs.get("accept", JSON))))
+
+    def train(self, *args: Any, **kwargs: Any) -> asyncio.Task[dict[str, Any]]:
+        """Start a training in a process of its own; no worker is taken up."""
+        return asyncio.get_running_loop().create_task(self._train(kwargs))
+
+    async def _train(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return _done(await train_apart(kwargs))
 
     async def _in_worker(
         self, function: Callable[..., Any], kwargs: dict[str, Any], bulk: bool
@@ -78,10 +65,7 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
         account.count(answer.totals, answer.failures)
         return answer
 
-    @staticmethod
-    async def _spool(received: Received, folder: Path) -> Spooled:
-        """Copy an upload to where a worker can read it; large ones beside the loop."""
-        size = sum(file.file.seek(0, os.SEEK_END) for file in received.files)
-        if size > BULK_BYTES:
-            return await asyncio.to_thread(received.spool, folder)
-        return received.spool(folder)
+
+def _done(output: Any) -> dict[str, Any]:
+    # str() of a time at a whole second lacks what DEEPaaS parses
+    return {"output": output, "finish_date": f"{datetime.now():%Y-%m-%d %H:%M:%S.%f}"}

@@ -45,9 +45,7 @@ class Service:
     log: Path
     replies: list[Reply] = field(default_factory=list)
 
-    def ask(
-        self, path: str, data: bytes | None = None, method: str = "", **headers: str
-    ) -> Reply:
+    def ask(self, path: str, data: bytes | None = None, method: str = "", **headers: str) -> Reply:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(
             f"{self.base}{path}", data, given, method=method or ("POST" if data else "GET")
@@ -104,7 +102,9 @@ def form(*files: tuple[str, bytes]) -> tuple[str, bytes]:
     border = uuid.uuid4().hex
     parts = [
         f'--{border}\r\nContent-Disposition: form-data; name="data"; filename="{name}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n".encode() + data + b"\r\n"
+        "Content-Type: application/octet-stream\r\n\r\n".encode()
+        + data
+        + b"\r\n"
         for name, data in files
     ]
     return f"multipart/form-data; boundary={border}", b"".join(parts) + f"--{border}--\r\n".encode()

@@ -15,7 +15,7 @@ def figures(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """Name and label values -> value; the text must be one that Prometheus reads."""
     families = text_string_to_metric_families(metrics.text().decode())
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in families
         for sample in family.samples
     }
@@ -30,9 +30,7 @@ def test_all_outcomes_and_codes_are_there_from_the_start():
 def test_a_request_is_counted_with_its_images_failures_and_stages():
     metrics = Metrics()
     account = Account("x")
-    account.count(
-        {"inputs": 6, "results": 3, "failures": 2, "skipped": 1}, {"corrupt_image": 2}
-    )
+    account.count({"inputs": 6, "results": 3, "failures": 2, "skipped": 1}, {"corrupt_image": 2})
     account.add("classify", 0.5)
     account.add("classify", 0.25)
     metrics.request("POST", "/predict/", 200, account)
@@ -50,7 +48,7 @@ def test_the_model_is_told_by_its_hash(package):
     metrics = Metrics()
     described, _ = read_package(package)
     metrics.model(described)
-    assert figures(metrics)["pi10_model_info", "tiny", "1.0", described.sha256] == 1
+    assert figures(metrics)["pi10_model_info", "tiny", described.sha256, "1.0"] == 1
 
 
 def test_a_watched_value_is_read_when_it_is_asked_for():
