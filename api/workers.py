@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextvars import Context
 from typing import Any
 
 LOG = logging.getLogger("pi10.workers")
@@ -33,6 +34,10 @@ LONGEST_PAUSE_S = 60.0
 
 class WorkerDied(Exception):  # noqa: N818  as concurrent.futures names its own
     """The work's process died ``TRIES`` times over."""
+
+
+class _DiedIdle(BrokenProcessPool):
+    """The process was dead before it was given the work."""
 
 
 class TookTooLong(Exception):  # noqa: N818
@@ -121,13 +126,18 @@ class Workers:
         what ``work`` raises. Cancelled while it waits it leaves the queue; cancelled later,
         the work goes on and its result is dropped.
         """
-        for attempt in range(1, TRIES + 1):
+        deaths = 0
+        while deaths < TRIES:
             worker = await self._take(bulk)
-            task = self._spawn(self._run(worker, work, args, seconds, bulk))
+            # one that died idle is not the work's fault: asked first, where one died before
+            task = self._spawn(self._run(worker, work, args, seconds, bulk, ask=deaths > 0))
             try:
                 return await asyncio.shield(task)
+            except _DiedIdle:
+                continue
             except BrokenProcessPool:
-                LOG.error("worker died", extra={"worker_pid": worker.pid, "attempt": attempt})
+                deaths += 1
+                LOG.error("worker died", extra={"worker_pid": worker.pid, "deaths": deaths})
         raise WorkerDied(f"the worker process died {TRIES} times over this request")
 
     async def _take(self, bulk: bool) -> Worker:
@@ -147,10 +157,13 @@ class Workers:
         args: tuple[Any, ...],
         seconds: float = 0,
         bulk: bool = False,
+        ask: bool = False,
     ) -> Any:
         """Run in ``worker``, then give it back or replace it, whether anyone waits or not."""
         usable = True
         try:
+            if ask:
+                await self._ask(worker)
             async with asyncio.timeout(seconds or None) as limit:
                 return await worker.run(work, *args)
         except BrokenProcessPool:
@@ -170,12 +183,19 @@ class Workers:
             else:
                 self._replace(worker)
 
+    @staticmethod
+    async def _ask(worker: Worker) -> None:
+        try:
+            await worker.run(_alive)
+        except BrokenProcessPool as error:
+            raise _DiedIdle from error
+
     def _replace(self, worker: Worker) -> None:
-        self._spawn(worker.kill())
+        self._spawn_apart(worker.kill())
         self._warm_workers.discard(worker)
         if not self._closing:
             self.restarts += 1
-            self._spawn(self._bring_up())
+            self._spawn_apart(self._bring_up())
 
     async def _bring_up(self) -> None:
         """A new process, warmed; tried until it succeeds."""
@@ -214,8 +234,12 @@ class Workers:
         with contextlib.suppress(BrokenProcessPool):
             await self._run(worker, _alive, ())
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn_apart(self, work: Any) -> None:
+        """As ``_spawn``, but no part of the request at hand: its log lines lack its id."""
+        self._spawn(work, Context())
+
+    def _spawn(self, work: Any, context: Context | None = None) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

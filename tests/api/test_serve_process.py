@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,7 @@ def test_uploads_leave_nothing_behind(service):
     service.predict(IMAGE)
     service.predict(("broken.zip", b"PK\x03\x04 no zip"))
     (home,) = (service.log.parent / "tmp").glob("pi10-serve-*")
-    until(lambda: not [path for path in home.rglob("*") if path.is_file()], "uploads are removed")
+    until(lambda: not list(home.glob("pi10-request-*")), "uploads are removed")
 
 
 def test_everything_answers_below_a_prefix_and_nothing_beside_it(tmp_path):
@@ -166,11 +167,12 @@ def test_not_ready_before_the_model_is_warm_and_work_waits_for_it(tmp_path):
 
 
 def test_full_is_503_with_a_time_to_come_again(tmp_path):
-    options = ("--workers", "1")
-    with serving(tmp_path, *options, PI10_MAX_WAITING="1") as service:
+    with ExitStack() as stack:
+        service = stack.enter_context(serving(tmp_path, "--workers", "1", PI10_MAX_WAITING="1"))
         host, _, port = service.base.removeprefix("http://").partition(":")
         kind, body = services.form(IMAGE)
         held = http.client.HTTPConnection(host, int(port), timeout=services.PATIENCE_S)
+        stack.callback(held.close)
         held.putrequest("POST", PREDICT)
         held.putheader("Content-Type", kind)
         held.putheader("Content-Length", str(len(body)))
@@ -183,7 +185,8 @@ def test_full_is_503_with_a_time_to_come_again(tmp_path):
         assert service.ask("/ui/runs", kind.encode(), Content_Type=kind).status == 503
         assert service.ask("/health/ready").status == 200
         held.send(body[100:])
-        assert held.getresponse().status == 200
+        with held.getresponse() as answer:
+            assert answer.status == 200
         assert service.predict(IMAGE).status == 200
 
 
@@ -211,7 +214,8 @@ def test_grace_ends(tmp_path):
         host, _, port = service.base.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as held:
             held.sendall(
-                f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n".encode()
+                f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+                "Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode()
             )
             until(lambda: service.figure("pi10_requests_inside") == 1, "it is inside")
             service.process.send_signal(signal.SIGTERM)

@@ -115,6 +115,19 @@ def test_work_that_kills_every_worker_is_given_up_and_the_next_is_done():
     run(test())
 
 
+def test_workers_that_died_idle_are_not_held_against_the_work(monkeypatch):
+    monkeypatch.setattr(rooms, "WATCH_S", 600)
+
+    async def test() -> None:
+        async with working(3) as workers:
+            await until(lambda: workers.ready == 3)
+            for pid in await asyncio.gather(*(workers.apply(_pid_after_a_while) for _ in "abc")):
+                os.kill(pid, signal.SIGKILL)
+            assert await workers.apply(abs, -5) == 5
+
+    run(test())
+
+
 def test_an_exception_that_cannot_be_loaded_hangs_nobody():
     async def test() -> None:
         async with working(1) as workers:
