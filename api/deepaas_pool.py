@@ -25,8 +25,8 @@ from typing import Any
 
 from aiohttp import web
 
-from pi10_classifier.api.deepaas_gate import error_body, started
 from pi10_classifier.api.answers import JSON
+from pi10_classifier.api.deepaas_gate import error_body, started
 from pi10_classifier.api.settings import Service, variable
 from pi10_classifier.api.trainings import TRAININGS, refused
 from pi10_classifier.errors import Pi10Error
@@ -168,9 +168,7 @@ def deliverable(output: Any, accept: str) -> Any:
     the JSON answer. Only outside of a worker may this be raised.
     """
     if isinstance(output, dict) and accept not in (JSON, "*/*"):
-        raise web.HTTPUnprocessableEntity(
-            text=web.json_response(output).text, content_type=JSON
-        )
+        raise web.HTTPUnprocessableEntity(text=web.json_response(output).text, content_type=JSON)
     return output
 
 

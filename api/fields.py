@@ -91,7 +91,9 @@ class Thresholds(fields.Field):
             try:
                 given = json.loads(value)
             except (ValueError, RecursionError) as error:
-                raise ValidationError('Give a score, or an object such as {"copepod": 0.7}.') from error
+                raise ValidationError(
+                    'Give a score, or an object such as {"copepod": 0.7}.'
+                ) from error
         if isinstance(given, dict):
             if len(given) > MAX_CLASSES:
                 raise ValidationError(f"More than {MAX_CLASSES} classes.")

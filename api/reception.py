@@ -21,6 +21,7 @@ import marshmallow
 from aiohttp import web
 from webargs import aiohttpparser
 
+from pi10_classifier.api.answers import ACCEPTED
 from pi10_classifier.api.fields import FILES, OPTIONS
 from pi10_classifier.api.uploads import Spooled, Upload, clean_name
 from pi10_classifier.errors import output_error
@@ -87,6 +88,30 @@ async def option(request: web.Request, name: str, field: marshmallow.fields.Fiel
         if name in given:
             return given[name]
     return marshmallow.missing
+
+
+@aiohttpparser.parser.location_handler("headers")  # type: ignore[untyped-decorator]
+def header(request: web.Request, name: str, field: marshmallow.fields.Field) -> Any:
+    """A header; of ``Accept``, in which browsers list several, the best that can be answered."""
+    given = request.headers.get(name)
+    if given is None:
+        return marshmallow.missing
+    if name.lower() != "accept":
+        return given
+    wanted = [_weighed(part) for part in ",".join(request.headers.getall(name)).split(",")]
+    for _, kind in sorted((w for w in wanted if w[0] > 0), key=lambda w: -w[0]):
+        if kind in (*ACCEPTED, "*/*"):
+            return kind
+    return given
+
+
+def _weighed(part: str) -> tuple[float, str]:
+    kind, *parameters = (word.strip() for word in part.split(";"))
+    weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+    try:
+        return float(weight), kind.lower()
+    except ValueError:
+        return 0.0, kind.lower()
 
 
 async def _form(request: web.Request) -> Any:

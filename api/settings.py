@@ -20,10 +20,6 @@ def _number(default: int, low: float, high: float, what: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "what": what})
 
 
-def _folder(what: str) -> Any:
-    return field(default=None, metadata={"what": what})
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
     """The service's settings. Each is read from ``PI10_`` and its name in capitals."""
@@ -35,9 +31,16 @@ class Service:
     max_seconds: int = _number(900, 1, 86_400, "Longest prediction; then its worker is replaced.")
     max_trainings: int = _number(1, 1, 64, "Trainings at a time; more get 503.")
     jobs: int = _number(default_jobs(), *BOUNDS["jobs"], "Threads that classify, in all workers.")
-    models_dir: Path | None = _folder("A folder of model packages, besides the embedded ones.")
-    data_dir: Path | None = _folder("A folder of labelled data sets that trainings may name.")
-    train_dir: Path | None = _folder("Where trainings are written; a temporary folder otherwise.")
+    models_dir: Path | None = field(
+        default=None, metadata={"what": "A folder of model packages, besides the embedded ones."}
+    )
+    data_dir: Path | None = field(
+        default=None, metadata={"what": "A folder of labelled data sets that trainings may name."}
+    )
+    train_dir: Path | None = field(
+        default=None,
+        metadata={"what": "Where trainings are written; a temporary folder otherwise."},
+    )
 
     def __post_init__(self) -> None:
         for entry in fields(self):

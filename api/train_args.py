@@ -14,7 +14,15 @@ from pi10_classifier.api import packages
 from pi10_classifier.api.fields import Whole, bounded, helps, one_of, option, upload
 from pi10_classifier.api.settings import Service
 from pi10_classifier.errors import SettingError
-from pi10_classifier.training.recipe import BOUNDS, CHANNELS, CHOICES, POSITIVE, SMALL, Recipe, recipe_for
+from pi10_classifier.training.recipe import (
+    BOUNDS,
+    CHANNELS,
+    CHOICES,
+    POSITIVE,
+    SMALL,
+    Recipe,
+    recipe_for,
+)
 
 NEEDED = ("torch", "transformers", "mlflow")
 INSTALL = 'pip install "pi10-classifier[train]"'
@@ -136,14 +144,14 @@ def _toml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-class CannotTrain(SettingError):
+class NotTrainableError(SettingError):
     """What training needs is not installed here."""
 
 
 def chosen(given: Mapping[str, Any], lacking: list[str]) -> None:
     """Raises SettingError where nothing can be trained, or not on what was given."""
     if lacking:
-        raise CannotTrain(
+        raise NotTrainableError(
             f"this service cannot train: {', '.join(lacking)} not installed; {INSTALL}"
         )
     if bool(given.get("dataset")) == bool(given.get("data")):

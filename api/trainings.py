@@ -22,24 +22,32 @@ from typing import Any
 
 from pi10_classifier.api.progress import progress_of, result_of
 from pi10_classifier.api.settings import Service
-from pi10_classifier.api.train_args import CannotTrain, chosen, command, missing
+from pi10_classifier.api.train_args import NotTrainableError, chosen, command, missing
 from pi10_classifier.archives import is_archive, looks_like_archive
 from pi10_classifier.errors import Code, ExitCode, InputError, Pi10Error, output_error
 
 # DEEPaaS waits five seconds for a cancelled training
 CANCEL_S = 3.0
-__all__ = ["TRAININGS", "Busy", "CannotTrain", "Training", "Trainings", "refused", "train"]
+__all__ = [
+    "TRAININGS",
+    "BusyError",
+    "NotTrainableError",
+    "Training",
+    "Trainings",
+    "refused",
+    "train",
+]
 LOG = "training.log"
-INPUT, OUT, MODEL = "input", "out", "model"
+INPUT, MODEL = "input", "model"
 
 
-class Busy(InputError):
+class BusyError(InputError):
     """As many trainings run as may."""
 
 
 @dataclass(slots=True)
 class Training:
-    """One training: its name, its folder, its process."""
+    """One training: its name (of its folder and its MLflow run, too) and its process."""
 
     name: str
     folder: Path
@@ -61,15 +69,14 @@ class Training:
 
     def told(self) -> dict[str, Any]:
         """What a client is told of it, at any time."""
-        out = self.folder / OUT
         found = {
             "training": self.name,
             "status": self.state,
             "begun": f"{self.begun:%Y-%m-%dT%H:%M:%SZ}",
-            **progress_of(out),
+            **progress_of(self.folder),
         }
         if self.state == "finished":
-            found |= result_of(out) | {"model": self.name}
+            found |= result_of(self.folder) | {"model": self.name}
         if self.state == "failed":
             found["error"] = {
                 "code": Code.BAD_SETTING if self.process.returncode == ExitCode.USAGE
@@ -94,11 +101,11 @@ class Training:
 
     def publish(self) -> None:
         """Put the package of the best seed where ``packages`` finds it, by the training's name."""
-        package = result_of(self.folder / OUT).get("package")
+        package = result_of(self.folder).get("package")
         if package:
             beside = self.folder / f".{MODEL}"
             shutil.rmtree(beside, ignore_errors=True)
-            shutil.copytree(self.folder / OUT / package, beside)
+            shutil.copytree(self.folder / package, beside)
             beside.rename(self.folder / MODEL)
 
 
@@ -124,7 +131,7 @@ class Trainings:
         words = command(given, service)
         with self._lock:
             if self.running >= service.max_trainings:
-                raise Busy(
+                raise BusyError(
                     Code.BAD_SETTING,
                     f"{self.running} trainings are running, which is the most at a time; wait for "
                     "them, or cancel one",
@@ -134,7 +141,7 @@ class Trainings:
             try:
                 (folder / INPUT).mkdir(parents=True)
                 source = _source(given, service, folder / INPUT)
-                process = _start(["train", str(source), f"--out={folder / OUT}", *words], folder,
+                process = _start(["train", str(source), f"--out={folder}", *words], folder,
                                  environ)  # fmt: skip
             except OSError as error:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -154,7 +161,7 @@ class Trainings:
         return training.told()
 
     async def follow(self, training: Training) -> dict[str, Any]:
-        """``wait`` without a worker; cancelled, it cancels the training and answers all the same."""
+        """``wait`` without a worker; cancelled, it cancels the training and answers as well."""
         waiting = asyncio.ensure_future(asyncio.to_thread(self.wait, training))
         try:
             return await asyncio.shield(waiting)

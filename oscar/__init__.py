@@ -1,2 +1,1 @@
 """The OSCAR face: buckets, events and batches. It holds no science."""
-x: int = "a"

@@ -19,7 +19,16 @@ CHOICES = {
 }
 CHANNELS = (1, 3)  # grey, RGB
 POSITIVE = ("minutes", "rate", "distil_temperature")
-_FROM_ZERO = ("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size", "drawn")
+_FROM_ZERO = (
+    "warmup_steps",
+    "weight_decay",
+    "clip",
+    "mixup",
+    "balance",
+    "patience",
+    "warm_size",
+    "drawn",
+)
 _SHARES = ("warm_share", "warmup_share", "ema", "distil", "look")
 # lowest and highest value of a number, both allowed; None is no bound. The faces read them here
 BOUNDS: Mapping[str, tuple[float, float | None]] = {

@@ -1,0 +1,104 @@
+"""Uploads as items: archives streamed, single files judged by their content."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import support
+import tars
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from pi10_classifier.api.reception import Received
+from pi10_classifier.api.uploads import MAX_NAME, Spooled, UploadedFiles, clean_name
+from pi10_classifier.archives import Limits
+from pi10_classifier.errors import Code
+from pi10_classifier.sources import Item
+
+Spool = Callable[..., Spooled]
+
+
+def items(spooled: Spooled, **limits: int) -> list[Item]:
+    return list(UploadedFiles(spooled.files, Limits(**limits)).items())
+
+
+def test_an_image_is_its_own_member(spooled: Spool) -> None:
+    image = support.particle(1)
+    assert items(spooled(a__tif=image)) == [Item("a.tif", "a.tif", image)]
+
+
+def test_an_archive_is_known_by_its_content(spooled: Spool) -> None:
+    tar = tars.tar_of(("x/a.tif", b"a"), ("x/b.tif", b"b"))
+    found = items(spooled(nameless=tar))
+    assert [(i.source, i.member, i.data) for i in found] == [
+        ("nameless", "x/a.tif", b"a"), ("nameless", "x/b.tif", b"b"),
+    ]  # fmt: skip
+
+
+def test_several_files_share_a_source(spooled: Spool) -> None:
+    """So that a bin's HitsMisses.txt belongs to the images sent with it."""
+    found = items(spooled(a__tif=support.particle(1), HitsMisses__txt=b"1,2\n"))
+    assert [(i.source, i.member) for i in found] == [
+        ("upload", "a.tif"), ("upload", "HitsMisses.txt"),
+    ]  # fmt: skip
+    assert found[1].data == b"1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", Code.EMPTY_OBJECT),
+        (b"hello", Code.UNSUPPORTED_FORMAT),
+        (b"PK\x03\x04 cut", Code.ARCHIVE_CORRUPT),
+        (b"\x1f\x8b cut", Code.ARCHIVE_CORRUPT),
+        (b"II*\0" + bytes(5000), Code.TOO_LARGE),
+    ],
+    ids=["empty", "text", "cut-zip", "cut-gzip", "too-large"],
+)
+def test_what_cannot_be_used_is_an_item_with_a_code(
+    data: bytes, code: Code, spooled: Spool
+) -> None:
+    (found,) = items(spooled(a__tif=data), member_bytes=4000)
+    assert found.data is None
+    assert found.error
+    assert found.error.code is code
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("/etc/passwd", "passwd"),
+        ("../../x.tif", "x.tif"),
+        ("RawImages\\pia7.2024-06-24.1450+N00000001.tif",
+         "RawImages\\pia7.2024-06-24.1450+N00000001.tif"),
+        ("a\nb\x00\u202e.tif", "a_b__.tif"),
+        ("", "upload"),
+        ("x/", "upload"),
+        ("\udce9.tif", "_.tif"),
+    ],
+)  # fmt: skip
+def test_names_may_be_recorded(given: str, kept: str) -> None:
+    assert clean_name(given) == kept
+
+
+def test_long_names_are_cut() -> None:
+    assert len(clean_name("x" * 10_000)) == MAX_NAME
+
+
+def test_received_files_go_with_their_request() -> None:
+    """Pickled they are paths; forgotten, nothing is left of them."""
+    headers = CIMultiDictProxy(CIMultiDict[str]())
+    part = web.FileField("data", "a.tif", io.BufferedReader(io.BytesIO(b"abc")), "", headers)
+    received = Received(["a.tif"])
+    received.copy_from([part])
+    assert received.size == 3
+    spooled = pickle.loads(pickle.dumps(received))
+    assert isinstance(spooled, Spooled)
+    assert spooled.files[0].path.read_bytes() == b"abc"
+    folder: Path = received.folder
+    del received
+    assert not folder.exists()
