@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 # a machine at full load is slow, which is no defect of the service
-PATIENCE_S = 120
+PATIENCE_S = 300
 JSON = "application/json"
 
 
