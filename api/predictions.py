@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
@@ -14,6 +15,7 @@ from typing import Any
 import marshmallow
 
 from pi10_classifier.api import answers, packages
+from pi10_classifier.api.account import note, stage
 from pi10_classifier.api.inference import SHEET_IMAGES, Outcome, classify_items
 from pi10_classifier.api.predict_args import Wanted
 from pi10_classifier.api.responses import refused
@@ -23,7 +25,7 @@ from pi10_classifier.api.uploads import Spooled, Upload, UploadedFiles, clean_na
 from pi10_classifier.classify import Settings, classify_units
 from pi10_classifier.engine import Engine
 from pi10_classifier.errors import Code, Pi10Error, output_error
-from pi10_classifier.model import Model
+from pi10_classifier.model import Model, embedded
 from pi10_classifier.sources import Item
 
 _SHELF = packages.Shelf()
@@ -105,7 +107,9 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
     if wanted.accept in (answers.HTML, answers.ZIP):
         return _from_run(files, model, wanted, service, scratch)
     pictures = SHEET_IMAGES if wanted.accept == answers.PNG else 0
-    outcome = _outcome(files.items(), model, wanted, service, pictures)
+    with stage("classify"):
+        outcome = _outcome(files.items(), model, wanted, service, pictures)
+    note(outcome.totals, Counter(failure.code for failure in outcome.failures))
     if wanted.accept == answers.JSON or not outcome.rows:
         return answers.as_json(outcome, wanted.top_k, asdict(wanted))
     if wanted.accept == answers.CSV:
@@ -113,6 +117,11 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
     if wanted.accept == answers.PARQUET:
         return answers.as_parquet(model.package.classes, outcome.rows)
     return contact_sheet(outcome.pictures, len(outcome.rows))
+
+
+def default_model() -> Model:
+    """The model that answers where none is asked for; loaded once a process."""
+    return _SHELF.load(embedded())
 
 
 def _outcome(
@@ -145,7 +154,9 @@ def _from_run(
         limits=service.limits,
     )
     names = [file.name for file in files.files]
-    run = classify_units(iter([files]), names, out, settings, model)
+    with stage("classify"):
+        run = classify_units(iter([files]), names, out, settings, model)
+    note(run.tally.totals, run.tally.failures_by_code)
     if not run.tally.totals["results"]:  # no report of nothing: say why, as JSON
         outcome = _outcome(files.items(), model, wanted, service)
         return answers.as_json(outcome, wanted.top_k, asdict(wanted))

@@ -1,0 +1,74 @@
+"""What is known of one request while it is answered: its id, its seconds, its images."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+TOTALS = ("inputs", "results", "failures", "skipped")
+_SOUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=@-]{0,127}")
+
+
+@dataclass(slots=True)
+class Account:
+    """One request: ``stages`` in seconds, ``totals`` of images, ``failures`` by code."""
+
+    request_id: str
+    began: float = field(default_factory=time.perf_counter)
+    stages: dict[str, float] = field(default_factory=dict)
+    totals: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    error: str = ""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the seconds of the block to the stage ``name``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        self.stages[name] = self.stages.get(name, 0.0) + seconds
+
+    def count(self, totals: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
+        """Take in the images of one run."""
+        self.totals.update({name: int(totals.get(name, 0)) for name in TOTALS})
+        self.failures.update({str(code): int(count) for code, count in failures.items()})
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+
+# of the request, or in a worker of the work, at hand
+CURRENT: ContextVar[Account | None] = ContextVar("pi10_account", default=None)
+
+
+def note(totals: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
+    """Count images towards the request at hand; nothing where there is none."""
+    account = CURRENT.get()
+    if account:
+        account.count(totals, failures)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Time the block for the request at hand."""
+    with (CURRENT.get() or Account("")).stage(name):
+        yield
+
+
+def request_id(given: str | None) -> str:
+    """The client's own id where it is short and plain, else a new one."""
+    if given and _SOUND_ID.fullmatch(given):
+        return given
+    return uuid.uuid4().hex

@@ -1,0 +1,73 @@
+"""How many requests may be at work or wait at once; beyond that, and while it drains, none."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LONGEST_RETRY_S = 60
+_SMOOTHING = 0.1
+
+
+class Full(Exception):  # noqa: N818  it is no error of ours
+    """No room, or none any more. ``retry_after`` in seconds."""
+
+    def __init__(self, code: str, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Gate:
+    """Counts requests in and out, from the first byte of their body on.
+
+    limit: how many may be inside. side_by_side: how many of them are worked on at once.
+    """
+
+    def __init__(self, limit: int, side_by_side: int) -> None:
+        self.limit = limit
+        self.inside = 0
+        self.draining = False
+        self._side_by_side = side_by_side
+        self._usual_s = 1.0
+        self._changed = asyncio.Event()
+
+    @contextmanager
+    def pass_through(self) -> Iterator[None]:
+        """Hold a place. Raises Full where there is none."""
+        if self.draining:
+            raise Full("stopping", "the service is stopping; try again shortly", 5)
+        if self.inside >= self.limit:
+            message = f"{self.inside} requests are at work or wait, which is the most it takes"
+            raise Full("full", f"{message}; try again after the seconds told", self.retry_after)
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+            self._changed.set()
+
+    def took(self, seconds: float) -> None:
+        """Note what a request's work took, for ``retry_after``."""
+        self._usual_s += _SMOOTHING * (seconds - self._usual_s)
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds until half of those inside are likely done."""
+        wait = self._usual_s * self.inside / 2 / self._side_by_side
+        return max(1, min(LONGEST_RETRY_S, math.ceil(wait)))
+
+    async def drain(self, seconds: float) -> bool:
+        """Let nobody in any more; True where all have left within ``seconds``."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(seconds):
+                while self.inside:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True

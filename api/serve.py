@@ -1,0 +1,214 @@
+"""`pi10 serve`: DEEPaaS's own application, the page, health and metrics in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+import pi10_classifier
+from pi10_classifier.api import logs
+from pi10_classifier.api.gate import Gate
+from pi10_classifier.api.health import Health
+from pi10_classifier.api.metrics import Metrics
+from pi10_classifier.api.middleware import accounting, admission
+from pi10_classifier.api.page import Page
+from pi10_classifier.api.settings import Service
+from pi10_classifier.api.trainings import TRAININGS
+from pi10_classifier.api.workers import Workers
+from pi10_classifier.classify import default_jobs
+from pi10_classifier.errors import SettingError
+from pi10_classifier.model import embedded, read_package
+
+LOG = logging.getLogger("pi10.serve")
+NAME = "pi10_classifier"
+_BASE = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+def default_workers() -> int:
+    """Two at least, so that a bin never keeps single images waiting; four at most.
+
+    Each uses all cores for a bin: more of them add memory, not speed.
+    """
+    return min(4, max(2, default_jobs()))
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """Where and how to listen. ``workers``: processes, 0 for the machine's own number;
+    ``grace``: seconds that what runs is given at the end.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 5000
+    base_path: str = ""
+    workers: int = 0
+    grace: float = 30.0
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base_path", self.base_path.rstrip("/"))
+        if not _BASE.fullmatch(self.base_path):
+            raise SettingError(
+                f"--base-path is {self.base_path!r}; it must begin with / and hold letters, "
+                "digits and ._~- between slashes, as /pi10"
+            )
+        for name, value, low, high in (
+            ("port", self.port, 0, 65_535),
+            ("workers", self.workers, 0, 64),
+            ("grace", self.grace, 0, 3600),
+        ):
+            if not low <= value <= high:
+                raise SettingError(f"--{name} is {value}; it must be {low} to {high}")
+        if not self.workers:
+            object.__setattr__(self, "workers", default_workers())
+
+
+def warm_worker(level: str) -> None:
+    """What every worker process does first: its logs, then the model."""
+    logs.configure(level)
+    from pi10_classifier import api
+
+    api.warm()
+
+
+class _Warm:
+    """A picklable call of ``warm_worker``."""
+
+    def __init__(self, level: str) -> None:
+        self._level = level
+
+    def __call__(self) -> None:
+        warm_worker(self._level)
+
+
+class Server:
+    """All parts of a running service, in the order they are built and taken down."""
+
+    def __init__(self, settings: ServeSettings, service: Service, folder: Path) -> None:
+        self.settings = settings
+        self.service = service
+        self.folder = folder
+        package, _ = read_package(embedded())
+        self.workers = Workers(settings.workers, _Warm(settings.log_level))
+        self.gate = Gate(service.max_waiting, settings.workers)
+        self.metrics = Metrics()
+        self.health = Health(self.workers, self.gate, self.metrics, package)
+        self.page = Page(self.workers, self.gate, self.metrics, package, folder, service)
+
+    async def app(self) -> web.Application:
+        """DEEPaaS's application with what is ours around and beside its routes."""
+        app = await _deepaas_app(self.settings, self.service, self.workers)
+        base = self.settings.base_path
+        posts = {f"{base}/v2/models/{NAME}/{verb}/" for verb in ("predict", "train")}
+        self.health.add_to(app, base)
+        self.page.add_to(app, base)
+        app.middlewares[:0] = [
+            accounting(self.metrics),
+            self.page.front_door(base),
+            admission(self.gate, posts),
+        ]
+        return app
+
+    async def run(self) -> None:
+        """Serve until a signal comes; then finish what runs, within the grace."""
+        settings = self.settings
+        stop = _stop_signals()
+        self.workers.start()
+        runner = web.AppRunner(
+            await self.app(), access_log=None, handler_cancellation=True,
+            shutdown_timeout=1.0, handle_signals=False,
+        )  # fmt: skip
+        try:
+            await runner.setup()
+            site = web.TCPSite(runner, settings.host, settings.port, backlog=512)
+            try:
+                await site.start()
+            except OSError as error:
+                raise SettingError(
+                    f"cannot listen on {settings.host} port {settings.port}: "
+                    f"{error.strerror or error}; choose another --host or --port"
+                ) from error
+            port = runner.addresses[0][1]
+            LOG.info("listening", extra={
+                "url": f"http://{settings.host}:{port}{settings.base_path}/ui/",
+                "version": pi10_classifier.__version__, "workers": settings.workers,
+            })  # fmt: skip
+            await stop.wait()
+            await self._drain(stop)
+        finally:
+            TRAININGS.close()
+            await self.page.close()
+            await runner.cleanup()
+            await self.workers.close()
+
+    async def _drain(self, stop: asyncio.Event) -> None:
+        """Probes and answers go on meanwhile; a second signal ends it at once."""
+        stop.clear()
+        LOG.info("stopping", extra={"inside": self.gate.inside, "grace_s": self.settings.grace})
+        draining = asyncio.ensure_future(self.gate.drain(self.settings.grace))
+        impatient = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({draining, impatient}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, impatient):
+            task.cancel()
+        if self.gate.inside:
+            LOG.warning("stopped amid work", extra={"inside": self.gate.inside})
+
+
+def _stop_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # not on Windows
+            loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _deepaas_app(
+    settings: ServeSettings, service: Service, workers: Workers
+) -> web.Application:
+    """The application that ``deepaas-run`` would start, with our workers behind it."""
+    from deepaas import config
+    from deepaas.api import get_app
+    from deepaas.model import loading, v2
+
+    from pi10_classifier.api.served import ServedModel
+
+    options = config.CONF
+    config.prepare_logging()
+    # DEEPaaS's other settings may come from the environment (OS_DEFAULT__TRAIN_ENDPOINT)
+    options([], project="deepaas", default_config_files=[], default_config_dirs=[])
+    options.set_override("workers", settings.workers)
+    options.set_override("client_max_size", service.upload_bytes)
+    options.set_override("warm", False)
+    options.set_override("model_name", NAME)
+    logs.configure(settings.log_level)
+    module = loading.get_model_by_name(NAME, "v2")
+    v2.MODELS[NAME] = ServedModel(NAME, module, workers, service.max_seconds)
+    v2.MODELS_LOADED = True
+    app: web.Application = await get_app(
+        enable_doc=options.doc_endpoint,
+        enable_train=options.train_endpoint,
+        enable_predict=options.predict_endpoint,
+        base_path=settings.base_path,
+    )
+    return app
+
+
+def serve(settings: ServeSettings) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises SettingError or ModelError before it listens."""
+    logs.configure(settings.log_level)
+    service = Service.from_environ()
+    with tempfile.TemporaryDirectory(prefix="pi10-serve-") as folder:
+        # workers write what they answer with beside what was uploaded: all goes in the end
+        os.environ["TMPDIR"] = folder
+        tempfile.tempdir = folder
+        asyncio.run(Server(settings, service, Path(folder)).run())

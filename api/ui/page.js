@@ -1,0 +1,435 @@
+"use strict";
+// All addresses are relative to this page, so that it works under any path prefix.
+
+const $ = (id) => document.getElementById(id);
+const PAGE_SIZE = 60;
+const FILES = [
+  ["report.html", "Open the report"],
+  ["predictions.csv", "Predictions (CSV)"],
+  ["predictions.parquet", "Predictions (Parquet)"],
+  ["results.zip", "Everything (zip)"],
+];
+const FLAGS = {
+  below_threshold: "below threshold",
+  no_silhouette: "no outline found",
+  touches_border: "touches the border",
+  no_datetime: "no date",
+};
+const STEPS = {
+  classifying: "Classifying",
+  drawing: "Drawing the report and the pictures of",
+};
+
+let limit = Infinity;
+let job = { turn: 0, request: null, id: "" }; // a later upload outdates an earlier one
+let view = { id: "", page: null, label: "", order: "given", many: PAGE_SIZE };
+
+const number = (value) => value.toLocaleString("en-GB");
+const plural = (n, one, many) => `${number(n)} ${n === 1 ? one : many}`;
+const size = (bytes) =>
+  bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB`
+    : bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+const percent = (share) => (share > 0 && share < 0.001 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`);
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+function make(tag, text, name) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  if (name) element.className = name;
+  return element;
+}
+
+function paint(element, index, share) {
+  element.style.setProperty("--colour", `var(--c${index % 8})`);
+  if (share !== undefined) element.style.setProperty("--share", `${100 * share}%`);
+  return element;
+}
+
+function meter(index, share) {
+  const outer = make("span", undefined, "meter");
+  outer.setAttribute("aria-hidden", "true");
+  outer.append(paint(make("i"), index, share));
+  return outer;
+}
+
+// ---- what stands on the page
+
+function show(section) {
+  for (const id of ["working", "problem", "results"]) $(id).hidden = id !== section;
+  $("upload").classList.toggle("small", section === "working" || section === "results");
+}
+
+function fail(title, message, code) {
+  $("problem-title").textContent = title;
+  $("problem-text").textContent = message;
+  $("problem-code").textContent = code ? `Code: ${code}` : "";
+  show("problem");
+}
+
+function progress(text, share) {
+  $("step").textContent = text;
+  if (share === undefined) $("bar").removeAttribute("value");
+  else $("bar").value = share;
+}
+
+// ---- uploading
+
+async function entriesOf(items) {
+  // folders that are dropped are walked; readEntries gives them a hundred at a time
+  const found = [];
+  async function walk(entry) {
+    if (entry.isFile) {
+      const file = await new Promise((done, failed) => entry.file(done, failed));
+      found.push({ file, name: entry.fullPath.replace(/^\//, "") });
+    } else if (entry.isDirectory) {
+      const reader = entry.createReader();
+      for (;;) {
+        const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+        if (!some.length) break;
+        for (const inner of some) await walk(inner);
+      }
+    }
+  }
+  for (const entry of items) await walk(entry);
+  return found;
+}
+
+function chosen(input) {
+  return [...input.files].map((file) => ({ file, name: file.webkitRelativePath || file.name }));
+}
+
+async function start(files) {
+  stop();
+  const turn = ++job.turn;
+  history.replaceState(null, "", location.pathname + location.search);
+  if (!files.length) {
+    fail("Nothing to classify", "There is no file in it. Choose images, a tar or a zip.", "");
+    return;
+  }
+  const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
+  if (bytes > limit) {
+    fail("Too large", `${size(bytes)} were chosen; this service takes at most ${size(limit)} at once. Send them in parts.`, "too_large");
+    return;
+  }
+  const form = new FormData();
+  for (const { file, name } of files) form.append("data", file, name);
+  show("working");
+  $("h-working").textContent = files.length === 1 ? files[0].name : `${number(files.length)} files`;
+  progress("Uploading", 0);
+  let answer;
+  try {
+    answer = await send(form, bytes);
+  } catch (error) {
+    if (turn === job.turn) fail(error.title, error.message, error.code);
+    return;
+  }
+  if (turn !== job.turn) return;
+  job.id = answer.id;
+  await watch(answer.id, turn, files.length);
+}
+
+class Problem extends Error {
+  constructor(title, message, code) {
+    super(message);
+    this.title = title;
+    this.code = code;
+  }
+}
+
+function send(form, bytes) {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest();
+    job.request = request;
+    request.open("POST", "runs");
+    request.responseType = "json";
+    request.upload.onprogress = (event) => {
+      if (event.lengthComputable) {
+        const part = Math.min(1, event.loaded / event.total);
+        progress(`Uploading: ${size(part * bytes)} of ${size(bytes)}`, part);
+      }
+    };
+    request.upload.onload = () => progress("Uploaded; waiting for its turn");
+    request.onload = () => {
+      if (request.status === 201) done(request.response);
+      else failed(problemOf(request.status, request.response, request.getResponseHeader("Retry-After")));
+    };
+    request.onerror = () => failed(new Problem("No connection", "The service did not answer. Check that it runs and that the network is there, then try again.", ""));
+    request.onabort = () => failed(new Problem("Cancelled", "The upload was stopped.", "cancelled"));
+    request.send(form);
+  });
+}
+
+function problemOf(status, body, retry) {
+  const error = (body && body.error) || {};
+  const code = error.code || `http_${status}`;
+  if (status === 503) {
+    return new Problem("The service is busy", `${error.message || "No room at the moment"}. Try again in ${retry || "a few"} seconds.`, code);
+  }
+  return new Problem("That did not work", error.message || `The service answered with status ${status}.`, code);
+}
+
+async function get(address) {
+  let response;
+  try {
+    response = await fetch(address, { headers: { Accept: "application/json" } });
+  } catch {
+    throw new Problem("No connection", "The service no longer answers. Check that it runs, then reload this page.", "");
+  }
+  let body = null;
+  try { body = await response.json(); } catch { /* said by the status */ }
+  if (!response.ok) throw problemOf(response.status, body, response.headers.get("Retry-After"));
+  return body;
+}
+
+async function watch(id, turn, files) {
+  let pause = 200;
+  let lost = 0;
+  while (turn === job.turn) {
+    let status;
+    try {
+      status = await get(`runs/${id}`);
+      lost = 0;
+    } catch (error) {
+      if (turn !== job.turn) return;
+      if (error.code === "" && ++lost < 5) { // a moment without network costs nothing
+        await sleep(1000);
+        continue;
+      }
+      fail(error.title, error.message, error.code);
+      return;
+    }
+    if (turn !== job.turn) return;
+    if (status.state === "done") {
+      try {
+        await open(id, turn);
+      } catch (error) {
+        fail(error.title || "That did not work", error.message, error.code || "");
+      }
+      return;
+    }
+    if (status.state === "failed") {
+      fail("That did not work", status.error.message, status.error.code);
+      return;
+    }
+    if (status.state === "cancelled") {
+      fail("Cancelled", "The work was stopped; nothing is kept.", "cancelled");
+      return;
+    }
+    const { step, inputs, total } = status.progress;
+    if (status.state === "waiting") progress("Uploaded; waiting for its turn");
+    else if (!inputs) progress("Reading");
+    else {
+      const of = step === "classifying" && files > 1 && inputs <= files ? ` of ${number(files)}` : "";
+      progress(`${STEPS[step] || step}: ${number(inputs)}${of} files`, of ? inputs / files : undefined);
+    }
+    await sleep(pause);
+    pause = Math.min(1500, pause * 1.25);
+  }
+}
+
+function stop() {
+  if (job.request) job.request.abort();
+  if (job.id) fetch(`runs/${job.id}`, { method: "DELETE" }).catch(() => {});
+  job = { turn: job.turn + 1, request: null, id: "" };
+}
+
+// ---- results
+
+async function open(id, turn) {
+  const page = await get(`runs/${id}/page`);
+  if (turn !== job.turn) return;
+  job.id = ""; // done: it is kept for an hour, and not removed by the next upload
+  view = { id, page, label: "", order: "given", many: PAGE_SIZE };
+  $("order").value = "given";
+  history.replaceState(null, "", `#${id}`);
+  fill();
+  show("results");
+  $("h-results").focus({ preventScroll: true });
+}
+
+function fill() {
+  const { page, id } = view;
+  const totals = page.totals;
+  const tiles = [["Inputs", "inputs"], ["Results", "results"], ["Failures", "failures"], ["Skipped", "skipped"]];
+  $("totals").replaceChildren(...tiles.map(([title, key]) => {
+    const tile = make("div", undefined, key === "failures" && totals[key] ? "some" : "");
+    tile.append(make("dt", title), make("dd", number(totals[key])));
+    return tile;
+  }));
+  $("what").textContent = `${plural(totals.inputs, "input", "inputs")} in ${page.seconds < 10 ? page.seconds.toFixed(1) : Math.round(page.seconds)} s, by the model ${page.model.name} ${page.model.version}. Kept for an hour under this page's address.`;
+  $("none").hidden = totals.results > 0;
+  $("none").textContent = totals.failures
+    ? `No image could be classified: ${plural(totals.failures, "file has", "files have")} no result, for the reasons below.`
+    : "There is no image in it; only files that are none, and were skipped.";
+  $("seen").hidden = !page.never_seen || !totals.results;
+  $("seen-text").textContent = page.never_seen;
+  $("warnings").hidden = !page.warnings.length;
+  $("warnings").replaceChildren(...page.warnings.map((text) => make("li", text)));
+  $("links").replaceChildren(...FILES.map(([name, title], index) => {
+    const link = make("a", title, index ? "button second" : "button");
+    link.href = `runs/${id}/files/${name}`;
+    if (index) link.download = name;
+    else link.target = "_blank";
+    return link;
+  }));
+  fillClasses();
+  fillFailures();
+  $("found").hidden = !page.particles.length;
+  fillParticles();
+}
+
+function fillClasses() {
+  const { page, label } = view;
+  const all = Math.max(1, page.totals.results);
+  $("counted").hidden = !page.totals.results;
+  $("classes").replaceChildren(...page.classes.map((name, index) => {
+    const count = page.counts[name] || 0;
+    const button = make("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", String(label === name));
+    const title = make("span", undefined, "name");
+    const key = paint(make("span", undefined, "key"), index);
+    key.setAttribute("aria-hidden", "true");
+    title.append(key, name);
+    button.append(title, meter(index, count / all), make("span", `${number(count)} (${percent(count / all)})`, "count"));
+    button.onclick = () => {
+      view.label = view.label === name ? "" : name;
+      view.many = PAGE_SIZE;
+      for (const other of $("classes").children) other.setAttribute("aria-pressed", "false");
+      button.setAttribute("aria-pressed", String(view.label === name));
+      fillParticles();
+    };
+    return button;
+  }));
+}
+
+function fillFailures() {
+  const { page } = view;
+  $("failed").hidden = !page.failures.length;
+  $("failures").replaceChildren(...page.failures.map((failure) => {
+    const row = make("tr");
+    const code = make("td");
+    code.append(make("code", failure.code));
+    row.append(make("td", failure.member || failure.source), code, make("td", failure.message));
+    return row;
+  }));
+  const rest = page.totals.failures - page.failures.length;
+  $("failures-more").textContent = rest > 0 ? `${plural(rest, "more failure is", "more failures are")} listed in failures.csv of the zip.` : "";
+}
+
+const ORDERS = {
+  given: null,
+  surest: (a, b) => Math.max(...b.scores) - Math.max(...a.scores),
+  unsurest: (a, b) => Math.max(...a.scores) - Math.max(...b.scores),
+  largest: (a, b) => (b.esd_um ?? -1) - (a.esd_um ?? -1),
+  smallest: (a, b) => (a.esd_um ?? Infinity) - (b.esd_um ?? Infinity),
+};
+
+function fillParticles() {
+  const { page, label, order, many } = view;
+  const numbered = page.particles.map((particle, index) => ({ ...particle, number: index }));
+  const chosenOnes = label ? numbered.filter((particle) => particle.label === label) : numbered;
+  if (ORDERS[order]) chosenOnes.sort(ORDERS[order]);
+  const shown = chosenOnes.slice(0, many);
+  $("particles").replaceChildren(...shown.map(card));
+  const all = page.totals.results;
+  const held = page.particles.length;
+  const first = held < all ? ` Pictures are kept of the first ${number(held)} of ${number(all)}; the tables and the report hold all.` : "";
+  $("shown").textContent = `${number(shown.length)} of ${plural(chosenOnes.length, "particle", "particles")}${label ? ` labelled ${label}` : ""}.${first}`;
+  $("more").hidden = shown.length === chosenOnes.length;
+}
+
+function card(particle) {
+  const { page, id } = view;
+  const item = $("card").content.cloneNode(true).firstElementChild;
+  const index = page.classes.indexOf(particle.label);
+  const best = Math.max(...particle.scores);
+  const image = item.querySelector("img");
+  if (particle.picture) {
+    image.removeAttribute("width");
+    image.removeAttribute("height");
+    image.src = `runs/${id}/pictures/${particle.number}`;
+    image.alt = `${particle.label}, ${particle.id}`;
+  } else {
+    image.replaceWith("no picture");
+  }
+  item.querySelector(".name").textContent = particle.label;
+  paint(item.querySelector(".key"), index);
+  item.querySelector(".score").textContent = best.toFixed(2);
+  const ranked = particle.scores.map((score, at) => [score, at]).sort((a, b) => b[0] - a[0]).slice(0, 3);
+  const scores = item.querySelector(".scores");
+  for (const [score, at] of ranked) {
+    scores.append(make("dt", page.classes[at]), meter(at, score), make("dd", score.toFixed(2)));
+  }
+  const lines = particle.esd_um === null
+    ? [`${particle.width_px} × ${particle.height_px} px`]
+    : [`ESD ${number(Math.round(particle.esd_um))} µm`,
+      `${number(Math.round(particle.major_um))} × ${number(Math.round(particle.minor_um))} µm`];
+  item.querySelector(".size").append(...lines.map((line) => make("span", line)));
+  item.querySelector(".flags").append(...particle.flags.map((flag) => make("span", FLAGS[flag] || flag.replaceAll("_", " "))));
+  item.querySelector(".id").textContent = particle.id;
+  return item;
+}
+
+// ---- the beginning
+
+$("choose-files").onclick = () => $("files").click();
+$("choose-folder").onclick = () => $("folder").click();
+for (const input of [$("files"), $("folder")]) {
+  input.onchange = () => {
+    const files = chosen(input);
+    input.value = ""; // so that the same file can be chosen again
+    if (files.length) start(files);
+  };
+}
+$("cancel").onclick = () => {
+  stop();
+  fail("Cancelled", "The work was stopped; nothing is kept.", "cancelled");
+};
+$("more").onclick = () => {
+  const before = view.many;
+  view.many += PAGE_SIZE;
+  fillParticles();
+  $("particles").children[before]?.scrollIntoView({ block: "nearest" });
+};
+$("order").onchange = () => {
+  view.order = $("order").value;
+  fillParticles();
+};
+
+let depth = 0;
+const over = (on) => document.body.classList.toggle("over", on);
+addEventListener("dragenter", (event) => { event.preventDefault(); depth += 1; over(true); });
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("dragleave", () => { depth = Math.max(0, depth - 1); over(depth > 0); });
+addEventListener("drop", async (event) => {
+  event.preventDefault();
+  depth = 0;
+  over(false);
+  const data = event.dataTransfer;
+  // taken at once: the list is empty after the first await
+  const entries = [...data.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry()).filter(Boolean);
+  const plain = [...data.files].map((file) => ({ file, name: file.name }));
+  try {
+    await start(entries.length ? await entriesOf(entries) : plain);
+  } catch {
+    fail("That did not work", "The dropped files cannot be read. Choose them with the button instead.", "");
+  }
+});
+
+get("about").then((about) => {
+  limit = about.max_bytes;
+  $("limit").textContent = `, up to ${size(limit)} at once`;
+  $("about").textContent = `Each particle gets a class (${about.classes.slice(0, 8).join(", ")}${about.classes.length > 8 ? ", …" : ""}), its scores and its size.`;
+  $("version").textContent = `Version ${about.version}, model ${about.model.name} ${about.model.version}`;
+}).catch(() => {});
+
+if (location.hash.length > 1) {
+  const turn = ++job.turn;
+  const id = encodeURIComponent(location.hash.slice(1));
+  show("working");
+  progress("Looking for these results");
+  watch(id, turn, 0).then(() => {
+    if (!view.page) history.replaceState(null, "", location.pathname + location.search);
+  });
+}

@@ -1,0 +1,259 @@
+"""The processes that predict: each warmed, watched, replaced when it dies or hangs.
+
+DEEPaaS's own pool loses the task of a killed worker, so that its request hangs for ever,
+and one exception that cannot be unpickled silences a worker for good. An executor of
+``concurrent.futures`` notices both; a broken one is thrown away here and another started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextvars import Context
+from typing import Any
+
+LOG = logging.getLogger("pi10.workers")
+
+WATCH_S = 2.0
+# an upload beyond this waits in the lane of the bins, not in that of single images
+BULK_BYTES = 2**20
+TRIES = 2
+# a worker that cannot be warmed is tried again, ever more seldom
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+
+
+class WorkerDied(Exception):  # noqa: N818  as concurrent.futures names its own
+    """The work's process died ``TRIES`` times over."""
+
+
+class _DiedIdle(BrokenProcessPool):
+    """The process was dead before it was given the work."""
+
+
+class TookTooLong(Exception):  # noqa: N818
+    """The work did not end within its time; its process was killed."""
+
+
+def _begin() -> None:
+    """In a new worker: signals are the parent's to heed, and no worker outlives it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def leave() -> None:
+        if parent:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave, name="pi10-orphan", daemon=True).start()
+
+
+def _alive() -> None:
+    """What an idle worker is asked, to see whether it still is one."""
+
+
+class Worker:
+    """One process, given one piece of work at a time."""
+
+    def __init__(self) -> None:
+        # spawned: forking a process that has threads may deadlock the child
+        context = multiprocessing.get_context("spawn")
+        self._executor = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
+        self.pid = 0
+
+    async def warm(self, warm: Callable[[], Any]) -> None:
+        self.pid = await self.run(os.getpid)
+        await self.run(warm)
+
+    async def run(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Raises BrokenProcessPool where the process died, else what ``work`` raises."""
+        return await asyncio.wrap_future(self._executor.submit(work, *args))
+
+    async def kill(self) -> None:
+        """End the process, whatever it is at."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        # one whose process has not said its pid ends by itself, once it has begun
+        await asyncio.to_thread(self._executor.shutdown, bool(self.pid), cancel_futures=True)
+
+
+class Workers:
+    """``count`` warm processes; work waits for a free one, first come, first served.
+
+    One process is never given bulk work, so that a single image is not kept waiting by
+    bins that take minutes; with a single process there is no such choice.
+    """
+
+    def __init__(self, count: int, warm: Callable[[], Any]) -> None:
+        self.count = count
+        self.restarts = 0
+        self.problem = ""
+        self._warm = warm
+        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        self._warm_workers: set[Worker] = set()
+        self._bulk = asyncio.Semaphore(max(1, count - 1))
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    @property
+    def ready(self) -> int:
+        """How many processes are warm, at work or idle."""
+        return len(self._warm_workers)
+
+    def start(self) -> None:
+        """Start all processes; returns at once, ``ready`` says how far they are."""
+        for _ in range(self.count):
+            self._spawn(self._bring_up())
+        self._spawn(self._watch())
+
+    async def apply(
+        self, work: Callable[..., Any], *args: Any, seconds: float = 0, bulk: bool = False
+    ) -> Any:
+        """Run picklable ``work(*args)`` in a free process and return what it returns.
+
+        seconds: the longest it may run, 0 for no bound. Raises WorkerDied, TookTooLong, or
+        what ``work`` raises. Cancelled while it waits it leaves the queue; cancelled later,
+        the work goes on and its result is dropped.
+        """
+        deaths = 0
+        while deaths < TRIES:
+            worker = await self._take(bulk)
+            # one that died idle is not the work's fault: asked first, where one died before
+            task = self._spawn(self._run(worker, work, args, seconds, bulk, ask=deaths > 0))
+            try:
+                return await asyncio.shield(task)
+            except _DiedIdle:
+                continue
+            except BrokenProcessPool:
+                deaths += 1
+                LOG.error("worker died", extra={"worker_pid": worker.pid, "deaths": deaths})
+        raise WorkerDied(f"the worker process died {TRIES} times over this request")
+
+    async def _take(self, bulk: bool) -> Worker:
+        if bulk:
+            await self._bulk.acquire()
+        try:
+            return await self._idle.get()
+        except BaseException:
+            if bulk:
+                self._bulk.release()
+            raise
+
+    async def _run(
+        self,
+        worker: Worker,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        seconds: float = 0,
+        bulk: bool = False,
+        ask: bool = False,
+    ) -> Any:
+        """Run in ``worker``, then give it back or replace it, whether anyone waits or not."""
+        usable = True
+        try:
+            if ask:
+                await self._ask(worker)
+            async with asyncio.timeout(seconds or None) as limit:
+                return await worker.run(work, *args)
+        except BrokenProcessPool:
+            usable = False
+            raise
+        except TimeoutError as error:
+            if not limit.expired():  # the work's own
+                raise
+            usable = False
+            LOG.error("worker took too long", extra={"worker_pid": worker.pid})
+            raise TookTooLong(f"not done within {seconds:g} s; send fewer images") from error
+        finally:
+            if bulk:
+                self._bulk.release()
+            if usable:
+                self._idle.put_nowait(worker)
+            else:
+                self._replace(worker)
+
+    @staticmethod
+    async def _ask(worker: Worker) -> None:
+        try:
+            await worker.run(_alive)
+        except BrokenProcessPool as error:
+            raise _DiedIdle from error
+
+    def _replace(self, worker: Worker) -> None:
+        self._spawn_apart(worker.kill())
+        self._warm_workers.discard(worker)
+        if not self._closing:
+            self.restarts += 1
+            self._spawn_apart(self._bring_up())
+
+    async def _bring_up(self) -> None:
+        """A new process, warmed; tried until it succeeds."""
+        pause = FIRST_PAUSE_S
+        while not self._closing:
+            worker = Worker()
+            began = time.perf_counter()
+            try:
+                await worker.warm(self._warm)
+            except Exception as error:
+                self.problem = str(error) or type(error).__name__
+                LOG.error("worker not ready", extra={"reason": self.problem})
+                await worker.kill()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+                continue
+            except asyncio.CancelledError:
+                await asyncio.shield(worker.kill())
+                raise
+            self.problem = ""
+            self._warm_workers.add(worker)
+            self._idle.put_nowait(worker)
+            seconds = round(time.perf_counter() - began, 3)
+            LOG.info("worker ready", extra={"worker_pid": worker.pid, "seconds": seconds})
+            return
+
+    async def _watch(self) -> None:
+        """Ask idle workers from time to time, to replace a dead one before it is needed."""
+        while not self._closing:
+            await asyncio.sleep(WATCH_S)
+            idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+            for worker in reversed(idle):
+                self._spawn(self._check(worker))
+
+    async def _check(self, worker: Worker) -> None:
+        with contextlib.suppress(BrokenProcessPool):
+            await self._run(worker, _alive, ())
+
+    def _spawn_apart(self, work: Any) -> None:
+        """As ``_spawn``, but no part of the request at hand: its log lines lack its id."""
+        self._spawn(work, Context())
+
+    def _spawn(self, work: Any, context: Context | None = None) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: whoever waited for it may have left
+
+    async def close(self) -> None:
+        """Stop all processes, at work or not."""
+        self._closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(worker.kill() for worker in self._warm_workers))
+        self._warm_workers.clear()
