@@ -268,11 +268,9 @@ def classify(
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     environ: Mapping[str, str] = os.environ,
-    find: Callable[[Sequence[str], Limits, Mapping[str, str]], Iterator[Unit]] = discover,
 ) -> Run:
     """Classify all images of ``inputs`` into the folder ``out``.
 
-    ``find`` is how inputs become units: a face that has fetched an object gives its own.
     Raises SettingError or ModelError before any work, OutputError where results cannot
     be written, and whatever ``progress`` raises to stop the run between two steps: all
     leave a folder that can be resumed.
@@ -295,7 +293,7 @@ def classify(
         )
         threading.Thread(target=_import_ahead, name="pi10-imports").start()
         pipeline = _Pipeline(folder, engine, settings.jobs, progress)
-        blocks = pipeline.run(find(inputs, settings.limits, environ))
+        blocks = pipeline.run(discover(inputs, settings.limits, environ))
         folder.drop_recut_blocks(blocks)
         tally = summarise(folder)
         gone = folder.published() - pipeline.seen
