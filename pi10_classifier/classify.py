@@ -41,6 +41,12 @@ from pi10_classifier.summary import Tally, summarise
 
 BATCH = 8
 MAX_JOBS = 256
+# lowest and highest value of each number in Settings; the faces read them here
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "jobs": (1, MAX_JOBS),
+    "batch": (1, 1024),
+    "um_per_px": (0.01, 10_000),
+}
 HELD_BYTES = 256 * 2**20
 # by module: onnxruntime-gpu and opencv-python are as good as the packages we ask for
 MODULES = {
@@ -74,13 +80,11 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ("jobs", self.jobs, 1, MAX_JOBS),
-            ("batch", self.batch, 1, 1024),
-            ("um-per-px", self.um_per_px, 0.01, 10_000),
-        ):
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(self, name)
             if not low <= value <= high:
-                raise SettingError(f"--{name} is {value}; it must be {low} to {high}")
+                option = name.replace("_", "-")
+                raise SettingError(f"--{option} is {value}; it must be {low} to {high}")
 
     def fingerprint(self, model: Model) -> dict[str, Any]:
         """What changes results, and so must be the same to resume."""
@@ -275,10 +279,34 @@ def classify(
     be written, and whatever ``progress`` raises to stop the run between two steps: all
     leave a folder that can be resumed.
     """
-    started = datetime.now(UTC)
     clock = time.perf_counter()
     check_inputs(inputs)
     model = Model.load(settings.model, settings.device)
+    found = discover(inputs, settings.limits, environ)
+    return classify_units(
+        found, inputs, out, settings, model,
+        resume=resume, overwrite=overwrite, progress=progress, clock=clock,
+    )  # fmt: skip
+
+
+def classify_units(
+    units: Iterator[Unit],
+    inputs: Sequence[str],
+    out: Path,
+    settings: Settings,
+    model: Model,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+    clock: float | None = None,
+) -> Run:
+    """``classify`` with a model at hand and units found by the caller, who names their inputs.
+
+    clock: ``time.perf_counter()`` when the work began, now if None.
+    """
+    started = datetime.now(UTC)
+    clock = time.perf_counter() if clock is None else clock
     folder = RunFolder(out, model.package.classes)
     # spelled as they were: units are known by their paths as given
     fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model)}
@@ -293,7 +321,7 @@ def classify(
         )
         threading.Thread(target=_import_ahead, name="pi10-imports").start()
         pipeline = _Pipeline(folder, engine, settings.jobs, progress)
-        blocks = pipeline.run(discover(inputs, settings.limits, environ))
+        blocks = pipeline.run(units)
         folder.drop_recut_blocks(blocks)
         tally = summarise(folder)
         gone = folder.published() - pipeline.seen
