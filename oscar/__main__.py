@@ -11,10 +11,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pi10_classifier.errors import ExitCode, OutputError, Pi10Error
 from pi10_classifier.oscar.event import Event
 from pi10_classifier.oscar.naming import ObjectVersion, skip_reason
-
-from pi10_classifier.errors import ExitCode, OutputError, Pi10Error
 
 BODY = "body"
 
@@ -58,7 +57,6 @@ def _handle(
     # imported late: what is skipped needs none of it
     from pi10_classifier.oscar.handler import Handler
     from pi10_classifier.oscar.settings import ServiceSettings
-
     from pi10_classifier.stopping import stoppable
 
     handler = Handler(ServiceSettings.from_environ(environ))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from minio.helpers import check_bucket_name
+
+from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.fdl import Place
 from pi10_classifier.oscar.naming import ObjectVersion
 from pi10_classifier.oscar.pairing import Listed, Output
-
-from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.storage import Store
 
 OURS = ".pi10/"

@@ -78,7 +78,6 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
     from pi10_classifier.oscar.faults import Faults
     from pi10_classifier.oscar.local import local as run_local
     from pi10_classifier.oscar.local import write_environ
-
     from pi10_classifier.stopping import stoppable
 
     chosen = [service_of(name) for name in services]
@@ -108,9 +107,8 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
 
 
 def _with_model(service: Service, model: str) -> Service:
-    from pi10_classifier.oscar.variants import with_variables
-
     from pi10_classifier.model import find
+    from pi10_classifier.oscar.variants import with_variables
 
     return with_variables(service, {"PI10_MODEL": str(find(model).resolve())})
 
@@ -185,7 +183,6 @@ def _reconcile(source: str | None, out: str | None, service: str, in_place: bool
     from pi10_classifier.oscar.reconcile import Reconciler
     from pi10_classifier.oscar.settings import ServiceSettings
     from pi10_classifier.oscar.submit import InPlace, JobEndpoint, Submitter
-
     from pi10_classifier.stopping import stoppable
     from pi10_classifier.storage import Store
     from pi10_classifier.terminal import show_table

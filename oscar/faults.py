@@ -12,9 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pi10_classifier.oscar.supervisor import kill
-
 from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.supervisor import kill
 
 
 @dataclass(frozen=True, slots=True)

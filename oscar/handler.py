@@ -6,13 +6,19 @@ files in a folder. An event's job and the reconciler in place both use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from pi10_classifier.archives import Limits, is_archive, looks_like_archive
+from pi10_classifier.classify import Progress, classify_units
+from pi10_classifier.engine import Engine, Gallery, chunks
+from pi10_classifier.errors import Code, ExitCode, Failure, InputError, OutputError, Pi10Error
+from pi10_classifier.model import Model, read_package
 from pi10_classifier.oscar.identity import etag_of, model_identity
 from pi10_classifier.oscar.naming import Ending, ObjectVersion, ResultName, readable, stem_of
 from pi10_classifier.oscar.record import (
@@ -25,14 +31,8 @@ from pi10_classifier.oscar.record import (
 )
 from pi10_classifier.oscar.request import Request, looks_like_request
 from pi10_classifier.oscar.settings import ServiceSettings
-
-from pi10_classifier.archives import Limits, is_archive, looks_like_archive
-from pi10_classifier.classify import Progress, classify
-from pi10_classifier.engine import Engine, Gallery, chunks
-from pi10_classifier.errors import Code, ExitCode, Failure, InputError, OutputError, Pi10Error
-from pi10_classifier.model import Model, read_package
 from pi10_classifier.results import columns
-from pi10_classifier.sources import Item, Unit, archive_items, unreadable
+from pi10_classifier.sources import Item, archive_items, unreadable
 
 if TYPE_CHECKING:
     from pi10_classifier.engine import ChunkResult
@@ -84,11 +84,14 @@ class Handler:
         self.identity = model_identity(self.package, settings.classify)
 
     @cached_property
+    def _model(self) -> Model:
+        return Model(self.package, self._graph, self._settings.classify.device)
+
+    @cached_property
     def _engine(self) -> Engine:
         chosen = self._settings.classify
-        model = Model(self.package, self._graph, chosen.device)
         return Engine(
-            model,
+            self._model,
             batch=chosen.batch,
             measuring=chosen.measure,
             um_per_px=chosen.um_per_px,
@@ -253,14 +256,11 @@ class Handler:
             path, name, version.size, version.etag, self._settings.classify.limits
         )
 
-        def find(_: Sequence[str], __: Limits, ___: Mapping[str, str]) -> Iterator[Unit]:
-            yield unit
-
         def progress(_: Progress) -> None:
             check()
 
-        run = classify([name], folder / "run", self._settings.classify,
-                       progress=progress, find=find)  # fmt: skip
+        run = classify_units(iter([unit]), [name], folder / "run", self._settings.classify,
+                             self._model, progress=progress)  # fmt: skip
         tally = run.tally
         said = {
             "kind": "archive",

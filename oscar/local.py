@@ -17,14 +17,14 @@ from pathlib import Path
 from minio import Minio
 from minio.error import S3Error
 from minio.notificationconfig import NotificationConfig, PrefixFilterRule, QueueConfig
+
+from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar import supervisor
 from pi10_classifier.oscar.faults import Faults
 from pi10_classifier.oscar.fdl import Service
 from pi10_classifier.oscar.gateway import Webhook, free_port, gateway
 from pi10_classifier.oscar.receiver import Jobs, receiver
 from pi10_classifier.oscar.supervisor import Storage, Worker
-
-from pi10_classifier.errors import SettingError
 from pi10_classifier.results import write_atomically
 from pi10_classifier.storage import Store
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
+from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.naming import (
     ATTEMPT,
     MODEL_DIGITS,
@@ -22,8 +23,6 @@ from pi10_classifier.oscar.naming import (
     ResultName,
     stem_of,
 )
-
-from pi10_classifier.errors import SettingError
 
 T = TypeVar("T")
 

@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.model import Package
 from pi10_classifier.oscar.bucket import OURS, Bucket
 from pi10_classifier.oscar.naming import ATTEMPT, MAX_ATTEMPTS, Ending, ResultName, skip_reason
 from pi10_classifier.oscar.pairing import Listed, Output, Pair, State, pairs
 from pi10_classifier.oscar.record import Outcome, json_bytes, record_bytes
 from pi10_classifier.oscar.submit import Submitter
-
-from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.model import Package
 
 _EXAMPLES = 20
 

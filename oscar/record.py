@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pi10_classifier.oscar.naming import Ending, ObjectVersion, ResultName, readable
-
 import pi10_classifier
 from pi10_classifier.errors import Code, output_error
 from pi10_classifier.model import Package
+from pi10_classifier.oscar.naming import Ending, ObjectVersion, ResultName, readable
 
 FORMAT = 1
 

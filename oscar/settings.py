@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pi10_classifier.oscar.identity import etags_from
-
 from pi10_classifier.classify import Settings
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model import STARTER, find
+from pi10_classifier.oscar.identity import etags_from
 
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 

@@ -11,12 +11,12 @@ from typing import BinaryIO, Protocol, cast
 from urllib.parse import quote, urlsplit
 
 import urllib3
+
+from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.event import Event
 from pi10_classifier.oscar.handler import Handler
 from pi10_classifier.oscar.naming import ObjectVersion
-
-from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.storage import ObjectStream
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0

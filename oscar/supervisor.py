@@ -21,9 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pi10_classifier.oscar.fdl import Service
-
 from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.fdl import Service
 
 VERSION = "1.5.8"
 # what it needs, by hand: its own requirement reads "webdavclient3==3.14.6requests"

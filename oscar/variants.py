@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pi10_classifier.oscar.fdl import Service, checked
-
 from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.fdl import Service, checked
 
 
 def on_gpu(service: Service) -> Service:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from objects import record_of, version_of
-from pi10_classifier.oscar.handler import Handler
-from pi10_classifier.oscar.settings import ServiceSettings
 
 from pi10_classifier.classify import Settings
+from pi10_classifier.oscar.handler import Handler
+from pi10_classifier.oscar.settings import ServiceSettings
 
 
 @pytest.fixture(scope="session")

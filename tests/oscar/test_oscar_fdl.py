@@ -9,6 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
+from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.fdl import (
     SERVICES,
     Place,
@@ -26,8 +28,6 @@ from pi10_classifier.oscar.variants import (
     on_gpu,
     with_settings,
 )
-
-from pi10_classifier.errors import SettingError
 
 
 def events(**fields: Any) -> Service:

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 import support
 from objects import BUCKET, files_of, record_of, version_of
-from pi10_classifier.oscar.handler import Handler
-from pi10_classifier.oscar.naming import skip_reason
-from pi10_classifier.oscar.settings import ServiceSettings
 
 from pi10_classifier.classify import Settings, classify
 from pi10_classifier.errors import OutputError
+from pi10_classifier.oscar.handler import Handler
+from pi10_classifier.oscar.naming import skip_reason
+from pi10_classifier.oscar.settings import ServiceSettings
 
 
 def archive(kind: str, members: dict[str, bytes]) -> bytes:

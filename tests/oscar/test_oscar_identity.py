@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import support
-from pi10_classifier.oscar.identity import etag_of, etags_from, model_identity
-from pi10_classifier.oscar.settings import ServiceSettings
 
 from pi10_classifier.classify import Settings
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model import read_package
+from pi10_classifier.oscar.identity import etag_of, etags_from, model_identity
+from pi10_classifier.oscar.settings import ServiceSettings
 
 DATA = bytes(range(256)) * 70_000  # 17.9 MB: four parts of minio-py, three of boto3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pi10_classifier.oscar.naming import (
     FOLDER_BYTES,
     TABLES,

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pi10_classifier.oscar.naming import TABLES, Ending, ObjectVersion, ResultName, stem_of
-from pi10_classifier.oscar.pairing import Listed, Output, Pair, State, pairs
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.naming import TABLES, Ending, ObjectVersion, ResultName, stem_of
+from pi10_classifier.oscar.pairing import Listed, Output, Pair, State, pairs
 
 MODEL = "ab" * 32
 OTHER = "cd" * 32
