@@ -106,6 +106,17 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
             time.sleep(0.2)
 
 
+@local.command()
+def prepare() -> None:
+    """Install faas-supervisor into an environment of its own, once; `up` does it as well.
+
+    It goes into the user's cache; PI10_SUPERVISOR_PYTHON names another Python that has it.
+    """
+    from pi10_classifier.oscar import supervisor
+
+    click.echo(supervisor.installed() or supervisor.install())
+
+
 def _with_model(service: Service, model: str) -> Service:
     from pi10_classifier.model import find
     from pi10_classifier.oscar.variants import with_variables

@@ -189,7 +189,8 @@ class Reconciler:
 
     def _young(self, pair: Pair, now: datetime) -> bool:
         since = max(pair.listed.modified, pair.last_attempt or pair.listed.modified)
-        return now - since < timedelta(seconds=self._plan.grace_s)
+        # a grace of 0 asks no clock: the server tells its time in whole seconds
+        return bool(self._plan.grace_s) and now - since < timedelta(seconds=self._plan.grace_s)
 
     def _submit(self, pair: Pair) -> None:
         version = pair.listed.version
