@@ -193,6 +193,9 @@ class Handler:
             return Outcome.failure(
                 Code.TOO_LARGE, "not enough memory for it; give the service more `memory`"
             )
+        except Exception as error:  # a defect of ours costs this object a try, and says so
+            what = f"{type(error).__name__}: {str(error)[:200]}; please report"
+            return Outcome.failure(Code.INTERNAL, what)
 
     def _image(self, path: Path, version: ObjectVersion) -> Outcome:
         cap = self._settings.classify.limits.member_bytes

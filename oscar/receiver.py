@@ -16,6 +16,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.faults import Faults, Misfortune
 from pi10_classifier.oscar.supervisor import JobEnd, Worker
 
@@ -160,9 +161,17 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def receiver(jobs: Jobs, tokens: Mapping[str, str], port: int) -> Iterator[str]:
-    """Listen on 127.0.0.1 for ``tokens``' services; yields the endpoint's URL."""
+    """Listen on 127.0.0.1 for ``tokens``' services; yields the endpoint's URL.
+
+    Raises SettingError where the port is taken.
+    """
     handler = type("Handler", (_Handler,), {"jobs": jobs, "tokens": tokens})
-    server = _Server(("127.0.0.1", port), handler)
+    try:
+        server = _Server(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise SettingError(
+            f"cannot listen on 127.0.0.1:{port}: {error.strerror}; choose another --port"
+        ) from error
     thread = threading.Thread(target=server.serve_forever, name="receiver", daemon=True)
     thread.start()
     try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
 from pi10_classifier.model import Package
 from pi10_classifier.oscar.bucket import OURS, Bucket
 from pi10_classifier.oscar.naming import ATTEMPT, MAX_ATTEMPTS, Ending, ResultName, skip_reason
@@ -210,7 +210,7 @@ class Reconciler:
                 f"{version.key}: {error.message}",
             )
             return
-        except SettingError:
+        except Pi10Error:  # nobody can be submitted now: that is no attempt
             self._delete(name)
             raise
         self.report.count("submitted", version.key)

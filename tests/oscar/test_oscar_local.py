@@ -64,7 +64,7 @@ def settled(up: Local, events: int) -> None:
     while up.jobs.counts["accepted"] < events and time.monotonic() < until:
         time.sleep(0.05)
     assert up.jobs.counts["accepted"] >= events
-    assert up.jobs.wait(JOB_S * 4)
+    assert up.jobs.wait(JOB_S * max(4, events))
 
 
 def records(up: Local, target: str = "s3://pi10/out/") -> dict[str, dict[str, Any]]:
@@ -151,7 +151,7 @@ def test_keys_are_kept_for_the_owner_alone(up: Local, tmp_path: Path) -> None:
 def test_nothing_is_lost_where_events_are_and_workers_die(
     services: list[Any], tmp_path: Path, package: Path
 ) -> None:
-    """PI10_CHAOS is how many objects; 2,000 want an hour of two cores."""
+    """PI10_CHAOS is how many objects; 2,000 want an hour of two cores: -o timeout=9000."""
     count = int(os.environ.get("PI10_CHAOS", "16"))
     faults = Faults(drop=0.1, double=0.1, kill=0.15, shuffle=50, seed=3, kill_within_s=1.5)
     service = in_bucket(services[0], "chaos")
@@ -174,7 +174,7 @@ def test_nothing_is_lost_where_events_are_and_workers_die(
                 Bucket.of(store, "s3://chaos/in/"), out, handler.package, handler.identity,
                 JobEndpoint(up.environ(), service.name), Plan(grace_s=0, attempts=9),
             ).run()  # fmt: skip
-            assert up.jobs.wait(JOB_S * 4)
+            assert up.jobs.wait(JOB_S * len(images))
             if not report.open:
                 break
         totals = report.to_json()["totals"]
