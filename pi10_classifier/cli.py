@@ -16,6 +16,7 @@ import click
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
 from pi10_classifier.options import FOLDER
+from pi10_classifier.oscar.commands_deploy import oscar
 from pi10_classifier.training.commands import dataset
 from pi10_classifier.training.commands_evaluate import calibrate, evaluate
 from pi10_classifier.training.commands_packages import adapt, int8
@@ -43,7 +44,7 @@ def pi10() -> None:
     """
 
 
-for command in (dataset, train, evaluate, calibrate, adapt, search, compare, track):
+for command in (dataset, train, evaluate, calibrate, adapt, search, compare, track, oscar):
     pi10.add_command(command)
 
 

