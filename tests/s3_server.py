@@ -12,7 +12,7 @@ from pathlib import Path
 
 from minio import Minio
 
-from pi10_classifier.oscar.gateway import free_port, gateway, juicefs
+from pi10_classifier.oscar.gateway import gateway, juicefs
 
 ACCESS_KEY = "minioadmin"
 SECRET_KEY = "minioadmin123"
