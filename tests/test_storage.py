@@ -18,6 +18,7 @@ from s3_server import Proxy, Server
 
 from pi10_classifier.archives import LIMITS, Limits
 from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.oscar.gateway import free_port
 from pi10_classifier.sources import Item, Unit, discover
 from pi10_classifier.storage import ObjectStream, Store
 
@@ -301,7 +302,7 @@ class TestMisbehaviour:
         assert all(i.error and i.error.code.retryable for i in outcome)
 
     def test_a_server_that_is_down_is_unavailable_within_the_deadline(self, s3: Server) -> None:
-        down = f"http://127.0.0.1:{s3_server.free_port()}"
+        down = f"http://127.0.0.1:{free_port()}"
         started = time.monotonic()
         with pytest.raises(InputError) as caught:
             units(s3, "s3://bucket/", AWS_ENDPOINT_URL=down, PI10_S3_DEADLINE="1")

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import support
-from mlflow_server import Server, artifacts, free_port, runs_of
+from mlflow_server import Server, artifacts, runs_of
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model import Model, find
+from pi10_classifier.oscar.gateway import free_port
 from pi10_classifier.training import spool as sp
 from pi10_classifier.training.environment import environment
 from pi10_classifier.training.predictions import Predictions
