@@ -37,7 +37,12 @@ def test_broken_uploads(server: Server) -> None:
         totals = answer.json()["totals"]
         assert totals["inputs"] == totals["results"] + totals["failures"] + totals["skipped"], name
         codes.update(failure["code"] for failure in answer.json()["failures"])
-    assert {"corrupt_image", "unsupported_format", "unsupported_mode", "decompression_bomb"} <= codes
+    assert {
+        "corrupt_image",
+        "unsupported_format",
+        "unsupported_mode",
+        "decompression_bomb",
+    } <= codes
     assert "internal" not in codes
     together = server.predict(*((f"{name}.tif", data) for name, data in broken[:200]))
     assert together.json()["totals"]["inputs"] >= 200
