@@ -21,7 +21,7 @@ from aiohttp import web
 from pi10_classifier.api.reception import RECEIVED
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.trainings import BusyError, NotTrainableError, Training
-from pi10_classifier.errors import Pi10Error
+from pi10_classifier.errors import OutputError, Pi10Error
 
 BEGIN_S = 60.0
 BUSY_RETRY_S = 60
@@ -128,6 +128,8 @@ def _refusal(error: Pi10Error) -> web.HTTPException:
         return web.HTTPServiceUnavailable(headers={"Retry-After": str(BUSY_RETRY_S)}, **body)
     if isinstance(error, NotTrainableError):
         return web.HTTPNotImplemented(**body)
+    if isinstance(error, OutputError):
+        return web.HTTPInsufficientStorage(**body)
     return web.HTTPUnprocessableEntity(**body)
 
 

@@ -56,6 +56,10 @@ class Worker:
         if warm:
             self._executor.submit(warm)
 
+    async def ready(self) -> None:
+        """Wait until the process is there. Raises BrokenProcessPool where it cannot be."""
+        await asyncio.shield(asyncio.wrap_future(self._pid))
+
     async def run(self, work: Callable[[], Any]) -> Any:
         """Raises BrokenProcessPool where the process died, else what ``work`` raises."""
         return await asyncio.wrap_future(self._executor.submit(work))
@@ -106,6 +110,7 @@ class Pool:
         worker, usable = await self._idle.get(), False
         seconds = self._service.max_seconds
         try:
+            await worker.ready()  # a fresh one's start is not the request's time
             async with asyncio.timeout(seconds):
                 result = await worker.run(work)
             usable = True

@@ -135,7 +135,7 @@ def _code_of(error: web.HTTPException) -> str:
 def _text_of(error: web.HTTPException, request: web.Request) -> str:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return f"{error.text}; send fewer images a request, or have the cap raised"
-    if error.status == 404:
+    if error.text == f"404: {error.reason}":  # aiohttp's own: no route
         return f"nothing is at {request.path!r}; the API's description is at swagger.json"
     return error.text or error.reason
 

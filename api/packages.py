@@ -33,7 +33,7 @@ def folders(service: Service) -> dict[str, Path]:
 def _others(service: Service) -> Iterator[tuple[str, Path]]:
     if service.models_dir:
         yield from ((path.name, path) for path in sorted(service.models_dir.iterdir()))
-    if service.trainings.is_dir():
+    if service.trusts_trainings:
         for training in sorted(service.trainings.iterdir()):
             yield training.name, training / "model"
 

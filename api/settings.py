@@ -103,7 +103,15 @@ class Service:
     @property
     def trainings(self) -> Path:
         """The folder of trainings; made on first need."""
-        return self.train_dir or Path(tempfile.gettempdir()) / "pi10-trainings"
+        return self.train_dir or Path(tempfile.gettempdir()) / f"pi10-trainings-{_user()}"
+
+    @property
+    def trusts_trainings(self) -> bool:
+        """Whether what lies there is ours: in a folder for all, others may have put it there."""
+        try:
+            return self.train_dir is not None or self.trainings.stat().st_uid == _user()
+        except OSError:
+            return False
 
     def to_dict(self) -> dict[str, int]:
         """The caps, as ``get_metadata`` tells them."""
@@ -114,3 +122,7 @@ class Service:
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"PI10_{name.upper()}"
+
+
+def _user() -> int:
+    return os.getuid() if sys.platform != "win32" else 0

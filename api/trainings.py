@@ -139,6 +139,7 @@ class Trainings:
             name = f"training-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
             folder = service.trainings / name
             try:
+                service.trainings.mkdir(0o700, parents=True, exist_ok=True)
                 (folder / INPUT).mkdir(parents=True)
                 source = _source(given, service, folder / INPUT)
                 process = _start(["train", str(source), f"--out={folder}", *words], folder,
