@@ -28,6 +28,9 @@ for part in cluster datasets differentiate fft fftpack integrate interpolate io 
     rm -rf "scipy/$part"
 done
 
+# for figures as PDF and PostScript; reports hold SVG
+rm -rf fontTools
+
 # who made which network card
 rm -f netaddr/eui/*.txt netaddr/eui/*.idx
 
