@@ -28,8 +28,11 @@ for part in cluster datasets differentiate fft fftpack integrate interpolate io 
     rm -rf "scipy/$part"
 done
 
-# for figures as PDF and PostScript; reports hold SVG
-rm -rf fontTools
+# of fontTools matplotlib's SVG, which reports hold, uses a list of glyph names
+for part in cffLib colorLib config cu2qu designspaceLib feaLib merge mtiLib otlLib pens qu2cu subset \
+    svgLib ttLib ufoLib unicodedata varLib voltLib; do
+    rm -rf "fontTools/$part"
+done
 
 # who made which network card
 rm -f netaddr/eui/*.txt netaddr/eui/*.idx
