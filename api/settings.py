@@ -27,7 +27,7 @@ class Service:
     max_upload_mb: int = _number(1024, 1, 1_000_000, "Largest request, in MB of 2^20 bytes.")
     max_images: int = _number(50_000, 1, LIMITS.members, "Most members of an archive.")
     max_megapixels: int = _number(CAPS.pixels // 10**6, 1, 4000, "Largest image.")
-    max_waiting: int = _number(64, 1, 10_000, "Predictions at work or waiting; more get 503.")
+    max_waiting: int = _number(128, 1, 10_000, "Predictions at work or waiting; more get 503.")
     max_seconds: int = _number(900, 1, 86_400, "Longest prediction; then its worker is replaced.")
     max_trainings: int = _number(1, 1, 64, "Trainings at a time; more get 503.")
     jobs: int = _number(default_jobs(), *BOUNDS["jobs"], "Threads that classify, in all workers.")
