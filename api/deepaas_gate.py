@@ -59,7 +59,7 @@ def attach(service: Service) -> None:
         app.middlewares.extend([size_gate(service.upload_bytes), upload_gate, training_gate])
 
 
-def error_body(code: str, message: str) -> dict[str, str]:
+def error_body(code: str, message: str) -> dict[str, Any]:
     """The body of an error, as every route tells it."""
     text = json.dumps({"error": {"code": code, "message": message}})
     return {"text": text, "content_type": "application/json"}

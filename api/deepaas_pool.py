@@ -99,7 +99,8 @@ class Pool:
             )
         self._inside += 1
         # less DEEPaaS's wrapper, which would load all of DEEPaaS into the worker
-        predict = functools.partial(*work.args, **work.keywords)
+        function, *more = work.args
+        predict = functools.partial(function, *more, **work.keywords)
         try:
             output = await self._run(predict)
         finally:

@@ -21,17 +21,20 @@ def get_metadata(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Name, version, author, licence, models with classes, metrics and hashes, and caps."""
     service = Service.from_environ(environ)
     said = metadata.metadata(DISTRIBUTION)
-    author = said.get("Author") or said.get("Author-email") or ""
     return {
         "name": DISTRIBUTION,
         "version": pi10_classifier.__version__,
-        "author": author,
-        "license": said.get("License-Expression") or said.get("License") or "",
-        "description": said.get("Summary") or "",
-        "summary": said.get("Summary") or "",
+        "author": _field(said, "Author", "Author-email"),
+        "license": _field(said, "License-Expression", "License"),
+        "description": _field(said, "Summary"),
+        "summary": _field(said, "Summary"),
         "models": packages.describe(service),
         "accept": list(ACCEPTED),
         "limits": service.to_dict(),
         "datasets": datasets(service),
         "trainings": TRAININGS.told(),
     }
+
+
+def _field(said: metadata.PackageMetadata, *names: str) -> str:
+    return next((said[name] for name in names if name in said), "")

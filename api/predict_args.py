@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import marshmallow
@@ -76,11 +77,18 @@ class Wanted:
         Checked again, for the DEEPaaS command line checks nothing.
         Raises marshmallow.ValidationError.
         """
-        known = {k: v for k, v in predict_args(service).items() if k != "data"}
-        asked = {k: v for k, v in given.items() if k in known and v is not marshmallow.missing}
+        form = _form(service)
+        asked = {
+            k: v for k, v in given.items() if k in form.fields and v is not marshmallow.missing
+        }
         if asked.get("accept") == "*/*":
             asked["accept"] = JSON
-        found = marshmallow.Schema.from_dict(known)().load(
-            {name: value for name, value in asked.items() if value is not None}
-        )
+        found = form.load({name: value for name, value in asked.items() if value is not None})
         return cls(**{ENGINE.get(name, name): value for name, value in found.items()})
+
+
+@lru_cache(maxsize=4)
+def _form(service: Service) -> marshmallow.Schema:
+    """The options alone. Made once: making it takes longer than measuring an image."""
+    known = {name: field for name, field in predict_args(service).items() if name != "data"}
+    return marshmallow.Schema.from_dict(known)()

@@ -6,7 +6,7 @@ import io
 import signal
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,16 @@ def until(check: Callable[[], Any], within: float = 400) -> Any:
 
 def predicts(server: Server) -> bool:
     return server.predict(("a.tif", IMAGE)).json()["totals"]["results"] == 1
+
+
+@pytest.fixture(autouse=True)
+def no_training_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that fails leaves none to those after it."""
+    yield
+    if "server" in request.fixturenames:
+        server: Server = request.getfixturevalue("server")
+        for known in requests.get(f"{server.url}/train/", timeout=60).json():
+            requests.delete(f"{server.url}/train/{known['uuid']}", timeout=60)
 
 
 def children(server: Server) -> list[psutil.Process]:
