@@ -166,7 +166,9 @@ def _check_pair(fast: Model, accurate: Model, share: float | None) -> None:
         )
     for package in (one, two):
         if package.input_dtype != "uint8" or package.activation != "softmax":
-            raise SettingError(f"{package.name} does not take uint8 and give logits; export it anew")
+            raise SettingError(
+                f"{package.name} does not take uint8 and give logits; export it anew"
+            )
     if share is not None and not 0 < share < 1:
         raise SettingError(f"share is {share}; it must be above 0 and below 1")
 
