@@ -19,7 +19,7 @@ from pi10_classifier.options import FOLDER
 from pi10_classifier.oscar.commands_deploy import oscar
 from pi10_classifier.training.commands import dataset
 from pi10_classifier.training.commands_evaluate import calibrate, evaluate
-from pi10_classifier.training.commands_packages import adapt, int8
+from pi10_classifier.training.commands_packages import adapt, cascade, int8
 from pi10_classifier.training.commands_track import compare, search, track
 from pi10_classifier.training.commands_train import train
 
@@ -284,6 +284,7 @@ def export() -> None:
 
 
 export.add_command(int8)
+export.add_command(cascade)
 
 
 @export.command()

@@ -21,7 +21,7 @@ from pi10_classifier.model import Model, read_package
 from pi10_classifier.training.material import gather, of_split
 from pi10_classifier.training.metrics import F64, I64, macro_f1, report
 from pi10_classifier.training.package import check_out, derive, quoted_card, write_package
-from pi10_classifier.training.sample import LeftOut
+from pi10_classifier.training.sample import Scan
 from pi10_classifier.training.scoring import Scored, score
 
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
@@ -39,7 +39,7 @@ class Cascade:
     share: float
     validation: dict[str, float]
     metrics: dict[str, Any]
-    left_out: tuple[LeftOut, ...]
+    found: Scan
 
 
 def cascade(
@@ -95,7 +95,7 @@ def cascade(
     metrics = _tested(Model.load(out), found, classes)
     fields["metrics"] = metrics
     write_package(out, graph, fields, _card(fields, fast, accurate))
-    return Cascade(out, below, passed, figures, metrics, found.left_out)
+    return Cascade(out, below, passed, figures, metrics, found)
 
 
 def joint(fast: Model, accurate: Model, below: float) -> bytes:
@@ -202,7 +202,7 @@ def _doubt(
     wanted = macro_f1(truth, slow.probabilities.argmax(axis=1), len(classes))
     reached: list[tuple[float, float]] = []
     for candidate in SHARES if share is None else (share,):
-        below = round(float(np.quantile(top, candidate)), 4)
+        below = float(np.quantile(top, candidate))
         guess = _merged(quick, slow, below).argmax(axis=1)
         reached.append((macro_f1(truth, guess, len(classes)), below))
         if reached[-1][0] >= wanted:
@@ -211,7 +211,7 @@ def _doubt(
     return below, float((top < below).mean())
 
 
-def _tested(model: Model, found: Any, classes: tuple[str, ...]) -> dict[str, Any]:
+def _tested(model: Model, found: Scan, classes: tuple[str, ...]) -> dict[str, Any]:
     """Figures on the test split, all of it and each source, through the joint graph."""
     seen = score(model, found, of_split(found, "test"))
     metrics = {"test split": report(seen.truth(classes), seen.probabilities, classes)}
@@ -229,7 +229,7 @@ def _card(fields: dict[str, Any], fast: Model, accurate: Model) -> str:
     f1 = told["validation_macro_f1"]
     lines = [
         f"{fast.package.name} answers; images whose highest probability is below"
-        f" {told['below']} go to {accurate.package.name}: {told['share_of_validation']:.1%} of the"
+        f" {told['below']:.4f} go to {accurate.package.name}: {told['share_of_validation']:.1%} of the"
         f" validation images, on which macro-F1 is {f1['fast']:.4f} for {fast.package.name},"
         f" {f1['accurate']:.4f} for {accurate.package.name} and {f1['cascade']:.4f} together.",
         "",

@@ -1,4 +1,4 @@
-"""The commands that make packages of packages: ``pi10 export int8`` and ``adapt``."""
+"""The commands that make packages of packages: ``pi10 export int8, cascade``, ``adapt``."""
 
 from __future__ import annotations
 
@@ -72,6 +72,55 @@ def int8(
     click.echo(f"{done.bytes_before / 1e6:.2f} MB became {done.bytes_after / 1e6:.2f} MB")
     click.echo(out)
     sys.exit(exit_code(done.left_out))
+
+
+@click.command()
+@click.option("--fast", default="fast", show_default=True, help="The package that answers.")
+@click.option("--accurate", default="starter", show_default=True,
+              help="The package that doubtful images go to.")  # fmt: skip
+@DATA
+@click.option("--manifest", required=True,
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="The manifest.csv of a training or of `pi10 dataset`.")  # fmt: skip
+@click.option("--share", type=float,
+              help="Share of the validation images that is passed on.  [default: the least that "
+                   "is as good as the accurate package alone, else the best]")  # fmt: skip
+@click.option("--name", default="cascade", show_default=True, help="Name of the new model.")
+@click.option("--out", required=True, type=FOLDER, help="Package folder.")
+def cascade(
+    fast: str,
+    accurate: str,
+    inputs: tuple[Path, ...],
+    manifest: Path,
+    share: float | None,
+    name: str,
+    out: Path,
+) -> None:
+    """Join a fast and an accurate package: the doubtful images get a second look.
+
+    What is doubtful is set on the validation split of --manifest; figures are of its test split.
+    The result is one ordinary package, which `classify --model` takes.
+
+    \b
+    Example:
+      pi10 export cascade --data crops/ --manifest data/manifest.csv --out both
+    """
+    from pi10_classifier.model import Model, find
+
+    with extra("export cascade"):
+        from pi10_classifier.training.cascade import cascade as join
+    models = [Model.load(find(which)) for which in (fast, accurate)]
+    done = join(models[0], models[1], inputs, out, manifest=manifest, share=share, name=name)
+    tell_left_out(done.found)
+    f1 = done.validation
+    click.echo(
+        f"below {done.below:.4f} goes on: {done.share:.1%} of the validation images; macro-F1 there"
+        f" {f1['fast']:.4f} fast, {f1['accurate']:.4f} accurate, {f1['cascade']:.4f} together"
+    )
+    for source, row in done.metrics.items():
+        click.echo(f"{source}: macro-F1 {span(row['macro_f1'])}, {row['n']:,} images")
+    click.echo(out)
+    sys.exit(exit_code(done.found.left_out))
 
 
 @click.command()
