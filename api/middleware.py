@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from pi10_classifier.api.account import CURRENT, Account, request_id
 from pi10_classifier.api.gate import Full, Gate
@@ -22,9 +23,6 @@ CLIENT_LEFT = 499  # as nginx logs it; nobody receives it
 UNMATCHED = "unmatched"
 # asked for all the time: told at the level debug, where they succeed
 _QUIET = ("/health/live", "/health/ready", "/metrics", "/runs/{id}", "/pictures/{number}")
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 
 def failure(

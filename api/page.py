@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 import pi10_classifier
 from pi10_classifier.api.account import CURRENT, Account
 from pi10_classifier.api.gate import Gate
 from pi10_classifier.api.metrics import Metrics
-from pi10_classifier.api.middleware import Middleware, failure
+from pi10_classifier.api.middleware import failure
 from pi10_classifier.api.page_runs import Run, Runs, receive
 from pi10_classifier.api.page_work import DOWNLOADS, PICTURES, SHOWN, Cancelled, run_page
 from pi10_classifier.api.settings import Service

@@ -13,6 +13,8 @@ from pi10_classifier.oscar.commands import oscar, service_of
 
 _NEWEST = "4.1.0"
 
+__all__ = ["oscar"]  # the group, with these commands in it
+
 
 @oscar.command()
 @click.argument("service")
