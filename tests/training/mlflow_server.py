@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-STARTS_WITHIN_S = 120
+STARTS_WITHIN_S = 400
 
 
 def free_port() -> int:
@@ -50,6 +50,7 @@ class Server:
             with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2):
                 return
             time.sleep(0.2)
+        self.kill()
         raise RuntimeError(f"no MLflow server: {(self.folder / 'out').read_text()[-2000:]}")
 
     def kill(self) -> None:
