@@ -36,7 +36,7 @@ def get_predict_args() -> dict[str, Any]:
     """The fields of a prediction. Ends the program where a setting is unusable."""
     from pi10_classifier.api.predict_args import predict_args
 
-    return _fields(predict_args)
+    return _fields("predict", predict_args)
 
 
 def predict(**given: Any) -> Any:
@@ -50,7 +50,7 @@ def get_train_args() -> dict[str, Any]:
     """The fields of a training. Ends the program where a setting is unusable."""
     from pi10_classifier.api.train_args import train_args
 
-    return _fields(train_args)
+    return _fields("train", train_args)
 
 
 def train(**given: Any) -> dict[str, Any]:
@@ -60,14 +60,17 @@ def train(**given: Any) -> dict[str, Any]:
     return run(**given)
 
 
-def _fields(fields_of: Callable[[Service], dict[str, Any]]) -> dict[str, Any]:
+def _fields(verb: str, fields_of: Callable[[Service], dict[str, Any]]) -> dict[str, Any]:
     from pi10_classifier.api.deepaas_gate import attach
+    from pi10_classifier.api.reception import ALLOWED
     from pi10_classifier.api.settings import Service
 
     try:
         service = Service.or_exit()
         attach(service)
-        return fields_of(service)
+        fields = fields_of(service)
+        ALLOWED[verb] = frozenset(fields)
+        return fields
     except AttributeError as error:  # DEEPaaS would take it for a model without arguments
         raise RuntimeError(f"a defect of this program: {error}") from error
 

@@ -71,6 +71,10 @@ def size_gate(cap: int) -> Any:
     @web.middleware
     async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and request.body_exists:
+            coding = request.headers.get("Content-Encoding", "identity").lower()
+            if coding != "identity":  # its length says nothing of what it becomes
+                what = f"Content-Encoding {coding[:40]!r} is not taken; send the files as they are"
+                raise web.HTTPUnsupportedMediaType(**error_body("encoded", what))
             length = request.content_length
             if length is None:
                 what = "the request does not say how long it is; send Content-Length"

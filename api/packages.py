@@ -12,7 +12,7 @@ from typing import Any
 
 from pi10_classifier.api.settings import Service
 from pi10_classifier.errors import Pi10Error, SettingError
-from pi10_classifier.model import Model, Package, installed, read_package
+from pi10_classifier.model import ALIASES, Model, Package, installed, read_package
 
 LOADED = 3  # models a worker keeps
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -41,6 +41,7 @@ def _others(service: Service) -> Iterator[tuple[str, Path]]:
 def folder_of(name: str, service: Service) -> Path:
     """The folder of a package by its name. Raises SettingError naming those there are."""
     known = folders(service)
+    name = name if name in known else ALIASES.get(name, name)
     if name not in known:
         raise SettingError(f"no model {name[:80]!r} here; there are: {', '.join(known)}")
     return known[name]

@@ -20,6 +20,7 @@ from pi10_classifier.api.metrics import Metrics
 from pi10_classifier.api.middleware import failure
 from pi10_classifier.api.page_runs import Run, Runs, receive
 from pi10_classifier.api.page_work import DOWNLOADS, PICTURES, SHOWN, Cancelled, run_page
+from pi10_classifier.api.reception import patience
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.work import Answer, work
 from pi10_classifier.api.workers import BULK_BYTES, TookTooLong, WorkerDied, Workers
@@ -135,7 +136,13 @@ class Page:
             place.enter_context(self._gate.pass_through())
             run = self._runs.new()
             try:
-                await receive(request, run, self._service)
+                async with asyncio.timeout(patience(request)):
+                    await receive(request, run, self._service)
+            except TimeoutError:
+                self._runs.drop(run)
+                return failure(
+                    408, "too_slow", "the files did not come in time; send fewer at once"
+                )
             except BaseException:
                 self._runs.drop(run)
                 raise

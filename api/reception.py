@@ -19,6 +19,8 @@ from typing import Any
 
 import marshmallow
 from aiohttp import web
+from aiohttp.client_exceptions import ClientPayloadError as PayloadError
+from aiohttp.http_exceptions import HttpProcessingError
 from webargs import aiohttpparser
 
 from pi10_classifier.api.answers import ACCEPTED
@@ -27,6 +29,8 @@ from pi10_classifier.api.uploads import Spooled, Upload, clean_name
 from pi10_classifier.errors import output_error
 
 MAX_JSON_BYTES = 2**20
+PATIENCE_S, SLOWEST_BYTES_S = 20.0, 100_000.0
+ALLOWED: dict[str, frozenset[str]] = {}  # of predict and train, set where DEEPaaS asks for them
 _PARSED, RECEIVED = "pi10.options", "pi10.received"
 
 
@@ -83,11 +87,21 @@ async def files(request: web.Request, name: str, field: marshmallow.fields.Field
 async def option(request: web.Request, name: str, field: marshmallow.fields.Field) -> Any:
     """An option from the query, the form or a JSON body, in this order."""
     if _PARSED not in request:
-        request[_PARSED] = (request.query, await _form(request), await _json(request))
+        given = (request.query, await _form(request), await _json(request))
+        _refuse_unknown(request.path, {key for part in given for key in part})
+        request[_PARSED] = given
     for given in request[_PARSED]:
         if name in given:
             return given[name]
     return marshmallow.missing
+
+
+def _refuse_unknown(path: str, names: set[str]) -> None:
+    """A misspelt option must not leave its default in force unseen."""
+    known = ALLOWED.get(path.rstrip("/").rpartition("/")[2], frozenset())
+    for name in sorted(names - known) if known else ():
+        there = ", ".join(sorted(known))
+        raise marshmallow.ValidationError({name[:80]: [f"Unknown option; there are: {there}."]})
 
 
 @aiohttpparser.parser.location_handler("headers")  # type: ignore[untyped-decorator]
@@ -116,10 +130,21 @@ def _weighed(part: str) -> tuple[float, str]:
 
 async def _form(request: web.Request) -> Any:
     try:
-        return await request.post()
-    except (ValueError, LookupError) as error:  # no multipart, or an unknown charset
+        async with asyncio.timeout(patience(request)):
+            return await request.post()
+    except TimeoutError as error:
+        what = f"the body did not come within {patience(request):.0f} s; send less, or faster"
+        body = json.dumps({"error": {"code": "too_slow", "message": what}})
+        raise web.HTTPRequestTimeout(text=body, content_type="application/json") from error
+    except (ValueError, LookupError, RuntimeError, PayloadError, HttpProcessingError) as error:
+        # no multipart, a part that is none, an unknown charset or coding
         what = str(error)[:200]
         raise marshmallow.ValidationError({"body": [f"The form cannot be read: {what}"]}) from error
+
+
+def patience(request: web.Request) -> float:
+    """Seconds within which a body must have come: who sends slower holds a place for nothing."""
+    return PATIENCE_S + (request.content_length or 0) / SLOWEST_BYTES_S
 
 
 async def _json(request: web.Request) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import gzip
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -20,6 +20,8 @@ from pi10_classifier.errors import Code, InputError
 
 BLOCK = 512
 MAX_NAME_CHARS = 4096  # as file systems have it
+_PIECE = 2**20
+_ZERO_PIECE = bytes(_PIECE)
 _ZEROS = bytes(BLOCK)
 
 
@@ -127,6 +129,7 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
     common: dict[str, str] = {}
     long_name: str | None = None
     position = zeros = 0
+    ahead: _Ahead | None = None
     while True:
         head = read(BLOCK)
         ends = (not head and position) or (zeros and not any(head) and len(head) < BLOCK)
@@ -140,6 +143,10 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
             # and a compressed stream has its checksum at the very end
             position += BLOCK
             zeros += 1
+            if zeros > 1:  # a long hole a megabyte at a time: it must not hold a reader up
+                ahead = ahead or _Ahead(read)
+                read = ahead.read
+                position += ahead.skip_zeros()
             continue
         if len(head) < BLOCK:
             raise _corrupt(f"the archive ends at byte {position + len(head):,}, inside a header")
@@ -228,6 +235,28 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
         if len(data) < padded:
             raise _corrupt(f"the archive ends at byte {position + len(data):,}, in the padding")
         position += padded
+
+
+class _Ahead:
+    """A reader that has looked ahead over zeros, and gives back what it saw behind them."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._seen, self._at = b"", 0
+
+    def read(self, count: int) -> bytes:
+        head = self._seen[self._at : self._at + count]
+        self._at += len(head)
+        return head if len(head) == count else head + self._read(count - len(head))
+
+    def skip_zeros(self) -> int:
+        """Pass over whole blocks of zeros; returns their bytes."""
+        passed = 0
+        while (piece := self.read(_PIECE)) == _ZERO_PIECE:
+            passed += _PIECE
+        zeros = (len(piece) - len(piece.lstrip(b"\0"))) // BLOCK * BLOCK
+        self._seen, self._at = piece, zeros
+        return passed + zeros
 
 
 def _exactly(read: object, count: int, position: int) -> bytes:

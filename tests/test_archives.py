@@ -303,3 +303,18 @@ class TestHostileTar:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < len(data) + 500_000
+
+
+class TestHoles:
+    TWO = tar_of(("a", b"abc"), ("b", b"abc"))
+
+    @pytest.mark.parametrize("hole", [0, 512, 1024, 2**20, 2**20 + 512, 3 * 2**20 + 1024])
+    def test_members_behind_a_hole_are_found(self, hole: int) -> None:
+        found, code = read(self.TWO + bytes(hole) + self.TWO)
+        assert [m.name for m in found] == ["a", "b", "a", "b"]
+        assert code is None
+
+    def test_many_holes_do_not_pile_up(self) -> None:
+        found, code = read((self.TWO + bytes(2048)) * 1500)
+        assert len(found) == 3000
+        assert code is None

@@ -229,8 +229,8 @@ def _card(fields: dict[str, Any], fast: Model, accurate: Model) -> str:
     f1 = told["validation_macro_f1"]
     lines = [
         f"{fast.package.name} answers; images whose highest probability is below"
-        f" {told['below']:.4f} go to {accurate.package.name}: {told['share_of_validation']:.1%} of the"
-        f" validation images, on which macro-F1 is {f1['fast']:.4f} for {fast.package.name},"
+        f" {told['below']:.4f} go to {accurate.package.name}: {told['share_of_validation']:.1%} of"
+        f" the validation images, on which macro-F1 is {f1['fast']:.4f} for {fast.package.name},"
         f" {f1['accurate']:.4f} for {accurate.package.name} and {f1['cascade']:.4f} together.",
         "",
         "| test images | n | macro-F1 |",

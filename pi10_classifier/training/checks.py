@@ -9,7 +9,7 @@ from pathlib import Path
 from pi10_classifier.errors import Code, SettingError
 from pi10_classifier.training.duplicates import contradictions
 from pi10_classifier.training.labels import LEFT_OUT, LabelMap
-from pi10_classifier.training.listing import Entry, of_input
+from pi10_classifier.training.listing import Entry
 from pi10_classifier.training.sample import LeftOut, Sample
 
 _NAMED = 20  # labels or classes in one message
@@ -52,6 +52,11 @@ def mislabelled(samples: Sequence[Sample]) -> dict[int, LeftOut]:
         )
         found[place] = LeftOut(s.source, s.member, Code.MISLABELLED.value, message)
     return found
+
+
+def of_input(path: Path, origins: Mapping[str, Path]) -> set[str]:
+    """The names of the sources that lie at or under an input."""
+    return {name for name, at in origins.items() if at == path or path in at.parents}
 
 
 def check_inputs_used(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,6 @@ def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
         if not loose and not archives:
             raise SettingError(f"{path} holds no file; name a folder of label/image files")
     return found
-
-
-def of_input(path: Path, origins: Mapping[str, Path]) -> set[str]:
-    """The names of the sources that lie at or under an input."""
-    return {name for name, at in origins.items() if at == path or path in at.parents}
 
 
 def _contents(path: Path) -> tuple[list[Path], bool]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.training.checks import lost_label
+from pi10_classifier.training.checks import lost_label, of_input
 from pi10_classifier.training.data import scan
 from pi10_classifier.training.labels import LabelMap
-from pi10_classifier.training.listing import Entry, find_origins, of_input
+from pi10_classifier.training.listing import Entry, find_origins
 from pi10_classifier.training.manifest import read_manifest
 from pi10_classifier.training.sample import LeftOut, Sample, Scan
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -19,6 +20,7 @@ CHOICES = {
     "precision": ("float32", "bf16", "fp16"),
 }
 CHANNELS = (1, 3)  # grey, RGB
+MOST = 10_000_000  # of anything counted: more is a slip of the keyboard
 POSITIVE = ("minutes", "rate", "distil_temperature")
 _FROM_ZERO = (
     *("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size"),
@@ -109,6 +111,12 @@ class Recipe:
                 f"epochs {self.epochs} and accumulate {self.accumulate} must be >= 1,"
                 f" batch {self.batch} >= 2"
             )
+        for name in _KINDS:
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SettingError(f"{name} is {value}; it must be a finite number")
+            if name != "seed" and isinstance(value, int) and value > MOST:
+                raise SettingError(f"{name} is {value:,}; at most {MOST:,} are taken")
         for name in POSITIVE:
             value = getattr(self, name)
             if value is not None and value <= 0:

@@ -60,11 +60,13 @@ def train_seeds(
             text = left_out_csv(examples.scan.left_out)
             write_atomically(plan.out / out.LEFT_OUT, text.encode("utf-8"))
         teacher = teacher_of(examples, plan, say)
+        for seed in plan.seeds:  # before anyone is told: a refused one leaves the runs as they are
+            run = SeedRun(examples, plan, seed, teacher, say)
+            out.begin(run.folder, run.config, resume)
         images: tuple[TrainingSet, HeldOut] | None = None
         with told(teller, plan.out, {**config_of(examples, plan, teacher), "seeds": plan.seeds}):
             for seed in plan.seeds:
                 run = SeedRun(examples, plan, seed, teacher, say)
-                out.begin(run.folder, run.config, resume)
                 child = teller.child(run.folder.name)
                 if (run.folder / (PREDICTIONS if test else out.VALIDATION)).is_file():
                     say(f"{run.folder} is done")

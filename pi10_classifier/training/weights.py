@@ -101,7 +101,7 @@ def load_hub(network: nn.Module, source: HubWeights) -> None:
     except (OSError, SafetensorError) as error:
         raise SettingError(
             f"weights of {source.name} cannot be had from the hub ({_first_line(error)}); connect"
-            " this machine, or give a folder that holds them as safetensors (--weights DIR), or"
+            " this machine, or give a folder that holds them as safetensors (--init DIR), or"
             " ask for --init random"
         ) from error
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pi10_classifier.oscar.gateway import free_port
 
-STARTS_WITHIN_S = 120
+STARTS_WITHIN_S = 400
 
 
 class Server:
@@ -45,6 +45,7 @@ class Server:
             with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2):
                 return
             time.sleep(0.2)
+        self.kill()
         raise RuntimeError(f"no MLflow server: {(self.folder / 'out').read_text()[-2000:]}")
 
     def kill(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from mlflow_server import Server
 
 from pi10_classifier.training.registry import FIGURE_TAG, register
-from pi10_classifier.training.tracking import open_run
+from pi10_classifier.training.tracking import open_run, sync
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -79,11 +79,12 @@ def test_without_a_figure_the_later_one_is_the_candidate(submit):
 
 def test_a_package_that_is_told_twice_is_one_version(client, server, tmp_path, package):
     """As of a training that was killed between telling of its package and its end."""
-    environ = {"MLFLOW_TRACKING_URI": server.url}
+    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
     for _ in range(2):
-        with open_run("twice", "seed-1", folder=tmp_path, environ=environ) as run:
+        with open_run("twice", "seed-1", folder=tmp_path, environ=nowhere) as run:
             run.package(package, register_as="twice", figure=0.5, split=ONE)
-        assert run.unsent == 0
+    (sent,) = sync(tmp_path, {"MLFLOW_TRACKING_URI": server.url})
+    assert (sent.pending, sent.refused) == (0, ())
     (version,) = client.search_model_versions("name='twice'")
     held = client.get_model_version_by_alias("twice", "candidate")
     assert held.version == version.version == "1"

@@ -235,7 +235,7 @@ def test_a_server_killed_in_mid_training(server, tmp_path, package, caplog):
     def die() -> None:
         until = time.monotonic() + 120
         while time.monotonic() < until:  # a part must have arrived, else nothing was cut
-            if (experiment := client.get_experiment_runs_of("sea")) and any(
+            if (experiment := client.get_experiment_by_name("sea")) and any(
                 run.info.run_name == "seed 1" and run.data.metrics
                 for run in client.search_runs([experiment.experiment_id])
             ):
