@@ -79,6 +79,9 @@ starter: .venv/ready
 	$(TRAIN) --init training-out/starter/seed-0 --teacher training-out/starter/seed-0/package \
 		--distil 0.7 --size 64 --set warm_size=0 --set look=0.3 --set drawn=1000 --epochs 6 \
 		--rate 4e-4 --set minutes=26 --name fast --out training-out/fast
+	$(DEV)/pi10 export cascade --fast training-out/fast/seed-0/package \
+		--accurate training-out/starter/seed-0/package $(addprefix --data ,$(TARS)) \
+		--manifest $(DATASET)/manifest.csv --out training-out/cascade
 
 clean:
 	rm -rf .venv .venv-demo .types demo-out bench-out build dist *.egg-info

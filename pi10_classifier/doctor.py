@@ -22,6 +22,14 @@ from pi10_classifier.model import PROVIDERS, Model, installed
 from pi10_classifier.preprocess import prepare
 from pi10_classifier.simulate import encode_tiff
 
+# by module: what each extra cannot do without
+_EXTRAS = {
+    "report": ("matplotlib", "jinja2"),
+    "train": ("torch", "transformers", "mlflow", "onnx", "sklearn"),
+    "serve": ("deepaas", "prometheus_client"),
+    "oscar": ("oscar_python", "yaml", "jsonschema"),
+}
+
 State = Literal["ok", "note", "broken"]
 
 
@@ -45,12 +53,13 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
     yield Check("ok", "cores", f"{default_jobs()} usable on {platform.machine()}")
     yield from _devices()
     yield from _models()
-    for extra, module in (("report", "matplotlib"), ("train", "torch")):
-        if importlib.util.find_spec(module):
-            yield Check("ok", f"extra [{extra}]", f"{module} is here")
+    for extra, modules in _EXTRAS.items():
+        absent = [module for module in modules if importlib.util.find_spec(module) is None]
+        if not absent:
+            yield Check("ok", f"extra [{extra}]", f"{', '.join(modules)}: here")
         else:
             remedy = f'pip install "pi10-classifier[{extra}]"'
-            yield Check("note", f"extra [{extra}]", f"{module} is not here; {remedy}")
+            yield Check("note", f"extra [{extra}]", f"{', '.join(absent)}: not here; {remedy}")
     yield _temporary()
     yield _storage(environ)
 

@@ -59,6 +59,12 @@ def evaluate(
         manifest=manifest,
         tell=tell_left_out,
     )
+    if not manifest and not split:
+        click.echo(
+            "note: without --manifest all images are judged, those that the model was trained on"
+            " too, if they are among them",
+            err=True,
+        )
     written = room.write_evaluation(out, found)
     rows = []
     for source, part in {"all": found["all"], **found["sources"]}.items():

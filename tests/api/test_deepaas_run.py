@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import zipfile
@@ -172,6 +173,35 @@ class TestRefusals:
         answer = server.predict(("a.tif", IMAGE), **options)
         assert answer.status_code == 422
         assert list(answer.json()) == [field]
+        assert server.leftovers() == []
+
+    def test_a_misspelt_option_is_named_with_those_there_are(self, server: Server) -> None:
+        answer = server.predict(("a.tif", IMAGE), topk=1)
+        assert answer.status_code == 422
+        assert "Unknown option; there are: " in answer.text
+        assert "top_k" in answer.text
+        assert server.leftovers() == []
+
+    def test_an_encoded_body_is_refused_before_it_is_inflated(self, server: Server) -> None:
+        answer = requests.post(
+            f"{server.url}/predict/", data=gzip.compress(bytes(10**7)), timeout=60,
+            headers={"Content-Encoding": "gzip", "Content-Type": "multipart/form-data; boundary=x"},
+        )  # fmt: skip
+        assert answer.status_code == 415
+        assert answer.json()["error"]["code"] == "encoded"
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"--x\r\ngarbage",
+            b'--x\r\nContent-Disposition: form-data; name="data"; filename="a"\r\n'
+            b"Content-Transfer-Encoding: bogus\r\n\r\nabc\r\n--x--\r\n",
+        ],
+    )
+    def test_a_malformed_form_is_the_clients_fault(self, server: Server, body: bytes) -> None:
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = requests.post(f"{server.url}/predict/", data=body, headers=kind, timeout=60)
+        assert answer.status_code == 422, answer.text
         assert server.leftovers() == []
 
     def test_a_class_the_model_does_not_know(self, server: Server) -> None:

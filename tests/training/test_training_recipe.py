@@ -108,3 +108,16 @@ def test_limits_per_class_and_balance_exclude_each_other():
 def test_drawn_particles_need_their_augmentation():
     with pytest.raises(SettingError, match="drawn is 5, but augmentation is 'paper'"):
         recipe_for("vit", drawn=5)
+
+
+@pytest.mark.parametrize("name", ["rate", "weight_decay", "minutes", "mixup", "look"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_number_is_a_number_that_is_none(name, value):
+    with pytest.raises(SettingError, match=name):
+        recipe_for("vit", **{name: value})
+
+
+@pytest.mark.parametrize("name", ["class_minimum", "epochs", "batch", "drawn"])
+def test_counts_have_an_end(name):
+    with pytest.raises(SettingError, match=f"{name} is 5,000,000,000; at most 10,000,000"):
+        recipe_for("mobilenet_v2", balance=0.0, **{name: 5_000_000_000})

@@ -84,6 +84,15 @@ def test_each_seed_has_its_folder(trained, examples):
     assert epochs(folders[0]) != epochs(folders[1])
 
 
+def test_a_refused_resume_is_told_to_nobody(trained, examples):
+    folders, _ = trained
+    told = []
+    longer = plan(folders[0].parent, (1, 2), recipe=recipe(epochs=3))
+    with pytest.raises(SettingError, match=r"begun with another recipe\.epochs"):
+        runs.train_seeds(examples, longer, resume=True, say=lambda _: None, reporter=Recorder(told))
+    assert told == []
+
+
 def test_predictions_are_what_the_package_says_of_the_test_split(trained, examples):
     folders, _ = trained
     model = Model.load(folders[0] / "package")
