@@ -265,7 +265,7 @@ class TestManyAtOnce:
             # the option in the form, behind a body of some size
             answer = requests.post(
                 f"{server.url}/predict/", data={"top_k": top, "um_per_px": 10},
-                files=[("data", (name, images[name])), ("padding", ("p", bytes(2**18)))],
+                files=[("data", (name, images[name] + bytes(2**18)))],
                 timeout=240,
             )  # fmt: skip
             (found,) = answer.json()["predictions"]
@@ -281,7 +281,7 @@ def test_metadata(server: Server) -> None:
     told = requests.get(f"{server.url}/", timeout=60).json()
     assert {"name", "version", "author", "license", "description"} <= set(told)
     models = {model["id"]: model for model in told["models"]}
-    assert set(models) == {"starter", "tiny"}
+    assert {"starter", "fast", "cascade", "tiny"} == set(models)
     package, _ = read_package(server.home.parent / "models/tiny")
     assert models["tiny"]["sha256"] == package.sha256
     assert models["tiny"]["classes"] == list(support.CLASSES)
