@@ -7,7 +7,6 @@ process takes ``batch`` images a pass, the first one validates and writes.
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -119,7 +118,7 @@ def train(
         def judge(record: dict[str, Any]) -> bool:
             record |= _validate(average.network, validation, names)
             history = [*reached.history, record]
-            say(f"{clock} {json.dumps(record)}")
+            say(f"{clock} {_told(record, names)}")
             for watcher in watchers:
                 watcher.on_epoch(record)
             if _best(history) == len(history):
@@ -177,6 +176,16 @@ def _validate(network: nn.Module, held: HeldOut, names: Sequence[str]) -> dict[s
         "validation_nll": round(nll(logits, held.truth), 5),
         **{f"validation_f1_{name}": round(float(f1[i]), 5) for i, name in enumerate(names)},
     }
+
+
+def _told(record: Mapping[str, Any], names: Sequence[str]) -> str:
+    """An epoch for people; ``metrics.csv`` has all of it."""
+    each = ", ".join(f"{name} {record[f'validation_f1_{name}']:.3f}" for name in names)
+    return (
+        f"epoch {record['epoch']}: loss {record['loss']:.4f}, validation macro-F1"
+        f" {record['validation_macro_f1']:.3f} ({each}), {record['images']:,} images at"
+        f" {record['size']} px, {record['images_per_second']:.0f}/s"
+    )
 
 
 def _best(history: Sequence[Mapping[str, Any]]) -> int:
