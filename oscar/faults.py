@@ -44,7 +44,7 @@ class Misfortune:
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self._random = random.Random(faults.seed)  # noqa: S311  no secret
+        self._random = random.Random(faults.seed)  # noqa: S311  no secret  # nosec B311
         self._lock = threading.Lock()
 
     def copies(self) -> int:

@@ -119,7 +119,7 @@ def gateway(
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < until and process.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310  127.0.0.1
+        with suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310  # nosec B310
             return
         time.sleep(0.05)
     raise SettingError(

@@ -89,7 +89,7 @@ class JobEndpoint:
                 why = f"status {answer.status}"
             except urllib3.exceptions.HTTPError as error:
                 why = type(error).__name__
-            pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  jitter, not a secret
+            pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  jitter  # nosec B311
             if time.monotonic() + pause - started > self._deadline_s:
                 raise InputError(
                     Code.STORAGE_UNAVAILABLE,

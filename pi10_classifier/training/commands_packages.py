@@ -13,10 +13,10 @@ from pi10_classifier.training.package_options import (
     LABEL_MAP,
     MANIFEST,
     MODEL,
-    extra,
     read_label_map,
     span,
     tell_left_out,
+    training_extra,
 )
 from pi10_classifier.training.sample import exit_code
 
@@ -55,7 +55,7 @@ def int8(
     """
     from pi10_classifier.model import Model, find
 
-    with extra("export int8"):
+    with training_extra("export int8"):
         from pi10_classifier.training.quantise import export_int8
     done = export_int8(
         Model.load(find(model)),
@@ -107,7 +107,7 @@ def cascade(
     """
     from pi10_classifier.model import Model, find
 
-    with extra("export cascade"):
+    with training_extra("export cascade"):
         from pi10_classifier.training.cascade import cascade as join
     models = [Model.load(find(which)) for which in (fast, accurate)]
     done = join(models[0], models[1], inputs, out, manifest=manifest, share=share, name=name)
@@ -155,7 +155,7 @@ def adapt(
     from pi10_classifier.model import Model, find
     from pi10_classifier.terminal import show_table
 
-    with extra("adapt"):
+    with training_extra("adapt"):
         from pi10_classifier.training.adapt import adapt as fit
     done = fit(
         Model.load(find(model)),

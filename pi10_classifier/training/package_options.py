@@ -47,7 +47,7 @@ def read_label_map(path: Path | None) -> Any:
 
 
 @contextmanager
-def extra(what: str) -> Iterator[None]:
+def training_extra(what: str) -> Iterator[None]:
     """Around the import of what the extra [train] brings."""
     try:
         yield

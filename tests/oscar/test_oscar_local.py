@@ -214,6 +214,8 @@ def test_the_command_brings_it_up_and_ends_cleanly(
             [program, "oscar", "local", "up", "--home", home, "--model", package,
              "--port", "0", "--s3-port", "0"], stdout=said, stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # a shell's background job ignores Ctrl-C, and so would what it starts
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         try:
             until = time.monotonic() + JOB_S
