@@ -29,7 +29,8 @@ def train(shapes, *flags):
     result = CliRunner().invoke(pi10, words, standalone_mode=False)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
-    assert result.exit_code == 3  # the tar holds a broken file, which is left out
+    # the tar holds a broken file, which is left out; a resumed training scans nothing
+    assert result.exit_code == (0 if "--resume" in flags else 3)
     return result.output.strip().split("\n")
 
 
