@@ -123,7 +123,7 @@ class _Counted:
 
 
 def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
-    read = stream.read
+    read: Callable[[int], bytes] = stream.read
     count = 0
     pax: dict[str, str] = {}
     common: dict[str, str] = {}
