@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +26,7 @@ from aiohttp import web
 
 from pi10_classifier.api.answers import JSON
 from pi10_classifier.api.deepaas_gate import error_body, started
+from pi10_classifier.api.orphans import end_with_parent
 from pi10_classifier.api.settings import Service, variable
 from pi10_classifier.api.trainings import TRAININGS, refused
 from pi10_classifier.errors import Pi10Error
@@ -146,14 +146,7 @@ def _begin(threads: int) -> None:
     """In a new worker: its share of the threads; signals are the parent's; no life after it."""
     os.environ[variable("jobs")] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def leave() -> None:
-        if parent:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave, name="pi10-orphan", daemon=True).start()
+    end_with_parent()
 
 
 async def train_apart(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,13 +13,14 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextvars import Context
 from typing import Any
+
+from pi10_classifier.api.orphans import end_with_parent
 
 LOG = logging.getLogger("pi10.workers")
 
@@ -48,14 +49,7 @@ def _begin() -> None:
     """In a new worker: signals are the parent's to heed, and no worker outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def leave() -> None:
-        if parent:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave, name="pi10-orphan", daemon=True).start()
+    end_with_parent()
 
 
 def _alive() -> None:
