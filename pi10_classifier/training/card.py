@@ -102,7 +102,7 @@ def _stages(weights: Mapping[str, Any]) -> str:
 
 
 def _recipe(training: Mapping[str, Any]) -> str:
-    recipe, weights = _filled(training["recipe"]), training["initial_weights"]
+    recipe, weights = training["recipe"], training["initial_weights"]
     start = f"Initial weights: {weights['origin']}"
     if "licence" in weights:
         start += f" ({weights['licence']}; pip package {weights['package']})"
@@ -129,15 +129,6 @@ _VARIATIONS = {
 }
 _OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with momentum 0.9"}
 _FALLS = {"cosine": "a cosine", "linear": "a straight line"}
-
-
-def _filled(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe with all its names; those of the first starters had fewer."""
-    if "loss" in recipe:
-        return dict(recipe)
-    first = {"channels": 1, "optimiser": "adamw", "schedule": "cosine", "augmentation": "pi10"}
-    first |= {"loss": "st_ce", "loss_options": {"smoothing": recipe["smoothing"]}}
-    return {**first, "accumulate": 1, "mixup": 0.0, "distil": 0.0, **recipe}
 
 
 def _course(training: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:

@@ -168,8 +168,6 @@ def provenance(plan: Plan) -> dict[str, Any]:
     past = fields.get("training", {})
     begun = dict(past.get("initial_weights", {}))
     stages = begun.pop("stages", [])
-    if "first_stage" in begun:  # how the second starter model told of its first training
-        stages = [begun.pop("first_stage")]
     kept = ("command", "run_id", "recipe", "epochs", "best_epoch", "minutes", "history")
     last = {"weights_sha256": fields["weights_sha256"]}
     last |= {key: past[key] for key in (*kept, "drawn_images_per_class") if key in past}
