@@ -84,6 +84,11 @@ def adapt(
     if head not in (*HEADS, "auto"):
         raise SettingError(f"head is {head!r}; it must be auto, {', '.join(HEADS)}")
     check_out(out, model.package)
+    if "cascade" in model.package.description:
+        raise SettingError(
+            f"{model.package.name} is a cascade of two networks; adapt one of them, and join them"
+            " again with `pi10 export cascade`"
+        )
     found = scan([gallery], label_map)
     samples, left_out = distinct(found)
     tell(replace(found, left_out=left_out))

@@ -13,6 +13,7 @@ pytest.importorskip("transformers", reason="training needs the extra 'train'")
 from pi10_classifier.errors import SettingError  # noqa: E402
 from pi10_classifier.model import Model  # noqa: E402
 from pi10_classifier.training import runs  # noqa: E402
+from pi10_classifier.training.adapt import adapt  # noqa: E402
 from pi10_classifier.training.cascade import cascade, joint  # noqa: E402
 from pi10_classifier.training.examples import read_examples  # noqa: E402
 from pi10_classifier.training.plan import Plan  # noqa: E402
@@ -83,6 +84,8 @@ def test_its_package_tells_of_both_and_of_the_test_split(pair, tars, tmp_path):
     fast, accurate, manifest = pair
     done = cascade(fast, accurate, tars, tmp_path / "both", manifest=manifest)
     fields = json.loads((done.package / "model.json").read_text())
+    with pytest.raises(SettingError, match="is a cascade of two networks; adapt one"):
+        adapt(Model.load(done.package), tars[0], tmp_path / "adapted")
     assert fields["cascade"]["fast"]["sha256"] == fast.package.sha256
     assert fields["derived"][-1]["sha256"] == accurate.package.sha256
     assert set(fields["metrics"]) == {"test split", "light", "black"}
