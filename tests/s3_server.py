@@ -92,6 +92,13 @@ class Proxy:
                 if not part:
                     return
                 request += part
+            # the body may come after the head: without it the server waits for it in vain
+            head, _, body = request.partition(b"\r\n\r\n")
+            length = re.search(rb"\r\nContent-Length: *(\d+)", head, flags=re.IGNORECASE)
+            missing = int(length[1]) - len(body) if length else 0
+            while missing > 0 and (part := connection.recv(65_536)):
+                request += part
+                missing -= len(part)
             with self._lock:
                 self.requests.append(request)
                 misdeed = self.script.pop(0) if self.script else None

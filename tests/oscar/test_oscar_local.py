@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,15 @@ def put(up: Local, key: str, data: bytes, bucket: str = "pi10") -> None:
     )
 
 
-def settled(up: Local, events: int) -> None:
-    """Wait until so many events have come, and all jobs ended."""
+@contextmanager
+def settled(up: Local, events: int) -> Iterator[None]:
+    """After the block, wait until so many more events have come, and all jobs ended."""
+    expected = up.jobs.counts["accepted"] + events
+    yield
     until = time.monotonic() + JOB_S
-    while up.jobs.counts["accepted"] < events and time.monotonic() < until:
+    while up.jobs.counts["accepted"] < expected and time.monotonic() < until:
         time.sleep(0.05)
-    assert up.jobs.counts["accepted"] >= events
+    assert up.jobs.counts["accepted"] >= expected
     assert up.jobs.wait(JOB_S * max(4, events))
 
 
@@ -94,9 +98,9 @@ def test_files_dropped_into_the_bucket_have_records_in_the_bucket(
         "in/HitsMisses.txt": b"1,2\n",
         "in/folder/": b"",
     }
-    for key, data in objects.items():
-        put(up, key, data)
-    settled(up, len(objects))
+    with settled(up, len(objects)):
+        for key, data in objects.items():
+            put(up, key, data)
     found = records(up)
     inputs = {key for key in objects if not skip_reason(key)}
     assert set(found) == inputs
@@ -112,8 +116,8 @@ def test_a_genuine_image_in_the_bucket(up: Local) -> None:
     images = sorted(EXAMPLES.glob("*.tif"))
     if not images:
         pytest.skip("no genuine images on this machine")
-    put(up, f"in/genuine/{images[0].name}", images[0].read_bytes())
-    settled(up, 1)
+    with settled(up, 1):
+        put(up, f"in/genuine/{images[0].name}", images[0].read_bytes())
     assert records(up)[f"in/genuine/{images[0].name}"]["prediction"]["instrument"] == "pia1"
 
 
@@ -161,9 +165,9 @@ def test_nothing_is_lost_where_events_are_and_workers_die(
     # as OSCAR's shell does: an event with a backslash in its key never reaches the script
     images |= {f"RawImages\\b{n}.tif": support.particle(n) for n in range(2)}
     with local(tmp_path / "home", [service], parallel=cores, faults=faults) as up:
-        for name, data in images.items():
-            put(up, f"in/{name}", data, "chaos")
-        settled(up, len(images))
+        with settled(up, len(images)):
+            for name, data in images.items():
+                put(up, f"in/{name}", data, "chaos")
         before = len(records(up, "s3://chaos/out/"))
         assert before < len(images)
         store = Store(up.environ())
