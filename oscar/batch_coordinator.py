@@ -1,0 +1,406 @@
+"""The coordinator of a batch: sends ranges to workers until every unit has a part.
+
+What is done is what is published, so it may be killed at any moment and started again with
+``resume``. What it must remember besides (ranges on their way, tries) is one small object,
+written before each range is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.oscar.batch_flights import Flight, Flights, Patience
+from pi10_classifier.oscar.batch_parts import Marks, publish_failure, published, remove_part
+from pi10_classifier.oscar.batch_plan import PLAN, STATE, Message, Plan
+from pi10_classifier.oscar.batch_units import MOUNT, PlannedUnit, read_units
+from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.fdl import Place
+from pi10_classifier.oscar.mounted import paths_of
+from pi10_classifier.oscar.record import json_bytes
+
+MAX_UNITS = 64  # of a range: a list of which nobody thinks twice
+_RANGES_A_WORKER = 4  # so that the last of them end at about the same time
+_NEVER_STARTED = 10
+_ASK_EVERY_S = 300.0
+_FOR_ALL = {Code.BAD_SETTING.value, Code.MODEL_MISMATCH.value}
+
+# byte of its line in the plan, path of its part, unit
+Waiting = tuple[int, str, PlannedUnit]
+
+
+class Poster(Protocol):
+    """Has a job started with a message."""
+
+    def post(self, body: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run it.
+
+    workers: how many at a time, asked of the cluster where None. chunk, chunk_bytes: of a
+    range, at the most. attempts: after how many lost ranges their first unit is set aside.
+    """
+
+    workers: int | None = None
+    chunk: int | None = None
+    chunk_bytes: int = 20 * 2**30
+    attempts: int = 3
+    poll_s: float = 10.0
+    patience: Patience = field(default_factory=Patience)
+
+    def __post_init__(self) -> None:
+        for name, low in (("workers", 1), ("chunk", 1), ("attempts", 1), ("poll_s", 0.01)):
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise SettingError(
+                    f"--{name.removesuffix('_s')} is {value}; it must be {low} or more"
+                )
+
+
+@dataclass(slots=True)
+class Reached:
+    """How far a batch is; of this session ``images`` and ``seconds``."""
+
+    units: int
+    units_done: int
+    bytes: int
+    bytes_done: int
+    ranges: int
+    lost: int
+    failed: int
+    images: int
+    seconds: float
+    eta_s: float | None
+
+
+class Coordinator:
+    """Runs one plan to its end; ``table`` is a copy of its ``units.jsonl``."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        table: Path,
+        out: Bucket,
+        classes: tuple[str, ...],
+        poster: Poster,
+        capacity: Callable[[], int],
+        options: Options,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        show: Callable[[Reached], None] = lambda _: None,
+        check: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan, self._table, self._out, self._classes = plan, table, out, classes
+        self._poster, self._capacity, self._options = poster, capacity, options
+        self._say, self._show, self._check, self._clock = say, show, check, clock
+        self._flights = Flights(out, options.patience, clock)
+        self._again: deque[list[Waiting]] = deque()
+        self._attempts: Counter[str] = Counter()
+        self._failed: set[str] = set()
+        self._pending = _Peekable(iter(()))
+        self._workers = self._never_started = 0
+        self._asked = 0.0
+        self._lost = self._images = 0
+        self._began = clock()
+        self._published = Marks(())
+        self._units_done = self._bytes_done = self._bytes_before = 0
+
+    def recall(self) -> None:
+        """Find out what is done and what is on its way; once, before ``run``."""
+        self._published = published(self._out)
+        said = self._state()
+        self._attempts.update(said.get("attempts", {}))
+        self._failed.update(said.get("failed", ()))
+        for entry in said.get("ranges", ()):
+            units = {}
+            for _, unit in read_units(self._table, entry["at"]):
+                if unit.start >= entry["end"]:
+                    break
+                path = unit.path(self._plan.identity)
+                if path not in self._published:
+                    units[path] = unit
+            if units:
+                self._flights.add(entry["start"], entry["end"], entry["at"], units)
+        for _, path, unit in self._all():
+            if path in self._published:
+                self._units_done += 1
+                self._bytes_done += unit.bytes
+        self._bytes_before = self._bytes_done
+        self._pending = _Peekable(self._unsent())
+        if self._units_done or self._flights:
+            self._say(
+                f"{self._units_done:,} of {self._plan.units:,} units are done, "
+                f"{len(self._flights)} ranges on their way"
+            )
+
+    def run(self) -> None:
+        """Return once every unit has a part: a result, or a failure after its last try.
+
+        Raises SettingError where the workers cannot do this batch at all.
+        """
+        while True:
+            self._check()
+            self._fill()
+            self._show(self.reached())
+            if not (self._flights or self._again or self._pending):
+                return
+            self._sleep()
+            self._look()
+
+    def again(self, units: list[PlannedUnit]) -> None:
+        """Have units done again whose failures another try may mend, up to the last try."""
+        wanted = {}
+        for unit in units:
+            path = unit.path(self._plan.identity)
+            if self._attempts[path] + 1 >= self._options.attempts:
+                self._failed.add(path)
+                continue
+            wanted[path] = unit
+            self._attempts[path] += 1
+            self._units_done -= 1
+            self._bytes_done -= unit.bytes
+        self._remember()
+        for path in wanted:
+            remove_part(self._out, path)
+        if wanted:
+            self._again.extend([waiting] for waiting in self._all() if waiting[1] in wanted)
+
+    @property
+    def complete(self) -> bool:
+        """True where nothing waits, as far as is known."""
+        return not (self._again or self._flights or self._pending)
+
+    def retry_failed(self) -> int:
+        """Take back the parts of units tried in vain: they count from the beginning."""
+        said = self._state()
+        taken = list(said.get("failed", ()))
+        for path in taken:
+            remove_part(self._out, path)
+        if said:
+            self._out.put(STATE, json_bytes({**said, "attempts": {}, "failed": []}))
+        return len(taken)
+
+    def _state(self) -> dict[str, Any]:
+        data = self._out.get_if_there(STATE)
+        return json.loads(data) if data else {}
+
+    def _all(self) -> Iterator[Waiting]:
+        for at, unit in read_units(self._table):
+            yield at, unit.path(self._plan.identity), unit
+
+    def _unsent(self) -> Iterator[Waiting]:
+        """Units without a part that nobody has been sent, as the plan is read."""
+        flying = {path for flight in self._flights for path in flight.left}
+        for waiting in self._all():
+            if waiting[1] not in self._published and waiting[1] not in flying:
+                yield waiting
+
+    def _fill(self) -> None:
+        """Send as many ranges as there is room for."""
+        if not (self._again or self._pending):
+            return
+        self._ask()
+        left = self._plan.units - self._units_done
+        chunk = min(MAX_UNITS, max(1, left // (self._workers * _RANGES_A_WORKER)))
+        chunk = self._options.chunk or chunk
+        while len(self._flights) < self._workers:
+            units = self._again.popleft() if self._again else self._next(chunk)
+            if not units or not self._send(units):
+                return
+
+    def _ask(self) -> None:
+        """How many workers there may be: asked now and then, for others come and go."""
+        if self._options.workers:
+            self._workers = self._options.workers
+        elif not self._workers or self._clock() - self._asked > _ASK_EVERY_S:
+            try:
+                self._workers = len(self._flights) + self._capacity()
+            except SettingError:
+                if not self._flights:
+                    raise
+                self._workers = len(self._flights)  # full, with our own workers
+            self._asked = self._clock()
+
+    def _next(self, chunk: int) -> list[Waiting]:
+        """Consecutive units, bounded by count and bytes, one at the least; or none."""
+        units: list[Waiting] = []
+        held = 0
+        while self._pending and len(units) < chunk:
+            unit = self._pending.head[2]
+            gap = units and unit.start != units[-1][2].end
+            if gap or (units and held + unit.bytes > self._options.chunk_bytes):
+                break
+            units.append(self._pending.take())
+            held += unit.bytes
+        return units
+
+    def _send(self, units: list[Waiting]) -> bool:
+        """Post a range; False where no job could be had just now."""
+        at, _, first = units[0]
+        flight = self._flights.add(
+            first.start, units[-1][2].end, at, {path: unit for _, path, unit in units}
+        )
+        self._out.delete(flight.sign)
+        self._remember()
+        message = Message(flight.start, flight.end, self._plan.mounted(PLAN), flight.at)
+        try:
+            self._poster.post(message.to_json())
+        except InputError as error:
+            self._flights.remove(flight)
+            self._again.appendleft(units)
+            self._say(f"{error.message}; trying again")
+            return False
+        return True
+
+    def _sleep(self) -> None:
+        until = self._clock() + self._options.poll_s
+        while (left := until - self._clock()) > 0:
+            self._check()
+            time.sleep(min(0.2, left))
+
+    def _look(self) -> None:
+        for unit in self._flights.look():
+            self._units_done += 1
+            self._bytes_done += unit.bytes
+        for flight in self._flights:
+            if flight.seen is not None:
+                self._never_started = 0
+            why = self._flights.lost(flight)
+            if not flight.left:
+                self._landed(flight)
+            elif why:
+                self._judge(flight)
+                self._retry(flight, why)
+
+    def _landed(self, flight: Flight) -> None:
+        self._images += flight.images
+        self._flights.remove(flight)
+        self._remember()
+        self._out.delete(flight.sign)
+
+    def _judge(self, flight: Flight) -> None:
+        error = flight.said.get("error")
+        if isinstance(error, dict) and error.get("code") in _FOR_ALL:
+            raise SettingError(f"a worker cannot do this batch: {error.get('message')}")
+        if flight.seen is None:
+            self._never_started += 1
+            if self._never_started >= _NEVER_STARTED:
+                raise SettingError(
+                    f"{_NEVER_STARTED} ranges in a row were accepted and never started; look at "
+                    "the service's jobs and logs, then go on with --resume"
+                )
+
+    def _retry(self, flight: Flight, why: str) -> None:
+        """A lost range: its first unit alone, for it may be what killed the worker; the rest."""
+        self._lost += 1
+        self._images += flight.images
+        self._say(f"lines {flight.start} to {flight.end - 1} lost: {why}")
+        self._flights.remove(flight)
+        wanted = set(flight.left)
+        units = []
+        for at, unit in read_units(self._table, flight.at):
+            path = unit.path(self._plan.identity)
+            if path in wanted:
+                units.append((at, path, unit))
+            if unit.end >= flight.end:
+                break
+        suspect = units[0]
+        # a range that never started is nobody's fault
+        if flight.seen is not None:
+            self._attempts[suspect[1]] += 1
+        if self._attempts[suspect[1]] >= self._options.attempts:
+            self._give_up(suspect[2], suspect[1], why)
+        else:
+            self._again.append(units[:1])
+        self._again.extend(_runs(units[1:]))
+        self._remember()
+        self._out.delete(flight.sign)
+
+    def _give_up(self, unit: PlannedUnit, path: str, why: str) -> None:
+        message = (
+            f"its range was lost {self._options.attempts} times, the last time: {why}; see the "
+            "service's logs, then `pi10 oscar batch --resume --retry-failed`"
+        )
+        publish_failure(
+            self._out, unit, self._plan.identity, self._classes, self._inputs(unit), message
+        )
+        self._failed.add(path)
+        self._units_done += 1
+        self._bytes_done += unit.bytes
+        self._say(f"set aside: {unit.name}")
+
+    def _inputs(self, unit: PlannedUnit) -> list[tuple[str, str]]:
+        if unit.is_archive:
+            return [(unit.name, "")]
+        whole = Bucket(self._out.store, Place(self._plan.bucket, ""))
+        index = whole.get(self._plan.index, unit.length, unit.at)
+        above = f"{MOUNT}/{self._plan.address.removeprefix('s3://')}"
+        return [(self._plan.address, path.removeprefix(above)) for path in paths_of(index)]
+
+    def _remember(self) -> None:
+        said = {
+            "ranges": self._flights.to_json(),
+            "attempts": {path: n for path, n in self._attempts.items() if n},
+            "failed": sorted(self._failed),
+        }
+        self._out.put(STATE, json_bytes(said))
+
+    def reached(self) -> Reached:
+        """How far it is now."""
+        seconds = self._clock() - self._began
+        fresh = self._bytes_done - self._bytes_before
+        left = self._plan.bytes - self._bytes_done
+        return Reached(
+            units=self._plan.units,
+            units_done=self._units_done,
+            bytes=self._plan.bytes,
+            bytes_done=self._bytes_done,
+            ranges=len(self._flights),
+            lost=self._lost,
+            failed=len(self._failed),
+            images=self._images + sum(flight.images for flight in self._flights),
+            seconds=seconds,
+            eta_s=left * seconds / fresh if fresh > 0 else None,
+        )
+
+
+def _runs(units: list[Waiting]) -> list[list[Waiting]]:
+    """Consecutive units together; what is done between two of them parts them."""
+    found: list[list[Waiting]] = []
+    for waiting in units:
+        if found and found[-1][-1][2].end == waiting[2].start:
+            found[-1].append(waiting)
+        else:
+            found.append([waiting])
+    return found
+
+
+class _Peekable:
+    """An iterator whose next item can be seen before it is taken; true while there is one."""
+
+    def __init__(self, items: Iterator[Waiting]) -> None:
+        self._items = items
+        self._head = next(items, None)
+
+    def __bool__(self) -> bool:
+        return self._head is not None
+
+    @property
+    def head(self) -> Waiting:
+        if self._head is None:
+            raise LookupError("nothing is left")
+        return self._head
+
+    def take(self) -> Waiting:
+        found = self.head
+        self._head = next(self._items, None)
+        return found
