@@ -216,7 +216,7 @@ class Batch:
             index=f"{place.prefix}{INDEX}",
             units=found.units,
             lines=found.lines,
-            bytes=found.bytes,
+            size=found.size,
             settings=deciding(self._settings, self._package),
         )
         # ranges that were sent are lines of the old index
@@ -225,7 +225,7 @@ class Batch:
         self._out.upload(table, UNITS)
         self._out.put(PLAN, plan.to_json())
         index.unlink()
-        self._say(f"listed {found.lines:,} objects, {found.units:,} units, {found.bytes:,} bytes")
+        self._say(f"listed {found.lines:,} objects, {found.units:,} units, {found.size:,} bytes")
         return plan
 
     def _watched(

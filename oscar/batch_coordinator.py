@@ -133,7 +133,7 @@ class Coordinator:
         for _, path, unit in self._all():
             if path in self._published:
                 self._units_done += 1
-                self._bytes_done += unit.bytes
+                self._bytes_done += unit.size
         self._bytes_before = self._bytes_done
         self._pending = _Peekable(self._unsent())
         if self._units_done or self._flights:
@@ -167,7 +167,7 @@ class Coordinator:
             wanted[path] = unit
             self._attempts[path] += 1
             self._units_done -= 1
-            self._bytes_done -= unit.bytes
+            self._bytes_done -= unit.size
         self._remember()
         for path in wanted:
             remove_part(self._out, path)
@@ -237,10 +237,10 @@ class Coordinator:
         while self._pending and len(units) < chunk:
             unit = self._pending.head[2]
             gap = units and unit.start != units[-1][2].end
-            if gap or (units and held + unit.bytes > self._options.chunk_bytes):
+            if gap or (units and held + unit.size > self._options.chunk_bytes):
                 break
             units.append(self._pending.take())
-            held += unit.bytes
+            held += unit.size
         return units
 
     def _send(self, units: list[Waiting]) -> bool:
@@ -270,7 +270,7 @@ class Coordinator:
     def _look(self) -> None:
         for unit in self._flights.look():
             self._units_done += 1
-            self._bytes_done += unit.bytes
+            self._bytes_done += unit.size
         for flight in self._flights:
             if flight.seen is not None:
                 self._never_started = 0
@@ -335,7 +335,7 @@ class Coordinator:
         )
         self._failed.add(path)
         self._units_done += 1
-        self._bytes_done += unit.bytes
+        self._bytes_done += unit.size
         self._say(f"set aside: {unit.name}")
 
     def _inputs(self, unit: PlannedUnit) -> list[tuple[str, str]]:
@@ -358,11 +358,11 @@ class Coordinator:
         """How far it is now."""
         seconds = self._clock() - self._began
         fresh = self._bytes_done - self._bytes_before
-        left = self._plan.bytes - self._bytes_done
+        left = self._plan.size - self._bytes_done
         return Reached(
             units=self._plan.units,
             units_done=self._units_done,
-            bytes=self._plan.bytes,
+            bytes=self._plan.size,
             bytes_done=self._bytes_done,
             ranges=len(self._flights),
             lost=self._lost,

@@ -38,7 +38,7 @@ class Plan:
     index: str
     units: int
     lines: int
-    bytes: int
+    size: int
     settings: Mapping[str, Any]
 
     @property

@@ -36,7 +36,7 @@ class PlannedUnit:
     """One unit of a plan. ``name``, ``group`` and ``fingerprint`` are the engine's.
 
     start, end: its lines in the index, 1-based, the end exclusive; ``at`` the byte where
-    they begin and ``sha256`` (16 digits) what they are. bytes: of its objects, together.
+    they begin and ``sha256`` (16 digits) what they are. size: bytes of its objects, together.
     """
 
     name: str
@@ -49,7 +49,7 @@ class PlannedUnit:
     at: int
     length: int
     sha256: str
-    bytes: int
+    size: int
 
     @property
     def partition(self) -> str:
@@ -83,7 +83,7 @@ class Listing:
 
     units: int = 0
     lines: int = 0
-    bytes: int = 0
+    size: int = 0
 
 
 def partition_of(key: str, default: str) -> tuple[str, str]:
@@ -126,13 +126,13 @@ def write_units(
             at=at,
             length=len(lines),
             sha256=digest(lines),
-            bytes=unit.size,
+            size=unit.size,
         )
         table.write(planned.to_line())
         at += len(lines)
         done.units += 1
         done.lines += len(unit.keys)
-        done.bytes += unit.size
+        done.size += unit.size
     return done
 
 

@@ -46,7 +46,7 @@ class MountedUnit:
 
     @property
     def size(self) -> int:
-        return self.planned.bytes
+        return self.planned.size
 
     @property
     def fingerprint(self) -> str:
@@ -168,7 +168,7 @@ def _unplanned(
         at=0,
         length=0,
         sha256="",
-        bytes=sum(size for size, _ in stats) if all(stats) else -1,
+        size=sum(size for size, _ in stats) if all(stats) else -1,
     )
     members = tuple(path.rpartition("/")[2] for path in paths)
     return MountedUnit(planned, above, members, files, limits)
