@@ -64,7 +64,7 @@ def command(out: str, workers: int, *more: str) -> list[str]:
     """`pi10 oscar batch`, impatient."""
     return [
         sys.executable, "-m", "pi10_classifier", "oscar", "batch", SOURCE, "--out", out,
-        "--workers", str(workers), "--poll", "0.5", "--lost-after", "8", "--start-within", "60",
+        "--workers", str(workers), "--poll", "0.5", "--lost-after", "8", "--start-within", "30",
         *more,
     ]  # fmt: skip
 

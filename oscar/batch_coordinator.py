@@ -129,7 +129,8 @@ class Coordinator:
                 if path not in self._published:
                     units[path] = unit
             if units:
-                self._flights.add(entry["start"], entry["end"], entry["at"], units)
+                ago_s = max(0.0, time.time() - entry["posted"])
+                self._flights.add(entry["start"], entry["end"], entry["at"], units, ago_s)
         for _, path, unit in self._all():
             if path in self._published:
                 self._units_done += 1
@@ -290,14 +291,22 @@ class Coordinator:
     def _judge(self, flight: Flight) -> None:
         error = flight.said.get("error")
         if isinstance(error, dict) and error.get("code") in _FOR_ALL:
+            self._forget_ranges()
             raise SettingError(f"a worker cannot do this batch: {error.get('message')}")
         if flight.seen is None:
             self._never_started += 1
             if self._never_started >= _NEVER_STARTED:
+                self._forget_ranges()
                 raise SettingError(
                     f"{_NEVER_STARTED} ranges in a row were accepted and never started; look at "
                     "the service's jobs and logs, then go on with --resume"
                 )
+
+    def _forget_ranges(self) -> None:
+        """Nothing is to be expected of any: who goes on later sends them anew."""
+        for flight in self._flights:
+            self._flights.remove(flight)
+        self._remember()
 
     def _retry(self, flight: Flight, why: str) -> None:
         """A lost range: its first unit alone, for it may be what killed the worker; the rest."""
@@ -348,7 +357,7 @@ class Coordinator:
 
     def _remember(self) -> None:
         said = {
-            "ranges": self._flights.to_json(),
+            "ranges": self._flights.to_json(time.time()),
             "attempts": {path: n for path, n in self._attempts.items() if n},
             "failed": sorted(self._failed),
         }

@@ -63,9 +63,11 @@ class Flights:
     def __iter__(self) -> Iterator[Flight]:
         return iter(list(self._all.values()))
 
-    def add(self, start: int, end: int, at: int, units: Mapping[str, PlannedUnit]) -> Flight:
+    def add(
+        self, start: int, end: int, at: int, units: Mapping[str, PlannedUnit], ago_s: float = 0.0
+    ) -> Flight:
         """A range as it is sent; ``units`` are those of its units that have no part yet."""
-        flight = Flight(start, end, at, dict(units), self._clock())
+        flight = Flight(start, end, at, dict(units), self._clock() - ago_s)
         self._all[start, end] = flight
         return flight
 
@@ -112,9 +114,17 @@ class Flights:
             return f"no sign of its worker for {now - flight.seen:.0f} s"
         return ""
 
-    def to_json(self) -> list[dict[str, int]]:
-        """What a coordinator that goes on needs to know of them."""
-        return [{"start": f.start, "end": f.end, "at": f.at} for f in self]
+    def to_json(self, now: float) -> list[dict[str, Any]]:
+        """What a coordinator that goes on needs to know of them; ``now`` as all clocks tell it.
+
+        When a range was posted must outlive us: who is killed again and again would wait
+        for one that never started for ever.
+        """
+        away = now - self._clock()
+        return [
+            {"start": f.start, "end": f.end, "at": f.at, "posted": round(f.posted + away, 1)}
+            for f in self
+        ]
 
 
 def _said(data: bytes) -> dict[str, Any]:
