@@ -6,8 +6,10 @@ another machine, can go on where this one was killed.
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from pi10_classifier.oscar.batch_coordinator import Coordinator, Options, Poster
 from pi10_classifier.oscar.batch_merge import Merge
 from pi10_classifier.oscar.batch_parts import Marks, remove_others
 from pi10_classifier.oscar.batch_plan import PLAN, SIGNS, STATE, UNITS, WORK, Plan, deciding
-from pi10_classifier.oscar.batch_units import INDEX, PlannedUnit, read_units, write_units
+from pi10_classifier.oscar.batch_units import INDEX, read_units, units_at, write_units
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.record import json_bytes
 from pi10_classifier.storage import ObjectBlock, StoredArchive, stored_units
@@ -40,7 +42,6 @@ class Outcome:
     gone: int = 0
     ranges_lost: int = 0
     seconds: float = 0.0
-    images: int = 0
 
     @property
     def adds_up(self) -> bool:
@@ -134,8 +135,8 @@ class Batch:
             while True:
                 coordinator.run()
                 cruises = [
-                    merge.fetch(name, self._of(table, name), home, self._check)
-                    for name in self._names(table)
+                    merge.fetch(name, units_at(table, places), home, self._check)
+                    for name, places in sorted(self._cruises(table).items())
                 ]
                 for cruise in cruises:
                     for unit in cruise.passing:
@@ -149,11 +150,13 @@ class Batch:
             remove_others(
                 self._out, Marks(unit.path(plan.identity) for _, unit in read_units(table))
             )
+            reached = coordinator.reached()
+            rate = reached.images / reached.seconds if reached.seconds else 0.0
             for cruise in cruises:
                 last = merge.fetch(cruise.name, [*cruise.damaged, *cruise.passing], home)
                 tally = merge.write(
-                    cruise, started, time.monotonic() - clock,
-                    report=self._how.report, note=self._say,
+                    cruise, started, time.monotonic() - clock, rate,
+                    coordinator.done_before[cruise.name], report=self._how.report, note=self._say,
                 )  # fmt: skip
                 outcome.cruises[cruise.name] = dict(tally.totals)
                 outcome.totals.update(tally.totals)
@@ -161,8 +164,7 @@ class Batch:
             self._compare(table, plan, outcome)
             for name in self._out.etags(SIGNS):
                 self._out.delete(name)
-            reached = coordinator.reached()
-        outcome.ranges_lost, outcome.images = reached.lost, reached.images
+        outcome.ranges_lost = reached.lost
         outcome.seconds = time.monotonic() - clock
         self._out.put(f"{WORK}report.json", json_bytes(outcome.to_json()))
         return outcome
@@ -236,19 +238,17 @@ class Batch:
             yield unit
 
     def _forget_ranges(self) -> None:
-        import json
-
         said = self._out.get_if_there(STATE)
         if said:
             self._out.put(STATE, json_bytes({**json.loads(said), "ranges": []}))
 
     @staticmethod
-    def _names(table: Path) -> list[str]:
-        return sorted({unit.cruise for _, unit in read_units(table)})
-
-    @staticmethod
-    def _of(table: Path, cruise: str) -> Iterator[PlannedUnit]:
-        return (unit for _, unit in read_units(table) if unit.cruise == cruise)
+    def _cruises(table: Path) -> dict[str, array[int]]:
+        """Each cruise's units, by where their lines begin: eight bytes a unit."""
+        found: dict[str, array[int]] = {}
+        for at, unit in read_units(table):
+            found.setdefault(unit.cruise, array("Q")).append(at)
+        return found
 
     def _compare(self, table: Path, plan: Plan, outcome: Outcome) -> None:
         """Look whether the inputs are still those that were listed."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
 from pi10_classifier.oscar.batch_flights import Flight, Flights, Patience
 from pi10_classifier.oscar.batch_parts import Marks, publish_failure, published, remove_part
 from pi10_classifier.oscar.batch_plan import PLAN, STATE, Message, Plan
@@ -27,9 +27,10 @@ from pi10_classifier.oscar.record import json_bytes
 
 MAX_UNITS = 64  # of a range: a list of which nobody thinks twice
 _RANGES_A_WORKER = 4  # so that the last of them end at about the same time
-_NEVER_STARTED = 10
+_IN_VAIN = 10
 _ASK_EVERY_S = 300.0
 _FOR_ALL = {Code.BAD_SETTING.value, Code.MODEL_MISMATCH.value}
+_PASSING = {Code.DISK_FULL.value, Code.STORAGE_UNAVAILABLE.value}
 
 # byte of its line in the plan, path of its part, unit
 Waiting = tuple[int, str, PlannedUnit]
@@ -107,12 +108,13 @@ class Coordinator:
         self._attempts: Counter[str] = Counter()
         self._failed: set[str] = set()
         self._pending = _Peekable(iter(()))
-        self._workers = self._never_started = 0
+        self._workers = self._in_vain = 0
         self._asked = 0.0
         self._lost = self._images = 0
         self._began = clock()
         self._published = Marks(())
         self._units_done = self._bytes_done = self._bytes_before = 0
+        self.done_before: Counter[str] = Counter()  # units, by cruise
 
     def recall(self) -> None:
         """Find out what is done and what is on its way; once, before ``run``."""
@@ -133,6 +135,7 @@ class Coordinator:
                 self._flights.add(entry["start"], entry["end"], entry["at"], units, ago_s)
         for _, path, unit in self._all():
             if path in self._published:
+                self.done_before[unit.cruise] += 1
                 self._units_done += 1
                 self._bytes_done += unit.size
         self._bytes_before = self._bytes_done
@@ -255,9 +258,12 @@ class Coordinator:
         message = Message(flight.start, flight.end, self._plan.mounted(PLAN), flight.at)
         try:
             self._poster.post(message.to_json())
-        except InputError as error:
+        except Pi10Error as error:
             self._flights.remove(flight)
             self._again.appendleft(units)
+            self._remember()
+            if not isinstance(error, InputError):
+                raise
             self._say(f"{error.message}; trying again")
             return False
         return True
@@ -272,15 +278,13 @@ class Coordinator:
         for unit in self._flights.look():
             self._units_done += 1
             self._bytes_done += unit.size
+            self._in_vain = 0
         for flight in self._flights:
-            if flight.seen is not None:
-                self._never_started = 0
             why = self._flights.lost(flight)
             if not flight.left:
                 self._landed(flight)
             elif why:
-                self._judge(flight)
-                self._retry(flight, why)
+                self._retry(flight, why, self._is_units_own(flight, why))
 
     def _landed(self, flight: Flight) -> None:
         self._images += flight.images
@@ -288,19 +292,26 @@ class Coordinator:
         self._remember()
         self._out.delete(flight.sign)
 
-    def _judge(self, flight: Flight) -> None:
+    def _is_units_own(self, flight: Flight, why: str) -> bool:
+        """True where a unit of a lost range may be to blame, not cluster, disk or network.
+
+        Raises SettingError where it is of no use to go on.
+        """
         error = flight.said.get("error")
-        if isinstance(error, dict) and error.get("code") in _FOR_ALL:
+        code = error.get("code") if isinstance(error, dict) else ""
+        if code in _FOR_ALL:
             self._forget_ranges()
-            raise SettingError(f"a worker cannot do this batch: {error.get('message')}")
-        if flight.seen is None:
-            self._never_started += 1
-            if self._never_started >= _NEVER_STARTED:
-                self._forget_ranges()
-                raise SettingError(
-                    f"{_NEVER_STARTED} ranges in a row were accepted and never started; look at "
-                    "the service's jobs and logs, then go on with --resume"
-                )
+            raise SettingError(f"a worker cannot do this batch: {why}")
+        if flight.seen is not None and code not in _PASSING:
+            return True
+        self._in_vain += 1
+        if self._in_vain >= _IN_VAIN:
+            self._forget_ranges()
+            raise SettingError(
+                f"{_IN_VAIN} ranges in a row came to nothing, the last one: {why}; look at the "
+                "service's jobs, logs and disk, then go on with --resume"
+            )
+        return False
 
     def _forget_ranges(self) -> None:
         """Nothing is to be expected of any: who goes on later sends them anew."""
@@ -308,7 +319,7 @@ class Coordinator:
             self._flights.remove(flight)
         self._remember()
 
-    def _retry(self, flight: Flight, why: str) -> None:
+    def _retry(self, flight: Flight, why: str, own: bool) -> None:
         """A lost range: its first unit alone, for it may be what killed the worker; the rest."""
         self._lost += 1
         self._images += flight.images
@@ -323,9 +334,7 @@ class Coordinator:
             if unit.end >= flight.end:
                 break
         suspect = units[0]
-        # a range that never started is nobody's fault
-        if flight.seen is not None:
-            self._attempts[suspect[1]] += 1
+        self._attempts[suspect[1]] += own
         if self._attempts[suspect[1]] >= self._options.attempts:
             self._give_up(suspect[2], suspect[1], why)
         else:

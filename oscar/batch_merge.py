@@ -103,11 +103,16 @@ class Merge:
         cruise: Cruise,
         started: datetime,
         seconds: float,
+        rate: float,
+        resumed: int,
         *,
         report: bool,
         note: Callable[[str], None],
     ) -> Tally:
-        """Write the cruise's tables and upload them, ``run.json`` last."""
+        """Write the cruise's tables and upload them, ``run.json`` last.
+
+        rate: images per second of the whole batch. resumed: units done by an earlier coordinator.
+        """
         path = cruise.folder.path
         tally = summarise(cruise.folder)
         run = Run(
@@ -115,8 +120,8 @@ class Merge:
             tally=tally,
             seconds=seconds,
             units=cruise.units,
-            units_resumed=0,
-            images_per_second=tally.totals["results"] / seconds if seconds else 0.0,
+            units_resumed=resumed,
+            images_per_second=rate,
             exit_code=exit_code(tally),
             never_seen=str(self._package.description.get("never_seen", "")),
         )

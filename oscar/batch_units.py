@@ -146,6 +146,14 @@ def _line(bucket: str, key: str) -> bytes:
     return text.encode("utf-8", "surrogateescape") + b"\n"
 
 
+def units_at(table: Path, places: Iterable[int]) -> Iterator[PlannedUnit]:
+    """The units whose lines begin at these bytes."""
+    with table.open("rb") as stream:
+        for at in places:
+            stream.seek(at)
+            yield PlannedUnit.from_line(stream.readline())
+
+
 def read_units(table: Path, at: int = 0) -> Iterator[tuple[int, PlannedUnit]]:
     """The units from byte ``at`` on, each with the byte its line begins at.
 

@@ -23,7 +23,9 @@ from typing import Any
 
 from pi10_classifier.classify import Progress, publish_units
 from pi10_classifier.errors import (
+    Code,
     ExitCode,
+    InputError,
     OutputError,
     Pi10Error,
     SettingError,
@@ -147,12 +149,22 @@ class Worker:
         table = self._out / UNITS
         index = f"{MOUNT}/{self._plan.bucket}/{self._plan.index}"
         with _opened(on_mount(index, environ)) as stream:
+            expected = message.start
             for _, unit in read_units(table, message.at):
+                if unit.start != expected:
+                    break
                 if unit.start >= message.end:
                     return
+                expected = unit.end
                 stream.seek(unit.at)
                 lines = stream.read(unit.length)
                 yield mounted(unit, lines, self._plan.address, limits, environ)
+            if expected < message.end:
+                raise InputError(
+                    Code.STORAGE_UNAVAILABLE,
+                    f"the plan has no lines {expected} to {message.end - 1}: the mount lags "
+                    "behind, or another batch was planned here",
+                )
 
     def _is_done(self, unit: MountedUnit) -> bool:
         part, entry = self._places(unit)
@@ -185,7 +197,7 @@ class Worker:
     def _signs(self) -> Iterator[_Sign]:
         message = self._message
         path = self._out / f"{SIGNS}{message.start}-{message.end}.json"
-        sign = _Sign(path, float(self._environ.get("PI10_BATCH_BEAT_S") or BEAT_S))
+        sign = _Sign(path, _seconds(self._environ.get("PI10_BATCH_BEAT_S") or f"{BEAT_S}"))
         with sign:
             yield sign
 
@@ -279,6 +291,16 @@ class _Sign:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
             temporary.replace(self._path)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise SettingError(f"PI10_BATCH_BEAT_S is {text!r}; give seconds, more than 0")
+    return seconds
 
 
 @contextmanager

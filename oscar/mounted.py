@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pi10_classifier.ahead import in_order
 from pi10_classifier.archives import Limits, is_archive
-from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.errors import Code, InputError
 from pi10_classifier.oscar.batch_plan import on_mount
 from pi10_classifier.oscar.batch_units import (
     BROKEN,
@@ -95,12 +95,13 @@ def mounted(
 ) -> MountedUnit:
     """A unit of a plan; ``lines`` are its lines of the index, ``source`` the inputs' address.
 
-    Raises SettingError where the index holds other lines than when the plan was made.
+    Raises InputError where the index holds other lines than when the plan was made.
     """
     if digest(lines) != planned.sha256:
-        raise SettingError(
+        raise InputError(
+            Code.STORAGE_UNAVAILABLE,
             f"lines {planned.start} to {planned.end - 1} of the index are not those of this batch: "
-            "another wrote it anew; go on with --resume --relist"
+            "the mount lags behind, or another batch wrote it anew; go on with --resume --relist",
         )
     paths = paths_of(lines)
     above = f"{MOUNT}/{source.removeprefix('s3://')}"

@@ -366,11 +366,23 @@ def test_workers_with_other_settings_stop_it(world: World) -> None:
 
 def test_where_no_job_ever_starts_it_ends_and_loses_nothing(world: World) -> None:
     world.faults = [keep] * 40
-    with pytest.raises(SettingError, match="accepted and never started"):
+    with pytest.raises(SettingError, match=r"ranges in a row came to nothing.*no sign of a worker"):
         world.run()
     world.faults = []
     outcome = world.run(How(resume=True, report=False))
     assert outcome.adds_up and "set_aside" not in outcome.to_json()["cruises"]
+    assert b"set_aside" not in world.whole.get(f"{TABLES}failures.csv")
+
+
+def test_a_full_disk_is_no_units_fault(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(SettingError, match=r"came to nothing.*no space left"):
+        world.run(attempts=1)
+    monkeypatch.undo()
+    assert world.run(How(resume=True, report=False)).adds_up
     assert b"set_aside" not in world.whole.get(f"{TABLES}failures.csv")
 
 
