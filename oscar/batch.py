@@ -20,8 +20,9 @@ from typing import Any
 from pi10_classifier.classify import Settings
 from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
 from pi10_classifier.model import Package
-from pi10_classifier.oscar.batch_coordinator import Coordinator, Options, Poster, Reached
+from pi10_classifier.oscar.batch_coordinator import Coordinator
 from pi10_classifier.oscar.batch_merge import Merge
+from pi10_classifier.oscar.batch_options import Options, Poster, Reached
 from pi10_classifier.oscar.batch_parts import Marks, remove_others
 from pi10_classifier.oscar.batch_plan import PLAN, SIGNS, STATE, UNITS, WORK, Plan, deciding
 from pi10_classifier.oscar.batch_units import INDEX, read_units, units_at, write_units

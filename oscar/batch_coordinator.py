@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
-from pi10_classifier.oscar.batch_flights import Flight, Flights, Patience
+from pi10_classifier.oscar.batch_flights import Flight, Flights
+from pi10_classifier.oscar.batch_options import Options, Poster, Reached
 from pi10_classifier.oscar.batch_parts import Marks, publish_failure, published, remove_part
 from pi10_classifier.oscar.batch_plan import PLAN, STATE, Message, Plan
-from pi10_classifier.oscar.batch_units import MOUNT, PlannedUnit, read_units
+from pi10_classifier.oscar.batch_queue import Queue, Waiting
+from pi10_classifier.oscar.batch_units import MOUNT, PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.fdl import Place
 from pi10_classifier.oscar.mounted import paths_of
@@ -31,55 +32,6 @@ _IN_VAIN = 10
 _ASK_EVERY_S = 300.0
 _FOR_ALL = {Code.BAD_SETTING.value, Code.MODEL_MISMATCH.value}
 _PASSING = {Code.DISK_FULL.value, Code.STORAGE_UNAVAILABLE.value}
-
-# byte of its line in the plan, path of its part, unit
-Waiting = tuple[int, str, PlannedUnit]
-
-
-class Poster(Protocol):
-    """Has a job started with a message."""
-
-    def post(self, body: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to run it.
-
-    workers: how many at a time, asked of the cluster where None. chunk, chunk_bytes: of a
-    range, at the most. attempts: after how many lost ranges their first unit is set aside.
-    """
-
-    workers: int | None = None
-    chunk: int | None = None
-    chunk_bytes: int = 20 * 2**30
-    attempts: int = 3
-    poll_s: float = 10.0
-    patience: Patience = field(default_factory=Patience)
-
-    def __post_init__(self) -> None:
-        for name, low in (("workers", 1), ("chunk", 1), ("attempts", 1), ("poll_s", 0.01)):
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise SettingError(
-                    f"--{name.removesuffix('_s')} is {value}; it must be {low} or more"
-                )
-
-
-@dataclass(slots=True)
-class Reached:
-    """How far a batch is; of this session ``images`` and ``seconds``."""
-
-    units: int
-    units_done: int
-    bytes: int
-    bytes_done: int
-    ranges: int
-    lost: int
-    failed: int
-    images: int
-    seconds: float
-    eta_s: float | None
 
 
 class Coordinator:
@@ -104,10 +56,9 @@ class Coordinator:
         self._poster, self._capacity, self._options = poster, capacity, options
         self._say, self._show, self._check, self._clock = say, show, check, clock
         self._flights = Flights(out, options.patience, clock)
-        self._again: deque[list[Waiting]] = deque()
+        self._queue = Queue(table, plan.identity)
         self._attempts: Counter[str] = Counter()
         self._failed: set[str] = set()
-        self._pending = _Peekable(iter(()))
         self._workers = self._in_vain = 0
         self._asked = 0.0
         self._lost = self._images = 0
@@ -123,23 +74,19 @@ class Coordinator:
         self._attempts.update(said.get("attempts", {}))
         self._failed.update(said.get("failed", ()))
         for entry in said.get("ranges", ()):
-            units = {}
-            for _, unit in read_units(self._table, entry["at"]):
-                if unit.start >= entry["end"]:
-                    break
-                path = unit.path(self._plan.identity)
-                if path not in self._published:
-                    units[path] = unit
+            its = self._queue.range(entry["at"], entry["end"])
+            units = {path: unit for _, path, unit in its if path not in self._published}
             if units:
                 ago_s = max(0.0, time.time() - entry["posted"])
                 self._flights.add(entry["start"], entry["end"], entry["at"], units, ago_s)
-        for _, path, unit in self._all():
+        for _, path, unit in self._queue.all():
             if path in self._published:
                 self.done_before[unit.cruise] += 1
                 self._units_done += 1
                 self._bytes_done += unit.size
         self._bytes_before = self._bytes_done
-        self._pending = _Peekable(self._unsent())
+        flying = {path for flight in self._flights for path in flight.left}
+        self._queue.begin(lambda path: path not in self._published and path not in flying)
         if self._units_done or self._flights:
             self._say(
                 f"{self._units_done:,} of {self._plan.units:,} units are done, "
@@ -155,7 +102,7 @@ class Coordinator:
             self._check()
             self._fill()
             self._show(self.reached())
-            if not (self._flights or self._again or self._pending):
+            if self.complete:
                 return
             self._sleep()
             self._look()
@@ -176,12 +123,12 @@ class Coordinator:
         for path in wanted:
             remove_part(self._out, path)
         if wanted:
-            self._again.extend([waiting] for waiting in self._all() if waiting[1] in wanted)
+            self._queue.put_each(w for w in self._queue.all() if w[1] in wanted)
 
     @property
     def complete(self) -> bool:
         """True where nothing waits, as far as is known."""
-        return not (self._again or self._flights or self._pending)
+        return not (self._queue or self._flights)
 
     def retry_failed(self) -> int:
         """Take back the parts of units tried in vain: they count from the beginning."""
@@ -197,27 +144,16 @@ class Coordinator:
         data = self._out.get_if_there(STATE)
         return json.loads(data) if data else {}
 
-    def _all(self) -> Iterator[Waiting]:
-        for at, unit in read_units(self._table):
-            yield at, unit.path(self._plan.identity), unit
-
-    def _unsent(self) -> Iterator[Waiting]:
-        """Units without a part that nobody has been sent, as the plan is read."""
-        flying = {path for flight in self._flights for path in flight.left}
-        for waiting in self._all():
-            if waiting[1] not in self._published and waiting[1] not in flying:
-                yield waiting
-
     def _fill(self) -> None:
         """Send as many ranges as there is room for."""
-        if not (self._again or self._pending):
+        if not self._queue:
             return
         self._ask()
         left = self._plan.units - self._units_done
         chunk = min(MAX_UNITS, max(1, left // (self._workers * _RANGES_A_WORKER)))
         chunk = self._options.chunk or chunk
         while len(self._flights) < self._workers:
-            units = self._again.popleft() if self._again else self._next(chunk)
+            units = self._queue.take(chunk, self._options.chunk_bytes)
             if not units or not self._send(units):
                 return
 
@@ -234,19 +170,6 @@ class Coordinator:
                 self._workers = len(self._flights)  # full, with our own workers
             self._asked = self._clock()
 
-    def _next(self, chunk: int) -> list[Waiting]:
-        """Consecutive units, bounded by count and bytes, one at the least; or none."""
-        units: list[Waiting] = []
-        held = 0
-        while self._pending and len(units) < chunk:
-            unit = self._pending.head[2]
-            gap = units and unit.start != units[-1][2].end
-            if gap or (units and held + unit.size > self._options.chunk_bytes):
-                break
-            units.append(self._pending.take())
-            held += unit.size
-        return units
-
     def _send(self, units: list[Waiting]) -> bool:
         """Post a range; False where no job could be had just now."""
         at, _, first = units[0]
@@ -260,7 +183,7 @@ class Coordinator:
             self._poster.post(message.to_json())
         except Pi10Error as error:
             self._flights.remove(flight)
-            self._again.appendleft(units)
+            self._queue.put_back(units)
             self._remember()
             if not isinstance(error, InputError):
                 raise
@@ -326,20 +249,14 @@ class Coordinator:
         self._say(f"lines {flight.start} to {flight.end - 1} lost: {why}")
         self._flights.remove(flight)
         wanted = set(flight.left)
-        units = []
-        for at, unit in read_units(self._table, flight.at):
-            path = unit.path(self._plan.identity)
-            if path in wanted:
-                units.append((at, path, unit))
-            if unit.end >= flight.end:
-                break
+        units = [w for w in self._queue.range(flight.at, flight.end) if w[1] in wanted]
         suspect = units[0]
         self._attempts[suspect[1]] += own
         if self._attempts[suspect[1]] >= self._options.attempts:
             self._give_up(suspect[2], suspect[1], why)
         else:
-            self._again.append(units[:1])
-        self._again.extend(_runs(units[1:]))
+            self._queue.put_each(units[:1])
+        self._queue.put(units[1:])
         self._remember()
         self._out.delete(flight.sign)
 
@@ -389,36 +306,3 @@ class Coordinator:
             seconds=seconds,
             eta_s=left * seconds / fresh if fresh > 0 else None,
         )
-
-
-def _runs(units: list[Waiting]) -> list[list[Waiting]]:
-    """Consecutive units together; what is done between two of them parts them."""
-    found: list[list[Waiting]] = []
-    for waiting in units:
-        if found and found[-1][-1][2].end == waiting[2].start:
-            found[-1].append(waiting)
-        else:
-            found.append([waiting])
-    return found
-
-
-class _Peekable:
-    """An iterator whose next item can be seen before it is taken; true while there is one."""
-
-    def __init__(self, items: Iterator[Waiting]) -> None:
-        self._items = items
-        self._head = next(items, None)
-
-    def __bool__(self) -> bool:
-        return self._head is not None
-
-    @property
-    def head(self) -> Waiting:
-        if self._head is None:
-            raise LookupError("nothing is left")
-        return self._head
-
-    def take(self) -> Waiting:
-        found = self.head
-        self._head = next(self._items, None)
-        return found

@@ -9,14 +9,11 @@ writes the same bytes. Signs of life tell the coordinator how far it is.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,9 +26,9 @@ from pi10_classifier.errors import (
     OutputError,
     Pi10Error,
     SettingError,
-    output_error,
 )
 from pi10_classifier.model import Model, read_package
+from pi10_classifier.oscar.batch_outbox import Outbox
 from pi10_classifier.oscar.batch_plan import (
     JOURNAL,
     PARTS,
@@ -43,13 +40,11 @@ from pi10_classifier.oscar.batch_plan import (
     identity_of,
     on_mount,
 )
+from pi10_classifier.oscar.batch_sign import Sign, beat_seconds
 from pi10_classifier.oscar.batch_units import INDEX, MOUNT, read_units
 from pi10_classifier.oscar.mounted import MountedUnit, mounted, paths_of, unplanned
-from pi10_classifier.oscar.record import json_bytes
 from pi10_classifier.oscar.settings import ServiceSettings
-from pi10_classifier.results import RunFolder, is_published, part_stem
-
-BEAT_S = 15.0
+from pi10_classifier.results import is_published, part_stem
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
@@ -174,9 +169,7 @@ class Worker:
         path = unit.planned.path(self._identity)
         return self._out / f"{PARTS}{path}.parquet", self._out / f"{JOURNAL}{path}.json"
 
-    def _publish(
-        self, units: Sequence[MountedUnit], sign: _Sign, check: Callable[[], None]
-    ) -> None:
+    def _publish(self, units: Sequence[MountedUnit], sign: Sign, check: Callable[[], None]) -> None:
         model = Model.load(self._settings.model, self._settings.device)
         places = {part_stem(unit.name): self._places(unit) for unit in units}
 
@@ -188,119 +181,18 @@ class Worker:
             sign.done()
 
         with tempfile.TemporaryDirectory(prefix="pi10-range-") as scratch:
-            folder = _Outbox(Path(scratch), self._classes, places, published)
+            folder = Outbox(Path(scratch), self._classes, places, published)
             folder.parts.mkdir()
             folder.journal.mkdir()
             publish_units(iter(units), folder, self._settings, model, progress)
 
     @contextmanager
-    def _signs(self) -> Iterator[_Sign]:
+    def _signs(self) -> Iterator[Sign]:
         message = self._message
         path = self._out / f"{SIGNS}{message.start}-{message.end}.json"
-        sign = _Sign(path, _seconds(self._environ.get("PI10_BATCH_BEAT_S") or f"{BEAT_S}"))
+        sign = Sign(path, beat_seconds(self._environ.get("PI10_BATCH_BEAT_S")))
         with sign:
             yield sign
-
-
-class _Outbox(RunFolder):
-    """A run's folder on a disk of ours, whose parts move to their places on the mount."""
-
-    def __init__(
-        self,
-        path: Path,
-        classes: Sequence[str],
-        places: Mapping[str, tuple[Path, Path]],
-        published: Callable[[], None],
-    ) -> None:
-        super().__init__(path, classes)
-        self._places = places
-        self._published = published
-
-    def is_done(self, unit: str, fingerprint: str) -> bool:
-        return False  # those that were are not among its units
-
-    def part_published(self, stem: str) -> None:
-        part, entry = self._places[stem]
-        for source, target in (
-            (self.journal / f"{stem}.json", entry),
-            (self.parts / f"{stem}.parquet", part),
-        ):
-            publish_copy(source, target)
-            source.unlink()
-        self._published()
-
-
-def publish_copy(source: Path, target: Path) -> None:
-    """Copy a file beside its place, whole and synced, then rename. Raises OutputError."""
-    # no process id: two containers have the same
-    temporary = target.with_name(f".{target.name[:150]}.{secrets.token_hex(8)}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with source.open("rb") as given, temporary.open("wb") as stream:
-            shutil.copyfileobj(given, stream, 2**20)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise output_error(error, target) from error
-
-
-class _Sign:
-    """Signs of life: a small file, written anew every few seconds and at the end."""
-
-    def __init__(self, path: Path, every_s: float) -> None:
-        self._path, self._every_s = path, every_s
-        self._said: dict[str, Any] = {"beat": 0, "units": 0, "done": 0, "inputs": 0}
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="signs", daemon=True)
-
-    def __enter__(self) -> _Sign:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._write()
-
-    def tell(self, **said: Any) -> None:
-        with self._lock:
-            self._said |= said
-
-    def done(self) -> None:
-        """One unit more is published."""
-        with self._lock:
-            self._said["done"] += 1
-
-    def _beat(self) -> None:
-        while True:
-            self._write()
-            if self._ended.wait(self._every_s):
-                return
-
-    def _write(self) -> None:
-        with self._lock:
-            self._said["beat"] += 1
-            data = json_bytes(self._said)
-        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}.tmp")
-        # a sign that is lost is followed by another; results are what must not be
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            temporary.replace(self._path)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise SettingError(f"PI10_BATCH_BEAT_S is {text!r}; give seconds, more than 0")
-    return seconds
 
 
 @contextmanager

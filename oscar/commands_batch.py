@@ -15,7 +15,7 @@ from pi10_classifier.oscar.commands import service_of
 from pi10_classifier.oscar.commands_deploy import oscar
 
 if TYPE_CHECKING:
-    from pi10_classifier.oscar.batch_coordinator import Reached
+    from pi10_classifier.oscar.batch_options import Reached
 
 __all__ = ["oscar"]  # the group, with this command in it
 
@@ -100,8 +100,8 @@ def batch(source: str, out: str, service: str, workers: int | None, chunk: int |
     """
     from pi10_classifier.model import read_package
     from pi10_classifier.oscar.batch import Batch, How
-    from pi10_classifier.oscar.batch_coordinator import Options
     from pi10_classifier.oscar.batch_flights import Patience
+    from pi10_classifier.oscar.batch_options import Options
     from pi10_classifier.oscar.bucket import Bucket
     from pi10_classifier.oscar.settings import ServiceSettings
     from pi10_classifier.oscar.submit import JobEndpoint

@@ -25,8 +25,8 @@ from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.model import read_package
 from pi10_classifier.oscar import batch_worker
 from pi10_classifier.oscar.batch import Batch, How, Outcome
-from pi10_classifier.oscar.batch_coordinator import Options
 from pi10_classifier.oscar.batch_flights import Patience
+from pi10_classifier.oscar.batch_options import Options
 from pi10_classifier.oscar.batch_plan import Message
 from pi10_classifier.oscar.batch_units import read_units
 from pi10_classifier.oscar.bucket import Bucket
