@@ -39,6 +39,7 @@ from pi10_classifier.oscar.variants import with_variables
 from pi10_classifier.simulate import simulate_cruise
 from pi10_classifier.storage import Store, stored_units
 
+KILLS = 12
 SOURCE = "s3://pi10/rapid/"
 TABLES = ("counts.csv", "bins.csv", "failures.csv")
 
@@ -87,7 +88,8 @@ def killed(home: Path, bins: int, images: int, model: str, seed: int) -> None:
             process = subprocess.Popen(command(out, 2, "--chunk", "8", "--attempts", "9", *more),
                                        env=dict(environ), stdout=subprocess.DEVNULL)  # fmt: skip
             try:
-                code = process.wait(draw.uniform(1, 25))
+                # the merge is one step: who is killed for ever never ends it
+                code = process.wait(draw.uniform(1, 25) if kills < KILLS else None)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 code = process.wait()
