@@ -101,8 +101,11 @@ def killed(home: Path, bins: int, images: int, model: str, seed: int) -> None:
         jobs = up.jobs.counts
         print(f"batch: exit {code}, coordinator killed {kills} times, {jobs['killed']} of "
               f"{jobs['done']} jobs killed, {seconds:.0f} s, {said}")  # fmt: skip
+        [cruise_] = said["cruises"]
         for name in TABLES:
-            same = bucket.get(f"tables/cruise=rapid/{name}") == (whole / name).read_bytes()
+            same = (
+                bucket.get(f"tables/cruise={cruise_}/{name}", 2**30) == (whole / name).read_bytes()
+            )
             print(f"{name}: {'the same bytes' if same else 'DIFFERENT'}")
         compare(bucket, whole, home / "parts")
 
