@@ -20,10 +20,8 @@ from pi10_classifier.oscar.batch_options import Options, Poster, Reached
 from pi10_classifier.oscar.batch_parts import Marks, publish_failure, published, remove_part
 from pi10_classifier.oscar.batch_plan import PLAN, STATE, Message, Plan
 from pi10_classifier.oscar.batch_queue import Queue, Waiting
-from pi10_classifier.oscar.batch_units import MOUNT, PlannedUnit
+from pi10_classifier.oscar.batch_units import PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
-from pi10_classifier.oscar.fdl import Place
-from pi10_classifier.oscar.mounted import paths_of
 from pi10_classifier.oscar.record import json_bytes
 
 MAX_UNITS = 64  # of a range: a list of which nobody thinks twice
@@ -265,21 +263,11 @@ class Coordinator:
             f"its range was lost {self._options.attempts} times, the last time: {why}; see the "
             "service's logs, then `pi10 oscar batch --resume --retry-failed`"
         )
-        publish_failure(
-            self._out, unit, self._plan.identity, self._classes, self._inputs(unit), message
-        )
+        publish_failure(self._out, unit, self._plan, self._classes, message)
         self._failed.add(path)
         self._units_done += 1
         self._bytes_done += unit.size
         self._say(f"set aside: {unit.name}")
-
-    def _inputs(self, unit: PlannedUnit) -> list[tuple[str, str]]:
-        if unit.is_archive:
-            return [(unit.name, "")]
-        whole = Bucket(self._out.store, Place(self._plan.bucket, ""))
-        index = whole.get(self._plan.index, unit.length, unit.at)
-        above = f"{MOUNT}/{self._plan.address.removeprefix('s3://')}"
-        return [(self._plan.address, path.removeprefix(above)) for path in paths_of(index)]
 
     def _remember(self) -> None:
         said = {

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.errors import Code, Failure
-from pi10_classifier.oscar.batch_plan import JOURNAL, PARTS
-from pi10_classifier.oscar.batch_units import PlannedUnit
+from pi10_classifier.oscar.batch_plan import JOURNAL, PARTS, Plan
+from pi10_classifier.oscar.batch_units import MOUNT, PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.fdl import Place
+from pi10_classifier.oscar.mounted import paths_of
 from pi10_classifier.results import PartWriter, RunFolder, UnitRecord, part_stem
 
 _OURS = re.compile(
@@ -85,14 +87,15 @@ def remove_others(out: Bucket, kept: Marks) -> int:
 
 
 def publish_failure(
-    out: Bucket,
-    unit: PlannedUnit,
-    identity: str,
-    classes: Sequence[str],
-    inputs: Sequence[tuple[str, str]],
-    message: str,
+    out: Bucket, unit: PlannedUnit, plan: Plan, classes: Sequence[str], message: str
 ) -> None:
-    """A part without rows for a unit that was set aside; ``inputs`` are source and member each."""
+    """A part without rows for a unit that is set aside: each of its inputs is a failure."""
+    inputs = [(unit.name, "")]
+    if not unit.is_archive:
+        index = Bucket(out.store, Place(plan.bucket, ""))
+        lines = index.get(plan.index, unit.length, unit.at)
+        above = f"{MOUNT}/{plan.address.removeprefix('s3://')}"
+        inputs = [(plan.address, path.removeprefix(above)) for path in paths_of(lines)]
     failures = [Failure(source, member, Code.SET_ASIDE, message) for source, member in inputs]
     record = UnitRecord(
         unit.name, unit.group, unit.fingerprint, inputs=len(failures), failures=failures
@@ -102,7 +105,7 @@ def publish_failure(
         folder.parts.mkdir()
         folder.journal.mkdir()
         PartWriter(folder, unit.name).publish(record)
-        stem, path = part_stem(unit.name), unit.path(identity)
+        stem, path = part_stem(unit.name), unit.path(plan.identity)
         out.upload(folder.journal / f"{stem}.json", f"{JOURNAL}{path}.json")
         out.upload(folder.parts / f"{stem}.parquet", f"{PARTS}{path}.parquet")
 
