@@ -44,13 +44,19 @@ _WORDS = {
         "An API that is always on: images and bins as JSON, CSV, Parquet or an HTML report.",
     ),
 }
+_LANGUAGES = {
+    "#fdl": ("Functions Definition Language", "OSCAR 4.1", "https://docs.oscar.grycap.net/fdl/"),
+    "#sh": ("POSIX shell", "2024", "https://pubs.opengroup.org/onlinepubs/9799919799/"),
+    "#node-red": ("Node-RED flow", "4.1", "https://nodered.org"),
+}
+# name -> what it is called, what it is, its type, its format, its language
 _FILES = {
-    FDL: ("Service definition", "What OSCAR deploys (FDL).", "SoftwareSourceCode", "text/yaml"),
-    SCRIPT: ("Script", "What OSCAR runs, by /bin/sh.", "SoftwareSourceCode", "text/x-shellscript"),
-    ICON: ("Icon", "A copepod, drawn by pi10 simulate.", "ImageObject", "image/png"),
+    FDL: ("Service definition", "What OSCAR deploys.", "SoftwareSourceCode", "text/yaml", "#fdl"),
+    SCRIPT: ("Script", "What OSCAR runs.", "SoftwareSourceCode", "text/x-shellscript", "#sh"),
+    ICON: ("Icon", "A copepod, drawn by pi10 simulate.", "ImageObject", "image/png", ""),
     FLOW: ("Node-RED flow", "Calls the service from Node-RED or AI4Compose; core nodes only.",
-           "SoftwareSourceCode", "application/json"),
-    "README.md": ("Read me", "How to deploy and to call it.", "CreativeWork", "text/markdown"),
+           "SoftwareSourceCode", "application/json", "#node-red"),
+    "README.md": ("Read me", "How to deploy and call it.", "CreativeWork", "text/markdown", ""),
 }  # fmt: skip
 
 
@@ -85,15 +91,16 @@ def write_crate(name: str, out: Path, published: date) -> Path:
 def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> dict[str, Any]:
     """The crate's JSON-LD. ``sizes`` are the bytes of its files, by name."""
     about = metadata.metadata("pi10-classifier")
-    home, title = about["Home-page"], _WORDS[service.name]
+    home, words = about["Home-page"], _WORDS[service.name]
     licence, authors = f"{_SPDX}{about['License']}", f"{home}/graphs/contributors"
+    kinds = service_types(service)
     gpu = "1 GPU" if service.said.get("enable_gpu") else "0 GPU"
     root = {
         "@id": "./",
         "@type": ["Dataset", "Service", "SoftwareApplication"],
-        "name": title[0],
-        "description": f"{_COMMON} {title[1]}",
-        "serviceType": service_types(service),
+        "name": words[0],
+        "description": f"{_COMMON} {words[1]}",
+        "serviceType": kinds[0] if len(kinds) == 1 else kinds,
         "applicationCategory": "OSCAR Service",
         "license": {"@id": licence},
         "author": {"@id": authors},
@@ -118,7 +125,7 @@ def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> 
         root,
     ]
     for name, size in sizes.items():
-        called, what, kind, encoding = _FILES[name]
+        called, what, kind, encoding, language = _FILES[name]
         described.append(
             {
                 "@id": name,
@@ -127,8 +134,13 @@ def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> 
                 "description": what,
                 "encodingFormat": encoding,
                 "contentSize": str(size),
+                **({"programmingLanguage": {"@id": language}} if language else {}),
             }
         )
+        if language:
+            title, version, url = _LANGUAGES[language]
+            described.append({"@id": language, "@type": "ComputerLanguage", "name": title,
+                              "description": title, "version": version, "url": url})  # fmt: skip
     described += [
         {
             "@id": licence,
@@ -138,10 +150,23 @@ def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> 
             "identifier": about["License"],
             "url": licence,
         },
-        {"@id": authors, "@type": "Organization", "name": about["Author"], "url": home},
+        {
+            "@id": authors,
+            "@type": "Organization",
+            "name": about["Author"],
+            "url": home,
+            "contactPoint": {"@id": f"{home}/issues"},
+        },
+        {
+            "@id": f"{home}/issues",
+            "@type": "ContactPoint",
+            "name": "Issues",
+            "contactType": "support",
+            "url": f"{home}/issues",
+        },
         {
             "@id": f"{home}#software",
-            "@type": "SoftwareSourceCode",
+            "@type": "SoftwareApplication",
             "name": about["Name"],
             "description": about["Summary"],
             "url": home,
