@@ -14,7 +14,8 @@ pi10 simulate "$home/cruise" --bins 1 --images 200 >/dev/null
 cd "$home"
 pi10 oscar local up --home "$home/local" --port 0 --s3-port 0 >"$home/up.log" 2>&1 &
 up=$!
-trap 'kill -INT $up 2>/dev/null; wait $up 2>/dev/null || :' EXIT
+# SIGTERM: what a shell runs in the background ignores SIGINT
+trap 'kill -TERM $up 2>/dev/null; wait $up 2>/dev/null || :' EXIT
 until grep -q '^ready' "$home/up.log"; do kill -0 $up || { cat "$home/up.log"; exit 1; }; sleep 0.2; done
 . "$home/local/environment"
 GENUINE=${GENUINE:-$(ls "$here"/../shared/data/pi10-examples/*.tif 2>/dev/null | head -n 1)} \
