@@ -155,6 +155,41 @@ def test_what_is_done_is_not_done_again(trained, examples):
     assert said == [f"{folder} is done" for folder in folders]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": recipe(loss_options={"shape": "round"})}, "smoothing shape is 'round'"),
+        ({"recipe": recipe(precision="fp16"), "device": "cpu"}, "fp16 needs a GPU"),
+        ({"init": "."}, r"holds no \*.safetensors"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_read(
+    examples, tmp_path, monkeypatch, change, message
+):
+    monkeypatch.chdir(tmp_path)
+    told = []
+    wrong = plan(tmp_path / "las", **change)
+    monkeypatch.setattr(runs, "load", None)  # no image is decoded
+    with pytest.raises(SettingError, match=message):
+        runs.train_seeds(examples, wrong, say=lambda _: None, reporter=Recorder(told))
+    assert told == []
+    assert not (tmp_path / "las" / "seed-1").exists()
+
+
+def test_a_training_that_failed_before_its_first_epoch_stands_in_nobodys_way(examples, tmp_path):
+    out = tmp_path / "las"
+
+    def full():
+        raise SettingError("no memory")
+
+    with pytest.raises(SettingError, match="no memory"):
+        runs.train_seeds(examples, plan(out), say=lambda _: None, check=full)
+    assert (out / "seed-1" / "config.json").is_file()
+    mended = plan(out, recipe=recipe(epochs=1, batch=8))
+    (folder,) = runs.train_seeds(examples, mended, say=lambda _: None)
+    assert outfolder.read_config(folder)["identity"]["recipe"]["batch"] == 8
+
+
 def test_another_recipe_does_not_go_on(trained, examples):
     folders, _ = trained
     other = plan(folders[0].parent, recipe=recipe(rate=0.5))
