@@ -64,7 +64,7 @@ def train_seeds(
         teacher = teacher_of(examples, plan, say)
         last = PREDICTIONS if test else out.VALIDATION
         if not all((plan.folder(seed) / last).is_file() for seed in plan.seeds):
-            _check(examples, plan)
+            _check(examples, plan, say)
         for seed in plan.seeds:  # before anyone is told: a refused one leaves the runs as they are
             run = SeedRun(examples, plan, seed, teacher, say)
             out.begin(run.folder, run.config, resume)
@@ -91,7 +91,7 @@ def train_seeds(
     return [plan.folder(seed) for seed in plan.seeds]
 
 
-def _check(examples: Examples, plan: Plan) -> None:
+def _check(examples: Examples, plan: Plan, say: Say) -> None:
     """Refuse what cannot be trained before a folder is made, an image decoded, MLflow told."""
     place = {name: i for i, name in enumerate(examples.classes)}
     fit, held = (
@@ -107,6 +107,12 @@ def _check(examples: Examples, plan: Plan) -> None:
         plan.recipe,
         examples.classes,
     )
+    if plan.recipe.loss in ("las", "dynamic_las") and len(set(np.bincount(fit).tolist())) == 1:
+        tail = plan.recipe.loss_options.get("tail", 0.0)
+        say(
+            f"all classes have {len(fit) // len(place):,} training images: {plan.recipe.loss}"
+            f" smooths each by its tail's {tail:g}, and tells none from the others"
+        )
 
 
 def _load(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,20 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_read(
         runs.train_seeds(examples, wrong, say=lambda _: None, reporter=Recorder(told))
     assert told == []
     assert not (tmp_path / "las" / "seed-1").exists()
+
+
+def test_equal_counts_leave_las_nothing_to_do_and_it_says_so(examples, tmp_path):
+    left = dict.fromkeys(examples.classes, 20)
+    samples = []
+    for sample in examples.samples:
+        if sample.split == "train":
+            left[sample.group] -= 1
+        if left[sample.group] >= 0:
+            samples.append(sample)
+    even, said = replace(examples, samples=tuple(samples)), []
+    runs.train_seeds(even, plan(tmp_path / "las", recipe=recipe(epochs=1)), say=said.append,
+                     test=False)  # fmt: skip
+    assert said[0].startswith("all classes have 20 training images: las smooths each by its")
 
 
 def test_a_training_that_failed_before_its_first_epoch_stands_in_nobodys_way(examples, tmp_path):
