@@ -109,8 +109,8 @@ def main() -> None:
     table.add_row("decoding into memory, once", f"{read:,.0f}", "")
     threads = f"loader alone, {options.loaders} thread(s)"
     for name, found in ((threads, loader), ("network alone", eaten)):
-        table.add_row(name, f"{statistics.median(found):,.0f}",
-                      f"{min(found):,.0f} to {max(found):,.0f}")  # fmt: skip
+        table.add_row(name, f"{statistics.median(found):,.1f}",
+                      f"{min(found):,.1f} to {max(found):,.1f}")  # fmt: skip
     Console().print(table)
     ratio = statistics.median(loader) / statistics.median(eaten)
     print(f"the loader makes {ratio:.1f} times what the network eats")
