@@ -185,7 +185,7 @@ def _told(record: Mapping[str, Any], names: Sequence[str]) -> str:
     return (
         f"epoch {record['epoch']}: loss {record['loss']:.4f}, validation macro-F1"
         f" {record['validation_macro_f1']:.3f} ({each}), {record['images']:,} images at"
-        f" {record['size']} px, {record['images_per_second']:.0f}/s"
+        f" {record['size']} px, {record['images_per_second']:.1f}/s"
     )
 
 

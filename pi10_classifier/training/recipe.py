@@ -136,6 +136,11 @@ class Recipe:
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"{name} is {getattr(self, name)}; it must be in 0..1")
 
+        if self.augmentation == "pi10" and not self.level:
+            raise SettingError(
+                "augmentation 'pi10' varies levelled images, and level is false, so serving would"
+                " show others than training; set level=true, or augmentation to 'paper'"
+            )
         if self.drawn and self.augmentation != "pi10":
             raise SettingError(
                 f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn particles"

@@ -243,7 +243,7 @@ class _Conductor(TrainerCallback):
         seconds = max(time.monotonic() - trainer.epoch_began, 1e-9)
         trainer.say(
             f"  {trainer.clock} {size} px loss {trainer.look() / seen:.4f}"
-            f" {seen * trainer.args.world_size / seconds:.0f} images/s,"
+            f" {seen * trainer.args.world_size / seconds:.1f} images/s,"
             f" {trainer.waited / seconds:.0%} of the time waiting for data"
         )
         self.said = time.monotonic()
