@@ -205,10 +205,11 @@ class TestRefusals:
         assert server.leftovers() == []
 
     def test_a_class_the_model_does_not_know(self, server: Server) -> None:
-        told = server.predict(("a.tif", IMAGE), thresholds='{"whale": 0.5}').json()
-        assert told["error"]["code"] == "bad_setting"
-        assert "copepod" in told["error"]["message"]
-        assert adds_up(told)
+        answer = server.predict(("a.tif", IMAGE), thresholds='{"whale": 0.5}')
+        assert answer.status_code == 422
+        assert list(answer.json()) == ["thresholds"]
+        assert "'whale' is no class of starter" in answer.json()["thresholds"][0]
+        assert server.leftovers() == []
 
     def test_no_file_and_text_in_its_place(self, server: Server) -> None:
         for send in ({}, {"data": {"data": "/etc/passwd"}}, {"json": {"data": "file:///etc/passwd"}},
