@@ -79,7 +79,8 @@ def _predict(environ: Mapping[str, str], spooled: Spooled, given: Mapping[str, A
         too_large = _too_large(files, service)
         return too_large or _answer(files, wanted, service, spooled.folder)
     except marshmallow.ValidationError as error:
-        option, reasons = next(iter(error.normalized_messages().items()))
+        found = error.normalized_messages()  # type: ignore[no-untyped-call]
+        option, reasons = next(iter(found.items()))
         return refused(Code.BAD_SETTING.value, " ".join(map(str, reasons)), option)
     except Pi10Error as error:
         return refused(error.code.value, error.message)

@@ -61,7 +61,7 @@ def test_a_worker_that_dies_costs_its_request_alone(environ: pytest.MonkeyPatch)
 
 
 def test_a_worker_that_takes_too_long_is_replaced(environ: pytest.MonkeyPatch) -> None:
-    environ.setenv("PI10_MAX_SECONDS", "15")
+    environ.setenv("PI10_MAX_SECONDS", "6")
 
     async def work(pool: Pool) -> None:
         first = (await pool.apply(predict(os.getpid)))["output"]
