@@ -161,7 +161,7 @@ def _time(minute: str) -> datetime:
 
 def _short(value: float | None) -> float | int | None:
     """Four significant digits."""
-    if not value or not math.isfinite(value):
+    if value is None or not math.isfinite(value):
         return value
     rounded = float(f"{value:.4g}")
     return int(rounded) if rounded.is_integer() else rounded
