@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import output_error
-from pi10_classifier.instrument import bin_folder
+from pi10_classifier.instrument import Kind, bin_folder, kind_of
 from pi10_classifier.results import RunFolder, write_atomically
 from pi10_classifier.watch.ledger import Counts, Ledger, minute_text
 from pi10_classifier.watch.parts import remove_part
@@ -22,27 +22,35 @@ def amend(folder: RunFolder, ledger: Ledger) -> None:
     """Take superseded inputs out of their old parts. Raises OutputError."""
     query = "select s.part, p.stem from superseded s join parts p on p.id = s.part group by s.part"
     for part, stem in ledger.ask(query):
-        rows = ledger.ask("select name from superseded where part = ?", (part,))
-        left = dict(
-            ledger.ask(
-                "select outcome, count(*) from inputs where part = ? group by outcome", (part,)
-            )
-        )
-        if not left:  # an archive, or the last input of a part
+        gone = dict(ledger.ask("select name, outcome from superseded where part = ?", (part,)))
+        query = "select outcome, count(*) from inputs where part = ? group by outcome"
+        left = dict(ledger.ask(query, (part,)))
+        counts = _rewrite(folder, stem, gone, left) if left else None
+        if counts is None:  # an archive, the last input of a part, or a part that is no more
             remove_part(folder, stem)
             ledger.forget(part)
-            continue
-        counts = _rewrite(folder, stem, {name for (name,) in rows}, left)
-        ledger.recount(part, counts)
+        else:
+            ledger.recount(part, counts)
 
 
-def _rewrite(folder: RunFolder, stem: str, gone: set[str], left: dict[str, int]) -> Counts:
+def _rewrite(
+    folder: RunFolder, stem: str, gone: dict[str, str], left: dict[str, int]
+) -> Counts | None:
+    """Publish the part without ``gone``; None where its journal entry cannot be read."""
     entry = folder.journal / f"{stem}.json"
-    said: dict[str, Any] = json.loads(entry.read_text("utf-8"))
+    try:
+        said: dict[str, Any] = json.loads(entry.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
     part = folder.parts / f"{stem}.parquet"
     temporary = part.with_name(f".{part.stem}.{os.getpid()}.tmp")
+    counts = {(b, minute, label): n for b, minute, label, n in said["counts"]}
+    results = said["totals"]["results"]
+    rows = {name for name, outcome in gone.items() if outcome == "r"}
     try:
-        counts, results = _without(part, gone, temporary)
+        if rows:
+            counts, results = _without(part, rows, temporary)
+            said["part_bytes"] = temporary.stat().st_size
         said["failures"] = [failure for failure in said["failures"] if failure[1] not in gone]
         said["totals"] = {
             "inputs": results + len(said["failures"]) + left.get("s", 0),
@@ -51,15 +59,15 @@ def _rewrite(folder: RunFolder, stem: str, gone: set[str], left: dict[str, int])
             "skipped": left.get("s", 0),
         }
         said["counts"] = sorted([*key, n] for key, n in counts.items())
-        folders = {bin_folder(name) for name in gone if name.lower().endswith("hitsmisses.txt")}
+        sidecars = {bin_folder(name) for name in gone if kind_of(name) is Kind.HITS_MISSES}
         said["hits_misses"] = {
-            key: rows
-            for key, rows in said["hits_misses"].items()
-            if key.rpartition("|")[2] not in folders
+            key: table
+            for key, table in said["hits_misses"].items()
+            if key.rpartition("|")[2] not in sidecars
         }
-        said["part_bytes"] = temporary.stat().st_size
         write_atomically(entry, json.dumps(said, sort_keys=True).encode() + b"\n")
-        temporary.replace(part)
+        if rows:
+            temporary.replace(part)
     except OSError as error:
         raise output_error(error, part) from error
     finally:

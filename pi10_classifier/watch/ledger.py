@@ -34,7 +34,9 @@ create table if not exists parts(
   id integer primary key autoincrement, stem text not null unique, line integer,
   failed integer not null, skipped integer not null, counts text not null
 );
-create table if not exists superseded(name text, part integer, primary key(name, part));
+create table if not exists superseded(
+  name text, part integer, outcome text not null, primary key(name, part)
+);
 create table if not exists images(
   bin text, minute text, label text, count integer not null, primary key(bin, minute, label)
 ) without rowid;
@@ -44,6 +46,7 @@ create table if not exists sampled(
 ) without rowid;
 create table if not exists sidecars(folder text primary key, rows text not null) without rowid;
 create table if not exists homes(folder text, bin text, primary key(folder, bin)) without rowid;
+create table if not exists suspects(name text primary key, deaths integer) without rowid;
 create table if not exists lines(seq integer primary key, minute text unique, line text not null);
 create index if not exists parts_without_line on parts(line) where line is null;
 create index if not exists sampled_without_line on sampled(line) where line is null;
@@ -166,7 +169,7 @@ class Ledger:
                 some = names[start : start + _IN]
                 marks = ",".join("?" * len(some))
                 db.execute(
-                    "insert or ignore into superseded select name, part from inputs "  # noqa: S608  # nosec B608
+                    "insert or ignore into superseded select name, part, outcome from inputs "  # noqa: S608  # nosec B608
                     f"where name in ({marks})",
                     some,
                 )

@@ -19,9 +19,10 @@ from pi10_classifier.classify import HELD_BYTES, OpenPart, items_of
 from pi10_classifier.engine import ChunkResult, Engine, Gallery, Picture, chunks
 from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10Error, output_error
 from pi10_classifier.results import PartWriter, RunFolder, UnitRecord, part_stem
-from pi10_classifier.sources import Item
+from pi10_classifier.sources import Item, Unit
 from pi10_classifier.watch.ledger import Entry, Ledger
 from pi10_classifier.watch.place import Found, Place
+from pi10_classifier.watch.suspects import Suspects
 from pi10_classifier.watch.waiting import Waiting
 
 ATTEMPTS = 5
@@ -60,6 +61,7 @@ class _Step:
     found: Sequence[Found] = ()
     future: Future[ChunkResult] | None = None
     held: int = 0
+    names: Sequence[str] = ()
     then: Callable[[], None] | None = None
 
 
@@ -74,9 +76,11 @@ class Parts:
         ledger: Ledger,
         waiting: Waiting,
         place: Place,
+        suspects: Suspects,
         tick: Callable[[], None],
     ) -> None:
         self._folder, self._engine, self._ledger = folder, engine, ledger
+        self._suspects = suspects
         self._waiting, self._place, self._tick = waiting, place, tick
         self._window = 4 * jobs + 4
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="pi10")
@@ -87,7 +91,7 @@ class Parts:
         self._next = ledger.next_part()
         self._attempts: Counter[str] = Counter()
         self._gallery_due = 0.0
-        self.results = self.in_work = 0
+        self.results = 0
         self.seen: dict[str, float] = {}  # bin -> when a part with it was last published
         self.pause_until = 0.0
         self.trouble: Pi10Error | None = None
@@ -98,20 +102,31 @@ class Parts:
         for part in self._live.values():
             part.open.writer.abandon()
 
-    @property
-    def taken(self) -> int:
-        """Inputs that wait for nothing but the end of the minute's part."""
-        return len(self._open.taken) if self._open else 0
-
     def images(self, found: Sequence[Found]) -> None:
         """Put images and sidecars to work in the part of this minute."""
-        self._feed(None, items_of(self._place.block(found)), found)
+        sound = [one for one in found if one.name not in self._suspects]
+        if sound:
+            self._feed(None, items_of(self._place.block(sound)), sound)
+        for one in found:
+            if one.name in self._suspects:
+                # alone, so that it is known who did it, were the process to die
+                self.collect(wait=True)
+                self._feed(None, self._items(one, self._place.block([one])), [one])
+                self.collect(wait=True)
 
     def archive(self, found: Found) -> None:
         """Put an archive to work, which is a part of its own."""
         part = self._begin(found)
-        self._feed(part, items_of(self._place.archive(found)), ())
+        self._feed(part, self._items(found, self._place.archive(found)), ())
         self._row.append(_Step(part, then=lambda: self._end(part)))
+
+    def _items(self, found: Found, unit: Unit) -> Iterator[Item]:
+        error = self._suspects.verdict(found.name)
+        if error is None:
+            return items_of(unit)
+        if found.is_archive:
+            return iter((Item(unit.name, "", error=error),))
+        return iter((Item(self._place.source, found.name, error=error),))
 
     def rotate(self) -> None:
         """End the images' part once what is in work is taken up."""
@@ -160,12 +175,13 @@ class Parts:
                 left.pop(item.member, None)
             held = sum(len(item.data) for item in chunk if item.data)
             part = into or self._of_minute()
+            names = [into.archive.name] if into and into.archive else [i.member for i in chunk]
+            self._suspects.begin(names)
             future = self._pool.submit(self._engine.process, chunk, part.open.gallery)
-            self._row.append(_Step(part, found[at : at + len(chunk)], future, held))
+            self._row.append(_Step(part, found[at : at + len(chunk)], future, held, names))
             at += len(chunk)
             part.begun += len(chunk)
             self._held += held
-            self.in_work += len(chunk)
             self._tick()
             while len(self._row) > self._window or self._held > HELD_BYTES:
                 self._step()
@@ -178,7 +194,7 @@ class Parts:
             result = step.future.result()
             self._row.popleft()
             self._held -= step.held
-            self.in_work -= result.inputs
+            self._suspects.end(step.names)
             self._take(step.part, step.found, result)
         else:
             self._row.popleft()
@@ -275,7 +291,9 @@ class Parts:
             self.seen.update(dict.fromkeys(bins, now))
         for name, _, _ in entry.inputs:
             self._attempts.pop(name, None)
-        self._waiting.done([name for name, _, _ in entry.inputs])
+        names = [name for name, _, _ in entry.inputs]
+        self._suspects.clear(names)
+        self._waiting.done(names)
 
     def _publish(self, part: _Part) -> None:
         part.open.publish()

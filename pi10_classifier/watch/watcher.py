@@ -29,6 +29,8 @@ from pi10_classifier.watch.lookout import Lookout
 from pi10_classifier.watch.minutes import State, compose
 from pi10_classifier.watch.parts import Parts, remove_part
 from pi10_classifier.watch.place import Place
+from pi10_classifier.watch.suspects import FILE as IN_WORK
+from pi10_classifier.watch.suspects import Suspects
 from pi10_classifier.watch.waiting import Waiting
 
 QUIET_S = 120.0
@@ -159,7 +161,10 @@ class _Watcher:
             um_per_px=settings.um_per_px,
             caps=settings.caps,
         )
-        self._parts = Parts(folder, engine, settings.jobs, ledger, self._waiting, place, self._tick)
+        self._suspects = Suspects(folder.journal / IN_WORK, ledger)
+        self._parts = Parts(
+            folder, engine, settings.jobs, ledger, self._waiting, place, self._suspects, self._tick
+        )
         self._begun = time.monotonic()
         self._tables_due = self._begun + TABLES_EVERY_S
         self._tables: threading.Thread | None = None
@@ -204,6 +209,7 @@ class _Watcher:
         finally:
             self._lookout.close()
             self._parts.close()
+            self._suspects.close()
             if self._link:
                 self._link.close(_LAST_SEND_S)
 
@@ -334,9 +340,10 @@ class _Watcher:
     def _finish(self, source: str, started: datetime, clock: float, stopped: bool) -> Run:
         """Take no more, publish what is in work, tell of the last minute, write the tables."""
         self._lookout.close()
+        self._parts.trouble = None
         self._parts.rotate()
         self._parts.collect(wait=True)
-        if self._parts.trouble and isinstance(self._parts.trouble, OutputError):
+        if isinstance(self._parts.trouble, OutputError):
             raise self._parts.trouble
         self._tell_of([self._minute])
         if self._due_lines and isinstance(self._parts.trouble, OutputError):
