@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import support
-from conftest import BEGIN
 from summary_receiver import Receiver
+from watching import BEGIN
 
 from pi10_classifier.classify import Run
 from pi10_classifier.errors import SettingError

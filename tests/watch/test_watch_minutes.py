@@ -6,9 +6,9 @@ import json
 from datetime import timedelta
 
 import pytest
-from conftest import BEGIN
 from hypothesis import given
 from hypothesis import strategies as st
+from watching import BEGIN
 
 from pi10_classifier.abundance import minute_rows
 from pi10_classifier.instrument import Bin

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[5:]
-from conftest import Clock
+from watching import Clock
 from pi10_classifier.classify import Settings
 from pi10_classifier.watch.watcher import Plan, watch
 
@@ -323,3 +324,43 @@ def test_stopped_by_a_signal(number: signal.Signals, package: Path, tmp_path: Pa
     assert sum(sum(line["n"].values()) for line in lines) == run["totals"]["results"]
     assert hashlib.sha256((out / "run.json").read_bytes()) and not support.litter(out)
     assert not (out / "journal/watch.in-work").exists()
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a small disk"
+)
+def test_full_disk_is_waited_for(
+    at_work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real disk fills; images wait, not lost; freed, all is done and told."""
+    out = tmp_path / "out"
+    out.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(out)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    for module in ("parts", "watcher"):
+        monkeypatch.setattr(f"pi10_classifier.watch.{module}._DISK_WAIT_S", 0.2)
+    try:
+        source = support.write_folder(tmp_path / "in", {"0.tif": support.particle(0)})
+        watcher = at_work(source, step_s=20.0)
+        watcher.until(lambda: watcher.lines and watcher.status.backlog == 0, "the first")
+        with (out / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+            while ballast.write(bytes(4096)):
+                pass
+        support.write_folder(source, support.bin_members(200))
+        watcher.until(
+            lambda: watcher.status and "free space" in watcher.status.trouble, "a full disk"
+        )
+        for part in (out / "predictions.parquet").glob("*.parquet"):
+            ds.dataset(part).to_table()
+        (out / "ballast").unlink()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(out)], check=True)
+        watcher.until(lambda: watcher.status.backlog == 0, "all done")
+        run = watcher.end()
+        assert run.tally.totals == {"inputs": 203, "results": 201, "failures": 0, "skipped": 2}
+        told = [json.loads(line) for line in watcher.lines]
+        assert sum(sum(line["n"].values()) for line in told) == 201
+        assert [line["seq"] for line in told] == list(range(1, len(told) + 1))
+    finally:
+        watcher.stop()
+        subprocess.run(["umount", str(out)], check=True)
