@@ -59,8 +59,9 @@ def main() -> None:
             found = compared(Path(home), drop, pool, given)
         else:
             found = exercised(Path(home), drop, pool, given)
-    found |= {"to": given.to, "model": given.model, "cores": default_jobs()}
-    print(json.dumps(found, indent=2))
+        found |= {"to": given.to, "model": given.model, "cores": default_jobs()}
+        # before the clearing up, which takes a while for a hundred thousand files
+        print(json.dumps(found, indent=2), flush=True)
     sys.exit(not all(found.get("proofs", {}).values()))
 
 

@@ -141,6 +141,8 @@ class _Lines(urllib3.PoolManager):
         answer = super().urlopen(method, url, *words, **named)
         if answer.status == 200 and not named.get("preload_content", True):
             self._up()
+            if not hasattr(answer, "read1"):
+                return answer
             held = bytearray()
 
             def readline() -> bytes:

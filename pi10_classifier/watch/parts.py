@@ -297,7 +297,8 @@ class Parts:
 
     def _publish(self, part: _Part) -> None:
         part.open.publish()
-        sync_folder(self._folder.parts)
+        for folder in (self._folder.journal, self._folder.parts):
+            sync_folder(folder)
 
     def _undo(self, part: _Part, stem: str) -> None:
         part.open.writer.abandon()
