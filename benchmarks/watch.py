@@ -210,6 +210,7 @@ def exercised(
         "lines_resent": receiver.repeated,
         "backlog_at_the_end": behind,
         "peak_mb": round(peak.most / 1e6),
+        "mb_by_minute": [round(most / 1e6) for most in peak.by_minute],
         "ledger_bytes_an_image": round(
             (out / "journal/watch.sqlite").stat().st_size / dropper.images
         ),
@@ -245,14 +246,19 @@ class Peak:
 
     def __init__(self, pid: int) -> None:
         self.most = 0
+        self.by_minute: list[int] = []
         self._process = psutil.Process(pid)
         self._stop = threading.Event()
         threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self) -> None:
+        began = time.monotonic()
         while not self._stop.wait(0.5):
             try:
-                self.most = max(self.most, self._process.memory_info().rss)
+                now = self._process.memory_info().rss
+                self.most = max(self.most, now)
+                if time.monotonic() - began >= 60 * (len(self.by_minute) + 1):
+                    self.by_minute.append(now)
             except psutil.Error:
                 return
 

@@ -38,11 +38,12 @@ def compose(
     model_sha256: str,
     classes: Sequence[str],
     state: State,
-    is_quiet: Callable[[str], bool],
+    is_quiet: Callable[[str, str], bool],
 ) -> str:
     """Make the line of ``minute`` and keep it for sending; returns it, without its line feed.
 
-    is_quiet: whether nothing has come of a bin for so long that nothing more is expected.
+    is_quiet: whether nothing has come of a bin's minute ("" any of its minutes) for so long
+    that nothing more is expected.
     Raises OutputError.
     """
     closed = _closed(ledger, is_quiet)
@@ -96,16 +97,18 @@ def _prune(db: Any, seq: int) -> int:
     return dropped
 
 
-def _closed(ledger: Ledger, is_quiet: Callable[[str], bool]) -> list[tuple[str, str]]:
+def _closed(ledger: Ledger, is_quiet: Callable[[str, str], bool]) -> list[tuple[str, str]]:
     """(bin, minute) of which all images are in, or no more are to be expected."""
     waiting = ledger.ask("select bin, minute, hits from sampled where line is null")
     last = dict(ledger.ask("select bin, max(minute) from sampled group by bin")) if waiting else {}
     closed = []
     for bin_id, minute, hits in waiting:
-        # the last row of a bin at work may still grow
-        if is_quiet(bin_id) or (
-            minute < last[bin_id] and _images(ledger, bin_id, minute).total() >= hits
-        ):
+        if minute == last[bin_id]:
+            over = is_quiet(bin_id, "")  # the last row of a bin at work may still grow
+        else:
+            # broken images are hits, too: so a minute may never have as many results
+            over = _images(ledger, bin_id, minute).total() >= hits or is_quiet(bin_id, minute)
+        if over:
             closed.append((bin_id, minute))
     return closed
 

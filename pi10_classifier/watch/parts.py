@@ -30,6 +30,7 @@ PART_ITEMS = 65_536
 GALLERY_EVERY_S = 600.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 300.0
 _DISK_WAIT_S = 15.0
+_REMEMBERED_S = 3600.0
 
 
 class _Closed(Gallery):
@@ -92,7 +93,8 @@ class Parts:
         self._attempts: Counter[str] = Counter()
         self._gallery_due = 0.0
         self.results = 0
-        self.seen: dict[str, float] = {}  # bin -> when a part with it was last published
+        # bin and its minute, or "" for any -> when images of it were last published
+        self.seen: dict[tuple[str, str], float] = {}
         self.pause_until = 0.0
         self.trouble: Pi10Error | None = None
 
@@ -287,8 +289,9 @@ class Parts:
         now = time.monotonic()
         if now >= self.pause_until:
             self.trouble = None
-        for bins in record.folders.values():
-            self.seen.update(dict.fromkeys(bins, now))
+        self.seen = {key: at for key, at in self.seen.items() if now - at < _REMEMBERED_S}
+        for bin_id, minute, _ in record.counts:
+            self.seen[bin_id, minute] = self.seen[bin_id, ""] = now
         for name, _, _ in entry.inputs:
             self._attempts.pop(name, None)
         names = [name for name, _, _ in entry.inputs]

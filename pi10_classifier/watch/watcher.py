@@ -299,8 +299,8 @@ class _Watcher:
         except OutputError as error:
             self._parts.pause(error, _DISK_WAIT_S)
 
-    def _is_quiet(self, bin_id: str) -> bool:
-        return time.monotonic() - self._parts.seen.get(bin_id, self._begun) > QUIET_S
+    def _is_quiet(self, bin_id: str, minute: str) -> bool:
+        return time.monotonic() - self._parts.seen.get((bin_id, minute), self._begun) > QUIET_S
 
     def _status(self) -> Status:
         now = time.monotonic()

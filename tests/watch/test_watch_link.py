@@ -27,7 +27,7 @@ NOTHING = State(0, False, "")
 
 def line(ledger: Ledger, number: int) -> str:
     minute = BEGIN + timedelta(minutes=number)
-    return compose(ledger, minute, "ab" * 32, ("a", "b"), NOTHING, lambda _: True)
+    return compose(ledger, minute, "ab" * 32, ("a", "b"), NOTHING, lambda *_: True)
 
 
 def wait(holds: Callable[[], Any]) -> None:

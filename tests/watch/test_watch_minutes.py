@@ -32,7 +32,7 @@ def minute(number: int) -> str:
 
 def said(ledger: Ledger, number: int, *, quiet: bool = False, state: State = NOTHING) -> dict:
     at = BEGIN + timedelta(minutes=number)
-    return json.loads(compose(ledger, at, "ab" * 32, CLASSES, state, lambda _: quiet))
+    return json.loads(compose(ledger, at, "ab" * 32, CLASSES, state, lambda *_: quiet))
 
 
 def test_each_part_is_counted_in_one_line(ledger: Ledger) -> None:
@@ -74,6 +74,16 @@ def test_density_is_that_of_abundance_once_a_minute_is_complete(ledger: Ledger) 
     assert (late["from"], late["minutes"], late["hits"]) == ("2024-06-24T14:51Z", 2, 7)
     assert late["density"]["detritus"][0] == 4
     assert "density" not in said(ledger, 4, quiet=True)
+
+
+def test_minute_with_broken_images_is_told_once_it_is_quiet(ledger: Ledger) -> None:
+    """Though its bin goes on: the instrument's hits count broken images as well."""
+    more = {"folders": {"in|": {BIN}}, "hits_misses": {"in|": ((3, 0), (2, 0))}}
+    ledger.enter(entry(1, {(BIN, minute(0), "copepod"): 2}, **more), lambda: None)
+    at = BEGIN + timedelta(minutes=1)
+    text = compose(ledger, at, "ab", CLASSES, NOTHING, lambda _, when: when == minute(0))
+    line = json.loads(text)
+    assert (line["from"], line["minutes"], line["hits"]) == ("2024-06-24T14:50Z", 1, 3)
 
 
 def test_one_hits_misses_for_two_bins_is_not_used(ledger: Ledger) -> None:
