@@ -140,9 +140,11 @@ def test_server_that_goes_away(at_work: Any, tmp_path: Path) -> None:
 
 
 def test_fetches_that_fail_are_done_later(
-    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., Run]
-) -> None:
+    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Behind a proxy that answers 503 for longer than one request's patience."""
+    monkeypatch.setattr("pi10_classifier.watch.parts._FIRST_WAIT_S", 0.2)
     for number in range(3):
         put(f"in/{number}.tif", support.particle(number))
     proxy = s3_server.Proxy(s3.url)

@@ -269,6 +269,12 @@ class TestKilled:
         again = classify([str(tmp_path / "in")], tmp_path / "again", Settings(model=package))
         same_results(run.out, again.out)
         assert support.litter(run.out) == []
+        ledger = Ledger(run.out / "journal/watch.sqlite")
+        told = [json.loads(line) for (line,) in ledger.ask("select line from lines order by seq")]
+        ledger.close()
+        assert sum(sum(line["n"].values()) for line in told) == run.tally.totals["results"]
+        assert [line["seq"] for line in told] == list(range(1, len(told) + 1))
+        assert len({line["minute"] for line in told}) == len(told)
 
     def test_poison_is_set_aside(self, done: Done, tmp_path: Path) -> None:
         """An image that was in work at five deaths is not touched again."""
