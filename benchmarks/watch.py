@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -277,14 +278,17 @@ def compared(
         )
         drop.put(f"2024-06-24/1450/RawImages/pia7.2024-06-24.1450+N{number:08d}.tif", data)
     rates: dict[str, list[float]] = {"classify": [], "watch": []}
+    cpu: dict[str, list[float]] = {"classify": [], "watch": []}
     more = {"classify": [], "watch": ["--until-idle", "--settle", "0.1"]}
     for _ in range(given.rounds):
         for command in rates:
             out = home / command
             words = [command, drop.source, "--out", str(out), "--model", given.model,
                      "--no-report", *more[command]]  # fmt: skip
+            before = cpu_of_children()
             if pi10(words, drop.environ, stdout=subprocess.DEVNULL).wait() != 0:
                 raise SystemExit(f"pi10 {command} failed")
+            cpu[command].append(cpu_of_children() - before)
             run = json.loads((out / "run.json").read_text())
             if run["totals"]["results"] != given.compare:
                 raise SystemExit(f"pi10 {command}: {run['totals']}")
@@ -298,7 +302,14 @@ def compared(
             for name, found in rates.items()
         },
         "watch_over_classify": [round(ratio, 3) for ratio in ratios],
+        # processor time, start included, tells more than rates where the machine is shared
+        **{f"{name}_cpu_s": [round(found, 1) for found in each] for name, each in cpu.items()},
     }
+
+
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def pi10(words: list[str], environ: dict[str, str], **options: Any) -> subprocess.Popen[bytes]:

@@ -145,6 +145,7 @@ def test_fetches_that_fail_are_done_later(
 ) -> None:  # fmt: skip
     """Behind a proxy that answers 503 for longer than one request's patience."""
     monkeypatch.setattr("pi10_classifier.watch.parts._FIRST_WAIT_S", 0.2)
+    monkeypatch.setattr("pi10_classifier.watch.watcher._DISK_WAIT_S", 0.2)
     for number in range(3):
         put(f"in/{number}.tif", support.particle(number))
     proxy = s3_server.Proxy(s3.url)
