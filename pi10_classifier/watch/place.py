@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pi10_classifier.archives import is_archive
 from pi10_classifier.sources import LooseFile, Unit
-from pi10_classifier.storage import StoredObject
+
+if TYPE_CHECKING:
+    from pi10_classifier.storage import StoredObject
 
 # names under which programs write until a file is whole, and then rename it
 _UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".writing")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pi10_classifier.classify import Run, Settings, describe, exit_code_of, import_ahead
@@ -22,6 +22,7 @@ from pi10_classifier.model import Model
 from pi10_classifier.results import RunFolder, write_json
 from pi10_classifier.summary import summarise
 from pi10_classifier.watch.amending import amend
+from pi10_classifier.watch.clock import MinuteClock, utc_now
 from pi10_classifier.watch.folder import FolderPlace
 from pi10_classifier.watch.ledger import FILE, Ledger
 from pi10_classifier.watch.link import Link
@@ -34,9 +35,7 @@ from pi10_classifier.watch.suspects import Suspects
 from pi10_classifier.watch.waiting import Waiting
 
 QUIET_S = 120.0
-FILLED_MINUTES = 1440  # a gap beyond is a clock that was set, not a machine that was busy
 TABLES_EVERY_S = 600.0
-MINUTE = timedelta(minutes=1)
 _TAKE = 8 * CHUNK_ITEMS
 _LINGER_S = 0.2
 _RATE_OVER_S = 10.0
@@ -89,10 +88,6 @@ def place_of(source: str, settings: Settings, environ: Mapping[str, str]) -> Pla
     if "://" in source or not source.strip():
         raise SettingError(f"{source!r}: name a folder, or s3://bucket/prefix")
     return FolderPlace(Path(source), settings.limits)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def watch(
@@ -149,7 +144,6 @@ class _Watcher:
         self._folder, self._ledger, self._place = folder, ledger, place
         self._settings, self._plan, self._model = settings, plan, model
         self._package = model.package
-        self._clock = clock
         self._waiting = Waiting(ledger, plan.settle_s if place.settles else 0.0)
         self._lookout = Lookout(place, self._waiting, plan.rescan_s)
         url = plan.summary_url
@@ -171,19 +165,10 @@ class _Watcher:
         self._shown = (self._begun, 0, 0.0)  # when, results then, rate
         self._show_due = self._begun
         self._due_lines: list[datetime] = []
-        self._line = self._last_line()
-        self._anchor = (self._clock(), time.monotonic())
-        if self._line:
-            last = datetime.strptime(self._last_minute(), "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
-            self._anchor = (max(self._anchor[0], last + MINUTE), self._anchor[1])
-        self._minute = _floor(self._anchor[0])
-
-    def _last_line(self) -> str:
-        rows = self._ledger.ask("select line from lines order by seq desc limit 1")
-        return str(rows[0][0]) if rows else ""
-
-    def _last_minute(self) -> str:
-        return str(self._ledger.ask("select minute from lines order by seq desc limit 1")[0][0])
+        last = ledger.ask("select minute, line from lines order by seq desc limit 1")
+        self._line = str(last[0][1]) if last else ""
+        told = datetime.strptime(last[0][0], "%Y-%m-%dT%H:%MZ") if last else None
+        self._minutes = MinuteClock(clock, told.replace(tzinfo=UTC) if told else None)
 
     def run(
         self,
@@ -256,27 +241,15 @@ class _Watcher:
     def _tick(self) -> None:
         """What is due by the clock; called between any two steps."""
         self._check()
-        now = _floor(self._now())
-        if now > self._minute:
-            gone = (now - self._minute) // MINUTE
-            many = gone if gone <= FILLED_MINUTES else 1
-            minutes = [self._minute + number * MINUTE for number in range(many)]
-            self._minute = now
+        over = self._minutes.over()
+        if over:
             self._parts.rotate()
-            self._parts.after(lambda: self._tell_of(minutes))
+            self._parts.after(lambda: self._tell_of(over))
         if time.monotonic() >= self._show_due:
             self._show_due = time.monotonic() + _SHOWN_EVERY_S
             self._show(self._status())
         if time.monotonic() >= self._tables_due and not self._parts.trouble:
             self._write_tables()
-
-    def _now(self) -> datetime:
-        """The clock, but never back: minutes are keys, and go on where a clock is set back."""
-        wall, mono = self._clock(), time.monotonic()
-        own = self._anchor[0] + timedelta(seconds=mono - self._anchor[1])
-        if wall > own:
-            self._anchor, own = (wall, mono), wall
-        return own
 
     def _tell_of(self, minutes: list[datetime]) -> None:
         """Make the lines of minutes that are over; where the disk refuses, with the next ones."""
@@ -345,7 +318,7 @@ class _Watcher:
         self._parts.collect(wait=True)
         if isinstance(self._parts.trouble, OutputError):
             raise self._parts.trouble
-        self._tell_of([self._minute])
+        self._tell_of([self._minutes.current])
         if self._due_lines and isinstance(self._parts.trouble, OutputError):
             raise self._parts.trouble
         if self._tables:
@@ -366,7 +339,3 @@ class _Watcher:
         said = describe(run, [source], self._settings, self._model, started)
         write_json(self._folder.path / "run.json", said)
         return run
-
-
-def _floor(when: datetime) -> datetime:
-    return when.replace(second=0, microsecond=0)
