@@ -124,23 +124,26 @@ def archive(tar: Path, home: Path, jobs: int, rounds: int) -> list[Figure]:
             inner.append(time.perf_counter() - began)
 
     contents.classify_units = timed
-    handled, plain = [], []
+    handled, plain, ratio = [], [], []
     for number in range(rounds):
         out = home / f"tar{number}"
         out.mkdir()
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         handler = Handler(ServiceSettings(settings))
         handler.handle(tar, version, out)
         handled.append(time.perf_counter() - began)
-        began = time.perf_counter()
+        whole = time.process_time() - used
+        began, used = time.perf_counter(), time.process_time()
         classify([str(tar)], home / f"plain{number}", settings)
         plain.append(time.perf_counter() - began)
+        ratio.append(100 * whole / (time.process_time() - used))
     contents.classify_units = engine
     shares = [100 * part / whole for part, whole in zip(inner, handled, strict=True)]
     return [
         figure("a tar: the handler", "s", handled),
         figure("a tar: the engine's share of it", "%", shares),
         figure("a tar: pi10 classify", "s", plain),
+        figure("a tar: the handler's processor time, of classify's", "%", ratio),
     ]
 
 
