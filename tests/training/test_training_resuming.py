@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ pytest.importorskip("transformers", reason="training needs the extra 'train'")
 from toys import Tiny, recipe, shades  # noqa: E402
 
 from pi10_classifier.errors import Code, OutputError, SettingError  # noqa: E402
-from pi10_classifier.training import loop  # noqa: E402
+from pi10_classifier.training import loop, memory  # noqa: E402
 from pi10_classifier.training.networks import build  # noqa: E402
 
 OPTIONS = {"epochs": 4, "deterministic": True, "mixup": 0.2, "ema": 0.9, "rate": 0.01}
@@ -231,6 +232,19 @@ def small_disk(tmp_path):
         pytest.skip("this machine does not let us mount a tmpfs")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)  # lazily: a failed write stays open
+
+
+def test_a_disk_that_held_two_checkpoints_at_first_does_for_a_resumed_training(
+    tmp_path, monkeypatch
+):
+    network = torch.nn.Linear(1000, 100)
+    one = 3 * 400_400  # bytes: weights, two moments, float32
+    free = int(1.5 * one)
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(SettingError, match="need 2 MiB, 2 MiB are free; free space"):
+        memory.check_disk(network, tmp_path, average=False)
+    (tmp_path / "checkpoint-3").mkdir()
+    memory.check_disk(network, tmp_path, average=False)
 
 
 def test_a_disk_that_fills_in_mid_checkpoint(small_disk, monkeypatch):
