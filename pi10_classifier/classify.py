@@ -135,15 +135,36 @@ class Run:
 
 
 @dataclass(slots=True)
-class _OpenUnit:
-    unit: Unit
+class OpenPart:
+    """A part that takes up the results of chunks until it is published."""
+
     record: UnitRecord
     writer: PartWriter
     gallery: Gallery = field(default_factory=Gallery)
 
+    def take(self, result: ChunkResult) -> None:
+        """Add one chunk's rows, failures and counts."""
+        record = self.record
+        self.writer.add(result.rows)
+        self.gallery.add(result.pictures)
+        record.inputs += result.inputs
+        record.results += len(result.rows)
+        record.skipped += result.skipped
+        record.failures.extend(result.failures)
+        for key, count in result.counts.items():
+            record.counts[key] = record.counts.get(key, 0) + count
+        for folder, bins in result.folders.items():
+            record.folders.setdefault(folder, set()).update(bins)
+        record.hits_misses.update(result.hits_misses)
+
+    def publish(self) -> None:
+        """Make it a part of the dataset."""
+        self.record.gallery = self.gallery.to_json()
+        self.writer.publish(self.record)
+
 
 # a chunk in work and the bytes it holds; None and 0 where a unit ends
-_Pending = tuple[_OpenUnit, "Future[ChunkResult] | None", int]
+_Pending = tuple[OpenPart, Unit, "Future[ChunkResult] | None", int]
 
 
 class _Pipeline:
@@ -182,68 +203,54 @@ class _Pipeline:
                 self._collect()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
-            for writer in {id(state.writer): state.writer for state, *_ in self._pending}.values():
+            for writer in {id(part.writer): part.writer for part, *_ in self._pending}.values():
                 writer.abandon()
         return blocks
 
     def _feed(self, unit: Unit) -> None:
         record = UnitRecord(unit.name, unit.group, unit.fingerprint)
-        state = _OpenUnit(unit, record, PartWriter(self._folder, unit.name))
+        part = OpenPart(record, PartWriter(self._folder, unit.name))
         try:
-            for chunk in chunks(_items(unit)):
+            for chunk in chunks(items_of(unit)):
                 held = sum(len(item.data) for item in chunk if item.data)
-                future = self._pool.submit(self._engine.process, chunk, state.gallery)
-                self._pending.append((state, future, held))
+                future = self._pool.submit(self._engine.process, chunk, part.gallery)
+                self._pending.append((part, unit, future, held))
                 self._held += held
                 while len(self._pending) > self._window or self._held > HELD_BYTES:
                     self._collect()
         except BaseException:
-            self._pending.append((state, None, 0))  # so that its writer is abandoned
+            self._pending.append((part, unit, None, 0))  # so that its writer is abandoned
             raise
-        self._pending.append((state, None, 0))
+        self._pending.append((part, unit, None, 0))
 
     def _collect(self) -> None:
-        state, future, held = self._pending[0]
+        part, unit, future, held = self._pending[0]
         if future is not None:
-            self._take(state, future.result())
+            result = future.result()
+            part.take(result)
+            self._inputs += result.inputs
+            self._failures += len(result.failures)
+            self.fresh_results += len(result.rows)
         else:
-            state.record.gallery = state.gallery.to_json()
-            state.writer.publish(state.record)
-            self._bytes += state.unit.size
+            part.publish()
+            self._bytes += unit.size
         self._pending.popleft()
         self._held -= held
-        self._report(state.unit)
+        self._report(unit)
 
     def _report(self, unit: Unit) -> None:
         done = Progress(self._bytes, self._inputs, self._failures, self.units, unit.name)
         self._progress(done)
 
-    def _take(self, state: _OpenUnit, result: ChunkResult) -> None:
-        record = state.record
-        state.writer.add(result.rows)
-        state.gallery.add(result.pictures)
-        record.inputs += result.inputs
-        record.results += len(result.rows)
-        record.skipped += result.skipped
-        record.failures.extend(result.failures)
-        for key, count in result.counts.items():
-            record.counts[key] = record.counts.get(key, 0) + count
-        for folder, bins in result.folders.items():
-            record.folders.setdefault(folder, set()).update(bins)
-        record.hits_misses.update(result.hits_misses)
-        self._inputs += result.inputs
-        self._failures += len(result.failures)
-        self.fresh_results += len(result.rows)
 
-
-def _import_ahead() -> None:
+def import_ahead() -> None:
     """Import what the first part and the tables need, beside the first images."""
     for module in ("pyarrow.parquet", "pyarrow.dataset", "scipy.special"):
         with contextlib.suppress(Exception):  # whoever needs it says what is wrong
             import_module(module)
 
 
-def _items(unit: Unit) -> Iterator[Item]:
+def items_of(unit: Unit) -> Iterator[Item]:
     """The unit's items; a defect of ours in reading costs its rest, not the run."""
     try:
         yield from unit.items()
@@ -319,7 +326,7 @@ def classify_units(
             um_per_px=settings.um_per_px,
             caps=settings.caps,
         )
-        threading.Thread(target=_import_ahead, name="pi10-imports").start()
+        threading.Thread(target=import_ahead, name="pi10-imports").start()
         pipeline = _Pipeline(folder, engine, settings.jobs, progress)
         blocks = pipeline.run(units)
         folder.drop_recut_blocks(blocks)
@@ -340,23 +347,24 @@ def classify_units(
         units=pipeline.units,
         units_resumed=pipeline.resumed,
         images_per_second=pipeline.fresh_results / seconds,
-        exit_code=_exit_code(tally),
+        exit_code=exit_code_of(tally),
         never_seen=str(model.package.description.get("never_seen", "")),
     )
-    write_json(out / "run.json", _describe(run, inputs, settings, model, started))
+    write_json(out / "run.json", describe(run, inputs, settings, model, started))
     return run
 
 
-def _exit_code(tally: Tally) -> ExitCode:
+def exit_code_of(tally: Tally) -> ExitCode:
     # a bin whose instrument counted and saved nothing is an observation, not a failure
     if tally.totals["results"] == 0 and (tally.totals["failures"] or not tally.bins):
         return ExitCode.NOTHING_READ
     return ExitCode.SOME_FAILED if tally.totals["failures"] else ExitCode.OK
 
 
-def _describe(
+def describe(
     run: Run, inputs: Sequence[str], settings: Settings, model: Model, started: datetime
 ) -> dict[str, Any]:
+    """``run.json`` of a finished run."""
     package = model.package
     return {
         "format": 1,

@@ -179,6 +179,11 @@ def _method(recipe: Mapping[str, Any]) -> str:
             f"a teacher's answers weigh {recipe['distil']} (temperature"
             f" {recipe['distil_temperature']})"
         )
+    if recipe.get("finer"):
+        parts.append(
+            f"cross-entropy of a second head on the sources' own labels, weight {recipe['finer']},"
+            " left off afterwards"
+        )
     if recipe["mixup"]:
         parts.append(f"mixup {recipe['mixup']}")
     if recipe["balance"]:

@@ -20,6 +20,7 @@ from pi10_classifier.training.batches import Batches
 from pi10_classifier.training.checkpoint import save_weights
 from pi10_classifier.training.clock import Clock
 from pi10_classifier.training.distil import distillation
+from pi10_classifier.training.finer import finer_loss
 from pi10_classifier.training.losses import Loss
 from pi10_classifier.training.network_parts import Output
 from pi10_classifier.training.recipe import Recipe
@@ -113,6 +114,8 @@ class LoopTrainer(Trainer):
             told = self._told(inputs)
             gap = distillation(output.logits, told, self.recipe.distil_temperature)
             loss = (1 - self.recipe.distil) * loss + self.recipe.distil * gap
+        if self.recipe.finer:
+            loss = loss + self.recipe.finer * finer_loss(output, inputs["finer"])
         seen = len(inputs["image"])
         self.total += loss.detach().to(self.total.dtype) * seen
         self.reached.seen += seen

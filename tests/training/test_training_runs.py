@@ -265,6 +265,21 @@ def test_a_teacher_of_another_split_is_spoken_of(trained, shapes, tmp_path):
     assert fields["training"]["trained_on_another_split"].keys() == {"teacher", "initial weights"}
 
 
+def test_a_training_goes_on_from_a_package_alone(examples, trained, tmp_path):
+    package = trained[0][0] / "package"
+    again = plan(tmp_path / "on", init=str(package), recipe=recipe(epochs=1))
+    (folder,) = runs.train_seeds(examples, again, say=lambda _: None)
+    before, after = (
+        json.loads((x / "model.json").read_text()) for x in (package, folder / "package")
+    )
+    begun = after["training"]["initial_weights"]
+    assert begun["stages"][-1]["run_id"] == before["training"]["run_id"]
+    assert begun["stages"][-1]["weights_sha256"] == Model.load(package).package.sha256
+    assert "trained_on_another_split" not in after["training"]
+    card = (folder / "package" / "README.md").read_text()
+    assert f"run `{before['training']['run_id']}`" in card
+
+
 def test_two_trainings_do_not_share_a_folder(examples, tmp_path):
     with (
         outfolder.locked(tmp_path),
@@ -278,7 +293,7 @@ def test_two_trainings_do_not_share_a_folder(examples, tmp_path):
     [
         ({"network": "vitt"}, "unknown network 'vitt'; known: vit"),
         ({"seeds": (1, 1)}, r"seeds are \[1, 1\]"),
-        ({"init": "hub"}, "init is 'hub'; it must be 'pretrained', 'random' or a folder"),
+        ({"init": "hub"}, "init is 'hub'; it must be 'pretrained', 'random', a folder of"),
         ({"recipe": recipe_for("vit", loss="focal")}, "unknown loss 'focal'"),
     ],
 )
