@@ -172,7 +172,8 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         "training": fields.get("training", {}),
         "metrics": fields.get("metrics", {}),
         "never_seen": fields.get("never_seen", NEVER_SEEN),
-        **{key: fields[key] for key in ("parity", "limits") if key in fields},
+        **({"parity": fields["parity"]} if "parity" in fields else {}),
+        **({"limits": fields["limits"]} if "limits" in fields else {}),
         "files": {MODEL: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}},
     }
     _publish(package / CARD, card(description))

@@ -66,8 +66,9 @@ def load_package(network: Network, folder: Path) -> None:
             own.weight.copy_(found.weight)
             norm: Any = followers.get(module)
             if isinstance(norm, nn.BatchNorm2d):
-                norm.running_mean.zero_()
-                norm.running_var.fill_(1 - norm.eps)
+                statistics: Any = norm  # which torch types as perhaps absent
+                statistics.running_mean.zero_()
+                statistics.running_var.fill_(1 - norm.eps)
                 norm.weight.fill_(1)
                 norm.bias.copy_(found.bias)
             elif own.bias is not None:
