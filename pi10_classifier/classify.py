@@ -24,10 +24,11 @@ from typing import Any
 import pi10_classifier
 from pi10_classifier.archives import Limits
 from pi10_classifier.decode import Caps
-from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, Gallery, chunks
+from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, chunks
 from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
 from pi10_classifier.instrument import UM_PER_PX
 from pi10_classifier.model import Model, Package, embedded
+from pi10_classifier.open_part import OpenPart
 from pi10_classifier.results import (
     TABLE_VERSION,
     PartWriter,
@@ -131,35 +132,6 @@ class Run:
     images_per_second: float
     exit_code: ExitCode
     never_seen: str
-
-
-@dataclass(slots=True)
-class OpenPart:
-    """A part that takes up the results of chunks until it is published."""
-
-    record: UnitRecord
-    writer: PartWriter
-    gallery: Gallery = field(default_factory=Gallery)
-
-    def take(self, result: ChunkResult) -> None:
-        """Add one chunk's rows, failures and counts."""
-        record = self.record
-        self.writer.add(result.rows)
-        self.gallery.add(result.pictures)
-        record.inputs += result.inputs
-        record.results += len(result.rows)
-        record.skipped += result.skipped
-        record.failures.extend(result.failures)
-        for key, count in result.counts.items():
-            record.counts[key] = record.counts.get(key, 0) + count
-        for folder, bins in result.folders.items():
-            record.folders.setdefault(folder, set()).update(bins)
-        record.hits_misses.update(result.hits_misses)
-
-    def publish(self) -> None:
-        """Make it a part of the dataset."""
-        self.record.gallery = self.gallery.to_json()
-        self.writer.publish(self.record)
 
 
 # a chunk in work and the bytes it holds; None and 0 where a unit ends
