@@ -121,6 +121,7 @@ class SeedRun:
         if not np.isfinite(said).all():
             raise ModelError(f"{package} gives scores that are no numbers; train again, slower")
         _, fields = load_checkpoint(self.checkpoint)
+        fields["parity"] = model.package.description["parity"]
         fields["metrics"] = {TEST: report(right, said, classes)}
         origins = np.asarray([source for source, _ in names])
         for source in self.examples.scan.origins if len(self.examples.scan.origins) > 1 else ():

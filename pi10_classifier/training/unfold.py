@@ -64,8 +64,9 @@ def load_package(network: Network, folder: Path) -> None:
                     f" {list(own.weight.shape)}; name the package's own network and channels"
                 )
             own.weight.copy_(found.weight)
-            norm: Any = followers.get(module)
-            if isinstance(norm, nn.BatchNorm2d):
+            follower = followers.get(module)
+            if isinstance(follower, nn.BatchNorm2d):
+                norm: Any = follower
                 norm.running_mean.zero_()
                 norm.running_var.fill_(1 - norm.eps)
                 norm.weight.fill_(1)
