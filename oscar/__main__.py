@@ -1,5 +1,7 @@
 """What ``script.sh`` starts for each event: ``python -m pi10_classifier.oscar``.
 
+``batch.sh`` starts it with the argument ``range``: a range of a batch.
+
 Exit codes (OSCAR ignores them): 0 a record is there, or the object is none to classify;
 1 no record could be written; 2 the service's settings or model are unusable.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pi10_classifier.errors import ExitCode, OutputError, Pi10Error
@@ -73,5 +75,16 @@ def _stop(message: str) -> int:
     return ExitCode.USAGE
 
 
+def run(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
+    """An event, or with the argument ``range`` a range of a batch."""
+    if list(arguments) == ["range"]:
+        from pi10_classifier.oscar.batch_worker import main as do_range
+
+        return do_range()
+    if arguments:
+        return _stop(f"unknown argument {arguments[0]!r}; give none, or: range")
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

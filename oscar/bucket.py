@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from minio.helpers import check_bucket_name
 
@@ -69,12 +70,49 @@ class Bucket:
             ),
         )
 
-    def get(self, name: str, cap: int = 2**20) -> bytes:
-        """The first ``cap`` bytes of an object. Raises InputError."""
+    def upload(self, path: Path, name: str) -> None:
+        """Write a file as one object, in parts where it is large. Raises InputError."""
+        key = self.place.prefix + name
+        self.store.retrying(
+            f"s3://{self.place.bucket}/{key}",
+            lambda: self.store.client.fput_object(
+                bucket_name=self.place.bucket, object_name=key, file_path=str(path)
+            ),
+        )
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy one object into a file, whole or not at all. Raises InputError."""
+        key = self.place.prefix + name
+        self.store.retrying(
+            f"s3://{self.place.bucket}/{key}",
+            lambda: self.store.client.fget_object(
+                bucket_name=self.place.bucket, object_name=key, file_path=str(path)
+            ),
+        )
+
+    def get_if_there(self, name: str, cap: int = 2**26) -> bytes | None:
+        """``get``, or None where there is no such object."""
+        try:
+            return self.get(name, cap)
+        except InputError as error:
+            if error.code is Code.OBJECT_GONE:
+                return None
+            raise
+
+    def etags(self, begins: str) -> dict[str, str]:
+        """Names in this folder that begin so, with their etags; for a few."""
+        skip = len(self.place.prefix)
+        found = self.store.objects(self.place.bucket, self.place.prefix + begins)
+        return {entry.object_name[skip:]: entry.etag or "" for entry in found}
+
+    def get(self, name: str, cap: int = 2**20, offset: int = 0) -> bytes:
+        """At most ``cap`` bytes of an object, from a byte on. Raises InputError."""
         key = self.place.prefix + name
 
         def read() -> bytes:
-            answer = self.store.client.get_object(bucket_name=self.place.bucket, object_name=key)
+            answer = self.store.client.get_object(
+                bucket_name=self.place.bucket, object_name=key, offset=offset
+            )
             try:
                 data: bytes = answer.read(cap)
                 return data

@@ -129,6 +129,11 @@ class Cluster:
         takes_lists(version)
         return version
 
+    def status(self) -> dict[str, Any]:
+        """What is free and what runs, as the API tells it."""
+        found: dict[str, Any] = self._ask("its status", self._client.get_cluster_status)
+        return found
+
     def services(self) -> list[dict[str, Any]]:
         """What there is, as the API tells it; holds tokens."""
         found: Any = self._ask("its services", self._client.list_services)

@@ -48,8 +48,9 @@ def local() -> None:
 @local.command()
 @click.option("--home", type=FOLDER, default=Path("pi10-local"), show_default=True,
               help="Folder for objects, keys and logs; kept from one run to the next.")  # fmt: skip
-@click.option("--service", "services", multiple=True, default=("pi10-events", "pi10-sync"),
-              show_default=True, help="A service's name or FDL file; may be repeated.")  # fmt: skip
+@click.option("--service", "services", multiple=True,
+              default=("pi10-events", "pi10-sync", "pi10-batch"), show_default=True,
+              help="A service's name or FDL file; may be repeated.")  # fmt: skip
 @click.option("--model", help="A model package, in place of the services' own.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True,
               help="Jobs that run at a time.")  # fmt: skip
@@ -96,7 +97,12 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
             for source, target in zip(service.inputs, service.outputs, strict=False):
                 click.echo(f"{service.name}  drop into s3://{source.bucket}/{source.prefix}, "
                            f"results in s3://{target.bucket}/{target.prefix}")  # fmt: skip
-            if not service.inputs:
+            if service.mount:
+                click.echo(
+                    f"{service.name}  pi10 oscar batch s3://{service.mount.bucket}/FOLDER/ "
+                    f"--out s3://{service.mount.bucket}/RESULTS/ --workers {jobs}"
+                )
+            elif not service.inputs:
                 click.echo(f"{service.name}  POST {it.endpoint}/run/{service.name}")
         click.echo(f"keys      . {home / 'environment'}")
         click.echo(f"logs      {home / 'logs'}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 
-SERVICES = ("pi10-events", "pi10-sync", "pi10-api")
+SERVICES = ("pi10-events", "pi10-sync", "pi10-api", "pi10-batch")
 _VERSION = re.compile(r"v?(?P<major>[0-9]+)(?:\.(?P<minor>[0-9]+))?.*")
 _UNITS = {"": 1, "m": 1e-3, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20,
           "G": 1e9, "Gi": 2**30, "T": 1e12, "Ti": 2**40}  # fmt: skip
@@ -77,6 +77,15 @@ class Service:
     @property
     def outputs(self) -> tuple[Place, ...]:
         return tuple(Place.of(e["path"], self.name) for e in self.said.get("output", ()))
+
+    @property
+    def mount(self) -> Place | None:
+        """The bucket, or the folder of one, that its jobs see as ``/mnt/<path>``."""
+        said = self.said.get("mount")
+        if not said:
+            return None
+        bucket, _, folder = str(said["path"]).strip("/").partition("/")
+        return Place(bucket, folder)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -196,6 +205,8 @@ def _problems(service: Service) -> Iterator[str]:
     for place in (*service.inputs, *service.outputs):
         if not _BUCKET.fullmatch(place.bucket):
             yield f"bucket {place.bucket!r} is no bucket's name; use 3 to 63 of a-z, 0-9, . and -"
+    if service.mount and not _BUCKET.fullmatch(service.mount.bucket):
+        yield f"mount {said['mount']['path']!r} names no bucket; write bucket or bucket/folder"
     for place in service.inputs:
         if not place.folder:
             yield f"input {place.bucket!r} has no folder; write {place.bucket}/in"

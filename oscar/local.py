@@ -20,9 +20,11 @@ from minio.notificationconfig import NotificationConfig, PrefixFilterRule, Queue
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar import supervisor
+from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.faults import Faults
-from pi10_classifier.oscar.fdl import Service
+from pi10_classifier.oscar.fdl import Place, Service
 from pi10_classifier.oscar.gateway import Webhook, free_port, gateway
+from pi10_classifier.oscar.mirror import Mirror
 from pi10_classifier.oscar.receiver import Jobs, receiver
 from pi10_classifier.oscar.supervisor import Storage, Worker
 from pi10_classifier.results import write_atomically
@@ -52,6 +54,7 @@ class Local:
             "AWS_REGION": self.storage.region,
             "OSCAR_ENDPOINT": self.endpoint,
             "OSCAR_SERVICE_TOKEN": self.token,
+            "OSCAR_TOKEN": self.token,
         }
 
 
@@ -93,8 +96,20 @@ def local(
             storage = Storage(url, access, secret)
         else:
             storage = _storage_of(existing_s3)
-        client = Store(_environ_of(storage)).client
-        workers = {service.name: Worker(service, storage, python, scratch) for service in services}
+        store = Store(_environ_of(storage))
+        client = store.client
+        mirrors: dict[str, Mirror] = {}
+        for service in services:
+            if service.mount:
+                whole = Bucket(store, Place(service.mount.bucket, ""))
+                mirrors.setdefault(service.mount.bucket, Mirror(whole, home / "mnt"))
+        workers = {
+            service.name: Worker(
+                service, storage, python, scratch,
+                mirrors[service.mount.bucket] if service.mount else None,
+            )
+            for service in services
+        }  # fmt: skip
         jobs = Jobs(workers, parallel, faults or Faults(), logs)
         stack.callback(jobs.stop)
         endpoint = stack.enter_context(
@@ -151,7 +166,8 @@ def _environ_of(storage: Storage) -> dict[str, str]:
 
 def _subscribe(client: Minio, service: Service, hook: Webhook | None) -> None:
     """Make the service's buckets and have events of its inputs sent, as OSCAR does."""
-    for place in (*service.inputs, *service.outputs):
+    mounted = (service.mount,) if service.mount else ()
+    for place in (*service.inputs, *service.outputs, *mounted):
         if not client.bucket_exists(bucket_name=place.bucket):
             client.make_bucket(bucket_name=place.bucket)
     if hook is None:

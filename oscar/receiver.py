@@ -1,4 +1,5 @@
-"""What OSCAR's endpoints do, on this machine: ``POST /job/<service>`` and ``/run/<service>``.
+"""What OSCAR's endpoints do, on this machine: ``POST /job/<service>``, ``/run/<service>``, and
+``GET /system/status``.
 
 A job is accepted with 201 at once and done later, once, by a process of its own; nobody
 retries it and nobody hears of its exit code. That is how OSCAR is.
@@ -15,7 +16,9 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.faults import Faults, Misfortune
 from pi10_classifier.oscar.supervisor import JobEnd, Worker
@@ -103,6 +106,19 @@ class Jobs:
                 self._changed.notify_all()
 
 
+def machine_status() -> dict[str, Any]:
+    """The status of a cluster whose one node is this machine, idle, as OSCAR 4 tells it."""
+    cores = 1000 * default_jobs()  # thousandths, whatever the key says
+    free = 0
+    with suppress(OSError, ValueError, IndexError):
+        said = Path("/proc/meminfo").read_text("ascii")
+        free = 1024 * int(said.partition("MemAvailable:")[2].split()[0])
+    cpu = {"total_free_cores": cores, "max_free_on_node_cores": cores}
+    memory = {"total_free_bytes": free, "max_free_on_node_bytes": free}
+    metrics = {"cpu": cpu, "memory": memory, "gpu": {"total_gpu": 0}}
+    return {"cluster": {"nodes_count": 1, "metrics": metrics}}
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     jobs: Jobs
@@ -111,6 +127,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             self._answer(HTTPStatus.OK, b"Ok")
+        elif self.path == "/system/status":
+            if any(self._may(token) for token in self.tokens.values()):
+                self._answer(HTTPStatus.OK, json.dumps(machine_status()).encode())
+            else:
+                self._answer(HTTPStatus.UNAUTHORIZED)
         elif self.path == "/local/jobs":
             self._answer(HTTPStatus.OK, json.dumps(dict(self.jobs.counts)).encode())
         else:

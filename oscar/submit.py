@@ -69,7 +69,11 @@ class JobEndpoint:
         )
 
     def submit(self, version: ObjectVersion) -> str:
-        body = Event(version.bucket, version.key, version.etag, version.size).to_json()
+        self.post(Event(version.bucket, version.key, version.etag, version.size).to_json())
+        return "submitted"
+
+    def post(self, body: str) -> None:
+        """Have a job started; raises as ``submit`` does."""
         started, wait = time.monotonic(), _FIRST_WAIT_S
         while True:
             try:
@@ -84,7 +88,7 @@ class JobEndpoint:
                     redirect=False,
                 )
                 if answer.status in (200, 201, 202):
-                    return "submitted"
+                    return
                 self._refused(answer.status)
                 why = f"status {answer.status}"
             except urllib3.exceptions.HTTPError as error:

@@ -21,8 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pi10_classifier.errors import SettingError
+from pi10_classifier.errors import Pi10Error, SettingError
 from pi10_classifier.oscar.fdl import Service
+from pi10_classifier.oscar.mirror import Mirror
 
 VERSION = "1.5.8"
 # what it needs, by hand: its own requirement reads "webdavclient3==3.14.6requests"
@@ -105,11 +106,19 @@ class Worker:
     storage: Storage
     supervisor: Path
     scratch: Path
+    mirror: Mirror | None = None
 
     def job(self, event: bytes, watch: Callable[[subprocess.Popen[bytes]], None]) -> JobEnd:
         """One asynchronous job; ``watch`` may kill the process it is given."""
         text = event.decode("utf-8", "surrogateescape")
-        return self._run(_COMMAND, b"", {"EVENT": text}, watch)
+        if self.mirror is None:
+            return self._run(_COMMAND, b"", {"EVENT": text}, watch)
+        try:
+            with self.mirror.attached():
+                more = {"EVENT": text, "PI10_MOUNT": str(self.mirror.root)}
+                return self._run(_COMMAND, b"", more, watch)
+        except Pi10Error as error:  # its mount is gone: a lost node is no other
+            return JobEnd(-1, 0.0, f"the bucket could not be mounted: {error.message}\n")
 
     def call(self, body: bytes) -> JobEnd:
         """One synchronous call; its output is the answer."""

@@ -32,7 +32,7 @@ def with_variables(service: Service, variables: dict[str, str]) -> Service:
 
 
 def in_bucket(service: Service, bucket: str) -> Service:
-    """With its inputs and outputs in another bucket, in the same folders."""
+    """With its inputs, outputs and mount in another bucket, in the same folders."""
     fields: dict[str, Any] = {}
     for kind, places in (("input", service.inputs), ("output", service.outputs)):
         if places:
@@ -41,9 +41,19 @@ def in_bucket(service: Service, bucket: str) -> Service:
                 {**entry, "path": f"{bucket}/{place.folder}".rstrip("/")}
                 for entry, place in zip(entries, places, strict=True)
             ]
+    mount = service.mount
+    if mount:
+        path = f"{bucket}/{mount.folder}".rstrip("/")
+        fields["mount"] = {**service.said["mount"], "path": path}
     if not fields:
         raise SettingError(f"service {service.name!r} has no bucket; leave --bucket out")
-    return service.changed(**fields)
+    changed = service.changed(**fields)
+    if not mount:
+        return changed
+    old, new = f"/mnt/{mount.bucket}/", f"/mnt/{bucket}/"
+    return with_variables(
+        changed, {key: value.replace(old, new) for key, value in service.variables.items()}
+    )
 
 
 def on_cluster(service: Service, cluster: str) -> Service:

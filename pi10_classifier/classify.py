@@ -24,10 +24,11 @@ from typing import Any
 import pi10_classifier
 from pi10_classifier.archives import Limits
 from pi10_classifier.decode import Caps
-from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, Gallery, chunks
+from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, chunks
 from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
 from pi10_classifier.instrument import UM_PER_PX
-from pi10_classifier.model import Model, embedded
+from pi10_classifier.model import Model, Package, embedded
+from pi10_classifier.open_part import OpenPart
 from pi10_classifier.results import (
     TABLE_VERSION,
     PartWriter,
@@ -86,9 +87,8 @@ class Settings:
                 option = name.replace("_", "-")
                 raise SettingError(f"--{option} is {value}; it must be {low} to {high}")
 
-    def fingerprint(self, model: Model) -> dict[str, Any]:
+    def fingerprint(self, package: Package) -> dict[str, Any]:
         """What changes results, and so must be the same to resume."""
-        package = model.package
         found = {
             "tables": TABLE_VERSION,
             "model": f"{package.name} {package.version}",
@@ -132,35 +132,6 @@ class Run:
     images_per_second: float
     exit_code: ExitCode
     never_seen: str
-
-
-@dataclass(slots=True)
-class OpenPart:
-    """A part that takes up the results of chunks until it is published."""
-
-    record: UnitRecord
-    writer: PartWriter
-    gallery: Gallery = field(default_factory=Gallery)
-
-    def take(self, result: ChunkResult) -> None:
-        """Add one chunk's rows, failures and counts."""
-        record = self.record
-        self.writer.add(result.rows)
-        self.gallery.add(result.pictures)
-        record.inputs += result.inputs
-        record.results += len(result.rows)
-        record.skipped += result.skipped
-        record.failures.extend(result.failures)
-        for key, count in result.counts.items():
-            record.counts[key] = record.counts.get(key, 0) + count
-        for folder, bins in result.folders.items():
-            record.folders.setdefault(folder, set()).update(bins)
-        record.hits_misses.update(result.hits_misses)
-
-    def publish(self) -> None:
-        """Make it a part of the dataset."""
-        self.record.gallery = self.gallery.to_json()
-        self.writer.publish(self.record)
 
 
 # a chunk in work and the bytes it holds; None and 0 where a unit ends
@@ -316,18 +287,10 @@ def classify_units(
     clock = time.perf_counter() if clock is None else clock
     folder = RunFolder(out, model.package.classes)
     # spelled as they were: units are known by their paths as given
-    fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model)}
+    fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model.package)}
     try:
         folder.open(fingerprint, resume=resume, overwrite=overwrite)
-        engine = Engine(
-            model,
-            batch=settings.batch,
-            measuring=settings.measure,
-            um_per_px=settings.um_per_px,
-            caps=settings.caps,
-        )
-        threading.Thread(target=import_ahead, name="pi10-imports").start()
-        pipeline = _Pipeline(folder, engine, settings.jobs, progress)
+        pipeline = _pipeline(folder, settings, model, progress)
         blocks = pipeline.run(units)
         folder.drop_recut_blocks(blocks)
         tally = summarise(folder)
@@ -350,8 +313,33 @@ def classify_units(
         exit_code=exit_code_of(tally),
         never_seen=str(model.package.description.get("never_seen", "")),
     )
-    write_json(out / "run.json", describe(run, inputs, settings, model, started))
+    write_json(out / "run.json", describe(run, inputs, settings, model.package, started))
     return run
+
+
+def _pipeline(
+    folder: RunFolder, settings: Settings, model: Model, progress: Callable[[Progress], None]
+) -> _Pipeline:
+    engine = Engine(
+        model,
+        batch=settings.batch,
+        measuring=settings.measure,
+        um_per_px=settings.um_per_px,
+        caps=settings.caps,
+    )
+    threading.Thread(target=import_ahead, name="pi10-imports").start()
+    return _Pipeline(folder, engine, settings.jobs, progress)
+
+
+def publish_units(
+    units: Iterator[Unit],
+    folder: RunFolder,
+    settings: Settings,
+    model: Model,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> None:
+    """Publish the parts of all units into an open folder, and no tables: another merges them."""
+    _pipeline(folder, settings, model, progress).run(units)
 
 
 def exit_code_of(tally: Tally) -> ExitCode:
@@ -362,10 +350,9 @@ def exit_code_of(tally: Tally) -> ExitCode:
 
 
 def describe(
-    run: Run, inputs: Sequence[str], settings: Settings, model: Model, started: datetime
+    run: Run, inputs: Sequence[str], settings: Settings, package: Package, started: datetime
 ) -> dict[str, Any]:
-    """``run.json`` of a finished run."""
-    package = model.package
+    """What ``run.json`` says of a finished run."""
     return {
         "format": 1,
         "totals": dict(run.tally.totals),
@@ -375,7 +362,7 @@ def describe(
         "parameters": {
             "inputs": list(inputs),
             "jobs": settings.jobs,
-            **settings.fingerprint(model),
+            **settings.fingerprint(package),
         },
         "versions": {
             "pi10-classifier": pi10_classifier.__version__,

@@ -15,7 +15,7 @@ import click
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
 from pi10_classifier.options import FOLDER, caps_of, report_or_note
-from pi10_classifier.oscar.commands_crate import oscar
+from pi10_classifier.oscar.commands_batch import oscar
 from pi10_classifier.training.commands import dataset
 from pi10_classifier.training.commands_evaluate import calibrate, evaluate
 from pi10_classifier.training.commands_packages import adapt, cascade, int8

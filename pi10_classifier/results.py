@@ -129,6 +129,18 @@ def part_stem(unit: str) -> str:
     return f"{readable or 'part'}-{digest}"
 
 
+def is_published(part: Path, entry: Path, unit: str, fingerprint: str) -> bool:
+    """True where a part and its journal entry are whole, and of the unit as it is now."""
+    try:
+        said = json.loads(entry.read_text("utf-8")) if part.is_file() else {}
+        same = said["unit"] == unit and said["fingerprint"] == fingerprint
+        same = same and said["part_bytes"] == part.stat().st_size
+        # what may succeed on a second try is tried again
+        return same and not any(Code(failure[2]).retryable for failure in said["failures"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Publish ``data`` at ``path``: written beside, synced, renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -245,17 +257,11 @@ class RunFolder:
     def is_done(self, unit: str, fingerprint: str) -> bool:
         """True where the unit's part is published and its content unchanged since."""
         stem = part_stem(unit)
-        part = self.parts / f"{stem}.parquet"
-        if not part.is_file():
-            return False
-        try:
-            entry = json.loads((self.journal / f"{stem}.json").read_text("utf-8"))
-            same = entry["unit"] == unit and entry["fingerprint"] == fingerprint
-            same = same and entry["part_bytes"] == part.stat().st_size
-            # what may succeed on a second try is tried again
-            return same and not any(Code(failure[2]).retryable for failure in entry["failures"])
-        except (OSError, ValueError, LookupError, TypeError):
-            return False
+        part, entry = self.parts / f"{stem}.parquet", self.journal / f"{stem}.json"
+        return is_published(part, entry, unit, fingerprint)
+
+    def part_published(self, stem: str) -> None:
+        """Called once a unit's part is there: for folders that pass it on."""
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The journal entries of all published units, ordered by file name."""
@@ -334,6 +340,7 @@ class PartWriter:
             self._temporary.replace(final)
         except OSError as error:
             raise output_error(error, self._temporary) from error
+        self._folder.part_published(self._stem)
 
     def abandon(self) -> None:
         """Leave nothing behind."""

@@ -166,15 +166,19 @@ class LocalArchive:
         return f"{self.size}-{self.modified_ns}"
 
     def items(self) -> Iterator[Item]:
+        return self.items_of(self.name)
+
+    def items_of(self, source: str) -> Iterator[Item]:
+        """The items, recorded under another name than the path's."""
         if self.size == 0:
             error = InputError(Code.EMPTY_OBJECT, "0 bytes; fetch the archive again")
-            yield Item(self.name, "", error=error)
+            yield Item(source, "", error=error)
             return
         try:
             with self.path.open("rb", buffering=READ_BUFFER) as stream:
-                yield from archive_items(self.name, stream, self.size, self.limits)
+                yield from archive_items(source, stream, self.size, self.limits)
         except OSError as error:
-            yield Item(self.name, "", error=unreadable(error))
+            yield Item(source, "", error=unreadable(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +218,10 @@ class FileBlock:
         return digest.hexdigest()[:32]
 
     def items(self) -> Iterator[Item]:
-        return map(self._read, self.files)
+        return map(self.read, self.files)
 
-    def _read(self, file: LooseFile) -> Item:
+    def read(self, file: LooseFile) -> Item:
+        """One file as an item; whatever is wrong with it is the item's error."""
         member = file.member
         if file.error:
             return Item(self.source, member, error=file.error)

@@ -268,6 +268,10 @@ class StoredArchive:
         return f"s3://{self.bucket}/{self.entry.key}"
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.entry.key,)
+
+    @property
     def size(self) -> int:
         return self.entry.size
 
@@ -301,6 +305,10 @@ class ObjectBlock:
     @property
     def name(self) -> str:
         return f"{self.group}#{self.number:06d}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(entry.key for entry in self.objects)
 
     @property
     def size(self) -> int:
@@ -344,7 +352,17 @@ def discover_s3(text: str, limits: Limits, environ: Mapping[str, str]) -> Iterat
         check_bucket_name(bucket)
     except ValueError as error:
         raise SettingError(f"input {text!r}: {error}") from error
-    store = Store(environ)
+    yield from stored_units(Store(environ), bucket, prefix, limits)
+
+
+def stored_units(
+    store: Store,
+    bucket: str,
+    prefix: str,
+    limits: Limits,
+    skip: Callable[[str], bool] = lambda key: key.endswith("/"),
+) -> Iterator[StoredArchive | ObjectBlock]:
+    """The units of a listing as it comes, in its order; by default no folder markers."""
     root = prefix[: prefix.rfind("/") + 1]
     source = f"s3://{bucket}/{root}"
     loose: list[StoredObject] = []
@@ -362,8 +380,8 @@ def discover_s3(text: str, limits: Limits, environ: Mapping[str, str]) -> Iterat
 
     for listed in store.objects(bucket, prefix):
         key = listed.object_name
-        if key.endswith("/"):
-            continue  # a folder marker is no input
+        if skip(key):
+            continue
         entry = StoredObject(key, key[len(root) :], listed.size or 0, listed.etag or "")
         if is_archive(key):
             yield StoredArchive(store, bucket, entry, limits)

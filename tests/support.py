@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
 from pi10_classifier.simulate import encode_tiff
@@ -176,6 +177,12 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     """The predictions, in the order of particle_id."""
     rows: list[dict[str, Any]] = ds.dataset(out / "predictions.parquet").to_table().to_pylist()
     return sorted(rows, key=lambda row: (row["particle_id"], row["source"]))
+
+
+def rows_of_part(part: Path) -> list[dict[str, Any]]:
+    """The rows of one part alone, without columns that its folders would add."""
+    rows: list[dict[str, Any]] = pq.ParquetFile(part).read().to_pylist()
+    return rows
 
 
 def csv_of(path: Path) -> list[dict[str, str]]:

@@ -64,11 +64,11 @@ def load_package(network: Network, folder: Path) -> None:
                     f" {list(own.weight.shape)}; name the package's own network and channels"
                 )
             own.weight.copy_(found.weight)
-            norm: Any = followers.get(module)
-            if isinstance(norm, nn.BatchNorm2d):
-                statistics: Any = norm  # which torch types as perhaps absent
-                statistics.running_mean.zero_()
-                statistics.running_var.fill_(1 - norm.eps)
+            follower = followers.get(module)
+            if isinstance(follower, nn.BatchNorm2d):
+                norm: Any = follower
+                norm.running_mean.zero_()
+                norm.running_var.fill_(1 - norm.eps)
                 norm.weight.fill_(1)
                 norm.bias.copy_(found.bias)
             elif own.bias is not None:

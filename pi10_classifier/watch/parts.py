@@ -15,9 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pi10_classifier.classify import HELD_BYTES, OpenPart, items_of
+from pi10_classifier.classify import HELD_BYTES, items_of
 from pi10_classifier.engine import ChunkResult, Engine, Gallery, Picture, chunks
 from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10Error, output_error
+from pi10_classifier.open_part import OpenPart
 from pi10_classifier.results import PartWriter, RunFolder, UnitRecord, part_stem
 from pi10_classifier.sources import Item, Unit
 from pi10_classifier.watch.ledger import Entry, Ledger

@@ -114,7 +114,7 @@ def watch(
         raise SettingError(f"{source} lies in --out {out}: its results would; choose another --out")
     model = Model.load(settings.model, settings.device)
     folder = RunFolder(out, model.package.classes)
-    said = {"inputs": [source], "watch": 1, **settings.fingerprint(model)}
+    said = {"inputs": [source], "watch": 1, **settings.fingerprint(model.package)}
     try:
         folder.open(said, resume=True, overwrite=False)
         ledger = Ledger(folder.journal / FILE)
@@ -336,6 +336,6 @@ class _Watcher:
             exit_code=ExitCode.OK if stopped else exit_code_of(tally),
             never_seen=str(self._package.description.get("never_seen", "")),
         )
-        said = describe(run, [source], self._settings, self._model, started)
+        said = describe(run, [source], self._settings, self._model.package, started)
         write_json(self._folder.path / "run.json", said)
         return run

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from pi10_classifier.cli import pi10
 from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.capacity import Capacity, Need
 from pi10_classifier.oscar.cluster import Access, Cluster
 from pi10_classifier.oscar.fdl import SERVICES, named
 
@@ -54,6 +55,9 @@ def stub() -> Iterator[Stub]:
             name = self.path.removeprefix("/system/services").strip("/")
             if self.path == "/system/info":
                 return 200, {"version": state.version}
+            if self.path == "/system/status":
+                return 200, {"cpuFreeTotal": 8000, "cpuMaxFree": 4000,
+                             "memoryFreeTotal": 2**34, "memoryMaxFree": 2**33}  # fmt: skip
             if state.refuse and self.command in ("POST", "PUT"):
                 return state.refuse
             if self.command in ("POST", "PUT"):
@@ -196,3 +200,13 @@ def test_unusable_access_is_named(said: dict[str, str], message: str) -> None:
     with pytest.raises(SettingError, match=message) as caught:
         Access.find(said)
     assert "Hidden7" not in caught.value.message
+
+
+def test_a_cluster_tells_what_is_free(stub: Stub) -> None:
+    environ = {"OSCAR_ENDPOINT": stub.url, "OSCAR_USERNAME": "oscar", "OSCAR_PASSWORD": "Hidden7"}
+    free = Capacity.of(Cluster(Access.find(environ)).status())
+    assert free == Capacity(8, 2**34, 4, 2**33)
+    assert Need.of_service(named("pi10-batch")).workers(free) == 3
+    stub.auth = "another"
+    with pytest.raises(SettingError, match="refuses its status"):
+        Cluster(Access.find(environ)).status()

@@ -203,3 +203,18 @@ def test_a_broken_file_is_refused(tmp_path: Path, text: str, message: str) -> No
 def test_an_unknown_name_lists_the_services() -> None:
     with pytest.raises(SettingError, match="pi10-events, pi10-sync, pi10-api"):
         named("pi10-evnts")
+
+
+def test_a_batch_service_mounts_a_bucket_and_has_no_input() -> None:
+    service = named("pi10-batch")
+    assert (service.mount, service.inputs, service.outputs) == (Place("pi10", ""), (), ())
+    other = in_bucket(service, "rapid")
+    assert other.mount == Place("rapid", "")
+    assert other.variables["PI10_BATCH_INDEX"] == "/mnt/rapid/index.txt"
+    folder_of_one = service.changed(mount={**service.said["mount"], "path": "/pi10/rapid"})
+    assert folder_of_one.mount == Place("pi10", "rapid")
+    assert in_bucket(folder_of_one, "b22").said["mount"]["path"] == "b22/rapid"
+    gpu = on_gpu(service)
+    assert gpu.said["enable_gpu"] and gpu.variables["PI10_DEVICE"] == "cuda"
+    with pytest.raises(SettingError, match="names no bucket"):
+        service.changed(mount={**service.said["mount"], "path": "/"})

