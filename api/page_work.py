@@ -21,7 +21,7 @@ from pi10_classifier.api.predictions import default_model
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.uploads import Upload, UploadedFiles
 from pi10_classifier.classify import Progress, Settings, classify_units
-from pi10_classifier.decode import CAPS, decode
+from pi10_classifier.decode import Caps, decode
 from pi10_classifier.errors import InputError
 from pi10_classifier.preprocess import U8
 from pi10_classifier.results import PREDICTIONS, columns, schema, write_atomically
@@ -89,7 +89,7 @@ def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
         write_report(home / OUT, settings.model)
         said = json.loads((home / OUT / "run.json").read_text("utf-8"))
         _write_downloads(home, said["model"]["classes"])
-        _write_page(home, files, said)
+        _write_page(home, files, said, service.caps)
 
 
 def _write_downloads(home: Path, classes: list[str]) -> None:
@@ -115,14 +115,14 @@ def _write_downloads(home: Path, classes: list[str]) -> None:
                 archive.write(path, path.name)
 
 
-def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any]) -> None:
+def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Caps) -> None:
     import pyarrow.dataset as ds
 
     classes = run["model"]["classes"]
     wanted = [name for name in columns(classes) if name not in ("model", "model_sha256")]
     table = ds.dataset(home / "predictions.parquet")
     rows = table.head(SHOWN, columns=wanted).to_pylist()
-    places = _write_pictures(home / PICTURES, files, rows)
+    places = _write_pictures(home / PICTURES, files, rows, caps)
     particles = [
         {
             "id": row["particle_id"],
@@ -144,6 +144,7 @@ def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any]) -> None:
         for row, place in zip(rows, places, strict=True)
     ]
     page = {
+        "uploads": [files.files[0].name, len(files.files)],
         "totals": run["totals"],
         "classes": classes,
         "counts": run["results_by_class"],
@@ -169,7 +170,9 @@ def _failures(path: Path) -> list[dict[str, Any]]:
         return [row for row, _ in zip(rows, range(SHOWN), strict=False)]
 
 
-def _write_pictures(path: Path, files: UploadedFiles, rows: list[dict[str, Any]]) -> list[Any]:
+def _write_pictures(
+    path: Path, files: UploadedFiles, rows: list[dict[str, Any]], caps: Caps
+) -> list[Any]:
     """Previews of ``rows`` into one file; for each its [start, bytes], or None."""
     wanted: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
@@ -182,7 +185,7 @@ def _write_pictures(path: Path, files: UploadedFiles, rows: list[dict[str, Any]]
             if not numbers or not item.data:
                 continue
             with contextlib.suppress(InputError):
-                png = preview(decode(item.data, CAPS).rgb)
+                png = preview(decode(item.data, caps).rgb)
                 places[numbers.pop(0)] = [start, len(png)]
                 start += stream.write(png)
             if not numbers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -85,6 +85,11 @@ class Wanted:
             asked["accept"] = JSON
         found = form.load({name: value for name, value in asked.items() if value is not None})
         return cls(**{ENGINE.get(name, name): value for name, value in found.items()})
+
+    def options(self) -> dict[str, Any]:
+        """What was asked for, by the names under which it is asked for."""
+        names = {parameter: name for name, parameter in ENGINE.items()}
+        return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
 @lru_cache(maxsize=4)

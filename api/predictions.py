@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import mimetypes
 import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from pi10_classifier.api.sheet import contact_sheet
 from pi10_classifier.api.uploads import Spooled, Upload, UploadedFiles, clean_name
 from pi10_classifier.classify import Settings, classify_units
 from pi10_classifier.engine import Engine
-from pi10_classifier.errors import Code, Pi10Error, output_error
+from pi10_classifier.errors import Code, InputError, Pi10Error, output_error
 from pi10_classifier.model import Model, embedded
 from pi10_classifier.sources import Item
 
@@ -49,7 +50,28 @@ def predict(environ: Mapping[str, str] = os.environ, **given: Any) -> Any:
     What a client can mend is an answer too: a dict with ``error``, whatever was asked for.
     The upload is removed, come what may.
     """
-    spooled = _spooled(given.pop("data", None))
+    data = given.pop("data", None)
+    answer = _predict(environ, _spooled(data), given)
+    if isinstance(data, Spooled):
+        return answer
+    return _to_store(answer, str(given.get("accept") or answers.JSON))
+
+
+def _to_store(answer: Any, accept: str) -> Any:
+    """The answer as DEEPaaS's command line stores it: it knows JSON and BytesIO alone.
+
+    Raises InputError where a file was asked for and there is nothing but the reason why not:
+    the command then fails, and leaves no file of another kind.
+    """
+    mimetypes.add_type(answers.PARQUET, ".parquet")  # by which it names the file
+    if isinstance(answer, bytes):
+        return io.BytesIO(answer)
+    if accept not in (answers.JSON, "*/*"):
+        raise InputError(Code(answer["error"]["code"]), answer["error"]["message"])
+    return answer
+
+
+def _predict(environ: Mapping[str, str], spooled: Spooled, given: Mapping[str, Any]) -> Any:
     try:
         service = Service.from_environ(environ)
         wanted = Wanted.of(given, service)
@@ -57,7 +79,9 @@ def predict(environ: Mapping[str, str] = os.environ, **given: Any) -> Any:
         too_large = _too_large(files, service)
         return too_large or _answer(files, wanted, service, spooled.folder)
     except marshmallow.ValidationError as error:
-        return refused(Code.BAD_SETTING.value, str(error))
+        found = error.normalized_messages()  # type: ignore[no-untyped-call]
+        option, reasons = next(iter(found.items()))
+        return refused(Code.BAD_SETTING.value, " ".join(map(str, reasons)), option)
     except Pi10Error as error:
         return refused(error.code.value, error.message)
     except OSError as error:
@@ -111,7 +135,7 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
         outcome = _outcome(files.items(), model, wanted, service, pictures)
     note(outcome.totals, Counter(failure.code for failure in outcome.failures))
     if wanted.accept == answers.JSON or not outcome.rows:
-        return answers.as_json(outcome, wanted.top_k, asdict(wanted))
+        return answers.as_json(outcome, wanted.top_k, wanted.options())
     if wanted.accept == answers.CSV:
         return answers.as_csv(model.package.classes, outcome.rows)
     if wanted.accept == answers.PARQUET:
@@ -159,7 +183,7 @@ def _from_run(
     note(run.tally.totals, run.tally.failures_by_code)
     if not run.tally.totals["results"]:  # no report of nothing: say why, as JSON
         outcome = _outcome(files.items(), model, wanted, service)
-        return answers.as_json(outcome, wanted.top_k, asdict(wanted))
+        return answers.as_json(outcome, wanted.top_k, wanted.options())
     page = write_report(out, model.package.folder)
     if wanted.accept == answers.HTML:
         return page.read_bytes()

@@ -25,6 +25,7 @@ class Problem(Schema):
 
     code = fields.String(required=True)
     message = fields.String(required=True)
+    option = fields.String(metadata=_said("The option that is wrong, where one is."))
 
 
 class UsedModel(Schema):
@@ -61,14 +62,17 @@ class Answer(Schema):
     settings = fields.Dict()
 
 
-def refused(code: str, message: str) -> dict[str, Any]:
-    """The answer to a request that could not be taken up: its one input failed."""
+def refused(code: str, message: str, option: str = "") -> dict[str, Any]:
+    """The answer to a request that could not be taken up: its one input failed.
+
+    ``option`` names the one that is wrong; the servers make a 422 of such an answer.
+    """
     failure = {"source": "upload", "member": "", "code": code, "message": message}
     return {
         "format": 1,
         "status": "failed",
         "totals": {"inputs": 1, "results": 0, "failures": 1, "skipped": 0},
-        "error": {"code": code, "message": message},
+        "error": {"code": code, "message": message} | ({"option": option} if option else {}),
         "results_by_class": {},
         "predictions": [],
         "failures": [{**failure, "retryable": False}],

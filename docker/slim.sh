@@ -7,7 +7,7 @@ cd "$1"/lib/python3*/site-packages
 # tests, headers, sources of compiled modules, type stubs, maps of minified scripts
 find . -depth -type d \( -name tests -o -name SelfTest -o -name include \) -exec rm -rf {} +
 find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]' -o -name '*.cpp' \
-    -o -name '*.a' -o -name '*.map' \) -delete
+    -o -name '*.pxi' -o -name '*.a' -o -name '*.map' \) -delete
 
 # Arrow over the network; one file instead of three with the same bytes
 rm -f pyarrow/_flight* pyarrow/libarrow_flight* pyarrow/libarrow_python_flight*
@@ -33,6 +33,18 @@ for part in cffLib colorLib config cu2qu designspaceLib feaLib merge mtiLib otlL
     svgLib ttLib ufoLib unicodedata varLib voltLib; do
     rm -rf "fontTools/$part"
 done
+
+# matplotlib's examples, fonts of PostScript and PDF, and of mathematics: reports hold SVG
+rm -rf matplotlib/mpl-data/sample_data matplotlib/mpl-data/fonts/afm \
+    matplotlib/mpl-data/fonts/pdfcorefonts
+find matplotlib/mpl-data/fonts/ttf -name '*.ttf' -not -name 'DejaVuSans*' \
+    -not -name 'LastResort*' -delete
+
+# AVIF images, which decode.py never takes
+rm -f PIL/_avif*.so pillow.libs/libavif*
+
+# rich colours no source code here
+find pygments/lexers -name '[a-z]*.py' -delete
 
 # who made which network card
 rm -f netaddr/eui/*.txt netaddr/eui/*.idx

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pi10_classifier.ahead import in_order
-from pi10_classifier.classify import Run, Settings, describe, exit_code
+from pi10_classifier.classify import Run, Settings, describe, exit_code_of
 from pi10_classifier.errors import Code, InputError, Pi10Error
 from pi10_classifier.model import Package
 from pi10_classifier.oscar.batch_parts import whole
@@ -122,7 +122,7 @@ class Merge:
             units=cruise.units,
             units_resumed=resumed,
             images_per_second=rate,
-            exit_code=exit_code(tally),
+            exit_code=exit_code_of(tally),
             never_seen=str(self._package.description.get("never_seen", "")),
         )
         said = describe(run, [self._plan.address], self._settings, self._package, started)

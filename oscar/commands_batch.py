@@ -12,7 +12,7 @@ import click
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.commands import service_of
-from pi10_classifier.oscar.commands_deploy import oscar
+from pi10_classifier.oscar.commands_crate import oscar
 
 if TYPE_CHECKING:
     from pi10_classifier.oscar.batch_options import Reached

@@ -24,10 +24,11 @@ from typing import Any
 import pi10_classifier
 from pi10_classifier.archives import Limits
 from pi10_classifier.decode import Caps
-from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, Gallery, chunks
+from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, chunks
 from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
 from pi10_classifier.instrument import UM_PER_PX
 from pi10_classifier.model import Model, Package, embedded
+from pi10_classifier.open_part import OpenPart
 from pi10_classifier.results import (
     TABLE_VERSION,
     PartWriter,
@@ -133,16 +134,8 @@ class Run:
     never_seen: str
 
 
-@dataclass(slots=True)
-class _OpenUnit:
-    unit: Unit
-    record: UnitRecord
-    writer: PartWriter
-    gallery: Gallery = field(default_factory=Gallery)
-
-
 # a chunk in work and the bytes it holds; None and 0 where a unit ends
-_Pending = tuple[_OpenUnit, "Future[ChunkResult] | None", int]
+_Pending = tuple[OpenPart, Unit, "Future[ChunkResult] | None", int]
 
 
 class _Pipeline:
@@ -181,68 +174,54 @@ class _Pipeline:
                 self._collect()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
-            for writer in {id(state.writer): state.writer for state, *_ in self._pending}.values():
+            for writer in {id(part.writer): part.writer for part, *_ in self._pending}.values():
                 writer.abandon()
         return blocks
 
     def _feed(self, unit: Unit) -> None:
         record = UnitRecord(unit.name, unit.group, unit.fingerprint)
-        state = _OpenUnit(unit, record, PartWriter(self._folder, unit.name))
+        part = OpenPart(record, PartWriter(self._folder, unit.name))
         try:
-            for chunk in chunks(_items(unit)):
+            for chunk in chunks(items_of(unit)):
                 held = sum(len(item.data) for item in chunk if item.data)
-                future = self._pool.submit(self._engine.process, chunk, state.gallery)
-                self._pending.append((state, future, held))
+                future = self._pool.submit(self._engine.process, chunk, part.gallery)
+                self._pending.append((part, unit, future, held))
                 self._held += held
                 while len(self._pending) > self._window or self._held > HELD_BYTES:
                     self._collect()
         except BaseException:
-            self._pending.append((state, None, 0))  # so that its writer is abandoned
+            self._pending.append((part, unit, None, 0))  # so that its writer is abandoned
             raise
-        self._pending.append((state, None, 0))
+        self._pending.append((part, unit, None, 0))
 
     def _collect(self) -> None:
-        state, future, held = self._pending[0]
+        part, unit, future, held = self._pending[0]
         if future is not None:
-            self._take(state, future.result())
+            result = future.result()
+            part.take(result)
+            self._inputs += result.inputs
+            self._failures += len(result.failures)
+            self.fresh_results += len(result.rows)
         else:
-            state.record.gallery = state.gallery.to_json()
-            state.writer.publish(state.record)
-            self._bytes += state.unit.size
+            part.publish()
+            self._bytes += unit.size
         self._pending.popleft()
         self._held -= held
-        self._report(state.unit)
+        self._report(unit)
 
     def _report(self, unit: Unit) -> None:
         done = Progress(self._bytes, self._inputs, self._failures, self.units, unit.name)
         self._progress(done)
 
-    def _take(self, state: _OpenUnit, result: ChunkResult) -> None:
-        record = state.record
-        state.writer.add(result.rows)
-        state.gallery.add(result.pictures)
-        record.inputs += result.inputs
-        record.results += len(result.rows)
-        record.skipped += result.skipped
-        record.failures.extend(result.failures)
-        for key, count in result.counts.items():
-            record.counts[key] = record.counts.get(key, 0) + count
-        for folder, bins in result.folders.items():
-            record.folders.setdefault(folder, set()).update(bins)
-        record.hits_misses.update(result.hits_misses)
-        self._inputs += result.inputs
-        self._failures += len(result.failures)
-        self.fresh_results += len(result.rows)
 
-
-def _import_ahead() -> None:
+def import_ahead() -> None:
     """Import what the first part and the tables need, beside the first images."""
     for module in ("pyarrow.parquet", "pyarrow.dataset", "scipy.special"):
         with contextlib.suppress(Exception):  # whoever needs it says what is wrong
             import_module(module)
 
 
-def _items(unit: Unit) -> Iterator[Item]:
+def items_of(unit: Unit) -> Iterator[Item]:
     """The unit's items; a defect of ours in reading costs its rest, not the run."""
     try:
         yield from unit.items()
@@ -331,7 +310,7 @@ def classify_units(
         units=pipeline.units,
         units_resumed=pipeline.resumed,
         images_per_second=pipeline.fresh_results / seconds,
-        exit_code=exit_code(tally),
+        exit_code=exit_code_of(tally),
         never_seen=str(model.package.description.get("never_seen", "")),
     )
     write_json(out / "run.json", describe(run, inputs, settings, model.package, started))
@@ -348,7 +327,7 @@ def _pipeline(
         um_per_px=settings.um_per_px,
         caps=settings.caps,
     )
-    threading.Thread(target=_import_ahead, name="pi10-imports").start()
+    threading.Thread(target=import_ahead, name="pi10-imports").start()
     return _Pipeline(folder, engine, settings.jobs, progress)
 
 
@@ -363,7 +342,7 @@ def publish_units(
     _pipeline(folder, settings, model, progress).run(units)
 
 
-def exit_code(tally: Tally) -> ExitCode:
+def exit_code_of(tally: Tally) -> ExitCode:
     # a bin whose instrument counted and saved nothing is an observation, not a failure
     if tally.totals["results"] == 0 and (tally.totals["failures"] or not tally.bins):
         return ExitCode.NOTHING_READ

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -15,13 +14,14 @@ import click
 
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
-from pi10_classifier.options import FOLDER
+from pi10_classifier.options import FOLDER, caps_of, report_or_note
 from pi10_classifier.oscar.commands_batch import oscar
 from pi10_classifier.training.commands import dataset
 from pi10_classifier.training.commands_evaluate import calibrate, evaluate
 from pi10_classifier.training.commands_packages import adapt, cascade, int8
 from pi10_classifier.training.commands_track import compare, search, track
 from pi10_classifier.training.commands_train import train
+from pi10_classifier.watch.commands import watch
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -44,7 +44,7 @@ def pi10() -> None:
     """
 
 
-for command in (dataset, train, evaluate, calibrate, adapt, search, compare, track, oscar):
+for command in (dataset, train, evaluate, calibrate, adapt, search, compare, track, oscar, watch):
     pi10.add_command(command)
 
 
@@ -101,7 +101,7 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
     if resume and overwrite:
         raise SettingError("--resume and --overwrite exclude each other; give one")
     given = {name: value for name, value in options.items() if value is not None}
-    given |= _caps(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
+    given |= caps_of(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
     settings = Settings(model=find(model), measure=measure, **given)
     watched = is_terminal() and not as_json
     with stoppable() as check, progress_of(inputs, shown=watched) as show:
@@ -113,43 +113,12 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
         run = run_classify(
             inputs, out, settings, resume=resume, overwrite=overwrite, progress=progress
         )
-    page = _report(out, settings.model) if report else None
+    page = report_or_note(out, settings.model) if report else None
     if as_json:
         click.echo((out / "run.json").read_text("utf-8"), nl=False)
     else:
         show_run(run, page)
     sys.exit(run.exit_code)
-
-
-def _caps(megapixels: int | None, megabytes: int | None) -> dict[str, Any]:
-    from pi10_classifier.archives import LIMITS
-    from pi10_classifier.decode import CAPS
-    from pi10_classifier.errors import SettingError
-
-    for name, value, highest in (("pixels", megapixels, 4000), ("bytes", megabytes, 4000)):
-        if value is not None and not 1 <= value <= highest:
-            raise SettingError(f"--max-mega{name} is {value}; it must be 1 to {highest}")
-    size = CAPS.bytes if megabytes is None else megabytes * 2**20
-    pixels = CAPS.pixels if megapixels is None else megapixels * 10**6
-    side = max(CAPS.side, pixels // CAPS.side)
-    return {
-        "caps": replace(CAPS, bytes=size, pixels=pixels, side=side),
-        "limits": replace(LIMITS, member_bytes=size),
-    }
-
-
-def _report(out: Path, package: Path) -> str | None:
-    from pi10_classifier.report import write_report
-
-    try:
-        return str(write_report(out, package))
-    except Pi10Error as error:
-        click.echo(f"note: no report: {error.message}", err=True)
-    except Exception as error:  # the tables are complete: a picture less does not undo them
-        what = f"{type(error).__name__}: {error}"
-        click.echo(f"note: no report, by a defect of this program ({what}); tables are complete; "
-                   "please report it", err=True)  # fmt: skip
-    return None
 
 
 @pi10.command()

@@ -28,6 +28,7 @@ _EXTRAS = {
     "train": ("torch", "transformers", "mlflow", "onnx", "sklearn"),
     "serve": ("deepaas", "prometheus_client"),
     "oscar": ("oscar_python", "yaml", "jsonschema"),
+    "watch": ("watchfiles",),
 }
 
 State = Literal["ok", "note", "broken"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+
+from pi10_classifier.errors import Pi10Error
 
 
 class _Folder(click.Path):
@@ -18,3 +21,36 @@ class _Folder(click.Path):
 
 
 FOLDER = _Folder(path_type=Path)
+
+
+def caps_of(megapixels: int | None, megabytes: int | None) -> dict[str, Any]:
+    """The fields of ``Settings`` for --max-megapixels and --max-megabytes."""
+    from pi10_classifier.archives import LIMITS
+    from pi10_classifier.decode import CAPS
+    from pi10_classifier.errors import SettingError
+
+    for name, value, highest in (("pixels", megapixels, 4000), ("bytes", megabytes, 4000)):
+        if value is not None and not 1 <= value <= highest:
+            raise SettingError(f"--max-mega{name} is {value}; it must be 1 to {highest}")
+    size = CAPS.bytes if megabytes is None else megabytes * 2**20
+    pixels = CAPS.pixels if megapixels is None else megapixels * 10**6
+    side = max(CAPS.side, pixels // CAPS.side)
+    return {
+        "caps": replace(CAPS, bytes=size, pixels=pixels, side=side),
+        "limits": replace(LIMITS, member_bytes=size),
+    }
+
+
+def report_or_note(out: Path, package: Path) -> str | None:
+    """Write report.html and return its path; where that fails, a note and None."""
+    from pi10_classifier.report import write_report
+
+    try:
+        return str(write_report(out, package))
+    except Pi10Error as error:
+        click.echo(f"note: no report: {error.message}", err=True)
+    except Exception as error:  # the tables are complete: a picture less does not undo them
+        what = f"{type(error).__name__}: {error}"
+        click.echo(f"note: no report, by a defect of this program ({what}); tables are complete; "
+                   "please report it", err=True)  # fmt: skip
+    return None

@@ -53,7 +53,7 @@ T = TypeVar("T")
 class Store:
     """An S3 client whose every request is retried, with jitter, up to a deadline."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], http: urllib3.PoolManager | None = None) -> None:
         url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         try:
             parts = urlsplit(url or "https://s3.amazonaws.com")
@@ -84,7 +84,8 @@ class Store:
                 or environ.get("AWS_DEFAULT_REGION")
                 or "us-east-1",
                 secure=parts.scheme == "https",
-                http_client=urllib3.PoolManager(
+                http_client=http
+                or urllib3.PoolManager(
                     timeout=urllib3.Timeout(connect=min(5.0, patience), read=patience),
                     maxsize=_FETCHERS + 2,
                     retries=False,  # retried here, where the deadline is known

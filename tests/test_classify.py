@@ -340,7 +340,7 @@ class TestDefects:
         monkeypatch.setattr(classify_module, "HELD_BYTES", 1_000_000)
         monkeypatch.setattr("pi10_classifier.engine.CHUNK_BYTES", 1)
         held, most, lock = 0, 0, threading.Lock()
-        read, process = classify_module._items, Engine.process
+        read, process = classify_module.items_of, Engine.process
 
         def counted(unit: Any) -> Any:
             nonlocal held, most
@@ -359,7 +359,7 @@ class TestDefects:
                 with lock:
                     held -= sum(len(item.data or b"") for item in chunk)
 
-        monkeypatch.setattr(classify_module, "_items", counted)
+        monkeypatch.setattr(classify_module, "items_of", counted)
         monkeypatch.setattr(Engine, "process", finished)
         noise = {f"{n}.tif": bytes(400_000) for n in range(20)}
         run = start(support.write_tar(tmp_path / "a.tar", noise), jobs=4)

@@ -256,11 +256,13 @@ function fill() {
     tile.append(make("dt", title), make("dd", number(totals[key])));
     return tile;
   }));
-  $("what").textContent = `${plural(totals.inputs, "input", "inputs")} in ${page.seconds < 10 ? page.seconds.toFixed(1) : Math.round(page.seconds)} s, by the model ${page.model.name} ${page.model.version}. Kept for an hour under this page's address.`;
+  const [first, many] = page.uploads;
+  $("what").textContent = `${many === 1 ? first : `${number(many)} files`}: ${plural(totals.inputs, "input", "inputs")} in ${page.seconds < 10 ? page.seconds.toFixed(1) : Math.round(page.seconds)} s, by the model ${page.model.name} ${page.model.version}. Kept for an hour under this page's address.`;
   $("none").hidden = totals.results > 0;
   $("none").textContent = totals.failures
     ? `No image could be classified: ${plural(totals.failures, "file has", "files have")} no result, for the reasons below.`
-    : "There is no image in it; only files that are none, and were skipped.";
+    : totals.inputs ? "There is no image in it; only files that are none, and were skipped."
+      : "It is empty: there is nothing in it to classify.";
   $("seen").hidden = !page.never_seen || !totals.results;
   $("seen-text").textContent = page.never_seen;
   $("warnings").hidden = !page.warnings.length;

@@ -55,7 +55,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     """The batches of one epoch at a time, for one of several processes.
 
     Item ``b`` holds image (n, C, S, S) uint8, target (n,) int64 or, mixed, (n, K) float32,
-    and with a teacher either teacher (n, K) float32 or teacher_image uint8.
+    with a teacher either teacher (n, K) float32 or teacher_image uint8, and finer (n,) int64
+    where the recipe weighs it.
     """
 
     def __init__(
@@ -130,6 +131,8 @@ class Batches(Dataset[dict[str, Tensor]]):
         images = self._images(chosen, first, self.vary, self.spec)
         truth = self.training.truth[chosen]
         item = {"image": images, "target": np.asarray(truth, np.int64)}
+        if self.recipe.finer:
+            item["finer"] = self.training.finer[chosen]
         share, partner = 1.0, np.arange(len(chosen))
         if self.recipe.mixup:
             rng = np.random.default_rng((self.recipe.seed, self.epoch, first, _MIX))

@@ -34,7 +34,16 @@ Sorts single-particle plankton images into {_listed(fields["classes"])}.
 | Output | `{fields["output"]["name"]}`: float32, N × {len(fields["classes"])}; \
 {fields["output"]["activation"]} of logits / {fields["temperature"]} gives probabilities |
 | File | `model.onnx`, {file["bytes"] / 1e6:.1f} MB, SHA-256 `{file["sha256"]}` |
-"""
+{_parity(fields)}"""
+
+
+def _parity(fields: Mapping[str, Any]) -> str:
+    if not (gate := fields.get("parity")):
+        return ""
+    return (
+        f"| Export | probabilities differ from torch's by {gate['largest_difference']:.1e} at most,"
+        f" over {gate['images']:,} validation images ({gate['allowed']:.0e} are allowed) |\n"
+    )
 
 
 _SPLIT = "Split 70/10/20 within each source and source label, by a hash of the member's name"
@@ -169,6 +178,11 @@ def _method(recipe: Mapping[str, Any]) -> str:
         parts.append(
             f"a teacher's answers weigh {recipe['distil']} (temperature"
             f" {recipe['distil_temperature']})"
+        )
+    if recipe.get("finer"):
+        parts.append(
+            f"cross-entropy of a second head on the sources' own labels, weight {recipe['finer']},"
+            " left off afterwards"
         )
     if recipe["mixup"]:
         parts.append(f"mixup {recipe['mixup']}")

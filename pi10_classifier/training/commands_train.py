@@ -28,7 +28,8 @@ _PATH = click.Path(path_type=Path)
               help="An option of the loss, e.g. shape=linear.")  # fmt: skip
 @click.option("--seeds", default="0", show_default=True, help="Seeds, e.g. 1,2,3.")
 @click.option("--init", default="pretrained", show_default=True, metavar="HOW",
-              help="pretrained, random, or a folder of safetensors.")  # fmt: skip
+              help="pretrained, random, a folder of safetensors, or a model package: its folder, "
+                   "or starter or fast.")  # fmt: skip
 @click.option("--teacher", default="", metavar="PACKAGE", help="Learn from a model package too.")
 @click.option("--distil", type=float, help="Weight of the teacher, 0 to 1.  [default: 0.5]")
 @click.option("--epochs", type=int)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -15,15 +15,20 @@ U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 
 CACHE_SIDE = 128
+UNKNOWN = -1  # a drawn particle has a class, but no source's label
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Levelled grey images (H, W) uint8, class indices (N,), class x source strata (N,)."""
+    """Levelled grey images (H, W) uint8, class indices (N,), class x source strata (N,).
+
+    finer: places (N,) among the sources' own labels, -1 where there is none; may be left empty.
+    """
 
     images: Sequence[U8]
     truth: I64
     strata: I64
+    finer: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)

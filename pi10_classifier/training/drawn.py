@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pi10_classifier.errors import SettingError
 from pi10_classifier.simulate.particles import KINDS
 from pi10_classifier.simulate.scene import POOL, Studio
-from pi10_classifier.training.dataset import TrainingSet, level
+from pi10_classifier.training.dataset import UNKNOWN, TrainingSet, level
 
 U8 = NDArray[np.uint8]
 
@@ -47,4 +47,7 @@ def add_drawn(
             images.append(level(studio.image(number, rng).rgb))
             truth.append(place)
             strata.append(first + place)
-    return TrainingSet(images, np.asarray(truth, np.int64), np.asarray(strata, np.int64))
+    known = training.finer
+    if len(known):
+        known = np.append(known, np.full(len(truth) - len(known), UNKNOWN, np.int64))
+    return TrainingSet(images, np.asarray(truth, np.int64), np.asarray(strata, np.int64), known)

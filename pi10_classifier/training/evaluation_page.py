@@ -97,7 +97,7 @@ def classes_figure(per_class: Mapping[str, Any]) -> bytes:
         axes.set_yticks(range(len(names)), [plain(name, 22) for name in names])
         axes.invert_yaxis()
         axes.set_xlim(0, 1.02)
-        axes.legend(frameon=False, fontsize=8.5, loc="lower left")
+        axes.legend(frameon=False, fontsize=8.5, loc="best")
 
     return draw(min(12.0, 1.0 + 0.55 * len(names)), paint)
 

@@ -131,12 +131,14 @@ def load(
     held: list[U8] = []
     truth: dict[str, list[int]] = {"train": [], "validation": []}
     sources: list[int] = []
+    own: list[tuple[str, str]] = []
     origin = {name: i for i, name in enumerate(examples.scan.origins)}
     wanted = [s for s in examples.samples if s.split in truth]
     for sample, rgb in read_rgb(examples.scan, wanted, change=examples.changes):
         if sample.split == "train":
             fit.append(_keep(rgb, recipe, side))
             sources.append(origin[sample.source])
+            own.append((sample.source, sample.label))
         else:
             held.append(prepare(rgb, spec))
         truth[sample.split].append(place[sample.group])
@@ -145,9 +147,15 @@ def load(
     strata = np.asarray(sources, np.int64) * len(place) + known
     empty = np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
     return (
-        TrainingSet(fit, known, strata),
+        TrainingSet(fit, known, strata, _places(own)),
         HeldOut(np.stack(held) if held else empty, judged),
     )
+
+
+def _places(labels: Sequence[tuple[str, str]]) -> I64:
+    """Each source's own labels, numbered in their order."""
+    place = {label: i for i, label in enumerate(sorted(set(labels)))}
+    return np.asarray([place[label] for label in labels], np.int64)
 
 
 def batches(

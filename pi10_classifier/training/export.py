@@ -71,11 +71,16 @@ def export_package(checkpoint_dir: Path, out_dir: Path, images: U8 | None = None
         out_dir.mkdir(parents=True, exist_ok=True)
         try:
             write_onnx(network, spec, beside)
-            check_parity(network, beside, images, temperature)
+            gap = check_parity(network, beside, images, temperature)
             beside.replace(out_dir / MODEL)
         finally:
             beside.unlink(missing_ok=True)
-        describe(out_dir, fields)
+        parity = {
+            "images": len(images),
+            "largest_difference": float(f"{gap:.2e}"),
+            "allowed": TOLERANCE,
+        }
+        describe(out_dir, {**fields, "parity": parity})
     except OSError as error:
         raise output_error(error, out_dir) from error
     return out_dir
@@ -167,6 +172,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         "training": fields.get("training", {}),
         "metrics": fields.get("metrics", {}),
         "never_seen": fields.get("never_seen", NEVER_SEEN),
+        **({"parity": fields["parity"]} if "parity" in fields else {}),
         **({"limits": fields["limits"]} if "limits" in fields else {}),
         "files": {MODEL: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}},
     }

@@ -23,6 +23,7 @@ from pi10_classifier.training.batches import Batches
 from pi10_classifier.training.clock import Clock
 from pi10_classifier.training.dataset import HeldOut, TrainingSet
 from pi10_classifier.training.distil import Teacher, check_teacher
+from pi10_classifier.training.finer import with_finer, without_finer
 from pi10_classifier.training.memory import check_disk, check_memory
 from pi10_classifier.training.metrics import confusion, nll, scores
 from pi10_classifier.training.network_parts import Output
@@ -82,7 +83,7 @@ def train(
         home = Path(nowhere) if folder is None else folder
         arguments = arguments_of(recipe, home, device)
         found = last_checkpoint(folder, resume, arguments, say)
-        network = network.to(arguments.device)
+        network = with_finer(network.to(arguments.device), training, recipe)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if arguments.process_index == 0 and folder is not None:
             check_disk(network, folder, recipe.ema > 0)
@@ -122,7 +123,7 @@ def train(
             for watcher in watchers:
                 watcher.on_epoch(record)
             if _best(history) == len(history):
-                keep(average.network, {"best": record, "history": history})
+                keep(without_finer(average.network), {"best": record, "history": history})
             return _finished(history, recipe)
 
         try:
@@ -184,7 +185,7 @@ def _told(record: Mapping[str, Any], names: Sequence[str]) -> str:
     return (
         f"epoch {record['epoch']}: loss {record['loss']:.4f}, validation macro-F1"
         f" {record['validation_macro_f1']:.3f} ({each}), {record['images']:,} images at"
-        f" {record['size']} px, {record['images_per_second']:.0f}/s"
+        f" {record['size']} px, {record['images_per_second']:.1f}/s"
     )
 
 

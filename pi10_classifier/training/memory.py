@@ -94,7 +94,8 @@ def free_memory(device: torch.device) -> int | None:
 
 def check_disk(network: nn.Module, folder: Path, average: bool) -> None:
     """Raise SettingError where the next checkpoint and the one before do not both fit."""
-    needed = 2 * weight_bytes(network) * (4 if average else 3)
+    kept = 1 if any(folder.glob("checkpoint-*")) else 2  # one to go on from is there already
+    needed = kept * weight_bytes(network) * (4 if average else 3)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise SettingError(

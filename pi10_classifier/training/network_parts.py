@@ -23,12 +23,14 @@ class Output(NamedTuple):
     """What a network says of N images. A tuple, which tracing and several GPUs understand.
 
     logits: (N, K); features: (N, D), what the head saw; attention: (N, heads, P), of the
-    last block's CLS token to the P patches, or None where it was not asked for.
+    last block's CLS token to the P patches, or None where it was not asked for. finer: (N, L)
+    of the sources' own labels, during a training that weighs them.
     """
 
     logits: Tensor
     features: Tensor
     attention: Tensor | None = None
+    finer: Tensor | None = None
 
 
 class CosineHead(nn.Module):

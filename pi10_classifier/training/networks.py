@@ -16,6 +16,7 @@ from pi10_classifier.training.hub_networks import (
 )
 from pi10_classifier.training.mobilenets import MobileNetV2, MobileNetV4ConvSmall
 from pi10_classifier.training.network_parts import Logits, Network, Output
+from pi10_classifier.training.unfold import load_package
 from pi10_classifier.training.weights import (
     EFFICIENTNET_LITE0,
     MOBILENET_V2,
@@ -99,8 +100,8 @@ def build(
 ) -> Network:
     """A network by name: uint8 (N, channels, size, size) -> ``Output`` of ``classes`` logits.
 
-    init: "pretrained" (from ``weights``, a local folder of safetensors, else from the pip
-    package or the hub) or "random", which must be asked for. Convolutional networks take
+    init: "pretrained" (from ``weights``, a local folder of safetensors or a model package, else
+    from the pip package or the hub) or "random", which must be asked for. Convolutional ones take
     images of other sizes as well, ViT and BEiT multiples of their patch. attention: return
     the last block's, ViT and BEiT only. head: "linear", or "cosine" as LDAM needs.
     Raises SettingError where a name or value is unusable or weights cannot be had.
@@ -120,6 +121,8 @@ def build(
     if init == "random":
         if weights is not None:
             raise SettingError(f"--init random and the weights of {weights} exclude each other")
+    elif weights is not None and (weights / "model.json").is_file():
+        load_package(network, weights)
     elif weights is not None:
         load_folder(network, weights)
     elif isinstance(known.weights, PipWeights):

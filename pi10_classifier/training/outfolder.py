@@ -39,14 +39,19 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def reached(folder: Path) -> bool:
+    """Whether a training has come as far as an epoch or a checkpoint: what is worth keeping."""
+    return (folder / METRICS).is_file() or any((folder / RESUME).glob("checkpoint-*"))
+
+
 def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     """Store a new training's settings, or see that they are those of the one that is there.
 
-    Raises SettingError naming what differs, or where a training is there and ``resume`` is
-    not asked for.
+    One that failed before its first epoch stands in nobody's way. Raises SettingError naming
+    what differs, or where a training is there and ``resume`` is not asked for.
     """
     path = folder / CONFIG
-    if path.is_file():
+    if path.is_file() and reached(folder):
         if not resume:
             raise SettingError(
                 f"{folder} holds a training; go on with --resume, or choose another --out"

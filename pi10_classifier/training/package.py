@@ -38,7 +38,8 @@ def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
     """
     origin = {"kind": kind, "name": base.name, "version": base.version, "sha256": base.sha256}
     before = base.description.get("derived", [])
-    made = {**base.description, "derived": [*before, origin], **fields}
+    # the parity gate saw another graph, or another temperature
+    made = {**base.description, "parity": None, "derived": [*before, origin], **fields}
     return {name: value for name, value in made.items() if value is not None}
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 import pi10_classifier
 from pi10_classifier.errors import SettingError
-from pi10_classifier.model import Model, find
+from pi10_classifier.model import Model, Package, find, installed, read_package
 from pi10_classifier.training import outfolder as out
 from pi10_classifier.training.checkpoint import DESCRIPTION, load_checkpoint
 from pi10_classifier.training.distil import PackageTeacher
@@ -24,6 +24,9 @@ from pi10_classifier.training.recipe import Recipe
 from pi10_classifier.training.split import counts
 
 _SOFTWARE = ("torch", "transformers", "accelerate", "onnxruntime", "numpy")
+# what the card tells of an earlier training, and what else its record keeps
+_TOLD = {"command", "run_id", "recipe", "epochs", "minutes"}
+_MORE = ("best_epoch", "history", "drawn_images_per_class")
 _SPLIT = (
     "Split 70/10/20 within each source and source label, by a hash of the member's name, images"
     " of one bin and duplicates kept together"
@@ -34,11 +37,11 @@ _SPLIT = (
 class Plan:
     """What is asked of a training besides its data.
 
-    init: "pretrained", "random", or a folder of safetensors. teacher: a model package, "" for
-    none. sources: of a source's name, its title and licence for the model card. never_seen: what
-    the model has not seen, for its card and each run that uses it. save_steps: optimiser steps
-    between checkpoints, 0 = at each epoch's end. threads: that prepare images, None for the
-    best. command: for the record.
+    init: "pretrained", "random", a folder of safetensors, or a model package. teacher: a
+    package, "" for none. sources: of a source's name, its title and licence for the model card.
+    never_seen: what the model has not seen, for its card and each run that uses it. save_steps:
+    optimiser steps between checkpoints, 0 = at each epoch's end. threads: that prepare images,
+    None for the best. command: for the record.
     """
 
     network: str
@@ -66,9 +69,12 @@ class Plan:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise SettingError(f"seeds are {list(self.seeds)}; give one or more, from 0, each once")
         if self.init not in ("pretrained", "random") and not Path(self.init).exists():
-            raise SettingError(
-                f"init is {self.init!r}; it must be 'pretrained', 'random' or a folder of weights"
-            )
+            names = [folder.name for folder in installed()]
+            if self.init not in names:
+                raise SettingError(
+                    f"init is {self.init!r}; it must be 'pretrained', 'random', a folder of weights"
+                    f" or of a model package, or one of {', '.join(names)}"
+                )
 
     def folder(self, seed: int) -> Path:
         """Where that seed's training lies."""
@@ -84,8 +90,17 @@ class Plan:
         """The folder of the first weights; a training's seed folder stands for its best ones."""
         if self.init in ("pretrained", "random"):
             return None
+        if not Path(self.init).exists():
+            return find(self.init)
         inside = Path(self.init) / out.CHECKPOINT
         return inside if inside.is_dir() else Path(self.init)
+
+    @property
+    def package(self) -> Package | None:
+        """The model package of the first weights, where they are one's."""
+        if self.weights is None or not (self.weights / "model.json").is_file():
+            return None
+        return read_package(self.weights)[0]
 
     def build(self, classes: int) -> nn.Module:
         """The network with its first weights; what is random there is torch's next draw."""
@@ -140,9 +155,8 @@ def _leaks(
     if teacher:
         description = teacher.model.package.description
         found["teacher"] = description.get("training", {}).get("split_sha256", "")
-    if plan.weights and (plan.weights / DESCRIPTION).is_file():
-        _, fields = load_checkpoint(plan.weights)
-        found["initial weights"] = fields.get("training", {}).get("split_sha256", "")
+    if before := _before(plan):
+        found["initial weights"] = before.get("training", {}).get("split_sha256", "")
     other = {who: sha for who, sha in found.items() if sha != examples.sha256}
     return {"trained_on_another_split": other} if other else {}
 
@@ -151,26 +165,39 @@ def origin_of(plan: Plan) -> dict[str, str]:
     kept = origin(plan.network, "random" if plan.init == "random" else "", plan.weights)
     if plan.weights is None:
         return kept
+    if package := plan.package:
+        return {**kept, "weights_sha256": package.sha256}
     digest = hashlib.sha256()
     for path in sorted(plan.weights.glob("*.safetensors")):
         digest.update(path.read_bytes())
     return {**kept, "weights_sha256": digest.hexdigest()}
 
 
+def _before(plan: Plan) -> dict[str, Any]:
+    """The description of the training that gave the first weights; empty where there is none."""
+    if package := plan.package:
+        return {**package.description, "weights_sha256": package.sha256}
+    if plan.weights is None or not (plan.weights / DESCRIPTION).is_file():
+        return {}
+    return load_checkpoint(plan.weights)[1]
+
+
 def provenance(plan: Plan) -> dict[str, Any]:
-    """``origin_of`` for a model's description: of a training's checkpoint, all it came from.
+    """``origin_of`` for a model's description: of earlier weights, all they came from.
 
     "stages" are the trainings that gave these first weights, the earliest first.
     """
-    if plan.weights is None or not (plan.weights / DESCRIPTION).is_file():
+    fields = _before(plan)
+    if not fields:
         return dict(origin_of(plan))
-    _, fields = load_checkpoint(plan.weights)
     past = fields.get("training", {})
+    if _TOLD - past.keys():
+        what = f"model package {fields.get('name')} {fields.get('version')}"
+        return {**origin_of(plan), "origin": what}
     begun = dict(past.get("initial_weights", {}))
     stages = begun.pop("stages", [])
-    kept = ("command", "run_id", "recipe", "epochs", "best_epoch", "minutes", "history")
     last = {"weights_sha256": fields["weights_sha256"]}
-    last |= {key: past[key] for key in (*kept, "drawn_images_per_class") if key in past}
+    last |= {key: past[key] for key in (*_TOLD, *_MORE) if key in past}
     return {"origin": "unknown", **begun, "stages": [*stages, last]}
 
 

@@ -24,7 +24,7 @@ MOST = 10_000_000  # of anything counted: more is a slip of the keyboard
 POSITIVE = ("minutes", "rate", "distil_temperature")
 _FROM_ZERO = (
     *("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size"),
-    *("drawn", "class_minimum", "class_maximum"),
+    *("drawn", "class_minimum", "class_maximum", "finer"),
 )
 _SHARES = ("warm_share", "warmup_share", "ema", "distil", "look")
 # lowest and highest value of a number, both allowed; None is no bound. The faces read them here
@@ -61,6 +61,7 @@ class Recipe:
     epoch shows: a small class is repeated, a large one shows another part each time; 0 = none.
     ema: decay of the averaged weights that are validated and kept, 0 = the last weights.
     patience: epochs without a better validation macro-F1 before training ends, 0 = never.
+    finer: weight of a second head's cross-entropy on the sources' own labels, see ``finer``.
     distil, distil_temperature: w and T of (1-w) loss + w T^2 KL(teacher || student).
     deterministic: the same bits every time on one machine, at some cost on a GPU.
     """
@@ -93,6 +94,7 @@ class Recipe:
     ema: float = 0.0
     patience: int = 0
     precision: str = "float32"
+    finer: float = 0.0
     distil: float = 0.0
     distil_temperature: float = 2.0
     deterministic: bool = False
@@ -134,12 +136,22 @@ class Recipe:
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"{name} is {getattr(self, name)}; it must be in 0..1")
 
+        if self.augmentation == "pi10" and not self.level:
+            raise SettingError(
+                "augmentation 'pi10' varies levelled images, and level is false, so serving would"
+                " show others than training; set level=true, or augmentation to 'paper'"
+            )
         if self.drawn and self.augmentation != "pi10":
             raise SettingError(
                 f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn particles"
                 " go with augmentation 'pi10' alone"
             )
 
+        if self.finer and self.mixup:
+            raise SettingError(
+                f"finer is {self.finer} and mixup {self.mixup}; mixed images have no label of their"
+                " own, set one of the two to 0"
+            )
         check_limits(self.class_minimum, self.class_maximum or None)
         if self.balance and (self.class_minimum or self.class_maximum):
             raise SettingError(

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pi10_classifier.errors import SettingError
@@ -20,6 +21,7 @@ from pi10_classifier.training.loop import train
 from pi10_classifier.training.memory import free_memory
 from pi10_classifier.training.plan import Plan, config_of, teacher_of
 from pi10_classifier.training.predictions import PREDICTIONS
+from pi10_classifier.training.preparation import arguments_of, checked_loss
 from pi10_classifier.training.recipe import changed
 from pi10_classifier.training.reporter import Reporter, Silence, told
 from pi10_classifier.training.sample import left_out_csv
@@ -51,7 +53,7 @@ def train_seeds(
     if not _first_process():  # of several on one machine or more: it trains, and writes nothing
         return _follow(examples, plan, check)
     with out.locked(plan.out):
-        if not resume and any(plan.out.glob("seed-*")):
+        if not resume and any(map(out.reached, plan.out.glob("seed-*"))):
             raise SettingError(
                 f"{plan.out} holds trainings; go on with --resume, or choose another --out"
             )
@@ -60,6 +62,9 @@ def train_seeds(
             text = left_out_csv(examples.scan.left_out)
             write_atomically(plan.out / out.LEFT_OUT, text.encode("utf-8"))
         teacher = teacher_of(examples, plan, say)
+        last = PREDICTIONS if test else out.VALIDATION
+        if not all((plan.folder(seed) / last).is_file() for seed in plan.seeds):
+            _check(examples, plan, say)
         for seed in plan.seeds:  # before anyone is told: a refused one leaves the runs as they are
             run = SeedRun(examples, plan, seed, teacher, say)
             out.begin(run.folder, run.config, resume)
@@ -68,7 +73,7 @@ def train_seeds(
             for seed in plan.seeds:
                 run = SeedRun(examples, plan, seed, teacher, say)
                 child = teller.child(run.folder.name)
-                if (run.folder / (PREDICTIONS if test else out.VALIDATION)).is_file():
+                if (run.folder / last).is_file():
                     say(f"{run.folder} is done")
                     child.on_done_before(run.folder, run.config)
                     continue
@@ -84,6 +89,30 @@ def train_seeds(
                         out.write_validation(run.folder)
                     shutil.rmtree(run.folder / out.RESUME, ignore_errors=True)
     return [plan.folder(seed) for seed in plan.seeds]
+
+
+def _check(examples: Examples, plan: Plan, say: Say) -> None:
+    """Refuse what cannot be trained before a folder is made, an image decoded, MLflow told."""
+    place = {name: i for i, name in enumerate(examples.classes)}
+    fit, held = (
+        np.array([place[s.group] for s in examples.of(part)], np.int64)
+        for part in ("train", "validation")
+    )
+    no_images = np.zeros((0, 1, 1, 1), np.uint8)
+    arguments_of(plan.recipe, plan.out, plan.device)
+    checked_loss(
+        plan.build(len(examples.classes)),
+        TrainingSet([], fit, fit),
+        HeldOut(no_images, held),
+        plan.recipe,
+        examples.classes,
+    )
+    if plan.recipe.loss in ("las", "dynamic_las") and len(set(np.bincount(fit).tolist())) == 1:
+        tail = plan.recipe.loss_options.get("tail", 0.0)
+        say(
+            f"all classes have {len(fit) // len(place):,} training images: {plan.recipe.loss}"
+            f" smooths each by its tail's {tail:g}, and tells none from the others"
+        )
 
 
 def _load(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from pi10_classifier.errors import ModelError, output_error
 from pi10_classifier.model import Model
 from pi10_classifier.training import outfolder as out
+from pi10_classifier.training.batches import Batches
 from pi10_classifier.training.checkpoint import load_checkpoint, save_checkpoint, write_description
 from pi10_classifier.training.dataset import HeldOut, TrainingSet, spread
 from pi10_classifier.training.distil import PackageTeacher
@@ -25,13 +26,15 @@ from pi10_classifier.training.loop import predict, train
 from pi10_classifier.training.metrics import fit_temperature, report
 from pi10_classifier.training.plan import Plan, config_of, provenance
 from pi10_classifier.training.predictions import Predictions, write_predictions
-from pi10_classifier.training.recipe import changed
+from pi10_classifier.training.recipe import Recipe, changed
 from pi10_classifier.training.reporter import Reporter
 from pi10_classifier.training.split import counts
+from pi10_classifier.training.unfold import settle
 
 Say = Callable[[str], None]
 
 PARITY_COUNT = 256
+_SETTLING = 16  # batches
 TEST = "test split"  # in a package's metrics: all sources together
 _LIMITS = (
     "The figures above hold for images like those above, drawn from the same data. Another"
@@ -63,6 +66,8 @@ class SeedRun:
         plan, folder = self.plan, self.folder
         torch.manual_seed(self.recipe.seed)
         network = plan.build(len(self.examples.classes))
+        if plan.package:
+            settle(network, _first_batches(training, self.recipe, len(self.examples.classes)))
         self._keep_parity(validation)
         fields = self._describe()
 
@@ -116,6 +121,7 @@ class SeedRun:
         if not np.isfinite(said).all():
             raise ModelError(f"{package} gives scores that are no numbers; train again, slower")
         _, fields = load_checkpoint(self.checkpoint)
+        fields["parity"] = model.package.description["parity"]
         fields["metrics"] = {TEST: report(right, said, classes)}
         origins = np.asarray([source for source, _ in names])
         for source in self.examples.scan.origins if len(self.examples.scan.origins) > 1 else ():
@@ -181,6 +187,16 @@ class SeedRun:
             },
             "metrics": {},
         }
+
+
+def _first_batches(training: TrainingSet, recipe: Recipe, classes: int) -> Iterator[Tensor]:
+    """Images as the training will show them, for the norms of a network that was folded."""
+    batches = Batches(training, recipe, classes)
+    try:
+        for place in range(min(_SETTLING, len(batches))):
+            yield batches[place]["image"]
+    finally:
+        batches.close()
 
 
 class _Epochs:

@@ -20,6 +20,7 @@ from pi10_classifier.training.batches import Batches
 from pi10_classifier.training.checkpoint import save_weights
 from pi10_classifier.training.clock import Clock
 from pi10_classifier.training.distil import distillation
+from pi10_classifier.training.finer import finer_loss
 from pi10_classifier.training.losses import Loss
 from pi10_classifier.training.network_parts import Output
 from pi10_classifier.training.recipe import Recipe
@@ -113,6 +114,8 @@ class LoopTrainer(Trainer):
             told = self._told(inputs)
             gap = distillation(output.logits, told, self.recipe.distil_temperature)
             loss = (1 - self.recipe.distil) * loss + self.recipe.distil * gap
+        if self.recipe.finer:
+            loss = loss + self.recipe.finer * finer_loss(output, inputs["finer"])
         seen = len(inputs["image"])
         self.total += loss.detach().to(self.total.dtype) * seen
         self.reached.seen += seen
@@ -240,7 +243,7 @@ class _Conductor(TrainerCallback):
         seconds = max(time.monotonic() - trainer.epoch_began, 1e-9)
         trainer.say(
             f"  {trainer.clock} {size} px loss {trainer.look() / seen:.4f}"
-            f" {seen * trainer.args.world_size / seconds:.0f} images/s,"
+            f" {seen * trainer.args.world_size / seconds:.1f} images/s,"
             f" {trainer.waited / seconds:.0%} of the time waiting for data"
         )
         self.said = time.monotonic()

@@ -40,6 +40,12 @@ class TestPredict:
             with pytest.raises(ValidationError):
                 Wanted.of({name: value}, SERVICE)
 
+    def test_an_answer_tells_the_options_as_they_are_asked_for(self) -> None:
+        given = {"batch_size": 3, "measurements": False, "thresholds": {"copepod": 0.5}}
+        told = Wanted.of(given, SERVICE).options()
+        assert given.items() <= told.items()
+        assert told.keys() == predict_args(SERVICE).keys() - {"data"}
+
     def test_all_are_described(self) -> None:
         for known in (predict_args(SERVICE), train_args(SERVICE)):
             for name, field in known.items():

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import support
+from marshmallow import ValidationError
 
 from pi10_classifier.api.packages import Shelf, describe, folders, with_thresholds
 from pi10_classifier.api.predictions import predict
 from pi10_classifier.api.responses import Answer, refused
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.uploads import Spooled
-from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.errors import ModelError
 
 Spool = Callable[..., Spooled]
 IMAGE = support.particle(1)
@@ -32,6 +33,7 @@ def test_the_answer_has_its_form(spooled: Spool, environ: dict[str, str]) -> Non
     answer = predict(environ, data=files, model="tiny", accept="*/*")
     Answer().load(answer)
     Answer().load(refused("too_large", "of a test"))
+    Answer().load(refused("bad_setting", "of a test", "top_k"))
     json.dumps(answer)
     assert answer["totals"] == {"inputs": 2, "results": 1, "failures": 1, "skipped": 0}
     assert not files.folder.exists()
@@ -107,5 +109,6 @@ class TestPackages:
         assert changed.package.thresholds == (0.5, 0.0, 0.0)
         assert with_thresholds(model, 0.25).package.thresholds == (0.25,) * 3
         assert model.package.thresholds == ()
-        with pytest.raises(SettingError, match="copepod"):
+        with pytest.raises(ValidationError, match="copepod") as caught:
             with_thresholds(model, {"whale": 0.5})
+        assert list(caught.value.normalized_messages()) == ["thresholds"]

@@ -95,8 +95,6 @@ def fuzz(server_root: str, examples: int, seed: int) -> int:
     made = 0
     for operation in schema.get_all_operations():
         case_of = operation.ok()
-        if case_of.path.endswith("/train/") and case_of.method.upper() == "POST":
-            continue  # it would train
 
         @seeded(seed)
         @settings(max_examples=examples, deadline=None, database=None,
@@ -106,7 +104,9 @@ def fuzz(server_root: str, examples: int, seed: int) -> int:
             nonlocal made
             made += 1
             answer = case.call(base_url=server_root, timeout=120)
-            assert answer.status_code < 500, (case.as_curl_command(), answer.text[:500])
+            # a made-up zip of a text keeps the one place for a moment; without torch there is none
+            busy = case.path.endswith("/train/") and answer.status_code in (501, 503)
+            assert answer.status_code < 500 or busy, (case.as_curl_command(), answer.text[:500])
 
         ask()
     return made

@@ -118,6 +118,7 @@ def test_progress_and_cancelling(server: Server) -> None:
 
     ended = requests.delete(f"{server.url}/train/{uuid}", timeout=60)
     assert ended.status_code == 200
+    assert ended.json()["status"] == "cancelled"
     assert ended.json()["result"]["output"]["status"] == "cancelled"
     assert gone(mine, 30)
     assert predicts(server)
@@ -172,7 +173,7 @@ class TestRefused:
         uuid = begin(server, network="whale_net").json()["uuid"]
         state = until(lambda: (s := told(server, uuid))["status"] != "running" and s)
         output = state["result"]["output"]
-        assert output["status"] == "failed"
+        assert (state["status"], output["status"]) == ("error", "failed")
         assert output["error"]["code"] == "bad_setting"
         assert "whale_net" in output["error"]["message"]
 

@@ -67,6 +67,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "cut.tif").write_bytes(support.particle(7)[:300])
     (home / "empty.png").write_bytes(b"")
     (home / "<img src=x onerror=alert(1)>.tif").write_bytes(support.particle(8))
+    support.write_zip(home / "nothing.zip", {})
     support.write_tar(home / "bin.tar", support.bin_members(130))
     return home
 
@@ -108,6 +109,13 @@ def test_nothing_but_failures_says_so(page, files):
     upload(page, files / "cut.tif")
     assert "No image could be classified" in page.locator("#none").inner_text()
     assert page.locator("#counted").is_hidden()
+
+
+def test_an_empty_archive_is_said_to_be_empty(page, files):
+    upload(page, files / "nothing.zip")
+    assert tiles(page) == ["0", "0", "0", "0"]
+    assert "It is empty" in page.locator("#none").inner_text()
+    assert page.locator("#what").inner_text().startswith("nothing.zip: 0 inputs")
 
 
 def test_a_bin_is_shown_in_parts_filtered_and_sorted(page, files):

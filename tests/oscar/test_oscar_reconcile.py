@@ -26,7 +26,8 @@ from pi10_classifier.oscar.submit import InPlace, JobEndpoint
 from pi10_classifier.storage import Store
 
 _numbers = itertools.count()
-KEYS = ["a b.tif", "é/c+d.tif", "RawImages\\p%2B.tif", "x" * 230 + ".tif", "a", "a.tif/b.tif"]
+KEYS = ["a b.tif", "é/c+d.tif", "RawImages\\p%2B.tif", "x" * 230 + ".tif", "a", "a.tif/b.tif",
+        "NFC \u00e9.tif", "NFD e\u0301.tif", "same \u00e9", "same e\u0301"]  # fmt: skip
 
 
 class Room:

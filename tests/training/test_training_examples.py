@@ -34,6 +34,11 @@ def test_truth_strata_and_splits(examples):
     assert sorted(names) == sorted(s.group for s in examples.of("train"))
     assert len(np.unique(training.strata)) == 2 * len(examples.classes)
     assert len(held.truth) == len(examples.of("validation"))
+    own = {(s.source, s.label) for s in examples.of("train")}
+    assert len(own) > len(examples.classes)
+    assert sorted(set(training.finer.tolist())) == list(range(len(own)))
+    pairs = set(zip(training.finer.tolist(), training.strata.tolist(), strict=True))
+    assert len(pairs) == len(own)  # each source's label is of one class
 
 
 def test_batches_hold_a_split_once(examples):

@@ -12,9 +12,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from pi10_classifier.errors import ModelError, SettingError  # noqa: E402
+from pi10_classifier.model import Model  # noqa: E402
 from pi10_classifier.preprocess import Preprocessing  # noqa: E402
 from pi10_classifier.training import checkpoint, export, networks, runs  # noqa: E402
 from pi10_classifier.training.examples import read_examples  # noqa: E402
+from pi10_classifier.training.package import derive  # noqa: E402
 from pi10_classifier.training.plan import Plan  # noqa: E402
 from pi10_classifier.training.recipe import recipe_for  # noqa: E402
 
@@ -23,7 +25,7 @@ RECIPE = recipe_for(
 )
 KEYS = {
     *("format", "name", "version", "classes", "preprocessing", "input", "output", "limits"),
-    *("temperature", "thresholds", "training", "metrics", "never_seen", "files"),
+    *("temperature", "thresholds", "training", "metrics", "never_seen", "files", "parity"),
 }
 GROUPS = """label,class
 copepod/*,copepod
@@ -110,6 +112,15 @@ def test_graph_takes_uint8_of_any_batch(package):
     together = session.run(None, {"image": batch})[0]
     alone = np.concatenate([session.run(None, {"image": batch[i : i + 1]})[0] for i in range(5)])
     np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_description_and_card_say_what_the_parity_gate_found(package, fields):
+    gate = fields["parity"]
+    assert (gate["images"], gate["allowed"]) == (24, 1e-4)
+    assert 0 <= gate["largest_difference"] <= 1e-4
+    row = f"differ from torch's by {gate['largest_difference']:.1e} at most, over 24 validation"
+    assert row in (package / "README.md").read_text()
+    assert "parity" not in derive(Model.load(package).package, "int8")  # of another graph
 
 
 def test_card_names_data_figures_limits_and_the_command(package, fields):

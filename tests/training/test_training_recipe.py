@@ -110,6 +110,14 @@ def test_drawn_particles_need_their_augmentation():
         recipe_for("vit", drawn=5)
 
 
+def test_images_are_levelled_in_training_and_service_or_in_neither():
+    with pytest.raises(SettingError, match="serving would show others than training"):
+        recipe_for("vit", augmentation="pi10")
+    with pytest.raises(SettingError, match="level is false"):
+        recipe_for("mobilenet_v2", level=False)
+    assert recipe_for("vit", augmentation="pi10", level=True, channels=1).spec.level
+
+
 @pytest.mark.parametrize("name", ["rate", "weight_decay", "minutes", "mixup", "look"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_no_number_is_a_number_that_is_none(name, value):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -155,6 +156,55 @@ def test_what_is_done_is_not_done_again(trained, examples):
     assert said == [f"{folder} is done" for folder in folders]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": recipe(loss_options={"shape": "round"})}, "smoothing shape is 'round'"),
+        ({"recipe": recipe(precision="fp16"), "device": "cpu"}, "fp16 needs a GPU"),
+        ({"init": "."}, r"holds no \*.safetensors"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_read(
+    examples, tmp_path, monkeypatch, change, message
+):
+    monkeypatch.chdir(tmp_path)
+    told = []
+    wrong = plan(tmp_path / "las", **change)
+    monkeypatch.setattr(runs, "load", None)  # no image is decoded
+    with pytest.raises(SettingError, match=message):
+        runs.train_seeds(examples, wrong, say=lambda _: None, reporter=Recorder(told))
+    assert told == []
+    assert not (tmp_path / "las" / "seed-1").exists()
+
+
+def test_equal_counts_leave_las_nothing_to_do_and_it_says_so(examples, tmp_path):
+    left = dict.fromkeys(examples.classes, 20)
+    samples = []
+    for sample in examples.samples:
+        if sample.split == "train":
+            left[sample.group] -= 1
+        if left[sample.group] >= 0:
+            samples.append(sample)
+    even, said = replace(examples, samples=tuple(samples)), []
+    runs.train_seeds(even, plan(tmp_path / "las", recipe=recipe(epochs=1)), say=said.append,
+                     test=False)  # fmt: skip
+    assert said[0].startswith("all classes have 20 training images: las smooths each by its")
+
+
+def test_a_training_that_failed_before_its_first_epoch_stands_in_nobodys_way(examples, tmp_path):
+    out = tmp_path / "las"
+
+    def full():
+        raise SettingError("no memory")
+
+    with pytest.raises(SettingError, match="no memory"):
+        runs.train_seeds(examples, plan(out), say=lambda _: None, check=full)
+    assert (out / "seed-1" / "config.json").is_file()
+    mended = plan(out, recipe=recipe(epochs=1, batch=8))
+    (folder,) = runs.train_seeds(examples, mended, say=lambda _: None)
+    assert outfolder.read_config(folder)["identity"]["recipe"]["batch"] == 8
+
+
 def test_another_recipe_does_not_go_on(trained, examples):
     folders, _ = trained
     other = plan(folders[0].parent, recipe=recipe(rate=0.5))
@@ -215,6 +265,21 @@ def test_a_teacher_of_another_split_is_spoken_of(trained, shapes, tmp_path):
     assert fields["training"]["trained_on_another_split"].keys() == {"teacher", "initial weights"}
 
 
+def test_a_training_goes_on_from_a_package_alone(examples, trained, tmp_path):
+    package = trained[0][0] / "package"
+    again = plan(tmp_path / "on", init=str(package), recipe=recipe(epochs=1))
+    (folder,) = runs.train_seeds(examples, again, say=lambda _: None)
+    before, after = (
+        json.loads((x / "model.json").read_text()) for x in (package, folder / "package")
+    )
+    begun = after["training"]["initial_weights"]
+    assert begun["stages"][-1]["run_id"] == before["training"]["run_id"]
+    assert begun["stages"][-1]["weights_sha256"] == Model.load(package).package.sha256
+    assert "trained_on_another_split" not in after["training"]
+    card = (folder / "package" / "README.md").read_text()
+    assert f"run `{before['training']['run_id']}`" in card
+
+
 def test_two_trainings_do_not_share_a_folder(examples, tmp_path):
     with (
         outfolder.locked(tmp_path),
@@ -228,7 +293,7 @@ def test_two_trainings_do_not_share_a_folder(examples, tmp_path):
     [
         ({"network": "vitt"}, "unknown network 'vitt'; known: vit"),
         ({"seeds": (1, 1)}, r"seeds are \[1, 1\]"),
-        ({"init": "hub"}, "init is 'hub'; it must be 'pretrained', 'random' or a folder"),
+        ({"init": "hub"}, "init is 'hub'; it must be 'pretrained', 'random', a folder of"),
         ({"recipe": recipe_for("vit", loss="focal")}, "unknown loss 'focal'"),
     ],
 )

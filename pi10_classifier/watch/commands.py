@@ -1,0 +1,94 @@
+"""``pi10 watch``. A face."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pi10_classifier.options import FOLDER, caps_of, report_or_note
+
+
+@click.command()
+@click.argument("source")
+@click.option("--out", required=True, type=FOLDER, help="Folder for results; gone on with.")
+@click.option("--model", default="starter", show_default=True,
+              help="A model package: a folder, or the name of an embedded one.")  # fmt: skip
+@click.option("--jobs", type=int, help="Threads that decode and predict.  [default: all cores]")
+@click.option("--batch", type=int, help="Images a model call.  [default: 8]")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu",
+              show_default=True, help="Where the model runs.")  # fmt: skip
+@click.option("--um-per-px", type=float, help="Pixel size for measurements, µm.  [default: 10]")
+@click.option("--max-megapixels", type=int, help="Refuse larger images.  [default: 36]")
+@click.option("--max-megabytes", type=int, help="Refuse larger image files.  [default: 128]")
+@click.option("--measure/--no-measure", default=True, show_default=True,
+              help="Measure each particle's silhouette.")  # fmt: skip
+@click.option("--settle", "settle_s", type=float, default=2.0, show_default=True,
+              help="Seconds that a file stays as it is before it is read.")  # fmt: skip
+@click.option("--rescan", "rescan_s", type=float, default=60.0, show_default=True,
+              help="Seconds from one look at everything to the next.")  # fmt: skip
+@click.option("--summary-url", default="", envvar="PI10_SUMMARY_URL",
+              help="POST a line a minute there; its token is in PI10_SUMMARY_TOKEN.")  # fmt: skip
+@click.option("--until-idle", is_flag=True, help="End once everything that is there is done.")
+@click.option("--report/--no-report", default=True, show_default=True,
+              help="Write report.html at the end (needs the extra [report]).")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True,
+              help="Print each minute's line, at the end run.json in one; no status.")  # fmt: skip
+def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, rescan_s: float,
+          summary_url: str, until_idle: bool, report: bool, as_json: bool,
+          **options: Any) -> None:  # fmt: skip
+    """Classify what appears in SOURCE, as it appears, until stopped: the ship's mode.
+
+    SOURCE is a folder, or s3://bucket/prefix of a MinIO: images, archives, bins being filled.
+    Events tell of new files at once; a look at everything, every --rescan seconds, finds what
+    events did not tell. Files are read once they have settled. Results go into --out as those
+    of classify do, one part a minute and one an archive; the tables are written every ten
+    minutes and at the end. Started again, it goes on where it was, after a power cut too.
+
+    \b
+    Each minute (UTC) makes one line of JSON below 500 bytes: counts by class, failures,
+    backlog, and densities of the instrument's minutes that are complete. Lines are kept on
+    disk and posted to --summary-url in order until they are acknowledged.
+
+    \b
+    SIGTERM or Ctrl-C: what is in work is finished and published; exit code 0. A second one
+    stops at once: 130. With --until-idle the exit codes are those of classify.
+
+    \b
+    Examples:
+      pi10 watch /data/incoming --out results
+      pi10 watch s3://pi10/in/ --out results --model fast --summary-url https://shore.example/pi10
+    """
+    from pi10_classifier.classify import Settings
+    from pi10_classifier.model import find
+    from pi10_classifier.stopping import stoppable
+    from pi10_classifier.terminal import is_terminal, show_run
+    from pi10_classifier.watch.status import status_line
+    from pi10_classifier.watch.watcher import Plan
+    from pi10_classifier.watch.watcher import watch as run_watch
+
+    given = {name: value for name, value in options.items() if value is not None}
+    given |= caps_of(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
+    settings = Settings(model=find(model), measure=measure, **given)
+    plan = Plan(settle_s, rescan_s, summary_url, until_idle)
+    run = None
+
+    def tell(line: str) -> None:
+        if as_json:
+            click.echo(line)
+
+    try:
+        with stoppable() as check, status_line(shown=is_terminal() and not as_json) as show:
+            run = run_watch(source, out, settings, plan, check=check, show=show, tell=tell)
+    except KeyboardInterrupt:
+        if run is None:  # a second signal, before all was published
+            raise
+    page = report_or_note(out, settings.model) if report else None
+    if as_json:
+        click.echo(json.dumps(json.loads((out / "run.json").read_text("utf-8"))))
+    else:
+        show_run(run, page)
+    sys.exit(run.exit_code)

@@ -1,0 +1,122 @@
+"""Sends the minutes' lines to a receiver, in order, until each is acknowledged."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import urllib3
+
+from pi10_classifier.errors import OutputError, SettingError
+from pi10_classifier.watch.ledger import Ledger
+
+TOKEN = "PI10_SUMMARY_TOKEN"  # noqa: S105  the variable's name  # nosec B105
+LINES = 60
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+
+
+class Link:
+    """A thread with a connection; what waits lies in the ledger, not here."""
+
+    def __init__(self, url: str, ledger: Ledger, environ: Mapping[str, str]) -> None:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = None
+        if not usable or "@" in parts.netloc:
+            # its value is not repeated: some write a password into it
+            raise SettingError(
+                f"--summary-url must look like https://host/path, without a user; a token goes "
+                f"into {TOKEN}"
+            )
+        self._url = url
+        self._ledger = ledger
+        token = environ.get(TOKEN, "")
+        self._headers = {"Content-Type": "application/x-ndjson"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=10.0, read=30.0), retries=False, maxsize=1
+        )
+        self._most = LINES
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pi10-link", daemon=True)
+        self.state = "not tried yet"
+        with ledger.transaction() as db:
+            db.execute("insert or replace into facts values ('sending', '1')")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is a new line."""
+        self._wake.set()
+
+    def close(self, within_s: float) -> None:
+        """Try once more to send all there is, then end; what is left is sent at the next start."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(within_s)
+
+    @property
+    def waiting(self) -> int:
+        """Lines that are not acknowledged."""
+        query = "select count(*) from lines where seq > ?"
+        return int(self._ledger.ask(query, (self._sent(),))[0][0])
+
+    def _sent(self) -> int:
+        return int(self._ledger.fact("sent") or 0)
+
+    def _run(self) -> None:
+        wait = _FIRST_WAIT_S
+        while True:
+            self._wake.clear()
+            last = self._stop.is_set()
+            try:
+                while self._send():
+                    wait = _FIRST_WAIT_S
+                self.state = "ok"
+            except (urllib3.exceptions.HTTPError, OSError, OutputError) as error:
+                refused = isinstance(error, _RefusedError)
+                self.state = str(error) if refused else type(error).__name__
+                if not last:
+                    pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  # nosec B311
+                    self._sleep(pause)
+                    wait = min(2 * wait, _LONGEST_WAIT_S)
+                    continue
+            if last:
+                return
+            self._wake.wait(_LONGEST_WAIT_S)
+
+    def _sleep(self, seconds: float) -> None:
+        """A new line does not shorten it: it would bring no receiver back."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
+            self._stop.wait(left)
+
+    def _send(self) -> bool:
+        """Send the oldest lines; False where there are none."""
+        query = "select seq, line from lines where seq > ? order by seq limit ?"
+        lines = self._ledger.ask(query, (self._sent(), self._most))
+        if not lines:
+            return False
+        body = "".join(f"{line}\n" for _, line in lines).encode()
+        answer = self._http.request(
+            "POST", self._url, body=body, headers=self._headers, redirect=False
+        )
+        if answer.status == 413 and self._most > 1:
+            self._most //= 2
+            return True
+        if not 200 <= answer.status < 300:
+            raise _RefusedError(f"the receiver answers {answer.status}")
+        with self._ledger.transaction() as db:
+            db.execute("insert or replace into facts values ('sent', ?)", (str(lines[-1][0]),))
+        return True
+
+
+class _RefusedError(OSError):
+    """An answer that acknowledges nothing."""

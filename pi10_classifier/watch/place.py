@@ -1,0 +1,74 @@
+"""Where inputs appear: what a watcher asks of a bucket or a folder."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pi10_classifier.archives import is_archive
+from pi10_classifier.sources import LooseFile, Unit
+
+if TYPE_CHECKING:
+    from pi10_classifier.storage import StoredObject
+
+# names under which programs write until a file is whole, and then rename it
+_UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".writing")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An input as it was seen; ``version`` changes with its content."""
+
+    name: str
+    version: str
+    handle: LooseFile | StoredObject
+
+    @property
+    def is_archive(self) -> bool:
+        return is_archive(self.name)
+
+
+class Place(Protocol):
+    """A source of inputs. Events are hints; ``scan`` has the last word."""
+
+    source: str
+    settles: bool  # whether an input may still be growing when it is seen
+
+    def check(self) -> None:
+        """Raises SettingError where no request can ever succeed."""
+        ...
+
+    def scan(self) -> Iterator[Found]:
+        """All inputs that are there. Raises InputError or OSError where it cannot look."""
+        ...
+
+    def listen(
+        self, tell: Callable[[Iterable[Found]], None], up: Callable[[], None], stop: threading.Event
+    ) -> None:
+        """Tell of inputs as they appear until ``stop``; ``up`` is called once it listens.
+
+        Raises InputError or OSError where the connection ends.
+        """
+        ...
+
+    def look(self, found: Found) -> Found | None:
+        """The input as it is now; None where it is gone. Raises InputError."""
+        ...
+
+    def block(self, found: Sequence[Found]) -> Unit:
+        """Images and sidecars as a unit whose items come in their order."""
+        ...
+
+    def archive(self, found: Found) -> Unit: ...
+
+
+def skip_reason(name: str) -> str:
+    """Why a name is no input of a watcher; empty where it is one."""
+    base = name[max(name.rfind("/"), name.rfind("\\")) + 1 :].lower()
+    if not base:
+        return "a folder marker"
+    if base.startswith("."):
+        return "a hidden file"
+    return "still being written" if base.endswith(_UNFINISHED) else ""

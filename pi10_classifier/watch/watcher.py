@@ -1,0 +1,341 @@
+"""The watcher: has what appears classified, publishes and tells it by the minute, until stopped.
+
+Its own thread alone writes to the output folder; others look for inputs, classify, send lines,
+and now and then write the summary tables.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pi10_classifier.classify import Run, Settings, describe, exit_code_of, import_ahead
+from pi10_classifier.engine import CHUNK_ITEMS, Engine
+from pi10_classifier.errors import ExitCode, InputError, OutputError, Pi10Error, SettingError
+from pi10_classifier.model import Model
+from pi10_classifier.results import RunFolder, write_json
+from pi10_classifier.summary import summarise
+from pi10_classifier.watch.amending import amend
+from pi10_classifier.watch.clock import MinuteClock, utc_now
+from pi10_classifier.watch.folder import FolderPlace
+from pi10_classifier.watch.ledger import FILE, Ledger
+from pi10_classifier.watch.link import Link
+from pi10_classifier.watch.lookout import Lookout
+from pi10_classifier.watch.minutes import State, compose
+from pi10_classifier.watch.parts import Parts, remove_part
+from pi10_classifier.watch.place import Place
+from pi10_classifier.watch.suspects import FILE as IN_WORK
+from pi10_classifier.watch.suspects import Suspects
+from pi10_classifier.watch.waiting import Waiting
+
+QUIET_S = 120.0
+TABLES_EVERY_S = 600.0
+_TAKE = 8 * CHUNK_ITEMS
+_LINGER_S = 0.2
+_RATE_OVER_S = 10.0
+_SHOWN_EVERY_S = 1.0
+_DISK_WAIT_S = 5.0
+_LAST_SEND_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to watch. settle_s: how long a file must stay as it is before it is read.
+
+    rescan_s: how often to look for what events did not tell. until_idle: end once
+    everything that is there is done.
+    """
+
+    settle_s: float = 2.0
+    rescan_s: float = 60.0
+    summary_url: str = ""
+    until_idle: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.settle_s <= 3600:
+            raise SettingError(f"--settle is {self.settle_s}; it must be 0 to 3600 seconds")
+        if not 1 <= self.rescan_s <= 86_400:
+            raise SettingError(f"--rescan is {self.rescan_s}; it must be 1 to 86400 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a watcher stands, for whoever looks on. line: the last minute's."""
+
+    results: int
+    per_second: float
+    backlog: int
+    more: bool
+    trouble: str
+    listening: str
+    link: str
+    line: str
+
+
+def place_of(source: str, settings: Settings, environ: Mapping[str, str]) -> Place:
+    """Raises SettingError where ``source`` is nothing that can be watched."""
+    if source.startswith("s3://"):
+        # the S3 client takes longer to import than a folder's first image to classify
+        from pi10_classifier.watch.bucket import BucketPlace
+
+        return BucketPlace(source, settings.limits, environ)
+    if "://" in source or not source.strip():
+        raise SettingError(f"{source!r}: name a folder, or s3://bucket/prefix")
+    return FolderPlace(Path(source), settings.limits)
+
+
+def watch(
+    source: str,
+    out: Path,
+    settings: Settings,
+    plan: Plan,
+    *,
+    check: Callable[[], None] = lambda: None,
+    show: Callable[[Status], None] = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None,
+    environ: Mapping[str, str] = os.environ,
+    clock: Callable[[], datetime] = utc_now,
+) -> Run:
+    """Watch until ``check`` raises KeyboardInterrupt, or all is done; then publish the rest.
+
+    ``show`` is called about once a second, ``tell`` with each minute's line. Raises
+    SettingError or ModelError before any work, and OutputError where the last of it cannot
+    be written, which is then done at the next start.
+    """
+    place = place_of(source, settings, environ)
+    place.check()
+    if not source.startswith("s3://") and Path(source).resolve().is_relative_to(out.resolve()):
+        raise SettingError(f"{source} lies in --out {out}: its results would; choose another --out")
+    model = Model.load(settings.model, settings.device)
+    folder = RunFolder(out, model.package.classes)
+    said = {"inputs": [source], "watch": 1, **settings.fingerprint(model.package)}
+    try:
+        folder.open(said, resume=True, overwrite=False)
+        ledger = Ledger(folder.journal / FILE)
+        try:
+            for stem in ledger.reconcile_parts(folder.published()):
+                remove_part(folder, stem)  # published, and killed before it was entered
+            watcher = _Watcher(place, folder, ledger, settings, plan, model, environ, clock)
+            return watcher.run(source, check, show, tell)
+        finally:
+            ledger.close()
+    finally:
+        folder.close()
+
+
+class _Watcher:
+    def __init__(
+        self,
+        place: Place,
+        folder: RunFolder,
+        ledger: Ledger,
+        settings: Settings,
+        plan: Plan,
+        model: Model,
+        environ: Mapping[str, str],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._folder, self._ledger, self._place = folder, ledger, place
+        self._settings, self._plan, self._model = settings, plan, model
+        self._package = model.package
+        self._waiting = Waiting(ledger, plan.settle_s if place.settles else 0.0)
+        self._lookout = Lookout(place, self._waiting, plan.rescan_s)
+        url = plan.summary_url
+        self._link = Link(url, ledger, environ) if url else None
+        engine = Engine(
+            model,
+            batch=settings.batch,
+            measuring=settings.measure,
+            um_per_px=settings.um_per_px,
+            caps=settings.caps,
+        )
+        self._suspects = Suspects(folder.journal / IN_WORK, ledger)
+        self._parts = Parts(
+            folder, engine, settings.jobs, ledger, self._waiting, place, self._suspects, self._tick
+        )
+        self._begun = time.monotonic()
+        self._tables_due = self._begun + TABLES_EVERY_S
+        self._tables: threading.Thread | None = None
+        self._shown = (self._begun, 0, 0.0)  # when, results then, rate
+        self._show_due = self._begun
+        self._due_lines: list[datetime] = []
+        last = ledger.ask("select minute, line from lines order by seq desc limit 1")
+        self._line = str(last[0][1]) if last else ""
+        told = datetime.strptime(last[0][0], "%Y-%m-%dT%H:%MZ") if last else None
+        self._minutes = MinuteClock(clock, told.replace(tzinfo=UTC) if told else None)
+
+    def run(
+        self,
+        source: str,
+        check: Callable[[], None],
+        show: Callable[[Status], None],
+        tell: Callable[[str], None],
+    ) -> Run:
+        self._check, self._show, self._tell = check, show, tell
+        started, clock = datetime.now(UTC), time.perf_counter()
+        threading.Thread(target=import_ahead, name="pi10-imports").start()
+        self._lookout.start()
+        if self._link:
+            self._link.start()
+        stopped = False
+        try:
+            try:
+                while not self._is_done():
+                    self._work()
+            except KeyboardInterrupt:
+                stopped = True
+            return self._finish(source, started, clock, stopped)
+        finally:
+            self._lookout.close()
+            self._parts.close()
+            self._suspects.close()
+            if self._link:
+                self._link.close(_LAST_SEND_S)
+
+    def _is_done(self) -> bool:
+        if self._lookout.defect:
+            raise self._lookout.defect
+        if not (self._plan.until_idle and self._lookout.scans and self._waiting.is_drained):
+            return False
+        self._parts.rotate()
+        self._parts.collect(wait=True)
+        return not len(self._waiting)
+
+    def _work(self) -> None:
+        self._tick()
+        self._admit()
+        if time.monotonic() < self._parts.pause_until:
+            self._parts.collect(wait=False)
+            time.sleep(_LINGER_S)
+            return
+        found = self._waiting.take(_TAKE, CHUNK_ITEMS, _LINGER_S)
+        images = [one for one in found if not one.is_archive]
+        if images:
+            self._parts.images(images)
+        for one in found:
+            if one.is_archive:
+                self._parts.archive(one)
+        self._parts.collect(wait=False)
+
+    def _admit(self) -> None:
+        """Look at what was put off: it has settled, changed, or is gone."""
+        for found in self._waiting.due():
+            try:
+                now = self._place.look(found)
+            except InputError:
+                self._waiting.later(found, _DISK_WAIT_S)
+                continue
+            if now is None:
+                self._waiting.done([found.name])
+            elif now.version == found.version or not self._place.settles:
+                self._waiting.ready(now)
+            else:
+                self._waiting.settle(now)
+
+    def _tick(self) -> None:
+        """What is due by the clock; called between any two steps."""
+        self._check()
+        over = self._minutes.over()
+        if over:
+            self._parts.rotate()
+            self._parts.after(lambda: self._tell_of(over))
+        if time.monotonic() >= self._show_due:
+            self._show_due = time.monotonic() + _SHOWN_EVERY_S
+            self._show(self._status())
+        if time.monotonic() >= self._tables_due and not self._parts.trouble:
+            self._write_tables()
+
+    def _tell_of(self, minutes: list[datetime]) -> None:
+        """Make the lines of minutes that are over; where the disk refuses, with the next ones."""
+        self._due_lines += minutes
+        trouble = self._parts.trouble
+        try:
+            amend(self._folder, self._ledger)
+            while self._due_lines:
+                state = State(
+                    len(self._waiting), self._waiting.is_full, trouble.code if trouble else ""
+                )
+                self._line = compose(
+                    self._ledger, self._due_lines[0], self._package.sha256,
+                    self._package.classes, state, self._is_quiet,
+                )  # fmt: skip
+                self._due_lines.pop(0)
+                self._tell(self._line)
+                if self._link:
+                    self._link.wake()
+        except OutputError as error:
+            self._parts.pause(error, _DISK_WAIT_S)
+
+    def _is_quiet(self, bin_id: str, minute: str) -> bool:
+        return time.monotonic() - self._parts.seen.get((bin_id, minute), self._begun) > QUIET_S
+
+    def _status(self) -> Status:
+        now = time.monotonic()
+        since, results, rate = self._shown
+        if now - since >= _RATE_OVER_S:
+            rate = (self._parts.results - results) / (now - since)
+            self._shown = (now, self._parts.results, rate)
+        trouble: Pi10Error | None = self._parts.trouble
+        said = trouble.message if trouble else ""
+        if not said and self._lookout.scanning not in ("ok", "not yet"):
+            said = self._lookout.scanning
+        link = ""
+        if self._link:
+            with suppress(OutputError):
+                link = f"{self._link.state}, {self._link.waiting} to send"
+        return Status(
+            self._parts.results, rate, len(self._waiting), self._waiting.is_full, said,
+            self._lookout.listening, link, self._line,
+        )  # fmt: skip
+
+    def _write_tables(self) -> None:
+        """The summary tables, beside the work; rarer where they take long."""
+        if self._tables and self._tables.is_alive():
+            return
+
+        def write() -> None:
+            began = time.monotonic()
+            # a part that is amended meanwhile, or a full disk: the next time will do
+            with suppress(OSError, Pi10Error):
+                summarise(self._folder)
+            took = time.monotonic() - began
+            self._tables_due = time.monotonic() + max(TABLES_EVERY_S, 50 * took)
+
+        self._tables = threading.Thread(target=write, name="pi10-tables")
+        self._tables.start()
+
+    def _finish(self, source: str, started: datetime, clock: float, stopped: bool) -> Run:
+        """Take no more, publish what is in work, tell of the last minute, write the tables."""
+        self._lookout.close()
+        self._parts.trouble = None
+        self._parts.rotate()
+        self._parts.collect(wait=True)
+        if isinstance(self._parts.trouble, OutputError):
+            raise self._parts.trouble
+        self._tell_of([self._minutes.current])
+        if self._due_lines and isinstance(self._parts.trouble, OutputError):
+            raise self._parts.trouble
+        if self._tables:
+            self._tables.join()
+        amend(self._folder, self._ledger)
+        tally = summarise(self._folder)
+        seconds = time.perf_counter() - clock
+        run = Run(
+            out=self._folder.path,
+            tally=tally,
+            seconds=seconds,
+            units=len(self._folder.published()),
+            units_resumed=0,
+            images_per_second=self._parts.results / seconds,
+            exit_code=ExitCode.OK if stopped else exit_code_of(tally),
+            never_seen=str(self._package.description.get("never_seen", "")),
+        )
+        said = describe(run, [source], self._settings, self._model.package, started)
+        write_json(self._folder.path / "run.json", said)
+        return run

@@ -1,0 +1,64 @@
+"""Fixtures of the watcher: watched until all is done, with a clock that a test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from summary_receiver import Receiver
+from watching import Background, Clock
+
+from pi10_classifier.classify import Run, Settings
+from pi10_classifier.watch.ledger import Ledger
+from pi10_classifier.watch.watcher import Plan, watch
+
+
+@pytest.fixture
+def done(package: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Watch a source into ``tmp_path/out`` until all that is there is done."""
+
+    def run(source: object, out: str = "out", *, model: Path | None = None, step_s: float = 1.0,
+            environ: dict[str, str] | None = None, tell: Callable[[str], None] = lambda _: None,
+            **plan: Any) -> Run:  # fmt: skip
+        settings = Settings(model=model or package, jobs=2)
+        chosen = Plan(**{"settle_s": 0.0, "until_idle": True, **plan})
+        ended = watch(str(source), tmp_path / out, settings, chosen, tell=tell,
+                      environ=environ or {}, clock=Clock(step_s))  # fmt: skip
+        assert ended.tally.adds_up
+        return ended
+
+    return run
+
+
+@pytest.fixture
+def at_work(package: Path, tmp_path: Path) -> Iterator[Callable[..., Background]]:
+    """Start a watcher that goes on until the test ends it."""
+    begun: list[Background] = []
+
+    def start(source: object, *, step_s: float = 0.2, environ: dict[str, str] | None = None,
+              **plan: Any) -> Background:  # fmt: skip
+        settings = Settings(model=package, jobs=2)
+        chosen = Plan(**{"settle_s": 0.1, **plan})
+        begun.append(Background(str(source), tmp_path / "out", settings, chosen,
+                                environ=environ or {}, clock=Clock(step_s)))  # fmt: skip
+        return begun[-1]
+
+    yield start
+    for background in begun:
+        background.stop()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    found = Ledger(tmp_path / "watch.sqlite")
+    yield found
+    found.close()

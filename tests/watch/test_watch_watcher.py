@@ -1,0 +1,372 @@
+"""A watched folder: the same tables as `classify`, each input once, whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pytest
+import support
+
+from pi10_classifier.classify import Run, Settings, classify
+from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.watch.ledger import Ledger
+from pi10_classifier.watch.watcher import Plan
+
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+Done = Callable[..., Run]
+
+
+def same_results(out: Path, other: Path) -> None:
+    """Equal but for the order of rows and failures, which is that of arrival."""
+    mine, yours = support.rows_of(out), support.rows_of(other)
+    key = [(row["particle_id"], row["member"]) for row in mine]
+    assert key == [(row["particle_id"], row["member"]) for row in yours]
+    for row, like in zip(mine, yours, strict=True):
+        for name, value in row.items():
+            # a batch of another size may round a score otherwise
+            near = pytest.approx(like[name], abs=1e-5) if isinstance(value, float) else like[name]
+            assert value == near, (row["member"], name)
+    for name in ("counts.csv", "bins.csv"):
+        assert (out / name).read_text() == (other / name).read_text()
+    failures = [sorted(map(str, support.csv_of(o / "failures.csv"))) for o in (out, other)]
+    assert failures[0] == failures[1]
+
+
+def incoming(folder: Path) -> Path:
+    """A bin as a tar, one as a folder, loose images, and defects among them."""
+    support.write_tar(folder / "2024-06-24/1450.tar", support.bin_members(60))
+    later = support.START.replace(hour=15, minute=0)
+    members = support.bin_members(90, later, 1)
+    members[support.name_of(900, later)] = support.particle(1)[:500]
+    members["Cameralog.txt"] = b"ok"
+    support.write_folder(folder / "2024-06-24/1500", members)
+    support.write_folder(folder, {"a b+%2B\u00e9.tif": support.particle(5), "empty.tif": b""})
+    return folder
+
+
+@pytest.fixture
+def whole(package: Path, tmp_path: Path) -> Path:
+    """`classify` over the same inputs."""
+    classify([str(incoming(tmp_path / "in"))], tmp_path / "whole", Settings(model=package, jobs=2))
+    return tmp_path / "whole"
+
+
+class TestResults:
+    def test_are_those_of_classify(self, done: Done, whole: Path, tmp_path: Path) -> None:
+        lines: list[str] = []
+        run = done(tmp_path / "in", step_s=30, tell=lines.append)
+        assert run.exit_code is ExitCode.SOME_FAILED
+        same_results(run.out, whole)
+        said = json.loads((run.out / "run.json").read_text())
+        assert said["totals"] == json.loads((whole / "run.json").read_text())["totals"]
+        told = [json.loads(line) for line in lines]
+        assert sum(sum(line["n"].values()) for line in told) == run.tally.totals["results"]
+        assert sum(line["failed"] for line in told) == 2
+        assert [line["seq"] for line in told] == list(range(1, len(told) + 1))
+        assert len({line["minute"] for line in told}) == len(told)
+        # a part a minute and one an archive, not one an image
+        assert len(list((run.out / "predictions.parquet").iterdir())) <= len(told) + 2
+
+    def test_second_start_changes_nothing(self, done: Done, tmp_path: Path) -> None:
+        source = incoming(tmp_path / "in")
+        before = support.tables(done(source).out)
+        lines: list[str] = []
+        assert support.tables(done(source, tell=lines.append).out) == before
+        assert sum(json.loads(lines[-1])["n"].values()) == 0
+
+    def test_what_comes_later_is_added(self, done: Done, tmp_path: Path) -> None:
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        done(source)
+        support.write_folder(source, {"2.tif": support.particle(2), "2.tif.part": b"II*\0"})
+        run = done(source)
+        assert [row["member"] for row in support.rows_of(run.out)] == ["1.tif", "2.tif"]
+        assert run.tally.totals["inputs"] == 2
+
+    def test_input_that_changes_has_one_result(self, done: Done, tmp_path: Path) -> None:
+        members = {f"{n}.tif": support.particle(n) for n in range(5)}
+        members |= {"bad.tif": support.particle(1)[:500], "HitsMisses.txt": b"1,2\n"}
+        source = support.write_folder(tmp_path / "in", members)
+        support.write_tar(source / "a.tar", support.bin_members(10))
+        done(source)
+        changed = {"3.tif": support.particle(77, side=60), "bad.tif": members["1.tif"]}
+        changed |= {"4.tif": b"", "HitsMisses.txt": b"1,2\n3,4\n"}
+        support.write_folder(source, changed)
+        support.write_tar(source / "a.tar", support.bin_members(12))
+        run = done(source)
+        whole = classify([str(source)], tmp_path / "whole", Settings(model=run_model(run)))
+        assert whole.tally.totals == run.tally.totals
+        same_results(run.out, whole.out)
+        ledger = Ledger(run.out / "journal/watch.sqlite")
+        assert ledger.totals() == {"r": 5, "f": 1, "s": 1, "a": 1}
+        assert not ledger.ask("select * from superseded")
+        counted = dict(ledger.ask("select bin, sum(count) from images group by bin"))
+        ledger.close()
+        assert counted == {"pia7.2024-06-24.1450": 12}
+
+
+def run_model(run: Run) -> Path:
+    said = json.loads((run.out / "run.json").read_text())
+    homes = [
+        p for p in run.out.parents[1].rglob("model.json") if said["model"]["name"] in p.read_text()
+    ]
+    return homes[0].parent
+
+
+class TestRefusals:
+    def test_other_model(self, done: Done, tmp_path: Path) -> None:
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        done(source)
+        other = support.write_package(tmp_path / "other", version="2.0")
+        with pytest.raises(SettingError, match=r"model was 'tiny 1\.0', is 'tiny 2\.0'"):
+            done(source, model=other)
+
+    def test_two_at_once(self, at_work: Any, done: Done, tmp_path: Path) -> None:
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        first = at_work(source)
+        first.until(lambda: first.status and first.status.results, "the first")
+        with pytest.raises(SettingError, match="another run is writing"):
+            done(source)
+        assert first.end().tally.totals["results"] == 1
+
+    def test_results_among_inputs_are_none(self, done: Done, tmp_path: Path) -> None:
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        for _ in range(2):
+            run = done(source, out="in/out")
+            assert run.tally.totals["inputs"] == 1
+        with pytest.raises(SettingError, match="lies in --out"):
+            done(source / "out" / "journal", out="in/out")
+
+    @pytest.mark.parametrize("source", ["nowhere", "", "http://x/y", "s3://", "s3://x"])
+    def test_no_source(self, done: Done, source: str) -> None:
+        with pytest.raises(SettingError):
+            done(source)
+
+    def test_parts_of_another_run(self, done: Done, tmp_path: Path) -> None:
+        source = incoming(tmp_path / "in")
+        out = done(source, step_s=60).out
+        (out / "journal/watch.sqlite").unlink()
+        with pytest.raises(SettingError, match="knows nothing of"):
+            done(source)
+        assert len(support.rows_of(out)) == 151  # and removed nothing
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("settle_s", -1.0), ("settle_s", float("nan")), ("rescan_s", 0.5)]
+    )
+    def test_numbers(self, name: str, value: float) -> None:
+        with pytest.raises(SettingError, match=name.removesuffix("_s")):
+            Plan(**{name: value})
+
+
+class TestAtWork:
+    def test_file_that_grows_is_read_whole(self, at_work: Any, tmp_path: Path) -> None:
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        watcher = at_work(source, settle_s=0.5)
+        watcher.until(lambda: watcher.status, "the start")
+        data = support.particle(2, side=60)
+
+        def write() -> None:
+            with (source / "grows.tif").open("wb") as stream:
+                for at in range(0, len(data), len(data) // 8):
+                    stream.write(data[at : at + len(data) // 8])
+                    stream.flush()
+                    time.sleep(0.1)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        support.write_folder(source / "sub", {"later.tif.tmp": support.particle(3)})
+        writer.join()
+        (source / "sub/later.tif.tmp").rename(source / "sub/later.tif")
+        watcher.until(lambda: watcher.status.results >= 3, "three results")
+        run = watcher.end()
+        assert run.exit_code is ExitCode.OK
+        members = [row["member"] for row in support.rows_of(run.out)]
+        assert sorted(members) == ["1.tif", "grows.tif", "sub/later.tif"]
+        assert run.tally.totals["failures"] == 0
+
+    def test_removed_before_it_was_read(self, at_work: Any, tmp_path: Path) -> None:
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        support.write_folder(source, {"gone.tif": support.particle(2)})
+        watcher = at_work(source, settle_s=1.5)
+        watcher.until(lambda: watcher.status and watcher.status.backlog == 2, "both seen")
+        (source / "gone.tif").unlink()
+        watcher.until(lambda: watcher.status.results == 1, "a result")
+        run = watcher.end()
+        assert run.tally.totals["inputs"] == 1
+
+    def test_without_events_scans_find_it(
+        self, at_work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without the extra that brings file events."""
+        monkeypatch.setitem(sys.modules, "watchfiles", None)
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        watcher = at_work(source, rescan_s=1.0)
+        watcher.until(lambda: watcher.status and watcher.status.results == 1, "the first")
+        assert "[watch]" in watcher.status.listening
+        support.write_folder(source, {"2.tif": support.particle(2)})
+        watcher.until(lambda: watcher.status.results == 2, "the second")
+        watcher.end()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[5:]
+from watching import Clock
+from pi10_classifier.classify import Settings
+from pi10_classifier.watch.watcher import Plan, watch
+
+source, out, model, last = sys.argv[1:5]
+left = int(last)
+
+def deadly(function):
+    def call(*words, **named):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*words, **named)
+    return call
+
+os.fsync, Path.replace, Path.unlink = deadly(os.fsync), deadly(Path.replace), deadly(Path.unlink)
+watch(source, Path(out), Settings(model=Path(model), jobs=2), Plan(0.0, until_idle=True),
+      clock=Clock(30))
+"""
+
+
+@posix
+class TestKilled:
+    @pytest.mark.slow
+    def test_at_every_step(self, package: Path, whole: Path, tmp_path: Path, done: Done) -> None:
+        """One folder of results, killed again and again, each time at a later step."""
+        here = Path(__file__).parent
+        words = [tmp_path / "in", tmp_path / "out", package]
+        deaths = 0
+        for last in (1, 2, 3, 4, 5, 6, 8, 9):
+            if last == 6:  # something changes meanwhile
+                support.write_folder(tmp_path / "in", {"empty.tif": support.particle(8)})
+            command = [sys.executable, "-c", KILLED, *map(str, words), str(last), str(here),
+                       str(here.parent)]  # fmt: skip
+            code = subprocess.run(command, timeout=300).returncode
+            assert code in (0, -signal.SIGKILL)
+            deaths += code != 0
+            if (tmp_path / "out/predictions.parquet").is_dir():
+                for part in (tmp_path / "out/predictions.parquet").glob("*.parquet"):
+                    ds.dataset(part).to_table()
+        assert deaths >= 5
+        run = done(tmp_path / "in")
+        again = classify([str(tmp_path / "in")], tmp_path / "again", Settings(model=package))
+        same_results(run.out, again.out)
+        assert support.litter(run.out) == []
+        ledger = Ledger(run.out / "journal/watch.sqlite")
+        told = [json.loads(line) for (line,) in ledger.ask("select line from lines order by seq")]
+        ledger.close()
+        assert sum(sum(line["n"].values()) for line in told) == run.tally.totals["results"]
+        assert [line["seq"] for line in told] == list(range(1, len(told) + 1))
+        assert len({line["minute"] for line in told}) == len(told)
+
+    def test_poison_is_set_aside(self, done: Done, tmp_path: Path) -> None:
+        """An image that was in work at five deaths is not touched again."""
+        source = support.write_folder(
+            tmp_path / "in", {f"{n}.tif": support.particle(n) for n in range(9)}
+        )
+        run = done(source, until_idle=True)
+        for stem in (run.out / "predictions.parquet").iterdir():
+            stem.unlink()  # so that all is to be done again
+        for _ in range(5):
+            note = json.dumps(["+", ["3.tif"]]) + '\n["-", ["7.tif'
+            (run.out / "journal/watch.in-work").write_text(note)
+            ledger = Ledger(run.out / "journal/watch.sqlite")
+            from pi10_classifier.watch.suspects import FILE, Suspects
+
+            Suspects(run.out / "journal" / FILE, ledger)._stream.close()
+            (run.out / "journal" / FILE).unlink()
+            ledger.close()
+        run = done(source)
+        assert [row["code"] for row in support.csv_of(run.out / "failures.csv")] == ["set_aside"]
+        assert run.tally.totals["results"] == 8
+        os.utime(source / "3.tif")
+        assert done(source).tally.totals == {"inputs": 9, "results": 9, "failures": 0, "skipped": 0}
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_stopped_by_a_signal(number: signal.Signals, package: Path, tmp_path: Path) -> None:
+    """What is in work is published; exit code 0; the lines are JSON."""
+    source = support.write_folder(tmp_path / "in", support.bin_members(50))
+    out = tmp_path / "out"
+    words = ["watch", source, "--out", out, "--model", package, "--settle", "0", "--json"]
+
+    def listen() -> None:  # a shell that starts us in the background has us ignore SIGINT
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen([sys.executable, "-m", "pi10_classifier", *map(str, words)],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=listen) as running:  # fmt: skip
+        until = time.monotonic() + 120
+        while not (out / "journal/watch.in-work").exists():
+            assert running.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        while '"-"' not in (out / "journal/watch.in-work").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        running.send_signal(number)
+        said, err = running.communicate(timeout=120)
+    assert (running.returncode, err) == (0, "")
+    *lines, run = map(json.loads, said.splitlines())
+    assert run["totals"]["inputs"] == run["totals"]["results"] + 2 > 2
+    assert sum(sum(line["n"].values()) for line in lines) == run["totals"]["results"]
+    assert hashlib.sha256((out / "run.json").read_bytes()) and not support.litter(out)
+    assert not (out / "journal/watch.in-work").exists()
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a small disk"
+)
+def test_full_disk_is_waited_for(
+    at_work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real disk fills; images wait, not lost; freed, all is done and told."""
+    out = tmp_path / "out"
+    out.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(out)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    for module in ("parts", "watcher"):
+        monkeypatch.setattr(f"pi10_classifier.watch.{module}._DISK_WAIT_S", 0.2)
+    try:
+        source = support.write_folder(tmp_path / "in", {"0.tif": support.particle(0)})
+        watcher = at_work(source, step_s=20.0)
+        watcher.until(lambda: watcher.lines and watcher.status.backlog == 0, "the first")
+        with (out / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+            while ballast.write(bytes(4096)):
+                pass
+        support.write_folder(source, support.bin_members(200))
+        watcher.until(
+            lambda: watcher.status and "free space" in watcher.status.trouble, "a full disk"
+        )
+        for part in (out / "predictions.parquet").glob("*.parquet"):
+            ds.dataset(part).to_table()
+        (out / "ballast").unlink()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(out)], check=True)
+        watcher.until(lambda: watcher.status.backlog == 0, "all done")
+        run = watcher.end()
+        assert run.tally.totals == {"inputs": 203, "results": 201, "failures": 0, "skipped": 2}
+        told = [json.loads(line) for line in watcher.lines]
+        assert sum(sum(line["n"].values()) for line in told) == 201
+        assert [line["seq"] for line in told] == list(range(1, len(told) + 1))
+    finally:
+        watcher.stop()
+        subprocess.run(["umount", str(out)], check=True)
