@@ -257,6 +257,10 @@ def test_files_of_a_run_go_by_their_known_names_alone(service, name):
 def test_an_upload_of_nothing_or_of_no_form_says_so(service):
     nothing = service.ask("/ui/runs", b"--x--\r\n", Content_Type="multipart/form-data; boundary=x")
     assert (nothing.status, nothing.json["error"]["code"]) == (422, "empty_object")
+    name = b'--x\r\nContent-Disposition: form-data; name="d"; filename="\0"\r\n\r\na\r\n--x--\r\n'
+    for body in (b"--x\r\ngarbage", b"no border", name):
+        broken = service.ask("/ui/runs", body, Content_Type="multipart/form-data; boundary=x")
+        assert (broken.status, broken.json["error"]["code"]) == (422, "unsupported_format"), body
     text = service.ask("/ui/runs", b"http://169.254.169.254/", Content_Type="text/plain")
     assert text.status == 422
 
