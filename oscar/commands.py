@@ -77,8 +77,8 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
 
     from pi10_classifier.oscar import supervisor
     from pi10_classifier.oscar.faults import Faults
+    from pi10_classifier.oscar.local import environ_file
     from pi10_classifier.oscar.local import local as run_local
-    from pi10_classifier.oscar.local import write_environ
     from pi10_classifier.stopping import stoppable
 
     chosen = [service_of(name) for name in services]
@@ -90,8 +90,8 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
         stoppable() as check,
         run_local(home, chosen, parallel=jobs, faults=Faults(**faults), port=port,
                   s3_port=s3_port, existing_s3=os.environ if s3 == "environment" else None) as it,
+        environ_file(it, home / "environment"),
     ):  # fmt: skip
-        write_environ(it, home / "environment")
         click.echo(f"S3        {it.storage.url}")
         for service in it.services:
             for source, target in zip(service.inputs, service.outputs, strict=False):

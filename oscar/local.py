@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from minio import Minio
 from minio.error import S3Error
 from minio.notificationconfig import NotificationConfig, PrefixFilterRule, QueueConfig
@@ -23,7 +24,7 @@ from pi10_classifier.oscar import supervisor
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.faults import Faults
 from pi10_classifier.oscar.fdl import Place, Service
-from pi10_classifier.oscar.gateway import Webhook, free_port, gateway
+from pi10_classifier.oscar.gateway import Webhook, free_port, gateway, require_free
 from pi10_classifier.oscar.mirror import Mirror
 from pi10_classifier.oscar.receiver import Jobs, receiver
 from pi10_classifier.oscar.supervisor import Storage, Worker
@@ -72,23 +73,26 @@ def local(
     """Bring it all up on 127.0.0.1, with its objects kept under ``home``; down at the end.
 
     ``existing_s3`` is an environment that names a MinIO of yours, whose webhooks must be
-    set up. Raises SettingError where a part cannot be started.
+    set up. Raises SettingError where a part cannot be started, or another has ``home``.
     """
     python = supervisor.installed() or supervisor.install()
     home = home.resolve()
     scratch, logs = home / "jobs", home / "logs"
     for folder in (home, scratch, logs):
         folder.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
-    access, secret, token = _keys(home)
-    hooks = {
-        service.name: Webhook(
-            _target(service), f"http://127.0.0.1:{port}/job/{service.name}", token
-        )
-        for service in services
-        if service.inputs
-    }
     with ExitStack() as stack:
+        stack.enter_context(_alone(home))
+        if port:
+            require_free(port, "--port")
+        port = port or free_port()
+        access, secret, token = _keys(home)
+        hooks = {
+            service.name: Webhook(
+                _target(service), f"http://127.0.0.1:{port}/job/{service.name}", token
+            )
+            for service in services
+            if service.inputs
+        }
         if existing_s3 is None:
             url = stack.enter_context(
                 gateway(home / "s3", access, secret, port=s3_port, webhooks=hooks)
@@ -118,6 +122,32 @@ def local(
         for service in services:
             _subscribe(client, service, hooks.get(service.name))
         yield Local(storage, endpoint, tuple(services), token, jobs, client)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Hold the folder: a second server on the same objects would spoil them."""
+    lock = FileLock(home / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise SettingError(
+            f"another `pi10 oscar local up` runs in {home}; stop it, or choose another --home"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def environ_file(up: Local, path: Path) -> Iterator[None]:
+    """A file to be sourced by a shell, as long as there is what it names."""
+    write_environ(up, path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def write_environ(up: Local, path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ import s3_server
 import support
 
 from pi10_classifier.classify import Settings, classify
+from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar import supervisor
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.faults import Faults
@@ -52,6 +54,24 @@ def services(package: Path) -> list[Any]:
 def up(services: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     with local(tmp_path_factory.mktemp("local"), services) as running:
         yield running
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("option", ["s3_port", "port"])
+def test_a_port_that_another_server_has_is_refused(
+    services: list[Any], tmp_path: Path, host: str, option: str
+) -> None:
+    with socket.socket() as other:
+        other.bind((host, 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        said = f"cannot listen on 127.0.0.1:{taken}, something else does; .*--"
+        with (
+            pytest.raises(SettingError, match=said + option.replace("_", "-")),
+            local(tmp_path / "home", services, **{option: taken}),
+        ):
+            pass
+    assert not (tmp_path / "home" / "environment").exists()
 
 
 def put(up: Local, key: str, data: bytes, bucket: str = "pi10") -> None:
@@ -280,8 +300,17 @@ def test_the_command_brings_it_up_and_ends_cleanly(
             assert "drop into s3://pi10/in/, results in s3://pi10/out/" in text
             secret = (home / "keys").read_text().split()[1]
             assert secret not in text
+            said_first = (home / "environment").read_text()
+            second = subprocess.run(
+                [program, "oscar", "local", "up", "--home", home, "--port", "0", "--s3-port", "0"],
+                capture_output=True, text=True, check=False, timeout=JOB_S,
+            )  # fmt: skip
+            assert second.returncode == 2
+            assert "another `pi10 oscar local up` runs in" in second.stderr
+            assert (home / "environment").read_text() == said_first
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)
     assert process.returncode == 130
+    assert not (home / "environment").exists()  # nothing is there any more
     assert list((home / "jobs").iterdir()) == []
