@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,27 @@ from pi10_classifier.oscar.pairing import Listed, Output
 from pi10_classifier.storage import Store
 
 OURS = ".pi10/"
+
+
+def store_of(
+    environ: Mapping[str, str], *, remedy: str, say: Callable[[str], None] = lambda _: None
+) -> Store:
+    """The store that the environment names, told to ``say`` when it does not answer.
+
+    Raises SettingError where it names none: reconciling and batches write, and nobody may
+    write without keys. Keys without an address mean Amazon's own S3.
+    """
+    missing = [
+        name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not environ.get(name)
+    ]
+    if missing and not (environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")):
+        missing.insert(0, "AWS_ENDPOINT_URL")
+    if missing:
+        raise SettingError(
+            f"{', '.join(missing)} not set, so the storage is not known; set your server's "
+            "address and keys, or, beside `pi10 oscar local up`: . pi10-local/environment"
+        )
+    return Store(environ, remedy=remedy, say=say)
 
 
 @dataclass(frozen=True, slots=True)

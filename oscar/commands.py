@@ -30,6 +30,11 @@ def oscar() -> None:
     """
 
 
+def tell(text: str) -> None:
+    """A line on standard error."""
+    click.echo(f"pi10: {text}", err=True)
+
+
 def service_of(name: str) -> Service:
     """A service by name or FDL file, with a word on what is missing to read it."""
     try:
@@ -195,13 +200,12 @@ def retry_failed(source: str | None, out: str | None, service: str, in_place: bo
 
 def _reconcile(source: str | None, out: str | None, service: str, in_place: bool, as_json: bool,
                plan: Plan) -> None:  # fmt: skip
-    from pi10_classifier.oscar.bucket import Bucket
+    from pi10_classifier.oscar.bucket import Bucket, store_of
     from pi10_classifier.oscar.handler import Handler
     from pi10_classifier.oscar.reconcile import Reconciler
     from pi10_classifier.oscar.settings import ServiceSettings
     from pi10_classifier.oscar.submit import InPlace, JobEndpoint, Submitter
     from pi10_classifier.stopping import stoppable
-    from pi10_classifier.storage import Store
     from pi10_classifier.terminal import show_table
 
     name = service
@@ -212,7 +216,7 @@ def _reconcile(source: str | None, out: str | None, service: str, in_place: bool
         name = said.name
         source = source or f"s3://{said.inputs[0].bucket}/{said.inputs[0].prefix}"
         out = out or f"s3://{said.outputs[0].bucket}/{said.outputs[0].prefix}"
-    store = Store(os.environ)
+    store = store_of(os.environ, remedy="check AWS_ENDPOINT_URL, and run again", say=tell)
     target = Bucket.of(store, out)
     handler = Handler(ServiceSettings.from_environ(os.environ))
     with stoppable() as check:

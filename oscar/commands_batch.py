@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.oscar.commands import service_of
+from pi10_classifier.oscar.commands import service_of, tell
 from pi10_classifier.oscar.commands_crate import oscar
 
 if TYPE_CHECKING:
@@ -102,11 +102,10 @@ def batch(source: str, out: str, service: str, workers: int | None, chunk: int |
     from pi10_classifier.oscar.batch import Batch, How
     from pi10_classifier.oscar.batch_flights import Patience
     from pi10_classifier.oscar.batch_options import Options
-    from pi10_classifier.oscar.bucket import Bucket
+    from pi10_classifier.oscar.bucket import Bucket, store_of
     from pi10_classifier.oscar.settings import ServiceSettings
     from pi10_classifier.oscar.submit import JobEndpoint
     from pi10_classifier.stopping import stoppable
-    from pi10_classifier.storage import Store
 
     if (relist or retry_failed) and not resume:
         raise SettingError("--relist and --retry-failed go with --resume")
@@ -114,7 +113,7 @@ def batch(source: str, out: str, service: str, workers: int | None, chunk: int |
                       patience=Patience(lost_s, start_s))  # fmt: skip
     said = service_of(service)
     settings = ServiceSettings.from_environ({**said.variables, **os.environ}).classify
-    store = Store(os.environ)
+    store = store_of(os.environ, remedy="run again with --resume", say=tell)
     with stoppable() as check:
         job = Batch(
             Bucket.of(store, source), Bucket.of(store, out), read_package(settings.model)[0],

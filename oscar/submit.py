@@ -41,6 +41,11 @@ class JobEndpoint:
 
     def __init__(self, environ: Mapping[str, str], service: str) -> None:
         endpoint = (environ.get("OSCAR_ENDPOINT") or "").rstrip("/")
+        if not endpoint:
+            raise SettingError(
+                "OSCAR_ENDPOINT is not set; set it to your cluster's address, or, beside "
+                "`pi10 oscar local up`: . pi10-local/environment"
+            )
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise SettingError(

@@ -35,6 +35,7 @@ from pi10_classifier.sources import READ_BUFFER, Item, Unit, archive_items
 BLOCK_OBJECTS = 1024
 _FETCHERS = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
+_SILENT_S = 1.0  # how long nobody need know that a request is tried again
 _GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchObject"}
 _REFUSED = {
     "NoSuchBucket",
@@ -51,9 +52,21 @@ T = TypeVar("T")
 
 
 class Store:
-    """An S3 client whose every request is retried, with jitter, up to a deadline."""
+    """An S3 client whose every request is retried, with jitter, up to a deadline.
 
-    def __init__(self, environ: Mapping[str, str], http: urllib3.PoolManager | None = None) -> None:
+    ``remedy`` ends the message of one that never answered; ``say`` is told, once, that it
+    does not, early and not only when time is up.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        http: urllib3.PoolManager | None = None,
+        *,
+        remedy: str = "run again with --resume",
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._remedy, self._say, self._said = remedy, say, False
         url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         try:
             parts = urlsplit(url or "https://s3.amazonaws.com")
@@ -111,23 +124,28 @@ class Store:
                     OSError, ParseError, UnicodeDecodeError) as error:  # fmt: skip
                 last = error
             pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  jitter, no secret  # nosec B311
+            if not self._said and time.monotonic() - started > _SILENT_S:
+                self._said = True
+                self._say(
+                    f"{what}: the storage does not answer yet; trying for {self.deadline_s:g} s "
+                    f"(PI10_S3_DEADLINE): {_brief(last)}"
+                )
             if time.monotonic() + pause - started > self.deadline_s:
                 raise InputError(
                     Code.STORAGE_UNAVAILABLE,
                     f"{what}: no answer within {self.deadline_s:g} s: "
-                    f"{_brief(last)}; run again with --resume",
+                    f"{_brief(last)}; {self._remedy}",
                 ) from last
             time.sleep(pause)
             wait = min(wait * 2, _LONGEST_WAIT_S)
 
-    @staticmethod
-    def _judge(what: str, error: S3Error) -> None:
+    def _judge(self, what: str, error: S3Error) -> None:
         if error.code in _GONE:
             raise InputError(Code.OBJECT_GONE, f"{what}: deleted before it was read") from error
         if error.code == "PreconditionFailed":
             raise InputError(
                 Code.STORAGE_UNAVAILABLE,
-                f"{what}: changed while it was read; run again with --resume",
+                f"{what}: changed while it was read; {self._remedy}",
             ) from error
         if error.code in _REFUSED:
             raise SettingError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import endpoint as endpoints
 import pytest
 import s3_server
 import support
+from click.testing import CliRunner
 from s3_server import Proxy, Server
 
-from pi10_classifier.errors import Code, SettingError
+from pi10_classifier.cli import pi10
+from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.event import Event
 from pi10_classifier.oscar.handler import Handler
@@ -281,8 +284,8 @@ def test_an_output_under_its_input_is_refused(room: Room) -> None:
         (lambda: Plan(attempts=0), "--attempts is 0"),
         (lambda: Plan(grace_s=-1), "--grace is -1"),
         (lambda: Plan(codes=("oops",)), "--code 'oops' is unknown"),
-        (lambda: JobEndpoint({}, "s"), "OSCAR_ENDPOINT"),
-        (lambda: JobEndpoint({"OSCAR_ENDPOINT": "http://u:p@h"}, "s"), "OSCAR_ENDPOINT"),
+        (lambda: JobEndpoint({}, "s"), "OSCAR_ENDPOINT is not set"),
+        (lambda: JobEndpoint({"OSCAR_ENDPOINT": "http://u:p@h"}, "s"), "OSCAR_ENDPOINT must look"),
         (lambda: JobEndpoint({"OSCAR_ENDPOINT": "http://h"}, "s"), "OSCAR_SERVICE_TOKEN"),
         (lambda: Bucket.of(None, "/tmp/x"), "no place in a bucket"),  # type: ignore[arg-type]
         (lambda: Bucket.of(None, "s3://a..b/"), "s3://a..b/"),  # type: ignore[arg-type]
@@ -291,3 +294,45 @@ def test_an_output_under_its_input_is_refused(room: Room) -> None:
 def test_unusable_settings_are_named(make: Callable[[], object], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         make()
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that names no storage and no cluster."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "OSCAR_"))]:
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["reconcile", "--dry-run"],
+        ["retry-failed"],
+        ["batch", "s3://a1b/c/", "--out", "s3://a1b/d/"],
+    ],
+)
+def test_a_storage_that_nobody_named_is_refused_at_once(
+    bare: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    done = CliRunner().invoke(pi10, ["oscar", *words])
+    assert isinstance(done.exception, SettingError)
+    assert "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY not set" in str(
+        done.exception
+    )
+    bare.setenv("AWS_ACCESS_KEY_ID", "me")
+    bare.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    done = CliRunner().invoke(pi10, ["oscar", *words])
+    assert str(done.exception).startswith("AWS_SECRET_ACCESS_KEY not set")
+
+
+def test_a_storage_that_does_not_answer_is_told_early(bare: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "me",
+        "AWS_SECRET_ACCESS_KEY": "secret", "PI10_S3_DEADLINE": "4",
+    }.items():  # fmt: skip
+        bare.setenv(name, value)
+    done = CliRunner().invoke(pi10, ["oscar", "reconcile", "--dry-run", "--in-place"])
+    assert done.stderr.count("the storage does not answer yet; trying for 4 s") == 1
+    assert isinstance(done.exception, InputError)
+    assert done.exception.message.endswith("check AWS_ENDPOINT_URL, and run again")
