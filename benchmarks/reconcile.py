@@ -136,7 +136,7 @@ def run(environ: dict[str, str]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "pi10_classifier", "oscar", "reconcile", f"s3://{BUCKET}/in/",
-             "--out", f"s3://{BUCKET}/out/", "--json"],
+             "--out", f"s3://{BUCKET}/out/", "--scheduled", "--json"],
             stdout=out, env={**os.environ, "PI10_MODEL": MODEL, **environ},
         )  # fmt: skip
         peak = 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.errors import SettingError
 from pi10_classifier.options import FOLDER
 
 if TYPE_CHECKING:
@@ -147,12 +147,16 @@ def _reconciling(function: Any) -> Any:
             click.option("--in-place", is_flag=True,
                          help="Classify here, in this process, without the service."),
             click.option("--grace", "grace_s", type=float, default=600.0, show_default=True,
-                         help="Leave inputs alone that are younger than so many seconds."),
+                         help="Leave inputs without a record alone that are younger than so "
+                              "many seconds: their event may be under way."),
             click.option("--limit", type=int, default=10_000, show_default=True,
                          help="Submit so many at the most."),
             click.option("--jobs", "parallel", type=int, default=4, show_default=True,
                          help="Submissions at a time."),
             click.option("--dry-run", is_flag=True, help="Find, report, do nothing."),
+            click.option("--scheduled", is_flag=True,
+                         help="For runs by the clock: exit code 3 only where inputs could not be "
+                              "submitted."),
             click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
         )
     ):  # fmt: skip
@@ -164,13 +168,20 @@ def _reconciling(function: Any) -> Any:
 @_reconciling
 @click.option("--attempts", type=int, default=3, show_default=True,
               help="Set an input aside after so many submissions without a record.")  # fmt: skip
-def reconcile(source: str | None, out: str | None, service: str, in_place: bool, as_json: bool,
-              **plan: Any) -> None:  # fmt: skip
+def reconcile(source: str | None, out: str | None, service: str, in_place: bool,
+              scheduled: bool, as_json: bool, **plan: Any) -> None:  # fmt: skip
     """Find inputs without a record, and have them done.
 
     Storage and keys come from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
     the service from OSCAR_ENDPOINT and OSCAR_SERVICE_TOKEN, the model from PI10_MODEL as the
     service has it. Run it by the hour beside live events; it does no harm when run twice.
+
+    It prints inputs = results + failures + skipped + gone + open; open inputs have no record
+    yet, for they were submitted just now or wait for their event.
+
+    \b
+    Exit codes: 0 all inputs have a result; 2 wrong usage or settings;
+    3 some have a failure or are open; 4 SOURCE holds no objects.
 
     \b
     Examples:
@@ -179,15 +190,18 @@ def reconcile(source: str | None, out: str | None, service: str, in_place: bool,
     """
     from pi10_classifier.oscar.reconcile import Plan
 
-    _reconcile(source, out, service, in_place, as_json, Plan(**plan))
+    _reconcile(source, out, service, in_place, scheduled, as_json, Plan(**plan))
 
 
 @oscar.command("retry-failed")
 @_reconciling
 @click.option("--code", "codes", multiple=True, help="Only failures of this code.")
 def retry_failed(source: str | None, out: str | None, service: str, in_place: bool,
-                 as_json: bool, **plan: Any) -> None:  # fmt: skip
+                 scheduled: bool, as_json: bool, **plan: Any) -> None:  # fmt: skip
     """Have failures done again, set-aside inputs too: their records are deleted first.
+
+    Failures are tried again whatever their age. Inputs without a record are submitted as by
+    `reconcile`, whose totals and exit codes these are.
 
     \b
     Example:
@@ -195,11 +209,11 @@ def retry_failed(source: str | None, out: str | None, service: str, in_place: bo
     """
     from pi10_classifier.oscar.reconcile import Plan
 
-    _reconcile(source, out, service, in_place, as_json, Plan(failed=True, **plan))
+    _reconcile(source, out, service, in_place, scheduled, as_json, Plan(failed=True, **plan))
 
 
-def _reconcile(source: str | None, out: str | None, service: str, in_place: bool, as_json: bool,
-               plan: Plan) -> None:  # fmt: skip
+def _reconcile(source: str | None, out: str | None, service: str, in_place: bool,
+               scheduled: bool, as_json: bool, plan: Plan) -> None:  # fmt: skip
     from pi10_classifier.oscar.bucket import Bucket, store_of
     from pi10_classifier.oscar.handler import Handler
     from pi10_classifier.oscar.reconcile import Reconciler
@@ -231,7 +245,13 @@ def _reconcile(source: str | None, out: str | None, service: str, in_place: bool
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
         rows = [(what, f"{count:,}") for what, count in report.to_json()["totals"].items()]
-        show_table("", ("what", "inputs"), rows)
+        show_table("", ("what", "objects"), rows)
+        click.echo("inputs = results + failures + skipped + gone + open")
         for what, keys in report.to_json()["examples"].items():
-            click.echo(f"{what}: {', '.join(keys[:5])}")
-    sys.exit(ExitCode.SOME_FAILED if report.counts["unavailable"] else ExitCode.OK)
+            if what == "failures":
+                click.echo("\n  ".join(("failures:", *keys)))
+            else:
+                click.echo(f"{what}: {', '.join(keys[:5])}")
+    if not report.counts["inputs"]:
+        tell(f"{source} holds no objects; check the address")
+    sys.exit(report.exit_code(scheduled=scheduled))

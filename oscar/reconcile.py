@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
+from pi10_classifier.errors import Code, ExitCode, InputError, Pi10Error, SettingError
 from pi10_classifier.model import Package
 from pi10_classifier.oscar.bucket import OURS, Bucket
 from pi10_classifier.oscar.naming import ATTEMPT, MAX_ATTEMPTS, Ending, ResultName, skip_reason
@@ -60,7 +60,12 @@ class Plan:
 
 @dataclass(slots=True)
 class Report:
-    """What was found and done. ``open`` inputs have no record yet."""
+    """What was found and done: inputs = results + failures + skipped + gone + open.
+
+    ``skipped`` are no images (sidecars, folder markers), ``gone`` were deleted since they
+    were listed, ``open`` have no record yet: submitted, waiting for their event, not
+    submitted. Failures are told as ``code: key``.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -76,13 +81,29 @@ class Report:
     @property
     def open(self) -> int:
         c = self.counts
-        return c["inputs"] - c["results"] - c["failures"]
+        return c["inputs"] - c["results"] - c["failures"] - c["skipped"] - c["gone"]
+
+    def full(self, what: str) -> bool:
+        """True where no more of these are told by name."""
+        with self._lock:
+            return len(self.examples.get(what, ())) >= _EXAMPLES
+
+    def exit_code(self, *, scheduled: bool = False) -> ExitCode:
+        """What to tell the shell; ``scheduled`` takes for well what the next run mends."""
+        if not self.counts["inputs"]:
+            return ExitCode.NOTHING_READ
+        # by the clock, known failures stay as they are, and open inputs are the next run's
+        bad = self.counts["unavailable"] if scheduled else self.counts["failures"] + self.open
+        return ExitCode.SOME_FAILED if bad else ExitCode.OK
 
     def to_json(self) -> dict[str, Any]:
-        names = ("inputs", "results", "failures", "skipped", "submitted", "set_aside")
-        shown = ("submitted", "set_aside", "unavailable", "gone")
+        names = ("inputs", "results", "failures", "skipped", "gone")
+        more = ("submitted", "set_aside")
+        shown = ("failures", "submitted", "set_aside", "unavailable", "gone")
         return {
-            "totals": {name: self.counts[name] for name in names} | {"open": self.open},
+            "totals": {name: self.counts[name] for name in names}
+            | {"open": self.open}
+            | {name: self.counts[name] for name in more},
             "counts": dict(sorted(self.counts.items())),
             "examples": {k: v for k, v in sorted(self.examples.items()) if k in shown and v},
         }
@@ -141,10 +162,10 @@ class Reconciler:
 
     def _inputs(self) -> Iterator[Listed]:
         for listed in self._source.inputs():
+            self.report.count("inputs")
             if skip_reason(listed.version.key):
                 self.report.count("skipped")
             else:
-                self.report.count("inputs")
                 yield listed
 
     def _orphan(self, output: Output, name: ResultName) -> None:
@@ -163,7 +184,7 @@ class Reconciler:
             return False
         if state is State.FAILURE:
             if not self._wanted(pair):
-                report.count("failures")
+                self._count_failure(key, pair.names[Ending.FAILURE])
                 return False
         elif self._young(pair, now):
             report.count("waiting", key)
@@ -182,10 +203,24 @@ class Reconciler:
         if not self._plan.failed:
             return False
         if self._plan.codes:
-            said = json.loads(self._out.get(pair.names[Ending.FAILURE]))
-            if said.get("failure", {}).get("code") not in self._plan.codes:
-                return False
+            return self._code(pair.names[Ending.FAILURE]) in self._plan.codes
         return True
+
+    def _code(self, *names: str) -> str:
+        """The failure code that the first of these records tells."""
+        for name in names:
+            data = self._out.get_if_there(name)
+            if data is not None:
+                try:
+                    return str(json.loads(data)["failure"]["code"])
+                except (ValueError, LookupError, TypeError):
+                    return "unreadable record"
+        return "no record"
+
+    def _count_failure(self, key: str, *names: str) -> None:
+        # only those that are told cost a download
+        told = "" if self.report.full("failures") else f"{self._code(*names)}: {key}"
+        self.report.count("failures", told)
 
     def _young(self, pair: Pair, now: datetime) -> bool:
         since = max(pair.listed.modified, pair.last_attempt or pair.listed.modified)
@@ -214,8 +249,12 @@ class Reconciler:
             self._delete(name)
             raise
         self.report.count("submitted", version.key)
-        if what != "submitted":
+        if what == "failure":
+            names = (self._name(pair, ending) for ending in (Ending.FAILURE, Ending.RETRY))
+            self._count_failure(version.key, *names)
+        elif what != "submitted":
             self.report.count(f"{what}s", version.key)
+        if what != "submitted":
             self._delete(name)
 
     def _forget(self, pair: Pair) -> None:
@@ -237,7 +276,7 @@ class Reconciler:
         )
         data = record_bytes(outcome, version, self._package, self._identity)
         self._out.put(self._name(pair, Ending.FAILURE), data)
-        self.report.count("failures")
+        self.report.count("failures", f"{Code.SET_ASIDE}: {version.key}")
 
     def _name(self, pair: Pair, ending: str) -> str:
         return str(ResultName.of(pair.listed.version, self._identity, ending))

@@ -90,7 +90,8 @@ def proxy(s3: Server) -> Iterator[Proxy]:
 
 def adds_up(report: Report) -> dict[str, int]:
     totals: dict[str, int] = report.to_json()["totals"]
-    assert totals["inputs"] == totals["results"] + totals["failures"] + totals["open"]
+    parts = ("results", "failures", "skipped", "gone", "open")
+    assert totals["inputs"] == sum(totals[name] for name in parts)
     return totals
 
 
@@ -101,18 +102,46 @@ def test_each_input_has_one_record_whatever_its_name(room: Room) -> None:
     room.put("cruise/", b"")
     room.put("HitsMisses.txt", b"1,2\n")
     room.put("1450.tar", b"no tar")
-    totals = adds_up(room.run())
+    report = room.run()
     count = len(KEYS)
-    assert totals == {
-        "inputs": count + 2, "results": count, "failures": 2, "skipped": 2,
-        "submitted": count + 2, "set_aside": 0, "open": 0,
+    assert adds_up(report) == {
+        "inputs": count + 4, "results": count, "failures": 2, "skipped": 2, "gone": 0,
+        "open": 0, "submitted": count + 2, "set_aside": 0,
     }  # fmt: skip
+    failures = ["archive_corrupt: in/1450.tar", "corrupt_image: in/broken.tif"]
+    assert sorted(report.to_json()["examples"]["failures"]) == failures
     records = room.records()
     assert set(records) == {f"in/{key}" for key in [*KEYS, "broken.tif", "1450.tar"]}
     assert all(skip_reason(name) for name in room.outputs())
     before = room.outputs()
-    assert adds_up(room.run())["submitted"] == 0
+    again = room.run()
+    assert adds_up(again)["submitted"] == 0
+    assert again.to_json()["examples"] == {"failures": failures}
     assert room.outputs() == before
+    assert (again.exit_code(), again.exit_code(scheduled=True)) == (3, 0)
+
+
+def test_the_command_tells_failures_and_what_is_no_address(
+    room: Room, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in room.s3.environ(PI10_MODEL=str(package)).items():
+        monkeypatch.setenv(name, value)
+
+    def reconcile(*words: str) -> Any:
+        command = ["oscar", "reconcile", room.source, "--out", room.target, "--in-place", *words]
+        return CliRunner().invoke(pi10, command)
+
+    done = reconcile()
+    assert done.exit_code == 4
+    assert f"{room.source} holds no objects; check the address" in done.stderr
+    room.put("a.tif", support.particle(1))
+    assert reconcile("--dry-run").exit_code == 3  # young, so open
+    assert reconcile("--grace", "0").exit_code == 0
+    room.put("broken.tif", support.particle(1)[:500])
+    done = reconcile("--grace", "0")
+    assert done.exit_code == 3
+    assert "failures:\n  corrupt_image: in/broken.tif\n" in done.stdout
+    assert reconcile("--scheduled").exit_code == 0
 
 
 def test_archives_are_done_in_place_tables_first(room: Room, tmp_path: Path) -> None:
@@ -185,8 +214,8 @@ def test_an_input_that_kills_its_workers_is_set_aside_and_tried_again_on_demand(
         assert said["failure"]["code"] == "set_aside"
         assert "submitted 3 times" in said["failure"]["message"]
         assert adds_up(room.run(submitter)) == {
-            "inputs": 2, "results": 1, "failures": 1, "skipped": 0,
-            "submitted": 0, "set_aside": 0, "open": 0,
+            "inputs": 2, "results": 1, "failures": 1, "skipped": 0, "gone": 0,
+            "open": 0, "submitted": 0, "set_aside": 0,
         }  # fmt: skip
         assert not [name for name in room.outputs() if "attempt" in name]
         assert adds_up(room.run(submitter, failed=True, codes=("corrupt_image",)))["submitted"] == 0
@@ -242,6 +271,7 @@ class TestOutages:
             environ = {**endpoint.environ(), "PI10_OSCAR_DEADLINE": "0.5"}
             report = room.run(JobEndpoint(environ, "pi10-events"))
         assert report.counts["unavailable"] == 1
+        assert report.exit_code(scheduled=True) == 3
         assert room.outputs() == {}  # it does not count towards setting it aside
 
     @pytest.mark.parametrize(
@@ -267,7 +297,8 @@ def test_an_object_deleted_in_the_meantime_is_no_input_any_more(room: Room) -> N
             room.s3.client.remove_object(bucket_name=room.bucket, object_name=version.key)
             return real.submit(version)
 
-    assert room.run(Late()).counts["gone"] == 1
+    report = room.run(Late())
+    assert (adds_up(report)["gone"], report.open, report.exit_code()) == (1, 0, 0)
     assert room.outputs() == {}
     assert adds_up(room.run())["inputs"] == 0
 
