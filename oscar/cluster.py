@@ -191,4 +191,5 @@ class Cluster:
                 "; OSCAR makes a service's buckets itself: give it another by --bucket, or "
                 "delete the old one once it is empty"
             )
-        return f"{self.access.endpoint} answers {status}, asked for {what}: {text}{more}"
+        said = f": {text}" if text else "; it says no more: is OSCAR_ENDPOINT a cluster's address?"
+        return f"{self.access.endpoint} answers {status}, asked for {what}{said}{more}"

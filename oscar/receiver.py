@@ -1,5 +1,5 @@
 """What OSCAR's endpoints do, on this machine: ``POST /job/<service>``, ``/run/<service>``, and
-``GET /system/status``.
+``GET /system/status``, ``/system/info``, ``/system/services``.
 
 A job is accepted with 201 at once and done later, once, by a process of its own; nobody
 retries it and nobody hears of its exit code. That is how OSCAR is.
@@ -25,6 +25,7 @@ from pi10_classifier.oscar.supervisor import JobEnd, Worker
 
 MAX_BODY = 512 * 2**20
 _LOGS_KEPT = 200
+VERSION = "4.1.0"  # of the OSCAR whose answers these are
 
 
 class Jobs:
@@ -55,6 +56,10 @@ class Jobs:
             self.counts["lost"] += copies == 0
             self._waiting += [(service, event)] * copies
             self._changed.notify_all()
+
+    def services(self) -> list[dict[str, Any]]:
+        """The services, as a cluster of ``VERSION`` tells them."""
+        return [worker.service.to_api(VERSION) for worker in self._workers.values()]
 
     @property
     def open(self) -> int:
@@ -127,15 +132,22 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             self._answer(HTTPStatus.OK, b"Ok")
-        elif self.path == "/system/status":
+        elif self.path in ("/system/status", "/system/info", "/system/services"):
             if any(self._may(token) for token in self.tokens.values()):
-                self._answer(HTTPStatus.OK, json.dumps(machine_status()).encode())
+                self._answer(HTTPStatus.OK, json.dumps(self._system()).encode())
             else:
                 self._answer(HTTPStatus.UNAUTHORIZED)
         elif self.path == "/local/jobs":
             self._answer(HTTPStatus.OK, json.dumps(dict(self.jobs.counts)).encode())
         else:
             self._answer(HTTPStatus.NOT_FOUND)
+
+    def _system(self) -> object:
+        if self.path == "/system/info":
+            return {"version": VERSION}
+        if self.path == "/system/status":
+            return machine_status()
+        return [{**said, "token": self.tokens[said["name"]]} for said in self.jobs.services()]
 
     def do_HEAD(self) -> None:
         self._answer(HTTPStatus.OK)

@@ -23,8 +23,10 @@ from typing import Any
 import pytest
 import s3_server
 import support
+from click.testing import CliRunner
 
 from pi10_classifier.classify import Settings, classify
+from pi10_classifier.cli import pi10
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar import supervisor
 from pi10_classifier.oscar.bucket import Bucket
@@ -170,6 +172,19 @@ def test_keys_are_kept_for_the_owner_alone(up: Local, tmp_path: Path) -> None:
         line.removeprefix("export ").split("=", 1) for line in path.read_text().splitlines()
     )
     assert said["AWS_SECRET_ACCESS_KEY"].strip("'") == up.storage.secret_key
+
+
+@pytest.mark.slow
+def test_the_local_endpoint_tells_its_services(up: Local) -> None:
+    environ = {**up.environ(), "OSCAR_CLI_CONFIG": ""}
+    done = CliRunner().invoke(pi10, ["oscar", "status", "--json"], env=environ)
+    assert [said["name"] for said in json.loads(done.stdout)["services"]] == [
+        "pi10-events",
+        "pi10-sync",
+    ]
+    assert up.token not in done.stdout
+    done = CliRunner().invoke(pi10, ["oscar", "status", "pi10-sync", "--token"], env=environ)
+    assert done.stdout == f"{up.token}\n"
 
 
 @pytest.mark.slow
