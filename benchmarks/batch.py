@@ -40,6 +40,14 @@ from pi10_classifier.simulate import simulate_cruise
 from pi10_classifier.storage import Store, stored_units
 
 KILLS = 12
+# a worker has one core, as a container of one cpu has
+ONE_CORE = """#!/bin/sh
+for core in 0 1; do
+    exec 9>"{home}/core$core"
+    if flock -n 9; then exec taskset -c $core {python} "$@"; fi
+done
+exec {python} "$@"
+"""
 SOURCE = "s3://pi10/rapid/"
 TABLES = ("counts.csv", "bins.csv", "failures.csv")
 
@@ -50,7 +58,10 @@ def cruise(
 ) -> Iterator[tuple[Local, Mapping[str, str]]]:
     """`pi10 oscar local` with a simulated cruise in its bucket."""
     variables = {"PI10_MODEL": model, "PI10_JOBS": "1", "PI10_BATCH_BEAT_S": "1"}
-    service = with_variables(named("pi10-batch"), variables)
+    python = home / "python"
+    python.write_text(ONE_CORE.format(home=home, python=sys.executable))
+    python.chmod(0o755)
+    service = with_variables(named("pi10-batch"), {**variables, "PI10_PYTHON": str(python)})
     written = simulate_cruise(home / "rapid", bins=bins, images=images)
     with local(home / "local", [service], parallel=parallel, faults=faults) as up:
         for path in written:
@@ -117,7 +128,7 @@ def compare(bucket: Bucket, whole: Path, copies: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         bucket.download(output.name, path)
     theirs = {digest(path) for path in (whole / "predictions.parquet").glob("*.parquet")}
-    ours = {digest(path) for path in copies.rglob("*.parquet")}
+    ours = {digest(path) for path in copies.rglob("*.parquet") if path.is_file()}
     print(
         f"parts: {len(ours & theirs)} of {len(theirs)} the same bytes, {len(ours - theirs)} others"
     )
@@ -136,7 +147,10 @@ def scaling(home: Path, bins: int, images: int, model: str) -> None:
     """The same batch by one worker and by two, in turns, from the first range to the tables."""
     cores = len(os.sched_getaffinity(0))
     times: dict[int, list[float]] = {1: [], 2: []}
-    with cruise(home, bins, images, model, 2, Faults()) as (_, environ):
+    with cruise(home, bins, images, model, 2, Faults()) as (up, environ):
+        # no range, but its job copies the bucket, which no mount would have to
+        up.jobs.add("pi10-batch", b"{}")
+        up.jobs.wait(300)
         for number, workers in enumerate((2, 1)):
             out = f"s3://pi10/results/{number}/"
             began = time.monotonic()
@@ -148,6 +162,28 @@ def scaling(home: Path, bins: int, images: int, model: str) -> None:
             rate = bins * images / times[workers][-1]
             print(f"{workers} workers: {times[workers][-1]:.1f} s, {rate:.0f} images/s", flush=True)
     print(f"{cores} cores: two workers are {min(times[1]) / min(times[2]):.2f} times one")
+    one, two = (plain(home, count, model) for count in (1, 2))
+    print(f"pi10 classify, no batch: {bins * images / one:.0f} images/s by one process on a core, "
+          f"{bins * images / two:.0f} by two on two: {one / two:.2f} times")  # fmt: skip
+
+
+def plain(home: Path, count: int, model: str) -> float:
+    """Seconds of `pi10 classify` over the same bins by so many processes, a core each."""
+    tars = sorted(str(path) for path in (home / "rapid").rglob("*.tar"))
+    began = time.monotonic()
+    running = [
+        subprocess.Popen(
+            ["taskset", "-c", str(core), sys.executable, "-m", "pi10_classifier", "classify",
+             *tars[core::count], "--out", home / f"plain-{count}-{core}", "--model", model,
+             "--jobs", "1", "--no-report", "--json"],
+            stdout=subprocess.DEVNULL,
+        )
+        for core in range(count)
+    ]  # fmt: skip
+    for process in running:
+        if process.wait():
+            raise SystemExit("pi10 classify failed")
+    return time.monotonic() - began
 
 
 class _Endless:

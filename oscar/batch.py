@@ -6,6 +6,7 @@ another machine, can go on where this one was killed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import time
@@ -29,6 +30,11 @@ from pi10_classifier.oscar.batch_units import INDEX, read_units, units_at, write
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.record import json_bytes
 from pi10_classifier.storage import ObjectBlock, StoredArchive, stored_units
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(slots=True)
@@ -148,6 +154,7 @@ class Batch:
                     break
                 self._say("some units have failures that another try may mend: once more")
             outcome = Outcome(units=plan.units)
+            self._check_plan(plan)
             remove_others(
                 self._out, Marks(unit.path(plan.identity) for _, unit in read_units(table))
             )
@@ -183,8 +190,22 @@ class Batch:
             self._agree(plan)
             if not self._how.relist:
                 self._out.download(UNITS, table)
+                if plan.table not in ("", _sha256(table)):
+                    raise SettingError(
+                        f"{self._out}{UNITS} is not that of the plan beside it: a listing was cut "
+                        "short, or is going on; list anew: --relist"
+                    )
                 return plan
         return self._list(table)
+
+    def _check_plan(self, plan: Plan) -> None:
+        """Results of another listing would be removed as none of ours."""
+        said = self._out.get_if_there(PLAN)
+        if said is None or Plan.parse(said, f"{self._out}{PLAN}") != plan:
+            raise SettingError(
+                f"{self._out} was listed anew by another coordinator while this one was at work; "
+                "what is done is kept: go on with --resume"
+            )
 
     def _agree(self, plan: Plan) -> None:
         now = {"inputs": f"{self._source}", **deciding(self._settings, self._package)}
@@ -221,6 +242,7 @@ class Batch:
             lines=found.lines,
             size=found.size,
             settings=deciding(self._settings, self._package),
+            table=_sha256(table),
         )
         # ranges that were sent are lines of the old index
         self._forget_ranges()

@@ -22,6 +22,7 @@ FORMAT = 1
 WORK = ".pi10-batch/"
 PLAN, UNITS = f"{WORK}plan.json", f"{WORK}units.jsonl"
 STATE, SIGNS = f"{WORK}state.json", f"{WORK}signs/"
+_MOST = 2**62  # no file is longer
 PARTS, JOURNAL = "predictions.parquet/", "journal/"
 
 
@@ -29,7 +30,8 @@ PARTS, JOURNAL = "predictions.parquet/", "journal/"
 class Plan:
     """A listing that is complete, and the settings that its results are to have.
 
-    source, out: bucket and folder; index: the key of ``index.txt``.
+    source, out: bucket and folder; index: the key of ``index.txt``; table: the SHA-256 (hex)
+    of ``units.jsonl``, which is written before the plan.
     """
 
     bucket: str
@@ -40,6 +42,7 @@ class Plan:
     lines: int
     size: int
     settings: Mapping[str, Any]
+    table: str = ""
 
     @property
     def identity(self) -> str:
@@ -104,14 +107,13 @@ class Message:
                 int(said["start"]), int(said["end"]), unquote(str(said.get("plan", ""))),
                 int(said.get("at", 0)),
             )  # fmt: skip
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise SettingError(
                 f'the message is {text[:100]!r}; it must be {{"start": 1, "end": 10}}'
             ) from error
-        if not 1 <= found.start < found.end or found.at < 0:
-            raise SettingError(
-                f"the range is {found.start} to {found.end}; lines count from 1, the end is no part"
-            )
+        if not 1 <= found.start < found.end < _MOST or not 0 <= found.at < _MOST:
+            what = f"{found.start} to {found.end}"
+            raise SettingError(f"the range is {what[:100]}; lines count from 1, the end is no part")
         return found
 
     def to_json(self) -> str:

@@ -39,6 +39,11 @@ _WORDS = {
         "Post an image, or a bin as a tar or zip; the record comes back in the answer, and of a "
         "bin its tables as well.",
     ),
+    "pi10-batch": (
+        "Pi-10 plankton classifier: archives of whole cruises",
+        "Jobs over ranges of a mounted bucket, handed out and resumed by `pi10 oscar batch`, and "
+        "one merged data set in the end.",
+    ),
     "pi10-api": (
         "Pi-10 plankton classifier: the DEEPaaS API",
         "An API that is always on: images and bins as JSON, CSV, Parquet or an HTML report.",
@@ -74,7 +79,7 @@ def write_crate(name: str, out: Path, published: date) -> Path:
         ICON: _ours(ICON),
         "README.md": _readme(service).encode(),
     }
-    if not service.inputs:  # a flow calls; into a bucket, files are dropped
+    if "asynchronous" not in service_types(service):  # it is called, and so by the flow
         files[FLOW] = _ours(FLOW)
     said = crate_metadata(service, {name: len(data) for name, data in files.items()}, published)
     files[METADATA] = (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()
@@ -178,10 +183,11 @@ def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> 
 
 def service_types(service: Service) -> list[str]:
     """The Hub's words for how a service is called, read off its FDL."""
+    called = {"exposed": "expose" in service.said, "synchronous": "synchronous" in service.said}
     kinds = {
-        "exposed": "expose" in service.said,
-        "asynchronous": bool(service.inputs),
-        "synchronous": "synchronous" in service.said,
+        **called,
+        # by events, or as a batch's jobs
+        "asynchronous": bool(service.inputs) or not any(called.values()),
     }
     return [kind for kind, holds in kinds.items() if holds]
 
@@ -212,6 +218,8 @@ def _readme(service: Service) -> str:
             f"`{target.bucket}/{target.folder}`. Events get lost: run `pi10 oscar reconcile`\n"
             "by the hour, which finds the inputs without a record."
         )
+    elif "asynchronous" in service_types(service):
+        call = "`pi10 oscar batch` lists a bucket, hands out ranges, and merges what comes of them."
     else:
         call = f"Import `{FLOW}` into Node-RED, or see the documentation for other callers."
     return (

@@ -348,7 +348,8 @@ class PartWriter:
             with contextlib.suppress(OSError):  # a full disk may refuse even the closing
                 self._writer.close()
             self._writer = None
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next to open the folder removes it
+            self._temporary.unlink(missing_ok=True)
 
 
 class _LineFeeds:

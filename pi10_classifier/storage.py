@@ -207,7 +207,12 @@ class ObjectStream(io.RawIOBase):
         wanted = min(len(buffer), self._size - self._at)
         if wanted <= 0:
             return 0
-        data = self._store.retrying(f"s3://{self._bucket}/{self._key}", lambda: self._read(wanted))
+        what = f"s3://{self._bucket}/{self._key}"
+        try:
+            data = self._store.retrying(what, lambda: self._read(wanted))
+        except SettingError as error:
+            # it was listed with these keys: they are refused now, and may not be later
+            raise InputError(Code.STORAGE_UNAVAILABLE, error.message) from error
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)

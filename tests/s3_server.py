@@ -125,6 +125,15 @@ def slow_down(connection: socket.socket, _: bytes) -> None:
     )
 
 
+def refuse_key(connection: socket.socket, _: bytes) -> None:
+    """403, as to keys that were withdrawn."""
+    body = b"<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code></Error>"
+    connection.sendall(
+        b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body) + body
+    )
+
+
 def bad_gateway(connection: socket.socket, _: bytes) -> None:
     """502 with a page for people, as a reverse proxy answers."""
     connection.sendall(

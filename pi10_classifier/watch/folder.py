@@ -48,20 +48,24 @@ class FolderPlace:
             try:
                 with os.scandir(folder) as entries:
                     listed = sorted(entries, key=lambda entry: entry.name)
-            except FileNotFoundError:
+                if is_run_folder(folder):
+                    continue
+            except OSError as error:
                 if folder == self._root:
                     raise
-                continue  # removed meanwhile
-            if is_run_folder(folder):
+                # one closed folder must not hide all the others
+                if lost := self._closed(folder, error):
+                    yield lost
                 continue
             for entry in listed:
+                path = Path(entry.path)
                 try:
                     if entry.is_dir(follow_symlinks=False):
-                        folders.append(Path(entry.path))
+                        folders.append(path)
                         continue
-                    found = self._found(Path(entry.path), entry.stat())
-                except OSError:  # gone, or a link to nowhere
-                    continue
+                    found = self._found(path, entry.stat())
+                except OSError as error:
+                    found = self._closed(path, error)
                 if found:
                     yield found
             waiting.extend(reversed(folders))
@@ -72,6 +76,16 @@ class FolderPlace:
             return None
         version = f"{info.st_size}-{info.st_mtime_ns}"
         return Found(member, version, LooseFile(path, member, info.st_size, info.st_mtime_ns))
+
+    def _closed(self, path: Path, error: OSError) -> Found | None:
+        """What cannot be looked at, as an input that cannot be read; None where it is gone."""
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return None  # removed meanwhile, or a link to nowhere
+        member = printable(path.relative_to(self._root).as_posix())
+        if skip_reason(member):
+            return None
+        file = LooseFile(path, member, 0, 0, unreadable(error))
+        return Found(member, f"closed-{error.errno}", file)
 
     def listen(
         self, tell: Callable[[Iterable[Found]], None], up: Callable[[], None], stop: threading.Event
@@ -106,26 +120,33 @@ class FolderPlace:
         inside: dict[Path, bool] = {}  # folder -> whether it lies in results
         for text in paths:
             path = self._root / Path(text).relative_to(root)
+            folder = path.parent
             try:
                 info = path.stat()
+                if folder not in inside:
+                    above = [folder, *folder.parents]
+                    inside[folder] = any(
+                        is_run_folder(each) for each in above[: above.index(self._root) + 1]
+                    )
             except OSError:
-                continue
-            folder = path.parent
-            if folder not in inside:
-                above = [folder, *folder.parents]
-                inside[folder] = any(
-                    is_run_folder(each) for each in above[: above.index(self._root) + 1]
-                )
+                continue  # gone; what is closed is left to the next scan
             if not inside[folder] and (found := self._found(path, info)):
                 yield found
 
     def look(self, found: Found) -> Found | None:
-        path = self._file(found).path
+        file = self._file(found)
+        path = file.path
         try:
+            if file.error and path.is_dir():
+                os.scandir(path).close()
+                is_run_folder(path)
+                return None  # open again: the next scan finds what is in it
             return self._found(path, path.stat())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if file.error:
+                return self._closed(path, error)
             raise unreadable(error) from error
 
     def block(self, found: Sequence[Found]) -> Unit:
@@ -134,7 +155,8 @@ class FolderPlace:
 
     def archive(self, found: Found) -> Unit:
         file = self._file(found)
-        return LocalArchive(file.path, file.size, file.modified_ns, self._limits)
+        size = 1 if file.error else file.size  # not empty, but not to be opened
+        return LocalArchive(file.path, size, file.modified_ns, self._limits)
 
     @staticmethod
     def _file(found: Found) -> LooseFile:

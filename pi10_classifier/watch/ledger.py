@@ -22,6 +22,7 @@ from pi10_classifier.errors import Code, OutputError, SettingError
 from pi10_classifier.instrument import Bin
 
 FILE = "watch.sqlite"
+GONE = ""  # the version of what was not there any more: none that is there has it
 KEPT_LINES = 100_000  # 69 days
 _IN = 500
 
@@ -65,7 +66,8 @@ Counts = dict[tuple[str, str, str], int]
 class Entry:
     """A part to be entered: its inputs as (name, version, outcome), and what it counts.
 
-    outcome: r, f, s of an image or sidecar (result, failure, skipped), a of an archive.
+    outcome: r, f, s of an image or sidecar (result, failure, skipped), a of an archive;
+    of any input g (it was gone) or u (tried in vain: done again after the next start).
     """
 
     number: int
@@ -144,7 +146,7 @@ class Ledger:
         return found
 
     def totals(self) -> dict[str, int]:
-        """How many inputs ended in what: r, f, s, a."""
+        """How many inputs ended in what, by ``Entry``'s letters."""
         return dict(self.ask("select outcome, count(*) from inputs group by outcome"))
 
     def next_part(self) -> int:
@@ -237,6 +239,12 @@ class Ledger:
     def _counts_of(db: sqlite3.Connection, part: int) -> Counts:
         rows = db.execute("select counts from parts where id = ?", (part,)).fetchall()
         return {(b, m, label): n for b, m, label, n in json.loads(rows[0][0])} if rows else {}
+
+    def try_again(self) -> None:
+        """Have what was tried in vain done anew, once a scan finds it."""
+        # permissions that were mended leave a file's time and size as they were
+        with self.transaction() as db:
+            db.execute("update inputs set version = ? where outcome = 'u'", (GONE,))
 
     def reconcile_parts(self, on_disk: set[str]) -> set[str]:
         """Forget parts that are gone; returns what is on disk and was never entered.

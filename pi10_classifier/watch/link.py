@@ -35,7 +35,9 @@ class Link:
             )
         self._url = url
         self._ledger = ledger
-        token = environ.get(TOKEN, "")
+        token = environ.get(TOKEN, "").strip()  # files of settings may end lines in CR LF
+        if not (token.isascii() and token.isprintable()):
+            raise SettingError(f"{TOKEN} must be ASCII in one line; its value is not shown")
         self._headers = {"Content-Type": "application/x-ndjson"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -105,14 +107,21 @@ class Link:
         if not lines:
             return False
         body = "".join(f"{line}\n" for _, line in lines).encode()
+        # the status says all: a body may be anything, of any length
         answer = self._http.request(
-            "POST", self._url, body=body, headers=self._headers, redirect=False
-        )
-        if answer.status == 413 and self._most > 1:
+            "POST", self._url, body=body, headers=self._headers, redirect=False,
+            preload_content=False,
+        )  # fmt: skip
+        status, short = answer.status, answer.headers.get("Content-Length") == "0"
+        if short:
+            answer.release_conn()
+        else:
+            answer.close()
+        if status == 413 and self._most > 1:
             self._most //= 2
             return True
-        if not 200 <= answer.status < 300:
-            raise _RefusedError(f"the receiver answers {answer.status}")
+        if not 200 <= status < 300:
+            raise _RefusedError(f"the receiver answers {status}")
         with self._ledger.transaction() as db:
             db.execute("insert or replace into facts values ('sent', ?)", (str(lines[-1][0]),))
         return True

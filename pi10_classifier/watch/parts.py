@@ -21,7 +21,7 @@ from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10E
 from pi10_classifier.open_part import OpenPart
 from pi10_classifier.results import PartWriter, RunFolder, UnitRecord, part_stem
 from pi10_classifier.sources import Item, Unit
-from pi10_classifier.watch.ledger import Entry, Ledger
+from pi10_classifier.watch.ledger import GONE, Entry, Ledger
 from pi10_classifier.watch.place import Found, Place
 from pi10_classifier.watch.suspects import Suspects
 from pi10_classifier.watch.waiting import Waiting
@@ -92,6 +92,7 @@ class Parts:
         self._live: dict[int, _Part] = {}
         self._next = ledger.next_part()
         self._attempts: Counter[str] = Counter()
+        self._undone: list[str] = []
         self._gallery_due = 0.0
         self.results = 0
         # bin and its minute, or "" for any -> when images of it were last published
@@ -119,9 +120,14 @@ class Parts:
 
     def archive(self, found: Found) -> None:
         """Put an archive to work, which is a part of its own."""
+        suspect = found.name in self._suspects
+        if suspect:
+            self.collect(wait=True)  # alone, as images are
         part = self._begin(found)
         self._feed(part, self._items(found, self._place.archive(found)), ())
         self._row.append(_Step(part, then=lambda: self._end(part)))
+        if suspect:
+            self.collect(wait=True)
 
     def _items(self, found: Found, unit: Unit) -> Iterator[Item]:
         error = self._suspects.verdict(found.name)
@@ -171,18 +177,16 @@ class Parts:
 
     def _feed(self, into: _Part | None, items: Iterator[Item], found: Sequence[Found]) -> None:
         """Cut items into chunks, and put them to work for ``into``, or the part of the minute."""
-        at = 0
         left = {one.name: one for one in found}
         for chunk in chunks(items):
-            for item in chunk:
-                left.pop(item.member, None)
+            # by name: an item more, for a defect of ours, must not shift the others
+            read = [left.pop(item.member) for item in chunk if item.member in left]
             held = sum(len(item.data) for item in chunk if item.data)
             part = into or self._of_minute()
             names = [into.archive.name] if into and into.archive else [i.member for i in chunk]
             self._suspects.begin(names)
             future = self._pool.submit(self._engine.process, chunk, part.open.gallery)
-            self._row.append(_Step(part, found[at : at + len(chunk)], future, held, names))
-            at += len(chunk)
+            self._row.append(_Step(part, read, future, held, names))
             part.begun += len(chunk)
             self._held += held
             self._tick()
@@ -208,7 +212,7 @@ class Parts:
         if part.archive is None:
             found = self._put_off(found, result)
         ended = dict.fromkeys((row[2] for row in result.rows), "r")
-        ended |= dict.fromkeys((failure.member for failure in result.failures), "f")
+        ended |= {f.member: _outcome([f]) for f in result.failures}
         part.taken.extend((one, ended.get(one.name, "s")) for one in found)
         if part.lost:
             return
@@ -263,14 +267,15 @@ class Parts:
                 wait = self._back_off(self._attempts[part.archive.name])
                 self._waiting.later(part.archive, wait)
                 return
-            part.taken = [(part.archive, "a")]
+            lost = [f for f in record.failures if not f.member]
+            part.taken = [(part.archive, _outcome([*retryable, *lost], "a"))]
         if not part.taken:
             part.open.writer.abandon()
             return
         entry = Entry(
             part.number,
             part_stem(part.unit),
-            [(one.name, one.version, outcome) for one, outcome in part.taken],
+            [(one.name, _version(one, outcome), outcome) for one, outcome in part.taken],
             len(record.failures),
             record.skipped,
             record.counts,
@@ -280,6 +285,9 @@ class Parts:
         try:
             if part.lost:
                 raise part.lost
+            while self._undone:
+                remove_part(self._folder, self._undone[-1])
+                self._undone.pop()
             self._ledger.enter(entry, lambda: self._publish(part))
         except OutputError as error:
             self._undo(part, entry.stem)
@@ -306,13 +314,31 @@ class Parts:
 
     def _undo(self, part: _Part, stem: str) -> None:
         part.open.writer.abandon()
-        remove_part(self._folder, stem)
+        try:
+            remove_part(self._folder, stem)
+        except OutputError:  # a disk that was remounted read-only: before the next part
+            self._undone.append(stem)
+
+
+def _outcome(failures: Sequence[Failure], otherwise: str = "f") -> str:
+    """The ledger's letter of an input with these failures."""
+    if any(failure.code is Code.OBJECT_GONE for failure in failures):
+        return "g"
+    return "u" if any(failure.retryable for failure in failures) else otherwise
+
+
+def _version(found: Found, outcome: str) -> str:
+    # what was gone and comes back, as it was, is another input
+    return GONE if outcome == "g" else found.version
 
 
 def remove_part(folder: RunFolder, stem: str) -> None:
-    """Take a part out of the dataset."""
-    (folder.parts / f"{stem}.parquet").unlink(missing_ok=True)
-    (folder.journal / f"{stem}.json").unlink(missing_ok=True)
+    """Take a part out of the dataset. Raises OutputError."""
+    try:
+        (folder.parts / f"{stem}.parquet").unlink(missing_ok=True)
+        (folder.journal / f"{stem}.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(error, folder.parts) from error
 
 
 def sync_folder(folder: Path) -> None:

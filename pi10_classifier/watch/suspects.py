@@ -7,6 +7,7 @@ which is all that an image can kill.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +34,7 @@ class Suspects:
                 ((name,) for name in sorted(left)),
             )
         self._deaths: dict[str, int] = dict(ledger.ask("select name, deaths from suspects"))
-        self._in_work: set[str] = set()
+        self._in_work: Counter[str] = Counter()  # an archive is there once for each chunk
         self._stream: TextIO | None = None
         self._open()
 
@@ -49,13 +50,14 @@ class Suspects:
         self._note("+", names)
 
     def end(self, names: Sequence[str]) -> None:
-        self._in_work.difference_update(names)
+        self._in_work.subtract(names)
+        self._in_work = +self._in_work
         self._note("-", names)
         with suppress(OSError):
             if self._stream and self._stream.tell() > _ROOM:
                 self._stream.close()
                 self._open()
-                self._note("+", sorted(self._in_work))
+                self._note("+", sorted(self._in_work.elements()))
 
     def _note(self, sign: str, names: Sequence[str]) -> None:
         with suppress(OSError, ValueError):
@@ -92,10 +94,11 @@ class Suspects:
 
 
 def _left(path: Path) -> set[str]:
-    names: set[str] = set()
+    names: Counter[str] = Counter()
     with suppress(OSError):
         for line in path.read_text("utf-8", "replace").splitlines():
             with suppress(ValueError, TypeError):  # the last line may be cut
                 sign, these = json.loads(line)
-                (names.update if sign == "+" else names.difference_update)(these)
-    return names
+                (names.update if sign == "+" else names.subtract)(these)
+                names = +names
+    return set(+names)

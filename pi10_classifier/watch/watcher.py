@@ -121,6 +121,7 @@ def watch(
         try:
             for stem in ledger.reconcile_parts(folder.published()):
                 remove_part(folder, stem)  # published, and killed before it was entered
+            ledger.try_again()
             watcher = _Watcher(place, folder, ledger, settings, plan, model, environ, clock)
             return watcher.run(source, check, show, tell)
         finally:
@@ -228,7 +229,7 @@ class _Watcher:
         for found in self._waiting.due():
             try:
                 now = self._place.look(found)
-            except InputError:
+            except (InputError, SettingError):  # or keys that are refused for the time being
                 self._waiting.later(found, _DISK_WAIT_S)
                 continue
             if now is None:

@@ -330,6 +330,44 @@ def test_new_and_changed_inputs_are_told_and_done_by_relisting(
     check_same(world, whole_of(world, s3, tmp_path / "whole"))
 
 
+def test_a_relisting_that_is_cut_short_is_not_mixed_with_the_plan_before(
+    world: World, s3: s3_server.Server, tmp_path: Path, files: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    world.run()
+    put(world, "rapid/2024-06-30/0000.tar", next(iter(files.values())))
+    whole_put = Bucket.put
+
+    def killed(self: Bucket, name: str, data: bytes) -> None:
+        if name.endswith("plan.json"):
+            raise Killed
+        whole_put(self, name, data)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(Bucket, "put", killed)
+        with pytest.raises(Killed):
+            world.run(How(resume=True, relist=True, report=False))
+    with pytest.raises(SettingError, match="--relist"):
+        world.run(How(resume=True, report=False))
+    assert world.run(How(resume=True, relist=True, report=False)).adds_up
+    world.whole.delete("rapid/index.txt")
+    check_same(world, whole_of(world, s3, tmp_path / "whole"))
+
+
+def test_a_coordinator_whose_batch_was_listed_anew_removes_nothing(
+    world: World, s3: s3_server.Server, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    def another(message: Message) -> None:
+        put(world, "rapid/2024-06-30/0000.tar", next(iter(files.values())))
+        assert world.run(How(resume=True, relist=True, report=False)).adds_up
+
+    world.faults = [another]
+    with pytest.raises(SettingError, match="listed anew"):
+        world.run()
+    world.whole.delete("rapid/index.txt")
+    check_same(world, whole_of(world, s3, tmp_path / "whole"))
+
+
 def test_a_mount_that_lags_behind_is_waited_for(
     world: World, s3: s3_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,7 +153,9 @@ def test_messages_are_those_of_the_published_coordinator() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "null", '{"start": 1}', '{"start": 3, "end": 3}', '{"start": 0, "end": 3}',
-     '{"start": "a", "end": 3}', '{"start": 1, "end": 2, "at": -1}'],
+     '{"start": "a", "end": 3}', '{"start": 1, "end": 2, "at": -1}',
+     '{"start": Infinity, "end": 2}', '{"start": 1, "end": 1000000000000000000000}',
+     '{"start": 1, "end": 2, "at": 1000000000000000000000}'],
 )  # fmt: skip
 def test_what_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(SettingError):

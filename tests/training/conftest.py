@@ -77,6 +77,16 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One MLflow server for all, not started yet; a start takes longer than most tests."""
+    from mlflow_server import Server
+
+    server = Server(tmp_path_factory.mktemp("mlflow"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
 def shapes(tmp_path_factory) -> Path:
     """A folder of both tars: 40 images a class and source, and 40 of "other"."""
     return fill(tmp_path_factory.mktemp("shapes"))

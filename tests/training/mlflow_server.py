@@ -28,6 +28,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self.killed = False
         if self._process is not None:
             return
         environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}

@@ -1,10 +1,8 @@
 """Registered versions on a real MLflow server: each once, and who holds the alias."""
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
-from mlflow_server import Server
 
 from pi10_classifier.training.registry import FIGURE_TAG, register
 from pi10_classifier.training.tracking import open_run, sync
@@ -21,15 +19,8 @@ _clock = itertools.count(1000)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("mlflow"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
 def client(server):
+    server.start()
     return mlflow.MlflowClient(server.url)
 
 

@@ -83,10 +83,10 @@ def test_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path, step, accumula
 
 
 def test_a_real_network_killed_by_a_signal(tmp_path):
-    """kill -9 of another process, in mid-epoch; then resumed in a third."""
+    """kill -9 of another process, in mid-epoch; resumed here."""
     script = tmp_path / "train.py"
     script.write_text(
-        "import sys, torch\n"
+        "import os, signal, sys, torch\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from pathlib import Path\n"
         "from toys import recipe, shades\n"
@@ -95,37 +95,33 @@ def test_a_real_network_killed_by_a_signal(tmp_path):
         "torch.set_num_threads(1)\n"
         "torch.manual_seed(0)\n"
         "network = build('mobilenet_v2', 3, size=32, channels=1, init='random')\n"
-        "steps = []\n"
-        "def check():\n"
-        "    steps.append(1)\n"
-        "    if len(steps) == int(sys.argv[3]):\n"
-        "        import os, signal\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "history = loop.train(network, *shades(), recipe(epochs=2, deterministic=True),\n"
-        "    lambda *_: None, folder=Path(sys.argv[1]), resume=sys.argv[2] == 'yes',\n"
-        "    save_steps=2, check=check)\n"
-        "print('END', [(r['loss'], r['validation_nll']) for r in history])\n"
+        "steps = iter(range(1, 100))\n"
+        "loop.train(network, *shades(), recipe(epochs=2, deterministic=True), lambda *_: None,\n"
+        "    folder=Path(sys.argv[1]), save_steps=2,\n"
+        "    check=lambda: next(steps) == 5 and os.kill(os.getpid(), signal.SIGKILL))\n"
     )
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "killed"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        timeout=300,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert checkpoints(tmp_path / "killed")[-1] == "checkpoint-4"  # 3 steps an epoch
 
-    def start(folder, resume, kill):
-        done = subprocess.run(
-            [sys.executable, script, tmp_path / folder, resume, str(kill)],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            timeout=300,
-        )
-        return done.returncode, done.stdout.strip().split("\n")[-1], done.stderr
+    def train(folder, **more):
+        torch.manual_seed(0)
+        network = build("mobilenet_v2", 3, size=32, channels=1, init="random")
+        options = recipe(epochs=2, deterministic=True)
+        return run(tmp_path / folder, network, options, save_steps=2, **more)
 
-    code, _, _ = start("killed", "no", 5)
-    assert code == -signal.SIGKILL
-    code, resumed, errors = start("killed", "yes", 0)
-    assert code == 0, errors
-    code, whole, errors = start("whole", "no", 0)
-    assert code == 0, errors
+    resumed, ours, lines = train("killed", resume=True)
+    assert any("going on from checkpoint-4" in line for line in lines)
+    whole, theirs, _ = train("whole")
     assert resumed == whole
-    assert whole.startswith("END [(")
+    assert same(ours.state_dict(), theirs.state_dict())
 
 
 def test_only_the_newest_checkpoint_stays_and_it_holds_no_foreign_pickle(tmp_path):

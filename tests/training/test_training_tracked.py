@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from mlflow_server import Server, artifacts, runs_of
+from mlflow_server import artifacts, runs_of
 
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 pytest.importorskip("transformers", reason="training needs the extra 'train'")
@@ -121,8 +121,7 @@ def test_a_training_is_a_parent_and_its_seeds(examples, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_server_killed_in_mid_training(examples, tmp_path, tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
+def test_a_server_killed_in_mid_training(examples, tmp_path, server):
     environ = {"MLFLOW_TRACKING_URI": server.url}
     client = mlflow.MlflowClient(server.url)
     out, said = tmp_path / "las", []
@@ -140,18 +139,15 @@ def test_a_server_killed_in_mid_training(examples, tmp_path, tmp_path_factory):
         raise AssertionError("nothing arrived before the kill")
 
     server.start()
-    try:
-        folders = train(examples, plan(out, (1, 2)), environ, said, check=check)
-        assert server.killed
-        assert all((folder / "test_predictions.csv").is_file() for folder in folders)
-        assert f"pi10 track sync {out}" in said[-1]
-        server.start()
-        assert all(not run.pending and run.status == "FINISHED" for run in sync(out, {}))
-        found = runs_of(client, "pi10")
-        for folder in folders:
-            check_seed(client, found[folder.name], found["las"], folder)
-    finally:
-        server.kill()
+    folders = train(examples, plan(out, (1, 2)), environ, said, check=check)
+    assert server.killed
+    assert all((folder / "test_predictions.csv").is_file() for folder in folders)
+    assert f"pi10 track sync {out}" in said[-1]
+    server.start()
+    assert all(not run.pending and run.status == "FINISHED" for run in sync(out, {}))
+    found = runs_of(client, "pi10")
+    for folder in folders:
+        check_seed(client, found[folder.name], found["las"], folder)
 
 
 def test_without_a_server_it_trains_and_says_what_to_do(examples, tmp_path):

@@ -8,13 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import support
-from mlflow_server import Server, artifacts, runs_of
+from mlflow_server import artifacts, runs_of
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model import Model, find
@@ -103,13 +102,6 @@ def tell_all(folder: Path, environ: dict[str, str], package: Path, middle=lambda
                 train(child, range(3, 6), seed)
                 if seed:
                     finish(child, package)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("mlflow"))
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="module")

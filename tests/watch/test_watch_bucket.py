@@ -164,6 +164,28 @@ def test_fetches_that_fail_are_done_later(
     ledger.close()
 
 
+def test_keys_that_are_refused_for_a_while(
+    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., Run], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Keys that are being changed: no object becomes a failure by it, image or archive."""
+    monkeypatch.setattr("pi10_classifier.watch.parts._FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr("pi10_classifier.watch.watcher._DISK_WAIT_S", 0.05)
+    for number in range(3):
+        put(f"in/{number}.tif", support.particle(number))
+    put("in/a.tar", support.write_tar(tmp_path / "a.tar", support.bin_members(5)).read_bytes())
+    proxy = s3_server.Proxy(s3.url)
+    try:
+        proxy.script = [pass_on] * 3 + [s3_server.refuse_key] * 40
+        environ = s3.environ(AWS_ENDPOINT_URL=proxy.url, PI10_S3_DEADLINE="5")
+        run = done(f"s3://{bucket}/in/", environ=environ)
+        assert not proxy.script
+    finally:
+        proxy.close()
+    assert run.tally.totals["results"] == 8
+    assert run.tally.totals["failures"] == 0
+
+
 def pass_on(connection: Any, answer: bytes) -> None:
     connection.sendall(answer)
 

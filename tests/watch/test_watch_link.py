@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -75,6 +78,51 @@ def test_what_is_not_acknowledged_is_sent_again(
     assert receiver.repeated == (3 if answer == "cut" else 0)
     assert len(receiver.lines) == 1
     assert "Authorization" not in receiver.headers[0]
+
+
+@pytest.mark.parametrize("header", ["Content-Encoding: gzip", "Transfer-Encoding: chunked", "X: y"])
+def test_any_body_of_an_acknowledgement_will_do(ledger: Ledger, header: str) -> None:
+    """One that is no gzip, no chunks, and one that never ends."""
+    ended = threading.Event()
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(f"HTTP/1.1 200 OK\r\n{header}\r\n\r\n".encode())
+            while not ended.wait(0.01):
+                connection.sendall(b"<html>" * 1000)
+        server.close()
+
+    server = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=answer)
+    thread.start()
+    line(ledger, 0)
+    link = Link(f"http://127.0.0.1:{server.getsockname()[1]}/", ledger, {})
+    link.start()
+    try:
+        wait(lambda: not link.waiting)
+    finally:
+        ended.set()
+        thread.join()
+        link.close(10)
+
+
+@pytest.mark.parametrize(
+    ("token", "sent"), [("secret\r\n", "Bearer secret"), ("a\nb", ""), ("é", "")]
+)
+def test_tokens(ledger: Ledger, receiver: Receiver, token: str, sent: str) -> None:
+    """Of a file with ends of lines, and those that no header can hold."""
+    if not sent:
+        with pytest.raises(SettingError, match="PI10_SUMMARY_TOKEN"):
+            Link(receiver.url, ledger, {"PI10_SUMMARY_TOKEN": token})
+        return
+    line(ledger, 0)
+    link = Link(receiver.url, ledger, {"PI10_SUMMARY_TOKEN": token})
+    link.start()
+    wait(lambda: not link.waiting)
+    link.close(10)
+    assert receiver.headers[0]["Authorization"] == sent
 
 
 def test_too_large_a_request_is_cut(ledger: Ledger, receiver: Receiver) -> None:

@@ -20,8 +20,11 @@ import pytest
 import support
 
 from pi10_classifier.classify import Run, Settings, classify
-from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.errors import ExitCode, OutputError, SettingError
+from pi10_classifier.results import RunFolder
 from pi10_classifier.watch.ledger import Ledger
+from pi10_classifier.watch.parts import Parts, remove_part
+from pi10_classifier.watch.suspects import Suspects
 from pi10_classifier.watch.watcher import Plan
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
@@ -94,7 +97,9 @@ class TestResults:
         assert [row["member"] for row in support.rows_of(run.out)] == ["1.tif", "2.tif"]
         assert run.tally.totals["inputs"] == 2
 
-    def test_input_that_changes_has_one_result(self, done: Done, tmp_path: Path) -> None:
+    def test_input_that_changes_has_one_result(
+        self, done: Done, package: Path, tmp_path: Path
+    ) -> None:
         members = {f"{n}.tif": support.particle(n) for n in range(5)}
         members |= {"bad.tif": support.particle(1)[:500], "HitsMisses.txt": b"1,2\n"}
         source = support.write_folder(tmp_path / "in", members)
@@ -105,7 +110,7 @@ class TestResults:
         support.write_folder(source, changed)
         support.write_tar(source / "a.tar", support.bin_members(12))
         run = done(source)
-        whole = classify([str(source)], tmp_path / "whole", Settings(model=run_model(run)))
+        whole = classify([str(source)], tmp_path / "whole", Settings(model=package))
         assert whole.tally.totals == run.tally.totals
         same_results(run.out, whole.out)
         ledger = Ledger(run.out / "journal/watch.sqlite")
@@ -114,14 +119,6 @@ class TestResults:
         counted = dict(ledger.ask("select bin, sum(count) from images group by bin"))
         ledger.close()
         assert counted == {"pia7.2024-06-24.1450": 12}
-
-
-def run_model(run: Run) -> Path:
-    said = json.loads((run.out / "run.json").read_text())
-    homes = [
-        p for p in run.out.parents[1].rglob("model.json") if said["model"]["name"] in p.read_text()
-    ]
-    return homes[0].parent
 
 
 class TestRefusals:
@@ -204,6 +201,64 @@ class TestAtWork:
         watcher.until(lambda: watcher.status.results == 1, "a result")
         run = watcher.end()
         assert run.tally.totals["inputs"] == 1
+
+    @posix
+    def test_closed_folder_hides_no_other(
+        self, done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As `lost+found` of a disk is, here for all users: its path is too long to be opened."""
+        monkeypatch.setattr("pi10_classifier.watch.parts._FIRST_WAIT_S", 0.05)
+        source = support.write_folder(tmp_path / "in", {"z/1.tif": support.particle(1)})
+        (source / "loop.tar").symlink_to("loop.tar")
+        handle = os.open(source, os.O_RDONLY)
+        for _ in range(20):
+            os.mkdir("D" * 250, dir_fd=handle)
+            below = os.open("D" * 250, os.O_RDONLY, dir_fd=handle)
+            os.close(handle)
+            handle = below
+        os.close(handle)
+        run = done(source)
+        assert run.tally.totals == {"inputs": 3, "results": 1, "failures": 2, "skipped": 0}
+        failures = support.csv_of(run.out / "failures.csv")
+        assert {row["code"] for row in failures} == {"object_unreadable"}
+
+    @posix
+    def test_what_could_not_be_read_is_tried_again_after_a_start(
+        self, done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Permissions that are mended change neither time nor size."""
+        monkeypatch.setattr("pi10_classifier.watch.parts._FIRST_WAIT_S", 0.05)
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        whole = Path.open
+
+        def refuse(self: Path, *words: Any, **named: Any) -> Any:
+            if self.name == "1.tif":
+                raise PermissionError(13, "Permission denied")
+            return whole(self, *words, **named)
+
+        with monkeypatch.context() as refusing:
+            refusing.setattr(Path, "open", refuse)
+            assert done(source).tally.totals["failures"] == 1
+        totals = {"inputs": 1, "results": 1, "failures": 0, "skipped": 0}
+        assert done(source).tally.totals == totals
+        assert done(source).tally.totals == totals
+
+    def test_what_was_gone_and_comes_back_is_done(self, done: Done, tmp_path: Path) -> None:
+        """A file that is moved away and back, as it was."""
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        one, away = source / "1.tif", tmp_path / "away.tif"
+        images = Parts.images
+
+        def late(self: Parts, found: Any) -> None:
+            one.replace(away)  # seen, settled, and gone before it is opened
+            images(self, found)
+
+        with pytest.MonkeyPatch.context() as moved:
+            moved.setattr(Parts, "images", late)
+            assert done(source).tally.totals["failures"] == 1
+        away.replace(one)
+        totals = {"inputs": 1, "results": 1, "failures": 0, "skipped": 0}
+        assert done(source).tally.totals == totals
 
     def test_without_events_scans_find_it(
         self, at_work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -299,6 +354,20 @@ class TestKilled:
         os.utime(source / "3.tif")
         assert done(source).tally.totals == {"inputs": 9, "results": 9, "failures": 0, "skipped": 0}
 
+    def test_archive_is_to_blame_until_its_last_chunk_is_done(self, tmp_path: Path) -> None:
+        """What kills may lie in the last chunk, after others have ended."""
+        ledger = Ledger(tmp_path / "watch.sqlite")
+        for _ in range(5):
+            suspects = Suspects(tmp_path / "in-work", ledger)
+            suspects.begin(["a.tar"])
+            suspects.begin(["a.tar"])
+            suspects.end(["a.tar"])
+            suspects._stream.close()  # it dies
+        suspects = Suspects(tmp_path / "in-work", ledger)
+        assert suspects.verdict("a.tar")
+        suspects.close()
+        ledger.close()
+
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
@@ -330,6 +399,13 @@ def test_stopped_by_a_signal(number: signal.Signals, package: Path, tmp_path: Pa
     assert sum(sum(line["n"].values()) for line in lines) == run["totals"]["results"]
     assert hashlib.sha256((out / "run.json").read_bytes()) and not support.litter(out)
     assert not (out / "journal/watch.in-work").exists()
+
+
+def test_part_that_cannot_be_removed_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, ("a",))
+    (folder.parts / "x.parquet").mkdir(parents=True)  # unlink refuses it
+    with pytest.raises(OutputError, match="predictions"):
+        remove_part(folder, "x")
 
 
 @pytest.mark.skipif(
