@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -227,7 +226,7 @@ class TestRefusals:
             process.rlimit(psutil.RLIMIT_FSIZE, before)
         assert answer.status_code == 507
         assert answer.json()["error"]["code"] == "storage_unavailable"
-        held = [os.readlink(fd) for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
+        held = [str(fd.readlink()) for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
         assert not [name for name in held if name.startswith(f"{server.temporary}/")]
         assert server.leftovers() == []
 
