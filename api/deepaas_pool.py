@@ -29,11 +29,12 @@ from pi10_classifier.api.answers import JSON
 from pi10_classifier.api.deepaas_gate import error_body, started
 from pi10_classifier.api.orphans import end_with_parent
 from pi10_classifier.api.settings import Service, variable
-from pi10_classifier.api.trainings import TRAININGS, refused
+from pi10_classifier.api.trainings import TRAININGS, Training, refused
 from pi10_classifier.errors import Pi10Error
 
 LOG = logging.getLogger("pi10.workers")
 RETRY_S = 5
+TRIES = 2
 _WRAPPER = "deepaas.model.v2.wrapper"
 
 
@@ -109,6 +110,13 @@ class Pool:
         return _done(deliverable(output, str(work.keywords.get("accept", JSON))))
 
     async def _run(self, work: Callable[[], Any]) -> Any:
+        for _ in range(TRIES):  # one that died idle is not the work's fault
+            with contextlib.suppress(BrokenProcessPool):
+                return await self._run_once(work)
+        what = f"its worker died {TRIES} times; leave out what it was given, or report it"
+        raise web.HTTPInternalServerError(**error_body("worker_died", what))
+
+    async def _run_once(self, work: Callable[[], Any]) -> Any:
         worker, usable = await self._idle.get(), False
         seconds = self._service.max_seconds
         try:
@@ -117,9 +125,8 @@ class Pool:
                 result = await worker.run(work)
             usable = True
             return result
-        except BrokenProcessPool as error:
-            what = "its worker died; leave out what it was given, or report it"
-            raise web.HTTPInternalServerError(**error_body("worker_died", what)) from error
+        except BrokenProcessPool:
+            raise
         except TimeoutError as error:
             what = f"not done within {seconds} s; send fewer images a request"
             raise web.HTTPGatewayTimeout(**error_body("took_too_long", what)) from error
@@ -151,12 +158,29 @@ def _begin(threads: int) -> None:
 
 
 async def train_apart(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Begin a training in a process of its own, and tell of it when it has ended."""
+    """Begin a training in a process of its own, and tell of it when it has ended.
+
+    Cancelled while it begins, which a large upload takes its time for, it ends at once.
+    """
+    service = Service.from_environ()
+    begun = asyncio.ensure_future(asyncio.to_thread(TRAININGS.begin, given, service))
     try:
-        training = await asyncio.to_thread(TRAININGS.begin, given, Service.from_environ())
+        await asyncio.shield(begun)
+    except asyncio.CancelledError:  # a thread cannot be: it begins all the same
+        return await asyncio.shield(asyncio.ensure_future(_told(begun, cancel=True)))
+    except Pi10Error:
+        pass  # told below
+    return await _told(begun)
+
+
+async def _told(begun: asyncio.Future[Training], *, cancel: bool = False) -> dict[str, Any]:
+    try:
+        training = await begun
     except Pi10Error as error:
         started(error)
         return refused(error)
+    if cancel:
+        await asyncio.to_thread(training.cancel)
     started(training)
     return await TRAININGS.follow(training)
 

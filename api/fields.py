@@ -34,10 +34,11 @@ def bounded(
     *,
     positive: bool = False,
 ) -> fields.Field:
-    """A number within bounds (inclusive); None as a default stands for what the engine takes."""
-    check = validate.Range(*bounds) if bounds else None
-    if positive:
-        check = validate.Range(0, min_inclusive=False)
+    """A number within bounds (inclusive; of a positive one the lower is not).
+
+    None as a default stands for what the engine takes.
+    """
+    check = validate.Range(*bounds, min_inclusive=not positive) if bounds else None
     return option(kind, what, default, check)
 
 

@@ -41,7 +41,11 @@ class JsonLines(logging.Formatter):
         if account:
             line["request_id"] = account.request_id
         line |= {key: value for key, value in record.__dict__.items() if key not in _PLAIN}
-        if record.exc_info:
+        cause = record.exc_info[0] if record.exc_info else None
+        if cause and cause.__module__ == "aiohttp.http_exceptions":
+            # what came was no HTTP: its text quotes the request, which may hold a query
+            line["exception"] = cause.__name__
+        elif record.exc_info:
             line["exception"] = self.formatException(record.exc_info)[-_LONGEST:]
         return json.dumps(scrub(line, self._secrets), default=str, ensure_ascii=False)
 

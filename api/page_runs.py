@@ -14,9 +14,10 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 
 from pi10_classifier.api.page_work import CANCEL, PAGE, PROGRESS, UPLOAD
+from pi10_classifier.api.reception import MALFORMED
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.uploads import Upload
-from pi10_classifier.errors import Code, InputError
+from pi10_classifier.errors import Code, InputError, output_error
 from pi10_classifier.sources import printable
 
 KEPT_S = 3600.0
@@ -131,6 +132,20 @@ async def receive(request: web.Request, run: Run, service: Service) -> None:
     """
     if not request.content_type.startswith("multipart/"):
         raise InputError(Code.UNSUPPORTED_FORMAT, "send the files as multipart/form-data")
+    try:
+        await _store(request, run, service)
+    except MALFORMED as error:
+        what = f"the form cannot be read: {str(error)[:200]}; send it again"
+        raise InputError(Code.UNSUPPORTED_FORMAT, what) from error
+    except ConnectionError:  # the client left
+        raise
+    except OSError as error:
+        raise output_error(error, "the upload") from error
+    if not run.uploads:
+        raise InputError(Code.EMPTY_OBJECT, "no file came with the form; choose one at least")
+
+
+async def _store(request: web.Request, run: Run, service: Service) -> None:
     async for part in await request.multipart():
         if not isinstance(part, BodyPartReader) or not part.filename:
             continue
@@ -149,8 +164,6 @@ async def receive(request: web.Request, run: Run, service: Service) -> None:
                         max_size=service.upload_bytes, actual_size=run.bytes
                     )
                 target.write(piece)
-    if not run.uploads:
-        raise InputError(Code.EMPTY_OBJECT, "no file came with the form; choose one at least")
 
 
 def member_name(given: str) -> str:

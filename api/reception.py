@@ -23,7 +23,7 @@ from aiohttp.client_exceptions import ClientPayloadError as PayloadError
 from aiohttp.http_exceptions import HttpProcessingError
 from webargs import aiohttpparser
 
-from pi10_classifier.api.answers import ACCEPTED
+from pi10_classifier.api.answers import ACCEPTED, JSON
 from pi10_classifier.api.fields import FILES, OPTIONS
 from pi10_classifier.api.uploads import Spooled, Upload, clean_name
 from pi10_classifier.errors import output_error
@@ -31,6 +31,8 @@ from pi10_classifier.errors import output_error
 MAX_JSON_BYTES = 2**20
 PATIENCE_S, SLOWEST_BYTES_S = 20.0, 100_000.0
 ALLOWED: dict[str, frozenset[str]] = {}  # of predict and train, set where DEEPaaS asks for them
+# no multipart, a part that is none, an unknown charset or coding
+MALFORMED = (ValueError, LookupError, RuntimeError, PayloadError, HttpProcessingError)
 _PARSED, RECEIVED = "pi10.options", "pi10.received"
 
 
@@ -77,10 +79,18 @@ async def files(request: web.Request, name: str, field: marshmallow.fields.Field
         # aiohttp closes its own files with the answer, which a training outlives
         await asyncio.to_thread(received.copy_from, parts)
     except OSError as error:
-        problem = output_error(error, "the upload")
-        body = json.dumps({"error": {"code": problem.code, "message": problem.message}})
-        raise web.HTTPInsufficientStorage(text=body, content_type="application/json") from error
+        raise _not_stored(error) from error
     return received
+
+
+def _not_stored(error: OSError) -> web.HTTPException:
+    problem = output_error(error, "the upload")
+    text = _error(problem.code.value, problem.message)
+    return web.HTTPInsufficientStorage(text=text, content_type="application/json")
+
+
+def _error(code: str, message: str) -> str:
+    return json.dumps({"error": {"code": code, "message": message}})
 
 
 @aiohttpparser.parser.location_handler(OPTIONS)  # type: ignore[untyped-decorator]
@@ -89,6 +99,7 @@ async def option(request: web.Request, name: str, field: marshmallow.fields.Fiel
     if _PARSED not in request:
         given = (request.query, await _form(request), await _json(request))
         _refuse_unknown(request.path, {key for part in given for key in part})
+        _refuse_unheeded(request, *given)
         request[_PARSED] = given
     for given in request[_PARSED]:
         if name in given:
@@ -102,6 +113,22 @@ def _refuse_unknown(path: str, names: set[str]) -> None:
     for name in sorted(names - known) if known else ():
         there = ", ".join(sorted(known))
         raise marshmallow.ValidationError({name[:80]: [f"Unknown option; there are: {there}."]})
+
+
+def _refuse_unheeded(request: web.Request, query: Any, form: Any, body: Any) -> None:
+    """Nor may one that is there twice, or where nobody looks for it."""
+    for part in (query, form):
+        for name in set(part):
+            values = {v for v in part.getall(name) if isinstance(v, str)}
+            if len(values) > 1:
+                raise marshmallow.ValidationError({name[:80]: ["Given several times; give one."]})
+    if "data" in query or "data" in body:
+        raise marshmallow.ValidationError({"data": ["Send it as a file of the form."]})
+    answered = header(request, "accept", marshmallow.fields.String())
+    answered = JSON if answered in (marshmallow.missing, "*/*") else answered
+    for part in (query, form, body):  # AI4OS's own page sends both, and the same
+        if part.get("accept", answered) not in (answered, "*/*"):
+            raise marshmallow.ValidationError({"accept": ["Send it as the header Accept."]})
 
 
 @aiohttpparser.parser.location_handler("headers")  # type: ignore[untyped-decorator]
@@ -134,12 +161,20 @@ async def _form(request: web.Request) -> Any:
             return await request.post()
     except TimeoutError as error:
         what = f"the body did not come within {patience(request):.0f} s; send less, or faster"
-        body = json.dumps({"error": {"code": "too_slow", "message": what}})
-        raise web.HTTPRequestTimeout(text=body, content_type="application/json") from error
-    except (ValueError, LookupError, RuntimeError, PayloadError, HttpProcessingError) as error:
-        # no multipart, a part that is none, an unknown charset or coding
+        text = _error("too_slow", what)
+        raise web.HTTPRequestTimeout(text=text, content_type="application/json") from error
+    except MALFORMED as error:
         what = str(error)[:200]
         raise marshmallow.ValidationError({"body": [f"The form cannot be read: {what}"]}) from error
+    except web.HTTPRequestEntityTooLarge as error:  # its length was in order: too many parts
+        what = f"{str(error.text).rstrip('.')}; send more files as one zip or tar"
+        raise web.HTTPRequestEntityTooLarge(
+            0, 0, text=_error("too_large", what), content_type="application/json",
+        ) from error  # fmt: skip
+    except ConnectionError:  # the client left
+        raise
+    except OSError as error:
+        raise _not_stored(error) from error
 
 
 def patience(request: web.Request) -> float:

@@ -30,7 +30,7 @@ from pi10_classifier.model import embedded, read_package
 
 LOG = logging.getLogger("pi10.serve")
 NAME = "pi10_classifier"
-_BASE = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_BASE = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 
 
 def default_workers() -> int:

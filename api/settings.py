@@ -15,6 +15,8 @@ from pi10_classifier.classify import BOUNDS, default_jobs
 from pi10_classifier.decode import CAPS, Caps
 from pi10_classifier.errors import SettingError
 
+_EFFECTIVE = os.access in os.supports_effective_ids  # not on Windows
+
 
 def _number(default: int, low: float, high: float, what: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "what": what})
@@ -56,6 +58,13 @@ class Service:
                 raise SettingError(
                     f"{variable(name)} is {str(folder)!r}, which is no folder; create it or "
                     "correct the path"
+                )
+            writes = name == "train_dir"
+            rights = os.R_OK | os.X_OK | (os.W_OK if writes else 0)
+            if folder is not None and not os.access(folder, rights, effective_ids=_EFFECTIVE):
+                raise SettingError(
+                    f"{variable(name)} is {str(folder)!r}, which this user may not "
+                    f"{'write to' if writes else 'read'}; give the right to, or another folder"
                 )
 
     @classmethod

@@ -106,8 +106,8 @@ def _recipe() -> Iterator[tuple[str, fields.Field]]:
         if name in choices:
             yield name, option(_KINDS[kind], text, None, validate.OneOf(choices[name]))
         else:
-            bounds, positive = BOUNDS.get(name), name in POSITIVE
-            yield name, bounded(_KINDS[kind], text, None, bounds, positive=positive)
+            bounds = BOUNDS.get(name) or (0, POSITIVE.get(name))
+            yield name, bounded(_KINDS[kind], text, None, bounds, positive=name in POSITIVE)
 
 
 def _texts() -> dict[str, str]:

@@ -156,6 +156,8 @@ class Trainings:
     def wait(self, training: Training) -> dict[str, Any]:
         """Wait for its end; returns what is told of it then."""
         training.process.wait()
+        if training.process.stdin:
+            training.process.stdin.close()  # it is remembered for ever, its pipe need not be
         shutil.rmtree(training.folder / INPUT, ignore_errors=True)
         if training.state == "finished":
             training.publish()
@@ -171,10 +173,13 @@ class Trainings:
             return await waiting
 
     def close(self) -> None:
-        """End all of them, when the server ends."""
-        for training in self._all.values():
-            if training.running:
-                training.cancel()
+        """End all of them, when the server ends: side by side, for its grace is short."""
+        running = [training for training in list(self._all.values()) if training.running]
+        enders = [threading.Thread(target=training.cancel) for training in running]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
 
 
 TRAININGS = Trainings()

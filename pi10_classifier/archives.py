@@ -97,9 +97,7 @@ def members(stream: BinaryIO, size: int, limits: Limits = LIMITS) -> Iterator[Me
 
 
 def _corrupt(what: str) -> InputError:
-    return InputError(
-        Code.ARCHIVE_CORRUPT, f"{what}; members before it have results; fetch the archive again"
-    )
+    return InputError(Code.ARCHIVE_CORRUPT, f"{what}; fetch the archive again")
 
 
 class _Counted:
@@ -223,7 +221,7 @@ def _tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
             raise InputError(
                 Code.ARCHIVE_CORRUPT,
                 f"the archive ends inside {name[:80]!r}: {len(data):,} of {size:,} bytes; "
-                "members before it have results; fetch the archive again",
+                "fetch the archive again",
             )
         if too_long:
             error = InputError(

@@ -33,7 +33,14 @@ from pi10_classifier.archives import (
     looks_like_archive,
     members,
 )
-from pi10_classifier.errors import Code
+from pi10_classifier.errors import Code, InputError
+
+
+def test_a_zip_without_its_directory_promises_no_results() -> None:
+    with pytest.raises(InputError) as caught:
+        list(members(io.BytesIO(b"PK\3\4" + bytes(60)), 64))
+    assert caught.value.message.startswith("the zip's directory is damaged")
+    assert "results" not in caught.value.message
 
 
 class TestDamagedCompression:

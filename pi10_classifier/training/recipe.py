@@ -21,7 +21,8 @@ CHOICES = {
 }
 CHANNELS = (1, 3)  # grey, RGB
 MOST = 10_000_000  # of anything counted: more is a slip of the keyboard
-POSITIVE = ("minutes", "rate", "distil_temperature")
+# what must be above 0, and the most it may be: beyond, a training can but diverge
+POSITIVE: Mapping[str, float] = {"minutes": MOST, "rate": 100, "distil_temperature": 1000}
 _FROM_ZERO = (
     *("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size"),
     *("drawn", "class_minimum", "class_maximum", "finer"),
@@ -117,12 +118,12 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise SettingError(f"{name} is {value}; it must be a finite number")
-            if name != "seed" and isinstance(value, int) and value > MOST:
+            if name != "seed" and isinstance(value, int | float) and value > MOST:
                 raise SettingError(f"{name} is {value:,}; at most {MOST:,} are taken")
-        for name in POSITIVE:
+        for name, most in POSITIVE.items():
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise SettingError(f"{name} is {value}; it must be positive")
+            if value is not None and not 0 < value <= most:
+                raise SettingError(f"{name} is {value}; it must be positive, and {most:,} at most")
         for size in {self.size, self.warm_size} - {0}:
             low, high = BOUNDS["size"]
             if not low <= size <= (high or size):

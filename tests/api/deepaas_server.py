@@ -18,7 +18,15 @@ import requests
 
 STARTS_WITHIN_S = 300
 NAME = "pi10_classifier"
-_RUN = "from deepaas.cmd.run import main; main()"  # what the script deepaas-run does
+# a server must not outlive tests that are killed: its standard input ends with them
+FOLLOW = """
+import os, threading
+def follow():
+    while os.read(0, 1): pass
+    os._exit(1)
+threading.Thread(target=follow, daemon=True).start()
+"""
+_RUN = f"{FOLLOW}from deepaas.cmd.run import main; main()"  # what the script deepaas-run does
 
 
 class Server:
@@ -40,7 +48,8 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _RUN, "--model-name", NAME, "--listen-ip", "127.0.0.1",
                  "--listen-port", str(port), "--workers", str(workers)],
-                stdout=out, stderr=subprocess.STDOUT, cwd=home, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
+                cwd=home, start_new_session=True,
                 env={**ours, "TMPDIR": str(self.temporary), "PI10_TRAIN_DIR": str(self.trainings),
                      "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db", **environ},
             )  # fmt: skip
@@ -86,6 +95,8 @@ class Server:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
 
 
 def running(home: Path, workers: int = 1, **environ: str) -> Iterator[Server]:

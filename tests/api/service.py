@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepaas_server import FOLLOW
+
 # a machine at full load is slow, which is no defect of the service
 PATIENCE_S = 300
 JSON = "application/json"
@@ -123,12 +125,15 @@ def serving(folder: Path, *options: str, wait: bool = True, **environ: str) -> I
     """`pi10 serve` on a free port; killed at the end where it did not end itself."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "serve.log"
-    command = [sys.executable, "-m", "pi10_classifier", "serve", "--port", "0", *options]
+    run = f"{FOLLOW}from pi10_classifier.cli import main; main()"
+    command = [sys.executable, "-c", run, "serve", "--port", "0", *options]
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     given = {**os.environ, "TMPDIR": str(temporary), **environ}
     with log.open("w") as stream:
-        process = subprocess.Popen(command, stderr=stream, text=True, env=given)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=stream, text=True, env=given
+        )
     service = Service(process, "", log)
 
     def listening() -> bool:
@@ -150,3 +155,5 @@ def serving(folder: Path, *options: str, wait: bool = True, **environ: str) -> I
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if process.stdin:
+            process.stdin.close()

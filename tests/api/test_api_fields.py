@@ -90,9 +90,11 @@ class TestTrain:
             if high is not None:
                 with pytest.raises(ValidationError):
                     load(known, **{name: high + 1})
-        for name in recipe.POSITIVE:
-            with pytest.raises(ValidationError):
-                load(known, **{name: 0})
+        for name, most in recipe.POSITIVE.items():
+            assert load(known, **{name: most})[name] == most
+            for wrong in (0, 1.01 * most, 1e307):
+                with pytest.raises(ValidationError):
+                    load(known, **{name: wrong})
         for name, allowed in recipe.CHOICES.items():
             assert load(known, **{name: allowed[0]})[name] == allowed[0]
             with pytest.raises(ValidationError):

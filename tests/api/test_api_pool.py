@@ -52,8 +52,18 @@ def test_a_worker_that_dies_costs_its_request_alone(environ: pytest.MonkeyPatch)
     async def work(pool: Pool) -> None:
         first = (await pool.apply(predict(os.getpid)))["output"]
         with pytest.raises(web.HTTPInternalServerError) as caught:
-            await pool.apply(predict(os.kill, first, signal.SIGKILL))
+            await pool.apply(predict(os._exit, 1))
         assert refused(caught.value) == "worker_died"
+        second = (await pool.apply(predict(os.getpid)))["output"]
+        assert second not in (first, os.getpid())
+
+    with_pool(work)
+
+
+def test_a_worker_that_died_idle_costs_nobody_an_answer(environ: pytest.MonkeyPatch) -> None:
+    async def work(pool: Pool) -> None:
+        first = (await pool.apply(predict(os.getpid)))["output"]
+        os.kill(first, signal.SIGKILL)
         second = (await pool.apply(predict(os.getpid)))["output"]
         assert second not in (first, os.getpid())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,21 @@ def test_numbers_that_are_none(value: str) -> None:
 def test_folders_that_are_not_there(name: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=variable(name)):
         Service.from_environ({variable(name): str(tmp_path / "no")})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights of POSIX")
+def test_a_folder_that_may_not_be_written_to() -> None:
+    folder = Path(tempfile.mkdtemp())  # not below pytest's, which others cannot even see
+    folder.chmod(0o500)
+    user = os.geteuid()
+    try:
+        if user == 0:  # root may write everywhere
+            os.seteuid(65534)
+        with pytest.raises(SettingError, match=r"PI10_TRAIN_DIR is .*may not write to"):
+            Service(train_dir=folder)
+    finally:
+        os.seteuid(user)
+        folder.rmdir()
 
 
 def test_caps_are_told() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import requests
@@ -180,6 +181,51 @@ class TestRefusals:
         assert answer.status_code == 422
         assert "Unknown option; there are: " in answer.text
         assert "top_k" in answer.text
+        assert server.leftovers() == []
+
+    @pytest.mark.parametrize(
+        ("options", "field"),
+        [
+            ({"top_k": ["1", "2"]}, "top_k"), ({"data": "/etc/passwd"}, "data"),
+            ({"accept": "text/csv"}, "accept"),
+        ],
+    )  # fmt: skip
+    def test_an_option_nobody_would_heed_is_named(
+        self, server: Server, options: dict, field: str
+    ) -> None:
+        answer = requests.post(
+            f"{server.url}/predict/", files={"data": ("a.tif", IMAGE)}, params=options, timeout=60
+        )
+        assert answer.status_code == 422
+        assert list(answer.json()) == [field]
+        assert server.leftovers() == []
+
+    def test_the_type_may_stand_in_the_query_too_where_it_is_the_same(self, server: Server) -> None:
+        """As AI4OS's own page sends it."""
+        kind = "image/png"
+        answer = requests.post(
+            f"{server.url}/predict/", files={"data": ("a.tif", IMAGE)}, params={"accept": kind},
+            headers={"Accept": kind}, timeout=60,
+        )  # fmt: skip
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, kind)
+
+    def test_too_many_files_are_told_the_way_out(self, server: Server) -> None:
+        answer = server.predict(*[("a.tif", b"x")] * 1100)
+        assert answer.status_code == 413
+        assert answer.json()["error"]["code"] == "too_large"
+        assert "zip or tar" in answer.json()["error"]["message"]
+
+    @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="Linux limits other processes")
+    def test_an_upload_that_cannot_be_stored(self, server: Server) -> None:
+        process = psutil.Process(server.process.pid)
+        before = process.rlimit(psutil.RLIMIT_FSIZE)
+        process.rlimit(psutil.RLIMIT_FSIZE, (2**22, before[1]))
+        try:
+            answer = server.predict(("a.tif", bytes(2**23)))
+        finally:
+            process.rlimit(psutil.RLIMIT_FSIZE, before)
+        assert answer.status_code == 507
+        assert answer.json()["error"]["code"] == "storage_unavailable"
         assert server.leftovers() == []
 
     def test_an_encoded_body_is_refused_before_it_is_inflated(self, server: Server) -> None:

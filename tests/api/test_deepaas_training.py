@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import signal
 import time
@@ -16,6 +17,9 @@ import requests
 import support
 from conftest import labelled
 from deepaas_server import Server, gone, running
+
+from pi10_classifier.api.deepaas_pool import train_apart
+from pi10_classifier.api.trainings import TRAININGS
 
 pytest.importorskip("torch", reason="the extra [train] is not installed")
 
@@ -123,6 +127,27 @@ def test_progress_and_cancelling(server: Server) -> None:
     assert gone(mine, 30)
     assert predicts(server)
     assert requests.get(f"{server.url}/train/{uuid}", timeout=60).status_code == 404
+
+
+def test_cancelled_while_it_begins_it_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    support.write_zip(tmp_path / "data/labelled.zip", labelled(6))
+    (tmp_path / "trainings").mkdir()
+    monkeypatch.setenv("PI10_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PI10_TRAIN_DIR", str(tmp_path / "trainings"))
+
+    async def run() -> dict[str, Any]:
+        task = asyncio.ensure_future(train_apart({"dataset": "labelled.zip"}))
+        await asyncio.sleep(0)  # its thread is at work now
+        task.cancel()
+        return await task
+
+    try:
+        assert asyncio.run(run())["status"] == "cancelled"
+        assert TRAININGS.running == 0
+    finally:
+        TRAININGS.close()
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import json
 import logging
 
 import pytest
+from aiohttp.http_exceptions import LineTooLong
 
 from pi10_classifier.api import logs
 from pi10_classifier.api.account import CURRENT, Account, request_id
@@ -54,6 +55,15 @@ def test_secrets_are_struck_out_of_messages_extras_and_tracebacks(log):
         logger.exception("failed")
     assert SECRET not in json.dumps(log())
     assert "RuntimeError" in log()[1]["exception"]
+
+
+def test_what_came_and_was_no_http_is_not_quoted(log):
+    try:
+        raise LineTooLong(b"/predict/?thresholds=0.7", "8190")
+    except LineTooLong:
+        logging.getLogger("aiohttp.server").exception("Error handling request")
+    assert log()[0]["exception"] == "LineTooLong"
+    assert "thresholds" not in json.dumps(log())
 
 
 def test_a_line_break_forges_no_second_line(log):

@@ -243,6 +243,7 @@ def test_workers_do_not_outlive_a_service_that_is_killed(tmp_path):
     ("options", "environ", "said"),
     [
         (["--base-path", "pi10"], {}, "--base-path is 'pi10'; it must begin with /"),
+        (["--base-path", "/a/../b"], {}, "--base-path is '/a/../b'"),
         (["--port", "70000"], {}, "--port is 70000; it must be 0 to 65535"),
         (["--workers", "-1"], {}, "--workers is -1"),
         (["--port", "0"], {"PI10_MAX_WAITING": "many"}, "PI10_MAX_WAITING is 'many'"),

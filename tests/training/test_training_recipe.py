@@ -75,6 +75,8 @@ def test_absent_file_is_named(tmp_path):
         {"batch": 1},
         {"accumulate": 0},
         {"rate": 0.0},
+        {"rate": 1e307},
+        {"weight_decay": 1e307},
         {"optimiser": "lion"},
         {"schedule": "step"},
         {"augmentation": "wild"},

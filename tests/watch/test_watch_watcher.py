@@ -97,7 +97,9 @@ class TestResults:
         assert [row["member"] for row in support.rows_of(run.out)] == ["1.tif", "2.tif"]
         assert run.tally.totals["inputs"] == 2
 
-    def test_input_that_changes_has_one_result(self, done: Done, tmp_path: Path) -> None:
+    def test_input_that_changes_has_one_result(
+        self, done: Done, package: Path, tmp_path: Path
+    ) -> None:
         members = {f"{n}.tif": support.particle(n) for n in range(5)}
         members |= {"bad.tif": support.particle(1)[:500], "HitsMisses.txt": b"1,2\n"}
         source = support.write_folder(tmp_path / "in", members)
@@ -108,7 +110,7 @@ class TestResults:
         support.write_folder(source, changed)
         support.write_tar(source / "a.tar", support.bin_members(12))
         run = done(source)
-        whole = classify([str(source)], tmp_path / "whole", Settings(model=run_model(run)))
+        whole = classify([str(source)], tmp_path / "whole", Settings(model=package))
         assert whole.tally.totals == run.tally.totals
         same_results(run.out, whole.out)
         ledger = Ledger(run.out / "journal/watch.sqlite")
@@ -117,14 +119,6 @@ class TestResults:
         counted = dict(ledger.ask("select bin, sum(count) from images group by bin"))
         ledger.close()
         assert counted == {"pia7.2024-06-24.1450": 12}
-
-
-def run_model(run: Run) -> Path:
-    said = json.loads((run.out / "run.json").read_text())
-    homes = [
-        p for p in run.out.parents[1].rglob("model.json") if said["model"]["name"] in p.read_text()
-    ]
-    return homes[0].parent
 
 
 class TestRefusals:
