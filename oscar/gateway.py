@@ -80,7 +80,8 @@ def require_free(port: int, option: str) -> None:
             if getattr(error, "errno", None) != errno.EADDRINUSE:
                 why = getattr(error, "strerror", None) or str(error)
             raise SettingError(
-                f"cannot listen on 127.0.0.1:{port}, {why}; choose another {option}"
+                f"cannot listen on 127.0.0.1:{port}, {why}; choose another {option}, or end what "
+                "listens there, as the juicefs of a run that was killed"
             ) from error
 
 

@@ -62,7 +62,7 @@ def test_the_cron_job_names_the_service_and_its_places() -> None:
     [source], [target] = service.inputs, service.outputs
     assert container["args"] == [
         f"s3://{source.bucket}/{source.prefix}", "--out", f"s3://{target.bucket}/{target.prefix}",
-        "--service", service.name,
+        "--service", service.name, "--scheduled",
     ]  # fmt: skip
     [model] = (e["value"] for e in container["env"] if e["name"] == "PI10_MODEL")
     assert model == service.variables["PI10_MODEL"]
