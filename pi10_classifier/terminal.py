@@ -92,8 +92,8 @@ def show_run(run: Run, report: str | None, *, watched: bool = False) -> None:
     if watched:
         took = f"watched for {run.seconds:.1f} s"
     console.print(
-        f"{totals['inputs']:,} inputs = {totals['results']:,} results + "
-        f"{totals['failures']:,} failures + {totals['skipped']:,} skipped"
+        f"{counted(totals['inputs'], 'input')} = {counted(totals['results'], 'result')} + "
+        f"{counted(totals['failures'], 'failure')} + {totals['skipped']:,} skipped"
         f"  ({took})",
         highlight=False,
     )
@@ -108,6 +108,11 @@ def show_run(run: Run, report: str | None, *, watched: bool = False) -> None:
     console.print(f"results: {run.out}", markup=False, highlight=False)
     if report:
         console.print(f"report:  {report}", markup=False, highlight=False)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 range``, ``2,000 ranges``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
