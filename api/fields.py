@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -58,7 +59,10 @@ def upload(what: str, *, required: bool) -> fields.Field:
     """A form's file. Exactly ``Field``: the DEEPaaS command line looks for that class."""
     default: dict[str, Any] = {} if required else {"load_default": None}
     told = {"description": what, "type": "file", "location": FILES}
-    return fields.Field(required=required, metadata=told, **default)
+    with warnings.catch_warnings():
+        # marshmallow's, of 4.0; DEEPaaS pins 3
+        warnings.filterwarnings("ignore", "`Field` should not be instantiated")
+        return fields.Field(required=required, metadata=told, **default)
 
 
 def one_of(known: Callable[[], Iterable[str]]) -> Callable[[str], None]:

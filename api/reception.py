@@ -12,6 +12,7 @@ import asyncio
 import json
 import shutil
 import tempfile
+import traceback
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +85,7 @@ async def files(request: web.Request, name: str, field: marshmallow.fields.Field
 
 
 def _not_stored(error: OSError) -> web.HTTPException:
+    traceback.clear_frames(error.__traceback__)  # they hold what was written, and so its space
     problem = output_error(error, "the upload")
     text = _error(problem.code.value, problem.message)
     return web.HTTPInsufficientStorage(text=text, content_type="application/json")

@@ -85,6 +85,8 @@ def gateway(
             'the S3 server is not installed: pip install "pi10-classifier[oscar]", on Linux; '
             "or name a MinIO of yours in AWS_ENDPOINT_URL and give --s3 environment"
         )
+    if port:
+        _check_free(port)
     folder.mkdir(parents=True, exist_ok=True)
     meta = f"sqlite3://{folder}/meta.db"
     environ = os.environ | {"MINIO_ROOT_USER": access_key, "MINIO_ROOT_PASSWORD": secret_key}
@@ -114,6 +116,17 @@ def gateway(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _check_free(port: int) -> None:
+    # a server that a killed run left behind would answer in place of ours, with other events
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise SettingError(
+            f"port {port} cannot be had: {error.strerror}; end what listens there, as the juicefs "
+            "of a run that was killed, or choose another port"
+        ) from error
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -226,6 +226,8 @@ class TestRefusals:
             process.rlimit(psutil.RLIMIT_FSIZE, before)
         assert answer.status_code == 507
         assert answer.json()["error"]["code"] == "storage_unavailable"
+        held = [str(fd.readlink()) for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert not [name for name in held if name.startswith(f"{server.temporary}/")]
         assert server.leftovers() == []
 
     def test_an_encoded_body_is_refused_before_it_is_inflated(self, server: Server) -> None:

