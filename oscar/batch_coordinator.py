@@ -171,7 +171,11 @@ class Coordinator:
                 self._workers = len(self._flights)  # full, with our own workers
             self._asked = self._clock()
         if self._workers != before:
-            which = "as --workers says" if self._options.workers else "for which there is room"
+            which = (
+                "as --workers says"
+                if self._options.workers
+                else "for which there is room (or give --workers)"
+            )
             self._say(f"workers at a time: {self._workers}, {which}")
 
     def _send(self, units: list[Waiting]) -> bool:
