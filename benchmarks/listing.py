@@ -92,6 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(json.dumps(self.shelf.requests).encode())
             return
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        if parts.path.endswith(Ending.FAILURE):  # the few that a report tells by name
+            self._count("gets")
+            self._answer(b'{"failure": {"code": "corrupt_image"}}')
+            return
         if asked.get("list-type") != "2":
             self._answer(b"", status=404)
             return

@@ -26,7 +26,14 @@ from pi10_classifier.oscar.batch_merge import Merge
 from pi10_classifier.oscar.batch_options import Options, Poster, Reached
 from pi10_classifier.oscar.batch_parts import Marks, remove_others
 from pi10_classifier.oscar.batch_plan import PLAN, SIGNS, STATE, UNITS, WORK, Plan, deciding
-from pi10_classifier.oscar.batch_units import INDEX, read_units, units_at, write_units
+from pi10_classifier.oscar.batch_units import (
+    INDEX,
+    MOUNT,
+    is_index,
+    read_units,
+    units_at,
+    write_units,
+)
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.record import json_bytes
 from pi10_classifier.storage import ObjectBlock, StoredArchive, stored_units
@@ -136,7 +143,7 @@ class Batch:
                 say=self._say, show=show, check=self._check,
             )  # fmt: skip
             if self._how.retry_failed:
-                self._say(f"{coordinator.retry_failed():,} failed units are tried again")
+                self._say(f"{coordinator.retry_failed():,} failed unit(s): tried again")
             coordinator.recall()
             merge = Merge(self._out, plan, self._package, self._settings)
             while True:
@@ -220,11 +227,32 @@ class Batch:
 
     def _units(self) -> Iterator[StoredArchive | ObjectBlock]:
         place = self._source.place
-        index = f"{place.prefix}{INDEX}"
         return stored_units(
             self._source.store, place.bucket, place.prefix, self._settings.limits,
-            lambda key: key.endswith("/") or key == index,
+            lambda key: key.endswith("/") or self._is_index(key),
         )  # fmt: skip
+
+    def _is_index(self, key: str) -> bool:
+        """An index of this batch or of one of a folder below; a file of that name is an input.
+
+        Raises SettingError where our index would take the place of such a file.
+        """
+        place = self._source.place
+        own = key == f"{place.prefix}{INDEX}"
+        if not own and not key.endswith(f"/{INDEX}"):
+            return False
+        try:
+            found = is_index(self._source.get(key[len(place.prefix) :], len(MOUNT) + 1))
+        except InputError as error:
+            if error.code is Code.STORAGE_UNAVAILABLE:
+                raise
+            return own  # gone meanwhile, or unreadable: a failure of its own where it is an input
+        if own and not found:
+            raise SettingError(
+                f"s3://{place.bucket}/{key} is no index of a batch, and the batch's own would be "
+                "written in its place; move or rename it"
+            )
+        return found
 
     def _list(self, table: Path) -> Plan:
         place = self._source.place

@@ -86,9 +86,10 @@ class Coordinator:
         flying = {path for flight in self._flights for path in flight.left}
         self._queue.begin(lambda path: path not in self._published and path not in flying)
         if self._units_done or self._flights:
+            out = len(self._flights)
             self._say(
                 f"{self._units_done:,} of {self._plan.units:,} units are done, "
-                f"{len(self._flights)} ranges on their way"
+                f"{out} {'range' if out == 1 else 'ranges'} on the way"
             )
 
     def run(self) -> None:
@@ -149,7 +150,8 @@ class Coordinator:
         self._ask()
         left = self._plan.units - self._units_done
         chunk = min(MAX_UNITS, max(1, left // (self._workers * _RANGES_A_WORKER)))
-        chunk = self._options.chunk or chunk
+        if self._options.chunk:  # no worker is to idle while another has two units
+            chunk = min(self._options.chunk, max(1, -(-left // self._workers)))
         while len(self._flights) < self._workers:
             units = self._queue.take(chunk, self._options.chunk_bytes)
             if not units or not self._send(units):
@@ -157,6 +159,7 @@ class Coordinator:
 
     def _ask(self) -> None:
         """How many workers there may be: asked now and then, for others come and go."""
+        before = self._workers
         if self._options.workers:
             self._workers = self._options.workers
         elif not self._workers or self._clock() - self._asked > _ASK_EVERY_S:
@@ -167,6 +170,13 @@ class Coordinator:
                     raise
                 self._workers = len(self._flights)  # full, with our own workers
             self._asked = self._clock()
+        if self._workers != before:
+            which = (
+                "as --workers says"
+                if self._options.workers
+                else "for which there is room (or give --workers)"
+            )
+            self._say(f"workers at a time: {self._workers}, {which}")
 
     def _send(self, units: list[Waiting]) -> bool:
         """Post a range; False where no job could be had just now."""

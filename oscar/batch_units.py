@@ -146,6 +146,11 @@ def _line(bucket: str, key: str) -> bytes:
     return text.encode("utf-8", "surrogateescape") + b"\n"
 
 
+def is_index(beginning: bytes) -> bool:
+    """True for the first bytes of an index: a path of a mount, which no image begins with."""
+    return beginning.startswith(f"{MOUNT}/".encode())
+
+
 def units_at(table: Path, places: Iterable[int]) -> Iterator[PlannedUnit]:
     """The units whose lines begin at these bytes."""
     with table.open("rb") as stream:

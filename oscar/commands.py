@@ -97,20 +97,22 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
                   s3_port=s3_port, existing_s3=os.environ if s3 == "environment" else None) as it,
         environ_file(it, home / "environment"),
     ):  # fmt: skip
-        click.echo(f"S3        {it.storage.url}")
+        wide = max(len(service.name) for service in it.services)
+        click.echo(f"{'S3':{wide}}  {it.storage.url}")
         for service in it.services:
             for source, target in zip(service.inputs, service.outputs, strict=False):
-                click.echo(f"{service.name}  drop into s3://{source.bucket}/{source.prefix}, "
+                click.echo(f"{service.name:{wide}}  drop into "
+                           f"s3://{source.bucket}/{source.prefix}, "
                            f"results in s3://{target.bucket}/{target.prefix}")  # fmt: skip
             if service.mount:
                 click.echo(
-                    f"{service.name}  pi10 oscar batch s3://{service.mount.bucket}/FOLDER/ "
+                    f"{service.name:{wide}}  pi10 oscar batch s3://{service.mount.bucket}/FOLDER/ "
                     f"--out s3://{service.mount.bucket}/RESULTS/ --workers {jobs}"
                 )
             elif not service.inputs:
-                click.echo(f"{service.name}  POST {it.endpoint}/run/{service.name}")
-        click.echo(f"keys      . {home / 'environment'}")
-        click.echo(f"logs      {home / 'logs'}")
+                click.echo(f"{service.name:{wide}}  POST {it.endpoint}/run/{service.name}")
+        click.echo(f"{'keys':{wide}}  . {home / 'environment'}")
+        click.echo(f"{'logs':{wide}}  {home / 'logs'}")
         click.echo("ready; Ctrl-C stops it")
         while True:
             check()

@@ -33,7 +33,7 @@ __all__ = ["oscar"]  # the group, with this command in it
 @click.option(
     "--chunk",
     type=int,
-    help="Units a range: archives, or blocks of 1024 images.  [default: 1 to 64]",
+    help="Units a range, at the most: archives, or blocks of 1024 images.  [default: 1 to 64]",
 )
 @click.option(
     "--attempts",
@@ -148,6 +148,8 @@ def _capacity(service: str) -> Callable[[], int]:
 
 def _shown() -> Callable[[Reached], None]:
     """A line on stderr whenever something has changed."""
+    from pi10_classifier.terminal import counted
+
     last: tuple[int, ...] = ()
 
     def show(reached: Reached) -> None:
@@ -159,7 +161,7 @@ def _shown() -> Callable[[Reached], None]:
         share = 100 * reached.bytes_done / reached.bytes if reached.bytes else 100.0
         parts = [
             f"{reached.units_done:,} of {reached.units:,} units ({share:.1f} %)",
-            f"{reached.ranges} ranges out",
+            f"{counted(reached.ranges, 'range')} out",
         ]
         if reached.images:
             rate = reached.images / max(reached.seconds, 1e-9)
@@ -167,7 +169,7 @@ def _shown() -> Callable[[Reached], None]:
         if reached.eta_s is not None and reached.units_done < reached.units:
             parts.append(f"{_span(reached.eta_s)} to go")
         if reached.lost:
-            parts.append(f"{reached.lost} ranges lost")
+            parts.append(f"{counted(reached.lost, 'range')} lost")
         if reached.failed:
             parts.append(f"{reached.failed} set aside")
         click.echo(", ".join(parts), err=True)

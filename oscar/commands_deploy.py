@@ -31,13 +31,14 @@ def deploy(service: str, cluster: str, bucket: str | None, image: str | None, gp
            dry_run: bool) -> None:  # fmt: skip
     """Create SERVICE on a cluster, or bring it up to date.
 
-    SERVICE is pi10-events, pi10-sync, pi10-api or an FDL file. The endpoint and credentials
-    come from OSCAR_ENDPOINT with OSCAR_USERNAME and OSCAR_PASSWORD, OSCAR_TOKEN,
+    SERVICE is pi10-events, pi10-sync, pi10-api, pi10-batch or an FDL file. The endpoint and
+    credentials come from OSCAR_ENDPOINT with OSCAR_USERNAME and OSCAR_PASSWORD, OSCAR_TOKEN,
     OSCAR_REFRESH_TOKEN or OSCAR_OIDC_ACCOUNT, else from oscar-cli's configuration.
 
     \b
     Examples:
       pi10 oscar deploy pi10-events --bucket rapid --set cpu=4 --set PI10_JOBS=4
+      pi10 oscar deploy pi10-batch --bucket rapid
       pi10 oscar deploy pi10-api --gpu --dry-run --oscar-version 3.6.1
     """
     from pi10_classifier.oscar import variants

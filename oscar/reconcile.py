@@ -219,7 +219,12 @@ class Reconciler:
 
     def _count_failure(self, key: str, *names: str) -> None:
         # only those that are told cost a download
-        told = "" if self.report.full("failures") else f"{self._code(*names)}: {key}"
+        told = ""
+        if not self.report.full("failures"):
+            try:
+                told = f"{self._code(*names)}: {key}"
+            except InputError as error:  # a name in the report is worth no run
+                told = f"record unreadable ({error.code}): {key}"
         self.report.count("failures", told)
 
     def _young(self, pair: Pair, now: datetime) -> bool:

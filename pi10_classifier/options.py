@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,15 @@ def caps_of(megapixels: int | None, megabytes: int | None) -> dict[str, Any]:
         "caps": replace(CAPS, bytes=size, pixels=pixels, side=side),
         "limits": replace(LIMITS, member_bytes=size),
     }
+
+
+def note_without_report() -> None:
+    """Say before long work that ``report.html`` will be missing, and how to get it."""
+    missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
+    if missing:
+        click.echo(f"note: there will be no report.html: {' and '.join(missing)} not installed; "
+                   'run: pip install "pi10-classifier[report]", or give --no-report',
+                   err=True)  # fmt: skip
 
 
 def report_or_note(out: Path, package: Path) -> str | None:

@@ -63,8 +63,11 @@ def _total_bytes(inputs: Sequence[str]) -> int | None:
         return None
 
 
-def show_run(run: Run, report: str | None) -> None:
-    """The table at the end of a classification, and where the files are."""
+def show_run(run: Run, report: str | None, *, watched: bool = False) -> None:
+    """The table at the end of a classification, and where the files are.
+
+    watched: most of the time was spent waiting, so a rate over it would say nothing.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -85,10 +88,13 @@ def show_run(run: Run, report: str | None) -> None:
     rate = f"{run.images_per_second:,.0f} images/s"
     if run.units_resumed == run.units:
         rate = "none of them new"
+    took = f"{run.seconds:.1f} s, {rate}"
+    if watched:
+        took = f"watched for {run.seconds:.1f} s"
     console.print(
-        f"{totals['inputs']:,} inputs = {totals['results']:,} results + "
-        f"{totals['failures']:,} failures + {totals['skipped']:,} skipped"
-        f"  ({run.seconds:.1f} s, {rate})",
+        f"{counted(totals['inputs'], 'input')} = {counted(totals['results'], 'result')} + "
+        f"{counted(totals['failures'], 'failure')} + {totals['skipped']:,} skipped"
+        f"  ({took})",
         highlight=False,
     )
     for code, count in sorted(run.tally.failures_by_code.items()):
@@ -102,6 +108,11 @@ def show_run(run: Run, report: str | None) -> None:
     console.print(f"results: {run.out}", markup=False, highlight=False)
     if report:
         console.print(f"report:  {report}", markup=False, highlight=False)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 range``, ``2,000 ranges``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

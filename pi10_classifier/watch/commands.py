@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pi10_classifier.options import FOLDER, caps_of, report_or_note
+from pi10_classifier.options import FOLDER, caps_of, note_without_report, report_or_note
 
 
 @click.command()
@@ -58,6 +59,10 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     stops at once: 130. With --until-idle the exit codes are those of classify.
 
     \b
+    Standard error has a live line at a terminal. Elsewhere it has a line at the start, and one
+    for each minute that brought results, failures, or a change of what holds it up.
+
+    \b
     Examples:
       pi10 watch /data/incoming --out results
       pi10 watch s3://pi10/in/ --out results --model fast --summary-url https://shore.example/pi10
@@ -66,7 +71,7 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     from pi10_classifier.model import find
     from pi10_classifier.stopping import stoppable
     from pi10_classifier.terminal import is_terminal, show_run
-    from pi10_classifier.watch.status import status_line
+    from pi10_classifier.watch.status import Log, status_line
     from pi10_classifier.watch.watcher import Plan
     from pi10_classifier.watch.watcher import watch as run_watch
 
@@ -80,8 +85,14 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
         if as_json:
             click.echo(line)
 
+    first = f"watching {source}, results in {out}, model {model}"
+    if report:
+        note_without_report()
+    in_log = not is_terminal() and not as_json
+    log = Log(first, lambda text: click.echo(text, err=True))
+    seen = nullcontext(log) if in_log else status_line(shown=not as_json)
     try:
-        with stoppable() as check, status_line(shown=is_terminal() and not as_json) as show:
+        with stoppable() as check, seen as show:
             run = run_watch(source, out, settings, plan, check=check, show=show, tell=tell)
     except KeyboardInterrupt:
         if run is None:  # a second signal, before all was published
@@ -90,5 +101,5 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     if as_json:
         click.echo(json.dumps(json.loads((out / "run.json").read_text("utf-8"))))
     else:
-        show_run(run, page)
+        show_run(run, page, watched=True)
     sys.exit(run.exit_code)

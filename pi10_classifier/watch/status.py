@@ -1,17 +1,21 @@
-"""The line that a person at a terminal sees of a watcher."""
+"""What is seen of a watcher: a live line at a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from pi10_classifier.watch.watcher import Status
+
+_LOG_EVERY_S = 60.0
 
 
 @contextmanager
 def status_line(*, shown: bool) -> Iterator[Callable[[Status], None]]:
-    """A live line on standard error; silence where nobody looks on."""
+    """A live line on standard error, or none."""
     if not shown:
         yield lambda _: None
         return
@@ -23,6 +27,51 @@ def status_line(*, shown: bool) -> Iterator[Callable[[Status], None]]:
         yield lambda status: live.update(Text(described(status)), refresh=True)
 
 
+class Log:
+    """Plain lines for a log that is read later: the beginning, and minutes that brought something.
+
+    ``first`` is said once the watcher is at work, for a refused option is told by its error.
+    """
+
+    def __init__(
+        self,
+        first: str,
+        write: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._first, self._write, self._clock = first, write, clock
+        self._due = clock() + _LOG_EVERY_S
+        self._line = ""
+        self._results = 0
+        self._told = ("ok", "ok", "")
+
+    def __call__(self, status: Status) -> None:
+        if self._first:
+            self._write(self._first)
+            self._first = ""
+            self._line = status.line  # of the watcher before, where this one goes on
+        if self._clock() < self._due:
+            return
+        self._due = self._clock() + _LOG_EVERY_S
+        link = status.link.rpartition(", ")[0]
+        now = (link or "ok", status.listening, status.trouble)
+        fresh, self._results = status.results - self._results, status.results
+        failed = skipped = 0
+        if status.line != self._line:
+            line = json.loads(status.line)
+            failed, skipped = line["failed"], line["skipped"]
+            self._line = status.line
+        if not (fresh or failed or skipped or now != self._told):
+            return
+        self._told = now
+        said = [f"{datetime.now(UTC):%H:%M} UTC: {fresh:,} more images, {status.results:,} in all"]
+        if failed:
+            said[0] += f", {failed:,} failed"
+        said.append(f"{'at least ' if status.more else ''}{status.backlog:,} waiting")
+        said += _state(status)
+        self._write(" | ".join(said))
+
+
 def described(status: Status) -> str:
     """Rate, what waits, the last minute, the link, and what is wrong."""
     said = [f"{status.results:,} done, {status.per_second:,.0f}/s"]
@@ -31,10 +80,14 @@ def described(status: Status) -> str:
         line = json.loads(status.line)
         counts = ", ".join(f"{count:,} {label}" for label, count in line["n"].items())
         said.append(f"{line['minute'][11:16]} UTC: {counts}")
-    if status.link:
-        said.append(f"link {status.link}")
+    said += _state(status)
+    return " | ".join(said)
+
+
+def _state(status: Status) -> list[str]:
+    said = [f"link {status.link}"] if status.link else []
     if status.listening not in ("ok", "not yet"):
         said.append(status.listening)
     if status.trouble:
         said.append(status.trouble)
-    return " | ".join(said)
+    return said

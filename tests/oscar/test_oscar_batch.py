@@ -433,6 +433,46 @@ def test_where_nothing_fits_it_says_so_before_any_range(world: World) -> None:
     assert world.posts == []
 
 
+def test_an_index_of_a_batch_is_no_input_of_the_next(world: World) -> None:
+    first = world.run()
+    put(world, "rapid/notes/index.txt", b"what these folders hold")
+    put(world, "rapid/copied/index.txt", b"/mnt/other/2024/1450.tar\n")
+    second = world.run(How(resume=True, relist=True, report=False))
+    assert second.totals["inputs"] == first.totals["inputs"] + 1
+    assert second.totals["skipped"] == first.totals["skipped"] + 1
+    put(world, "above/rapid/2024-06-24/1450.tar", world.whole.get("rapid/2024-06-24/1450.tar"))
+    options = Options(workers=1, poll_s=0.01)
+    below = world.batch(How(report=False), "above/rapid/", "results/below/")
+    assert below.run(world, lambda: 1, options).units == 1
+    assert world.whole.get("above/rapid/index.txt").startswith(b"/mnt/")
+    above = world.batch(How(report=False), "above/", "results/above/")
+    outcome = above.run(world, lambda: 1, options)
+    assert (outcome.units, outcome.new, set(outcome.cruises)) == (1, 0, {"rapid"})
+
+
+def test_a_file_that_the_index_would_replace_is_kept(world: World) -> None:
+    put(world, "rapid/index.txt", b"what these folders hold")
+    with pytest.raises(SettingError, match=r"rapid/index\.txt is no index.*move or rename it"):
+        world.run()
+    assert world.whole.get("rapid/index.txt") == b"what these folders hold"
+
+
+def test_each_worker_gets_a_range_whatever_the_chunk(world: World) -> None:
+    said: list[str] = []
+    at_first: list[int] = []
+    job = world.batch(How(report=False))
+    job._say = said.append
+    world.faults = [keep, keep]
+    job.run(world, lambda: 2, Options(chunk=64, poll_s=0.01, patience=Patience(0.02, 0.02)),
+            lambda reached: at_first.append(reached.ranges))  # fmt: skip
+    assert (
+        at_first[0] == 2
+        and said.count("workers at a time: 2, for which there is room (or give --workers)") == 1
+    )
+    first, second = world.posts[:2]
+    assert first.end == second.start
+
+
 def test_what_cannot_be_is_refused(world: World) -> None:
     with pytest.raises(SettingError, match="another bucket"):
         Batch(world.whole, Bucket.of(world.store, "s3://other/x/"), *_model(world), How())

@@ -213,3 +213,8 @@ def test_a_cluster_tells_what_is_free(stub: Stub) -> None:
     stub.auth = "another"
     with pytest.raises(SettingError, match="refuses its status"):
         Cluster(Access.find(environ)).status()
+
+
+def test_the_help_of_deploy_names_every_service() -> None:
+    said = CliRunner().invoke(pi10, ["oscar", "deploy", "--help"]).stdout
+    assert all(name in said for name in SERVICES)
