@@ -37,7 +37,8 @@ from pi10_classifier.oscar.fdl import Place, named
 from pi10_classifier.oscar.local import Local, local
 from pi10_classifier.oscar.variants import with_variables
 from pi10_classifier.simulate import simulate_cruise
-from pi10_classifier.storage import Store, stored_units
+from pi10_classifier.storage import Store
+from pi10_classifier.stored import stored_units
 
 KILLS = 12
 # a worker has one core, as a container of one cpu has

@@ -36,7 +36,7 @@ from pi10_classifier.oscar.batch_units import (
 )
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.record import json_bytes
-from pi10_classifier.storage import ObjectBlock, StoredArchive, stored_units
+from pi10_classifier.stored import ObjectBlock, StoredArchive, stored_units
 
 
 def _sha256(path: Path) -> str:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.oscar.fdl import Place
 from pi10_classifier.results import part_stem
-from pi10_classifier.storage import ObjectBlock, StoredArchive
+from pi10_classifier.stored import ObjectBlock, StoredArchive
 
 MOUNT = "/mnt"
 INDEX = "index.txt"

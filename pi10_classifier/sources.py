@@ -77,7 +77,7 @@ def discover(
     for text in inputs:
         if text.startswith("s3://"):
             # the S3 client takes longer to import than a small bin takes to classify
-            from pi10_classifier.storage import discover_s3
+            from pi10_classifier.stored import discover_s3
 
             found = discover_s3(text, limits, environ)
         else:

@@ -1,4 +1,4 @@
-"""``s3://bucket/prefix`` as a source: listing, ranged reads, retries, nothing on disk.
+"""S3: listing, ranged reads, retries, nothing on disk.
 
 Endpoint and keys come from the environment alone: ``AWS_ENDPOINT_URL_S3`` or
 ``AWS_ENDPOINT_URL`` (Amazon's own where unset), ``AWS_ACCESS_KEY_ID``,
@@ -9,31 +9,22 @@ Endpoint and keys come from the environment alone: ``AWS_ENDPOINT_URL_S3`` or
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError  # only the name of what minio raises  # nosec B405
 
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
-from minio.helpers import check_bucket_name
 
-from pi10_classifier.ahead import in_order
-from pi10_classifier.archives import Limits, is_archive
-from pi10_classifier.decode import looks_like_image
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.instrument import Kind, kind_of
-from pi10_classifier.sources import READ_BUFFER, Item, Unit, archive_items
 
-BLOCK_OBJECTS = 1024
-_FETCHERS = 8
+FETCHERS = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _SILENT_S = 1.0  # how long nobody need know that a request is tried again
 _GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchObject"}
@@ -100,7 +91,7 @@ class Store:
                 http_client=http
                 or urllib3.PoolManager(
                     timeout=urllib3.Timeout(connect=min(5.0, patience), read=patience),
-                    maxsize=_FETCHERS + 2,
+                    maxsize=FETCHERS + 2,
                     retries=False,  # retried here, where the deadline is known
                 ),
             )
@@ -264,159 +255,6 @@ class ObjectStream(io.RawIOBase):
     def close(self) -> None:
         self._drop()
         super().close()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object as listed."""
-
-    key: str
-    member: str
-    size: int
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredArchive:
-    """A tar or zip in a bucket."""
-
-    store: Store
-    bucket: str
-    entry: StoredObject
-    limits: Limits
-    group: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"s3://{self.bucket}/{self.entry.key}"
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (self.entry.key,)
-
-    @property
-    def size(self) -> int:
-        return self.entry.size
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.entry.size}-{self.entry.etag}"
-
-    def items(self) -> Iterator[Item]:
-        if self.size == 0:
-            error = InputError(Code.EMPTY_OBJECT, "0 bytes; upload the archive again")
-            yield Item(self.name, "", error=error)
-            return
-        entry = self.entry
-        raw = ObjectStream(self.store, self.bucket, entry.key, entry.size, entry.etag)
-        with io.BufferedReader(raw, READ_BUFFER) as stream:
-            yield from archive_items(self.name, cast("BinaryIO", stream), self.size, self.limits)
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectBlock:
-    """Consecutive loose objects of one folder of a bucket, fetched a few at a time."""
-
-    store: Store
-    bucket: str
-    source: str
-    group: str
-    number: int
-    objects: tuple[StoredObject, ...]
-    limits: Limits
-
-    @property
-    def name(self) -> str:
-        return f"{self.group}#{self.number:06d}"
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return tuple(entry.key for entry in self.objects)
-
-    @property
-    def size(self) -> int:
-        return sum(entry.size for entry in self.objects)
-
-    @property
-    def fingerprint(self) -> str:
-        lines = (f"{e.key}\0{e.size}\0{e.etag}\n" for e in self.objects)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
-
-    def items(self) -> Iterator[Item]:
-        return in_order(self._fetch, self.objects, _FETCHERS, ahead=2)
-
-    def _fetch(self, entry: StoredObject) -> Item:
-        other = kind_of(entry.member) is Kind.OTHER
-        if entry.size > self.limits.member_bytes and not other:
-            cap = self.limits.member_bytes
-            error = InputError(
-                Code.TOO_LARGE, f"{entry.size:,} bytes; the cap is {cap:,}; raise it if genuine"
-            )
-            return Item(self.source, entry.member, error=error)
-        try:
-            with (
-                ObjectStream(self.store, self.bucket, entry.key, entry.size, entry.etag) as raw,
-                io.BufferedReader(raw, READ_BUFFER) as stream,
-            ):
-                if other and not looks_like_image(stream.peek(16)):
-                    return Item(self.source, entry.member)
-                data = stream.read(self.limits.member_bytes + 1)
-        except InputError as problem:
-            return Item(self.source, entry.member, error=problem)
-        return Item(self.source, entry.member, data)
-
-
-def discover_s3(text: str, limits: Limits, environ: Mapping[str, str]) -> Iterator[Unit]:
-    """The units under ``s3://bucket/prefix``; the prefix is taken literally, undecoded."""
-    bucket, _, prefix = text.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise SettingError(f"input {text!r} names no bucket; write s3://bucket/prefix")
-    try:
-        check_bucket_name(bucket)
-    except ValueError as error:
-        raise SettingError(f"input {text!r}: {error}") from error
-    yield from stored_units(Store(environ), bucket, prefix, limits)
-
-
-def stored_units(
-    store: Store,
-    bucket: str,
-    prefix: str,
-    limits: Limits,
-    skip: Callable[[str], bool] = lambda key: key.endswith("/"),
-) -> Iterator[StoredArchive | ObjectBlock]:
-    """The units of a listing as it comes, in its order; by default no folder markers."""
-    root = prefix[: prefix.rfind("/") + 1]
-    source = f"s3://{bucket}/{root}"
-    loose: list[StoredObject] = []
-    # keys of a folder need not be consecutive: 'a/b/c', 'a/b.tif' interleave with it
-    numbers: dict[str, int] = {}
-    folder = ""
-
-    def block() -> ObjectBlock:
-        # a part of a folder must not pass for the folder, nor for another part of it
-        part = f"{prefix[len(root) :]}*" if folder == root != prefix else ""
-        group = f"s3://{bucket}/{folder}{part}"
-        number = numbers.get(group, 0)
-        numbers[group] = number + 1
-        return ObjectBlock(store, bucket, source, group, number, tuple(loose), limits)
-
-    for listed in store.objects(bucket, prefix):
-        key = listed.object_name
-        if skip(key):
-            continue
-        entry = StoredObject(key, key[len(root) :], listed.size or 0, listed.etag or "")
-        if is_archive(key):
-            yield StoredArchive(store, bucket, entry, limits)
-            continue
-        its_folder = key[: key.rfind("/") + 1]
-        if loose and (its_folder != folder or len(loose) == BLOCK_OBJECTS):
-            yield block()
-            loose = []
-        folder = its_folder
-        loose.append(entry)
-    if loose:
-        yield block()
 
 
 def _brief(error: Exception) -> str:

@@ -13,7 +13,8 @@ from minio.helpers import check_bucket_name
 from pi10_classifier.archives import Limits
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.sources import Unit
-from pi10_classifier.storage import ObjectBlock, Store, StoredArchive, StoredObject
+from pi10_classifier.storage import Store
+from pi10_classifier.stored import ObjectBlock, StoredArchive, StoredObject
 from pi10_classifier.watch.place import Found, skip_reason
 
 _DEADLINE_S = "10"  # of one request: what fails is done later, and meanwhile nothing waits

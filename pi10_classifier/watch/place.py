@@ -11,7 +11,7 @@ from pi10_classifier.archives import is_archive
 from pi10_classifier.sources import LooseFile, Unit
 
 if TYPE_CHECKING:
-    from pi10_classifier.storage import StoredObject
+    from pi10_classifier.stored import StoredObject
 
 # names under which programs write until a file is whole, and then rename it
 _UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".writing")

@@ -19,7 +19,7 @@ from pi10_classifier.model import read_package
 from pi10_classifier.oscar.batch_plan import PLAN, UNITS, Message, Plan, deciding
 from pi10_classifier.oscar.batch_units import INDEX, PlannedUnit, read_units, write_units
 from pi10_classifier.oscar.fdl import Place
-from pi10_classifier.storage import stored_units
+from pi10_classifier.stored import stored_units
 
 BUCKET = "pi10"
 

@@ -24,7 +24,7 @@ from pi10_classifier.oscar.batch_units import (
     write_units,
 )
 from pi10_classifier.oscar.fdl import Place
-from pi10_classifier.storage import BLOCK_OBJECTS, stored_units
+from pi10_classifier.stored import BLOCK_OBJECTS, stored_units
 
 PLACE = Place("pi10", "rapid")
 
