@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from summary_receiver import Receiver
-from watching import Background, Clock
+from watching import Background, Clock, incoming
 
-from pi10_classifier.classify import Run, Settings
+from pi10_classifier.classify import Run, Settings, classify
 from pi10_classifier.watch.ledger import Ledger
 from pi10_classifier.watch.watcher import Plan, watch
 
@@ -30,6 +30,13 @@ def done(package: Path, tmp_path: Path) -> Callable[..., Run]:
         return ended
 
     return run
+
+
+@pytest.fixture
+def whole(package: Path, tmp_path: Path) -> Path:
+    """`classify` over the same inputs."""
+    classify([str(incoming(tmp_path / "in"))], tmp_path / "whole", Settings(model=package, jobs=2))
+    return tmp_path / "whole"
 
 
 @pytest.fixture

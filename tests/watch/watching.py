@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+import support
+
 from pi10_classifier.classify import Run, Settings
 from pi10_classifier.watch.watcher import Plan, watch
 
@@ -70,3 +73,31 @@ class Background:
         assert self.error is None
         assert self.run
         return self.run
+
+
+def same_results(out: Path, other: Path) -> None:
+    """Equal but for the order of rows and failures, which is that of arrival."""
+    mine, yours = support.rows_of(out), support.rows_of(other)
+    key = [(row["particle_id"], row["member"]) for row in mine]
+    assert key == [(row["particle_id"], row["member"]) for row in yours]
+    for row, like in zip(mine, yours, strict=True):
+        for name, value in row.items():
+            # a batch of another size may round a score otherwise
+            near = pytest.approx(like[name], abs=1e-5) if isinstance(value, float) else like[name]
+            assert value == near, (row["member"], name)
+    for name in ("counts.csv", "bins.csv"):
+        assert (out / name).read_text() == (other / name).read_text()
+    failures = [sorted(map(str, support.csv_of(o / "failures.csv"))) for o in (out, other)]
+    assert failures[0] == failures[1]
+
+
+def incoming(folder: Path) -> Path:
+    """A bin as a tar, one as a folder, loose images, and defects among them."""
+    support.write_tar(folder / "2024-06-24/1450.tar", support.bin_members(60))
+    later = support.START.replace(hour=15, minute=0)
+    members = support.bin_members(90, later, 1)
+    members[support.name_of(900, later)] = support.particle(1)[:500]
+    members["Cameralog.txt"] = b"ok"
+    support.write_folder(folder / "2024-06-24/1500", members)
+    support.write_folder(folder, {"a b+%2B\u00e9.tif": support.particle(5), "empty.tif": b""})
+    return folder
