@@ -14,7 +14,7 @@ import click
 
 import pi10_classifier
 from pi10_classifier.errors import Code, ExitCode, Pi10Error
-from pi10_classifier.options import FOLDER, caps_of, report_or_note
+from pi10_classifier.options import FOLDER, caps_of, engine_options, report_or_note
 from pi10_classifier.oscar.commands_batch import oscar
 from pi10_classifier.training.commands import dataset
 from pi10_classifier.training.commands_evaluate import calibrate, evaluate
@@ -51,17 +51,7 @@ for command in (dataset, train, evaluate, calibrate, adapt, search, compare, tra
 @pi10.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, type=FOLDER, help="Folder for results.")
-@click.option("--model", default="starter", show_default=True,
-              help="A model package: a folder, or the name of an embedded one.")  # fmt: skip
-@click.option("--jobs", type=int, help="Threads that decode and predict.  [default: all cores]")
-@click.option("--batch", type=int, help="Images a model call.  [default: 8]")
-@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu",
-              show_default=True, help="Where the model runs.")  # fmt: skip
-@click.option("--um-per-px", type=float, help="Pixel size for measurements, µm.  [default: 10]")
-@click.option("--max-megapixels", type=int, help="Refuse larger images.  [default: 36]")
-@click.option("--max-megabytes", type=int, help="Refuse larger image files.  [default: 128]")
-@click.option("--measure/--no-measure", default=True, show_default=True,
-              help="Measure each particle's silhouette.")  # fmt: skip
+@engine_options
 @click.option("--report/--no-report", default=True, show_default=True,
               help="Write report.html (needs the extra [report]).")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")

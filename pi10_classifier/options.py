@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,40 @@ class _Folder(click.Path):
 
 
 FOLDER = _Folder(path_type=Path)
+
+_ENGINE = (
+    click.option(
+        "--model",
+        default="starter",
+        show_default=True,
+        help="A model package: a folder, or the name of an embedded one.",
+    ),
+    click.option("--jobs", type=int, help="Threads that decode and predict.  [default: all cores]"),
+    click.option("--batch", type=int, help="Images a model call.  [default: 8]"),
+    click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda", "tensorrt"]),
+        default="cpu",
+        show_default=True,
+        help="Where the model runs.",
+    ),
+    click.option("--um-per-px", type=float, help="Pixel size for measurements, µm.  [default: 10]"),
+    click.option("--max-megapixels", type=int, help="Refuse larger images.  [default: 36]"),
+    click.option("--max-megabytes", type=int, help="Refuse larger image files.  [default: 128]"),
+    click.option(
+        "--measure/--no-measure",
+        default=True,
+        show_default=True,
+        help="Measure each particle's silhouette.",
+    ),
+)
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that become ``classify.Settings``, in their order."""
+    for option in reversed(_ENGINE):
+        command = option(command)
+    return command
 
 
 def caps_of(megapixels: int | None, megabytes: int | None) -> dict[str, Any]:

@@ -10,23 +10,19 @@ from typing import Any
 
 import click
 
-from pi10_classifier.options import FOLDER, caps_of, note_without_report, report_or_note
+from pi10_classifier.options import (
+    FOLDER,
+    caps_of,
+    engine_options,
+    note_without_report,
+    report_or_note,
+)
 
 
 @click.command()
 @click.argument("source")
 @click.option("--out", required=True, type=FOLDER, help="Folder for results; gone on with.")
-@click.option("--model", default="starter", show_default=True,
-              help="A model package: a folder, or the name of an embedded one.")  # fmt: skip
-@click.option("--jobs", type=int, help="Threads that decode and predict.  [default: all cores]")
-@click.option("--batch", type=int, help="Images a model call.  [default: 8]")
-@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), default="cpu",
-              show_default=True, help="Where the model runs.")  # fmt: skip
-@click.option("--um-per-px", type=float, help="Pixel size for measurements, µm.  [default: 10]")
-@click.option("--max-megapixels", type=int, help="Refuse larger images.  [default: 36]")
-@click.option("--max-megabytes", type=int, help="Refuse larger image files.  [default: 128]")
-@click.option("--measure/--no-measure", default=True, show_default=True,
-              help="Measure each particle's silhouette.")  # fmt: skip
+@engine_options
 @click.option("--settle", "settle_s", type=float, default=2.0, show_default=True,
               help="Seconds that a file stays as it is before it is read.")  # fmt: skip
 @click.option("--rescan", "rescan_s", type=float, default=60.0, show_default=True,
