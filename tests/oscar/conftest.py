@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import s3_server
+import support
+from batch_world import BINS, World, put
 from objects import record_of, version_of
 
 from pi10_classifier.classify import Settings
 from pi10_classifier.oscar.handler import Handler
 from pi10_classifier.oscar.settings import ServiceSettings
+from pi10_classifier.storage import Store
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +42,43 @@ def handle(handler: Handler, tmp_path: Path, out: Path) -> Callable[..., dict[st
         return record_of(into, handler.handle(path, version_of(key, data), into))
 
     return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    home = tmp_path_factory.mktemp("cruise")
+    found = {}
+    for number in range(BINS):
+        begin = support.START + timedelta(hours=6 * number)
+        members = support.bin_members(10 + number, begin, number)
+        members[support.name_of(900, begin)] = support.particle(1)[:500]
+        tar = support.write_tar(home / "a.tar", members).read_bytes()
+        found[f"rapid/{begin:%Y-%m-%d}/{begin:%H%M}.tar"] = tar
+    found |= {f"rapid/é l+oose/{n}.tif": support.particle(n) for n in range(4)}
+    found |= {"rapid/é l+oose/5.tif": b"", "rapid/marker/": b"", "elsewhere/6.tif": b"x"}
+    return found
+
+
+@pytest.fixture
+def worlds(
+    s3: s3_server.Server, tmp_path: Path, package: Path, files: dict[str, bytes]
+) -> Callable[[], World]:
+    """Makes worlds with the same cruise, each in a bucket of its own."""
+    count = 0
+
+    def make() -> World:
+        nonlocal count
+        count += 1
+        unique = hashlib.sha256(f"{tmp_path}{count}".encode()).hexdigest()[:12]
+        s3.client.make_bucket(bucket_name=f"b{unique}")
+        world = World(Store(s3.environ()), f"b{unique}", tmp_path / str(count), package)
+        for key, data in files.items():
+            put(world, key, data)
+        return world
+
+    return make
+
+
+@pytest.fixture
+def world(worlds: Callable[[], World]) -> World:
+    return worlds()
