@@ -22,7 +22,8 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.onnx_guard import refuse_external_data
 from pi10_classifier.preprocess import U8, Preprocessing, normalise
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, 2)  # 1 knew no trim, which a program that reads 1 alone would leave out
 STARTER = "starter"
 ALIASES = {"accurate": STARTER}  # the other embedded package is "fast"
 MAX_CLASSES = 1000
@@ -113,7 +114,7 @@ def read_package(folder: Path) -> tuple[Package, bytes]:
 
 def _parse(folder: Path, fields: Any, sha256: str) -> Package:
     try:
-        if fields["format"] != FORMAT:
+        if fields["format"] not in _READ:
             raise ModelError(
                 f"{folder}: model.json has format {fields['format']!r}; this program reads {FORMAT}"
             )

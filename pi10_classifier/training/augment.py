@@ -8,15 +8,18 @@ drawn in that look, the rest stays near the sources' own.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.preprocess import Grey, Preprocessing, prepare
+from pi10_classifier.preprocess import Grey, Preprocessing, particle_box, prepare
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
+MARGIN = 0.22  # the widest that is left about a particle's box, of its longest side
 _PARTICLE = 0.88  # darker than this is particle, on the 0..1 scale
 
 
@@ -25,7 +28,8 @@ def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: f
 
     look: share of the images drawn in the Pi-10's look.
 
-    Ends in ``prepare``, so training sees what serving makes of the same crop.
+    Ends in ``prepare``, so training sees what serving makes of the same crop; but for
+    ``spec.trim``, in whose place the margins vary.
     The result is a function of the image, ``spec`` and the state of ``rng``.
     """
     image = _geometry(levelled, rng)
@@ -45,7 +49,7 @@ def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: f
     if Grey.of(rgb).ground < 140:
         # The particle fills the border: without a margin ``prepare`` would turn it over.
         rgb = np.pad(rgb, ((6, 6), (6, 6), (0, 0)), constant_values=235)
-    return prepare(rgb, spec)
+    return prepare(rgb, replace(spec, trim=0.0))
 
 
 def _geometry(image: U8, rng: np.random.Generator) -> U8:
@@ -73,14 +77,13 @@ def _geometry(image: U8, rng: np.random.Generator) -> U8:
 
 def _crop(image: U8, rng: np.random.Generator) -> U8:
     """Cut to the particle's box with random margins; now and then into the particle."""
-    dark = image < 255 * _PARTICLE
-    rows, columns = np.flatnonzero(dark.any(axis=1)), np.flatnonzero(dark.any(axis=0))
-    height, width = image.shape
-    if rows.size < 6 or columns.size < 6:
+    found = particle_box(image)
+    if found is None:
         return image
-    box = np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], np.float64)
+    height, width = image.shape
+    box = np.array(found, np.float64)
     span = max(box[2] - box[0], box[3] - box[1])
-    margin = rng.uniform(0.0, 0.22, 4) * span
+    margin = rng.uniform(0.0, MARGIN, 4) * span
     if rng.random() < 0.12:
         margin[rng.integers(4)] = -rng.uniform(0.05, 0.25) * span
     top, left = (int(v) for v in np.floor(box[:2] - margin[:2]))

@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.preprocess import Preprocessing, prepare
+from pi10_classifier import preprocess
+from pi10_classifier.preprocess import Grey, trim
+from pi10_classifier.training.augment import MARGIN
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 
-CACHE_SIDE = 128
+CACHE_SIDE = 144
 UNKNOWN = -1  # a drawn particle has a class, but no source's label
 
 
@@ -47,12 +49,12 @@ def spread(images: U8, most: int) -> U8:
 def level(rgb: U8, side: int = CACHE_SIDE) -> U8:
     """RGB (H, W, 3) -> grey (h, w) uint8, dark on 255, longest side ``side`` px.
 
-    The levelling is ``prepare``'s own; only its square margin is taken off again.
+    Levelled as ``prepare`` does it, and cut to the particle and the widest margin that
+    ``augment`` leaves: what is farther off would but take pixels from the particle.
     """
-    scale = side / max(rgb.shape[:2])
-    height, width = (max(1, round(n * scale)) for n in rgb.shape[:2])
+    grey = Grey.of(rgb)
+    image = trim(preprocess.level(grey.pixels, grey.ground), MARGIN)
+    scale = side / max(image.shape)
+    height, width = (max(1, round(n * scale)) for n in image.shape)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = np.asarray(cv2.resize(rgb, (width, height), interpolation=method), np.uint8)
-    square = prepare(small, Preprocessing(size=side))[0]
-    top, left = (side - height) // 2, (side - width) // 2
-    return np.ascontiguousarray(square[top : top + height, left : left + width])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pi10_classifier.errors import ModelError, SettingError, output_error
+from pi10_classifier.model import FORMAT
 from pi10_classifier.preprocess import Preprocessing
 from pi10_classifier.training.card import card
 from pi10_classifier.training.checkpoint import load_checkpoint
@@ -160,7 +161,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
     """
     blob = (package / MODEL).read_bytes()
     description = {
-        "format": 1,
+        "format": FORMAT,
         "name": fields["name"],
         "version": fields["version"],
         "classes": fields["classes"],

@@ -27,7 +27,7 @@ _FROM_ZERO = (
     *("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size"),
     *("drawn", "class_minimum", "class_maximum", "finer"),
 )
-_SHARES = ("warm_share", "warmup_share", "ema", "distil", "look")
+_SHARES = ("warm_share", "warmup_share", "ema", "distil", "look", "trim")
 # lowest and highest value of a number, both allowed; None is no bound. The faces read them here
 BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "epochs": (1, None),
@@ -46,7 +46,7 @@ class Recipe:
     epochs: passes over the training images; the learning rate ends at zero.
     minutes: if set, training ends after this long at the latest, and the rate falls with
     the clock, so a slow machine still ends at zero.
-    size, channels, level: the input, as in ``Preprocessing``.
+    size, channels, level, trim: the input, as in ``Preprocessing``.
     warm_size, warm_share: side of the input in px during that first share; 0 = always size.
     batch: images a forward pass and process. accumulate: passes an optimiser step.
     warmup_share, warmup_steps: the rate rises over that share of the steps, or so many (a
@@ -72,6 +72,7 @@ class Recipe:
     size: int = 224
     channels: int = 3
     level: bool = False
+    trim: float = 0.0
     warm_size: int = 0
     warm_share: float = 0.0
     batch: int = 32
@@ -142,6 +143,11 @@ class Recipe:
                 "augmentation 'pi10' varies levelled images, and level is false, so serving would"
                 " show others than training; set level=true, or augmentation to 'paper'"
             )
+        if self.trim and not self.level:
+            raise SettingError(
+                f"trim is {self.trim}, but level is false: a particle is found on a levelled"
+                " ground alone; set level=true, or trim=0"
+            )
         if self.drawn and self.augmentation != "pi10":
             raise SettingError(
                 f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn particles"
@@ -163,7 +169,7 @@ class Recipe:
     @property
     def spec(self) -> Preprocessing:
         """The input of the trained network, for serving too."""
-        return Preprocessing(self.size, self.channels, self.level)
+        return Preprocessing(self.size, self.channels, self.level, trim=self.trim)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -179,6 +185,7 @@ _MOBILE = {
     "size": 96,
     "channels": 1,
     "level": True,
+    "trim": 0.2,
     "warm_size": 64,
     "warm_share": 0.4,
     "batch": 64,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pi10_classifier.errors import ModelError, output_error
-from pi10_classifier.model import Model
+from pi10_classifier.model import FORMAT, Model
 from pi10_classifier.training import outfolder as out
 from pi10_classifier.training.batches import Batches
 from pi10_classifier.training.checkpoint import load_checkpoint, save_checkpoint, write_description
@@ -152,7 +152,7 @@ class SeedRun:
         plan, examples = self.plan, self.examples
         identity = json.dumps(self.config["identity"], sort_keys=True, default=str)
         return {
-            "format": 1,
+            "format": FORMAT,
             "name": plan.name or plan.network,
             "version": "1",
             "architecture": plan.network,
