@@ -116,7 +116,8 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
     try:
         if fields["format"] not in _READ:
             raise ModelError(
-                f"{folder}: model.json has format {fields['format']!r}; this program reads {FORMAT}"
+                f"{folder}: model.json has format {fields['format']!r}; this program reads"
+                f" {' and '.join(map(str, _READ))}"
             )
         said = fields["files"]["model.onnx"]["sha256"]
         if said != sha256:

@@ -77,7 +77,11 @@ class Preprocessing:
             raise ModelError(f"model.json: preprocessing is incomplete: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As ``from_dict`` reads it; no trim is left out, so older packages stay the same."""
+        fields = asdict(self)
+        if not self.trim:
+            del fields["trim"]
+        return fields
 
 
 @dataclass(frozen=True, slots=True)

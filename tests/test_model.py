@@ -59,7 +59,7 @@ class TestPackage:
     @pytest.mark.parametrize(
         "fields",
         [
-            {"format": 2},
+            {"format": 3},
             {"format": "1"},
             {"classes": "abc"},
             {"classes": ["only one"]},

@@ -108,6 +108,70 @@ class TestChannels:
         assert (red, green, blue) == (76, 150, 29)
 
 
+def framed(above: int, left: int, below: int, right: int, ground: int = 255) -> np.ndarray:
+    """A particle 40 px wide and 20 high, grey 60 away from its ground, in a frame of these px."""
+    rgb = flat(above + 20 + below, left + 40 + right, ground)
+    rgb[above : above + 20, left : left + 40] = abs(ground - 195)
+    return rgb
+
+
+class TestTrim:
+    TIGHT = Preprocessing(size=32, trim=0.2)
+
+    def test_the_frame_of_a_camera_does_not_matter(self) -> None:
+        tight = framed(8, 8, 8, 8)  # a fifth of the 40 px on each side
+        for wide in (framed(8, 90, 70, 30), framed(40, 8, 8, 8), framed(60, 60, 60, 60)):
+            np.testing.assert_array_equal(prepare(wide, self.TIGHT), prepare(tight, GREY))
+            assert (prepare(wide, GREY) != prepare(tight, GREY)).any()
+
+    def test_nothing_is_added_to_a_narrow_frame(self) -> None:
+        for narrow in (framed(0, 0, 0, 0), framed(3, 8, 0, 2), framed(8, 8, 8, 8)):
+            np.testing.assert_array_equal(prepare(narrow, self.TIGHT), prepare(narrow, GREY))
+
+    def test_the_margin_is_a_share_of_the_longest_side(self) -> None:
+        # 60 px for 40 px and a quarter of them on each side: one for one
+        out = prepare(framed(50, 50, 50, 50), Preprocessing(size=60, trim=0.25))[0]
+        rows, columns = (np.flatnonzero((out < 224).any(axis=axis)) for axis in (1, 0))
+        assert (columns[0], columns[-1]) == (10, 49)
+        assert (rows[0], rows[-1]) == (20, 39)
+
+    def test_light_on_dark_is_cut_alike(self) -> None:
+        dark = framed(60, 60, 60, 60)
+        light = 255 - dark
+        np.testing.assert_array_equal(prepare(light, self.TIGHT), prepare(dark, self.TIGHT))
+
+    def test_colour_is_cut_as_grey_is(self) -> None:
+        rgb = framed(60, 60, 60, 60)
+        colour = prepare(rgb, Preprocessing(size=32, channels=3, trim=0.2))
+        assert colour.shape == (3, 32, 32)
+        np.testing.assert_array_equal(colour[1], prepare(rgb, self.TIGHT)[0])
+
+    def test_specks_all_over_leave_the_crop_whole(self) -> None:
+        rgb = framed(60, 60, 60, 60)
+        rgb[0, 0] = rgb[-1, -1] = 90
+        np.testing.assert_array_equal(prepare(rgb, self.TIGHT), prepare(rgb, GREY))
+
+    @pytest.mark.parametrize(("height", "width"), [(5, 60), (60, 5), (1, 1), (0, 0)])
+    def test_hairs_and_specks_are_nothing_to_frame_by(self, height: int, width: int) -> None:
+        rgb = flat(100, 100)
+        rgb[20 : 20 + height, 20 : 20 + width] = 0
+        np.testing.assert_array_equal(prepare(rgb, self.TIGHT), prepare(rgb, GREY))
+
+    def test_pale_is_no_particle(self) -> None:
+        rgb = flat(100, 100)
+        rgb[40:60, 40:60] = 225  # 224 would be one
+        np.testing.assert_array_equal(prepare(rgb, self.TIGHT), prepare(rgb, GREY))
+        rgb[40:60, 40:60] = 224
+        assert (prepare(rgb, self.TIGHT) != prepare(rgb, GREY)).any()
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32))
+def test_any_image_can_be_trimmed(height: int, width: int, seed: int) -> None:
+    rgb = np.random.default_rng(seed).integers(150, 256, (height, width, 3), np.uint8)
+    out = prepare(rgb, Preprocessing(size=32, trim=0.2))
+    assert (out.shape, out.dtype) == ((1, 32, 32), np.uint8)
+
+
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32))
 def test_levelled_images_touch_white(height: int, width: int, seed: int) -> None:
     """Half of the border lies at or above the ground, which becomes 255."""
@@ -131,6 +195,19 @@ class TestDescription:
     def test_round_trip(self) -> None:
         spec = Preprocessing(96, 3, False, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
         assert Preprocessing.from_dict(spec.to_dict()) == spec
+        trimmed = Preprocessing(96, trim=0.2)
+        assert Preprocessing.from_dict(trimmed.to_dict()) == trimmed
+
+    def test_packages_from_before_trim_describe_themselves_as_before(self) -> None:
+        assert "trim" not in GREY.to_dict()
+        assert Preprocessing.from_dict(GREY.to_dict()).trim == 0
+
+    def test_trim_needs_a_levelled_ground(self) -> None:
+        with pytest.raises(ModelError, match="trim needs level"):
+            Preprocessing(32, level=False, trim=0.2)
+        for wrong in (-0.1, 1.1, float("nan")):
+            with pytest.raises(ModelError, match="trim is"):
+                Preprocessing(32, trim=wrong)
 
     @pytest.mark.parametrize("name", ["size", "channels", "level"])
     def test_missing_field_is_named(self, name: str) -> None:

@@ -240,6 +240,8 @@ def recipe_for(architecture: str, **changes: Any) -> Recipe:
     size = changes.get("size")
     if isinstance(size, int) and size <= base.get("warm_size", 0):
         base["warm_size"] = 0  # a small input needs no smaller one first
+    if changes.get("level") is False:
+        base.pop("trim", None)
     return _make(base | changes)
 
 

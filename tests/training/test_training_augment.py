@@ -22,6 +22,13 @@ def test_same_seed_same_image_other_seed_another(copepod):
     assert len({out.tobytes() for out in many(copepod, 1)}) == 100
 
 
+def test_margins_vary_where_serving_trims(copepod):
+    trimmed = Preprocessing(size=48, trim=0.2)
+    for seed in range(20):
+        one, two = (augment(copepod, np.random.default_rng(seed), s) for s in (SPEC, trimmed))
+        np.testing.assert_array_equal(one, two)
+
+
 def test_input_is_left_alone(copepod):
     before = copepod.copy()
     many(copepod, 2, 30)

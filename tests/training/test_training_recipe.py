@@ -19,7 +19,7 @@ def test_each_kind_of_network_has_its_own():
     assert recipe_for("resnet18").rate == 1e-3
     for name in ("mobilenet_v2", "mobilenetv4_conv_small", "efficientnet_lite0"):
         mobile = recipe_for(name)
-        assert mobile.spec == Preprocessing(size=96)
+        assert mobile.spec == Preprocessing(size=96, trim=0.2)
         assert (mobile.optimiser, mobile.ema, mobile.augmentation) == ("adamw", 0.997, "pi10")
         assert mobile.loss_options == {"smoothing": 0.05}
 
@@ -118,6 +118,15 @@ def test_images_are_levelled_in_training_and_service_or_in_neither():
     with pytest.raises(SettingError, match="level is false"):
         recipe_for("mobilenet_v2", level=False)
     assert recipe_for("vit", augmentation="pi10", level=True, channels=1).spec.level
+
+
+def test_what_is_not_levelled_is_not_trimmed():
+    assert recipe_for("mobilenet_v2").spec.trim == 0.2
+    assert recipe_for("mobilenet_v2", level=False, augmentation="none").spec.trim == 0
+    with pytest.raises(SettingError, match="level is false: a particle"):
+        recipe_for("vit", trim=0.1)
+    with pytest.raises(SettingError, match="trim is 2; it must be"):
+        recipe_for("mobilenet_v2", trim=2)
 
 
 @pytest.mark.parametrize("name", ["rate", "weight_decay", "minutes", "mixup", "look"])
