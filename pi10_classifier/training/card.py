@@ -23,6 +23,8 @@ def card(fields: Mapping[str, Any]) -> str:
 def head(fields: Mapping[str, Any]) -> str:
     spec, file = fields["preprocessing"], fields["files"]["model.onnx"]
     colour = "grey" if spec["channels"] == 1 else "RGB"
+    if spec.get("trim"):
+        colour += f", cut to the particle and {spec['trim']:.0%} of its longest side about it"
     return f"""# {fields["name"]}, version {fields["version"]}
 
 Sorts single-particle plankton images into {_listed(fields["classes"])}.

@@ -1,6 +1,8 @@
 """Two packages in one graph: against the two asked apart, and what it refuses."""
 
 import json
+from copy import copy
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -99,6 +101,11 @@ def test_what_does_not_go_together_is_refused(pair, tars, tmp_path):
     fast, accurate, manifest = pair
     with pytest.raises(SettingError, match="must be the accurate one's, or smaller"):
         cascade(accurate, fast, tars, tmp_path / "a", manifest=manifest)
+    spec = replace(fast.package.preprocessing, trim=0.0)
+    untrimmed = copy(fast)
+    untrimmed.package = replace(fast.package, preprocessing=spec)
+    with pytest.raises(SettingError, match=r"trim 0\.0\), p64 64 px .* trim 0\.2\)"):
+        cascade(untrimmed, accurate, tars, tmp_path / "c", manifest=manifest)
     with pytest.raises(SettingError, match=r"share is 1\.5"):
         cascade(fast, accurate, tars, tmp_path / "b", manifest=manifest, share=1.5)
     assert not list(tmp_path.iterdir())

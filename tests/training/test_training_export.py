@@ -81,7 +81,7 @@ def test_manifest_is_the_one_in_the_description(trained, fields):
 def test_description_is_complete(package, fields):
     assert set(fields) == KEYS
     assert fields["classes"] == ["copepod", "detritus", "noncopepod"]
-    assert Preprocessing.from_dict(fields["preprocessing"]) == Preprocessing(size=32)
+    assert Preprocessing.from_dict(fields["preprocessing"]) == Preprocessing(size=32, trim=0.2)
     blob = (package / "model.onnx").read_bytes()
     assert fields["files"] == {
         "model.onnx": {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
@@ -127,6 +127,7 @@ def test_card_names_data_figures_limits_and_the_command(package, fields):
     text = (package / "README.md").read_text()
     macro = fields["metrics"]["black"]["macro_f1"]
     for part in (
+        "grey, cut to the particle and 20% of its longest side about it; prepared by",
         "shapes, on black",
         "CC0-1.0",
         f"{macro['value']:.3f} ({macro['low']:.3f} to {macro['high']:.3f})",
