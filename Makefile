@@ -72,19 +72,22 @@ CITE = --cite "planktonset1=PlanktonSet 1.0 (ISIIS), Cowen et al. 2015, NOAA NCE
 DATASET = training-out/data
 TRAIN = $(DEV)/pi10 train $(TARS) --manifest $(DATASET)/manifest.csv --recipe small --no-tracking $(CITE)
 
-# Three trainings by the clock, about two hours on two cores: from ImageNet at 96 px, on at
-# 112 px with drawn particles, and a student of that at 64 px.
+# Four trainings by the clock, about three hours on two cores: from ImageNet at 96 px, on at
+# 112 px, on with more drawn particles, and a student of that at 80 px.
+ON = --set warm_size=0 --set finer=0.5
 starter: .venv/ready
 	@mkdir -p training-out
 	@printf 'label,class\ncopepod/*,copepod\ndetritus/*,detritus\nnoncopepod/*,noncopepod\nother/*,-\n' \
 		> training-out/groups.csv
 	$(DEV)/pi10 dataset $(TARS) --label-map training-out/groups.csv --out $(DATASET) --overwrite
-	$(TRAIN) --epochs 30 --set minutes=62 --out training-out/first
-	$(TRAIN) --init training-out/first/seed-0 --size 112 --set warm_size=0 --set look=0.3 \
-		--set drawn=1000 --epochs 8 --rate 4e-4 --set minutes=40 --name starter --out training-out/starter
+	$(TRAIN) --epochs 30 --set minutes=62 --set finer=0.5 --out training-out/first
+	$(TRAIN) --init training-out/first/seed-0 --size 112 $(ON) --set look=0.25 --set drawn=800 \
+		--epochs 17 --rate 6e-4 --set minutes=64 --out training-out/second
+	$(TRAIN) --init training-out/second/seed-0 --size 112 $(ON) --set look=0.35 --set drawn=2500 \
+		--epochs 5 --rate 3e-4 --set minutes=19 --name starter --out training-out/starter
 	$(TRAIN) --init training-out/starter/seed-0 --teacher training-out/starter/seed-0/package \
-		--distil 0.7 --size 64 --set warm_size=0 --set look=0.3 --set drawn=1000 --epochs 6 \
-		--rate 4e-4 --set minutes=26 --name fast --out training-out/fast
+		--distil 0.7 --size 80 $(ON) --set look=0.35 --set drawn=2000 --epochs 7 --rate 5e-4 \
+		--set minutes=18 --name fast --out training-out/fast
 	$(DEV)/pi10 export cascade --fast training-out/fast/seed-0/package \
 		--accurate training-out/starter/seed-0/package $(addprefix --data ,$(TARS)) \
 		--manifest $(DATASET)/manifest.csv --out training-out/cascade
