@@ -1,0 +1,85 @@
+"""What do the Pi-10's look and a camera's framing cost? No labelled Pi-10 image is at hand.
+
+``python -m benchmarks.look PACKAGE... --data TAR... --manifest manifest.csv``: macro-F1 on
+the validation split as it is, and with every image drawn in imitation of the Pi-10 (turned,
+framed anew, near-black on an uneven ground with stripes, specks and noise), the same drawings
+for all packages; and how wide each source's crops are for their particles.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from pi10_classifier import preprocess
+from pi10_classifier.classify import BATCH
+from pi10_classifier.model import Model, find
+from pi10_classifier.preprocess import Grey, particle_box, prepare
+from pi10_classifier.training.augment import augment
+from pi10_classifier.training.data import read_rgb
+from pi10_classifier.training.dataset import level
+from pi10_classifier.training.material import gather, of_split
+from pi10_classifier.training.metrics import macro_f1
+
+
+def frame(rgb: preprocess.U8) -> float:
+    """The crop's longest side, in those of its particle's box; nan where there is none."""
+    grey = Grey.of(rgb)
+    box = particle_box(preprocess.level(grey.pixels, grey.ground))
+    if box is None:
+        return float("nan")
+    top, left, bottom, right = box
+    return max(rgb.shape[:2]) / max(bottom - top, right - left)
+
+
+def guesses(model: Model, images: list[preprocess.U8]) -> NDArray[np.int64]:
+    """Class indices (N,) for prepared images, asked in batches."""
+    parts = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
+    return np.concatenate([model.scores(np.stack(part)).argmax(axis=1) for part in parts])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.look", description=__doc__)
+    parser.add_argument("packages", nargs="+")
+    parser.add_argument("--data", nargs="+", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--draws", type=int, default=2, help="Drawings of each image.")
+    options = parser.parse_args()
+    models = [Model.load(find(name)) for name in options.packages]
+    classes = models[0].package.classes
+    found = gather(options.data, None, options.manifest)
+    samples, images = zip(*read_rgb(found, of_split(found, "validation")), strict=True)
+    truth = np.array([classes.index(sample.group) for sample in samples], np.int64)
+    levelled = [level(rgb) for rgb in images]
+    table = Table(title=f"macro-F1 on {len(samples):,} validation images")
+    for name in ("package", "as they are", "in the Pi-10's look"):
+        table.add_column(name)
+    for name, model in zip(options.packages, models, strict=True):
+        spec = model.package.preprocessing
+        plain = guesses(model, [prepare(rgb, spec) for rgb in images])
+        drawn = []
+        for draw in range(options.draws):
+            seen = [
+                augment(image, np.random.default_rng((draw, place)), spec, look=1.0)
+                for place, image in enumerate(levelled)
+            ]
+            drawn.append(macro_f1(truth, guesses(model, seen), len(classes)))
+        as_is = macro_f1(truth, plain, len(classes))
+        table.add_row(name, f"{as_is:.4f}", ", ".join(f"{value:.4f}" for value in drawn))
+    console = Console()
+    console.print(table)
+    for source in found.origins:
+        sides = [frame(rgb) for s, rgb in zip(samples, images, strict=True) if s.source == source]
+        low, middle, high = np.nanquantile(sides, (0.25, 0.5, 0.75))
+        console.print(
+            f"{source}: crops are {middle:.2f} ({low:.2f}-{high:.2f}) times as wide as particles"
+        )
+
+
+if __name__ == "__main__":
+    main()
