@@ -114,11 +114,13 @@ def read_package(folder: Path) -> tuple[Package, bytes]:
 
 def _parse(folder: Path, fields: Any, sha256: str) -> Package:
     try:
-        if fields["format"] not in _READ:
+        if type(fields["format"]) is not int or fields["format"] not in _READ:
             raise ModelError(
                 f"{folder}: model.json has format {fields['format']!r}; this program reads"
                 f" {' and '.join(map(str, _READ))}"
             )
+        if fields["format"] == 1 and fields["preprocessing"].get("trim"):
+            raise ModelError(f"{folder}: model.json has trim in format 1, which knew none; set 2")
         said = fields["files"]["model.onnx"]["sha256"]
         if said != sha256:
             raise ModelError(

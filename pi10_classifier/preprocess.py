@@ -65,13 +65,16 @@ class Preprocessing:
     def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:
         """Read the ``preprocessing`` object of ``model.json``."""
         try:
+            margin = fields.get("trim", 0.0)
+            if isinstance(margin, bool) or not isinstance(margin, int | float):
+                raise TypeError(f"trim is {margin!r}, which is no number")
             return cls(
                 size=int(fields["size"]),
                 channels=int(fields["channels"]),
                 level=bool(fields["level"]),
                 mean=tuple(float(v) for v in fields.get("mean", ())),
                 std=tuple(float(v) for v in fields.get("std", ())),
-                trim=float(fields.get("trim", 0.0)),
+                trim=float(margin),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"model.json: preprocessing is incomplete: {error}") from error

@@ -202,6 +202,11 @@ class TestDescription:
         assert "trim" not in GREY.to_dict()
         assert Preprocessing.from_dict(GREY.to_dict()).trim == 0
 
+    @pytest.mark.parametrize("wrong", ["0.2", True, None, [0.2]])
+    def test_trim_is_a_number(self, wrong: object) -> None:
+        with pytest.raises(ModelError, match="which is no number"):
+            Preprocessing.from_dict(GREY.to_dict() | {"trim": wrong})
+
     def test_trim_needs_a_levelled_ground(self) -> None:
         with pytest.raises(ModelError, match="trim needs level"):
             Preprocessing(32, level=False, trim=0.2)

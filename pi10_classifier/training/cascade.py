@@ -159,12 +159,16 @@ def _check_pair(fast: Model, accurate: Model, share: float | None) -> None:
             " cascade needs the same classes in the same order"
         )
     a, b = one.preprocessing, two.preprocessing
-    looks = [(p.channels, p.level, p.trim) for p in (a, b)]
-    if looks[0] != looks[1] or a.size > b.size:
+    looks = [f"{p.channels} channels, level {p.level}, trim {p.trim}" for p in (a, b)]
+    if looks[0] != looks[1]:
         raise SettingError(
-            f"{one.name} takes {a.size} px in {a.channels} channels (level {a.level}, trim"
-            f" {a.trim}), {two.name} {b.size} px in {b.channels} (level {b.level}, trim"
-            f" {b.trim}); the fast model's input must be the accurate one's, or smaller"
+            f"{one.name} takes {looks[0]}, {two.name} {looks[1]}; a cascade needs the same input"
+            " but for its size"
+        )
+    if a.size > b.size:
+        raise SettingError(
+            f"{one.name} takes {a.size} px, {two.name} {b.size} px; the fast model's input must be"
+            " the accurate one's, or smaller"
         )
     for package in (one, two):
         if package.input_dtype != "uint8" or package.activation != "softmax":

@@ -6,6 +6,7 @@ The one place of a training that knows how labelled data are read.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pi10_classifier import preprocess
 from pi10_classifier.errors import SettingError
-from pi10_classifier.preprocess import Preprocessing, prepare
+from pi10_classifier.preprocess import Grey, Preprocessing, prepare, trim
 from pi10_classifier.training import split as splitting
 from pi10_classifier.training.data import Sample, Scan, read_rgb, reopen, scan
 from pi10_classifier.training.dataset import CACHE_SIDE, HeldOut, TrainingSet, level
@@ -27,6 +29,7 @@ U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 
 _GIB = 2**30
+_SPARE = 0.05  # of margin kept beyond a recipe's trim, until ``prepare`` cuts it
 _SHARE = 0.7  # of the free memory that images may take
 
 
@@ -177,6 +180,11 @@ def batches(
 def _keep(rgb: U8, recipe: Recipe, side: int) -> U8:
     if recipe.augmentation == "pi10":
         return level(rgb, max(CACHE_SIDE, side))
+    if recipe.trim:
+        # before it is shrunk, as serving does; ``prepare`` will cut the rest
+        ground = Grey.of(rgb).ground
+        rgb = trim(preprocess.level(rgb, ground), recipe.trim + _SPARE)
+        side = math.ceil(side * (1 + 2 * _SPARE))
     scale = side / max(rgb.shape[:2])
     if scale < 1:
         height, width = (max(1, round(n * scale)) for n in rgb.shape[:2])

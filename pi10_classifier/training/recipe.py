@@ -11,6 +11,7 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.preprocess import Preprocessing
+from pi10_classifier.training.augment import MARGIN
 from pi10_classifier.training.sampling import check_limits
 
 CHOICES = {
@@ -148,6 +149,11 @@ class Recipe:
                 f"trim is {self.trim}, but level is false: a particle is found on a levelled"
                 " ground alone; set level=true, or trim=0"
             )
+        if self.augmentation == "pi10" and self.trim > MARGIN:
+            raise SettingError(
+                f"trim is {self.trim}, but augmentation 'pi10' shows margins of {MARGIN} at most,"
+                f" so serving would show others than training; set trim to {MARGIN} or less"
+            )
         if self.drawn and self.augmentation != "pi10":
             raise SettingError(
                 f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn particles"
@@ -172,7 +178,11 @@ class Recipe:
         return Preprocessing(self.size, self.channels, self.level, trim=self.trim)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """All of it; but for no trim, so that trainings from before trim can be resumed."""
+        told = asdict(self)
+        if not self.trim:
+            del told["trim"]
+        return told
 
 
 _KINDS = {f.name: str(f.type) for f in fields(Recipe)}

@@ -104,7 +104,9 @@ def test_what_does_not_go_together_is_refused(pair, tars, tmp_path):
     spec = replace(fast.package.preprocessing, trim=0.0)
     untrimmed = copy(fast)
     untrimmed.package = replace(fast.package, preprocessing=spec)
-    with pytest.raises(SettingError, match=r"trim 0\.0\), p64 64 px .* trim 0\.2\)"):
+    with pytest.raises(
+        SettingError, match=r"trim 0\.0, p64 .* trim 0\.2; a cascade needs the same"
+    ):
         cascade(untrimmed, accurate, tars, tmp_path / "c", manifest=manifest)
     with pytest.raises(SettingError, match=r"share is 1\.5"):
         cascade(fast, accurate, tars, tmp_path / "b", manifest=manifest, share=1.5)

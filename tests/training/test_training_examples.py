@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.preprocess import Preprocessing
+from pi10_classifier.preprocess import Preprocessing, prepare
+from pi10_classifier.training.batches import plain
+from pi10_classifier.training.dataset import CACHE_SIDE
 from pi10_classifier.training.devices import Device
-from pi10_classifier.training.examples import batches, load, read_examples
+from pi10_classifier.training.examples import _keep, batches, load, read_examples
 from pi10_classifier.training.recipe import recipe_for
 
 
@@ -16,7 +20,7 @@ def examples(shapes):
 def test_grey_ones_are_levelled_and_colour_ones_shrunk_never_grown(examples):
     grey, held = load(examples, recipe_for("mobilenet_v2", size=32))
     assert {image.ndim for image in grey.images} == {2}
-    assert {max(image.shape) for image in grey.images} == {128}
+    assert {max(image.shape) for image in grey.images} == {CACHE_SIDE}
     assert held.images.shape[1:] == (1, 32, 32)
     small, _ = load(examples, recipe_for("vit", size=48))
     large, held = load(examples, recipe_for("vit", size=96))
@@ -92,3 +96,17 @@ def test_a_source_is_read_through_its_camera(shapes):
             assert ground[1] >= 128, sample
     with pytest.raises(SettingError, match="a camera is given for 'dark'"):
         read_examples(tars, cameras={"dark": Device(grey=True)})
+
+
+def test_a_wide_crop_is_trimmed_before_it_is_shrunk(copepod):
+    """What an unvaried training shows is what serving shows: the particle keeps its pixels."""
+    wide = np.full((900, 900), 255, np.uint8)
+    height, width = copepod.shape
+    wide[400 : 400 + height, 380 : 380 + width] = copepod
+    rgb = np.repeat(wide[..., None], 3, axis=2)
+    recipe = recipe_for("mobilenet_v2", size=64, augmentation="none")
+    served = prepare(rgb, recipe.spec).astype(int)
+    shown = plain(_keep(rgb, recipe, 64), np.random.default_rng(0), recipe.spec).astype(int)
+    assert np.abs(shown - served).mean() < 4
+    untrimmed = prepare(rgb, replace(recipe.spec, trim=0.0)).astype(int)
+    assert np.abs(untrimmed - served).mean() > 12

@@ -127,6 +127,14 @@ def test_what_is_not_levelled_is_not_trimmed():
         recipe_for("vit", trim=0.1)
     with pytest.raises(SettingError, match="trim is 2; it must be"):
         recipe_for("mobilenet_v2", trim=2)
+    with pytest.raises(SettingError, match=r"shows margins of 0\.22 at most"):
+        recipe_for("mobilenet_v2", trim=0.3)
+    assert recipe_for("mobilenet_v2", trim=0.3, augmentation="none").spec.trim == 0.3
+
+
+def test_a_training_without_trim_is_described_as_before_trim():
+    assert "trim" not in recipe_for("vit").to_dict()
+    assert recipe_for("mobilenet_v2").to_dict()["trim"] == 0.2
 
 
 @pytest.mark.parametrize("name", ["rate", "weight_decay", "minutes", "mixup", "look"])
