@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -51,8 +54,9 @@ def evaluate(
     from pi10_classifier.terminal import show_table
     from pi10_classifier.training import evaluate as room
 
+    judged = Model.load(find(model))
     found = room.evaluate(
-        Model.load(find(model)),
+        judged,
         inputs,
         label_map=read_label_map(label_map),
         split=split,
@@ -63,6 +67,12 @@ def evaluate(
         click.echo(
             "note: without --manifest all images are judged, those that the model was trained on"
             " too, if they are among them",
+            err=True,
+        )
+    elif manifest and not _is_of(judged.package.description, manifest):
+        click.echo(
+            f"note: {judged.package.name} was trained by another split than {manifest}, or names"
+            " none: it may have been trained on images judged here, and the figures flatter",
             err=True,
         )
     written = room.write_evaluation(out, found)
@@ -84,6 +94,12 @@ def evaluate(
     for path in written:
         click.echo(path)
     sys.exit(exit_code(LeftOut(**entry) for entry in found["data"]["left_out"]))
+
+
+def _is_of(description: Mapping[str, Any], manifest: Path) -> bool:
+    """Whether a model was trained by just this split."""
+    split = description.get("training", {}).get("split_sha256", "")
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() == split
 
 
 @click.command()

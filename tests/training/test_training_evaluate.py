@@ -1,5 +1,6 @@
 """Judging a package: figures that hold, honest calibration, nothing left out in silence."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -255,3 +256,16 @@ def test_needs_no_torch():
         "assert not {'torch', 'transformers', 'mlflow', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_command_says_whose_training_images_may_be_judged(data, tmp_path):
+    split = write_manifest(data, tmp_path / "split.csv", lambda i: ("test", "validation")[i % 2])
+    digest = hashlib.sha256(split.read_bytes()).hexdigest()
+    note = "was trained by another split than"
+    for name, sha in (("own", digest), ("another", "0" * 64), ("none", "")):
+        folder = marks.package(tmp_path / name, training={"split_sha256": sha} if sha else {})
+        words = ["evaluate", "--model", str(folder), "--data", str(data)]
+        words += ["--manifest", str(split), "--out", str(tmp_path / f"{name}-out")]
+        done = CliRunner().invoke(pi10, words)
+        assert done.exit_code == 0, done.output
+        assert (note in done.output) == (name != "own"), name
