@@ -119,8 +119,6 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
                 f"{folder}: model.json has format {fields['format']!r}; this program reads"
                 f" {' and '.join(map(str, _READ))}"
             )
-        if fields["format"] == 1 and fields["preprocessing"].get("trim"):
-            raise ModelError(f"{folder}: model.json has trim in format 1, which knew none; set 2")
         said = fields["files"]["model.onnx"]["sha256"]
         if said != sha256:
             raise ModelError(
@@ -144,6 +142,8 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{folder}: model.json lacks or mistypes {error}") from error
+    if fields["format"] == 1 and package.preprocessing.trim:
+        raise ModelError(f"{folder}: model.json has trim in format 1, which knew none; set 2")
     for text in (package.name, package.version):
         if not text or not text.isprintable():
             raise ModelError(f"{folder}: name and version must be printable, not {text!r}")

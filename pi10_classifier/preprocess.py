@@ -65,11 +65,12 @@ class Preprocessing:
     def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:
         """Read the ``preprocessing`` object of ``model.json``."""
         try:
+            size = int(fields["size"])  # what is no mapping ends here
             margin = fields.get("trim", 0.0)
             if isinstance(margin, bool) or not isinstance(margin, int | float):
                 raise TypeError(f"trim is {margin!r}, which is no number")
             return cls(
-                size=int(fields["size"]),
+                size=size,
                 channels=int(fields["channels"]),
                 level=bool(fields["level"]),
                 mean=tuple(float(v) for v in fields.get("mean", ())),

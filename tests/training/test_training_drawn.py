@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pi10_classifier.training.dataset import TrainingSet
+from pi10_classifier.training.dataset import CACHE_SIDE, TrainingSet
 from pi10_classifier.training.drawn import add_drawn
 
 CLASSES = ("copepod", "detritus", "noncopepod")
@@ -24,7 +24,7 @@ def test_each_class_gets_so_many_in_strata_of_their_own(training: TrainingSet) -
     assert len(more.images) == 13
     for image in more.images[4:]:
         assert image.ndim == 2
-        assert max(image.shape) == 128
+        assert max(image.shape) == CACHE_SIDE
         assert image.min() < np.median(image) - 20  # a dark particle on a light ground
 
 

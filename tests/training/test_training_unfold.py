@@ -7,16 +7,18 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 pytest.importorskip("transformers", reason="training needs the extra 'train'")
 
 from pi10_classifier.errors import SettingError  # noqa: E402
-from pi10_classifier.model import Model, embedded  # noqa: E402
+from pi10_classifier.model import Model, embedded, read_package  # noqa: E402
 from pi10_classifier.training.export import write_onnx  # noqa: E402
 from pi10_classifier.training.networks import build  # noqa: E402
 from pi10_classifier.training.unfold import load_package, settle  # noqa: E402
+
+SIZE = read_package(embedded("fast"))[0].preprocessing.size
 
 
 @pytest.fixture(scope="module")
 def pictures():
     rng = np.random.default_rng(5)
-    images = np.full((12, 1, 64, 64), 240, np.uint8)
+    images = np.full((12, 1, SIZE, SIZE), 240, np.uint8)
     for image in images:
         top, left = rng.integers(4, 24, 2)
         image[0, top : top + 24, left : left + 30] = rng.integers(0, 200, (24, 30))
@@ -24,7 +26,7 @@ def pictures():
 
 
 def fast(classes=3, **options):
-    given = {"size": 64, "channels": 1, "init": "random"} | options
+    given = {"size": SIZE, "channels": 1, "init": "random"} | options
     return build("mobilenet_v2", classes, **given)
 
 
