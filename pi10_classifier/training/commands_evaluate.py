@@ -98,7 +98,7 @@ def evaluate(
 
 def _is_of(description: Mapping[str, Any], manifest: Path) -> bool:
     """Whether a model was trained by just this split."""
-    split = description.get("training", {}).get("split_sha256", "")
+    split = str(description.get("training", {}).get("split_sha256", ""))
     return hashlib.sha256(manifest.read_bytes()).hexdigest() == split
 
 
