@@ -190,10 +190,12 @@ def test_full_is_503_with_a_time_to_come_again(tmp_path):
         assert service.predict(IMAGE).status == 200
 
 
-def test_sigterm_finishes_what_runs_takes_no_more_and_exits_with_0(tmp_path, bin_tar):
+def test_sigterm_finishes_what_runs_takes_no_more_and_exits_with_0(tmp_path):
+    # so many that they outlast the questions asked meanwhile
+    large = support.write_tar(tmp_path / "large.tar", support.bin_members(2000)).read_bytes()
     with serving(tmp_path, "--workers", "1") as service:
         replies: list[Reply] = []
-        ask = threading.Thread(target=lambda: replies.append(service.predict(("b.tar", bin_tar))))
+        ask = threading.Thread(target=lambda: replies.append(service.predict(("b.tar", large))))
         ask.start()
         until(lambda: service.figure("pi10_requests_inside") == 1, "it is at work")
         service.process.send_signal(signal.SIGTERM)
@@ -203,7 +205,7 @@ def test_sigterm_finishes_what_runs_takes_no_more_and_exits_with_0(tmp_path, bin
         ask.join(services.PATIENCE_S)
         assert (ready.status, ready.json["reason"]) == (503, "stopping")
         assert (late.status, late.json["error"]["code"]) == (503, "stopping")
-        assert replies[0].json["totals"]["results"] == 150
+        assert replies[0].json["totals"]["results"] == 2000
         assert service.process.wait(30) == 0
         assert "Traceback" not in service.log.read_text("utf-8")
     assert not list((tmp_path / "tmp").iterdir()), "its temporary files are gone"
