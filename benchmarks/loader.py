@@ -77,7 +77,9 @@ def main() -> None:
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--size", type=int, help="px; default: the recipe's")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
-    parser.add_argument("--loaders", type=int, default=1, help="threads; default 1, as on a CPU")
+    parser.add_argument("--loaders", type=int, default=1, help="default 1, as on a CPU")
+    parser.add_argument("--processes", action="store_true",
+                        help="loaders are processes, as beside a GPU")  # fmt: skip
     parser.add_argument("--threads", type=int, help="of the network on a CPU")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="of each round; default 5")
@@ -91,7 +93,8 @@ def main() -> None:
     training, held = load(examples, recipe)
     read = (len(training.truth) + len(held.truth)) / (time.perf_counter() - began)
     counts = [int((training.truth == k).sum()) for k in range(len(examples.classes))]
-    batches = Batches(training, recipe, len(counts), threads=options.loaders)
+    batches = Batches(training, recipe, len(counts), loaders=options.loaders,
+                      processes=options.processes)  # fmt: skip
     eater = Eater(network, recipe, batches, counts)
     loader, eaten = [], []
     for _ in range(options.rounds):
@@ -107,8 +110,9 @@ def main() -> None:
     for name in ("what", "images/s", "least to most"):
         table.add_column(name)
     table.add_row("decoding into memory, once", f"{read:,.0f}", "")
-    threads = f"loader alone, {options.loaders} thread(s)"
-    for name, found in ((threads, loader), ("network alone", eaten)):
+    kind = "process(es)" if options.processes else "thread(s)"
+    alone = f"loader alone, {options.loaders} {kind}"
+    for name, found in ((alone, loader), ("network alone", eaten)):
         table.add_row(name, f"{statistics.median(found):,.1f}",
                       f"{min(found):,.1f} to {max(found):,.1f}")  # fmt: skip
     Console().print(table)

@@ -1,13 +1,14 @@
-"""An epoch's batches, made by threads while the network works.
+"""An epoch's batches, made by threads or processes while the network works.
 
-What a batch holds is a function of (seed, epoch, place in the epoch) alone: not of the
-threads, not of when it was asked for, not of whether training was resumed.
+What a batch holds is a function of (seed, epoch, place in the epoch) alone: not of who
+makes it, not of when it was asked for, not of whether training was resumed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -21,6 +22,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.preprocess import Preprocessing, prepare
+from pi10_classifier.training import workers
 from pi10_classifier.training.augment import augment
 from pi10_classifier.training.augment_paper import paper_augment
 from pi10_classifier.training.dataset import TrainingSet
@@ -32,6 +34,7 @@ from pi10_classifier.training.sampling import (
     sample_weights,
     weighted_order,
 )
+from pi10_classifier.training.workers import Made
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -57,6 +60,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     Item ``b`` holds image (n, C, S, S) uint8, target (n,) int64 or, mixed, (n, K) float32,
     with a teacher either teacher (n, K) float32 or teacher_image uint8, and finer (n,) int64
     where the recipe weighs it.
+
+    loaders: how many threads make them, or processes.
     """
 
     def __init__(
@@ -66,7 +71,8 @@ class Batches(Dataset[dict[str, Tensor]]):
         classes: int,
         *,
         teacher: Teacher | None = None,
-        threads: int = 1,
+        loaders: int = 1,
+        processes: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -84,14 +90,23 @@ class Batches(Dataset[dict[str, Tensor]]):
                 " to 'paper'"
             )
         self.waited = 0.0  # seconds the network waited for data, in all
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="augment")
-        self._ahead = threads + _AHEAD + recipe.accumulate
-        self._coming: dict[int, Future[dict[str, Tensor]]] = {}
-        self.begin(0, recipe.size)
+        self._ahead = loaders + _AHEAD + recipe.accumulate
+        self._coming: dict[int, Future[Made]] = {}
+        self.turn(0, recipe.size)
+        self._processes = processes
+        self._pool: Executor = (
+            workers.start(loaders, self)
+            if processes
+            else ThreadPoolExecutor(loaders, thread_name_prefix="augment")
+        )
 
     def begin(self, epoch: int, size: int) -> None:
-        """Turn to an epoch, its images ``size`` px."""
+        """Turn to an epoch, its images ``size`` px; what was made ahead is dropped."""
         self._drop()
+        self.turn(epoch, size)
+
+    def turn(self, epoch: int, size: int) -> None:
+        """``begin`` for one who holds no batches made ahead."""
         cv2.setNumThreads(1)
         self.epoch = epoch
         self.spec = replace(self.recipe.spec, size=size)
@@ -119,18 +134,30 @@ class Batches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, b: int) -> dict[str, Tensor]:
         for ahead in range(b, min(b + self._ahead, self.count)):
             if ahead not in self._coming:
-                self._coming[ahead] = self._pool.submit(self._make, ahead)
+                self._coming[ahead] = self._ask(ahead)
         began = monotonic()
-        made = self._coming.pop(b).result()
+        try:
+            made = self._coming.pop(b).result()
+        except BrokenProcessPool as error:
+            raise SettingError(
+                "a process that prepares images was killed, perhaps for memory; go on with"
+                " --resume, and with fewer --loaders"
+            ) from error
         self.waited += monotonic() - began
-        return made
+        return {name: torch.from_numpy(value) for name, value in made.items()}
 
-    def _make(self, b: int) -> dict[str, Tensor]:
+    def _ask(self, b: int) -> Future[Made]:
+        if self._processes:
+            return workers.submit(self._pool, self.epoch, self.spec.size, b)
+        return self._pool.submit(self.make, b)
+
+    def make(self, b: int) -> Made:
+        """Batch ``b`` of the epoch, in arrays."""
         first = (b * self.world + self.rank) * self.batch
         chosen = self.order[first : first + self.batch]
         images = self._images(chosen, first, self.vary, self.spec)
         truth = self.training.truth[chosen]
-        item = {"image": images, "target": np.asarray(truth, np.int64)}
+        item: Made = {"image": images, "target": np.asarray(truth, np.int64)}
         if self.recipe.finer:
             item["finer"] = self.training.finer[chosen]
         share, partner = 1.0, np.arange(len(chosen))
@@ -143,7 +170,7 @@ class Batches(Dataset[dict[str, Tensor]]):
             item["target"] = (share * one + (1 - share) * one[partner]).astype(np.float32)
         if self.teacher is not None:
             item |= self._told(chosen, first, images, share, partner)
-        return {name: torch.from_numpy(value) for name, value in item.items()}
+        return item
 
     def _images(self, chosen: I64, first: int, vary: Vary, spec: Preprocessing) -> U8:
         return np.stack(
@@ -184,7 +211,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         return DataLoader(self, batch_sampler=places, collate_fn=_only, generator=torch.Generator())
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads or processes."""
         self._drop()
         self._pool.shutdown(wait=True, cancel_futures=True)
 

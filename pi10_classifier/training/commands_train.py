@@ -57,7 +57,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--name", default="", help="Of the model package.  [default: the network's]")
 @click.option("--device", default="", help="cpu, to leave a GPU alone.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the network.")
-@click.option("--loaders", type=click.IntRange(1), help="Threads that prepare images.")
+@click.option(
+    "--loaders", type=click.IntRange(1), help="Threads that prepare images; processes beside a GPU."
+)
 @click.option("--save-steps", type=click.IntRange(0), default=0, show_default=True,
               help="Steps between checkpoints, besides each epoch's end.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the training in --out.")
@@ -120,7 +122,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
     sources = dict(map(citation, options.pop("cited")))
     chosen, recipe = named(recipe_name, network, **_changes(options, teacher))
     plan = Plan(network=chosen, recipe=recipe, out=out, seeds=_seeds(seeds), init=init,
-                teacher=teacher, threads=loaders, sources=sources,
+                teacher=teacher, loaders=loaders, sources=sources,
                 command=shlex.join(["pi10", *sys.argv[1:]]), **kept)  # fmt: skip
     looks = {name: Device.parse(text) for name, text in map(source_of, cameras)}
     if threads:

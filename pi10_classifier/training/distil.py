@@ -23,7 +23,7 @@ _TINY = 1e-7  # a teacher package says probabilities: none is taken for less tha
 
 
 class Teacher(Protocol):
-    """Answers for a batch, called in the threads that prepare batches.
+    """Answers for a batch, called in the threads or processes that prepare batches.
 
     spec: how the teacher wants its images, None where it needs none. augmented: whether
     they are varied as the student's are (the same draw), else plain.

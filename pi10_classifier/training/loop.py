@@ -33,7 +33,8 @@ from pi10_classifier.training.preparation import (
     class_numbers,
     identity_of,
     last_checkpoint,
-    loading_threads,
+    loaders_of,
+    use_processes,
 )
 from pi10_classifier.training.recipe import Recipe
 from pi10_classifier.training.resuming import Reached, clear, reading, recall, writing
@@ -59,16 +60,17 @@ def train(
     save_steps: int = 0,
     teacher: Teacher | None = None,
     watchers: Sequence[Watcher] = (),
-    threads: int | None = None,
+    loaders: int | None = None,
+    processes: bool | None = None,
     device: str = "",
     check: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """Train ``network``; ``keep`` receives the averaged weights at each new best epoch.
 
     names: of the classes; without them they are numbers. folder: where the training can be
-    resumed from, after each epoch and every ``save_steps`` optimiser steps. threads: that
-    prepare images. device: "cpu" to leave a GPU alone. check: called after each step; what
-    it raises ends the training.
+    resumed from, after each epoch and every ``save_steps`` optimiser steps. loaders: how many
+    threads or processes prepare images, None for what suits the device. device: "cpu" to leave
+    a GPU alone. check: called after each step; what it raises ends the training.
 
     Returns one record per epoch: input size, images seen, loss, rate, images_per_second,
     waiting (share of the time), validation macro-F1, NLL and F1 of each class, seconds.
@@ -109,7 +111,8 @@ def train(
             recipe,
             len(names),
             teacher=teacher,
-            threads=threads or loading_threads(arguments),
+            loaders=loaders or loaders_of(arguments),
+            processes=use_processes(arguments) if processes is None else processes,
             rank=arguments.process_index,
             world=arguments.world_size,
         )

@@ -40,8 +40,8 @@ class Plan:
     init: "pretrained", "random", a folder of safetensors, or a model package. teacher: a
     package, "" for none. sources: of a source's name, its title and licence for the model card.
     never_seen: what the model has not seen, for its card and each run that uses it. save_steps:
-    optimiser steps between checkpoints, 0 = at each epoch's end. threads: that prepare images,
-    None for the best. command: for the record.
+    optimiser steps between checkpoints, 0 = at each epoch's end. loaders: threads or processes
+    that prepare images, None for the best. command: for the record.
     """
 
     network: str
@@ -52,7 +52,7 @@ class Plan:
     teacher: str = ""
     name: str = ""
     device: str = ""
-    threads: int | None = None
+    loaders: int | None = None
     save_steps: int = 0
     split: str = _SPLIT
     command: str = ""

@@ -19,6 +19,7 @@ from pi10_classifier.training.losses import LDAM, Loss, build_loss
 from pi10_classifier.training.network_parts import CosineHead
 from pi10_classifier.training.recipe import Recipe
 from pi10_classifier.training.resuming import PARTIAL, clear, latest
+from pi10_classifier.training.workers import can_fork
 
 
 def class_numbers(training: TrainingSet, validation: HeldOut) -> tuple[str, ...]:
@@ -135,9 +136,14 @@ def identity_of(
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def loading_threads(arguments: TrainingArguments) -> int:
+def loaders_of(arguments: TrainingArguments) -> int:
     """On a CPU the network needs the cores itself; beside a GPU they are all for the data."""
     if arguments.device.type == "cpu":
         return 1
     shared = (os.cpu_count() or 2) // int(arguments.world_size)
     return max(1, shared - 1)
+
+
+def use_processes(arguments: TrainingArguments) -> bool:
+    """Beside a GPU images are prepared by processes: one Python could not keep up with it."""
+    return arguments.device.type == "cuda" and can_fork()

@@ -147,7 +147,7 @@ def _follow(examples: Examples, plan: Plan, check: Callable[[], None]) -> list[P
             resume=(plan.folder(seed) / out.RESUME).is_dir(),
             save_steps=plan.save_steps,
             teacher=teacher,
-            threads=plan.threads,
+            loaders=plan.loaders,
             device=plan.device,
             check=check,
         )

@@ -90,7 +90,7 @@ class SeedRun:
             save_steps=plan.save_steps,
             teacher=self.teacher,
             watchers=[_Epochs(folder, reporter)],
-            threads=plan.threads,
+            loaders=plan.loaders,
             device=plan.device,
             check=check,
         )

@@ -56,8 +56,10 @@ def test_same_seed_same_losses(optimiser):
     assert losses(run(Tiny(dropout=0.3), recipe(optimiser=optimiser, seed=1))[0]) != found[0]
 
 
-def test_threads_do_not_change_what_is_learnt():
-    found = [losses(run(Tiny(), recipe(), threads=n)[0]) for n in (1, 3)]
+@pytest.mark.parametrize("processes", [False, True])
+def test_loaders_do_not_change_what_is_learnt(processes):
+    ways = ({"loaders": 1}, {"loaders": 3, "processes": processes})
+    found = [losses(run(Tiny(), recipe(), **way)[0]) for way in ways]
     assert found[0] == found[1]
 
 

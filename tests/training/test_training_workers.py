@@ -1,0 +1,114 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
+pytest.importorskip("transformers", reason="training needs the extra 'train'")
+
+from toys import Tiny, recipe, shades  # noqa: E402
+
+from pi10_classifier.errors import SettingError  # noqa: E402
+from pi10_classifier.model import Model, embedded  # noqa: E402
+from pi10_classifier.training import loop, workers  # noqa: E402
+from pi10_classifier.training.batches import Batches  # noqa: E402
+from pi10_classifier.training.distil import PackageTeacher  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not workers.can_fork(), reason="processes are copied by fork alone")
+
+_PARENT = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from toys import recipe, shades
+from pi10_classifier.training.batches import Batches
+batches = Batches(shades()[0], recipe(), 3, loaders=2, processes=True)
+batches[0]
+print(*batches._pool._processes, flush=True)
+time.sleep(60)
+"""
+
+
+def everything(batches):
+    found = []
+    for epoch, size in ((0, 32), (1, 32), (1, 48)):
+        batches.begin(epoch, size)
+        found += [batches[place] for place in range(len(batches))]
+    batches.close()
+    return found
+
+
+def test_a_process_makes_what_a_thread_makes():
+    training, _ = shades()
+    teacher = PackageTeacher(Model.load(embedded("fast")))
+    options = recipe(distil=0.5, mixup=0.2, balance=0.5)
+    one, three = (
+        everything(Batches(training, options, 3, teacher=teacher, loaders=n, processes=n > 1))
+        for n in (1, 3)
+    )
+    assert len(one) == len(three) == 9
+    for left, right in zip(one, three, strict=True):
+        assert left.keys() == right.keys() == {"image", "target", "teacher"}
+        assert all(torch.equal(left[name], right[name]) for name in left)
+    assert not torch.equal(one[0]["image"], one[3]["image"])
+
+
+def test_the_error_of_a_process_reaches_the_caller():
+    training, held = shades()
+    training.images[3] = "no image"
+    with pytest.raises((AttributeError, TypeError)):
+        loop.train(
+            Tiny(), training, held, recipe(), lambda *_: None, lambda _: None, processes=True
+        )
+
+
+def test_a_killed_process_is_a_plain_error():
+    batches = Batches(shades()[0], recipe(), 3, loaders=2, processes=True)
+    try:
+        batches[0]
+        for pid in list(batches._pool._processes):
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(SettingError, match="was killed, perhaps for memory; go on with --res"):
+            for epoch in range(100):  # those made ahead come first
+                batches.begin(epoch, 32)
+                [batches[place] for place in range(len(batches))]
+    finally:
+        batches.close()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_processes_end_with_their_parent(sent):
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True)
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    parent.send_signal(sent)
+    parent.communicate(timeout=30)
+    until = time.monotonic() + 30
+    while alive := [pid for pid in pids if _runs(pid)]:
+        assert time.monotonic() < until, f"{alive} outlive their parent"
+        time.sleep(0.05)
+
+
+def test_processes_leave_an_interrupt_to_their_parent():
+    batches = Batches(shades()[0], recipe(), 3, loaders=2, processes=True)
+    try:
+        first = batches[0]
+        for pid in batches._pool._processes:
+            os.kill(pid, signal.SIGINT)
+        batches.begin(0, 32)
+        assert np.array_equal(batches[0]["image"], first["image"])
+    finally:
+        batches.close()
+
+
+def _runs(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
