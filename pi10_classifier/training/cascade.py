@@ -27,6 +27,7 @@ from pi10_classifier.training.scoring import Scored, score
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 OPSET = 18  # the first whose Resize averages where it shrinks
 _FAST, _ACCURATE = "fast/", "accurate/"
+NO_GAIN = "This cascade does not pay: {} alone is as good there, and faster"
 _LEAST = 1e-30  # no probability is taken for less, for its logarithm
 
 
@@ -40,6 +41,11 @@ class Cascade:
     validation: dict[str, float]
     metrics: dict[str, Any]
     found: Scan
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is better than the fast model alone on the validation images."""
+        return self.validation["cascade"] > self.validation["fast"]
 
 
 def cascade(
@@ -239,6 +245,7 @@ def _card(fields: dict[str, Any], fast: Model, accurate: Model) -> str:
         f" the validation images, on which macro-F1 is {f1['fast']:.4f} for {fast.package.name},"
         f" {f1['accurate']:.4f} for {accurate.package.name} and {f1['cascade']:.4f} together.",
         "",
+        *([] if f1["cascade"] > f1["fast"] else [f"{NO_GAIN.format(fast.package.name)}.", ""]),
         "| test images | n | macro-F1 |",
         "|---|---:|---|",
     ]

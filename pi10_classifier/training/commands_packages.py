@@ -108,6 +108,7 @@ def cascade(
     from pi10_classifier.model import Model, find
 
     with training_extra("export cascade"):
+        from pi10_classifier.training.cascade import NO_GAIN
         from pi10_classifier.training.cascade import cascade as join
     models = [Model.load(find(which)) for which in (fast, accurate)]
     done = join(models[0], models[1], inputs, out, manifest=manifest, share=share, name=name)
@@ -117,6 +118,8 @@ def cascade(
         f"below {done.below:.4f} goes on: {done.share:.1%} of the validation images; macro-F1 there"
         f" {f1['fast']:.4f} fast, {f1['accurate']:.4f} accurate, {f1['cascade']:.4f} together"
     )
+    if not done.pays:
+        click.echo(NO_GAIN.format(models[0].package.name))
     for source, row in done.metrics.items():
         click.echo(f"{source}: macro-F1 {span(row['macro_f1'])}, {row['n']:,} images")
     click.echo(out)

@@ -84,7 +84,8 @@ def train_seeds(
                     run.train(*images, check, child)
                     if test:
                         run.package()
-                        run.test()
+                        check()
+                        run.test(check)
                     else:
                         out.write_validation(run.folder)
                     shutil.rmtree(run.folder / out.RESUME, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pi10_classifier.ahead import in_order
+from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import ModelError, output_error
 from pi10_classifier.model import FORMAT, Model
 from pi10_classifier.training import outfolder as out
@@ -28,13 +31,17 @@ from pi10_classifier.training.plan import Plan, config_of, provenance
 from pi10_classifier.training.predictions import Predictions, write_predictions
 from pi10_classifier.training.recipe import Recipe, changed
 from pi10_classifier.training.reporter import Reporter
+from pi10_classifier.training.sample import Sample
 from pi10_classifier.training.split import counts
 from pi10_classifier.training.unfold import settle
 
+U8 = NDArray[np.uint8]
 Say = Callable[[str], None]
 
 PARITY_COUNT = 256
 _SETTLING = 16  # batches
+_AHEAD = 2  # batches of test images under way a core
+_LINE_S = 30.0  # a line on how far the test is after so many seconds
 TEST = "test split"  # in a package's metrics: all sources together
 _LIMITS = (
     "The figures above hold for images like those above, drawn from the same data. Another"
@@ -104,8 +111,11 @@ class SeedRun:
         """Export; raises ModelError where ONNX Runtime and torch differ by more than 1e-4."""
         export_package(self.checkpoint, self.folder / out.PACKAGE)
 
-    def test(self) -> None:
-        """Judge the package on the test split, once, and store what it said of each image."""
+    def test(self, check: Callable[[], None]) -> None:
+        """Judge the package on the test split, once, and store what it said of each image.
+
+        Batches run on all cores; ``check`` is called after each.
+        """
         package = self.folder / out.PACKAGE
         model = Model.load(package)
         classes = self.examples.classes
@@ -113,10 +123,19 @@ class SeedRun:
         names: list[tuple[str, str]] = []
         truth: list[int] = []
         scores: list[NDArray[np.float32]] = []
-        for samples, images in batches(self.examples, "test", model.package.preprocessing):
+        shown, told = batches(self.examples, "test", model.package.preprocessing), time.monotonic()
+
+        def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], NDArray[np.float32]]:
+            return batch[0], model.scores(batch[1])
+
+        for samples, said_of in in_order(ask, shown, default_jobs(), _AHEAD):
             names += [(s.source, s.member) for s in samples]
             truth += [place[s.group] for s in samples]
-            scores.append(model.scores(images))
+            scores.append(said_of)
+            check()
+            if time.monotonic() - told > _LINE_S:
+                self.say(f"  tested {len(names):,} of {len(self.examples.of('test')):,} images")
+                told = time.monotonic()
         said, right = np.concatenate(scores).astype(np.float64), np.asarray(truth, np.int64)
         if not np.isfinite(said).all():
             raise ModelError(f"{package} gives scores that are no numbers; train again, slower")

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 import pytest
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 pytest.importorskip("transformers", reason="training needs the extra 'train'")
 
+from pi10_classifier import cli  # noqa: E402
 from pi10_classifier.errors import SettingError  # noqa: E402
 from pi10_classifier.model import Model  # noqa: E402
 from pi10_classifier.training import runs  # noqa: E402
@@ -95,6 +97,23 @@ def test_its_package_tells_of_both_and_of_the_test_split(pair, tars, tmp_path):
     assert "p32, version 1" in text
     assert "p64, version 1" in text
     assert f"below {done.below:.4f} go to p64" in text
+
+
+def test_one_that_does_not_pay_says_so(pair, tars, tmp_path):
+    fast, accurate, manifest = pair
+    done = cascade(fast, fast, tars, tmp_path / "itself", manifest=manifest)
+    assert not done.pays
+    said = "This cascade does not pay: p32 alone is as good there, and faster"
+    assert said in (done.package / "README.md").read_text()
+    folder, data = str(fast.package.folder), [x for tar in tars for x in ("--data", str(tar))]
+    words = ["export", "cascade", "--fast", folder, "--accurate", folder, *data]
+    found = CliRunner().invoke(
+        cli.pi10, [*words, "--manifest", str(manifest), "--out", str(tmp_path / "again")]
+    )
+    assert found.exit_code == 0, found.output
+    assert said in found.output
+    other = cascade(fast, accurate, tars, tmp_path / "both", manifest=manifest)
+    assert other.pays is (said not in (other.package / "README.md").read_text())
 
 
 def test_what_does_not_go_together_is_refused(pair, tars, tmp_path):

@@ -233,6 +233,27 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_the_same(trained, examples, tmp
     assert not (folder / "resume").exists()
 
 
+def test_stopped_in_the_test_it_goes_on_there(trained, examples, tmp_path):
+    folders, _ = trained
+    left = iter(range(15, -1, -1))  # 14 steps, one before the test, then the test's own
+
+    def check():
+        if next(left) == 0:
+            raise KeyboardInterrupt
+
+    first = plan(tmp_path / "las")
+    with pytest.raises(KeyboardInterrupt):
+        runs.train_seeds(examples, first, say=lambda _: None, check=check)
+    seed = tmp_path / "las" / "seed-1"
+    assert (seed / "package" / "model.onnx").exists()
+    assert not (seed / "test_predictions.csv").exists()
+    lines = []
+    (folder,) = runs.train_seeds(examples, first, resume=True, say=lines.append)
+    assert any("is a finished training" in line for line in lines)
+    mine, whole = ((f / "test_predictions.csv").read_bytes() for f in (folder, folders[0]))
+    assert mine == whole
+
+
 def test_a_student_learns_from_a_package(trained, examples, tmp_path):
     folders, _ = trained
     teacher = str(folders[0] / "package")
