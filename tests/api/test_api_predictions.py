@@ -87,7 +87,7 @@ class TestPackages:
             support.write_package(tmp_path / name)
         (tmp_path / "empty").mkdir()
         found = folders(Service(models_dir=tmp_path))
-        assert set(found) == {"starter", "fast", "cascade", "good"}
+        assert set(found) == {"starter", "fast", "good"}
         assert found["starter"].parent != tmp_path
 
     def test_a_model_is_loaded_once_until_it_changes(self, tmp_path: Path) -> None:

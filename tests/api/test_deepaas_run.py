@@ -333,7 +333,7 @@ def test_metadata(server: Server) -> None:
     told = requests.get(f"{server.url}/", timeout=60).json()
     assert {"name", "version", "author", "license", "description"} <= set(told)
     models = {model["id"]: model for model in told["models"]}
-    assert {"starter", "fast", "cascade", "tiny"} == set(models)
+    assert {"starter", "fast", "tiny"} == set(models)
     package, _ = read_package(server.home.parent / "models/tiny")
     assert models["tiny"]["sha256"] == package.sha256
     assert models["tiny"]["classes"] == list(support.CLASSES)

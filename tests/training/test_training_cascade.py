@@ -20,8 +20,11 @@ from pi10_classifier.training import runs  # noqa: E402
 from pi10_classifier.training.adapt import adapt  # noqa: E402
 from pi10_classifier.training.cascade import cascade, joint  # noqa: E402
 from pi10_classifier.training.examples import read_examples  # noqa: E402
+from pi10_classifier.training.material import gather, of_split  # noqa: E402
+from pi10_classifier.training.metrics import macro_f1  # noqa: E402
 from pi10_classifier.training.plan import Plan  # noqa: E402
 from pi10_classifier.training.recipe import recipe_for  # noqa: E402
+from pi10_classifier.training.scoring import score  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,11 @@ def test_its_package_tells_of_both_and_of_the_test_split(pair, tars, tmp_path):
     assert "p32, version 1" in text
     assert "p64, version 1" in text
     assert f"below {done.below:.4f} go to p64" in text
+    model, found = Model.load(done.package), gather(tars, None, manifest)
+    seen = score(model, found, of_split(found, "validation"))
+    classes = model.package.classes
+    f1 = macro_f1(seen.truth(classes), seen.probabilities.argmax(axis=1), len(classes))
+    assert done.validation["cascade"] == pytest.approx(f1)
 
 
 def test_one_that_does_not_pay_says_so(pair, tars, tmp_path):
