@@ -77,7 +77,8 @@ def main() -> None:
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--size", type=int, help="px; default: the recipe's")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
-    parser.add_argument("--loaders", type=int, default=1, help="default 1, as on a CPU")
+    parser.add_argument("--loaders", type=int, default=1, choices=range(1, 257), metavar="N",
+                        help="1 to 256; default 1, as on a CPU")  # fmt: skip
     parser.add_argument("--processes", action="store_true",
                         help="loaders are processes, as beside a GPU")  # fmt: skip
     parser.add_argument("--threads", type=int, help="of the network on a CPU")

@@ -118,6 +118,17 @@ class Pi10Error(Exception):
         self.code = code
         self.message = message
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """So that each of them, whatever it is made from, comes back from another process."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[Pi10Error], args: tuple[object, ...], state: dict[str, object]) -> object:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class InputError(Pi10Error):
     """One input cannot be used; the run goes on and records a failure."""

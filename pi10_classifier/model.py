@@ -85,7 +85,7 @@ def find(name_or_folder: str) -> Path:
         return embedded(name)
     raise SettingError(
         f"no model package at {name_or_folder!r}: no model.json there; "
-        f"give a package folder or one of: {', '.join(names)}"
+        f"give a package folder or one of: {', '.join([*names, *ALIASES])}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pickle
 
 import pytest
 
@@ -87,3 +88,28 @@ def test_writing_fails_with_a_remedy(number: int, code: Code) -> None:
 
 def test_writing_fails_without_a_number() -> None:
     assert "strange" in output_error(OSError("strange"), "x").message
+
+
+class _Odd(ModelError):
+    """Made from more than its message, as the int8 gate's refusal is."""
+
+    def __init__(self, message: str, figures: dict[str, float]) -> None:
+        super().__init__(message)
+        self.figures = figures
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Pi10Error(Code.INTERNAL, "x"),
+        InputError(Code.CORRUPT_IMAGE, "torn"),
+        SettingError("no such model"),
+        OutputError(Code.DISK_FULL, "full"),
+        _Odd("refused", {"drop": 0.02}),
+    ],
+)
+def test_an_error_comes_back_whole_from_another_process(error: Pi10Error) -> None:
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    assert back.__dict__ == error.__dict__

@@ -132,11 +132,11 @@ class Batches(Dataset[dict[str, Tensor]]):
         return self.count
 
     def __getitem__(self, b: int) -> dict[str, Tensor]:
-        for ahead in range(b, min(b + self._ahead, self.count)):
-            if ahead not in self._coming:
-                self._coming[ahead] = self._ask(ahead)
         began = monotonic()
         try:
+            for ahead in range(b, min(b + self._ahead, self.count)):
+                if ahead not in self._coming:
+                    self._coming[ahead] = self._ask(ahead)
             made = self._coming.pop(b).result()
         except BrokenProcessPool as error:
             raise SettingError(

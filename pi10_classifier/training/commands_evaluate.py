@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -19,6 +16,7 @@ from pi10_classifier.training.package_options import (
     read_label_map,
     span,
     tell_left_out,
+    tell_split,
 )
 from pi10_classifier.training.sample import LeftOut, exit_code
 
@@ -69,12 +67,7 @@ def evaluate(
             " too, if they are among them",
             err=True,
         )
-    elif manifest and not _is_of(judged.package.description, manifest):
-        click.echo(
-            f"note: {judged.package.name} was trained by another split than {manifest}, or names"
-            " none: it may have been trained on images judged here, and the figures flatter",
-            err=True,
-        )
+    tell_split(judged.package, manifest)
     written = room.write_evaluation(out, found)
     rows = []
     for source, part in {"all": found["all"], **found["sources"]}.items():
@@ -94,12 +87,6 @@ def evaluate(
     for path in written:
         click.echo(path)
     sys.exit(exit_code(LeftOut(**entry) for entry in found["data"]["left_out"]))
-
-
-def _is_of(description: Mapping[str, Any], manifest: Path) -> bool:
-    """Whether a model was trained by just this split."""
-    split = str(description.get("training", {}).get("split_sha256", ""))
-    return hashlib.sha256(manifest.read_bytes()).hexdigest() == split
 
 
 @click.command()
@@ -139,8 +126,10 @@ def calibrate(
     from pi10_classifier.terminal import show_table
     from pi10_classifier.training.calibrate import calibrate as fit
 
+    fitted = Model.load(find(model))
+    tell_split(fitted.package, manifest)
     done = fit(
-        Model.load(find(model)),
+        fitted,
         inputs,
         out,
         label_map=read_label_map(label_map),

@@ -16,6 +16,7 @@ from pi10_classifier.training.package_options import (
     read_label_map,
     span,
     tell_left_out,
+    tell_split,
     training_extra,
 )
 from pi10_classifier.training.sample import exit_code
@@ -57,8 +58,10 @@ def int8(
 
     with training_extra("export int8"):
         from pi10_classifier.training.quantise import export_int8
+    judged = Model.load(find(model))
+    tell_split(judged.package, manifest)
     done = export_int8(
-        Model.load(find(model)),
+        judged,
         inputs,
         out,
         label_map=read_label_map(label_map),
@@ -99,7 +102,8 @@ def cascade(
     """Join a fast and an accurate package: the doubtful images get a second look.
 
     What is doubtful is set on the validation split of --manifest; figures are of its test split.
-    The result is one ordinary package, which `classify --model` takes.
+    The result is one ordinary package, which `classify --model` takes; it is written, and says so,
+    where the fast model alone is as good.
 
     \b
     Example:
@@ -111,6 +115,8 @@ def cascade(
         from pi10_classifier.training.cascade import NO_GAIN
         from pi10_classifier.training.cascade import cascade as join
     models = [Model.load(find(which)) for which in (fast, accurate)]
+    for model in models:
+        tell_split(model.package, manifest)
     done = join(models[0], models[1], inputs, out, manifest=manifest, share=share, name=name)
     tell_left_out(done.found)
     f1 = done.validation

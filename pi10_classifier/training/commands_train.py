@@ -56,9 +56,12 @@ _PATH = click.Path(path_type=Path)
               help="What the model has not seen, for its card and each run with it.")  # fmt: skip
 @click.option("--name", default="", help="Of the model package.  [default: the network's]")
 @click.option("--device", default="", help="cpu, to leave a GPU alone.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of the network.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of the network.")
 @click.option(
-    "--loaders", type=click.IntRange(1), help="Threads that prepare images; processes beside a GPU."
+    "--loaders",
+    type=click.IntRange(1, 1024),
+    help="Threads that prepare images; processes beside a GPU.  [default: 1; beside a GPU all"
+    " cores but one]",
 )
 @click.option("--save-steps", type=click.IntRange(0), default=0, show_default=True,
               help="Steps between checkpoints, besides each epoch's end.")  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Any
 
 import click
 
-from pi10_classifier.errors import SettingError
+from pi10_classifier.errors import Code, SettingError
+from pi10_classifier.model import Package
 from pi10_classifier.training.sample import Scan
 
 MODEL = click.option(
@@ -58,18 +61,33 @@ def training_extra(what: str) -> Iterator[None]:
 
 
 def tell_left_out(found: Scan, most: int = 20) -> None:
-    """Names the files that are not used, with their codes; those nobody asked for first."""
-    left_out = found.left_out
-    for entry in sorted(left_out, key=lambda x: not x.failed)[:most]:
+    """Names the files that are not used, with their codes; counts those that were not wanted."""
+    left_out = [entry for entry in found.left_out if entry.failed]
+    for entry in left_out[:most]:
         name = f"{entry.source}: {entry.member}" if entry.member else entry.source
         click.echo(f"left out: {name}: {entry.code}: {entry.message}", err=True)
     if len(left_out) > most:
         click.echo(
             f"left out: {len(left_out) - most:,} more; `pi10 dataset` lists them all", err=True
         )
+    for code, count in Counter(x.code for x in found.left_out if not x.failed).items():
+        click.echo(f"left out: {count:,} times {code}: {Code(code).meaning}", err=True)
     if found.unused_rules:
         shown = ", ".join(found.unused_rules[:most])
         click.echo(f"the label map's lines without an image, misspelt perhaps: {shown}", err=True)
+
+
+def tell_split(package: Package, manifest: Path | None) -> None:
+    """Warns where a model was trained by another split than ``manifest``."""
+    if manifest is None:
+        return
+    split = str(package.description.get("training", {}).get("split_sha256", ""))
+    if hashlib.sha256(manifest.read_bytes()).hexdigest() != split:
+        click.echo(
+            f"note: {package.name} was trained by another split than {manifest}, or names"
+            " none: it may have been trained on images judged here, and the figures flatter",
+            err=True,
+        )
 
 
 def span(interval: dict[str, float]) -> str:

@@ -71,6 +71,11 @@ def export_int8(
     """
     package = model.package
     check_out(out, package)
+    if "cascade" in package.description:
+        raise SettingError(
+            f"{package.name} is a cascade of two networks; make int8 packages of these, and join"
+            " them with `pi10 export cascade`"
+        )
     if method not in METHODS:
         raise SettingError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     found = gather(inputs, label_map, manifest)
@@ -95,9 +100,10 @@ def export_int8(
     after = score(Model(package, small), found, held)
     gate = judge(before, after, package.classes)
     if not gate.drop <= allowed:
+        others = " or ".join(other for other in METHODS if other != method)
         raise RefusedError(
             f"int8 is refused: {gate}; at most {100 * allowed:.2f} points are allowed. Nothing"
-            " was written; try --method percentile or entropy, or keep the float package",
+            f" was written; try --method {others}, or keep the float package",
             gate,
         )
     truth = before.truth(package.classes)

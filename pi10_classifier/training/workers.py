@@ -60,8 +60,8 @@ def submit(pool: Executor, epoch: int, size: int, b: int) -> Future[Made]:
 def _begin(maker: Maker) -> None:
     global _mine
     _mine = maker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the training, and so this
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # sent to all of a group; the parent's to heed
+        signal.signal(stop, signal.SIG_IGN)
     threading.Thread(target=_follow, daemon=True).start()
 
 

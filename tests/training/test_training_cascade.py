@@ -23,6 +23,7 @@ from pi10_classifier.training.examples import read_examples  # noqa: E402
 from pi10_classifier.training.material import gather, of_split  # noqa: E402
 from pi10_classifier.training.metrics import macro_f1  # noqa: E402
 from pi10_classifier.training.plan import Plan  # noqa: E402
+from pi10_classifier.training.quantise import export_int8  # noqa: E402
 from pi10_classifier.training.recipe import recipe_for  # noqa: E402
 from pi10_classifier.training.scoring import score  # noqa: E402
 
@@ -93,6 +94,8 @@ def test_its_package_tells_of_both_and_of_the_test_split(pair, tars, tmp_path):
     fields = json.loads((done.package / "model.json").read_text())
     with pytest.raises(SettingError, match="is a cascade of two networks; adapt one"):
         adapt(Model.load(done.package), tars[0], tmp_path / "adapted")
+    with pytest.raises(SettingError, match="is a cascade of two networks; make int8 packages"):
+        export_int8(Model.load(done.package), tars, tmp_path / "int8", manifest=manifest)
     assert fields["cascade"]["fast"]["sha256"] == fast.package.sha256
     assert fields["derived"][-1]["sha256"] == accurate.package.sha256
     assert set(fields["metrics"]) == {"test split", "light", "black"}
@@ -111,7 +114,7 @@ def test_one_that_does_not_pay_says_so(pair, tars, tmp_path):
     fast, accurate, manifest = pair
     done = cascade(fast, fast, tars, tmp_path / "itself", manifest=manifest)
     assert not done.pays
-    said = "This cascade does not pay: p32 alone is as good there, and faster"
+    said = "This cascade does not pay: p32 alone is as good on the validation images, and faster"
     assert said in (done.package / "README.md").read_text()
     folder, data = str(fast.package.folder), [x for tar in tars for x in ("--data", str(tar))]
     words = ["export", "cascade", "--fast", folder, "--accurate", folder, *data]
@@ -120,8 +123,28 @@ def test_one_that_does_not_pay_says_so(pair, tars, tmp_path):
     )
     assert found.exit_code == 0, found.output
     assert said in found.output
+    assert "trained by another split" not in found.output
+    other = tmp_path / "manifest.csv"  # the same split in other bytes
+    lines = manifest.read_text().splitlines(keepends=True)
+    other.write_text("".join([lines[0], *reversed(lines[1:])]))
+    found = CliRunner().invoke(
+        cli.pi10, [*words, "--manifest", str(other), "--out", str(tmp_path / "other")]
+    )
+    assert found.output.count("note: p32 was trained by another split") == 2
     other = cascade(fast, accurate, tars, tmp_path / "both", manifest=manifest)
     assert other.pays is (said not in (other.package / "README.md").read_text())
+
+
+def test_without_test_images_the_package_before_stays(pair, tars, tmp_path):
+    fast, accurate, manifest = pair
+    kept = cascade(fast, accurate, tars, tmp_path / "kept", manifest=manifest).package
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    lines = manifest.read_text().splitlines(keepends=True)
+    bare = tmp_path / "manifest.csv"
+    bare.write_text("".join(line for line in lines if ",test," not in line))
+    with pytest.raises(SettingError, match="no image is in split 'test'"):
+        cascade(fast, accurate, tars, kept, manifest=bare, share=0.5)
+    assert before == {path.name: path.read_bytes() for path in kept.iterdir()}
 
 
 def test_what_does_not_go_together_is_refused(pair, tars, tmp_path):

@@ -13,7 +13,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 
 from pi10_classifier import cli
-from pi10_classifier.errors import ExitCode
+from pi10_classifier.errors import Code, ExitCode
 from pi10_classifier.model import find
 from pi10_classifier.training import material
 
@@ -68,7 +68,7 @@ def test_what_was_asked_for_is_no_failure(run, data, tmp_path, name):
     marks.tree(data, {"krill": 3}, seed=5)
     done = run(name, *label_map(tmp_path, *(f"{x},{x}" for x in EACH), "krill,-"))
     assert done.exit_code == ExitCode.OK, done.output
-    assert done.stderr.count("label_left_out") == 3
+    assert "left out: 3 times label_left_out: " in done.stderr
 
 
 @every_command
@@ -111,6 +111,14 @@ def test_a_pickle_for_a_model_is_refused(run, tmp_path, name):
     assert "no model package at" in str(done.exception)
 
 
+def test_twenty_faults_are_named_and_the_rest_counted(run, data, tmp_path):
+    for n in range(25):
+        (data / "noncopepod" / f"empty{n}.png").write_bytes(b"")
+    done = run("evaluate", *label_map(tmp_path, *(f"{x},{x}" for x in EACH)))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("left out")]
+    assert len(lines) == 21 and lines[-1].startswith("left out: 5 more; `pi10 dataset`")
+
+
 def test_the_files_nobody_asked_to_leave_out_come_first(run, data, tmp_path):
     rng = np.random.default_rng(1)
     (data / "a").mkdir()
@@ -120,7 +128,7 @@ def test_the_files_nobody_asked_to_leave_out_come_first(run, data, tmp_path):
     done = run("evaluate", *label_map(tmp_path, *(f"{x},{x}" for x in EACH), "a,-"))
     lines = [line for line in done.stderr.splitlines() if line.startswith("left out")]
     assert "noncopepod/empty.png: empty_object" in lines[0]
-    assert len(lines) == 21 and lines[-1].startswith("left out: 6 more; `pi10 dataset`")
+    assert lines[1:] == [f"left out: 25 times label_left_out: {Code.LABEL_LEFT_OUT.meaning}"]
 
 
 @pytest.mark.parametrize(

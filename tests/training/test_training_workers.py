@@ -67,12 +67,14 @@ def test_the_error_of_a_process_reaches_the_caller():
         )
 
 
-def test_a_killed_process_is_a_plain_error():
+@pytest.mark.parametrize("wait", [0.0, 1.0])  # the pool has noticed when asked again, or not
+def test_a_killed_process_is_a_plain_error(wait):
     batches = Batches(shades()[0], recipe(), 3, loaders=2, processes=True)
     try:
         batches[0]
         for pid in list(batches._pool._processes):
             os.kill(pid, signal.SIGKILL)
+        time.sleep(wait)
         with pytest.raises(SettingError, match="was killed, perhaps for memory; go on with --res"):
             for epoch in range(100):  # those made ahead come first
                 batches.begin(epoch, 32)
@@ -95,12 +97,13 @@ def test_processes_end_with_their_parent(sent):
         time.sleep(0.05)
 
 
-def test_processes_leave_an_interrupt_to_their_parent():
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_processes_leave_a_stop_to_their_parent(sent):
     batches = Batches(shades()[0], recipe(), 3, loaders=2, processes=True)
     try:
         first = batches[0]
         for pid in batches._pool._processes:
-            os.kill(pid, signal.SIGINT)
+            os.kill(pid, sent)
         batches.begin(0, 32)
         assert np.array_equal(batches[0]["image"], first["image"])
     finally:
