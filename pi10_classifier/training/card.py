@@ -16,7 +16,8 @@ def card(fields: Mapping[str, Any]) -> str:
         parts.append(_metrics(fields))
     parts.append(_limits(fields))
     if training.get("command"):
-        parts.append(f"## To train it again\n\n```\n{training['command']}\n```\n")
+        again = f"## To train it again\n\n```\n{training['command']}\n```\n"
+        parts.append(again + _named(training, "\n{}.\n"))
     return "\n".join(parts)
 
 
@@ -97,6 +98,15 @@ def _cameras(training: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _named(training: Mapping[str, Any], around: str) -> str:
+    """Which packages the names in a command stood for; empty where there are none."""
+    told = [
+        f"`{name}` was version {package['version']} (SHA-256 `{package['sha256'][:16]}…`)"
+        for name, package in training.get("named", {}).items()
+    ]
+    return around.format(f"In it {' and '.join(told)}") if told else ""
+
+
 def _stages(weights: Mapping[str, Any]) -> str:
     told = []
     for number, stage in enumerate(weights.get("stages", []), 1):
@@ -105,7 +115,7 @@ def _stages(weights: Mapping[str, Any]) -> str:
         told.append(
             f" Stage {number}, {stage['epochs']} epochs in {stage['minutes']} minutes at"
             f" {recipe['size']} px, rate {recipe['rate']}, {drawn or 'no'} drawn particles a class"
-            f" (run `{stage['run_id']}`; `{stage['command']}`)."
+            f" (run `{stage['run_id']}`; `{stage['command']}`{_named(stage, '; {}')})."
         )
     if told:
         told.append(" It gave the weights that this training began with.")

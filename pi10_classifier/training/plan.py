@@ -26,7 +26,7 @@ from pi10_classifier.training.split import counts
 _SOFTWARE = ("torch", "transformers", "accelerate", "onnxruntime", "numpy")
 # what the card tells of an earlier training, and what else its record keeps
 _TOLD = {"command", "run_id", "recipe", "epochs", "minutes"}
-_MORE = ("best_epoch", "history", "drawn_images_per_class")
+_MORE = ("best_epoch", "history", "drawn_images_per_class", "named")
 _SPLIT = (
     "Split 70/10/20 within each source and source label, by a hash of the member's name, images"
     " of one bin and duplicates kept together"
@@ -180,6 +180,20 @@ def _before(plan: Plan) -> dict[str, Any]:
     if plan.weights is None or not (plan.weights / DESCRIPTION).is_file():
         return {}
     return load_checkpoint(plan.weights)[1]
+
+
+def named(plan: Plan) -> dict[str, dict[str, str]]:
+    """Version and graph of the embedded packages that the plan takes by name.
+
+    Another release may have others of that name: the command alone would not tell which.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name in (plan.init, plan.teacher):
+        if name in ("", "pretrained", "random") or Path(name).exists():
+            continue
+        package = read_package(find(name))[0]
+        found[name] = {"version": package.version, "sha256": package.sha256}
+    return found
 
 
 def provenance(plan: Plan) -> dict[str, Any]:

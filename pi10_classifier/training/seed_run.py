@@ -27,7 +27,7 @@ from pi10_classifier.training.examples import Examples, batches
 from pi10_classifier.training.export import PARITY_IMAGES, describe, export_package
 from pi10_classifier.training.loop import predict, train
 from pi10_classifier.training.metrics import fit_temperature, report
-from pi10_classifier.training.plan import Plan, config_of, provenance
+from pi10_classifier.training.plan import Plan, config_of, named, provenance
 from pi10_classifier.training.predictions import Predictions, write_predictions
 from pi10_classifier.training.recipe import Recipe, changed
 from pi10_classifier.training.reporter import Reporter
@@ -197,6 +197,7 @@ class SeedRun:
                 "split_sha256": examples.sha256,
                 "chosen": "",
                 "command": plan.command,
+                "named": named(plan),
                 "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
                 "seed": self.recipe.seed,
                 "initial_weights": provenance(plan),

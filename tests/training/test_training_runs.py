@@ -12,10 +12,11 @@ pytest.importorskip("transformers", reason="training needs the extra 'train'")
 
 
 from pi10_classifier.errors import SettingError  # noqa: E402
-from pi10_classifier.model import Model  # noqa: E402
+from pi10_classifier.model import Model, embedded, read_package  # noqa: E402
 from pi10_classifier.training import outfolder, runs  # noqa: E402
+from pi10_classifier.training.card import card  # noqa: E402
 from pi10_classifier.training.examples import batches, read_examples  # noqa: E402
-from pi10_classifier.training.plan import Plan  # noqa: E402
+from pi10_classifier.training.plan import Plan, named  # noqa: E402
 from pi10_classifier.training.predictions import read_predictions  # noqa: E402
 from pi10_classifier.training.recipe import recipe_for  # noqa: E402
 
@@ -252,6 +253,19 @@ def test_stopped_in_the_test_it_goes_on_there(trained, examples, tmp_path):
     assert any("is a finished training" in line for line in lines)
     mine, whole = ((f / "test_predictions.csv").read_bytes() for f in (folder, folders[0]))
     assert mine == whole
+
+
+def test_a_name_in_the_command_is_told_with_its_version(trained, tmp_path):
+    folders, _ = trained
+    package = read_package(embedded("fast"))[0]
+    wanted = {"fast": {"version": package.version, "sha256": package.sha256}}
+    assert named(plan(tmp_path / "x", init="fast", teacher="fast")) == wanted
+    assert named(plan(tmp_path / "x", teacher=str(folders[0] / "package"))) == {}
+    fields = json.loads((folders[0] / "package" / "model.json").read_text())
+    assert fields["training"]["named"] == {}
+    fields["training"] |= {"named": wanted, "command": "pi10 train --init fast"}
+    said = f"In it `fast` was version {package.version} (SHA-256 `{package.sha256[:16]}…`)."
+    assert said in card(fields)
 
 
 def test_a_student_learns_from_a_package(trained, examples, tmp_path):
