@@ -23,7 +23,7 @@ help:
 	@echo "make demo     classify a simulated bin with the starter model; shows a table and a report"
 	@echo "make test     lint, types and all tests"
 	@echo "make bench    speed and memory, against the bare model and the paper's way"
-	@echo "make starter  train a teacher and the models fast and starter on DATA=$(DATA), for hours"
+	@echo "make starter  train a teacher and the models fast and starter on DATA=$(DATA) (takes hours)"
 
 # The demo installs what a user installs, nothing more: no torch, no server.
 .venv-demo/ready: setup.cfg constraints.txt

@@ -7,7 +7,7 @@ makes it, not of when it was asked for, not of whether training was resumed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,6 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.preprocess import Preprocessing, prepare
-from pi10_classifier.training import workers
 from pi10_classifier.training.augment import augment
 from pi10_classifier.training.augment_paper import paper_augment
 from pi10_classifier.training.dataset import TrainingSet
@@ -34,7 +33,7 @@ from pi10_classifier.training.sampling import (
     sample_weights,
     weighted_order,
 )
-from pi10_classifier.training.workers import Made
+from pi10_classifier.training.workers import Made, Processes
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -93,12 +92,8 @@ class Batches(Dataset[dict[str, Tensor]]):
         self._ahead = loaders + _AHEAD + recipe.accumulate
         self._coming: dict[int, Future[Made]] = {}
         self.turn(0, recipe.size)
-        self._processes = processes
-        self._pool: Executor = (
-            workers.start(loaders, self)
-            if processes
-            else ThreadPoolExecutor(loaders, thread_name_prefix="augment")
-        )
+        self._processes = Processes(loaders, self) if processes else None
+        self._threads = ThreadPoolExecutor(loaders, thread_name_prefix="augment")
 
     def begin(self, epoch: int, size: int) -> None:
         """Turn to an epoch, its images ``size`` px; what was made ahead is dropped."""
@@ -148,8 +143,8 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def _ask(self, b: int) -> Future[Made]:
         if self._processes:
-            return workers.submit(self._pool, self.epoch, self.spec.size, b)
-        return self._pool.submit(self.make, b)
+            return self._processes.submit(self.epoch, self.spec.size, b)
+        return self._threads.submit(self.make, b)
 
     def make(self, b: int) -> Made:
         """Batch ``b`` of the epoch, in arrays."""
@@ -213,7 +208,9 @@ class Batches(Dataset[dict[str, Tensor]]):
     def close(self) -> None:
         """Stop the threads or processes."""
         self._drop()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._processes:
+            self._processes.shutdown()
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _drop(self) -> None:
         for future in self._coming.values():

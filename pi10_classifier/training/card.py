@@ -17,7 +17,7 @@ def card(fields: Mapping[str, Any]) -> str:
     parts.append(_limits(fields))
     if training.get("command"):
         again = f"## To train it again\n\n```\n{training['command']}\n```\n"
-        parts.append(again + _named(training, "\n{}.\n"))
+        parts.append(again + _named(training, "\nIn it {}.\n"))
     return "\n".join(parts)
 
 
@@ -104,7 +104,7 @@ def _named(training: Mapping[str, Any], around: str) -> str:
         f"`{name}` was version {package['version']} (SHA-256 `{package['sha256'][:16]}…`)"
         for name, package in training.get("named", {}).items()
     ]
-    return around.format(f"In it {' and '.join(told)}") if told else ""
+    return around.format(" and ".join(told)) if told else ""
 
 
 def _stages(weights: Mapping[str, Any]) -> str:
@@ -115,7 +115,7 @@ def _stages(weights: Mapping[str, Any]) -> str:
         told.append(
             f" Stage {number}, {stage['epochs']} epochs in {stage['minutes']} minutes at"
             f" {recipe['size']} px, rate {recipe['rate']}, {drawn or 'no'} drawn particles a class"
-            f" (run `{stage['run_id']}`; `{stage['command']}`{_named(stage, '; {}')})."
+            f" (run `{stage['run_id']}`; `{stage['command']}`{_named(stage, '; in it {}')})."
         )
     if told:
         told.append(" It gave the weights that this training began with.")

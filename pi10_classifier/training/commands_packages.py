@@ -102,8 +102,8 @@ def cascade(
     """Join a fast and an accurate package: the doubtful images get a second look.
 
     What is doubtful is set on the validation split of --manifest; figures are of its test split.
-    The result is one ordinary package, which `classify --model` takes; it is written, and says so,
-    where the fast model alone is as good.
+    The result is one ordinary package, which `classify --model` takes; where the fast
+    model alone is as good it is written all the same, and says so.
 
     \b
     Example:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,17 +60,18 @@ def training_extra(what: str) -> Iterator[None]:
 
 
 def tell_left_out(found: Scan, most: int = 20) -> None:
-    """Names the files that are not used, with their codes; counts those that were not wanted."""
-    left_out = [entry for entry in found.left_out if entry.failed]
-    for entry in left_out[:most]:
+    """Names the files that are not used, with their codes; counts those left out as asked."""
+    asked = [entry for entry in found.left_out if entry.code == Code.LABEL_LEFT_OUT]
+    left_out = [entry for entry in found.left_out if entry.code != Code.LABEL_LEFT_OUT]
+    for entry in sorted(left_out, key=lambda x: not x.failed)[:most]:
         name = f"{entry.source}: {entry.member}" if entry.member else entry.source
         click.echo(f"left out: {name}: {entry.code}: {entry.message}", err=True)
     if len(left_out) > most:
         click.echo(
             f"left out: {len(left_out) - most:,} more; `pi10 dataset` lists them all", err=True
         )
-    for code, count in Counter(x.code for x in found.left_out if not x.failed).items():
-        click.echo(f"left out: {count:,} times {code}: {Code(code).meaning}", err=True)
+    if asked:
+        click.echo(f"left out as the label map asks: {len(asked):,} images", err=True)
     if found.unused_rules:
         shown = ", ".join(found.unused_rules[:most])
         click.echo(f"the label map's lines without an image, misspelt perhaps: {shown}", err=True)
@@ -85,7 +85,7 @@ def tell_split(package: Package, manifest: Path | None) -> None:
     if hashlib.sha256(manifest.read_bytes()).hexdigest() != split:
         click.echo(
             f"note: {package.name} was trained by another split than {manifest}, or names"
-            " none: it may have been trained on images judged here, and the figures flatter",
+            " none: it may have been trained on images used here, and the figures flatter",
             err=True,
         )
 

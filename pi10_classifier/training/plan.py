@@ -13,7 +13,7 @@ from torch import nn
 
 import pi10_classifier
 from pi10_classifier.errors import SettingError
-from pi10_classifier.model import Model, Package, find, installed, read_package
+from pi10_classifier.model import ALIASES, Model, Package, find, installed, read_package
 from pi10_classifier.training import outfolder as out
 from pi10_classifier.training.checkpoint import DESCRIPTION, load_checkpoint
 from pi10_classifier.training.distil import PackageTeacher
@@ -69,7 +69,7 @@ class Plan:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise SettingError(f"seeds are {list(self.seeds)}; give one or more, from 0, each once")
         if self.init not in ("pretrained", "random") and not Path(self.init).exists():
-            names = [folder.name for folder in installed()]
+            names = [*(folder.name for folder in installed()), *ALIASES]
             if self.init not in names:
                 raise SettingError(
                     f"init is {self.init!r}; it must be 'pretrained', 'random', a folder of weights"
@@ -90,7 +90,7 @@ class Plan:
         """The folder of the first weights; a training's seed folder stands for its best ones."""
         if self.init in ("pretrained", "random"):
             return None
-        if not Path(self.init).exists():
+        if _by_name(self.init):
             return find(self.init)
         inside = Path(self.init) / out.CHECKPOINT
         return inside if inside.is_dir() else Path(self.init)
@@ -188,12 +188,19 @@ def named(plan: Plan) -> dict[str, dict[str, str]]:
     Another release may have others of that name: the command alone would not tell which.
     """
     found: dict[str, dict[str, str]] = {}
-    for name in (plan.init, plan.teacher):
-        if name in ("", "pretrained", "random") or Path(name).exists():
-            continue
+    for name in filter(_by_name, (plan.init, plan.teacher)):
         package = read_package(find(name))[0]
         found[name] = {"version": package.version, "sha256": package.sha256}
     return found
+
+
+def _by_name(name: str) -> bool:
+    """Whether an embedded package is meant, not a folder: an --out of its name may lie there."""
+    folder = Path(name)
+    if any((folder / inside).exists() for inside in ("model.json", out.CHECKPOINT)):
+        return False
+    known = {path.name for path in installed()} | ALIASES.keys()
+    return name in known and not any(folder.glob("*.safetensors"))
 
 
 def provenance(plan: Plan) -> dict[str, Any]:

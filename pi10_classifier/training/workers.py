@@ -10,8 +10,11 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import warnings
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +33,8 @@ class Maker(Protocol):
         """Batch ``b`` of the epoch."""
 
 
+_GRACE_S = 5.0  # that a process may take to end the batch it is at
+
 _mine: Maker  # in a worker process alone
 _at: tuple[int, int] | None = None
 
@@ -39,22 +44,47 @@ def can_fork() -> bool:
     return "fork" in multiprocessing.get_all_start_methods()
 
 
-def start(count: int, maker: Maker) -> Executor:
+class Processes:
     """``count`` processes with a copy each of ``maker``, its images' memory shared."""
-    pool = ProcessPoolExecutor(
-        count, multiprocessing.get_context("fork"), initializer=_begin, initargs=(maker,)
-    )
-    with warnings.catch_warnings():
-        # from Python 3.12 on: what other threads hold at the fork is never let go in the copy.
-        # A copy runs NumPy, OpenCV on one thread, and a session of ONNX Runtime on its caller's
-        warnings.filterwarnings("ignore", "This process", DeprecationWarning)
-        pool.submit(os.getpid)  # all are started at the first task
-    return pool
 
+    def __init__(self, count: int, maker: Maker) -> None:
+        before = set(multiprocessing.active_children())
+        context = multiprocessing.get_context("fork")
+        self._pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(maker,))
+        with warnings.catch_warnings():
+            # from Python 3.12 on: what other threads hold at the fork is never let go in the
+            # copy. A copy runs NumPy, OpenCV on one thread, and ONNX Runtime on its caller's
+            warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+            self._pool.submit(os.getpid)  # all are started at the first task
+        self._children = [x for x in multiprocessing.active_children() if x not in before]
 
-def submit(pool: Executor, epoch: int, size: int, b: int) -> Future[Made]:
-    """Ask the processes of ``start`` for a batch."""
-    return pool.submit(_make, epoch, size, b)
+    @property
+    def pids(self) -> list[int]:
+        return [child.pid for child in self._children if child.pid is not None]
+
+    def submit(self, epoch: int, size: int, b: int) -> Future[Made]:
+        """Ask for a batch. Raises BrokenProcessPool, as its result may, where one was killed."""
+        return self._pool.submit(_make, epoch, size, b)
+
+    def shutdown(self) -> None:
+        """End them all: those that do not end of themselves are killed.
+
+        They ignore the SIGTERM by which the pool would end the others of one that was killed.
+        """
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for child in self._alive(_GRACE_S):
+            child.kill()
+        self._alive(_GRACE_S)
+
+    def _alive(self, seconds: float) -> list[BaseProcess]:
+        """Those that have not ended after so long."""
+        alive, until = {x.sentinel: x for x in self._children}, time.monotonic() + seconds
+        while alive:
+            ended = wait(list(alive), max(0.0, until - time.monotonic()))
+            if not ended:
+                break
+            alive = {key: child for key, child in alive.items() if key not in ended}
+        return list(alive.values())
 
 
 def _begin(maker: Maker) -> None:

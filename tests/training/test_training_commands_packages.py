@@ -13,7 +13,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 
 from pi10_classifier import cli
-from pi10_classifier.errors import Code, ExitCode
+from pi10_classifier.errors import ExitCode
 from pi10_classifier.model import find
 from pi10_classifier.training import material
 
@@ -68,7 +68,7 @@ def test_what_was_asked_for_is_no_failure(run, data, tmp_path, name):
     marks.tree(data, {"krill": 3}, seed=5)
     done = run(name, *label_map(tmp_path, *(f"{x},{x}" for x in EACH), "krill,-"))
     assert done.exit_code == ExitCode.OK, done.output
-    assert "left out: 3 times label_left_out: " in done.stderr
+    assert "left out as the label map asks: 3 images" in done.stderr
 
 
 @every_command
@@ -128,7 +128,7 @@ def test_the_files_nobody_asked_to_leave_out_come_first(run, data, tmp_path):
     done = run("evaluate", *label_map(tmp_path, *(f"{x},{x}" for x in EACH), "a,-"))
     lines = [line for line in done.stderr.splitlines() if line.startswith("left out")]
     assert "noncopepod/empty.png: empty_object" in lines[0]
-    assert lines[1:] == [f"left out: 25 times label_left_out: {Code.LABEL_LEFT_OUT.meaning}"]
+    assert lines[1:] == ["left out as the label map asks: 25 images"]
 
 
 @pytest.mark.parametrize(

@@ -255,11 +255,15 @@ def test_stopped_in_the_test_it_goes_on_there(trained, examples, tmp_path):
     assert mine == whole
 
 
-def test_a_name_in_the_command_is_told_with_its_version(trained, tmp_path):
+def test_a_name_in_the_command_is_told_with_its_version(trained, tmp_path, monkeypatch):
     folders, _ = trained
     package = read_package(embedded("fast"))[0]
     wanted = {"fast": {"version": package.version, "sha256": package.sha256}}
     assert named(plan(tmp_path / "x", init="fast", teacher="fast")) == wanted
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fast" / "seed-1").mkdir(parents=True)  # an --out of that name
+    assert named(plan(tmp_path / "fast", init="fast", teacher="fast")) == wanted
+    assert plan(tmp_path / "fast", init="fast").weights == embedded("fast")
     assert named(plan(tmp_path / "x", teacher=str(folders[0] / "package"))) == {}
     fields = json.loads((folders[0] / "package" / "model.json").read_text())
     assert fields["training"]["named"] == {}

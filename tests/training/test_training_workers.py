@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from toys import recipe, shades
 from pi10_classifier.training.batches import Batches
 batches = Batches(shades()[0], recipe(), 3, loaders=2, processes=True)
 batches[0]
-print(*batches._pool._processes, flush=True)
+print(*batches._processes.pids, flush=True)
 time.sleep(60)
 """
 
@@ -72,7 +73,7 @@ def test_a_killed_process_is_a_plain_error(wait):
     batches = Batches(shades()[0], recipe(), 3, loaders=2, processes=True)
     try:
         batches[0]
-        for pid in list(batches._pool._processes):
+        for pid in batches._processes.pids:
             os.kill(pid, signal.SIGKILL)
         time.sleep(wait)
         with pytest.raises(SettingError, match="was killed, perhaps for memory; go on with --res"):
@@ -81,6 +82,23 @@ def test_a_killed_process_is_a_plain_error(wait):
                 [batches[place] for place in range(len(batches))]
     finally:
         batches.close()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("which", range(3))
+def test_the_others_of_a_killed_or_hanging_one_end_at_the_close(which, sent):
+    """Idle, one of them holds the lock of the tasks, which then nobody lets go."""
+    batches = Batches(shades()[0], recipe(), 3, loaders=3, processes=True)
+    pids = batches._processes.pids
+    [batches[place] for place in range(len(batches))]
+    time.sleep(0.5)
+    os.kill(pids[which], sent)
+    time.sleep(0.5)
+    closing = threading.Thread(target=batches.close, daemon=True)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive(), "close() hangs"
+    assert not any(_runs(pid) for pid in pids)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
@@ -102,7 +120,7 @@ def test_processes_leave_a_stop_to_their_parent(sent):
     batches = Batches(shades()[0], recipe(), 3, loaders=2, processes=True)
     try:
         first = batches[0]
-        for pid in batches._pool._processes:
+        for pid in batches._processes.pids:
             os.kill(pid, sent)
         batches.begin(0, 32)
         assert np.array_equal(batches[0]["image"], first["image"])
