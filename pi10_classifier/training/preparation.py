@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
+from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training.dataset import HeldOut, TrainingSet
 from pi10_classifier.training.losses import LDAM, Loss, build_loss
@@ -140,7 +140,7 @@ def loaders_of(arguments: TrainingArguments) -> int:
     """On a CPU the network needs the cores itself; beside a GPU they are all for the data."""
     if arguments.device.type == "cpu":
         return 1
-    shared = (os.cpu_count() or 2) // int(arguments.world_size)
+    shared = default_jobs() // int(arguments.world_size)
     return max(1, shared - 1)
 
 
