@@ -193,7 +193,7 @@ class Contents:
             "kind": "archive",
             "totals": dict(tally.totals),
             "failures_by_code": dict(sorted(tally.failures_by_code.items())),
-            "results_by_class": {label: tally.labels[label] for label in self.package.classes},
+            "results_by_class": dict(tally.labels),
             "warnings": tally.warnings,
         }
         if run.exit_code is ExitCode.NOTHING_READ:

@@ -29,6 +29,8 @@ from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
 from pi10_classifier.instrument import UM_PER_PX
 from pi10_classifier.model import Model, Package, embedded
 from pi10_classifier.open_part import OpenPart
+from pi10_classifier.quality import CLASS_NOT_VALIDATED
+from pi10_classifier.raising import write_factors
 from pi10_classifier.results import (
     TABLE_VERSION,
     PartWriter,
@@ -180,7 +182,7 @@ class _Pipeline:
 
     def _feed(self, unit: Unit) -> None:
         record = UnitRecord(unit.name, unit.group, unit.fingerprint)
-        part = OpenPart(record, PartWriter(self._folder, unit.name))
+        part = OpenPart(record, PartWriter(self._folder, unit.name), whole=not unit.group)
         try:
             for chunk in chunks(items_of(unit)):
                 held = sum(len(item.data) for item in chunk if item.data)
@@ -294,6 +296,7 @@ def classify_units(
         blocks = pipeline.run(units)
         folder.drop_recut_blocks(blocks)
         tally = summarise(folder)
+        write_factors(folder, tally.factors)
         gone = folder.published() - pipeline.seen
         if gone:
             tally.warnings.append(
@@ -357,7 +360,16 @@ def describe(
         "format": 1,
         "totals": dict(run.tally.totals),
         "failures_by_code": dict(sorted(run.tally.failures_by_code.items())),
-        "results_by_class": {label: run.tally.labels[label] for label in package.classes},
+        "results_by_class": dict(run.tally.labels),
+        "densities": {
+            name: {label: asdict(its) if its else None for label, its in found.items()}
+            for name, found in run.tally.densities.items()
+        },
+        "classification": {
+            "validated": False,
+            "quality_l20": CLASS_NOT_VALIDATED[0],
+            "quality_qartod": CLASS_NOT_VALIDATED[1],
+        },
         "warnings": run.tally.warnings,
         "parameters": {
             "inputs": list(inputs),

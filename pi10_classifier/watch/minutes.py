@@ -11,12 +11,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pi10_classifier.abundance import CountRow, MinuteKey, bin_rows, minute_rows
+from pi10_classifier.abundance import CountRow, MinuteKey, Table, minute_rows, pool
 from pi10_classifier.instrument import Bin
+from pi10_classifier.quality import ONE_MINUTE
 from pi10_classifier.watch.ledger import KEPT_LINES, Ledger
 
 LINE_BYTES = 500
@@ -125,9 +126,7 @@ def _sampled(
     rows: list[CountRow] = []
     for bin_id in sorted({bin_id for bin_id, _ in closed}):
         found = Bin.parse(bin_id)
-        table = ledger.ask(
-            "select hits, misses from sampled where bin = ? order by minute", (bin_id,)
-        )
+        table = _table(ledger, bin_id, found.start if found else None)
         wanted = {_time(minute) for of, minute in closed if of == bin_id}
         counts: dict[MinuteKey, int] = {
             (bin_id, _time(minute), label): count
@@ -143,7 +142,7 @@ def _sampled(
         return {}
     each = {(row.bin, row.minute): row for row in rows}
     minutes = sorted(row.minute for row in each.values() if row.minute)
-    whole = bin_rows([replace(row, bin="") for row in rows])
+    pooled = {label: pool(r for r in rows if r.label == label) for label in classes}
     return {
         "from": f"{minutes[0].replace(tzinfo=None).isoformat(timespec='minutes')}Z",
         "minutes": len(each),
@@ -151,11 +150,21 @@ def _sampled(
         "misses": sum(row.misses or 0 for row in each.values()),
         # raised count, per litre, low, high
         "density": {
-            row.label: [_short(v) for v in (row.raised_count, row.per_litre, row.per_litre_low,
-                                            row.per_litre_high)]
-            for row in whole
+            label: [_short(v) for v in (its.raised_count, its.per_litre, its.low, its.high)]
+            for label, its in pooled.items()
+            if its
         },
     }  # fmt: skip
+
+
+def _table(ledger: Ledger, bin_id: str, start: datetime | None) -> Table:
+    """The bin's rows by minute; None for those of which nothing is known."""
+    query = "select minute, hits, misses from sampled where bin = ?"
+    rows = {_time(minute): (hits, misses) for minute, hits, misses in ledger.ask(query, (bin_id,))}
+    if not rows or start is None:
+        return []
+    minutes = (max(rows) - start) // ONE_MINUTE + 1
+    return [rows.get(start + number * ONE_MINUTE) for number in range(minutes)]
 
 
 def _time(minute: str) -> datetime:

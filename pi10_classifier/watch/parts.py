@@ -171,7 +171,7 @@ class Parts:
             gallery = Gallery()
             self._gallery_due = now + GALLERY_EVERY_S if not archive else self._gallery_due
         record = UnitRecord(unit, "", archive.version if archive else f"{self._ledger.id}-{number}")
-        part = OpenPart(record, PartWriter(self._folder, unit), gallery)
+        part = OpenPart(record, PartWriter(self._folder, unit), gallery, whole=archive is not None)
         made = self._live[number] = _Part(number, part, unit, archive=archive)
         return made
 
