@@ -122,8 +122,9 @@ def _images(ledger: Ledger, bin_id: str, minute: str) -> Counter[str]:
 def _sampled(
     ledger: Ledger, closed: Sequence[tuple[str, str]], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Hits, misses and densities over closed minutes of any bins."""
+    """Hits, misses and densities over closed minutes of any bins, and how many have none."""
     rows: list[CountRow] = []
+    unknown = 0
     for bin_id in sorted({bin_id for bin_id, _ in closed}):
         found = Bin.parse(bin_id)
         table = _table(ledger, bin_id, found.start if found else None)
@@ -137,13 +138,16 @@ def _sampled(
         made = minute_rows(
             counts, {bin_id: table}, {bin_id: found.start if found else None}, classes
         )
-        rows += [row for row in made if row.minute in wanted and row.raised_count is not None]
+        told = [row for row in made if row.minute in wanted and row.raised_count is not None]
+        unknown += len(wanted - {row.minute for row in told})
+        rows += told
+    said: dict[str, Any] = {"no_density": unknown} if unknown else {}
     if not rows:
-        return {}
+        return said
     each = {(row.bin, row.minute): row for row in rows}
     minutes = sorted(row.minute for row in each.values() if row.minute)
     pooled = {label: pool(r for r in rows if r.label == label) for label in classes}
-    return {
+    return said | {
         "from": f"{minutes[0].replace(tzinfo=None).isoformat(timespec='minutes')}Z",
         "minutes": len(each),
         "hits": sum(row.hits or 0 for row in each.values()),
