@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from pi10_classifier import sources
+from pi10_classifier import discovery
 from pi10_classifier.archives import LIMITS, Limits
+from pi10_classifier.discovery import check_inputs, discover
 from pi10_classifier.errors import Code, SettingError
-from pi10_classifier.sources import FileBlock, Item, LocalArchive, Unit, check_inputs, discover
+from pi10_classifier.sources import FileBlock, Item, LocalArchive, Unit
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="the file system's names are text here")
 
@@ -76,7 +77,7 @@ class TestOrder:
     def test_blocks_hold_all_files_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sources, "BLOCK_FILES", 3)
+        monkeypatch.setattr(discovery, "BLOCK_FILES", 3)
         names = [f"{number}.tif" for number in range(8)]
         fill(tmp_path, *names)
         found = units(tmp_path)
@@ -87,7 +88,7 @@ class TestOrder:
     def test_a_full_last_block_is_not_followed_by_an_empty_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sources, "BLOCK_FILES", 2)
+        monkeypatch.setattr(discovery, "BLOCK_FILES", 2)
         fill(tmp_path, "1.tif", "2.tif")
         assert len(units(tmp_path)) == 1
 
@@ -165,7 +166,7 @@ class TestContent:
             import re, sys
             from pathlib import Path
             from pi10_classifier.decode import decode
-            from pi10_classifier.sources import discover
+            from pi10_classifier.discovery import discover
             for unit in discover([sys.argv[1]]):
                 for item in unit.items():
                     print(item.member, item.error.code if item.error else decode(item.data))

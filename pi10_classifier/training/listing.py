@@ -15,18 +15,19 @@ from typing import Any
 
 from pi10_classifier.archives import LIMITS
 from pi10_classifier.decode import looks_like_image
+from pi10_classifier.discovery import check_inputs, discover
 from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.input_rules import skip_reason
 from pi10_classifier.instrument import Kind, Particle, kind_of
 from pi10_classifier.sources import (
     FileBlock,
     Item,
     LocalArchive,
     LooseFile,
-    check_inputs,
-    discover,
     printable,
     unreadable,
 )
+from pi10_classifier.training.labels import tidy_label
 
 SPLITS = ("train", "validation", "test")
 TABLES = frozenset({".csv", ".parquet"})
@@ -99,7 +100,7 @@ def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
 
 def _contents(path: Path) -> tuple[list[Path], bool]:
     """The archives under a path, and whether there are loose files too."""
-    units = list(discover([str(path)]))
+    units = list(discover([str(path)], files_once=False))
     archives = [unit.path for unit in units if isinstance(unit, LocalArchive)]
     return archives, len(archives) < len(units)
 
@@ -118,7 +119,7 @@ def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> I
     if path.suffix.lower() in TABLES and path.is_file():
         yield from _table_entries(source, path, wanted)
         return
-    for unit in discover([str(path)]):
+    for unit in discover([str(path)], files_once=False):
         if isinstance(unit, FileBlock):
             if wanted is not None:
                 files = tuple(file for file in unit.files if _tidy(file.member) in wanted)
@@ -133,7 +134,7 @@ def _unit_entries(
 ) -> Iterator[Entry]:
     for item in items:
         member = _tidy(item.member)
-        if wanted is not None and member not in wanted:
+        if (wanted is not None and member not in wanted) or skip_reason(member):
             continue
         error = item.error
         if error is None and (item.data is None or not _is_image(member, item.data)):
@@ -144,7 +145,7 @@ def _unit_entries(
         yield Entry(
             source,
             member,
-            label=member.rpartition("/")[0],
+            label=tidy_label(member.rpartition("/")[0]),
             bin=str(particle.bin) if particle else "",
             data=item.data,
             error=error,
@@ -216,8 +217,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
     for number, values in enumerate(raw, start=1):
         said = {name: values.get(name) for name in _COLUMNS}
         row = {name: "" if cell is None else str(cell).strip() for name, cell in said.items()}
-        for name in ("path", "label"):
-            row[name] = row[name].replace("\\", "/")
+        row["path"] = row["path"].replace("\\", "/")
+        row["label"] = tidy_label(row["label"].replace("\\", "/"))
         row["source"] = row["source"] or path.stem
         if not row["path"]:
             raise SettingError(f"table {path}, row {number} has no path; fill it in")
