@@ -94,6 +94,8 @@ def same_name(member: str) -> str:
 def is_read_elsewhere(link: Path, roots: Iterable[Path]) -> bool:
     """True where a link leads to a file that is met at its own place below one of ``roots``."""
     real = Path(os.path.realpath(link))
+    if not real.is_file():  # a link to nothing, or round in a circle
+        return False
     for root in roots:
         if real.is_relative_to(root) and not skip_reason(real.relative_to(root).as_posix()):
             return True

@@ -68,7 +68,7 @@ def archive_items(source: str, stream: BinaryIO, size: int, limits: Limits) -> I
     """The items of one archive; a failure of the archive itself is its last item."""
     try:
         for member in members(stream, size, limits):
-            if skip_reason(member.name):
+            if member.name and skip_reason(member.name):
                 yield Item(source, member.name)
             else:
                 yield Item(source, member.name, member.data, member.error)

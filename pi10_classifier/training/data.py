@@ -66,7 +66,8 @@ def scan(
                 key = same_name(entry.member)
                 if why is None and entry.error is None and key in named:
                     why = repeated(entry)
-                named.add(key)
+                if not (entry.error and entry.error.code is Code.REPEATED_NAME):
+                    named.add(key)
                 if why:
                     left_out.append(why)
                 else:

@@ -10,6 +10,7 @@ import csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pi10_classifier.discovery import check_inputs, discover
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.input_rules import skip_reason
 from pi10_classifier.instrument import Kind, Particle, kind_of
+from pi10_classifier.repeats import Repeated, file_of, once, settled
 from pi10_classifier.sources import (
     FileBlock,
     Item,
@@ -126,7 +128,20 @@ def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> I
                 unit = replace(unit, files=files)
         elif path.is_dir():
             continue  # an archive in a folder is a source of its own
+        elif isinstance(unit, LocalArchive) and _repeats(unit):
+            yield from _unit_entries(source, settled(unit.items, file_of), wanted)
+            continue
         yield from _unit_entries(source, unit.items(), wanted)
+
+
+@lru_cache(maxsize=1024)  # asked at each reading of the same archive
+def _repeats(archive: LocalArchive) -> bool:
+    try:
+        for _ in once(archive.items(), file_of):
+            pass
+    except Repeated:
+        return True
+    return False
 
 
 def _unit_entries(
@@ -134,9 +149,11 @@ def _unit_entries(
 ) -> Iterator[Entry]:
     for item in items:
         member = _tidy(item.member)
-        if (wanted is not None and member not in wanted) or skip_reason(member):
+        if (wanted is not None and member not in wanted) or (member and skip_reason(member)):
             continue
         error = item.error
+        if wanted is not None and error is not None and error.code is Code.REPEATED_NAME:
+            continue  # the one that counts has the same name
         if error is None and (item.data is None or not _is_image(member, item.data)):
             if not _is_foreign(member):
                 continue
