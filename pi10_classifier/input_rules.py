@@ -81,7 +81,7 @@ def same_name(member: str) -> str:
     name = member if member.isascii() else unicodedata.normalize("NFC", member)
     name = name.replace("\\", "/")
     folder, slash, base = name.rpartition("/")
-    if "/." in f"/{folder}" or "//" in folder:
+    if slash and (name[0] == "/" or "//" in name or "/." in f"/{folder}"):
         folder = "/".join(part for part in folder.split("/") if part not in ("", "."))
         slash = "/" if folder else ""
     stem, dot, suffix = base.rpartition(".")
