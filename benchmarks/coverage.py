@@ -90,7 +90,9 @@ def water_mass(rate: float, minutes: int, surveys: int, draw: np.random.Generato
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--table", type=Path, default=Path("../shared/data/hits_misses_cend0824.csv"))
+    parser.add_argument(
+        "--table", type=Path, default=Path("../shared/data/hits_misses_cend0824.csv")
+    )
     parser.add_argument("--surveys", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)

@@ -129,6 +129,11 @@ class Particle:
         return cls(bin_, int(found["number"])) if bin_ else None
 
 
+def names_particle(base: str) -> bool:
+    """True where a base name has the form of the instrument's names, in any case."""
+    return _PARTICLE.fullmatch(base) is not None
+
+
 def particle_id(member: str) -> str:
     """The particle's identity, or the member's path without its extension."""
     particle = Particle.parse(member)
