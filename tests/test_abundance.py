@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import time
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -278,14 +277,13 @@ class TestInvariants:
         assert bin_rows(mixed) == bin_rows(rows)
 
 
-def test_a_hundred_thousand_rows_take_seconds():
+def test_a_hundred_thousand_rows_are_no_trouble():
+    """What takes the square of the rows' number would meet the limit of every test."""
     bins = [f"b{i:05}" for i in range(3334)]
     starts = {b: START + timedelta(minutes=10 * i) for i, b in enumerate(bins)}
     counts = {(b, starts[b], label): 5 for b in bins for label in LABELS}
-    begin = time.perf_counter()
     rows = minute_rows(counts, dict.fromkeys(bins, [(15, 30)] * 10), starts, LABELS)
     totals = bin_rows(rows)
-    assert time.perf_counter() - begin < 30
     assert (len(rows), len(totals)) == (100_020, 10_002)
 
 
