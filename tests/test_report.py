@@ -95,6 +95,7 @@ LOW, HIGH = (20 - 10 / 30**0.5) / 34, (20 + 20 / 30**0.5) / 34
         ("", "2024-06-24 14:54:00 to 2024-06-24 15:23:40 UTC by pia7"),
         ("", "102 inputs = 90 results + 8 failures + 4 skipped. Every input is accounted for."),
         ("", "Exit code 3: some inputs failed"),
+        ("", "they leave classification out until a sample is validated"),
         ("classes", f"0.588 ({LOW:.3f}–{HIGH:.3f})"),
         ("density", "Individuals per litre, per minute"),
         ("track", "90 images carry a GPS fix"),
