@@ -57,7 +57,7 @@ LEFT_OUT = {
     r"^docker ": "images are built elsewhere",
     r"^make test": "give --tests",
 }
-_BLOCK = re.compile(r"^## (.+)$|^```(sh|bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^## ([^\n]+)$|^```(sh|bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
