@@ -1,6 +1,6 @@
 """README as a newcomer reads it: its commands, one after another, in a fresh clone.
 
-    python -m benchmarks.readme [--home FOLDER] [--only SECTION,…] [--tests] [--whole]
+    python -m benchmarks.readme [--home FOLDER] [--only SECTION,…] [--tests] [--whole] [--own-torch]
 
 What differs from the page is printed at the start. Commands that never end run beside those
 after them. ``--tests`` runs `make test` too; ``--whole`` trains without a limit of time.
@@ -143,7 +143,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="sections to read, with commas between")
     parser.add_argument("--tests", action="store_true", help="make test too")
     parser.add_argument("--whole", action="store_true", help="train as long as the recipe says")
+    parser.add_argument("--own-torch", action="store_true", help="torch from pip's own index")
     given = parser.parse_args()
+    if given.own_torch:
+        WORDS[" --index-url https://download.pytorch.org/whl/cpu"] = ""
     home = given.home or Path(tempfile.mkdtemp(prefix="pi10-readme-"))
     home.mkdir(parents=True, exist_ok=True)
     reader = Reader(home, whole=given.whole)
