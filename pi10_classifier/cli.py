@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,6 +22,9 @@ from pi10_classifier.training.commands_packages import adapt, cascade, int8
 from pi10_classifier.training.commands_track import compare, search, track
 from pi10_classifier.training.commands_train import train
 from pi10_classifier.watch.commands import watch
+
+if TYPE_CHECKING:
+    from pi10_classifier.model import Package
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -148,36 +151,27 @@ def simulate(out: Path, crops: Path | None, sizes: str | None, **options: Any) -
 @pi10.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the whole descriptions.")
 def models(as_json: bool) -> None:
-    """List the embedded models with their held-out figures."""
+    """List the embedded models, a line each; --json has all their figures."""
     from pi10_classifier.model import installed, read_package
-    from pi10_classifier.terminal import show_table
 
     packages = [read_package(folder)[0] for folder in installed()]
     if as_json:
         click.echo(json.dumps([package.description for package in packages], indent=2))
         return
-    rows = [
-        (
-            package.name,
-            package.version,
-            ", ".join(package.classes),
-            f"{package.preprocessing.size} px",
-            _macro_f1(package.description),
-            package.sha256[:12],
-        )
-        for package in packages
+    for package in packages:
+        said = package.description.get("summary") or _summary(package)
+        click.echo(f"{package.name} {package.version}: {', '.join(package.classes)}; {said}")
+
+
+def _summary(package: Package) -> str:
+    """Of a package that brings none: its input, and its figures on withheld images."""
+    figures = [
+        f"{source} {found['macro_f1']['value']:.2f}"
+        for source, found in package.description.get("metrics", {}).items()
+        if isinstance(found, dict) and "macro_f1" in found
     ]
-    header = ("name", "version", "classes", "input", "held-out macro-F1", "SHA-256")
-    show_table("", header, rows)
-
-
-def _macro_f1(description: dict[str, Any]) -> str:
-    lines = []
-    for source, figures in description.get("metrics", {}).items():
-        value = figures.get("macro_f1") if isinstance(figures, dict) else None
-        if value:
-            lines.append(f"{source} {value['value']:.3f} ({value['low']:.3f}-{value['high']:.3f})")
-    return "\n".join(lines)
+    told = f"macro-F1 on withheld images: {', '.join(figures)}" if figures else "never judged"
+    return f"{package.preprocessing.size} px, {told}"
 
 
 @pi10.command()
