@@ -216,9 +216,18 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _key(name: str) -> str:
-    """A name MLflow takes: letters, digits and _ - . space / :"""
-    parts = re.sub(r"[^\w\-. /:]", "_", str(name)).split("/")
-    return "/".join(part for part in parts if part.strip(".")) or "_"
+    """A name MLflow takes: letters, digits and _ - . space / : in at the most 250 characters.
+
+    A name that has to be changed gets eight digits of its hash, so that names which differ
+    only by signs, as two classes may, stay apart.
+    """
+    name = str(name)
+    parts = re.sub(r"[^\w\-. /:]", "_", name).split("/")
+    clean = "/".join(part for part in parts if part.strip("."))
+    if clean == name and len(clean) <= LONGEST_KEY:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{clean[: LONGEST_KEY - len(digest) - 1]}-{digest}"
 
 
 def _text(value: Any) -> str:
