@@ -33,7 +33,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 __all__ = ["Run", "Synced", "open_run", "sync"]
 ALIAS = "candidate"
 PACKAGE = "model"
-LONGEST_PARAM = 6000  # characters; MLflow's limit
+LONGEST_PARAM, LONGEST_KEY = 6000, 250  # characters; MLflow's limits
 _log = logging.getLogger(__name__)
 
 
@@ -224,7 +224,9 @@ def _key(name: str) -> str:
     name = str(name)
     parts = re.sub(r"[^\w\-. /:]", "_", name).split("/")
     clean = "/".join(part for part in parts if part.strip("."))
-    if clean == name and len(clean) <= LONGEST_KEY:
+    if clean.startswith(".."):
+        clean = f"_{clean}"
+    if clean and clean == name and len(clean) <= LONGEST_KEY:
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{clean[: LONGEST_KEY - len(digest) - 1]}-{digest}"
