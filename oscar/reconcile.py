@@ -255,7 +255,7 @@ class Reconciler:
         # the queue is long, or jobs are lost: each submission more waits for twice the time,
         # so that a queue is not filled with the same inputs
         unseen = max(0, pair.attempts - pair.begun - 1)
-        return now - pair.last_attempt < grace * min(2**unseen, _LONGEST_WAIT)
+        return now - pair.last_attempt < grace * min(1 << unseen, _LONGEST_WAIT)
 
     def _submit(self, pair: Pair) -> None:
         version = pair.listed.version
