@@ -106,8 +106,9 @@ class Marker:
                 self._out = self._output()
             if self._out:
                 ask(self._out)
-        except Pi10Error as error:
-            print(f"pi10: {error.message}", file=sys.stderr)
+        except Exception as error:  # no trouble with a marker is worth the work itself
+            what = error.message if isinstance(error, Pi10Error) else repr(error)
+            print(f"pi10: no marker of this work: {what}", file=sys.stderr)
 
 
 def look(out: Bucket, version: ObjectVersion, identity: str) -> Pair:
