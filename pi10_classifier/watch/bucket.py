@@ -15,7 +15,7 @@ from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.sources import Unit
 from pi10_classifier.storage import Store
 from pi10_classifier.stored import ObjectBlock, StoredArchive, StoredObject
-from pi10_classifier.watch.place import Found, skip_reason
+from pi10_classifier.watch.place import Found, digest, skip_reason
 
 _DEADLINE_S = "10"  # of one request: what fails is done later, and meanwhile nothing waits
 _SILENCE_S = 60.0  # MinIO sends a space now and then; a link that says nothing is dead
@@ -115,6 +115,9 @@ class BucketPlace:
 
     def archive(self, found: Found) -> Unit:
         return StoredArchive(self._store, self._bucket, self._object(found), self._limits)
+
+    def content(self, found: Found, data: bytes | None) -> int | None:
+        return digest(found.version.encode())  # size and etag
 
     @staticmethod
     def _object(found: Found) -> StoredObject:

@@ -66,7 +66,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a watcher stands, for whoever looks on. line: the last minute's."""
+    """How a watcher stands, for whoever looks on.
+
+    line: the last minute's. moved: inputs whose old names left. gone: those that are no longer
+    there, and whose results are kept.
+    """
 
     results: int
     per_second: float
@@ -76,6 +80,8 @@ class Status:
     listening: str
     link: str
     line: str
+    moved: int = 0  # since the start
+    gone: int = 0
 
 
 def place_of(source: str, settings: Settings, environ: Mapping[str, str]) -> Place:
@@ -292,7 +298,7 @@ class _Watcher:
                 link = f"{self._link.state}, {self._link.waiting} to send"
         return Status(
             self._parts.results, rate, len(self._waiting), self._waiting.is_full, said,
-            self._lookout.listening, link, self._line,
+            self._lookout.listening, link, self._line, self._ledger.moved, self._ledger.gone,
         )  # fmt: skip
 
     def _write_tables(self) -> None:
@@ -326,6 +332,11 @@ class _Watcher:
             self._tables.join()
         amend(self._folder, self._ledger)
         tally = summarise(self._folder)
+        if gone := self._ledger.gone:
+            tally.warnings.append(
+                f"{gone} inputs are no longer there; their results are kept (what is moved "
+                "within the place leaves its old name)"
+            )
         seconds = time.perf_counter() - clock
         run = Run(
             out=self._folder.path,
