@@ -176,8 +176,8 @@ class Ledger:
     def _back(db: sqlite3.Connection, names: Sequence[str]) -> int:
         marks = ",".join("?" * len(names))
         where = f"from away where name in ({marks})"
-        db.execute(f"insert or ignore into inputs select {COLUMNS} {where}", names)  # noqa: S608  # nosec B608
-        return db.execute(f"delete {where}", names).rowcount  # noqa: S608  # nosec B608
+        db.execute(f"insert or ignore into inputs select {COLUMNS} {where}", names)  # nosec B608
+        return db.execute(f"delete {where}", names).rowcount  # nosec B608
 
     def count_gone(self) -> int:
         """How many inputs are no longer there, whose results are kept."""

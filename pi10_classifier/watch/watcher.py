@@ -71,8 +71,8 @@ class Plan:
 class Status:
     """How a watcher stands, for whoever looks on.
 
-    line: the last minute's; None before it is known. moved: inputs whose old names left. gone: those that are no longer
-    there, and whose results are kept.
+    line: the last minute's; None before it is known. moved: inputs whose old names left.
+    gone: those that are no longer there, and whose results are kept.
     """
 
     results: int

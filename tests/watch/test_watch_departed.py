@@ -95,9 +95,7 @@ class TestMoved:
         members = [row["member"] for row in support.rows_of(run.out)]
         assert not [member for member in members if member.startswith("a/")]
 
-    def test_while_at_work(
-        self, at_work: Any, tree: Path, package: Path, tmp_path: Path
-    ) -> None:
+    def test_while_at_work(self, at_work: Any, tree: Path, package: Path, tmp_path: Path) -> None:
         watcher = at_work(tree, rescan_s=1.0)
         watcher.until(lambda: watcher.status and watcher.status.results == 26, "all results")
         watcher.until(lambda: watcher.status.backlog == 0, "their publication")
@@ -123,8 +121,9 @@ class TestMoved:
         (tmp_path / "aside").rename(tree / "b")
         as_classified(done(tree), tree, package, tmp_path)
 
-    def test_gone_before_it_was_read(self, tree: Path, done: Done, package: Path,
-                                     tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    def test_gone_before_it_was_read(
+        self, tree: Path, done: Done, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A folder that is renamed while its files wait: their failures leave with their names."""
         from pi10_classifier.watch.parts import Parts
 
