@@ -39,6 +39,7 @@ __all__ = [
 ]
 LOG = "training.log"
 INPUT, MODEL = "input", "model"
+_CODES = {ExitCode.USAGE: Code.BAD_SETTING, ExitCode.NOT_WRITTEN: Code.STORAGE_UNAVAILABLE}
 
 
 class BusyError(InputError):
@@ -79,8 +80,7 @@ class Training:
             found |= result_of(self.folder) | {"model": self.name}
         if self.state == "failed":
             found["error"] = {
-                "code": Code.BAD_SETTING if self.process.returncode == ExitCode.USAGE
-                else Code.INTERNAL,
+                "code": _CODES.get(self.process.returncode, Code.INTERNAL),
                 "message": _last_line(self.folder / LOG),
             }  # fmt: skip
         return found

@@ -142,4 +142,4 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
 
 def is_terminal() -> bool:
     """True where someone watches standard error."""
-    return sys.stderr.isatty()
+    return bool(sys.stderr and sys.stderr.isatty())

@@ -133,7 +133,7 @@ class TestExitCodes:
         assert answer.code == ExitCode.USAGE
         assert "2 classes" in answer.err
 
-    def test_2_full_disk(
+    def test_5_full_disk(
         self, pi10: Pi10, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*_: object) -> None:
@@ -142,7 +142,7 @@ class TestExitCodes:
         with monkeypatch.context() as patch:
             patch.setattr("pi10_classifier.results.os.fsync", full)
             answer = pi10("classify", sound, "--out", tmp_path / "out", "--json")
-        assert answer.code == ExitCode.USAGE
+        assert answer.code == ExitCode.NOT_WRITTEN
         assert json.loads(answer.out)["error"]["code"] == "disk_full"
         assert "no space left" in answer.err
         assert list((tmp_path / "out").rglob("*.parquet/*")) == []
