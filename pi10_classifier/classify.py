@@ -357,7 +357,8 @@ def describe(
         "format": 1,
         "totals": dict(run.tally.totals),
         "failures_by_code": dict(sorted(run.tally.failures_by_code.items())),
-        "results_by_class": {label: run.tally.labels[label] for label in package.classes},
+        # the model's classes, and no_particle where there is one: they add up to the results
+        "results_by_class": dict.fromkeys(package.classes, 0) | dict(run.tally.labels),
         "warnings": run.tally.warnings,
         "parameters": {
             "inputs": list(inputs),
