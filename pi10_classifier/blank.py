@@ -69,7 +69,7 @@ def shows_nothing(grey: U8, um_per_px: float) -> bool:
     shown |= np.abs(soft) > max(_SOFT, min(_SOFT_NOISES * noise, _SOFT_MOST))
     reach = _REACH if noise < _NOISY else _REACH_NOISY
     enough = least + reach - 2  # between centres of the outermost pixels, grown by joining
-    return _longest(shown, reach, enough) < enough
+    return bool(_longest(shown, reach, enough) < enough)
 
 
 def _longest(shown: NDArray[np.bool_], reach: int, enough: float) -> float:
