@@ -46,6 +46,15 @@ for folder, count in (("crops", 60), ("handful", 10)):
             image = studio.image(n, np.random.default_rng((number, n))).rgb
             Image.fromarray(image).save(place / f"{n:03}.png")
 """
+# "then put a file under s3://pi10/in/"
+PUT = """python - <<'PY'
+import os
+from minio import Minio
+
+s3 = Minio(os.environ["AWS_ENDPOINT_URL"].removeprefix("http://"),
+           os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], secure=False)
+s3.fput_object("pi10", "in/1450.tar", "1450.tar")
+PY"""
 WORDS = {
     "/data/": "",
     "https://shore.example/pi10": "http://127.0.0.1:9/",  # nobody answers: lines are kept
@@ -91,7 +100,8 @@ class Reader:
         if re.match(r"(\.|source) ", command):
             self.before += f"\n{command}"
             if "local/environment" in command:
-                self.wait(lambda: (self.clone / "pi10-local/environment").exists())
+                self.wait((self.clone / "pi10-local/environment").exists)
+                command = PUT
         began = time.monotonic()
         words = ["bash", "-c", f"{self.before}\n{command}"]
         with self.log.open("ab") as log:
