@@ -30,6 +30,11 @@ from pi10_classifier.model import Model, embedded
 from pi10_classifier.sources import Item
 
 _SHELF = packages.Shelf()
+_SUFFIXES = {
+    answers.PARQUET: ".parquet",
+    "application/csv": ".csv",
+    "application/html": ".html",
+}
 
 
 def warm(environ: Mapping[str, str] = os.environ) -> None:
@@ -63,7 +68,8 @@ def _to_store(answer: Any, accept: str) -> Any:
     Raises InputError where a file was asked for and there is nothing but the reason why not:
     the command then fails, and leaves no file of another kind.
     """
-    mimetypes.add_type(answers.PARQUET, ".parquet")  # by which it names the file
+    for kind, suffix in _SUFFIXES.items():  # by which it names the file
+        mimetypes.add_type(kind, suffix)
     if isinstance(answer, bytes):
         return io.BytesIO(answer)
     if accept not in (answers.JSON, "*/*"):
@@ -135,7 +141,7 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
         outcome = _outcome(files.items(), model, wanted, service, pictures)
     note(outcome.totals, Counter(failure.code for failure in outcome.failures))
     if wanted.accept == answers.JSON or not outcome.rows:
-        return answers.as_json(outcome, wanted.top_k, wanted.options())
+        return answers.as_json(outcome, wanted.top_k, wanted.options(), scratch)
     if wanted.accept == answers.CSV:
         return answers.as_csv(model.package.classes, outcome.rows)
     if wanted.accept == answers.PARQUET:
@@ -183,7 +189,7 @@ def _from_run(
     note(run.tally.totals, run.tally.failures_by_code)
     if not run.tally.totals["results"]:  # no report of nothing: say why, as JSON
         outcome = _outcome(files.items(), model, wanted, service)
-        return answers.as_json(outcome, wanted.top_k, wanted.options())
+        return answers.as_json(outcome, wanted.top_k, wanted.options(), scratch)
     page = write_report(out, model.package.folder)
     if wanted.accept == answers.HTML:
         return page.read_bytes()
