@@ -134,7 +134,8 @@ def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Cap
             "label": row["label"],
             # a blank image has none
             "scores": [round(row[f"score_{label}"], 4) for label in classes]
-            if row["score"] is not None else [],
+            if row["score"] is not None
+            else [],
             "width_px": row["width_px"],
             "height_px": row["height_px"],
             "esd_um": _rounded(row["esd_um"]),

@@ -19,13 +19,14 @@ from pi10_classifier.api import answers, packages
 from pi10_classifier.api.account import note, stage
 from pi10_classifier.api.inference import SHEET_IMAGES, Outcome, classify_items
 from pi10_classifier.api.predict_args import Wanted
+from pi10_classifier.api.problems import message_of, unstored
 from pi10_classifier.api.responses import refused
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.sheet import contact_sheet
 from pi10_classifier.api.uploads import Spooled, Upload, UploadedFiles, clean_name
 from pi10_classifier.classify import Settings, classify_units
 from pi10_classifier.engine import Engine
-from pi10_classifier.errors import Code, InputError, Pi10Error, output_error
+from pi10_classifier.errors import Code, InputError, Pi10Error
 from pi10_classifier.model import Model, embedded
 from pi10_classifier.sources import Item
 
@@ -89,9 +90,9 @@ def _predict(environ: Mapping[str, str], spooled: Spooled, given: Mapping[str, A
         option, reasons = next(iter(found.items()))
         return refused(Code.BAD_SETTING.value, " ".join(map(str, reasons)), option)
     except Pi10Error as error:
-        return refused(error.code.value, error.message)
+        return refused(error.code.value, message_of(error))
     except OSError as error:
-        problem = output_error(error, "the service's temporary folder")
+        problem = unstored(error)
         return refused(problem.code.value, problem.message)
     finally:
         shutil.rmtree(spooled.folder, ignore_errors=True)

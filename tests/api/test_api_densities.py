@@ -85,7 +85,7 @@ def outcome_of(package: Path, *labels: str) -> Outcome:
         row = dict.fromkeys(columns(known.classes))
         row |= {"particle_id": f"{n}", "label": label, "flags": "", "member": f"{n}.tif"}
         if label in known.classes:
-            scores = {name: 0.2 for name in known.classes} | {label: 0.6}
+            scores = dict.fromkeys(known.classes, 0.2) | {label: 0.6}
             row |= {f"score_{name}": score for name, score in scores.items()} | {"score": 0.6}
         counts = Counter({("", "", label): 1})
         outcome.take(ChunkResult(inputs=1, rows=[tuple(row.values())], counts=counts))

@@ -114,9 +114,19 @@ def test_more_than_may_wait_are_sent_away(environ: pytest.MonkeyPatch) -> None:
 
 
 def test_an_answer_that_is_none_of_what_was_asked_for() -> None:
-    told = {"error": {"code": "x"}}
-    assert deliverable(told, "application/json") is told
-    assert deliverable(b"x", "text/csv") == b"x"
-    with pytest.raises(web.HTTPUnprocessableEntity) as caught:
-        deliverable(told, "text/csv")
+    told = {"predictions": []}
+    assert deliverable(told) is told
+    assert deliverable(b"x") == b"x"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("corrupt_image", 422), ("empty_object", 422), ("disk_full", 507), ("internal", 500),
+     ("storage_unavailable", 507), ("model_mismatch", 503)],
+)  # fmt: skip
+def test_an_answer_that_is_nothing_but_an_error_has_its_status(code: str, status: int) -> None:
+    told = {"error": {"code": code}}
+    with pytest.raises(web.HTTPException) as caught:
+        deliverable(told)
     assert json.loads(caught.value.text or "") == told
+    assert caught.value.status == status

@@ -147,7 +147,9 @@ def test_the_first_thing_is_individuals_per_litre(page, files, service):
         low, high = (float(x) for x in interval.replace(",", "").split(" to "))
         assert low <= float(value.replace(",", "")) <= high
         assert minutes == "10"
-    assert page.locator("#density").bounding_box()["y"] < page.locator("#totals").bounding_box()["y"]
+    assert (
+        page.locator("#density").bounding_box()["y"] < page.locator("#totals").bounding_box()["y"]
+    )
     note = page.locator("#density-note").inner_text()
     assert "of the water sampled" in note
     assert "classification errors are not in the interval until a sample is validated" in note
