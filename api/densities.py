@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.abundance import FLAGS
 from pi10_classifier.errors import Code
+from pi10_classifier.quality import FLAGS
 from pi10_classifier.results import RunFolder, UnitRecord
 
 BINS = "bins.csv"
@@ -28,7 +28,8 @@ BAD_SIDECAR = (
     "and send the bin again."
 )
 _WITHOUT = frozenset({"no_bin", "no_hits_misses"})
-_BESIDE = frozenset({"minutes_without_density", "partial_bin"})  # they explain no missing number
+# they explain no missing number
+_BESIDE = frozenset({"minutes_without_density", "partial_bin", "hits_misses_rows", "gap_before"})
 _SHOWN_FLAGS = 4
 
 
@@ -71,8 +72,12 @@ def of_table(path: Path, classes: Sequence[str], *, bad_sidecar: bool = False) -
     if all(_WITHOUT.intersection(row["flags"]) for row in rows):
         return _told([], NO_SIDECAR)
     flags = dict.fromkeys(flag for row in rows for flag in row["flags"] if flag not in _BESIDE)
-    why = "; ".join(FLAGS.get(flag, flag) for flag in list(flags)[:_SHOWN_FLAGS])
+    why = "; ".join(_meaning(flag) for flag in list(flags)[:_SHOWN_FLAGS])
     return _told(rows, f"No density: {why or 'no minute has images and a HitsMisses row'}.")
+
+
+def _meaning(flag: str) -> str:
+    return FLAGS[flag].meaning if flag in FLAGS else flag
 
 
 def _told(rows: list[dict[str, Any]], note: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pi10_classifier.api.page_work import CANCEL, PAGE, PROGRESS, UPLOAD
 from pi10_classifier.api.problems import unstored
 from pi10_classifier.api.reception import MALFORMED
 from pi10_classifier.api.settings import Service
-from pi10_classifier.api.uploads import Upload
+from pi10_classifier.api.uploads import Upload, given_name
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.sources import printable
 
@@ -156,7 +156,7 @@ async def _store(request: web.Request, run: Run, service: Service) -> None:
                 f"more than {service.max_images:,} files; send them in several uploads",
             )
         path = run.folder / UPLOAD / str(len(run.uploads))
-        run.uploads.append(Upload(member_name(part.filename), path))
+        run.uploads.append(Upload(member_name(_given(part)), path))
         with path.open("xb") as target:
             while piece := await part.read_chunk(_PIECE):
                 run.bytes += len(piece)
@@ -165,6 +165,10 @@ async def _store(request: web.Request, run: Run, service: Service) -> None:
                         max_size=service.upload_bytes, actual_size=run.bytes
                     )
                 target.write(piece)
+
+
+def _given(part: BodyPartReader) -> str:
+    return given_name(part.headers.get("Content-Disposition", ""), part.filename or "")
 
 
 def member_name(given: str) -> str:

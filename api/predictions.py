@@ -28,6 +28,7 @@ from pi10_classifier.classify import Settings, classify_units
 from pi10_classifier.engine import Engine
 from pi10_classifier.errors import Code, InputError, Pi10Error
 from pi10_classifier.model import Model, embedded
+from pi10_classifier.repeats import Repeated, once, settled
 from pi10_classifier.sources import Item
 
 _SHELF = packages.Shelf()
@@ -47,7 +48,7 @@ def warm(environ: Mapping[str, str] = os.environ) -> None:
         for path in simulate_cruise(Path(folder), bins=1, images=1):
             files = UploadedFiles((Upload(path.name, path),), service.limits)
             wanted = Wanted.of({}, service)
-            _outcome(files.items(), _model(wanted, service), wanted, service)
+            _outcome(files, _model(wanted, service), wanted, service)
 
 
 def predict(environ: Mapping[str, str] = os.environ, **given: Any) -> Any:
@@ -139,7 +140,7 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
         return _from_run(files, model, wanted, service, scratch)
     pictures = SHEET_IMAGES if wanted.accept == answers.PNG else 0
     with stage("classify"):
-        outcome = _outcome(files.items(), model, wanted, service, pictures)
+        outcome = _outcome(files, model, wanted, service, pictures)
     note(outcome.totals, Counter(failure.code for failure in outcome.failures))
     if wanted.accept == answers.JSON or not outcome.rows:
         return answers.as_json(outcome, wanted.top_k, wanted.options(), scratch)
@@ -156,6 +157,15 @@ def default_model() -> Model:
 
 
 def _outcome(
+    files: UploadedFiles, model: Model, wanted: Wanted, service: Service, pictures: int = 0
+) -> Outcome:
+    try:
+        return _classified(once(files.items()), model, wanted, service, pictures)
+    except Repeated:
+        return _classified(settled(files.items), model, wanted, service, pictures)
+
+
+def _classified(
     items: Iterator[Item], model: Model, wanted: Wanted, service: Service, pictures: int = 0
 ) -> Outcome:
     engine = Engine(
@@ -189,13 +199,13 @@ def _from_run(
         run = classify_units(iter([files]), names, out, settings, model)
     note(run.tally.totals, run.tally.failures_by_code)
     if not run.tally.totals["results"]:  # no report of nothing: say why, as JSON
-        outcome = _outcome(files.items(), model, wanted, service)
+        outcome = _outcome(files, model, wanted, service)
         return answers.as_json(outcome, wanted.top_k, wanted.options(), scratch)
     page = write_report(out, model.package.folder)
     if wanted.accept == answers.HTML:
         return page.read_bytes()
     first = islice(files.items(), 2 * SHEET_IMAGES)
-    pictures = _outcome(first, model, wanted, service, SHEET_IMAGES).pictures
+    pictures = _classified(first, model, wanted, service, SHEET_IMAGES).pictures
     table = answers.rows_of(out)
     return answers.as_zip(
         out,

@@ -27,7 +27,7 @@ from webargs import aiohttpparser
 from pi10_classifier.api.answers import ACCEPTED, JSON
 from pi10_classifier.api.fields import FILES, OPTIONS
 from pi10_classifier.api.problems import unstored
-from pi10_classifier.api.uploads import Spooled, Upload, clean_name
+from pi10_classifier.api.uploads import Spooled, Upload, clean_name, given_name
 
 MAX_JSON_BYTES = 2**20
 PATIENCE_S, SLOWEST_BYTES_S = 20.0, 100_000.0
@@ -75,13 +75,18 @@ async def files(request: web.Request, name: str, field: marshmallow.fields.Field
     if not all(isinstance(part, web.FileField) for part in parts):
         raise marshmallow.ValidationError({name: ["Not a file: send it as one, with a file name."]})
     try:
-        received = Received([clean_name(part.filename) for part in parts])
+        received = Received([clean_name(filename_of(part)) for part in parts])
         request.setdefault(RECEIVED, []).append(received)
         # aiohttp closes its own files with the answer, which a training outlives
         await asyncio.to_thread(received.copy_from, parts)
     except OSError as error:
         raise _not_stored(error) from error
     return received
+
+
+def filename_of(part: web.FileField) -> str:
+    """The name as the client wrote it."""
+    return given_name(part.headers.get("Content-Disposition", ""), part.filename)
 
 
 def _not_stored(error: OSError) -> web.HTTPException:

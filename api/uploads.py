@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 from pi10_classifier.archives import Limits, is_archive, looks_like_archive
 from pi10_classifier.decode import looks_like_image
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.input_rules import skip_reason
 from pi10_classifier.instrument import Kind, kind_of
 from pi10_classifier.sources import Item, archive_items, printable
 
 MAX_NAME = 255
+_FILENAME = re.compile(r'(?:^|;)\s*filename="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,10 @@ class UploadedFiles:
 
     def items(self) -> Iterator[Item]:
         for file in self.files:
-            yield from _items(file, self.name, self.limits)
+            if len(self.files) > 1 and skip_reason(file.name):
+                yield Item(self.name, file.name)  # litter of a folder that was sent as a whole
+            else:
+                yield from _items(file, self.name, self.limits)
 
 
 def _items(file: Upload, source: str, limits: Limits) -> Iterator[Item]:
@@ -80,6 +86,19 @@ def _items(file: Upload, source: str, limits: Limits) -> Iterator[Item]:
                 "convert the file",
             )
         yield Item(source, file.name, None if error else stream.read(), error)
+
+
+def given_name(disposition: str, parsed: str) -> str:
+    r"""The file name that a part's header gives; ``parsed`` is what aiohttp made of it.
+
+    aiohttp takes every ``\`` for an escape, as MIME has it. Browsers and most clients write
+    names as they are, curl and Python's email escape ``\`` and ``"`` alone; so only these
+    two are turned back, and ``RawImages\pia7…`` stays what it is.
+    """
+    found = _FILENAME.search(disposition)
+    if not found or "filename*" in disposition.lower():
+        return parsed
+    return re.sub(r'\\(["\\])', r"\1", found[1])
 
 
 def clean_name(name: str) -> str:

@@ -27,11 +27,11 @@ from rich.table import Table
 
 from pi10_classifier.classify import BATCH, default_jobs
 from pi10_classifier.decode import decode
+from pi10_classifier.discovery import discover
 from pi10_classifier.instrument import Particle
 from pi10_classifier.model import Model, find
 from pi10_classifier.preprocess import U8, prepare
 from pi10_classifier.simulate import simulate_cruise
-from pi10_classifier.sources import discover
 
 SEED = 7
 _FIRST = """

@@ -23,6 +23,7 @@ from pi10_classifier.oscar.naming import Ending, ObjectVersion, readable
 from pi10_classifier.oscar.record import Outcome, address
 from pi10_classifier.oscar.request import Request, looks_like_request
 from pi10_classifier.oscar.settings import ServiceSettings
+from pi10_classifier.repeats import settled
 from pi10_classifier.results import columns
 from pi10_classifier.sources import Item, archive_items, unreadable
 
@@ -157,7 +158,7 @@ class Contents:
         rows: list[dict[str, Any]] = []
         failures: list[dict[str, Any]] = []
         limits = self._settings.classify.limits
-        for chunk in chunks(request.items(address(version), limits)):
+        for chunk in chunks(settled(lambda: request.items(address(version), limits))):
             found = self._engine.process(chunk, Gallery())
             rows += self._rows(found)
             failures += [_member_failure(failure) for failure in found.failures]
@@ -193,7 +194,7 @@ class Contents:
             "kind": "archive",
             "totals": dict(tally.totals),
             "failures_by_code": dict(sorted(tally.failures_by_code.items())),
-            "results_by_class": {label: tally.labels[label] for label in self.package.classes},
+            "results_by_class": dict(tally.labels),
             "warnings": tally.warnings,
         }
         if run.exit_code is ExitCode.NOTHING_READ:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pi10_classifier.ahead import in_order
 from pi10_classifier.archives import Limits, is_archive
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.input_rules import skip_reason
 from pi10_classifier.oscar.batch_plan import on_mount
 from pi10_classifier.oscar.batch_units import (
     BROKEN,
@@ -78,6 +79,8 @@ class MountedUnit:
 
     def _loose(self, number: int) -> LooseFile:
         file, member = self.files[number], self.members[number]
+        if skip_reason(member):
+            return LooseFile(Path(), member, 0, 0, skip=True)
         if isinstance(file, InputError):
             return LooseFile(Path(), member, 0, 0, file)
         try:

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pi10_classifier.input_rules import skip_reason as left_out
 from pi10_classifier.instrument import Kind, kind_of
 
 SEGMENT_BYTES = 255
@@ -120,9 +121,7 @@ def skip_reason(key: str) -> str:
         return "a result of ours"
     if kind_of(key) in (Kind.HITS_MISSES, Kind.SIDECAR):
         return "a sidecar of the instrument"
-    if key.rpartition("/")[2].startswith("."):
-        return "a hidden file"
-    return ""
+    return left_out(key)
 
 
 def _bytes(text: str) -> bytes:

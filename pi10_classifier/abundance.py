@@ -1,70 +1,80 @@
 """Counts of classified images -> individuals per litre, by minute and by bin.
 
-The Pi-10 cannot save every particle. Per minute it reports hits (saved) and misses
-(counted only), so each minute's count n is raised by its own factor
-(hits + misses) / hits and divided by the 34 litres of that minute. A bin is the sum of
-its raised minutes over 34 litres times the minutes observed. One factor for a whole bin
-would be biased, as the factor varies inside it along with what passes.
+The Pi-10 cannot save every particle. Per minute it reports hits (saved) and misses (counted
+only). Each minute's count n of a class is raised by (hits + misses) / images, where images are
+all that were classified in that minute, whatever their class and blank ones too: what was not
+saved, and what could not be read, is taken to be like what was classified. Divided by the 34
+litres of a minute this is the density. A bin is the sum of its raised minutes over 34 litres
+times the minutes that have a density. One factor for a whole bin would be biased, as the factor
+varies inside it along with what passes.
 
-Intervals are 95 % and treat the counts as Poisson: for a minute the exact limits of
-Garwood (1936, Biometrika 28:437, https://doi.org/10.1093/biomet/28.3-4.437), for a bin,
-a weighted sum of Poisson counts, the gamma limits of Fay and Feuer (1997, Statistics in
-Medicine 16:791, https://doi.org/10.1002/(SICI)1097-0258(19970415)16:7<791::AID-SIM500>3.0.CO;2-%23),
-which become Garwood's where all factors are equal and are otherwise on the wide side.
-They leave out: errors of the classification; that hits may not be a random sample of
-what passed, and errors in hits and misses themselves; the flow's departure from
-34 L/min; particles that are cut, overlap or break; and the patchiness of plankton, so
-neighbouring bins can differ by far more than their intervals.
+A minute in which hits were saved but no image was classified has no density: it is unknown, not
+zero. A minute of no hits and no misses has none either: an instrument that counts every speck
+above 180 µm sees some in 34 litres of any sea, so none at all means that no water passed.
+
+Two intervals, both of 95 %:
+
+- **of the water sampled** (``per_litre_low``, ``per_litre_high``): the counts are Poisson. For a
+  minute these are the exact limits of Garwood (1936, Biometrika 28:437,
+  https://doi.org/10.1093/biomet/28.3-4.437); for several minutes, a weighted sum of Poisson
+  counts, the gamma limits of Fay and Feuer (1997, Statistics in Medicine 16:791,
+  https://doi.org/10.1002/(SICI)1097-0258(19970415)16:7<791::AID-SIM500>3.0.CO;2-%23), which
+  become Garwood's where all factors are equal and are otherwise on the wide side.
+- **of the water mass** (``water_mass_low``, ``water_mass_high``): how much minutes differ, by
+  Student's t over the minutes' densities, from three minutes on. Plankton is patchy, so it is
+  usually wider. It never is narrower than the other, which it contains.
+
+Both leave out: errors of the classification; that hits may not be a random sample of what
+passed, and errors in hits and misses themselves; the flow's departure from 34 L/min; particles
+that are cut, overlap or break.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
-from typing import NamedTuple
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pi10_classifier.instrument import BIN_MINUTES, NO_PARTICLE, Bin
+from pi10_classifier.quality import (
+    BAD_FACTOR,
+    DARK_BACKGROUND,
+    LEAST_SHARE,
+    MOSTLY_MISSED,
+    ONE_MINUTE,
+    QUESTIONABLE_FACTOR,
+    codes_of,
+    has_step,
+    in_order,
+)
+from pi10_classifier.track import NOWHERE, Fixes, Place, Where, by_minute, of_minutes
 
 MinuteKey = tuple[str, datetime | None, str]
 """Bin id ("" unknown), minute in UTC (None unknown), label."""
 
 F64 = NDArray[np.float64]
-_Table = Sequence[tuple[int, int]]  # hits, misses
-_Density = tuple[float | None, float | None, float | None, float | None, float | None]
+Table = Sequence[tuple[int, int] | None]  # hits, misses; None: the row is unknown
 
 LITRES_PER_MINUTE = 34.0
-BIN_MINUTES = 10
-MOSTLY_MISSED = 50  # misses per hit above which operators set a bin apart
 CONFIDENCE = 0.95
-
-FLAGS: Mapping[str, str] = {
-    "no_bin": "the image's name tells no bin",
-    "no_datetime": "the image tells no time",
-    "no_hits_misses": "the bin has no HitsMisses.txt",
-    "no_bin_start": "the bin's start is unknown, so its HitsMisses rows have no time",
-    "minute_outside_hits_misses": "no HitsMisses row belongs to this minute",
-    "no_hits": "particles passed but hits is 0: no raising factor",
-    "images_differ_from_hits": "images classified in this minute, all labels, are not hits",
-    "mostly_missed": f"misses > {MOSTLY_MISSED} x hits",
-    "hits_misses_rows": f"HitsMisses has not {BIN_MINUTES} rows",
-    "partial_bin": f"fewer than {BIN_MINUTES} minutes, or not begun on a ten-minute mark",
-    "minutes_without_density": "some minutes have no density and are not in the bin's",
-}
-"""What each flag of a row means, in the order in which rows list them."""
+LEAST_MINUTES = 3  # for an interval of the water mass
 
 
 @dataclass(frozen=True, slots=True)
 class CountRow:
     """One label in one minute; a line of ``counts.csv``.
 
-    count: images, as classified. hits, misses: of the whole minute, all labels.
-    raised_count = count (hits + misses) / hits; litres: sampled in the minute;
-    per_litre = raised_count / litres, with its 95 % limits. These five are None
-    where there is no raising factor, and ``flags`` then says why.
+    count: images of the label. hits, misses: of the whole minute, all labels.
+    raised_count = count x raising_factor; litres: sampled in the minute; per_litre =
+    raised_count / litres, with the 95 % limits of the water sampled. images: classified in
+    the minute, all labels. share_of_hits = images / hits. raising_factor = (hits + misses) /
+    images. Empty (None) where there is no density, and ``flags`` then says why. Position, sun
+    and their codes: ``track.Where``.
     """
 
     bin: str
@@ -78,18 +88,41 @@ class CountRow:
     per_litre: float | None
     per_litre_low: float | None
     per_litre_high: float | None
+    images: int
+    share_of_hits: float | None
+    raising_factor: float | None
+    latitude: float | None
+    longitude: float | None
+    first_latitude: float | None
+    first_longitude: float | None
+    sun_elevation: float | None
+    day_night: str
+    position_l20: str
+    position_qartod: int
+    quality_l20: str
+    quality_qartod: int
     flags: tuple[str, ...]
+
+    @property
+    def sums(self) -> Sums | None:
+        """What the minute adds to a pooled density; None where it has none."""
+        if self.raised_count is None or not self.hits:
+            return None
+        # images beyond the hits are copies: they add no evidence
+        weight = (self.hits + (self.misses or 0)) / min(self.images, self.hits)
+        return Sums.of_minute(self.raised_count, weight)
 
 
 @dataclass(frozen=True, slots=True)
 class BinRow:
-    """One label in one bin.
+    """One label in one bin; a line of ``bins.csv``.
 
-    start: the first minute of HitsMisses, else of the images, else None.
-    minutes_observed: minutes that have a density; ``count``, ``raised_count`` and
-    ``litres`` are sums over these and no others. count_without_density: images in the
-    bin's other minutes, so that count + count_without_density is all there are.
-    flags: the bin's own and those of any of its minutes.
+    start: as the bin's name tells it, else its first minute. count: images of the label;
+    count_without_density: those of them in minutes without a density. minutes_observed:
+    minutes that have one; ``raised_count``, ``litres`` and all else are of these. share_of_hits:
+    images classified in the minutes with hits, over these hits. raised_variance (sum of
+    factor² x count), largest_factor and per_litre_sd (between minutes) are what pooling
+    several bins takes. flags: the bin's own and those of any of its minutes.
     """
 
     bin: str
@@ -103,29 +136,153 @@ class BinRow:
     per_litre: float | None
     per_litre_low: float | None
     per_litre_high: float | None
+    water_mass_low: float | None
+    water_mass_high: float | None
+    share_of_hits: float | None
+    raised_variance: float | None
+    largest_factor: float | None
+    per_litre_sd: float | None
+    latitude: float | None
+    longitude: float | None
+    first_latitude: float | None
+    first_longitude: float | None
+    sun_elevation: float | None
+    day_night: str
+    position_l20: str
+    position_qartod: int
+    quality_l20: str
+    quality_qartod: int
     flags: tuple[str, ...]
 
 
-class _Minute(NamedTuple):
-    hits: int | None
-    misses: int | None
-    factor: float  # NaN where unknown
-    flags: tuple[str, ...]
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums over minutes that have a density; those of two stretches add up.
+
+    raised: individuals; variance: sum of weight² x count; largest: the greatest weight;
+    squares: sum of the minutes' densities squared (per litre)².
+    """
+
+    minutes: int = 0
+    raised: float = 0.0
+    variance: float = 0.0
+    largest: float = 0.0
+    litres: float = 0.0
+    squares: float = 0.0
+
+    @classmethod
+    def of_minute(cls, raised: float, weight: float) -> Sums:
+        """One minute: ``raised`` individuals, each image standing for ``weight`` of them."""
+        litres = LITRES_PER_MINUTE
+        return cls(1, raised, raised * weight, weight, litres, (raised / litres) ** 2)
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.minutes + other.minutes,
+            self.raised + other.raised,
+            self.variance + other.variance,
+            max(self.largest, other.largest),
+            self.litres + other.litres,
+            self.squares + other.squares,
+        )
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation between the minutes' densities, per litre; None for one minute."""
+        if self.minutes < 2:
+            return None
+        mean = self.raised / self.litres
+        return float(np.sqrt(max(self.squares - self.minutes * mean**2, 0.0) / (self.minutes - 1)))
+
+    @classmethod
+    def of_stretch(
+        cls, minutes: int, raised: float, variance: float, largest: float, litres: float, sd: float
+    ) -> Sums:
+        """The sums of several minutes, from the columns of ``bins.csv``; sd: 0 for one minute."""
+        squares = (minutes - 1) * sd**2 + minutes * (raised / litres) ** 2
+        return cls(minutes, raised, variance, largest, litres, squares)
+
+
+@dataclass(frozen=True, slots=True)
+class Density:
+    """Individuals per litre over some minutes, with both 95 % intervals.
+
+    The limits of the water mass are None where there are fewer than three minutes.
+    """
+
+    minutes: int
+    raised_count: float
+    litres: float
+    per_litre: float
+    low: float
+    high: float
+    water_mass_low: float | None
+    water_mass_high: float | None
+
+
+def densities(sums: Sequence[Sums | None]) -> list[Density | None]:
+    """Densities of many stretches at once: the one place where intervals are made."""
+    found = [one if one and one.minutes else None for one in sums]
+    columns = [
+        (one.raised, one.variance, one.largest, one.litres, one.sd or 0.0, one.minutes)
+        for one in found
+        if one
+    ]
+    if not columns:
+        return [None] * len(found)
+    raised, variance, largest, litres, sd, minutes = np.array(columns, np.float64).T
+    low, high = (limit / litres for limit in gamma_limits(raised, variance, largest))
+    mean = raised / litres
+    half = _student(minutes) * sd / np.sqrt(minutes)
+    mass_low = np.minimum(np.maximum(mean - half, 0.0), low)
+    mass_high = np.maximum(mean + half, high)
+    rows = iter(
+        zip(*(c.tolist() for c in (raised, litres, mean, low, high, mass_low, mass_high)),
+            strict=True)
+    )  # fmt: skip
+    out: list[Density | None] = []
+    for one in found:
+        if one is None:
+            out.append(None)
+            continue
+        *rest, its_low, its_high = next(rows)
+        enough = one.minutes >= LEAST_MINUTES
+        mass = (its_low, its_high) if enough else (None, None)
+        out.append(Density(one.minutes, *rest, *mass))
+    return out
+
+
+def total_of(sums: Iterable[Sums | None]) -> Sums:
+    """The sums of all minutes together."""
+    total = Sums()
+    for one in sums:
+        if one:
+            total += one
+    return total
+
+
+def pool(rows: Iterable[CountRow]) -> Density | None:
+    """Density over minutes of one label, whatever their bins; None where no minute has one."""
+    return densities([total_of(row.sums for row in rows)])[0]
 
 
 def minute_rows(
     counts: Mapping[MinuteKey, int],
-    hits_misses: Mapping[str, _Table],
+    hits_misses: Mapping[str, Table],
     starts: Mapping[str, datetime | None],
     labels: Sequence[str],
+    backgrounds: Mapping[str, float] | None = None,
+    fixes: Mapping[Place, Fixes] | None = None,
 ) -> list[CountRow]:
     """Density of each label in each minute, sorted by bin, minute (unknown last), label.
 
     counts: images per (bin, minute, label). hits_misses: per bin, row i being the minute
-    ``starts[bin]`` + i. labels: the model's classes; each minute that has images or a
-    HitsMisses row gets a row for every one of them, so zeros are there as zeros, with an
-    upper limit (labels found in ``counts`` only are added). Times are cut to the minute;
-    those without a zone are taken as UTC.
+    ``starts[bin]`` + i, None a row that says nothing; rows beyond the ten minutes of a bin, or a
+    last row that only sums up the others, are left out and flagged. labels: the model's classes;
+    each minute that has images or a HitsMisses row gets a row for every one of them (labels found
+    in ``counts`` only are added). backgrounds: per bin, the mean grey of Background.tif's edge.
+    fixes: first and last position of each minute.
+    Times are cut to the minute; those without a zone are taken as UTC.
     """
     images: Counter[MinuteKey] = Counter()
     for (bin_id, minute, label), count in counts.items():
@@ -133,52 +290,126 @@ def minute_rows(
     all_labels = sorted({*labels, *(label for _, _, label in images)})
     begun = {bin_id: _minute(start) for bin_id, start in starts.items()}
 
-    totals: Counter[tuple[str, datetime | None]] = Counter()
+    totals: Counter[Place] = Counter()
     for (bin_id, minute, _), count in images.items():
         totals[bin_id, minute] += count
-    places: set[tuple[str, datetime | None]] = set(totals)
+    tables: dict[str, Table] = {}
+    surplus: set[str] = set()
+    places: set[Place] = set(totals)
     for bin_id, table in hits_misses.items():
-        if (start := begun.get(bin_id)) is not None:
-            places.update((bin_id, start + timedelta(minutes=i)) for i in range(len(table)))
+        start = begun.get(bin_id)
+        tables[bin_id] = kept = _minutes_of(table, bin_id, start, totals)
+        if len(kept) < len(table):
+            surplus.add(bin_id)
+        if start is not None:
+            places.update((bin_id, start + timedelta(minutes=i)) for i in range(len(kept)))
 
-    entries = []
-    for bin_id, minute in sorted(places, key=_place_order):
-        table = hits_misses.get(bin_id, ())
-        facts = _facts(bin_id, minute, totals[bin_id, minute], table, begun.get(bin_id))
-        entries += [(bin_id, minute, label, facts) for label in all_labels]
-    n = np.array([images[b, m, label] for b, m, label, _ in entries], np.float64)
-    factor = np.array([facts.factor for *_, facts in entries], np.float64)
-    litres = np.full(len(entries), LITRES_PER_MINUTE)
-    densities = _densities(n * factor, n * factor**2, factor, litres)
-    return [
-        CountRow(b, m, label, images[b, m, label], f.hits, f.misses, *density, f.flags)
-        for (b, m, label, f), density in zip(entries, densities, strict=True)
+    ordered = sorted(places, key=_place_order)
+    facts = {
+        place: _facts(place, totals[place], tables.get(place[0], ()), begun.get(place[0]))
+        for place in ordered
+    }
+    flags = {place: set(fact.flags) for place, fact in facts.items()}
+    _flag_series(facts, flags)
+    in_time = (place for place in ordered if "clock_outside_bin" not in facts[place].flags)
+    sampled = by_minute(in_time, fixes or {})
+    for place, its in sampled.items():
+        flags[place].update(its.flags)
+    for place in ordered:
+        if place[0] in surplus:
+            flags[place].add("surplus_rows")
+        if (backgrounds or {}).get(place[0], 255.0) < DARK_BACKGROUND:
+            flags[place].add("dark_background")
+
+    entries = [(place, label, facts[place]) for place in ordered for label in all_labels]
+    sums = [
+        Sums.of_minute(images[*place, label] * fact.factor, fact.weight)
+        if fact.factor is not None and fact.weight is not None and label != NO_PARTICLE
+        else None
+        for place, label, fact in entries
     ]
+    rows = []
+    for (place, label, fact), density in zip(entries, densities(sums), strict=True):
+        its_flags = flags[place] | ({NO_PARTICLE} if label == NO_PARTICLE else set())
+        codes = codes_of(its_flags, has_value=density is not None)
+        rows.append(
+            CountRow(
+                bin=place[0],
+                minute=place[1],
+                label=label,
+                count=images[*place, label],
+                hits=fact.hits,
+                misses=fact.misses,
+                raised_count=density.raised_count if density else None,
+                litres=density.litres if density else None,
+                per_litre=density.per_litre if density else None,
+                per_litre_low=density.low if density else None,
+                per_litre_high=density.high if density else None,
+                images=totals[place],
+                share_of_hits=fact.share,
+                raising_factor=fact.factor,
+                **sampled.get(place, NOWHERE).where._asdict(),
+                quality_l20=codes.l20,
+                quality_qartod=codes.qartod,
+                flags=in_order(its_flags),
+            )
+        )
+    return rows
 
 
 def bin_rows(rows: Sequence[CountRow]) -> list[BinRow]:
     """Density of each label in each bin, from ``minute_rows``; sorted by bin and label."""
     ordered = sorted(rows, key=lambda row: (row.bin, row.label, *_minute_order(row.minute)))
     groups = [list(group) for _, group in groupby(ordered, key=lambda row: (row.bin, row.label))]
-    observed = [[row for row in group if row.raised_count is not None] for group in groups]
-    sums = np.full((4, len(groups)), np.nan)
-    for i, seen in enumerate(observed):
-        if seen:
-            n, w = np.array([(row.count, _factor(row)) for row in seen]).T
-            sums[:, i] = (n * w).sum(), (n * w**2).sum(), w.max(), LITRES_PER_MINUTE * len(seen)
-    return [
-        BinRow(
-            group[0].bin,
-            _start(group),
-            group[0].label,
-            len(seen),
-            sum(row.count for row in seen),
-            sum(row.count for row in group) - sum(row.count for row in seen),
-            *density,
-            _bin_flags(group),
+    sums = [total_of(row.sums for row in group) for group in groups]
+    out = []
+    for group, its, density in zip(groups, sums, densities(sums), strict=True):
+        flags = _bin_flags(group)
+        codes = codes_of(flags, has_value=density is not None)
+        seen = [row for row in group if row.hits]
+        hits = sum(row.hits or 0 for row in seen)
+        out.append(
+            BinRow(
+                bin=group[0].bin,
+                start=_start(group),
+                label=group[0].label,
+                minutes_observed=its.minutes,
+                count=sum(row.count for row in group),
+                count_without_density=sum(r.count for r in group if r.raised_count is None),
+                raised_count=density.raised_count if density else None,
+                litres=density.litres if density else None,
+                per_litre=density.per_litre if density else None,
+                per_litre_low=density.low if density else None,
+                per_litre_high=density.high if density else None,
+                water_mass_low=density.water_mass_low if density else None,
+                water_mass_high=density.water_mass_high if density else None,
+                share_of_hits=sum(row.images for row in seen) / hits if hits else None,
+                raised_variance=its.variance if density else None,
+                largest_factor=its.largest if density else None,
+                per_litre_sd=its.sd if density else None,
+                **_where(group)._asdict(),
+                quality_l20=codes.l20,
+                quality_qartod=codes.qartod,
+                flags=flags,
+            )
         )
-        for group, seen, density in zip(groups, observed, _densities(*sums), strict=True)
-    ]
+    return out
+
+
+def means(rows: Iterable[CountRow]) -> dict[str, dict[str, Density | None]]:
+    """Means over all minutes of a run by label: ``all``, and ``without_bad`` minutes (L20 4)."""
+    every: dict[str, Sums] = defaultdict(Sums)
+    good: dict[str, Sums] = defaultdict(Sums)
+    for row in rows:
+        if row.label == NO_PARTICLE:
+            continue
+        sums = row.sums or Sums()
+        every[row.label] += sums
+        good[row.label] += sums if row.quality_l20 != "4" else Sums()
+    return {
+        name: dict(zip(sums, densities(list(sums.values())), strict=True))
+        for name, sums in (("all", every), ("without_bad", good))
+    }
 
 
 def gamma_limits(total: F64, variance: F64, largest: F64) -> tuple[F64, F64]:
@@ -199,65 +430,146 @@ def gamma_limits(total: F64, variance: F64, largest: F64) -> tuple[F64, F64]:
     return low, high
 
 
-def _densities(raised: F64, variance: F64, largest: F64, litres: F64) -> list[_Density]:
-    """Raised count, litres, per litre, low and high of each row; Nones where raised is NaN."""
-    low, high = (limit / litres for limit in gamma_limits(raised, variance, largest))
-    columns = (raised, litres, raised / litres, low, high)
-    nothing: _Density = (None, None, None, None, None)
-    return [
-        nothing if row[0] != row[0] else row
-        for row in zip(*(column.tolist() for column in columns), strict=True)
-    ]
+def _student(minutes: F64) -> F64:
+    """The upper 2.5 % point of Student's t for a mean over so many minutes; 0 for one."""
+    from scipy.special import stdtrit
+
+    several = np.maximum(minutes - 1, 1)
+    out: F64 = np.where(minutes > 1, stdtrit(several, (1 + CONFIDENCE) / 2), 0.0)
+    return out
 
 
-def _facts(
-    bin_id: str, minute: datetime | None, images: int, table: _Table, start: datetime | None
-) -> _Minute:
+@dataclass(frozen=True, slots=True)
+class _Minute:
+    """What HitsMisses says of a minute; factor and weight are None where it has no density."""
+
+    hits: int | None = None
+    misses: int | None = None
+    share: float | None = None
+    factor: float | None = None
+    weight: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+def _minutes_of(table: Table, bin_id: str, start: datetime | None, totals: Counter[Place]) -> Table:
+    """The rows that are minutes of the bin: at most ten, and none that sums up the others."""
+    kept = list(table[:BIN_MINUTES])
+    *earlier, last = kept or [None]
+    known = [row for row in earlier if row]
+    sums = tuple(sum(row[i] for row in known) for i in (0, 1))
+    if not (last and len(known) > 1 and any(last) and tuple(last) == sums and start is not None):
+        return kept
+    # it is a minute all the same where images were taken in it
+    has_images = totals[bin_id, start + timedelta(minutes=len(earlier))] > 0
+    return kept if has_images else earlier
+
+
+def _facts(place: Place, images: int, table: Table, start: datetime | None) -> _Minute:
     """What the bin's HitsMisses says of one minute with ``images`` images of any label."""
-    if not bin_id or minute is None or not table or start is None:
+    bin_id, minute = place
+    if not bin_id or minute is None or start is None or not table:
         flags = {
             "no_bin": not bin_id,
             "no_datetime": minute is None,
-            "no_hits_misses": bin_id and not table,
-            "no_bin_start": bin_id and table and start is None,
+            "clock_outside_bin": bool(bin_id) and _is_outside(minute, start),
+            "no_hits_misses": bool(bin_id) and not table,
+            "no_bin_start": bool(bin_id) and bool(table) and start is None,
         }
-        return _Minute(None, None, np.nan, tuple(name for name, holds in flags.items() if holds))
-    row = (minute - start) // timedelta(minutes=1)
+        return _Minute(flags=tuple(name for name, holds in flags.items() if holds))
+    row = (minute - start) // ONE_MINUTE
     if not 0 <= row < len(table):
-        return _Minute(None, None, np.nan, ("minute_outside_hits_misses",))
-    hits, misses = table[row]
-    nothing_passed = hits == misses == images == 0
+        outside = (
+            "clock_outside_bin" if _is_outside(minute, start) else "minute_outside_hits_misses"
+        )
+        return _Minute(flags=(outside,))
+    said = table[row]
+    if said is None:
+        return _Minute(flags=("hits_misses_unknown",))
+    hits, misses = said
+    if hits == 0:
+        nothing = misses == 0 and images == 0
+        names = ["no_flow" if nothing else "no_hits"]
+        if images:
+            names.append("images_beyond_hits")
+        return _Minute(hits, misses, flags=tuple(names))
+    passed = hits + misses
     flags = {
-        "no_hits": hits == 0 and not nothing_passed,
-        "images_differ_from_hits": images != hits,
+        "hits_without_images": images == 0,
+        "hits_unseen": 0 < images < LEAST_SHARE * hits,
+        "images_beyond_hits": images > hits,
+        "factor_above_2": QUESTIONABLE_FACTOR * hits < passed <= BAD_FACTOR * hits,
+        "factor_above_10": passed > BAD_FACTOR * hits,
         "mostly_missed": misses > MOSTLY_MISSED * hits,
     }
-    factor = 1.0 if nothing_passed else (hits + misses) / hits if hits else np.nan
-    return _Minute(hits, misses, factor, tuple(name for name, holds in flags.items() if holds))
+    names = [name for name, holds in flags.items() if holds]
+    if not images:
+        return _Minute(hits, misses, 0.0, flags=tuple(names))
+    weight = passed / min(images, hits)
+    return _Minute(hits, misses, images / hits, passed / images, weight, tuple(names))
 
 
-def _factor(row: CountRow) -> float:
-    """The raising factor of a minute that has a density."""
-    return (row.hits + (row.misses or 0)) / row.hits if row.hits else 1.0
+def _is_outside(minute: datetime | None, start: datetime | None) -> bool:
+    if minute is None or start is None:
+        return False
+    return not timedelta() <= minute - start < timedelta(minutes=BIN_MINUTES)
+
+
+def _flag_series(facts: Mapping[Place, _Minute], flags: Mapping[Place, set[str]]) -> None:
+    """Flag what shows only beside other minutes: steps, overlaps and gaps, by instrument."""
+    tracks: dict[str, list[tuple[datetime, Place]]] = defaultdict(list)
+    for place, fact in facts.items():
+        bin_id, minute = place
+        named = Bin.parse(bin_id)
+        if named and minute and "clock_outside_bin" not in fact.flags:
+            tracks[named.instrument].append((minute, place))
+    for track in tracks.values():
+        track.sort()
+        for (before, earlier), (now, later) in pairwise(track):
+            if now == before:
+                flags[earlier].add("overlapping_bins")
+                flags[later].add("overlapping_bins")
+            elif now - before > ONE_MINUTE:
+                flags[later].add("gap_before")
+            else:
+                first, second = (_passed(facts[place]) for place in (earlier, later))
+                if has_step(second, first):
+                    flags[later].add("step")
+                elif has_step(first, second):
+                    flags[earlier].add("step")
+
+
+def _passed(fact: _Minute) -> int:
+    return (fact.hits or 0) + (fact.misses or 0)
+
+
+def _where(group: Sequence[CountRow]) -> Where:
+    """Midway through the minutes that have a position, as good as the worst of them."""
+    known = [row for row in group if row.latitude is not None and row.minute]
+    return of_minutes(
+        [(row.minute, Where(*(getattr(row, x) for x in Where._fields))) for row in known]
+    )
 
 
 def _start(group: Sequence[CountRow]) -> datetime | None:
-    """First minute of HitsMisses, else of the images; ``group`` is in order of time."""
+    """As the bin's name tells it, else the first minute; ``group`` is in order of time."""
+    named = Bin.parse(group[0].bin)
+    if named:
+        return named.start
     known = [row.minute for row in group if row.hits is not None]
     return known[0] if known else group[0].minute
 
 
 def _bin_flags(group: Sequence[CountRow]) -> tuple[str, ...]:
     found = {flag for row in group for flag in row.flags}
-    minutes = sum(row.hits is not None for row in group)
-    if any(row.raised_count is None for row in group):
+    minutes = sum(row.hits is not None or "hits_misses_unknown" in row.flags for row in group)
+    if any(row.raised_count is None for row in group) and NO_PARTICLE not in found:
         found.add("minutes_without_density")
     start = _start(group)
     if minutes and minutes != BIN_MINUTES:
         found.add("hits_misses_rows")
     if minutes and start and (minutes < BIN_MINUTES or start.minute % BIN_MINUTES):
         found.add("partial_bin")
-    return tuple(name for name in FLAGS if name in found)
+    return in_order(found)
 
 
 def _minute(time: datetime | None) -> datetime | None:
@@ -272,5 +584,5 @@ def _minute_order(minute: datetime | None) -> tuple[bool, float]:
     return minute is None, minute.timestamp() if minute else 0.0
 
 
-def _place_order(place: tuple[str, datetime | None]) -> tuple[str, bool, float]:
+def _place_order(place: Place) -> tuple[str, bool, float]:
     return (place[0], *_minute_order(place[1]))

@@ -24,11 +24,16 @@ from typing import Any
 import pi10_classifier
 from pi10_classifier.archives import Limits
 from pi10_classifier.decode import Caps
+from pi10_classifier.discovery import check_images, check_inputs, discover
 from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, chunks
 from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
+from pi10_classifier.input_rules import Notes
 from pi10_classifier.instrument import UM_PER_PX
 from pi10_classifier.model import Model, Package, embedded
 from pi10_classifier.open_part import OpenPart
+from pi10_classifier.quality import CLASS_NOT_VALIDATED
+from pi10_classifier.raising import write_factors
+from pi10_classifier.repeats import Repeated, once, settled
 from pi10_classifier.results import (
     TABLE_VERSION,
     PartWriter,
@@ -37,7 +42,8 @@ from pi10_classifier.results import (
     part_stem,
     write_json,
 )
-from pi10_classifier.sources import Item, Unit, check_inputs, discover
+from pi10_classifier.sources import Item, Unit
+from pi10_classifier.spelling import spelled_as_before
 from pi10_classifier.summary import Tally, summarise
 
 BATCH = 8
@@ -152,6 +158,7 @@ class _Pipeline:
         self._pending: deque[_Pending] = deque()
         self._bytes = self._inputs = self._failures = self._held = 0
         self.units = self.resumed = self.fresh_results = 0
+        self._undone = UnitRecord("", "", "")
         self.seen: set[str] = set()
 
     def run(self, units: Iterator[Unit]) -> dict[str, int]:
@@ -179,16 +186,32 @@ class _Pipeline:
         return blocks
 
     def _feed(self, unit: Unit) -> None:
-        record = UnitRecord(unit.name, unit.group, unit.fingerprint)
-        part = OpenPart(record, PartWriter(self._folder, unit.name))
         try:
-            for chunk in chunks(items_of(unit)):
+            self._read(unit, items_of(unit))
+        except Repeated:
+            # what was read of it is undone: which of its files count is known at its end only
+            while self._pending:
+                self._collect()
+            self._inputs -= self._undone.inputs
+            self._failures -= len(self._undone.failures)
+            self.fresh_results -= self._undone.results
+            self._read(unit, items_of(unit, again=True))
+
+    def _read(self, unit: Unit, items: Iterator[Item]) -> None:
+        record = UnitRecord(unit.name, unit.group, unit.fingerprint)
+        part = OpenPart(record, PartWriter(self._folder, unit.name), whole=not unit.group)
+        try:
+            for chunk in chunks(items):
                 held = sum(len(item.data) for item in chunk if item.data)
                 future = self._pool.submit(self._engine.process, chunk, part.gallery)
                 self._pending.append((part, unit, future, held))
                 self._held += held
                 while len(self._pending) > self._window or self._held > HELD_BYTES:
                     self._collect()
+        except Repeated:
+            self._pending.append((part, unit, None, 0))
+            self._undone = record
+            raise
         except BaseException:
             self._pending.append((part, unit, None, 0))  # so that its writer is abandoned
             raise
@@ -202,6 +225,8 @@ class _Pipeline:
             self._inputs += result.inputs
             self._failures += len(result.failures)
             self.fresh_results += len(result.rows)
+        elif part.record is self._undone:
+            part.writer.abandon()
         else:
             part.publish()
             self._bytes += unit.size
@@ -221,10 +246,19 @@ def import_ahead() -> None:
             import_module(module)
 
 
-def items_of(unit: Unit) -> Iterator[Item]:
-    """The unit's items; a defect of ours in reading costs its rest, not the run."""
+def items_of(unit: Unit, *, again: bool | None = False) -> Iterator[Item]:
+    """The unit's items; a defect of ours in reading costs its rest, not the run.
+
+    again: True after it raised Repeated, with all but one of what is there twice as
+    failures; None for a unit whose files are different ones by their names.
+    """
     try:
-        yield from unit.items()
+        if again is None:
+            yield from unit.items()
+        else:
+            yield from settled(unit.items) if again else once(unit.items())
+    except Repeated:
+        raise
     except Exception as error:
         what = f"{type(error).__name__}: {str(error)[:200]}; please report"
         yield Item(unit.name, "", error=InputError(Code.INTERNAL, what))
@@ -259,11 +293,15 @@ def classify(
     """
     clock = time.perf_counter()
     check_inputs(inputs)
+    check_images(inputs)
+    if resume:
+        inputs = spelled_as_before(inputs, out)
     model = Model.load(settings.model, settings.device)
-    found = discover(inputs, settings.limits, environ)
+    notes = Notes()
+    found = discover(inputs, settings.limits, environ, notes)
     return classify_units(
         found, inputs, out, settings, model,
-        resume=resume, overwrite=overwrite, progress=progress, clock=clock,
+        resume=resume, overwrite=overwrite, progress=progress, clock=clock, notes=notes,
     )  # fmt: skip
 
 
@@ -278,10 +316,12 @@ def classify_units(
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     clock: float | None = None,
+    notes: Notes | None = None,
 ) -> Run:
     """``classify`` with a model at hand and units found by the caller, who names their inputs.
 
-    clock: ``time.perf_counter()`` when the work began, now if None.
+    clock: ``time.perf_counter()`` when the work began, now if None. notes: what the finding
+    of ``units`` left out.
     """
     started = datetime.now(UTC)
     clock = time.perf_counter() if clock is None else clock
@@ -294,6 +334,8 @@ def classify_units(
         blocks = pipeline.run(units)
         folder.drop_recut_blocks(blocks)
         tally = summarise(folder)
+        write_factors(folder, tally.factors)
+        tally.warnings.extend(notes.warnings() if notes else ())
         gone = folder.published() - pipeline.seen
         if gone:
             tally.warnings.append(
@@ -357,7 +399,16 @@ def describe(
         "format": 1,
         "totals": dict(run.tally.totals),
         "failures_by_code": dict(sorted(run.tally.failures_by_code.items())),
-        "results_by_class": {label: run.tally.labels[label] for label in package.classes},
+        "results_by_class": dict(run.tally.labels),
+        "densities": {
+            name: {label: asdict(its) if its else None for label, its in found.items()}
+            for name, found in run.tally.densities.items()
+        },
+        "classification": {
+            "validated": False,
+            "quality_l20": CLASS_NOT_VALIDATED[0],
+            "quality_qartod": CLASS_NOT_VALIDATED[1],
+        },
         "warnings": run.tally.warnings,
         "parameters": {
             "inputs": list(inputs),

@@ -113,11 +113,12 @@ def _temporary() -> Check:
 def _storage(environ: Mapping[str, str]) -> Check:
     from pi10_classifier.storage import Store
 
+    url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     try:
         Store(environ)
     except Pi10Error as error:
-        return Check("broken", "s3://", error.message)
-    url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        # who never set it has no use for it
+        return Check("broken" if url else "note", "s3://", error.message)
     keys = bool(environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"))
     if not keys:
         return Check("note", "s3://", "no keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")

@@ -10,7 +10,8 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -20,19 +21,22 @@ from pi10_classifier.archives import is_archive
 from pi10_classifier.decode import CAPS, Caps, decode, looks_like_image
 from pi10_classifier.errors import Code, Failure, InputError
 from pi10_classifier.instrument import (
+    BIN_MINUTES,
     UM_PER_PX,
     HitsMisses,
     Kind,
     Particle,
     bin_folder,
+    is_background,
     kind_of,
     particle_id,
 )
-from pi10_classifier.measure import Measurement, measure, measure_greys
+from pi10_classifier.measure import Measurement, ground_grey, measure, measure_greys
 from pi10_classifier.model import F32, Model
 from pi10_classifier.preprocess import U8, Grey, prepare
 from pi10_classifier.sources import Item
 from pi10_classifier.tiff import Tags
+from pi10_classifier.track import Fixes, merge
 
 CHUNK_ITEMS = 64
 CHUNK_BYTES = 4 * 2**20
@@ -40,6 +44,7 @@ PICTURES = 6
 PICTURE_PX = 128
 HELD_PX = 4 * PICTURE_PX
 RESOLUTION_TOLERANCE = 0.01
+_NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
 
 Row = tuple[Any, ...]
 Picture = tuple[str, float, str, float | None, U8]  # label, score, name, ESD in µm, RGB
@@ -55,7 +60,9 @@ class ChunkResult:
     failures: list[Failure] = field(default_factory=list)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     folders: dict[str, set[str]] = field(default_factory=dict)
-    hits_misses: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    hits_misses: dict[str, tuple[tuple[int, int] | None, ...]] = field(default_factory=dict)
+    backgrounds: dict[str, float] = field(default_factory=dict)
+    fixes: dict[tuple[str, str], Fixes] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
 
 
@@ -204,6 +211,10 @@ class Engine:
             except ValueError as problem:
                 _fail(result, item, InputError(Code.BAD_SIDECAR, f"{problem}; mend the file"))
                 return False
+        if is_background(item.member):
+            grey = ground_grey(item.data, self._caps)
+            if grey is not None:
+                result.backgrounds[_folder_key(item)] = grey
         result.skipped += 1
         return False
 
@@ -255,9 +266,14 @@ class Engine:
             bin_id = str(particle.bin) if particle else ""
             label = package.classes[top]
             when = tags.when
-            result.counts[bin_id, _minute(when), label] += 1
+            minute = _minute(when)
+            result.counts[bin_id, minute, label] += 1
             if bin_id:
                 result.folders.setdefault(_folder_key(item), set()).add(bin_id)
+                if when and tags.latitude is not None and tags.longitude is not None:
+                    fix = (moment(when), tags.latitude, tags.longitude)
+                    place = (bin_id, minute)
+                    result.fixes[place] = merge(result.fixes.get(place), (fix, fix))
             result.rows.append(
                 (
                     name,
@@ -274,6 +290,7 @@ class Engine:
                     values[top],
                     *values,
                     *_sizes(size),
+                    None,  # the raising factor, known once the whole minute is
                     self._flags(entry, particle, values[top] < self._least[top]),
                     package.name,
                     package.sha256,
@@ -295,8 +312,11 @@ class Engine:
             elif entry.size.touches_border:
                 flags.append("touches_border")
         if particle:
-            if entry.tags.when is None:
+            when = entry.tags.when
+            if when is None:
                 flags.append("no_datetime")
+            elif not _NO_TIME <= when - particle.bin.start < _BIN_TIME:
+                flags.append("clock_outside_bin")
             said = entry.tags.um_per_px
             if said and abs(said / self._um_per_px - 1) > RESOLUTION_TOLERANCE:
                 flags.append(f"resolution={said:.3g}")
@@ -319,6 +339,10 @@ def chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
 
 def _fail(result: ChunkResult, item: Item, error: InputError) -> None:
     result.failures.append(Failure(item.source, item.member, error.code, error.message))
+    # a bin of which nothing can be read is known by the names all the same
+    particle = Particle.parse(item.member)
+    if particle:
+        result.folders.setdefault(_folder_key(item), set()).add(str(particle.bin))
 
 
 def _typed(error: Exception) -> InputError:
@@ -334,8 +358,14 @@ def _folder_key(item: Item) -> str:
     return f"{item.source}|{bin_folder(item.member)}"
 
 
+@lru_cache(maxsize=1024)  # hundreds of particles pass in a second
+def moment(when: datetime) -> str:
+    """ISO 8601 to a second; strftime pads the year 1 of a clock never set on some systems only."""
+    return f"{when.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+
+
+@lru_cache(maxsize=1024)
 def _minute(when: datetime | None) -> str:
-    # strftime pads the year 1 of a clock never set on some systems only
     return f"{when.replace(tzinfo=None).isoformat(timespec='minutes')}:00Z" if when else ""
 
 

@@ -6,7 +6,6 @@ Its TIFF tags are read in ``tiff.py``. The instrument's clock is taken as UTC.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -14,6 +13,7 @@ from functools import lru_cache
 
 UM_PER_PX = 10.0
 BIN_MINUTES = 10
+NO_PARTICLE = "no_particle"  # the label of an image that shows none
 MAX_HITS_MISSES_ROWS = 1440
 MAX_HITS_MISSES_BYTES = 65_536
 
@@ -27,6 +27,8 @@ _BIN = re.compile(
     r"(?:(?P<instrument>[^/\\]+)\.)?(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})\.(?P<time>[0-9]{4})"
 )
 _ARCHIVED_BIN = re.compile(r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[/\\](?P<time>[0-9]{4})(?:\.|$)")
+_DOUBLE_SPACED = 5  # lines: fewer may have lost a row in between
+_TOTALS = re.compile(r"(total|sum)", re.IGNORECASE)
 _SIDECARS = frozenset(
     {"background.tif", "flowcelledges.tif", "bubbles.txt", "cameralog.txt", "hitsmisses.txt"}
 )
@@ -57,6 +59,11 @@ def kind_of(member: str) -> Kind:
     if base.startswith("."):  # AppleDouble twins (._x.tif) and desktop litter
         return Kind.OTHER
     return Kind.IMAGE if base.endswith(_IMAGE_SUFFIXES) else Kind.OTHER
+
+
+def is_background(member: str) -> bool:
+    """True for the picture of the empty flow cell that lies beside a bin's particles."""
+    return split_member(member)[1].lower() == "background.tif"
 
 
 def bin_folder(member: str) -> str:
@@ -122,6 +129,11 @@ class Particle:
         return cls(bin_, int(found["number"])) if bin_ else None
 
 
+def names_particle(base: str) -> bool:
+    """True where a base name has the form of the instrument's names, in any case."""
+    return _PARTICLE.fullmatch(base) is not None
+
+
 def particle_id(member: str) -> str:
     """The particle's identity, or the member's path without its extension."""
     particle = Particle.parse(member)
@@ -159,42 +171,42 @@ def _stamp(date: str, time: str) -> datetime | None:
 class HitsMisses:
     """Per minute of a bin: particles saved (hits) and counted but not saved (misses)."""
 
-    rows: tuple[tuple[int, int], ...]
+    rows: tuple[tuple[int, int] | None, ...]
 
     @classmethod
     def parse(cls, data: bytes) -> HitsMisses:
         """Read ``HitsMisses.txt``: ``hits,misses`` a minute, with or without a header.
 
+        A blank row between others is a minute of which nothing is known: None, so that the
+        others keep their minutes. A row of totals, named so, is no minute and left out.
         Raises ValueError naming the line that is not two whole numbers.
         """
         if len(data) > MAX_HITS_MISSES_BYTES:
             raise ValueError(f"HitsMisses has {len(data):,} bytes, beyond any bin's")
-        rows: list[tuple[int, int]] = []
+        rows: list[tuple[int, int] | None] = []
         may_be_header = True
-        for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), start=1):
+        # a line end that was translated twice is one line end, not a blank line
+        text = data.replace(b"\r\r\n", b"\n").decode("utf-8-sig", "replace")
+        for number, line in enumerate(text.splitlines(), start=1):
             cells = [cell.strip() for cell in re.split(r"[,;\t]", line)]
-            if cells == [""]:
+            if not any(cells):
+                if not may_be_header:  # blank lines above the first row are no minutes
+                    rows.append(None)
                 continue
             header = may_be_header and len(cells) == 2 and all(c[:1].isalpha() for c in cells)
             may_be_header = False
-            if header:
+            if header or _TOTALS.match(cells[0]):
                 continue
             if len(cells) != 2 or not all(c.isascii() and c.isdigit() for c in cells):
                 raise ValueError(f"HitsMisses line {number} is {line[:40]!r}, not 'hits,misses'")
             if any(len(cell) > 12 for cell in cells):
                 raise ValueError(f"HitsMisses line {number} holds a number beyond 12 digits")
             rows.append((int(cells[0]), int(cells[1])))
+        while rows and rows[-1] is None:  # nor those below the last
+            rows.pop()
+        # written with a blank line after each: no minute between two
+        if len(rows) >= _DOUBLE_SPACED and not any(rows[1::2]) and all(rows[::2]):
+            rows = rows[::2]
         if len(rows) > MAX_HITS_MISSES_ROWS:
             raise ValueError(f"HitsMisses has more than {MAX_HITS_MISSES_ROWS} rows")
         return cls(tuple(rows))
-
-
-def hits_misses_by_bin(
-    folders: Mapping[str, set[str]], found: Mapping[str, HitsMisses]
-) -> dict[str, HitsMisses]:
-    """Give each bin the HitsMisses of its folder; none where a folder mixes bins."""
-    return {
-        next(iter(bins)): found[folder]
-        for folder, bins in folders.items()
-        if folder in found and len(bins) == 1
-    }

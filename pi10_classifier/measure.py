@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pi10_classifier.decode import CAPS, Caps, decode
+from pi10_classifier.errors import InputError
 from pi10_classifier.preprocess import Grey
 from pi10_classifier.silhouette import MARGIN, MIN_SIDE_PX, Sheet, deal, outlines
 
@@ -28,6 +30,19 @@ MIN_AREA_PX = 9  # a speck; the instrument's smallest particle is 18 px long
 MAX_SIDE_PX = 2048  # longer images are halved, thirded, ... first: bounds time and memory
 
 _KULPA = math.pi / 8 * (1 + math.sqrt(2))
+
+
+def ground_grey(data: bytes, caps: Caps = CAPS) -> float | None:
+    """Mean grey (0 to 255) of an image's outermost pixels; None where it cannot be decoded.
+
+    Of Background.tif it tells how bright the empty flow cell is.
+    """
+    try:
+        grey = Grey.of(decode(data, caps).rgb).pixels
+    except InputError:
+        return None
+    edge = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
+    return float(edge.mean())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pi10_classifier.engine import ChunkResult, Gallery
+from pi10_classifier.raising import factors_of
 from pi10_classifier.results import PartWriter, UnitRecord
+from pi10_classifier.track import merge
 
 
 @dataclass(slots=True)
 class OpenPart:
-    """A part that takes up the results of chunks until it is published."""
+    """A part that takes up the results of chunks until it is published.
+
+    whole: it is taken to hold all images of its bins, so that raising factors are known.
+    """
 
     record: UnitRecord
     writer: PartWriter
     gallery: Gallery = field(default_factory=Gallery)
+    whole: bool = False
 
     def take(self, result: ChunkResult) -> None:
         """Add one chunk's rows, failures and counts."""
@@ -30,8 +36,13 @@ class OpenPart:
         for folder, bins in result.folders.items():
             record.folders.setdefault(folder, set()).update(bins)
         record.hits_misses.update(result.hits_misses)
+        record.backgrounds.update(result.backgrounds)
+        for place, fixes in result.fixes.items():
+            record.fixes[place] = merge(record.fixes.get(place), fixes)
 
     def publish(self) -> None:
         """Make it a part of the dataset."""
         self.record.gallery = self.gallery.to_json()
+        if self.whole:
+            self.record.factors = factors_of(self.record, self.writer.classes)
         self.writer.publish(self.record)

@@ -81,7 +81,8 @@ class ImageSums:
 
     def _add_track(self, batch: Any) -> None:
         seconds = _seconds(batch)
-        known = seconds != _NO_TIME
+        # a clock that was never set shapes neither the dates nor the track
+        known = (seconds != _NO_TIME) & ~_off_clock(batch)
         if known.any():
             first, last = int(seconds[known].min()), int(seconds[known].max())
             self.first = first if self.first is None else min(first, self.first)
@@ -105,6 +106,12 @@ def _numbers(batch: Any, name: str) -> Floats:
         return np.full(batch.num_rows, np.nan)
     column = batch.column(name).cast("float64")
     return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
+
+
+def _off_clock(batch: Any) -> Any:
+    """Rows whose time lies outside the bin that their name tells."""
+    names, codes = _codes(batch, "flags")
+    return np.array(["clock_outside_bin" in split_flags(text) for text in names], bool)[codes]
 
 
 def _seconds(batch: Any) -> Ints:

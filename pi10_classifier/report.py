@@ -178,7 +178,9 @@ def _pictures(images: ImageSums, minutes: Series, series: Series) -> dict[str, A
     if labels and series.litres:
         density = any(series.litres.values())
         unit = "individuals per litre" if density else f"images per {series.step_name}"
-        curves = {x: series.curve(x, density) for x in labels}
+        every = {x: series.curve(x, density) for x in labels}
+        curves = {x: curve for x, curve in every.items() if curve.size}
+    if labels and series.litres and curves:
         drawing = figures.time_figure(curves, series.step, unit, colour)
         pictures["time"] = _picture(drawing, f"Line charts of {unit} over time, for {named}.")
     histogram = np.array([images.classes[x].sizes for x in labels]).reshape(-1, SIZE_BINS)
@@ -249,6 +251,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         exit_code=_exit_code(run, totals),
         inputs=[inputs] if isinstance(inputs, str) else list(inputs),
         means={x: minutes.mean(x) for x in labels},
+        good_means={x: minutes.good_mean(x) for x in labels},
         colour=figures.colours(labels),
         pictures=_pictures(images, minutes, series),
         panels=figures.MAX_PANELS,

@@ -19,14 +19,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pi10_classifier.errors import Code, Failure, SettingError, output_error
+from pi10_classifier.factor_column import COLUMN, Factors, fill
+from pi10_classifier.track import Fixes
 
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 ROW_GROUP = 16_384
 PREDICTIONS = "predictions.parquet"
 JOURNAL = "journal"
 SETTINGS = "settings.json"
 _LITTER = re.compile(r"\..+\.[0-9]+\.tmp")
-_ENTRY = {"unit", "group", "totals", "failures", "counts", "folders", "hits_misses"}
+_ENTRY = {
+    "unit", "group", "totals", "failures", "counts", "folders", "hits_misses", "backgrounds",
+    "fixes", "factors",
+}  # fmt: skip
 SUMMARIES = ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html")
 
 _TEXT_BEFORE = ("particle_id", "source", "member", "instrument", "bin")
@@ -55,14 +60,48 @@ def columns(classes: Sequence[str]) -> list[str]:
         "score",
         *(f"score_{label}" for label in classes),
         *_SIZES,
+        COLUMN,
         "flags",
         "model",
         "model_sha256",
     ]
 
 
+_MEANINGS: dict[str, tuple[str, str]] = {
+    "particle_id": ("", "instrument, bin and number; unique over cruises"),
+    "source": ("", "the archive, folder or bucket prefix it came from"),
+    "member": ("", "its name inside the source"),
+    "instrument": ("", "from the name"),
+    "bin": ("", "instrument and start (UTC) of the recording of up to ten minutes"),
+    "datetime": ("UTC", "moment of capture, to a second"),
+    "latitude": ("degrees_north", "WGS 84; empty without a fix"),
+    "longitude": ("degrees_east", "WGS 84; empty without a fix"),
+    "width_px": ("px", "width of the image"),
+    "height_px": ("px", "height of the image"),
+    "label": ("", "the class of the highest score; no_particle: the image shows none"),
+    "score": ("1", "the label's score; empty for no_particle"),
+    "area_um2": ("um2", "area of the silhouette"),
+    "esd_um": ("um", "diameter of a circle of the silhouette's area"),
+    "major_um": ("um", "major axis of the ellipse with the silhouette's second moments"),
+    "minor_um": ("um", "minor axis of that ellipse"),
+    "feret_um": ("um", "longest distance between two points of the silhouette"),
+    "perimeter_um": ("um", "length of the outline"),
+    "solidity": ("1", "area over the area of the convex hull"),
+    "mean_grey": ("1", "mean luma inside, 0 to 255"),
+    "raising_factor": (
+        "1",
+        "(hits + misses) / images of its minute: the particles in the water that the image stands "
+        "for; empty where unknown",
+    ),
+    "flags": ("", "names of flags, ';' between"),
+    "model": ("", "name of the model package"),
+    "model_sha256": ("", "SHA-256 of the model package"),
+}
+"""Unit (UDUNITS; empty for text) and meaning of each column."""
+
+
 def schema(classes: Sequence[str]) -> Any:
-    """The Arrow schema of the predictions table."""
+    """The Arrow schema of the predictions table; each field's metadata has unit and meaning."""
     import pyarrow as pa
 
     kinds: dict[str, Any] = {
@@ -71,10 +110,16 @@ def schema(classes: Sequence[str]) -> Any:
         "longitude": pa.float64(),
         "width_px": pa.int32(),
         "height_px": pa.int32(),
+        "raising_factor": pa.float64(),
     }
     for name in ("score", *(f"score_{label}" for label in classes), *_SIZES):
         kinds[name] = pa.float32()
-    return pa.schema([(name, kinds.get(name, pa.string())) for name in columns(classes)])
+    fields = []
+    for name in columns(classes):
+        unit, meaning = _MEANINGS.get(name, ("1", f"the model's score of {name[6:]}, 0 to 1"))
+        about = {"meaning": meaning} | ({"unit": unit} if unit else {})
+        fields.append(pa.field(name, kinds.get(name, pa.string()), metadata=about))
+    return pa.schema(fields)
 
 
 @dataclass(slots=True)
@@ -82,7 +127,9 @@ class UnitRecord:
     """The journal entry of one unit: all that the summary tables need of it.
 
     counts: (bin, minute ISO 8601 or "", label) -> images. folders: bin folder -> bins
-    seen in it. hits_misses: bin folder -> rows. gallery: label -> rank -> pictures.
+    seen in it. hits_misses: bin folder -> rows. backgrounds: bin folder -> mean grey of
+    Background.tif's edge. fixes: (bin, minute) -> first and last position. gallery: label -> rank
+    -> pictures. factors: of the minutes, where they are known.
     """
 
     unit: str
@@ -94,7 +141,10 @@ class UnitRecord:
     failures: list[Failure] = field(default_factory=list)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     folders: dict[str, set[str]] = field(default_factory=dict)
-    hits_misses: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    hits_misses: dict[str, tuple[tuple[int, int] | None, ...]] = field(default_factory=dict)
+    backgrounds: dict[str, float] = field(default_factory=dict)
+    fixes: dict[tuple[str, str], Fixes] = field(default_factory=dict)
+    factors: Factors = field(default_factory=list)
     part_bytes: int = 0
     gallery: dict[str, Any] = field(default_factory=dict)
 
@@ -118,6 +168,9 @@ class UnitRecord:
             "counts": sorted([*key, count] for key, count in self.counts.items()),
             "folders": {key: sorted(bins) for key, bins in sorted(self.folders.items())},
             "hits_misses": dict(sorted(self.hits_misses.items())),
+            "backgrounds": dict(sorted(self.backgrounds.items())),
+            "fixes": [[*key, *first, *last] for key, (first, last) in sorted(self.fixes.items())],
+            "factors": self.factors,
             "gallery": self.gallery,
         }
 
@@ -226,7 +279,7 @@ class RunFolder:
                     litter.unlink(missing_ok=True)
         (self.path / "run.json").unlink(missing_ok=True)  # it says that a run is complete
         if not known.is_file():
-            write_atomically(known, _json(settings))
+            write_atomically(known, entry_bytes(settings))
 
     def _clear(self) -> None:
         # settings go last: a clear that is cut short still knows this folder as a run's
@@ -245,7 +298,7 @@ class RunFolder:
             old = dict(json.loads(known.read_text("utf-8")))
         except (OSError, TypeError, ValueError) as error:
             raise SettingError(f"{known} cannot be read: {error}; use --overwrite") from error
-        now = json.loads(_json(settings))
+        now = json.loads(entry_bytes(settings))
         changed = sorted(k for k in {*old, *now} if old.get(k) != now.get(k))
         if changed:
             what = "; ".join(f"{k} was {old.get(k)!r}, is {now.get(k)!r}" for k in changed)
@@ -256,9 +309,12 @@ class RunFolder:
 
     def is_done(self, unit: str, fingerprint: str) -> bool:
         """True where the unit's part is published and its content unchanged since."""
+        return is_published(*self.paths_of(unit), unit, fingerprint)
+
+    def paths_of(self, unit: str) -> tuple[Path, Path]:
+        """Where the unit's part and its journal entry lie."""
         stem = part_stem(unit)
-        part, entry = self.parts / f"{stem}.parquet", self.journal / f"{stem}.json"
-        return is_published(part, entry, unit, fingerprint)
+        return self.parts / f"{stem}.parquet", self.journal / f"{stem}.json"
 
     def part_published(self, stem: str) -> None:
         """Called once a unit's part is there: for folders that pass it on."""
@@ -296,6 +352,7 @@ class PartWriter:
 
     def __init__(self, folder: RunFolder, unit: str) -> None:
         self._folder = folder
+        self.classes = folder.classes
         self._stem = part_stem(unit)
         self._rows: list[tuple[Any, ...]] = []
         self._writer: Any = None
@@ -330,13 +387,19 @@ class PartWriter:
         try:
             self._writer.close()
             self._writer = None
+            if record.factors:
+                filled = self._temporary.with_name(f".{self._stem}.filled.{os.getpid()}.tmp")
+                fill(self._temporary, filled, record.factors)
+                filled.replace(self._temporary)
             with self._temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
             record.part_bytes = self._temporary.stat().st_size
             final = self._folder.parts / f"{self._stem}.parquet"
             # a stale part must not meet the new journal entry, were we killed in between
             final.unlink(missing_ok=True)
-            write_atomically(self._folder.journal / f"{self._stem}.json", _json(record.to_json()))
+            write_atomically(
+                self._folder.journal / f"{self._stem}.json", entry_bytes(record.to_json())
+            )
             self._temporary.replace(final)
         except OSError as error:
             raise output_error(error, self._temporary) from error
@@ -387,5 +450,6 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
-def _json(value: Any) -> bytes:
+def entry_bytes(value: Any) -> bytes:
+    """A journal entry, or the settings, as they lie on disk."""
     return json.dumps(value, ensure_ascii=True, sort_keys=True).encode() + b"\n"

@@ -1,7 +1,7 @@
 """S3: listing, ranged reads, retries, nothing on disk.
 
 Endpoint and keys come from the environment alone: ``AWS_ENDPOINT_URL_S3`` or
-``AWS_ENDPOINT_URL`` (Amazon's own where unset), ``AWS_ACCESS_KEY_ID``,
+``AWS_ENDPOINT_URL`` (Amazon's own where there is only ``AWS_REGION``), ``AWS_ACCESS_KEY_ID``,
 ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_REGION``;
 ``PI10_S3_DEADLINE`` is how many seconds to retry one request (60).
 """
@@ -59,6 +59,13 @@ class Store:
     ) -> None:
         self._remedy, self._say, self._said = remedy, say, False
         url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+        if not url and not region:
+            # keys alone do not tell whose storage is meant, and Amazon may never answer here
+            raise SettingError(
+                "AWS_ENDPOINT_URL is not set; set it to the storage's address, such as "
+                "http://host:9000, or for Amazon's own S3 set AWS_REGION"
+            )
         try:
             parts = urlsplit(url or "https://s3.amazonaws.com")
             usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -84,9 +91,7 @@ class Store:
                 access_key=environ.get("AWS_ACCESS_KEY_ID") or None,
                 secret_key=environ.get("AWS_SECRET_ACCESS_KEY") or None,
                 session_token=environ.get("AWS_SESSION_TOKEN") or None,
-                region=environ.get("AWS_REGION")
-                or environ.get("AWS_DEFAULT_REGION")
-                or "us-east-1",
+                region=region or "us-east-1",
                 secure=parts.scheme == "https",
                 http_client=http
                 or urllib3.PoolManager(

@@ -14,7 +14,8 @@ from pi10_classifier.ahead import in_order
 from pi10_classifier.archives import Limits, is_archive
 from pi10_classifier.decode import looks_like_image
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.instrument import Kind, kind_of
+from pi10_classifier.input_rules import Notes, is_left_folder, skip_reason
+from pi10_classifier.instrument import Kind, kind_of, split_member
 from pi10_classifier.sources import READ_BUFFER, Item, Unit, archive_items
 from pi10_classifier.storage import FETCHERS, ObjectStream, Store
 
@@ -101,6 +102,8 @@ class ObjectBlock:
         return in_order(self._fetch, self.objects, FETCHERS, ahead=2)
 
     def _fetch(self, entry: StoredObject) -> Item:
+        if skip_reason(entry.member):
+            return Item(self.source, entry.member)
         other = kind_of(entry.member) is Kind.OTHER
         if entry.size > self.limits.member_bytes and not other:
             cap = self.limits.member_bytes
@@ -121,7 +124,9 @@ class ObjectBlock:
         return Item(self.source, entry.member, data)
 
 
-def discover_s3(text: str, limits: Limits, environ: Mapping[str, str]) -> Iterator[Unit]:
+def discover_s3(
+    text: str, limits: Limits, environ: Mapping[str, str], notes: Notes | None = None
+) -> Iterator[Unit]:
     """The units under ``s3://bucket/prefix``; the prefix is taken literally, undecoded."""
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
     if not bucket:
@@ -130,7 +135,7 @@ def discover_s3(text: str, limits: Limits, environ: Mapping[str, str]) -> Iterat
         check_bucket_name(bucket)
     except ValueError as error:
         raise SettingError(f"input {text!r}: {error}") from error
-    yield from stored_units(Store(environ), bucket, prefix, limits)
+    yield from stored_units(Store(environ), bucket, prefix, limits, notes=notes)
 
 
 def stored_units(
@@ -139,8 +144,13 @@ def stored_units(
     prefix: str,
     limits: Limits,
     skip: Callable[[str], bool] = lambda key: key.endswith("/"),
+    notes: Notes | None = None,
 ) -> Iterator[StoredArchive | ObjectBlock]:
-    """The units of a listing as it comes, in its order; by default no folder markers."""
+    """The units of a listing as it comes, in its order; by default no folder markers.
+
+    notes: told of the hidden and system folders, whose objects are left out.
+    """
+    left = ""
     root = prefix[: prefix.rfind("/") + 1]
     source = f"s3://{bucket}/{root}"
     loose: list[StoredObject] = []
@@ -161,7 +171,13 @@ def stored_units(
         if skip(key):
             continue
         entry = StoredObject(key, key[len(root) :], listed.size or 0, listed.etag or "")
-        if is_archive(key):
+        if above := _left_folder(entry.member):
+            # one listing has a folder's keys together, but for few of other folders
+            if notes and above != left:
+                notes.left(f"s3://{bucket}/{root}{above}")
+            left = above
+            continue
+        if is_archive(key) and not skip_reason(entry.member):
             yield StoredArchive(store, bucket, entry, limits)
             continue
         its_folder = key[: key.rfind("/") + 1]
@@ -172,3 +188,12 @@ def stored_units(
         loose.append(entry)
     if loose:
         yield block()
+
+
+def _left_folder(member: str) -> str:
+    """The first hidden or system folder of a path, with what is above it; empty without one."""
+    parts = split_member(member)[0].replace("\\", "/").split("/")
+    for number, part in enumerate(parts, 1):
+        if is_left_folder(part):
+            return "/".join(parts[:number])
+    return ""

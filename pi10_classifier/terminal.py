@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pi10_classifier.classify import Progress, Run
+from pi10_classifier.discovery import discover
 from pi10_classifier.errors import Pi10Error
-from pi10_classifier.sources import discover
 
 if TYPE_CHECKING:
     from collections.abc import Callable

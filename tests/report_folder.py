@@ -17,9 +17,12 @@ from pi10_classifier.report import write_report
 CLASSES = ["copepod", "detritus", "noncopepod"]
 TOTALS = ("inputs", "results", "failures", "skipped")
 START = datetime(2024, 6, 24, 14, 54, tzinfo=UTC)
-DENSITY = "raised_count,litres,per_litre,per_litre_low,per_litre_high,flags"
-COUNTS = f"bin,minute,label,count,hits,misses,{DENSITY}"
-BINS = f"bin,start,label,minutes_observed,count,{DENSITY}"
+DENSITY = "raised_count,litres,per_litre,per_litre_low,per_litre_high"
+COUNTS = f"bin,minute,label,count,hits,misses,{DENSITY},images,quality_l20,flags"
+BINS = (
+    f"bin,start,label,minutes_observed,count,{DENSITY},raised_variance,largest_factor,"
+    "per_litre_sd,quality_l20,flags"
+)
 FAILURES = "source,member,code,message,retryable"
 RUN = {
     "format": 1,
@@ -87,12 +90,13 @@ class Out:
 
     def counts(self, minutes, density=True, flags=""):
         known = (100, 900, 20, 34, 20 / 34, 10 / 34, 40 / 34) if density else ("",) * 7
+        known += (100, "3" if density else "9")
         times = [(f"b{i // 10:04}", after(minutes=i)) for i in range(minutes)]
         rows = [(*time, label, 2, *known, flags) for time in times for label in CLASSES]
         return self.rows("counts.csv", COUNTS, rows)
 
     def bins(self, count):
-        known = (10, 20, 200, 340, 200 / 340, 190 / 340, 210 / 340, "partial")
+        known = (10, 20, 200, 340, 200 / 340, 190 / 340, 210 / 340, 2000, 10, 0, "3", "partial")
         times = [(f"b{i:04}", after(minutes=10 * i)) for i in range(count)]
         return self.rows("bins.csv", BINS, [(*t, x, *known) for t in times for x in CLASSES])
 

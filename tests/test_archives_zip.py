@@ -150,7 +150,72 @@ class TestZip:
 
     def test_every_prefix_is_corrupt(self) -> None:
         for cut in range(4, len(self.SOUND)):
-            assert read(self.SOUND[:cut]) == ([], Code.ARCHIVE_CORRUPT), cut
+            found, code = read(self.SOUND[:cut])
+            assert code is Code.ARCHIVE_CORRUPT, cut
+            whole = [member.data for member in found if not member.error]
+            assert whole == [b"a" * 700, b"bbb"][: len(whole)], cut
+            assert all(c is Code.CORRUPT_IMAGE for c in codes(found[len(whole) :])), cut
+
+    def test_without_its_directory_its_members_are_read(self) -> None:
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            data = zip_of(("a.tif", b"a" * 700), ("caf\u00e9.tif", b"bbb"), method=method)
+            found, code = read(data[: data.index(b"PK\x01\x02")])
+            assert code is Code.ARCHIVE_CORRUPT
+            assert not Code.ARCHIVE_CORRUPT.retryable
+            assert [(m.name, m.data) for m in found] == [
+                ("a.tif", b"a" * 700), ("caf\u00e9.tif", b"bbb"),
+            ]  # fmt: skip
+
+    @pytest.mark.parametrize("field", [8, 10, 12, 16, 20])
+    @pytest.mark.parametrize("value", [0, 1, 7, 0x7F, 0xFF])
+    def test_a_damaged_end_record_costs_no_member(self, field: int, value: int) -> None:
+        end = self.SOUND.rindex(b"PK\x05\x06")
+        data = bytearray(self.SOUND)
+        for byte in range(2):
+            data[end + field + byte] = value
+        found, code = read(bytes(data))
+        assert [(m.name, m.data) for m in found] == [("a.tif", b"a" * 700), ("b.tif", b"bbb")]
+        assert code in (None, Code.ARCHIVE_CORRUPT)
+
+    @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+    def test_streamed_members_are_found_by_their_descriptors(self, method: int) -> None:
+        class Pipe(io.BytesIO):
+            def seekable(self) -> bool:
+                return False
+
+            def tell(self) -> int:
+                raise io.UnsupportedOperation
+
+        out = Pipe()
+        with zipfile.ZipFile(out, "w", method) as archive:
+            archive.writestr("a.tif", b"a" * 70_000)
+            archive.writestr("b.tif", b"")
+        data = out.getvalue()
+        found, code = read(data[: data.index(b"PK\x01\x02")])
+        assert code is Code.ARCHIVE_CORRUPT
+        assert [(m.name, m.data) for m in found] == [("a.tif", b"a" * 70_000), ("b.tif", b"")]
+
+    def test_a_damaged_member_costs_only_itself_without_the_directory(self) -> None:
+        data = bytearray(self.SOUND[: self.SOUND.index(b"PK\x01\x02")])
+        data[self.SOUND.index(b"b.tif") - 20] ^= 1  # a byte of the second one's checksum field
+        data[38] ^= 0xFF
+        found, _ = read(bytes(data))
+        assert [m.name for m in found] == ["a.tif", "b.tif"]
+        assert found[0].error
+        assert found[0].error.code is Code.CORRUPT_IMAGE
+
+    def test_a_bomb_is_no_less_one_without_the_directory(self) -> None:
+        data = zip_of(("zeros.tif", bytes(20_000_000)), ("b.tif", b"b"))
+        cut = data[: data.index(b"PK\x01\x02")]
+        found, code = read(cut)
+        assert codes(found) == [Code.DECOMPRESSION_BOMB, None]
+        assert code is Code.ARCHIVE_CORRUPT
+        assert read(cut, Limits(members=1))[1] is Code.ARCHIVE_LIMIT
+        found, _ = read(cut, Limits(member_bytes=1_000_000))
+        assert codes(found) == [Code.TOO_LARGE, None]
+        data = zip_of(("zeros.tif", bytes(4_000_000)))
+        cut = data[: data.index(b"PK\x01\x02")]
+        assert read(cut, Limits(ratio=20, free_bytes=1_000)) == ([], Code.ARCHIVE_LIMIT)
 
     def test_too_many_members(self) -> None:
         assert read(self.SOUND, Limits(members=1)) == ([], Code.ARCHIVE_LIMIT)

@@ -297,7 +297,7 @@ class TestResume:
     def test_shrunk_folder_drops_its_blocks(
         self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pi10_classifier.sources.BLOCK_FILES", 4)
+        monkeypatch.setattr("pi10_classifier.discovery.BLOCK_FILES", 4)
         home = support.write_folder(
             tmp_path / "in", {f"{n:02}.tif": support.particle(n) for n in range(10)}
         )

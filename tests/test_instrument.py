@@ -15,7 +15,6 @@ from pi10_classifier.instrument import (
     Kind,
     Particle,
     bin_folder,
-    hits_misses_by_bin,
     kind_of,
     particle_id,
 )
@@ -210,7 +209,7 @@ class TestHitsMisses:
             b"10,20\n30,40\n",
             b"10,20\r\n30,40",
             b"\xef\xbb\xbfHits,Misses\r\n10,20\r\n30,40\r\n",
-            b"\n\n hits , misses \n\n10 , 20\n\n30,40\n\n",
+            b"\n\n hits , misses \n10 , 20\n30,40\n\n",
             b"Hits (n);Misses (n)\n10;20\n30;40",
             b"10\t20\n30\t40",
             b"0010,20\n30,40",
@@ -247,8 +246,25 @@ class TestHitsMisses:
             HitsMisses.parse(data)
         assert len(str(caught.value)) < 300
 
-    def test_rows_behind_many_blank_lines_are_kept(self) -> None:
-        assert HitsMisses.parse(b"1,2\n" + b"\n" * 2000 + b"3,4").rows == ((1, 2), (3, 4))
+    @pytest.mark.parametrize(
+        ("data", "rows"),
+        [
+            (b"1,2\n\n3,4\n", ((1, 2), None, (3, 4))),
+            (b"1,2\n,\n3,4\n", ((1, 2), None, (3, 4))),
+            (b"\n\n1,2\n3,4\n\n\n", ((1, 2), (3, 4))),
+            (b"1,2\r\r\n3,4\r\r\n", ((1, 2), (3, 4))),
+            (b"1,2\n\n3,4\n\n5,6\n\n", ((1, 2), (3, 4), (5, 6))),
+            (b"1,2\n\n3,4\n5,6\n", ((1, 2), None, (3, 4), (5, 6))),
+            (b"1,2\n3,4\nTotal,6\n", ((1, 2), (3, 4))),
+            (b"1,2\n3,4\ntotal,4,6\n", ((1, 2), (3, 4))),
+        ],
+    )
+    def test_a_blank_row_is_a_minute_of_which_nothing_is_known(self, data, rows) -> None:
+        assert HitsMisses.parse(data).rows == rows
+
+    def test_more_blank_lines_than_a_day_has_minutes_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="more than 1440 rows"):
+            HitsMisses.parse(b"1,2\n" + b"\n" * 2000 + b"3,4")
 
     def test_an_empty_file_has_no_rows(self) -> None:
         assert HitsMisses.parse(b"").rows == ()
@@ -259,9 +275,4 @@ class TestHitsMisses:
             rows = HitsMisses.parse(data).rows
         except ValueError:
             return
-        assert all(hits >= 0 and misses >= 0 for hits, misses in rows)
-
-    def test_a_folder_of_several_bins_gives_none_its_rows(self) -> None:
-        table = HitsMisses(((1, 2),))
-        folders = {"a": {"bin1"}, "b": {"bin2", "bin3"}, "c": {"bin4"}}
-        assert hits_misses_by_bin(folders, {"a": table, "b": table}) == {"bin1": table}
+        assert all(row is None or min(row) >= 0 for row in rows)

@@ -46,7 +46,7 @@ def row(number: int = 0, member: str = "m.tif") -> tuple[Any, ...]:
     sizes = (1.0,) * 8
     return (
         f"p{number}", "a.tar", member, "pia7", "pia7.2024-06-24.1450", when, 50.0, -4.0, 20, 30,
-        "a", 0.75, 0.75, 0.25, *sizes, "", "tiny", "00",
+        "a", 0.75, 0.75, 0.25, *sizes, None, "", "tiny", "00",
     )  # fmt: skip
 
 
@@ -68,7 +68,7 @@ class TestColumns:
             "particle_id", "source", "member", "instrument", "bin", "datetime", "latitude",
             "longitude", "width_px", "height_px", "label", "score", "score_copepod",
             "score_detritus", "score_noncopepod", "area_um2", "esd_um", "major_um", "minor_um",
-            "feret_um", "perimeter_um", "solidity", "mean_grey", "flags", "model",
+            "feret_um", "perimeter_um", "solidity", "mean_grey", "raising_factor", "flags", "model",
             "model_sha256",
         ]  # fmt: skip
 

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from pi10_classifier import sources
+from pi10_classifier import discovery
 from pi10_classifier.archives import LIMITS, Limits
+from pi10_classifier.discovery import check_inputs, discover
 from pi10_classifier.errors import Code, SettingError
-from pi10_classifier.sources import FileBlock, Item, LocalArchive, Unit, check_inputs, discover
+from pi10_classifier.input_rules import Notes
+from pi10_classifier.sources import FileBlock, Item, LocalArchive, Unit
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="the file system's names are text here")
 
@@ -76,7 +78,7 @@ class TestOrder:
     def test_blocks_hold_all_files_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sources, "BLOCK_FILES", 3)
+        monkeypatch.setattr(discovery, "BLOCK_FILES", 3)
         names = [f"{number}.tif" for number in range(8)]
         fill(tmp_path, *names)
         found = units(tmp_path)
@@ -87,7 +89,7 @@ class TestOrder:
     def test_a_full_last_block_is_not_followed_by_an_empty_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sources, "BLOCK_FILES", 2)
+        monkeypatch.setattr(discovery, "BLOCK_FILES", 2)
         fill(tmp_path, "1.tif", "2.tif")
         assert len(units(tmp_path)) == 1
 
@@ -165,7 +167,7 @@ class TestContent:
             import re, sys
             from pathlib import Path
             from pi10_classifier.decode import decode
-            from pi10_classifier.sources import discover
+            from pi10_classifier.discovery import discover
             for unit in discover([sys.argv[1]]):
                 for item in unit.items():
                     print(item.member, item.error.code if item.error else decode(item.data))
@@ -281,6 +283,78 @@ class TestOddFiles:
         outcome = [item for unit in found for item in unit.items()]
         assert [code(item) for item in outcome] == [Code.OBJECT_UNREADABLE] * 2
         assert all(item.error and item.error.code.retryable for item in outcome)
+
+
+class TestLeftOut:
+    def test_litter_is_neither_entered_nor_read(self, tmp_path: Path) -> None:
+        fill(tmp_path, "a.tif", "b/@eaDir/a.tif", ".Trash-1/a.tif", "b/.a.tif.Qx7A2b", "c.tar.part")
+        notes = Notes()
+        found = [i for unit in discover([str(tmp_path)], notes=notes) for i in unit.items()]
+        assert [(i.member, i.data) for i in found] == [
+            ("a.tif", b"a.tif"), ("c.tar.part", None), ("b/.a.tif.Qx7A2b", None),
+        ]  # fmt: skip
+        [said] = notes.warnings()
+        assert said.startswith("2 hidden or system folders")
+
+    def test_what_is_named_is_read(self, tmp_path: Path) -> None:
+        fill(tmp_path, ".cache/x/b.tif")
+        image = b"II*\0 an image"
+        (tmp_path / ".cache/x/.a.tif").write_bytes(image)
+        assert [i.data for i in items(tmp_path / ".cache/x")] == [None, b".cache/x/b.tif"]
+        assert [i.data for i in items(tmp_path / ".cache/x/.a.tif")] == [image]
+
+    @POSIX
+    def test_a_folder_that_links_reach_counts_once(self, tmp_path: Path) -> None:
+        fill(tmp_path, "in/z/1.tif", "out/2.tif", "other/3.tif")
+        for name in ("a", "b"):
+            (tmp_path / "in" / name).symlink_to(tmp_path / "in/z")
+            (tmp_path / "in" / f"{name}-out").symlink_to(tmp_path / "out")
+        (tmp_path / "in" / "also").symlink_to(tmp_path / "other")
+        notes = Notes()
+        given = [str(tmp_path / "in"), str(tmp_path / "other")]
+        found = [i.member for u in discover(given, notes=notes) for i in u.items()]
+        assert found == ["z/1.tif", "3.tif", "a-out/2.tif"]
+        assert notes.warnings()[0].startswith("4 folders were reached again by links")
+
+    @POSIX
+    def test_an_image_or_archive_that_links_reach_counts_once(self, tmp_path: Path) -> None:
+        fill(tmp_path, "in/z.tif", "out/y.tif", "in/b/HitsMisses.txt")
+        tar_at(tmp_path / "in/t.tar", **{"x.tif": b"x"})
+        os.link(tmp_path / "in/z.tif", tmp_path / "in/b/hard.tif")
+        os.link(tmp_path / "in/t.tar", tmp_path / "in/b/t.tar")
+        os.link(tmp_path / "in/b/HitsMisses.txt", tmp_path / "in/HitsMisses.txt")
+        (tmp_path / "in/soft.tif").symlink_to("z.tif")
+        for name in ("1.tif", "2.tif"):
+            (tmp_path / "in" / name).symlink_to(tmp_path / "out/y.tif")
+        notes = Notes()
+        found = [i for u in discover([str(tmp_path / "in")], notes=notes) for i in u.items()]
+        read = [i.member for i in found if i.data is not None]
+        assert read == ["x.tif", "1.tif", "HitsMisses.txt", "z.tif", "b/HitsMisses.txt"]
+        assert notes.warnings() == [
+            "4 files were reached again by links and counted once: "
+            + ", ".join((tmp_path / "in" / n).as_posix() for n in ("2.tif", "soft.tif"))
+            + f", {(tmp_path / 'in/b/hard.tif').as_posix()} and 1 more"
+        ]
+        labelled = discover([str(tmp_path / "in")], files_once=False)
+        assert len([i for u in labelled for i in u.items() if i.data is not None]) == 9
+
+    def test_of_twins_in_a_folder_the_largest_counts(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However far apart they are listed."""
+        monkeypatch.setattr(discovery, "BLOCK_FILES", 2)
+        name = "pia7.2024-06-24.1450+N00000007"
+        fill(tmp_path, "a.tif", "b.tif", "c.tif", f"{name}.tif")
+        (tmp_path / f"{name.upper()}.TIFF").write_bytes(b"cut")
+        (tmp_path / "c.tiff").write_bytes(b"5 bytes more")
+        found = items(tmp_path)
+        lost = {i.member for i in found if code(i) is Code.REPEATED_NAME}
+        if len(found) == 6:  # else the file system knows no case
+            assert lost == {f"{name.upper()}.TIFF", "c.tif"}
+        before = {u.name: u.fingerprint for u in units(tmp_path)}
+        (tmp_path / "c.tiff").unlink()
+        after = {u.name: u.fingerprint for u in units(tmp_path)}
+        assert before != after
 
 
 class TestFingerprints:

@@ -17,9 +17,10 @@ from minio import Minio
 from s3_server import Proxy, Server
 
 from pi10_classifier.archives import LIMITS, Limits
+from pi10_classifier.discovery import discover
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.gateway import free_port
-from pi10_classifier.sources import Item, Unit, discover
+from pi10_classifier.sources import Item, Unit
 from pi10_classifier.storage import ObjectStream, Store
 
 PAYLOAD = bytes(range(256)) * 12_000  # 3 MB: several reads of a stream's buffer
@@ -356,11 +357,21 @@ class TestSettings:
     @pytest.mark.parametrize("seconds", ["soon", "nan", "inf", "-1", "0"])
     def test_an_unusable_deadline_is_refused(self, seconds: str) -> None:
         with pytest.raises(SettingError, match="PI10_S3_DEADLINE"):
-            Store({"PI10_S3_DEADLINE": seconds})
+            Store({"AWS_REGION": "eu-west-2", "PI10_S3_DEADLINE": seconds})
 
     def test_a_key_without_its_secret_is_refused(self) -> None:
         with pytest.raises(SettingError):
-            Store({"AWS_ACCESS_KEY_ID": "Hidden7"})
+            Store({"AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "Hidden7"})
+
+    @pytest.mark.parametrize(
+        "environ", [{}, {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}]
+    )
+    def test_an_endpoint_that_is_not_set_is_said_at_once(self, environ: dict[str, str]) -> None:
+        with pytest.raises(SettingError, match="AWS_ENDPOINT_URL is not set"):
+            list(discover(["s3://nosuch/x"], environ=environ))
+
+    def test_amazon_is_meant_by_a_region(self) -> None:
+        assert Store({"AWS_DEFAULT_REGION": "eu-west-2"}).client._base_url.is_https
 
     @pytest.mark.parametrize("text", ["s3://", "s3:///a", "s3://a", "s3://UP_PER/a", "s3://a..b/c"])
     def test_a_bucket_that_cannot_be_is_refused(self, s3: Server, text: str) -> None:

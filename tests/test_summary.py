@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import support
 
 from pi10_classifier.errors import Code, Failure
+from pi10_classifier.raising import write_factors
 from pi10_classifier.results import PartWriter, RunFolder, UnitRecord
 from pi10_classifier.summary import Tally, summarise
 
 BIN = "pia7.2024-06-24.1450"
 MINUTES = tuple((10, 30) for _ in range(10))
+
+
+WHEN = datetime(2024, 6, 24, 14, 53, 7, tzinfo=UTC)
+ROWS = [
+    (f"p{n}", "a.tar", "m", "pia7", BIN, WHEN, 54.0, 2.5, 20, 30, "copepod", 0.75, 0.75, 0.25,
+     *(1.0,) * 8, None, "", "tiny", "00")
+    for n in range(3)
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -23,8 +34,10 @@ def folder(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def add(folder: RunFolder, unit: str, **fields: Any) -> None:
-    PartWriter(folder, unit).publish(UnitRecord(unit, "", "1", **fields))
+def add(folder: RunFolder, unit: str, rows: Any = (), **fields: Any) -> None:
+    writer = PartWriter(folder, unit)
+    writer.add(rows)
+    writer.publish(UnitRecord(unit, "", "1", **fields))
 
 
 def counts(folder: RunFolder) -> list[dict[str, str]]:
@@ -82,8 +95,10 @@ def test_minutes_are_raised_by_their_own_factor(folder: RunFolder) -> None:
     (line,) = [r for r in counts(folder) if r["minute"] == "2024-06-24T14:53:00Z"
                and r["label"] == "copepod"]  # fmt: skip
     assert (line["count"], line["hits"], line["misses"]) == ("2", "10", "30")
-    assert (line["raised_count"], line["litres"]) == ("8", "34")
-    assert float(line["per_litre"]) == pytest.approx(8 / 34, rel=1e-5)
+    assert (line["images"], line["share_of_hits"]) == ("3", "0.3")
+    assert (line["raising_factor"], line["litres"]) == ("13.3333", "34")
+    assert float(line["per_litre"]) == pytest.approx(2 * 40 / 3 / 34, rel=1e-5)
+    assert "hits_unseen" in line["flags"]
     assert len(counts(folder)) == 20, "every minute and class has its line, zeros too"
     assert [(r["bin"], r["label"]) for r in bins(folder)] == [(BIN, "copepod"), (BIN, "detritus")]
 
@@ -126,14 +141,69 @@ def test_copies_that_disagree_have_no_density(folder: RunFolder) -> None:
     assert bins(folder)[0]["per_litre"] == ""
 
 
-def test_bin_without_a_saved_particle_is_a_zero(folder: RunFolder) -> None:
+def test_bin_through_which_nothing_passed_is_there_and_unknown(folder: RunFolder) -> None:
     key = "cruise/2024-06-24/1450.tar|"
     add(folder, "1450.tar", inputs=1, skipped=1, hits_misses={key: ((0, 0),) * 10})
     tally = summarise(folder)
     assert tally.bins == 1
     assert [(r["bin"], r["count"], r["per_litre"]) for r in bins(folder)] == [
-        ("2024-06-24.1450", "0", "0")
+        ("2024-06-24.1450", "0", "")
     ] * 2
+    assert all("no_flow" in row["flags"] for row in bins(folder))
+    assert any("look whether the pump ran" in warning for warning in tally.warnings)
+
+
+@pytest.mark.parametrize("readable", [0, 6])
+def test_bin_that_cannot_be_read_is_unknown_not_zero(folder: RunFolder, readable: int) -> None:
+    """Known by the names of its failures; a minute of which some can be read has a density."""
+    fields = one_bin(results=readable, failures=[Failure("a.tar", "x", Code.CORRUPT_IMAGE, "cut")])
+    fields["counts"] = {(BIN, "2024-06-24T14:53:00Z", "copepod"): readable} if readable else {}
+    add(folder, "a.tar", **fields)
+    tally = summarise(folder)
+    known = [r for r in counts(folder) if r["per_litre"] and r["label"] == "copepod"]
+    assert len(known) == bool(readable)
+    assert {r["bin"] for r in counts(folder)} == {BIN}
+    (total,) = [r for r in bins(folder) if r["label"] == "copepod"]
+    assert bool(total["per_litre"]) is bool(readable)
+    assert "hits_without_images" in total["flags"]
+    assert any("look at failures.csv" in warning for warning in tally.warnings)
+
+
+def test_images_moved_away_from_their_hits_misses(folder: RunFolder) -> None:
+    """One bin, without a density, and a warning that says what to do."""
+    add(folder, "cruise#0", inputs=1, skipped=1, hits_misses={"cruise|2024-06-24/1450": MINUTES})
+    add(folder, "sorted#0", **one_bin(folders={"cruise|sorted": {BIN}}, hits_misses={}))
+    tally = summarise(folder)
+    assert {r["bin"] for r in bins(folder)} == {BIN}
+    assert {r["per_litre"] for r in bins(folder)} == {""}
+    assert any("put them together" in warning for warning in tally.warnings)
+
+
+def test_positions_stand_in_both_tables(folder: RunFolder) -> None:
+    minute = "2024-06-24T14:53:00Z"
+    fixes = {(BIN, minute): ((minute, 54.0, 2.5), ("2024-06-24T14:53:40Z", 54.002, 2.5))}
+    add(folder, "a.tar", **one_bin(minute, fixes=fixes))
+    summarise(folder)
+    for table in (counts(folder), bins(folder)):
+        (row, *_) = [r for r in table if r["latitude"]]
+        assert (row["latitude"], row["longitude"]) == ("54.00100", "2.50000")
+        assert (row["first_latitude"], row["day_night"]) == ("54.00000", "day")
+        assert (row["position_l20"], row["position_qartod"]) == ("1", "1")
+    (other, *_) = [r for r in counts(folder) if not r["latitude"]]
+    assert "no_position" in other["flags"]
+    assert (other["day_night"], other["position_l20"]) == ("", "9")
+
+
+def test_factors_are_written_into_parts_that_know_them_too_late(folder: RunFolder) -> None:
+    add(folder, "cruise#000000", **one_bin(hits_misses={}), rows=ROWS)
+    add(folder, "cruise#000001", inputs=1, skipped=1, hits_misses={"a.tar|": MINUTES})
+    table = pq.read_table(folder.parts)
+    assert table["raising_factor"].to_pylist() == [None] * 3
+    assert write_factors(folder, summarise(folder).factors) == 1
+    table = pq.read_table(folder.parts)
+    assert table["raising_factor"].to_pylist() == pytest.approx([40 / 3] * 3)
+    assert folder.is_done("cruise#000000", "1")
+    assert write_factors(folder, summarise(folder).factors) == 0, "nothing is left to be done"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pi10_classifier.ahead import in_order
 from pi10_classifier.decode import decode
 from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.input_rules import same_name
 from pi10_classifier.training.checks import (
     check_classes,
     check_inputs_used,
@@ -22,7 +23,7 @@ from pi10_classifier.training.checks import (
     repeated,
 )
 from pi10_classifier.training.duplicates import Look, clusters, look
-from pi10_classifier.training.labels import LEFT_OUT, LabelMap
+from pi10_classifier.training.labels import LEFT_OUT, LabelMap, check_twins
 from pi10_classifier.training.listing import Entry, entries, find_origins
 from pi10_classifier.training.sample import LeftOut, Sample, Scan
 
@@ -62,9 +63,11 @@ def scan(
                 group = groups[entry.label]
                 asked = group == LEFT_OUT  # then it does not matter that it cannot be read
                 why = lost_label(entry, group) if asked or not entry.error else None
-                if why is None and entry.error is None and entry.member in named:
+                key = same_name(entry.member)
+                if why is None and entry.error is None and key in named:
                     why = repeated(entry)
-                named.add(entry.member)
+                if not (entry.error and entry.error.code is Code.REPEATED_NAME):
+                    named.add(key)
                 if why:
                     left_out.append(why)
                 else:
@@ -91,6 +94,7 @@ def scan(
     samples.sort(key=lambda s: (s.source, s.member))
     left_out.sort(key=lambda x: (x.source, x.member, x.code))
     classes = tuple(sorted({sample.group for sample in samples}))
+    check_twins(classes)
     check_inputs_used(inputs, origins, samples, left_out)
     check_classes(classes, lost, label_map, left_out)
     unused = label_map.unused(groups) if label_map else ()

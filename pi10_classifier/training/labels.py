@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,6 +22,27 @@ from pi10_classifier.errors import SettingError
 
 LEFT_OUT = "-"
 _GLOB = frozenset("*?[")
+
+
+def tidy_label(label: str) -> str:
+    """A label as it is compared: composed letters (NFC), no spaces around its folders' names."""
+    parts = unicodedata.normalize("NFC", label).split("/")
+    return "/".join(part.strip() for part in parts)
+
+
+def check_twins(classes: Iterable[str]) -> None:
+    """Refuse classes that are equal but for case, which tables and people take for one.
+
+    Raises SettingError that names them.
+    """
+    seen: dict[str, str] = {}
+    for name in sorted(classes):
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise SettingError(
+                f"the classes {other!r} and {name!r} differ only in case; rename one, or give "
+                "both labels one class in a label map"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +70,7 @@ class LabelMap:
                 raise SettingError(
                     f"label map: {label!r} is given to {seen[label]!r} and to {group!r}; keep one"
                 )
+        check_twins(self.classes)
 
     @classmethod
     def of(cls, classes: Mapping[str, str]) -> LabelMap:
@@ -71,7 +94,7 @@ class LabelMap:
             )
         rules = []
         for row in rows:
-            label, group = ((row[name] or "").strip() for name in ("label", "class"))
+            label, group = (tidy_label(row[name] or "") for name in ("label", "class"))
             if not label or not group:
                 raise SettingError(
                     f"label map {path}, line {rows.line_num}: label {label!r}, class {group!r};"

@@ -10,23 +10,26 @@ import csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pi10_classifier.archives import LIMITS
 from pi10_classifier.decode import looks_like_image
+from pi10_classifier.discovery import check_inputs, discover
 from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.input_rules import skip_reason
 from pi10_classifier.instrument import Kind, Particle, kind_of
+from pi10_classifier.repeats import Repeated, file_of, once, settled
 from pi10_classifier.sources import (
     FileBlock,
     Item,
     LocalArchive,
     LooseFile,
-    check_inputs,
-    discover,
     printable,
     unreadable,
 )
+from pi10_classifier.training.labels import tidy_label
 
 SPLITS = ("train", "validation", "test")
 TABLES = frozenset({".csv", ".parquet"})
@@ -99,7 +102,7 @@ def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
 
 def _contents(path: Path) -> tuple[list[Path], bool]:
     """The archives under a path, and whether there are loose files too."""
-    units = list(discover([str(path)]))
+    units = list(discover([str(path)], files_once=False))
     archives = [unit.path for unit in units if isinstance(unit, LocalArchive)]
     return archives, len(archives) < len(units)
 
@@ -118,14 +121,27 @@ def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> I
     if path.suffix.lower() in TABLES and path.is_file():
         yield from _table_entries(source, path, wanted)
         return
-    for unit in discover([str(path)]):
+    for unit in discover([str(path)], files_once=False):
         if isinstance(unit, FileBlock):
             if wanted is not None:
                 files = tuple(file for file in unit.files if _tidy(file.member) in wanted)
                 unit = replace(unit, files=files)
         elif path.is_dir():
             continue  # an archive in a folder is a source of its own
+        elif isinstance(unit, LocalArchive) and _repeats(unit):
+            yield from _unit_entries(source, settled(unit.items, file_of), wanted)
+            continue
         yield from _unit_entries(source, unit.items(), wanted)
+
+
+@lru_cache(maxsize=1024)  # asked at each reading of the same archive
+def _repeats(archive: LocalArchive) -> bool:
+    try:
+        for _ in once(archive.items(), file_of):
+            pass
+    except Repeated:
+        return True
+    return False
 
 
 def _unit_entries(
@@ -133,9 +149,11 @@ def _unit_entries(
 ) -> Iterator[Entry]:
     for item in items:
         member = _tidy(item.member)
-        if wanted is not None and member not in wanted:
+        if (wanted is not None and member not in wanted) or (member and skip_reason(member)):
             continue
         error = item.error
+        if wanted is not None and error is not None and error.code is Code.REPEATED_NAME:
+            continue  # the one that counts has the same name
         if error is None and (item.data is None or not _is_image(member, item.data)):
             if not _is_foreign(member):
                 continue
@@ -144,7 +162,7 @@ def _unit_entries(
         yield Entry(
             source,
             member,
-            label=member.rpartition("/")[0],
+            label=tidy_label(member.rpartition("/")[0]),
             bin=str(particle.bin) if particle else "",
             data=item.data,
             error=error,
@@ -216,8 +234,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
     for number, values in enumerate(raw, start=1):
         said = {name: values.get(name) for name in _COLUMNS}
         row = {name: "" if cell is None else str(cell).strip() for name, cell in said.items()}
-        for name in ("path", "label"):
-            row[name] = row[name].replace("\\", "/")
+        row["path"] = row["path"].replace("\\", "/")
+        row["label"] = tidy_label(row["label"].replace("\\", "/"))
         row["source"] = row["source"] or path.stem
         if not row["path"]:
             raise SettingError(f"table {path}, row {number} has no path; fill it in")

@@ -12,10 +12,11 @@ from minio.helpers import check_bucket_name
 
 from pi10_classifier.archives import Limits
 from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.input_rules import skip_reason
 from pi10_classifier.sources import Unit
 from pi10_classifier.storage import Store
 from pi10_classifier.stored import ObjectBlock, StoredArchive, StoredObject
-from pi10_classifier.watch.place import Found, skip_reason
+from pi10_classifier.watch.place import Found
 
 _DEADLINE_S = "10"  # of one request: what fails is done later, and meanwhile nothing waits
 _SILENCE_S = 60.0  # MinIO sends a space now and then; a link that says nothing is dead
@@ -56,9 +57,9 @@ class BucketPlace:
                 yield found
 
     def _found(self, key: str, size: int, etag: str) -> Found | None:
-        if key.endswith("/") or skip_reason(key):
-            return None
         member = key[len(self._root) :]
+        if skip_reason(member):
+            return None
         return Found(member, f"{size}-{etag}", StoredObject(key, member, size, etag))
 
     def listen(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pi10_classifier.archives import Limits
 from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.input_rules import is_left_folder, is_read_elsewhere, skip_reason
 from pi10_classifier.sources import (
     FileBlock,
     LocalArchive,
@@ -19,7 +20,7 @@ from pi10_classifier.sources import (
     printable,
     unreadable,
 )
-from pi10_classifier.watch.place import Found, skip_reason
+from pi10_classifier.watch.place import Found
 
 EVENTS_EVERY_MS = 200
 
@@ -61,7 +62,10 @@ class FolderPlace:
                 path = Path(entry.path)
                 try:
                     if entry.is_dir(follow_symlinks=False):
-                        folders.append(path)
+                        if not is_left_folder(entry.name):
+                            folders.append(path)
+                        continue
+                    if entry.is_symlink() and self._is_again(path):
                         continue
                     found = self._found(path, entry.stat())
                 except OSError as error:
@@ -69,6 +73,10 @@ class FolderPlace:
                 if found:
                     yield found
             waiting.extend(reversed(folders))
+
+    def _is_again(self, path: Path) -> bool:
+        """True for a link to a file that is met at its own place."""
+        return path.is_symlink() and is_read_elsewhere(path, (self._root.resolve(),))
 
     def _found(self, path: Path, info: os.stat_result) -> Found | None:
         member = printable(path.relative_to(self._root).as_posix())
@@ -130,7 +138,11 @@ class FolderPlace:
                     )
             except OSError:
                 continue  # gone; what is closed is left to the next scan
-            if not inside[folder] and (found := self._found(path, info)):
+            if (
+                not inside[folder]
+                and not self._is_again(path)
+                and (found := self._found(path, info))
+            ):
                 yield found
 
     def look(self, found: Found) -> Found | None:

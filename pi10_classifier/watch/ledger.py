@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import Code, OutputError, SettingError
-from pi10_classifier.instrument import Bin
+from pi10_classifier.instrument import BIN_MINUTES, Bin
 
 FILE = "watch.sqlite"
 GONE = ""  # the version of what was not there any more: none that is there has it
@@ -77,7 +77,7 @@ class Entry:
     skipped: int
     counts: Counts
     folders: dict[str, set[str]] = field(default_factory=dict)
-    hits_misses: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    hits_misses: dict[str, tuple[tuple[int, int] | None, ...]] = field(default_factory=dict)
 
 
 class Ledger:
@@ -206,7 +206,8 @@ class Ledger:
                 "misses = excluded.misses",
                 (
                     (str(found), minute_text(found.start + timedelta(minutes=number)), *row)
-                    for number, row in enumerate(json.loads(rows[0][0]))
+                    for number, row in enumerate(json.loads(rows[0][0])[:BIN_MINUTES])
+                    if row  # else nothing is known of the minute
                 ),
             )
 

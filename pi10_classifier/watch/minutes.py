@@ -11,12 +11,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pi10_classifier.abundance import CountRow, MinuteKey, bin_rows, minute_rows
+from pi10_classifier.abundance import CountRow, MinuteKey, Table, minute_rows, pool
 from pi10_classifier.instrument import Bin
+from pi10_classifier.quality import ONE_MINUTE
 from pi10_classifier.watch.ledger import KEPT_LINES, Ledger
 
 LINE_BYTES = 500
@@ -121,13 +122,12 @@ def _images(ledger: Ledger, bin_id: str, minute: str) -> Counter[str]:
 def _sampled(
     ledger: Ledger, closed: Sequence[tuple[str, str]], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Hits, misses and densities over closed minutes of any bins."""
+    """Hits, misses and densities over closed minutes of any bins, and how many have none."""
     rows: list[CountRow] = []
+    unknown = 0
     for bin_id in sorted({bin_id for bin_id, _ in closed}):
         found = Bin.parse(bin_id)
-        table = ledger.ask(
-            "select hits, misses from sampled where bin = ? order by minute", (bin_id,)
-        )
+        table = _table(ledger, bin_id, found.start if found else None)
         wanted = {_time(minute) for of, minute in closed if of == bin_id}
         counts: dict[MinuteKey, int] = {
             (bin_id, _time(minute), label): count
@@ -138,24 +138,37 @@ def _sampled(
         made = minute_rows(
             counts, {bin_id: table}, {bin_id: found.start if found else None}, classes
         )
-        rows += [row for row in made if row.minute in wanted and row.raised_count is not None]
+        told = [row for row in made if row.minute in wanted and row.raised_count is not None]
+        unknown += len(wanted - {row.minute for row in told})
+        rows += told
+    said: dict[str, Any] = {"no_density": unknown} if unknown else {}
     if not rows:
-        return {}
+        return said
     each = {(row.bin, row.minute): row for row in rows}
     minutes = sorted(row.minute for row in each.values() if row.minute)
-    whole = bin_rows([replace(row, bin="") for row in rows])
-    return {
+    pooled = {label: pool(r for r in rows if r.label == label) for label in classes}
+    return said | {
         "from": f"{minutes[0].replace(tzinfo=None).isoformat(timespec='minutes')}Z",
         "minutes": len(each),
         "hits": sum(row.hits or 0 for row in each.values()),
         "misses": sum(row.misses or 0 for row in each.values()),
         # raised count, per litre, low, high
         "density": {
-            row.label: [_short(v) for v in (row.raised_count, row.per_litre, row.per_litre_low,
-                                            row.per_litre_high)]
-            for row in whole
+            label: [_short(v) for v in (its.raised_count, its.per_litre, its.low, its.high)]
+            for label, its in pooled.items()
+            if its
         },
     }  # fmt: skip
+
+
+def _table(ledger: Ledger, bin_id: str, start: datetime | None) -> Table:
+    """The bin's rows by minute; None for those of which nothing is known."""
+    query = "select minute, hits, misses from sampled where bin = ?"
+    rows = {_time(minute): (hits, misses) for minute, hits, misses in ledger.ask(query, (bin_id,))}
+    if not rows or start is None:
+        return []
+    minutes = (max(rows) - start) // ONE_MINUTE + 1
+    return [rows.get(start + number * ONE_MINUTE) for number in range(minutes)]
 
 
 def _time(minute: str) -> datetime:

@@ -19,6 +19,7 @@ from pi10_classifier.classify import HELD_BYTES, items_of
 from pi10_classifier.engine import ChunkResult, Engine, Gallery, Picture, chunks
 from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10Error, output_error
 from pi10_classifier.open_part import OpenPart
+from pi10_classifier.repeats import Repeated
 from pi10_classifier.results import PartWriter, RunFolder, UnitRecord, part_stem
 from pi10_classifier.sources import Item, Unit
 from pi10_classifier.watch.ledger import GONE, Entry, Ledger
@@ -110,7 +111,7 @@ class Parts:
         """Put images and sidecars to work in the part of this minute."""
         sound = [one for one in found if one.name not in self._suspects]
         if sound:
-            self._feed(None, items_of(self._place.block(sound)), sound)
+            self._feed(None, items_of(self._place.block(sound), again=None), sound)
         for one in found:
             if one.name in self._suspects:
                 # alone, so that it is known who did it, were the process to die
@@ -124,15 +125,24 @@ class Parts:
         if suspect:
             self.collect(wait=True)  # alone, as images are
         part = self._begin(found)
-        self._feed(part, self._items(found, self._place.archive(found)), ())
+        unit = self._place.archive(found)
+        try:
+            self._feed(part, self._items(found, unit), ())
+        except Repeated:  # what was read of it is undone
+            self.collect(wait=True)
+            self.results -= part.open.record.results
+            part.open.writer.abandon()
+            del self._live[part.number]
+            part = self._begin(found)
+            self._feed(part, self._items(found, unit, again=True), ())
         self._row.append(_Step(part, then=lambda: self._end(part)))
         if suspect:
             self.collect(wait=True)
 
-    def _items(self, found: Found, unit: Unit) -> Iterator[Item]:
+    def _items(self, found: Found, unit: Unit, *, again: bool = False) -> Iterator[Item]:
         error = self._suspects.verdict(found.name)
         if error is None:
-            return items_of(unit)
+            return items_of(unit, again=again)
         if found.is_archive:
             return iter((Item(unit.name, "", error=error),))
         return iter((Item(self._place.source, found.name, error=error),))
@@ -171,7 +181,7 @@ class Parts:
             gallery = Gallery()
             self._gallery_due = now + GALLERY_EVERY_S if not archive else self._gallery_due
         record = UnitRecord(unit, "", archive.version if archive else f"{self._ledger.id}-{number}")
-        part = OpenPart(record, PartWriter(self._folder, unit), gallery)
+        part = OpenPart(record, PartWriter(self._folder, unit), gallery, whole=archive is not None)
         made = self._live[number] = _Part(number, part, unit, archive=archive)
         return made
 

@@ -13,9 +13,6 @@ from pi10_classifier.sources import LooseFile, Unit
 if TYPE_CHECKING:
     from pi10_classifier.stored import StoredObject
 
-# names under which programs write until a file is whole, and then rename it
-_UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".writing")
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -62,13 +59,3 @@ class Place(Protocol):
         ...
 
     def archive(self, found: Found) -> Unit: ...
-
-
-def skip_reason(name: str) -> str:
-    """Why a name is no input of a watcher; empty where it is one."""
-    base = name[max(name.rfind("/"), name.rfind("\\")) + 1 :].lower()
-    if not base:
-        return "a folder marker"
-    if base.startswith("."):
-        return "a hidden file"
-    return "still being written" if base.endswith(_UNFINISHED) else ""

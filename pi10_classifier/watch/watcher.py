@@ -19,6 +19,7 @@ from pi10_classifier.classify import Run, Settings, describe, exit_code_of, impo
 from pi10_classifier.engine import CHUNK_ITEMS, Engine
 from pi10_classifier.errors import ExitCode, InputError, OutputError, Pi10Error, SettingError
 from pi10_classifier.model import Model
+from pi10_classifier.raising import write_factors
 from pi10_classifier.results import RunFolder, write_json
 from pi10_classifier.summary import summarise
 from pi10_classifier.watch.amending import amend
@@ -326,6 +327,7 @@ class _Watcher:
             self._tables.join()
         amend(self._folder, self._ledger)
         tally = summarise(self._folder)
+        write_factors(self._folder, tally.factors)
         seconds = time.perf_counter() - clock
         run = Run(
             out=self._folder.path,

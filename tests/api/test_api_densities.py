@@ -77,6 +77,18 @@ def test_a_damaged_sidecar_is_the_reason(spooled, environ, tmp_path):
     assert [failure["code"] for failure in told["failures"]] == ["bad_sidecar"]
 
 
+def test_hits_without_a_readable_image_are_unknown_never_zero(spooled, environ, tmp_path):
+    cut = {
+        name: data if name.endswith(".txt") else data[:300]
+        for name, data in support.bin_members(12).items()
+    }
+    del cut["Background.tif"]
+    told = ask(spooled, environ, bin__tar=tar_of(tmp_path, cut))
+    assert all(found["per_litre"] is None for found in told["densities"])
+    assert told["densities_note"].startswith("No density: ")
+    assert told["error"]["code"] == "corrupt_image"
+
+
 def outcome_of(package: Path, *labels: str) -> Outcome:
     """What the engine makes of images with these labels; one without particle has no score."""
     known, _ = read_package(package)

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from aiohttp import web
 
+from pi10_classifier.api import deepaas_pool as rooms
 from pi10_classifier.api.deepaas_pool import Pool, deliverable
 
 # what DEEPaaS wraps a prediction in; the pool takes the call out of it
@@ -93,6 +94,19 @@ def test_an_error_of_the_work_leaves_its_worker(environ: pytest.MonkeyPatch) -> 
         with pytest.raises(ValueError, match="invalid literal"):
             await pool.apply(predict(int, "x"))
         assert (await pool.apply(predict(os.getpid)))["output"] == first
+
+    with_pool(work)
+
+
+def test_an_idle_worker_that_is_stopped_is_replaced(environ: pytest.MonkeyPatch) -> None:
+    environ.setenv("PI10_MAX_SECONDS", "3")
+    environ.setattr(rooms, "WATCH_S", 0.1)
+
+    async def work(pool: Pool) -> None:
+        first = (await pool.apply(predict(os.getpid)))["output"]
+        os.kill(first, signal.SIGSTOP)
+        await asyncio.to_thread(psutil.Process(first).wait, 60)
+        assert (await pool.apply(predict(os.getpid)))["output"] != first
 
     with_pool(work)
 

@@ -14,7 +14,13 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from pi10_classifier.api.reception import Received
-from pi10_classifier.api.uploads import MAX_NAME, Spooled, UploadedFiles, clean_name
+from pi10_classifier.api.uploads import (
+    MAX_NAME,
+    Spooled,
+    UploadedFiles,
+    clean_name,
+    given_name,
+)
 from pi10_classifier.archives import Limits
 from pi10_classifier.errors import Code
 from pi10_classifier.sources import Item
@@ -83,6 +89,30 @@ def test_what_cannot_be_used_is_an_item_with_a_code(
 )  # fmt: skip
 def test_names_may_be_recorded(given: str, kept: str) -> None:
     assert clean_name(given) == kept
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (r'form-data; name="data"; filename="RawImages\pia7.tif"', r"RawImages\pia7.tif"),
+        (r'form-data; name="data"; filename="RawImages\\pia7.tif"', r"RawImages\pia7.tif"),
+        (r'form-data; name="a;b"; filename="say \"hi\".tif"', 'say "hi".tif'),
+        ('form-data; name="data"; filename="a b;c.tif"', "a b;c.tif"),
+        ("form-data; name=data; filename=a.tif", "parsed"),
+        ("form-data; name=data; filename=\"x\"; filename*=UTF-8''a.tif", "parsed"),
+        ("", "parsed"),
+    ],
+)
+def test_a_backslash_in_a_name_is_no_escape(header: str, name: str) -> None:
+    assert given_name(header, "parsed") == name
+
+
+def test_litter_among_several_files_is_skipped(spooled: Spool) -> None:
+    image = support.particle(1)
+    found = items(spooled(a__tif=image, **{"._a__tif": image, "b__tif__part": image}))
+    assert [item.data is None for item in found] == [False, True, True]
+    [alone] = items(spooled(**{"__a__tif": image}))
+    assert alone.data == image
 
 
 def test_long_names_are_cut() -> None:

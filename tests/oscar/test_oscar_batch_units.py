@@ -13,6 +13,7 @@ from minio.datatypes import Object
 
 from pi10_classifier.archives import LIMITS
 from pi10_classifier.errors import SettingError
+from pi10_classifier.input_rules import Notes
 from pi10_classifier.oscar.batch_parts import Marks
 from pi10_classifier.oscar.batch_plan import Message
 from pi10_classifier.oscar.batch_units import (
@@ -160,3 +161,17 @@ def test_messages_are_those_of_the_published_coordinator() -> None:
 def test_what_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(SettingError):
         Message.parse(text)
+
+
+def test_litter_makes_no_units_and_is_noted() -> None:
+    keys = ["rapid/.Trash-1/a.tif", "rapid/@eaDir/a.tar", "rapid/@eaDir/b.tif", "rapid/a.tif",
+            "rapid/a.tif.part", "rapid/b.tar.part", "rapid/b\\@eaDir\\c.tif"]  # fmt: skip
+    notes = Notes()
+    units = list(stored_units(Keys(keys), "pi10", "rapid/", LIMITS, notes=notes))  # type: ignore[arg-type]
+    assert [unit.keys for unit in units] == [
+        ("rapid/a.tif", "rapid/a.tif.part", "rapid/b.tar.part")
+    ]
+    [said] = notes.warnings()
+    assert said.startswith(
+        "3 hidden or system folders were not looked into: s3://pi10/rapid/.Trash"
+    )

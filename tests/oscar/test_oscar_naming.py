@@ -102,6 +102,8 @@ def test_what_is_no_name_of_ours_is_not_taken_for_one(text: str) -> None:
         ("in/b/Background.tif", "a sidecar of the instrument"),
         ("in/._a.tif", "a hidden file"),
         ("in/.DS_Store", "a hidden file"),
+        ("in/@eaDir/a.tif", "in '@eaDir', a hidden or system folder"),
+        ("in/a.tif.part", "still being written"),
         *((name("in/a.tif", ending), "a result of ours") for ending in (*TABLES, Ending.RETRY)),
         ("in/a.tif", ""),
         ("in/notes.txt", ""),

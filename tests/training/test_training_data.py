@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import support
+import tars
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training import data
@@ -135,17 +136,6 @@ def test_name_that_comes_twice_is_used_once(tmp_path, noise):
     found = data.scan([path])
     assert [(x.member, x.code) for x in found.left_out] == [("a/1.png", "repeated_name")]
     assert len(list(data.read_rgb(found, found.samples))) == 2
-
-
-def test_first_of_two_names_counts_even_where_it_cannot_be_used(tmp_path, noise):
-    """Reading again finds the first; the second may not take its place in the manifest."""
-    path = tmp_path / "x.tar"
-    support.write_tar(path, {"a/1.png": b"no", "./a/1.png": noise(2), "a/2.png": noise(3)})
-    found = data.scan([path])
-    assert [(x.member, x.code) for x in found.left_out] == [
-        ("a/1.png", "repeated_name"), ("a/1.png", "unsupported_format"),
-    ]  # fmt: skip
-    assert [s.member for s, _ in data.read_rgb(found, found.samples)] == ["a/2.png"]
 
 
 def test_pictures_of_a_format_not_read_are_listed_and_other_files_passed_over(tmp_path, noise):
@@ -302,3 +292,46 @@ def test_file_changed_or_gone_since_the_scan_is_named(tmp_path, members, noise):
     (folder / "b/b_0/2.png").unlink()
     with pytest.raises(SettingError, match=r"no longer holds b/b_0/2\.png \(1 gone\)"):
         list(data.read_rgb(found, found.samples))
+
+
+def test_labels_are_composed_and_stripped(tmp_path, noise):
+    names = ["copepod/1.png", "copepod /2.png", "caf\u00e9/3.png", "cafe\u0301/4.png"]
+    found = data.scan([support.write_folder(
+        tmp_path / "set", {name: noise(n) for n, name in enumerate(names)})])  # fmt: skip
+    assert found.classes == ("caf\u00e9", "copepod")
+    assert Counter(s.label for s in found.samples) == {"caf\u00e9": 2, "copepod": 2}
+
+
+def test_labels_that_differ_in_case_are_refused_or_merged_by_the_map(tmp_path, noise):
+    names = ["copepod/1.png", "Copepod/2.png", "detritus/3.png"]
+    root = support.write_folder(tmp_path / "set", {n: noise(k) for k, n in enumerate(names)})
+    if len(list(root.iterdir())) < 3:
+        pytest.skip("the file system knows no case")
+    with pytest.raises(SettingError, match="'Copepod' and 'copepod' differ only in case"):
+        data.scan([root])
+    merged = LabelMap.of({"copepod": "a", "Copepod": "a", "detritus": "b"})
+    assert data.scan([root], merged).classes == ("a", "b")
+    with pytest.raises(SettingError, match="differ only in case"):
+        LabelMap.of({"copepod": "a", "Copepod": "A"})
+
+
+def test_litter_is_no_class(tmp_path, noise):
+    names = ["a/1.png", "b/2.png", "@eaDir/1.png", ".Trash-1/x.png", "a/@eaDir/2.png",
+             "a/.3.png.Qx7A2b", "a/4.gif.part", "__MACOSX/._5.gif"]  # fmt: skip
+    files = {name: noise(n) for n, name in enumerate(names)}
+    for path in (support.write_folder(tmp_path / "set", files),
+                 support.write_zip(tmp_path / "set.zip", files)):  # fmt: skip
+        found = data.scan([path])
+        assert [s.member for s in found.samples] == ["a/1.png", "b/2.png"]
+        assert found.left_out == ()
+
+
+def test_of_a_file_twice_in_an_archive_the_last_whole_one_is_read(tmp_path, noise):
+    path = tmp_path / "set.tar"
+    files = [("a/1.png", noise(1)[:60]), ("b/2.png", noise(2)), ("./a/1.png", noise(3))]
+    path.write_bytes(tars.tar_of(*files))
+    found = data.scan([path])
+    assert [(x.member, x.code) for x in found.left_out] == [("a/1.png", "repeated_name")]
+    digests = [hashlib.sha256(noise(n)).hexdigest() for n in (3, 2)]
+    assert [s.sha256 for s in found.samples] == digests
+    assert len(list(data.read_rgb(found, found.samples))) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pi10_classifier.sources import LooseFile
 from pi10_classifier.watch.ledger import Entry, Ledger
-from pi10_classifier.watch.place import Found, skip_reason
+from pi10_classifier.watch.place import Found
 from pi10_classifier.watch.waiting import Waiting
 
 
@@ -69,10 +69,3 @@ def test_events_are_dropped_and_scans_wait_where_there_is_no_room(ledger: Ledger
     assert taken == ["scan"]
     scan.join()
     waiting.close()
-
-
-def test_names_that_are_left_alone() -> None:
-    for name in ("a/", "a/.hidden.tif", "a\\.hidden.tif", "x.tif.part", "x.TMP", "x.filepart"):
-        assert skip_reason(name), name
-    for name in ("a.tif", "RawImages\\pia7.tif", "HitsMisses.txt", "part", "notes.txt"):
-        assert not skip_reason(name), name
