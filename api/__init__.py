@@ -77,9 +77,9 @@ def _fields(verb: str, fields_of: Callable[[Service], dict[str, Any]]) -> dict[s
 
 def __getattr__(name: str) -> Any:
     if name == "schema":
-        from pi10_classifier.api.responses import Answer
+        from pi10_classifier.api.responses import ModelPredictionResponse
 
-        return Answer
+        return ModelPredictionResponse
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -10,20 +10,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pi10_classifier.api.densities import of_record
 from pi10_classifier.api.inference import Outcome
 from pi10_classifier.errors import Code, Failure
 from pi10_classifier.results import PREDICTIONS, columns, schema
 
 JSON, CSV, HTML = "application/json", "text/csv", "text/html"
 PARQUET, PNG, ZIP = "application/vnd.apache.parquet", "image/png", "application/zip"
-# the first is what is answered where a client asks for nothing, or for anything
-ACCEPTED = (JSON, CSV, PARQUET, HTML, PNG, ZIP)
+# other names of two of them: AI4OS's page (deepaas_ui) ends at its start over a text/ type
+ALIASES = {"application/csv": CSV, "application/html": HTML}
+# what the API's description lists; the first is answered where a client asks for nothing, or
+# for anything
+OFFERED = (JSON, *ALIASES, PARQUET, PNG, ZIP)
+ACCEPTED = (*OFFERED, CSV, HTML)
 FORMAT = 1
 _DIGITS = 6
 
 
-def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer as JSON; of each image the ``top_k`` best classes."""
+def as_json(
+    outcome: Outcome, top_k: int, settings: Mapping[str, Any], scratch: Path
+) -> dict[str, Any]:
+    """The answer as JSON; of each image the ``top_k`` best classes.
+
+    ``scratch`` is a folder that tables may be written to.
+    """
     package = outcome.package
     names = columns(package.classes)
     told = [_prediction(names, row, package.classes, top_k) for row in outcome.rows]
@@ -31,7 +41,9 @@ def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[s
         "format": FORMAT,
         "status": _status(outcome),
         "totals": outcome.totals,
-        "results_by_class": {label: outcome.labels[label] for label in package.classes},
+        **of_record(outcome.record, package.classes, scratch),
+        "results_by_class": by_class(outcome),
+        **chart(outcome),
         "predictions": told,
         "failures": [failed(failure) for failure in outcome.failures],
         "model": {
@@ -44,6 +56,31 @@ def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[s
     }
     problem = refusal(outcome)
     return answer if problem is None else answer | {"error": problem}
+
+
+def by_class(outcome: Outcome) -> dict[str, int]:
+    """Images by label: the model's classes, and what is none of them, such as ``no_particle``."""
+    return {label: outcome.labels[label] for label in (*outcome.package.classes, *outcome.labels)}
+
+
+def chart(outcome: Outcome) -> dict[str, list[Any]]:
+    """``labels`` and ``probabilities``, of which AI4OS's page (deepaas_ui) draws its chart.
+
+    Of one image its scores; of several the share of the images with each label.
+    """
+    counts, classes = by_class(outcome), outcome.package.classes
+    shares: dict[str, float] = {}
+    if len(outcome.rows) == 1:
+        found = dict(zip(columns(classes), outcome.rows[0], strict=True))
+        shares = {label: found[f"score_{label}"] for label in classes}
+        if None in shares.values():  # no particle on it: no score either
+            shares = {found["label"]: 1.0}
+    elif outcome.rows:
+        shares = {label: count / len(outcome.rows) for label, count in counts.items()}
+    return {
+        "labels": list(shares),
+        "probabilities": [round(share, _DIGITS) for share in shares.values()],
+    }
 
 
 def refusal(outcome: Outcome) -> dict[str, str] | None:
@@ -82,7 +119,8 @@ def _prediction(
     found = dict(zip(names, map(_plain, row), strict=True))
     scores = [(found.pop(f"score_{label}"), label) for label in classes]
     # rounded scores may tie: the label that was given comes first
-    best = sorted(scores, key=lambda pair: (-pair[0], pair[1] != found["label"]))[:top_k]
+    known = [pair for pair in scores if pair[0] is not None]  # a blank image has none
+    best = sorted(known, key=lambda pair: (-pair[0], pair[1] != found["label"]))[:top_k]
     found["top"] = [{"label": label, "score": score} for score, label in best]
     found["flags"] = found["flags"].split(";") if found["flags"] else []
     del found["model"], found["model_sha256"]  # said once, for all

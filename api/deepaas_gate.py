@@ -18,6 +18,8 @@ from typing import Any
 
 from aiohttp import web
 
+from pi10_classifier.api import heads
+from pi10_classifier.api.problems import message_of
 from pi10_classifier.api.reception import RECEIVED
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.trainings import BusyError, NotTrainableError, Training
@@ -26,6 +28,7 @@ from pi10_classifier.errors import OutputError, Pi10Error
 BEGIN_S = 60.0
 BUSY_RETRY_S = 60
 KEPT = 200  # trainings whose progress is told by DEEPaaS's own id
+_DOCS = "swagger.docs"  # as aiohttp_apispec names its page
 _STATUS = {"cancelled": "cancelled", "failed": "error"}
 _TRAIN = re.compile(r"/v2/models/[^/]+/train/(?P<uuid>[0-9a-f]{32})?/?$")
 
@@ -57,13 +60,25 @@ def attach(service: Service) -> None:
     api: Any = sys.modules.get("deepaas.api")
     app = getattr(api, "APP", None)
     if app is not None and not app.frozen and training_gate not in app.middlewares:
-        app.middlewares.extend([size_gate(service.upload_bytes), upload_gate, training_gate])
+        gates = (docs_gate, size_gate(service.upload_bytes), upload_gate, training_gate)
+        app.middlewares.extend(gates)
+        heads.install(service.max_header_seconds)
 
 
 def error_body(code: str, message: str) -> dict[str, Any]:
     """The body of an error, as every route tells it."""
     text = json.dumps({"error": {"code": code, "message": message}})
     return {"text": text, "content_type": "application/json"}
+
+
+@web.middleware
+async def docs_gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """DEEPaaS describes its API at ``/api``; here at ``/api/`` too."""
+    docs = request.app.router.named_resources().get(_DOCS)
+    if docs is None or request.path != f"{docs.canonical}/":
+        return await handler(request)
+    described: web.StreamResponse = await next(iter(docs)).handler(request)
+    return described
 
 
 def size_gate(cap: int) -> Any:
@@ -128,7 +143,7 @@ async def training_gate(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def _refusal(error: Pi10Error) -> web.HTTPException:
-    body = error_body(error.code.value, error.message)
+    body = error_body(error.code.value, message_of(error))
     if isinstance(error, BusyError):
         return web.HTTPServiceUnavailable(headers={"Retry-After": str(BUSY_RETRY_S)}, **body)
     if isinstance(error, NotTrainableError):

@@ -27,13 +27,17 @@ from aiohttp import web
 
 from pi10_classifier.api.answers import JSON
 from pi10_classifier.api.deepaas_gate import error_body, started
-from pi10_classifier.api.orphans import end_with_parent
+from pi10_classifier.api.orphans import end_with_parent, kill_all
+from pi10_classifier.api.problems import status_of
 from pi10_classifier.api.settings import Service, variable
 from pi10_classifier.api.trainings import TRAININGS, Training, refused
 from pi10_classifier.errors import Pi10Error
 
 LOG = logging.getLogger("pi10.workers")
 RETRY_S = 5
+WATCH_S = 2.0
+# an idle worker answers within milliseconds; one that has not for so long is replaced
+PATIENCE_S = 60.0
 TRIES = 2
 _WRAPPER = "deepaas.model.v2.wrapper"
 
@@ -54,13 +58,21 @@ class Worker:
         self._executor = ProcessPoolExecutor(
             1, mp_context=context, initializer=_begin, initargs=(threads,)
         )
-        self._pid: Future[int] = self._executor.submit(os.getpid)
-        if warm:
-            self._executor.submit(warm)
+        self._begun: Future[Any] = self._executor.submit(warm or os.getpid)
 
-    async def ready(self) -> None:
-        """Wait until the process is there. Raises BrokenProcessPool where it cannot be."""
-        await asyncio.shield(asyncio.wrap_future(self._pid))
+    async def ready(self, seconds: float) -> None:
+        """Wait until the process is there, and warm. Raises BrokenProcessPool where it cannot be,
+        or is not within ``seconds``.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(asyncio.wrap_future(self._begun))
+        except TimeoutError as error:
+            raise BrokenProcessPool(f"not warm within {seconds:g} s") from error
+        except BrokenProcessPool:
+            raise
+        except Exception:  # a model that cannot be loaded: the request is told why
+            LOG.exception("a worker is not warm")
 
     async def run(self, work: Callable[[], Any]) -> Any:
         """Raises BrokenProcessPool where the process died, else what ``work`` raises."""
@@ -68,9 +80,7 @@ class Worker:
 
     def end(self) -> None:
         """End the process, whatever it is at."""
-        if self._pid.done() and not self._pid.exception():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid.result(), signal.SIGKILL)
+        kill_all(self._executor)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -86,6 +96,8 @@ class Pool:
         self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
         for worker in self._all:
             self._idle.put_nowait(worker)
+        self._start_s = max(self._service.max_seconds, PATIENCE_S)
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def apply(self, work: functools.partial[Any]) -> dict[str, Any]:
         """Run DEEPaaS's call of ``warm``, ``predict`` or ``train`` where it belongs."""
@@ -107,7 +119,7 @@ class Pool:
             output = await self._run(predict)
         finally:
             self._inside -= 1
-        return _done(deliverable(output, str(work.keywords.get("accept", JSON))))
+        return _done(deliverable(output))
 
     async def _run(self, work: Callable[[], Any]) -> Any:
         for _ in range(TRIES):  # one that died idle is not the work's fault
@@ -120,7 +132,7 @@ class Pool:
         worker, usable = await self._idle.get(), False
         seconds = self._service.max_seconds
         try:
-            await worker.ready()  # a fresh one's start is not the request's time
+            await worker.ready(self._start_s)  # a fresh one's start is not the request's time
             async with asyncio.timeout(seconds):
                 result = await worker.run(work)
             usable = True
@@ -136,6 +148,25 @@ class Pool:
         finally:
             self._idle.put_nowait(worker if usable else self._instead_of(worker))
 
+    async def _watch(self) -> None:
+        """For ever: ask idle workers, to replace one that is dead, stopped or hangs in time."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+            await asyncio.gather(*(self._check(worker) for worker in reversed(idle)))
+
+    async def _check(self, worker: Worker) -> None:
+        usable = False
+        try:
+            await worker.ready(self._start_s)
+            async with asyncio.timeout(min(PATIENCE_S, self._service.max_seconds)):
+                await worker.run(_alive)
+            usable = True
+        except (BrokenProcessPool, TimeoutError):
+            pass  # replaced below
+        finally:
+            self._idle.put_nowait(worker if usable else self._instead_of(worker))
+
     def _instead_of(self, worker: Worker) -> Worker:
         LOG.error("a worker is replaced")
         worker.end()
@@ -145,9 +176,14 @@ class Pool:
 
     def shutdown(self) -> None:
         """Called by DEEPaaS when its server ends."""
+        self._watcher.cancel()
         TRAININGS.close()
         for worker in self._all:
             worker.end()
+
+
+def _alive() -> None:
+    """What an idle worker is asked, to see whether it still is one."""
 
 
 def _begin(threads: int) -> None:
@@ -185,20 +221,30 @@ async def _told(begun: asyncio.Future[Training], *, cancel: bool = False) -> dic
     return await TRAININGS.follow(training)
 
 
-def deliverable(output: Any, accept: str) -> Any:
+def deliverable(output: Any) -> Any:
     """A prediction's output as DEEPaaS can send it.
 
     A wrong option is a 422 of its name and the reason, as those that DEEPaaS finds itself.
-    Where bytes were asked for and there is nothing to tell but why not, that is a 422 with
-    the JSON answer. Only outside of a worker may this be raised.
+    Where there is nothing to tell but why not, that is the JSON answer with the status that the
+    code of its error has. Only outside of a worker may this be raised.
     """
     wrong = output.get("error", {}) if isinstance(output, dict) else {}
     if "option" in wrong:
         named = {wrong["option"]: [wrong["message"]]}
         raise web.HTTPUnprocessableEntity(text=json.dumps(named), content_type=JSON)
-    if isinstance(output, dict) and accept not in (JSON, "*/*"):
-        raise web.HTTPUnprocessableEntity(text=web.json_response(output).text, content_type=JSON)
+    if wrong:
+        raise _Refused(status_of(wrong["code"]), json.dumps(output))
     return output
+
+
+class _Refused(web.HTTPException):
+    """An answer that is an error, of any status."""
+
+    empty_body = False
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status_code = status
+        super().__init__(text=text, content_type=JSON)
 
 
 def _done(output: Any) -> dict[str, Any]:

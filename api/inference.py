@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 from pi10_classifier.engine import ChunkResult, Engine, Gallery, Picture, Row, chunks
 from pi10_classifier.errors import Failure
 from pi10_classifier.model import Package
+from pi10_classifier.open_part import OpenPart
+from pi10_classifier.results import PartWriter, UnitRecord
 from pi10_classifier.sources import Item
 
 SHEET_IMAGES = 96
@@ -35,32 +36,48 @@ class Sheet(Gallery):
         self.pictures.extend(pictures[: self.most - len(self.pictures)])
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What became of a request's inputs: inputs = results + failures + skipped."""
+class Rows(PartWriter):
+    """Stands in for the writer of a part: the rows of a request stay in memory."""
 
-    package: Package
-    inputs: int = 0
-    skipped: int = 0
-    rows: list[Row] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    labels: Counter[str] = field(default_factory=Counter)
-    pictures: list[Picture] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def add(self, rows: Iterable[Row]) -> None:
+        self.rows.extend(rows)
+
+
+class Outcome:
+    """What became of a request's inputs: inputs = results + failures + skipped.
+
+    It takes up chunks as a part of a run does, so that what is counted, and how, is the same.
+    """
+
+    def __init__(self, package: Package) -> None:
+        self.package = package
+        self.labels: Counter[str] = Counter()
+        self.pictures: list[Picture] = []
+        self._writer = Rows()
+        self._part = OpenPart(UnitRecord("upload", "", ""), self._writer)
+
+    @property
+    def record(self) -> UnitRecord:
+        """What the summary tables need of it."""
+        return self._part.record
+
+    @property
+    def rows(self) -> list[Row]:
+        return self._writer.rows
+
+    @property
+    def failures(self) -> list[Failure]:
+        return self.record.failures
 
     @property
     def totals(self) -> dict[str, int]:
-        return {
-            "inputs": self.inputs,
-            "results": len(self.rows),
-            "failures": len(self.failures),
-            "skipped": self.skipped,
-        }
+        return self.record.totals
 
     def take(self, result: ChunkResult) -> None:
-        self.inputs += result.inputs
-        self.skipped += result.skipped
-        self.rows.extend(result.rows)
-        self.failures.extend(result.failures)
+        self._part.take(result)
         for (_, _, label), count in result.counts.items():
             self.labels[label] += count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Collection
 from typing import Any
@@ -13,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pi10_classifier.api.account import CURRENT, Account, request_id
 from pi10_classifier.api.gate import Full, Gate
 from pi10_classifier.api.metrics import Metrics
+from pi10_classifier.api.problems import is_full, message_of, status_of, unstored
 from pi10_classifier.api.workers import TookTooLong, WorkerDied
 from pi10_classifier.errors import ModelError, OutputError, Pi10Error
 
@@ -21,6 +23,7 @@ LOG = logging.getLogger("pi10.requests")
 ID_HEADER = "X-Request-ID"
 CLIENT_LEFT = 499  # as nginx logs it; nobody receives it
 UNMATCHED = "unmatched"
+_DEFECT = "a defect of this service; report it with the request_id"
 # asked for all the time: told at the level debug, where they succeed
 _QUIET = ("/health/live", "/health/ready", "/metrics", "/runs/{id}", "/pictures/{number}")
 
@@ -101,24 +104,40 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return failure(500, "worker_died", f"{error}; leave out what it was given, or report it")
     except (ModelError, OutputError) as error:
         LOG.error("request failed", extra={"code": error.code.value, "reason": error.message})
-        return failure(503, error.code.value, error.message, {"Retry-After": "30"})
+        retry = {"Retry-After": "30"}
+        return failure(status_of(error.code), error.code.value, message_of(error), retry)
     except Pi10Error as error:
-        return failure(422, error.code.value, error.message)
+        return failure(422, error.code.value, message_of(error))
     except (asyncio.CancelledError, ConnectionError):
         raise
+    except OSError as error:
+        if not is_full(error):
+            LOG.exception("request failed")
+            return failure(500, "internal", _DEFECT)
+        problem = unstored(error)
+        LOG.error("request failed", extra={"code": problem.code.value, "reason": str(error)})
+        return failure(507, problem.code.value, problem.message, {"Retry-After": "30"})
     except Exception:
         LOG.exception("request failed")
-        return failure(500, "internal", "a defect of this service; report it with the request_id")
+        return failure(500, "internal", _DEFECT)
 
 
 def _as_response(error: web.HTTPException) -> web.Response:
     account = CURRENT.get()
     if account:
-        account.error = _code_of(error)
+        account.error = _told_code(error)
     return web.Response(
         body=error.body, status=error.status, content_type="application/json",
         headers=_kept(error),
     )  # fmt: skip
+
+
+def _told_code(error: web.HTTPException) -> str:
+    """The code that its body tells, else what its status means."""
+    try:
+        return str(json.loads(error.text or "")["error"]["code"])
+    except (ValueError, LookupError, TypeError):
+        return _code_of(error)
 
 
 def _kept(error: web.HTTPException) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from pi10_classifier.api.problems import message_of
 from pi10_classifier.api.settings import Service
 from pi10_classifier.errors import Pi10Error, SettingError
 from pi10_classifier.model import ALIASES, Model, Package, installed, read_package
@@ -94,7 +95,8 @@ def describe(service: Service) -> list[dict[str, Any]]:
         try:
             told.append({"id": name, **_described(read_package(folder)[0])})
         except Pi10Error as error:
-            told.append({"id": name, "error": {"code": error.code, "message": error.message}})
+            problem = {"code": error.code, "message": message_of(error)}
+            told.append({"id": name, "error": problem})
     return told
 
 

@@ -20,6 +20,7 @@ from pi10_classifier.api.metrics import Metrics
 from pi10_classifier.api.middleware import failure
 from pi10_classifier.api.page_runs import Run, Runs, receive
 from pi10_classifier.api.page_work import DOWNLOADS, PICTURES, SHOWN, Cancelled, run_page
+from pi10_classifier.api.problems import is_full, message_of, unstored
 from pi10_classifier.api.reception import patience
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.work import Answer, work
@@ -179,7 +180,10 @@ class Page:
     @staticmethod
     def _error_of(error: Exception) -> dict[str, str]:
         if isinstance(error, Pi10Error):
-            return {"code": error.code.value, "message": error.message}
+            return {"code": error.code.value, "message": message_of(error)}
+        if isinstance(error, OSError) and is_full(error):
+            problem = unstored(error)
+            return {"code": problem.code.value, "message": problem.message}
         if isinstance(error, TookTooLong):
             return {"code": "took_too_long", "message": str(error)}
         if isinstance(error, WorkerDied):

@@ -14,10 +14,11 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 
 from pi10_classifier.api.page_work import CANCEL, PAGE, PROGRESS, UPLOAD
+from pi10_classifier.api.problems import unstored
 from pi10_classifier.api.reception import MALFORMED
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.uploads import Upload, given_name
-from pi10_classifier.errors import Code, InputError, output_error
+from pi10_classifier.errors import Code, InputError
 from pi10_classifier.sources import printable
 
 KEPT_S = 3600.0
@@ -140,7 +141,7 @@ async def receive(request: web.Request, run: Run, service: Service) -> None:
     except ConnectionError:  # the client left
         raise
     except OSError as error:
-        raise output_error(error, "the upload") from error
+        raise unstored(error) from error
     if not run.uploads:
         raise InputError(Code.EMPTY_OBJECT, "no file came with the form; choose one at least")
 

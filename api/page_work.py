@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from pi10_classifier.api import densities
 from pi10_classifier.api.account import note, stage
 from pi10_classifier.api.predictions import default_model
 from pi10_classifier.api.settings import Service
@@ -27,6 +28,7 @@ from pi10_classifier.preprocess import U8
 from pi10_classifier.results import PREDICTIONS, columns, schema, write_atomically
 
 SHOWN = 1000
+DENSITIES = 60  # rows of the page's first table; bins.csv holds all
 PREVIEW_PX = 240
 UPLOAD, OUT = "upload", "out"
 PROGRESS, PAGE, PICTURES, CANCEL = "progress.json", "page.json", "pictures.bin", "cancel"
@@ -35,6 +37,7 @@ DOWNLOADS = {
     "predictions.csv": "text/csv",
     "predictions.parquet": "application/vnd.apache.parquet",
     "counts.csv": "text/csv",
+    "bins.csv": "text/csv",
     "failures.csv": "text/csv",
     "results.zip": "application/zip",
 }
@@ -129,7 +132,10 @@ def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Cap
             "source": row["source"],
             "member": row["member"],
             "label": row["label"],
-            "scores": [round(row[f"score_{label}"], 4) for label in classes],
+            # a blank image has none
+            "scores": [round(row[f"score_{label}"], 4) for label in classes]
+            if row["score"] is not None
+            else [],
             "width_px": row["width_px"],
             "height_px": row["height_px"],
             "esd_um": _rounded(row["esd_um"]),
@@ -143,7 +149,13 @@ def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Cap
         }
         for row, place in zip(rows, places, strict=True)
     ]
+    known = densities.of_table(
+        home / densities.BINS, classes, bad_sidecar="bad_sidecar" in run["failures_by_code"]
+    )
     page = {
+        "densities": known["densities"][:DENSITIES],
+        "densities_all": len(known["densities"]),
+        "densities_note": known["densities_note"],
         "uploads": [files.files[0].name, len(files.files)],
         "totals": run["totals"],
         "classes": classes,

@@ -11,7 +11,7 @@ import marshmallow
 from marshmallow import fields, validate
 
 from pi10_classifier.api import packages
-from pi10_classifier.api.answers import ACCEPTED, JSON
+from pi10_classifier.api.answers import ACCEPTED, ALIASES, JSON, OFFERED
 from pi10_classifier.api.fields import Thresholds, Whole, bounded, helps, one_of, option, upload
 from pi10_classifier.api.settings import Service
 from pi10_classifier.classify import BOUNDS, Settings
@@ -19,6 +19,13 @@ from pi10_classifier.model import MAX_CLASSES, STARTER
 
 # option -> the parameter of ``classify.Settings`` that it is
 ENGINE = {"batch_size": "batch", "measurements": "measure", "um_per_px": "um_per_px"}
+
+
+class Kinds(validate.OneOf):
+    """The kinds of answers: ``choices`` are described, and others known are taken as well."""
+
+    def __call__(self, value: Any) -> Any:
+        return value if value in ACCEPTED else super().__call__(value)
 
 
 def predict_args(service: Service) -> dict[str, fields.Field]:
@@ -29,9 +36,11 @@ def predict_args(service: Service) -> dict[str, fields.Field]:
     there = ", ".join(packages.folders(service))
     return {
         "data": upload(
-            f"One or several images (TIFF, PNG, JPEG), or archives (tar, zip) of them, such as a "
-            f"whole Pi-10 bin; at most {service.max_images:,} images and "
-            f"{service.max_upload_mb:,} MB a request.",
+            # without the word "image", for which AI4OS's page (deepaas_ui) would show a picker of
+            # pictures, that takes no archive
+            f"One or several files: TIFF, PNG or JPEG, or archives (tar, zip) of them, such as a "
+            f"whole Pi-10 bin with its HitsMisses.txt; at most {service.max_images:,} particles "
+            f"and {service.max_upload_mb:,} MB a request.",
             required=True,
         ),
         "model": option(
@@ -52,8 +61,11 @@ def predict_args(service: Service) -> dict[str, fields.Field]:
         ),
         "accept": fields.String(
             load_default=JSON,
-            validate=validate.OneOf(list(ACCEPTED)),
-            metadata={"description": "What to answer with.", "location": "headers"},
+            validate=Kinds(list(OFFERED)),
+            metadata={
+                "description": "What to answer with; text/csv and text/html are taken too.",
+                "location": "headers",
+            },
         ),
     }  # fmt: skip
 
@@ -84,6 +96,7 @@ class Wanted:
         if asked.get("accept") == "*/*":
             asked["accept"] = JSON
         found = form.load({name: value for name, value in asked.items() if value is not None})
+        found["accept"] = ALIASES.get(found["accept"], found["accept"])
         return cls(**{ENGINE.get(name, name): value for name, value in found.items()})
 
     def options(self) -> dict[str, Any]:

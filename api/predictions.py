@@ -19,18 +19,24 @@ from pi10_classifier.api import answers, packages
 from pi10_classifier.api.account import note, stage
 from pi10_classifier.api.inference import SHEET_IMAGES, Outcome, classify_items
 from pi10_classifier.api.predict_args import Wanted
+from pi10_classifier.api.problems import message_of, unstored
 from pi10_classifier.api.responses import refused
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.sheet import contact_sheet
 from pi10_classifier.api.uploads import Spooled, Upload, UploadedFiles, clean_name
 from pi10_classifier.classify import Settings, classify_units
 from pi10_classifier.engine import Engine
-from pi10_classifier.errors import Code, InputError, Pi10Error, output_error
+from pi10_classifier.errors import Code, InputError, Pi10Error
 from pi10_classifier.model import Model, embedded
 from pi10_classifier.repeats import Repeated, once, settled
 from pi10_classifier.sources import Item
 
 _SHELF = packages.Shelf()
+_SUFFIXES = {
+    answers.PARQUET: ".parquet",
+    "application/csv": ".csv",
+    "application/html": ".html",
+}
 
 
 def warm(environ: Mapping[str, str] = os.environ) -> None:
@@ -64,7 +70,8 @@ def _to_store(answer: Any, accept: str) -> Any:
     Raises InputError where a file was asked for and there is nothing but the reason why not:
     the command then fails, and leaves no file of another kind.
     """
-    mimetypes.add_type(answers.PARQUET, ".parquet")  # by which it names the file
+    for kind, suffix in _SUFFIXES.items():  # by which it names the file
+        mimetypes.add_type(kind, suffix)
     if isinstance(answer, bytes):
         return io.BytesIO(answer)
     if accept not in (answers.JSON, "*/*"):
@@ -84,9 +91,9 @@ def _predict(environ: Mapping[str, str], spooled: Spooled, given: Mapping[str, A
         option, reasons = next(iter(found.items()))
         return refused(Code.BAD_SETTING.value, " ".join(map(str, reasons)), option)
     except Pi10Error as error:
-        return refused(error.code.value, error.message)
+        return refused(error.code.value, message_of(error))
     except OSError as error:
-        problem = output_error(error, "the service's temporary folder")
+        problem = unstored(error)
         return refused(problem.code.value, problem.message)
     finally:
         shutil.rmtree(spooled.folder, ignore_errors=True)
@@ -136,7 +143,7 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
         outcome = _outcome(files, model, wanted, service, pictures)
     note(outcome.totals, Counter(failure.code for failure in outcome.failures))
     if wanted.accept == answers.JSON or not outcome.rows:
-        return answers.as_json(outcome, wanted.top_k, wanted.options())
+        return answers.as_json(outcome, wanted.top_k, wanted.options(), scratch)
     if wanted.accept == answers.CSV:
         return answers.as_csv(model.package.classes, outcome.rows)
     if wanted.accept == answers.PARQUET:
@@ -193,7 +200,7 @@ def _from_run(
     note(run.tally.totals, run.tally.failures_by_code)
     if not run.tally.totals["results"]:  # no report of nothing: say why, as JSON
         outcome = _outcome(files, model, wanted, service)
-        return answers.as_json(outcome, wanted.top_k, wanted.options())
+        return answers.as_json(outcome, wanted.top_k, wanted.options(), scratch)
     page = write_report(out, model.package.folder)
     if wanted.accept == answers.HTML:
         return page.read_bytes()

@@ -26,8 +26,8 @@ from webargs import aiohttpparser
 
 from pi10_classifier.api.answers import ACCEPTED, JSON
 from pi10_classifier.api.fields import FILES, OPTIONS
+from pi10_classifier.api.problems import unstored
 from pi10_classifier.api.uploads import Spooled, Upload, clean_name, given_name
-from pi10_classifier.errors import output_error
 
 MAX_JSON_BYTES = 2**20
 PATIENCE_S, SLOWEST_BYTES_S = 20.0, 100_000.0
@@ -74,9 +74,9 @@ async def files(request: web.Request, name: str, field: marshmallow.fields.Field
         return marshmallow.missing
     if not all(isinstance(part, web.FileField) for part in parts):
         raise marshmallow.ValidationError({name: ["Not a file: send it as one, with a file name."]})
-    received = Received([clean_name(filename_of(part)) for part in parts])
-    request.setdefault(RECEIVED, []).append(received)
     try:
+        received = Received([clean_name(filename_of(part)) for part in parts])
+        request.setdefault(RECEIVED, []).append(received)
         # aiohttp closes its own files with the answer, which a training outlives
         await asyncio.to_thread(received.copy_from, parts)
     except OSError as error:
@@ -91,7 +91,7 @@ def filename_of(part: web.FileField) -> str:
 
 def _not_stored(error: OSError) -> web.HTTPException:
     traceback.clear_frames(error.__traceback__)  # they hold what was written, and so its space
-    problem = output_error(error, "the upload")
+    problem = unstored(error)
     text = _error(problem.code.value, problem.message)
     return web.HTTPInsufficientStorage(text=text, content_type="application/json")
 
@@ -167,9 +167,7 @@ async def _form(request: web.Request) -> Any:
         async with asyncio.timeout(patience(request)):
             return await request.post()
     except TimeoutError as error:
-        what = f"the body did not come within {patience(request):.0f} s; send less, or faster"
-        text = _error("too_slow", what)
-        raise web.HTTPRequestTimeout(text=text, content_type="application/json") from error
+        raise _too_slow(request) from error
     except MALFORMED as error:
         what = str(error)[:200]
         raise marshmallow.ValidationError({"body": [f"The form cannot be read: {what}"]}) from error
@@ -184,6 +182,11 @@ async def _form(request: web.Request) -> Any:
         raise _not_stored(error) from error
 
 
+def _too_slow(request: web.Request) -> web.HTTPException:
+    what = f"the body did not come within {patience(request):.0f} s; send less, or faster"
+    return web.HTTPRequestTimeout(text=_error("too_slow", what), content_type="application/json")
+
+
 def patience(request: web.Request) -> float:
     """Seconds within which a body must have come: who sends slower holds a place for nothing."""
     return PATIENCE_S + (request.content_length or 0) / SLOWEST_BYTES_S
@@ -195,9 +198,12 @@ async def _json(request: web.Request) -> dict[str, Any]:
     try:
         if (request.content_length or 0) > MAX_JSON_BYTES:
             raise ValueError(f"more than {MAX_JSON_BYTES:,} bytes")
-        given = json.loads(await request.text())
+        async with asyncio.timeout(patience(request)):
+            given = json.loads(await request.text())
         if not isinstance(given, dict):
             raise ValueError("no object")
+    except TimeoutError as error:
+        raise _too_slow(request) from error
     except (ValueError, LookupError, RecursionError) as error:
         what = str(error)[:200]
         raise marshmallow.ValidationError({"json": [f"Invalid JSON body: {what}"]}) from error

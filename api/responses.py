@@ -37,9 +37,23 @@ class UsedModel(Schema):
     classes = fields.List(fields.String(), required=True)
 
 
-class Answer(Schema):
+class Density(Schema):
+    """One class in one bin; per_litre is empty where it is unknown, and flags tell why."""
+
+    bin = fields.String(required=True, allow_none=True)
+    label = fields.String(required=True)
+    per_litre = fields.Float(required=True, allow_none=True)
+    per_litre_low = fields.Float(required=True, allow_none=True)
+    per_litre_high = fields.Float(required=True, allow_none=True)
+    minutes = fields.Integer(required=True, metadata=_said("Minutes that have a density."))
+    flags = fields.List(fields.String(), required=True)
+
+
+class ModelPredictionResponse(Schema):
     """What ``predict`` gives as JSON.
 
+    Its name, its ``labels`` and ``probabilities`` are what AI4OS's page (deepaas_ui) looks for;
+    a text whose description names a kind of media would be shown there as a picture.
     Rows are objects of their own writer (``answers.py``): checking each of fifty thousand
     again would take longer than classifying them.
     """
@@ -47,11 +61,25 @@ class Answer(Schema):
     format = fields.Integer(required=True)
     status = fields.String(
         required=True, validate=validate.OneOf(["ok", "some_failed", "failed"]),
-        metadata=_said("failed: no image has a result."),
+        metadata=_said("failed: nothing has a result."),
     )  # fmt: skip
     totals = fields.Nested(Totals, required=True)
     error = fields.Nested(Problem)
+    densities = fields.List(
+        fields.Nested(Density), required=True,
+        metadata=_said("Individuals per litre by bin and class, where a bin has its HitsMisses."),
+    )  # fmt: skip
+    densities_note = fields.String(
+        required=True, metadata=_said("What the interval covers, or why there is no density.")
+    )
     results_by_class = fields.Dict(required=True, metadata=_said("Class: images."))
+    labels = fields.List(
+        fields.String(), required=True, metadata=_said("The classes that probabilities belong to.")
+    )
+    probabilities = fields.List(
+        fields.Float(), required=True,
+        metadata=_said("Of one image its scores; of several the share with each label."),
+    )  # fmt: skip
     predictions = fields.List(
         fields.Dict(), required=True, metadata=_said("One object an image, as the table has it.")
     )
@@ -73,7 +101,11 @@ def refused(code: str, message: str, option: str = "") -> dict[str, Any]:
         "status": "failed",
         "totals": {"inputs": 1, "results": 0, "failures": 1, "skipped": 0},
         "error": {"code": code, "message": message} | ({"option": option} if option else {}),
+        "densities": [],
+        "densities_note": "No density: nothing was classified.",
         "results_by_class": {},
+        "labels": [],
+        "probabilities": [],
         "predictions": [],
         "failures": [{**failure, "retryable": False}],
         "model": None,

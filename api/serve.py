@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ class Server:
         self.service = service
         self.folder = folder
         package, _ = read_package(embedded())
-        self.workers = Workers(settings.workers, _Warm(settings.log_level))
+        self.workers = Workers(settings.workers, _Warm(settings.log_level), service.max_seconds)
         self.gate = Gate(service.max_waiting, settings.workers)
         self.metrics = Metrics()
         self.health = Health(self.workers, self.gate, self.metrics, package)
@@ -137,10 +138,10 @@ class Server:
                     f"cannot listen on {settings.host} port {settings.port}: "
                     f"{error.strerror or error}; choose another --host or --port"
                 ) from error
-            port = runner.addresses[0][1]
+            url = address(settings.host, runner.addresses[0][1], settings.base_path)
+            _say(f"pi10 serve: the page is at {address_here(url)} (Ctrl-C ends the service)")
             LOG.info("listening", extra={
-                "url": f"http://{settings.host}:{port}{settings.base_path}/ui/",
-                "version": pi10_classifier.__version__, "workers": settings.workers,
+                "url": url, "version": pi10_classifier.__version__, "workers": settings.workers,
             })  # fmt: skip
             await stop.wait()
             await self._drain(stop)
@@ -161,6 +162,22 @@ class Server:
             task.cancel()
         if self.gate.inside:
             LOG.warning("stopped amid work", extra={"inside": self.gate.inside})
+
+
+def address(host: str, port: int, base: str) -> str:
+    """The page's address."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{base}/ui/"
+
+
+def address_here(url: str) -> str:
+    """The same as a browser on this machine takes it: where all are listened at, by name."""
+    return re.sub(r"^http://(0\.0\.0\.0|\[::\])?:", "http://localhost:", url)
+
+
+def _say(line: str) -> None:
+    """A plain line for whoever started it; the log is for machines. Never a reason to end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 def _stop_signals() -> asyncio.Event:

@@ -11,7 +11,6 @@ from typing import Any
 from deepaas.model.v2.wrapper import ModelWrapper
 
 from pi10_classifier.api.account import CURRENT, Account
-from pi10_classifier.api.answers import JSON
 from pi10_classifier.api.deepaas_pool import deliverable, train_apart
 from pi10_classifier.api.reception import Received
 from pi10_classifier.api.work import Answer, work
@@ -42,7 +41,7 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
             account.add("receive", account.seconds)
         size = sum(value.size for value in kwargs.values() if isinstance(value, Received))
         answer = await self._in_worker(self.model_obj.predict, kwargs, size > BULK_BYTES)
-        return _done(deliverable(answer.output, str(kwargs.get("accept", JSON))))
+        return _done(deliverable(answer.output))
 
     def train(self, *args: Any, **kwargs: Any) -> asyncio.Task[dict[str, Any]]:
         """Start a training in a process of its own; no worker is taken up."""

@@ -31,6 +31,9 @@ class Service:
     max_megapixels: int = _number(CAPS.pixels // 10**6, 1, 4000, "Largest image.")
     max_waiting: int = _number(128, 1, 10_000, "Predictions at work or waiting; more get 503.")
     max_seconds: int = _number(900, 1, 86_400, "Longest prediction; then its worker is replaced.")
+    max_header_seconds: int = _number(
+        30, 1, 3600, "Longest time for a request's head to come; then its connection is closed."
+    )
     max_trainings: int = _number(1, 1, 64, "Trainings at a time; more get 503.")
     jobs: int = _number(default_jobs(), *BOUNDS["jobs"], "Threads that classify, in all workers.")
     models_dir: Path | None = field(

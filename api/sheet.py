@@ -34,7 +34,8 @@ def contact_sheet(pictures: list[Picture], total: int) -> bytes:
         up, over = top + (PICTURE_PX - high) // 2, left + (PICTURE_PX - wide) // 2
         page[up : up + high, over : over + wide] = rgb
         size = f"ESD {esd:,.0f} um" if esd is not None else "no size"
-        _write(page, f"{label[:16]} {score:.2f}", left, top + PICTURE_PX + 16, _INK, 0.4)
+        sure = f" {score:.2f}" if score is not None else ""  # a blank image has no score
+        _write(page, f"{label[:16]}{sure}", left, top + PICTURE_PX + 16, _INK, 0.4)
         _write(page, size, left, top + PICTURE_PX + 33, _PALE, 0.4)
     done, data = cv2.imencode(".png", page[:, :, ::-1])
     if not done:

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pi10_classifier.api.problems import message_of, without_paths
 from pi10_classifier.api.progress import progress_of, result_of
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.train_args import NotTrainableError, chosen, command, missing
@@ -81,7 +82,7 @@ class Training:
         if self.state == "failed":
             found["error"] = {
                 "code": _CODES.get(self.process.returncode, Code.INTERNAL),
-                "message": _last_line(self.folder / LOG),
+                "message": without_paths(_last_line(self.folder / LOG)),
             }  # fmt: skip
         return found
 
@@ -199,7 +200,7 @@ def train(environ: Mapping[str, str] = os.environ, **given: Any) -> dict[str, An
 
 
 def refused(error: Pi10Error) -> dict[str, Any]:
-    return {"status": "refused", "error": {"code": error.code.value, "message": error.message}}
+    return {"status": "refused", "error": {"code": error.code.value, "message": message_of(error)}}
 
 
 def _source(given: Mapping[str, Any], service: Service, folder: Path) -> Path:

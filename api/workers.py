@@ -8,7 +8,6 @@ and one exception that cannot be unpickled silences a worker for good. An execut
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import multiprocessing
 import os
@@ -20,11 +19,15 @@ from concurrent.futures.process import BrokenProcessPool
 from contextvars import Context
 from typing import Any
 
-from pi10_classifier.api.orphans import end_with_parent
+from pi10_classifier.api.orphans import end_with_parent, kill_all
 
 LOG = logging.getLogger("pi10.workers")
 
 WATCH_S = 2.0
+# an idle worker answers within milliseconds; one that has not is not told as ready, and in the
+# end replaced, for it is stopped or hangs
+ANSWER_S = 5.0
+PATIENCE_S = 60.0
 # an upload beyond this waits in the lane of the bins, not in that of single images
 BULK_BYTES = 2**20
 TRIES = 2
@@ -75,10 +78,8 @@ class Worker:
 
     async def kill(self) -> None:
         """End the process, whatever it is at."""
-        if self.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-        # one whose process has not said its pid ends by itself, once it has begun
+        kill_all(self._executor)
+        # one whose process has not said its pid may not be waited for: it had perhaps no begin
         await asyncio.to_thread(self._executor.shutdown, bool(self.pid), cancel_futures=True)
 
 
@@ -89,8 +90,12 @@ class Workers:
     bins that take minutes; with a single process there is no such choice.
     """
 
-    def __init__(self, count: int, warm: Callable[[], Any]) -> None:
+    def __init__(self, count: int, warm: Callable[[], Any], seconds: float = 0) -> None:
+        """seconds: the longest that a worker may be silent, 0 for what is usual here."""
         self.count = count
+        self._patience_s = min(seconds or PATIENCE_S, PATIENCE_S)
+        self._start_s = max(seconds, PATIENCE_S)
+        self._silent: set[Worker] = set()
         self.restarts = 0
         self.problem = ""
         self._warm = warm
@@ -102,8 +107,8 @@ class Workers:
 
     @property
     def ready(self) -> int:
-        """How many processes are warm, at work or idle."""
-        return len(self._warm_workers)
+        """How many processes are warm, at work or idle, and answer."""
+        return len(self._warm_workers - self._silent)
 
     def start(self) -> None:
         """Start all processes; returns at once, ``ready`` says how far they are."""
@@ -177,16 +182,17 @@ class Workers:
             else:
                 self._replace(worker)
 
-    @staticmethod
-    async def _ask(worker: Worker) -> None:
+    async def _ask(self, worker: Worker) -> None:
         try:
-            await worker.run(_alive)
-        except BrokenProcessPool as error:
+            async with asyncio.timeout(self._patience_s):
+                await worker.run(_alive)
+        except (BrokenProcessPool, TimeoutError) as error:
             raise _DiedIdle from error
 
     def _replace(self, worker: Worker) -> None:
         self._spawn_apart(worker.kill())
         self._warm_workers.discard(worker)
+        self._silent.discard(worker)
         if not self._closing:
             self.restarts += 1
             self._spawn_apart(self._bring_up())
@@ -198,9 +204,12 @@ class Workers:
             worker = Worker()
             began = time.perf_counter()
             try:
-                await worker.warm(self._warm)
+                async with asyncio.timeout(self._start_s) as limit:
+                    await worker.warm(self._warm)
             except Exception as error:
                 self.problem = str(error) or type(error).__name__
+                if limit.expired():
+                    self.problem = f"a worker was not warm within {self._start_s:g} s"
                 LOG.error("worker not ready", extra={"reason": self.problem})
                 await worker.kill()
                 await asyncio.sleep(pause)
@@ -225,8 +234,18 @@ class Workers:
                 self._spawn(self._check(worker))
 
     async def _check(self, worker: Worker) -> None:
-        with contextlib.suppress(BrokenProcessPool):
-            await self._run(worker, _alive, ())
+        """Ask ``worker`` for a sign of life; it is replaced where none comes."""
+        work = self._run(worker, _alive, (), seconds=self._patience_s)
+        asked = self._spawn(work)
+        if (await asyncio.wait({asked}, timeout=ANSWER_S))[0]:
+            return
+        self._silent.add(worker)
+        self.problem = "a worker does not answer; it is replaced if it goes on so"
+        LOG.warning("worker silent", extra={"worker_pid": worker.pid})
+        await asyncio.wait({asked})
+        if worker in self._silent:  # it spoke: one that was replaced is in it no more
+            self._silent.discard(worker)
+            self.problem = ""
 
     def _spawn_apart(self, work: Any) -> None:
         """As ``_spawn``, but no part of the request at hand: its log lines lack its id."""

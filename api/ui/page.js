@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const PAGE_SIZE = 60;
 const FILES = [
   ["report.html", "Open the report"],
+  ["bins.csv", "Densities (CSV)"],
   ["predictions.csv", "Predictions (CSV)"],
   ["predictions.parquet", "Predictions (Parquet)"],
   ["results.zip", "Everything (zip)"],
@@ -30,6 +31,9 @@ const size = (bytes) =>
   bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB`
     : bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
 const percent = (share) => (share > 0 && share < 0.001 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`);
+// three digits that count; never 1.2e-5, which not everybody reads
+const digits = (value) => value.toLocaleString("en-GB", { maximumSignificantDigits: 3 });
+const surest = (scores) => (scores.length ? Math.max(...scores) : 0); // a blank image has none
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 function make(tag, text, name) {
@@ -249,6 +253,7 @@ async function open(id, turn) {
 
 function fill() {
   const { page, id } = view;
+  fillDensities();
   const totals = page.totals;
   const tiles = [["Inputs", "inputs"], ["Results", "results"], ["Failures", "failures"], ["Skipped", "skipped"]];
   $("totals").replaceChildren(...tiles.map(([title, key]) => {
@@ -280,11 +285,33 @@ function fill() {
   fillParticles();
 }
 
+function fillDensities() {
+  const { page } = view;
+  const rows = page.densities;
+  $("density").hidden = !rows.length;
+  $("densities").replaceChildren(...rows.map((found) => {
+    const row = make("tr");
+    const known = found.per_litre !== null;
+    const value = make("td");
+    value.append(make("span", known ? digits(found.per_litre) : "unknown", known ? "litre" : ""));
+    row.append(make("td", found.label), value);
+    row.append(make("td", known ? `${digits(found.per_litre_low)} to ${digits(found.per_litre_high)}` : ""));
+    row.append(make("td", number(found.minutes)), make("td", found.bin || ""));
+    if (!known) row.append(make("td", found.flags.map((flag) => flag.replaceAll("_", " ")).join(", ")));
+    return row;
+  }));
+  $("density-note").textContent = page.densities_note;
+  const rest = page.densities_all - rows.length;
+  $("densities-more").textContent = rest > 0 ? `${plural(rest, "more row is", "more rows are")} in bins.csv.` : "";
+}
+
 function fillClasses() {
   const { page, label } = view;
   const all = Math.max(1, page.totals.results);
   $("counted").hidden = !page.totals.results;
-  $("classes").replaceChildren(...page.classes.map((name, index) => {
+  // what is none of the model's classes, such as no_particle, stands behind them
+  const others = Object.keys(page.counts).filter((name) => !page.classes.includes(name));
+  $("classes").replaceChildren(...[...page.classes, ...others].map((name, index) => {
     const count = page.counts[name] || 0;
     const button = make("button");
     button.type = "button";
@@ -321,8 +348,8 @@ function fillFailures() {
 
 const ORDERS = {
   given: null,
-  surest: (a, b) => Math.max(...b.scores) - Math.max(...a.scores),
-  unsurest: (a, b) => Math.max(...a.scores) - Math.max(...b.scores),
+  surest: (a, b) => surest(b.scores) - surest(a.scores),
+  unsurest: (a, b) => surest(a.scores) - surest(b.scores),
   largest: (a, b) => (b.esd_um ?? -1) - (a.esd_um ?? -1),
   smallest: (a, b) => (a.esd_um ?? Infinity) - (b.esd_um ?? Infinity),
 };
@@ -344,8 +371,8 @@ function fillParticles() {
 function card(particle) {
   const { page, id } = view;
   const item = $("card").content.cloneNode(true).firstElementChild;
-  const index = page.classes.indexOf(particle.label);
-  const best = Math.max(...particle.scores);
+  const classes = Object.keys(page.counts);
+  const index = page.classes.includes(particle.label) ? page.classes.indexOf(particle.label) : classes.indexOf(particle.label);
   const image = item.querySelector("img");
   if (particle.picture) {
     image.removeAttribute("width");
@@ -357,7 +384,7 @@ function card(particle) {
   }
   item.querySelector(".name").textContent = particle.label;
   paint(item.querySelector(".key"), index);
-  item.querySelector(".score").textContent = best.toFixed(2);
+  item.querySelector(".score").textContent = particle.scores.length ? surest(particle.scores).toFixed(2) : "";
   const ranked = particle.scores.map((score, at) => [score, at]).sort((a, b) => b[0] - a[0]).slice(0, 3);
   const scores = item.querySelector(".scores");
   for (const [score, at] of ranked) {

@@ -108,6 +108,27 @@ def running(home: Path, workers: int = 1, **environ: str) -> Iterator[Server]:
         server.end()
 
 
+def closed_by_server(host: str, port: int, beginning: bytes, within: float = 300) -> bytes:
+    """Send a head byte by byte, for ever; returns what the server said when it hung up."""
+    said = b""
+    with socket.create_connection((host, port)) as held:
+        held.sendall(beginning)
+        held.settimeout(0.2)
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            try:
+                piece = held.recv(4096)
+                if not piece:
+                    return said
+                said += piece
+            except TimeoutError:
+                with suppress(ConnectionError):
+                    held.sendall(b"a")
+            except ConnectionError:
+                return said
+    raise AssertionError(f"it still listens to {beginning!r} after {within:g} s")
+
+
 def gone(processes: list[psutil.Process], within: float) -> bool:
     """Whether all of them have ended."""
     return not psutil.wait_procs(processes, timeout=within)[1]

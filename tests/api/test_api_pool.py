@@ -16,6 +16,7 @@ import psutil
 import pytest
 from aiohttp import web
 
+from pi10_classifier.api import deepaas_pool as rooms
 from pi10_classifier.api.deepaas_pool import Pool, deliverable
 
 # what DEEPaaS wraps a prediction in; the pool takes the call out of it
@@ -97,6 +98,19 @@ def test_an_error_of_the_work_leaves_its_worker(environ: pytest.MonkeyPatch) -> 
     with_pool(work)
 
 
+def test_an_idle_worker_that_is_stopped_is_replaced(environ: pytest.MonkeyPatch) -> None:
+    environ.setenv("PI10_MAX_SECONDS", "3")
+    environ.setattr(rooms, "WATCH_S", 0.1)
+
+    async def work(pool: Pool) -> None:
+        first = (await pool.apply(predict(os.getpid)))["output"]
+        os.kill(first, signal.SIGSTOP)
+        await asyncio.to_thread(psutil.Process(first).wait, 60)
+        assert (await pool.apply(predict(os.getpid)))["output"] != first
+
+    with_pool(work)
+
+
 def test_more_than_may_wait_are_sent_away(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("PI10_MAX_WAITING", "2")
 
@@ -114,9 +128,19 @@ def test_more_than_may_wait_are_sent_away(environ: pytest.MonkeyPatch) -> None:
 
 
 def test_an_answer_that_is_none_of_what_was_asked_for() -> None:
-    told = {"error": {"code": "x"}}
-    assert deliverable(told, "application/json") is told
-    assert deliverable(b"x", "text/csv") == b"x"
-    with pytest.raises(web.HTTPUnprocessableEntity) as caught:
-        deliverable(told, "text/csv")
+    told = {"predictions": []}
+    assert deliverable(told) is told
+    assert deliverable(b"x") == b"x"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("corrupt_image", 422), ("empty_object", 422), ("disk_full", 507), ("internal", 500),
+     ("storage_unavailable", 507), ("model_mismatch", 503)],
+)  # fmt: skip
+def test_an_answer_that_is_nothing_but_an_error_has_its_status(code: str, status: int) -> None:
+    told = {"error": {"code": code}}
+    with pytest.raises(web.HTTPException) as caught:
+        deliverable(told)
     assert json.loads(caught.value.text or "") == told
+    assert caught.value.status == status

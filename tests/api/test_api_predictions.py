@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 
 from pi10_classifier.api.packages import Shelf, describe, folders, with_thresholds
 from pi10_classifier.api.predictions import predict
-from pi10_classifier.api.responses import Answer, refused
+from pi10_classifier.api.responses import ModelPredictionResponse, refused
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.uploads import Spooled
 from pi10_classifier.errors import ModelError
@@ -31,9 +31,9 @@ def environ(package: Path) -> dict[str, str]:
 def test_the_answer_has_its_form(spooled: Spool, environ: dict[str, str]) -> None:
     files = spooled(a__tif=IMAGE, b__tif=b"")
     answer = predict(environ, data=files, model="tiny", accept="*/*")
-    Answer().load(answer)
-    Answer().load(refused("too_large", "of a test"))
-    Answer().load(refused("bad_setting", "of a test", "top_k"))
+    ModelPredictionResponse().load(answer)
+    ModelPredictionResponse().load(refused("too_large", "of a test"))
+    ModelPredictionResponse().load(refused("bad_setting", "of a test", "top_k"))
     json.dumps(answer)
     assert answer["totals"] == {"inputs": 2, "results": 1, "failures": 1, "skipped": 0}
     assert not files.folder.exists()
@@ -46,7 +46,7 @@ def test_the_answer_has_its_form(spooled: Spool, environ: dict[str, str]) -> Non
 def test_caps(spooled: Spool, environ: dict[str, str], settings: dict, code: str) -> None:
     files = spooled(a__tif=IMAGE, b__tif=bytes(2**20))
     answer = predict({**environ, **settings}, data=files, model="tiny")
-    Answer().load(answer)
+    ModelPredictionResponse().load(answer)
     assert answer["error"]["code"] == code
     assert not files.folder.exists()
 

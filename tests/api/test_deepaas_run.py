@@ -18,7 +18,7 @@ import pytest
 import requests
 import support
 import tars
-from deepaas_server import Server
+from deepaas_server import Server, closed_by_server, running
 
 from pi10_classifier.api.answers import ACCEPTED
 from pi10_classifier.classify import Run, Settings, classify
@@ -152,9 +152,10 @@ class TestAccept:
         assert server.leftovers() == []
 
     def test_nothing_to_draw_is_said_as_json(self, server: Server) -> None:
-        for accept in set(ACCEPTED) - {"application/json"}:
+        for accept in ACCEPTED:
             answer = server.predict(("a.tif", b"none"), accept=accept)
             assert answer.status_code == 422
+            assert answer.headers["Content-Type"].startswith("application/json")
             assert answer.json()["error"]["code"] == "unsupported_format"
             assert adds_up(answer.json())
 
@@ -229,6 +230,31 @@ class TestRefusals:
         held = [str(fd.readlink()) for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
         assert not [name for name in held if name.startswith(f"{server.temporary}/")]
         assert server.leftovers() == []
+
+    @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="Linux limits other processes")
+    def test_an_answer_that_cannot_be_stored(self, server: Server, bin_tar: Path) -> None:
+        """The worker can write no more than a few bytes of what is to be zipped."""
+        workers = [p for p in server.family() if p.pid != server.process.pid]
+        before = [(p, p.rlimit(psutil.RLIMIT_FSIZE)) for p in workers]
+        for process, (_, hard) in before:
+            process.rlimit(psutil.RLIMIT_FSIZE, (64, hard))
+        try:
+            answer = server.predict((bin_tar.name, bin_tar.read_bytes()), accept="application/zip")
+        finally:
+            for process, limit in before:
+                process.rlimit(psutil.RLIMIT_FSIZE, limit)
+        assert answer.status_code == 507
+        assert answer.json()["error"]["code"] == "storage_unavailable"
+        assert str(server.temporary) not in answer.text
+        assert "--" not in answer.json()["error"]["message"]
+        assert server.leftovers() == []
+
+    def test_an_endless_head_is_hung_up_on(self, tmp_path: Path) -> None:
+        for server in running(tmp_path / "run", PI10_MAX_HEADER_SECONDS="1"):
+            host, _, port = server.root.removeprefix("http://").partition(":")
+            head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: "
+            assert closed_by_server(host, int(port), head).startswith(b"HTTP/1.1 408 ")
+            assert server.predict(("a.tif", IMAGE)).status_code == 200
 
     def test_an_encoded_body_is_refused_before_it_is_inflated(self, server: Server) -> None:
         answer = requests.post(
@@ -327,6 +353,21 @@ class TestManyAtOnce:
             for asked, answered, difference in clients.map(ask, images):
                 assert (asked, difference) == (answered, 0)
         assert server.leftovers() == []
+
+
+def test_the_api_is_described_with_and_without_a_slash(server: Server) -> None:
+    pages = [requests.get(f"{server.root}{path}", timeout=60) for path in ("/api", "/api/")]
+    assert [page.status_code for page in pages] == [200, 200]
+    assert pages[0].text == pages[1].text
+
+
+def test_other_names_of_two_kinds(server: Server) -> None:
+    """For AI4OS's page, which takes no text/ types; those are answered all the same."""
+    table = server.predict(("a.tif", IMAGE), accept="application/csv")
+    assert table.headers["Content-Type"].startswith("application/csv")
+    assert table.text == server.predict(("a.tif", IMAGE), accept="text/csv").text
+    page = server.predict(("a.tif", IMAGE), accept="application/html")
+    assert page.text.startswith("<!")
 
 
 def test_metadata(server: Server) -> None:

@@ -138,6 +138,31 @@ def test_a_bin_is_shown_in_parts_filtered_and_sorted(page, files):
     assert best == sorted(best)
 
 
+def test_the_first_thing_is_individuals_per_litre(page, files, service):
+    upload(page, files / "bin.tar")
+    rows = page.locator("#densities tr").all()
+    assert {row.locator("td").first.inner_text() for row in rows} == set(support.CLASSES)
+    for row in rows:
+        value, interval, minutes = row.locator("td").all_inner_texts()[1:4]
+        low, high = (float(x) for x in interval.replace(",", "").split(" to "))
+        assert low <= float(value.replace(",", "")) <= high
+        assert minutes == "10"
+    assert (
+        page.locator("#density").bounding_box()["y"] < page.locator("#totals").bounding_box()["y"]
+    )
+    note = page.locator("#density-note").inner_text()
+    assert "of the water sampled" in note
+    assert "classification errors are not in the interval until a sample is validated" in note
+    link = page.locator("#links a", has_text="Densities").get_attribute("href")
+    assert service.ask(f"/ui/{link}").body.startswith(b"bin,")
+
+
+def test_images_without_hits_misses_say_why_there_is_no_density(page, files):
+    upload(page, files / "sound-1.tif")
+    assert page.locator("#density").is_hidden()
+    assert "there is no HitsMisses.txt" in page.locator("#density-note").inner_text()
+
+
 def test_report_and_tables_can_be_had(page, files, service):
     upload(page, files / "sound-1.tif", files / "sound-2.tif", files / "cut.tif")
     links = {a.inner_text(): a.get_attribute("href") for a in page.locator("#links a").all()}

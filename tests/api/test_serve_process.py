@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 import service as services
 import support
+from deepaas_server import closed_by_server
 from service import Reply, Service, serving, until
 
+from pi10_classifier.api.serve import address, address_here
 from pi10_classifier.model import embedded, read_package
 
 PREDICT = "/v2/models/pi10_classifier/predict/"
@@ -109,6 +111,22 @@ def test_the_root_gives_programs_the_versions_and_browsers_the_page(service):
     assert service.ask("/api").status == 200
 
 
+def test_the_api_is_described_with_and_without_a_slash(service):
+    with_slash, without = service.ask("/api/"), service.ask("/api")
+    assert with_slash.status == 200
+    assert with_slash.body == without.body
+
+
+def test_what_cannot_be_read_at_all_is_no_200(service):
+    for bad, code in ((support.particle(2)[:300], "corrupt_image"), (b"", "empty_object")):
+        answer = service.predict(("bad.tif", bad))
+        assert answer.status == 422
+        assert answer.json["status"] == "failed"
+        assert answer.json["failures"][0]["code"] == code
+        (line,) = service.logged("request", request_id=answer.headers["X-Request-ID"])
+        assert line["error"] == code
+
+
 def test_a_killed_worker_is_replaced_and_nobody_waits_for_ever(service):
     restarts = service.figure("pi10_worker_restarts")
     for pid in service.workers()[-2:]:
@@ -164,6 +182,70 @@ def test_not_ready_before_the_model_is_warm_and_work_waits_for_it(tmp_path):
             assert first.json["reason"] == "no worker is warm yet"
             assert first.headers["Retry-After"]
         assert service.ask("/health/ready").status == 200
+
+
+def test_a_stopped_worker_is_not_ready_and_is_replaced(tmp_path):
+    with serving(tmp_path, "--workers", "1", PI10_MAX_SECONDS="20") as service:
+        (pid,) = service.workers()
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: not service.ready(), "it says that it is not ready")
+        until(lambda: service.figure("pi10_worker_restarts") == 1, "it is replaced")
+        until(service.ready, "it is ready again")
+        assert service.predict(IMAGE).status == 200
+
+
+def test_an_endless_head_is_hung_up_on_and_slow_ones_are_heard(tmp_path):
+    with serving(tmp_path, "--workers", "1", PI10_MAX_HEADER_SECONDS="2") as service:
+        host, _, port = service.base.removeprefix("http://").partition(":")
+        head = b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Long: "
+        said = closed_by_server(host, int(port), head)
+        assert said.startswith(b"HTTP/1.1 408 ")
+        # nor is one heard for ever that follows a request on the same connection
+        whole = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+        said = closed_by_server(host, int(port), whole + head)
+        assert said.startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 408 " in said
+        # a body has its own time, and is no head
+        kind, body = services.form(IMAGE)
+        held = http.client.HTTPConnection(host, int(port), timeout=services.PATIENCE_S)
+        held.putrequest("POST", PREDICT)
+        held.putheader("Content-Type", kind)
+        held.putheader("Content-Length", str(len(body)))
+        held.endheaders(body[:100])
+        time.sleep(3)
+        held.send(body[100:])
+        with held.getresponse() as answer:
+            assert answer.status == 200
+        time.sleep(3)  # idle between two requests, longer than a head may take
+        held.request("GET", "/health/live")
+        with held.getresponse() as answer:
+            assert answer.status == 200
+        held.close()
+
+
+def test_a_plain_line_says_where_the_page_is(tmp_path):
+    command = [sys.executable, "-m", "pi10_classifier", "serve", "--port", "0", "--base-path", "/x"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+        finally:
+            process.terminate()
+    assert re.fullmatch(r"pi10 serve: the page is at http://127\.0\.0\.1:\d+/x/ui/ \(.*\)\n", line)
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:5000/ui/"), ("0.0.0.0", "http://localhost:5000/ui/"),
+        ("::", "http://localhost:5000/ui/"), ("::1", "http://[::1]:5000/ui/"),
+    ],
+)  # fmt: skip
+def test_the_address_can_be_opened_here(host, here):
+    assert address_here(address(host, 5000, "")) == here
 
 
 def test_full_is_503_with_a_time_to_come_again(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import time
@@ -19,8 +20,10 @@ from pi10_classifier.errors import ModelError
 
 
 @asynccontextmanager
-async def working(count: int, warm: Callable[[], Any] = int) -> AsyncIterator[Workers]:
-    workers = Workers(count, warm)
+async def working(
+    count: int, warm: Callable[[], Any] = int, seconds: float = 0
+) -> AsyncIterator[Workers]:
+    workers = Workers(count, warm, seconds)
     workers.start()
     try:
         yield workers
@@ -99,6 +102,57 @@ def test_an_idle_worker_that_was_killed_is_replaced_before_it_is_needed():
             assert await workers.apply(os.getpid) != pid
 
     run(test())
+
+
+def test_an_idle_worker_that_is_stopped_is_not_ready_and_is_replaced(monkeypatch):
+    monkeypatch.setattr(rooms, "WATCH_S", 0.1)
+    monkeypatch.setattr(rooms, "ANSWER_S", 0.2)
+
+    async def test() -> None:
+        async with working(1, seconds=3) as workers:
+            pid = await workers.apply(os.getpid)
+            os.kill(pid, signal.SIGSTOP)
+            await until(lambda: workers.ready == 0 and "does not answer" in workers.problem)
+            await until(lambda: workers.restarts == 1 and workers.ready == 1)
+            assert await workers.apply(os.getpid) != pid
+            assert workers.problem == ""
+
+    run(test())
+
+
+def test_a_worker_that_was_silent_for_a_while_is_kept(monkeypatch):
+    monkeypatch.setattr(rooms, "WATCH_S", 0.1)
+    monkeypatch.setattr(rooms, "ANSWER_S", 0.2)
+
+    async def test() -> None:
+        async with working(1) as workers:
+            pid = await workers.apply(os.getpid)
+            os.kill(pid, signal.SIGSTOP)
+            await until(lambda: workers.ready == 0)
+            os.kill(pid, signal.SIGCONT)
+            await until(lambda: workers.ready == 1 and not workers.problem)
+            assert await workers.apply(os.getpid) == pid
+            assert workers.restarts == 0
+
+    run(test())
+
+
+def test_a_worker_that_hangs_while_it_warms_is_replaced(monkeypatch, tmp_path):
+    monkeypatch.setattr(rooms, "PATIENCE_S", 2)
+    monkeypatch.setattr(rooms, "FIRST_PAUSE_S", 0.05)
+
+    async def test() -> None:
+        async with working(1, functools.partial(hang_once, tmp_path / "mark")) as workers:
+            await until(lambda: "not warm within 2 s" in workers.problem)
+            await until(lambda: workers.ready == 1)
+
+    run(test())
+
+
+def hang_once(mark: Path) -> None:
+    if not mark.exists():
+        mark.touch()
+        time.sleep(600)
 
 
 def test_work_whose_worker_was_killed_is_done_again_by_another(tmp_path):

@@ -1,0 +1,76 @@
+"""Connections whose request's head does not come: closed, so that none is held for ever.
+
+aiohttp waits for the end of a head as long as bytes come, and knows no setting for it. Its
+server makes each connection's handler by the name of a class, which is replaced here by one
+that keeps time; under ``deepaas-run`` as well, for both build on aiohttp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from aiohttp import web_server
+from aiohttp.web_protocol import RequestHandler
+
+LOG = logging.getLogger("pi10.requests")
+_LATE = (
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b'Content-Length: 85\r\n\r\n{"error": {"code": "too_slow", "message": '
+    b'"the request\'s head did not come in time"}}'
+)
+
+
+class Timely(RequestHandler):
+    """A connection that is closed where a head is not whole ``seconds`` after it began.
+
+    A new connection's first head begins with the connection, a later one with its first byte;
+    how long a connection may idle between requests is aiohttp's to say.
+    """
+
+    __slots__ = ("_head_due",)
+    seconds = 30.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._head_came()
+        elif not (self._head_due or self._request_in_progress or self._messages):
+            self._wait_for_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._head_due = loop.call_later(self.seconds, self._too_slow)
+
+    def _head_came(self) -> None:
+        if self._head_due:
+            self._head_due.cancel()
+            self._head_due = None
+
+    def _too_slow(self) -> None:
+        self._head_due = None
+        if self._request_in_progress or self.transport is None:
+            return
+        LOG.info("connection closed", extra={"reason": f"no whole head in {self.seconds:g} s"})
+        self.transport.write(_LATE)
+        self.force_close()
+
+
+def install(seconds: float) -> None:
+    """Have every server that this process starts from now on close such connections."""
+    Timely.seconds = seconds
+    web_server.RequestHandler = Timely  # type: ignore[misc]

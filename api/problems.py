@@ -1,0 +1,48 @@
+"""What went wrong, as a client may be told: a status, and a message without the server's paths."""
+
+from __future__ import annotations
+
+import errno
+import re
+from http import HTTPStatus
+
+from pi10_classifier.errors import Code, OutputError, Pi10Error, output_error
+
+# whatever else an input or an option is wrong in is for the client to mend: 422
+STATUS = {
+    Code.DISK_FULL: HTTPStatus.INSUFFICIENT_STORAGE,
+    Code.STORAGE_UNAVAILABLE: HTTPStatus.INSUFFICIENT_STORAGE,
+    Code.MODEL_MISMATCH: HTTPStatus.SERVICE_UNAVAILABLE,
+    Code.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+FULL = "the service's disk is full; try again later or send less at once, or tell who runs it"
+UNWRITABLE = "the service cannot write to its disk; try again later, or tell who runs it"
+_PATH = re.compile(r"(?<![\w./:])/(?:[^\s/:;,'\"]+/)*([^\s/:;,'\"]+)/?")
+
+
+def status_of(code: str) -> int:
+    """The HTTP status of an answer that holds nothing but an error with this code."""
+    return STATUS.get(Code(code), HTTPStatus.UNPROCESSABLE_ENTITY) if code in set(Code) else 422
+
+
+def message_of(error: Pi10Error) -> str:
+    """An error's message for a client. What cannot be written is no matter of theirs."""
+    if isinstance(error, OutputError):
+        return FULL if error.code == Code.DISK_FULL else UNWRITABLE
+    return without_paths(error.message)
+
+
+def without_paths(text: str) -> str:
+    """``text`` with the last part alone of each absolute path in it."""
+    return _PATH.sub(r"\1", text)
+
+
+def unstored(error: OSError) -> OutputError:
+    """What an OSError means to a client whose upload or answer could not be written."""
+    found = output_error(error, "the upload")
+    return OutputError(found.code, message_of(found))
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk, a quota or a limit of size is what stood in the way."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
