@@ -40,7 +40,7 @@ class Lossy:
 def lossy_output() -> Iterator[None]:
     """While open, and as a decorator, what cannot be written is dropped."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (stream and Lossy(stream) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (stream and Lossy(stream) for stream in before)
     try:
         yield
     finally:
@@ -65,6 +65,7 @@ def let_go() -> None:
         except _FAILS:
             with suppress(*_FAILS):
                 null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, stream.fileno())
+                if stream:
+                    os.dup2(null, stream.fileno())
+                    stream.flush()
                 os.close(null)
-                stream.flush()
