@@ -93,7 +93,7 @@ def refusal(outcome: Outcome) -> dict[str, str] | None:
             "code": first.code.value,
             "message": f"{first.member or first.source}: {first.message}",
         }
-    what = "holds no image" if outcome.totals["inputs"] else "is empty"
+    what = "holds no image" if outcome.record.inputs else "is empty"
     return {"code": Code.EMPTY_OBJECT.value, "message": f"the upload {what}; send images"}
 
 

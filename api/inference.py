@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 from pi10_classifier.engine import ChunkResult, Engine, Gallery, Picture, Row, chunks
 from pi10_classifier.errors import Failure
+from pi10_classifier.factor_column import COLUMN
 from pi10_classifier.model import Package
 from pi10_classifier.open_part import OpenPart
-from pi10_classifier.results import PartWriter, UnitRecord
+from pi10_classifier.results import PartWriter, UnitRecord, columns
 from pi10_classifier.sources import Item
 
 SHEET_IMAGES = 96
@@ -81,6 +83,26 @@ class Outcome:
         for (_, _, label), count in result.counts.items():
             self.labels[label] += count
 
+    def fill_factors(self) -> None:
+        """Give each row its raising factor: an upload is taken for whole, as an archive is."""
+        if not self.record.hits_misses:
+            return
+        from pi10_classifier.raising import factors_of
+
+        classes = self.package.classes
+        factors = {(b, minute): factor for b, minute, factor in factors_of(self.record, classes)}
+        names = columns(classes)
+        at, bin_at, when_at = (names.index(name) for name in (COLUMN, "bin", "datetime"))
+        self._writer.rows = [
+            (*row[:at], factors.get((row[bin_at] or "", minute_text(row[when_at]))), *row[at + 1 :])
+            for row in self._writer.rows
+        ]
+
+
+def minute_text(when: datetime | None) -> str:
+    """A row's time as the journal names its minute."""
+    return f"{when.isoformat(timespec='minutes')[:16]}:00Z" if when else ""
+
 
 def classify_items(
     items: Iterator[Item], engine: Engine, package: Package, jobs: int, pictures: int = 0
@@ -91,6 +113,7 @@ def classify_items(
         outcome.take(result)
         sheet.add(result.pictures)
     outcome.pictures = sheet.pictures
+    outcome.fill_factors()
     return outcome
 
 
