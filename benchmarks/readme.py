@@ -48,12 +48,17 @@ for folder, count in (("crops", 60), ("handful", 10)):
 """
 # "then put a file under s3://pi10/in/"
 PUT = """python - <<'PY'
-import os
+import os, time
 from minio import Minio
 
 s3 = Minio(os.environ["AWS_ENDPOINT_URL"].removeprefix("http://"),
            os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], secure=False)
 s3.fput_object("pi10", "in/1450.tar", "1450.tar")
+for _ in range(600):  # its record comes last
+    names = [x.object_name for x in s3.list_objects("pi10", "out/", recursive=True)]
+    if any(name.endswith("json") for name in names):
+        break
+    time.sleep(0.2)
 PY"""
 WORDS = {
     "/data/": "",
