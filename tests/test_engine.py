@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import png_of
 
-from pi10_classifier.blank import NO_PARTICLE
 from pi10_classifier.engine import (
     CHUNK_BYTES,
     CHUNK_ITEMS,
@@ -30,6 +29,7 @@ from pi10_classifier.engine import (
     chunks,
 )
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.instrument import NO_PARTICLE
 from pi10_classifier.measure import Measurement, measure_greys
 from pi10_classifier.model import Model
 from pi10_classifier.preprocess import Grey
