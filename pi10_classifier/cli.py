@@ -276,7 +276,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     stand_in()
     if sys.stderr:
-        sys.stderr = Lossy(sys.stderr)  # type: ignore[assignment]
+        sys.stderr = Lossy(sys.stderr)
     try:
         _main()
     finally:

@@ -79,7 +79,7 @@ class Roll:
         for page in names:
             keys = np.fromiter(map(hash, page), np.int64, len(page))
             at = np.searchsorted(met, keys).clip(max=len(met) - 1)
-            for number in np.flatnonzero(met[at] != keys):
+            for number in np.flatnonzero(met[at] != keys).tolist():
                 if not page[number].startswith(closed):
                     yield page[number]
 
