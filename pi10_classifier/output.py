@@ -59,9 +59,10 @@ def stand_in() -> None:
 def let_go() -> None:
     """Write what is left, or drop it: Python would end with exit code 120 for it."""
     for stream in (sys.__stdout__, sys.__stderr__):
+        if not stream:
+            continue
         try:
-            if stream:
-                stream.flush()
+            stream.flush()
         except _FAILS:
             with suppress(*_FAILS):
                 null = os.open(os.devnull, os.O_WRONLY)
