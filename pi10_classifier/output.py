@@ -40,7 +40,7 @@ class Lossy:
 def lossy_output() -> Iterator[None]:
     """While open, and as a decorator, what cannot be written is dropped."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (stream and Lossy(stream) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (stream and Lossy(stream) for stream in before)
     try:
         yield
     finally:
