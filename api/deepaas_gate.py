@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from pi10_classifier.api import heads
-from pi10_classifier.api.problems import message_of
+from pi10_classifier.api.problems import message_of, status_of
 from pi10_classifier.api.reception import RECEIVED
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.trainings import BusyError, NotTrainableError, Training
@@ -28,6 +28,7 @@ from pi10_classifier.errors import OutputError, Pi10Error
 BEGIN_S = 60.0
 BUSY_RETRY_S = 60
 KEPT = 200  # trainings whose progress is told by DEEPaaS's own id
+_JSON = "application/json"
 _DOCS = "swagger.docs"  # as aiohttp_apispec names its page
 _STATUS = {"cancelled": "cancelled", "failed": "error"}
 _TRAIN = re.compile(r"/v2/models/[^/]+/train/(?P<uuid>[0-9a-f]{32})?/?$")
@@ -69,6 +70,32 @@ def error_body(code: str, message: str) -> dict[str, Any]:
     """The body of an error, as every route tells it."""
     text = json.dumps({"error": {"code": code, "message": message}})
     return {"text": text, "content_type": "application/json"}
+
+
+def deliverable(output: Any) -> Any:
+    """A prediction's output as DEEPaaS can send it.
+
+    A wrong option is a 422 of its name and the reason, as those that DEEPaaS finds itself.
+    Where there is nothing to tell but why not, that is the JSON answer with the status that the
+    code of its error has. Only outside of a worker may this be raised.
+    """
+    wrong = output.get("error", {}) if isinstance(output, dict) else {}
+    if "option" in wrong:
+        named = {wrong["option"]: [wrong["message"]]}
+        raise web.HTTPUnprocessableEntity(text=json.dumps(named), content_type=_JSON)
+    if wrong:
+        raise _Refused(status_of(wrong["code"]), json.dumps(output))
+    return output
+
+
+class _Refused(web.HTTPException):
+    """An answer that is an error, of any status."""
+
+    empty_body = False
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status_code = status
+        super().__init__(text=text, content_type=_JSON)
 
 
 @web.middleware

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import logging
 import multiprocessing
 import os
@@ -25,10 +24,8 @@ from typing import Any
 
 from aiohttp import web
 
-from pi10_classifier.api.answers import JSON
-from pi10_classifier.api.deepaas_gate import error_body, started
+from pi10_classifier.api.deepaas_gate import deliverable, error_body, started
 from pi10_classifier.api.orphans import end_with_parent, kill_all
-from pi10_classifier.api.problems import status_of
 from pi10_classifier.api.settings import Service, variable
 from pi10_classifier.api.trainings import TRAININGS, Training, refused
 from pi10_classifier.errors import Pi10Error
@@ -219,32 +216,6 @@ async def _told(begun: asyncio.Future[Training], *, cancel: bool = False) -> dic
         await asyncio.to_thread(training.cancel)
     started(training)
     return await TRAININGS.follow(training)
-
-
-def deliverable(output: Any) -> Any:
-    """A prediction's output as DEEPaaS can send it.
-
-    A wrong option is a 422 of its name and the reason, as those that DEEPaaS finds itself.
-    Where there is nothing to tell but why not, that is the JSON answer with the status that the
-    code of its error has. Only outside of a worker may this be raised.
-    """
-    wrong = output.get("error", {}) if isinstance(output, dict) else {}
-    if "option" in wrong:
-        named = {wrong["option"]: [wrong["message"]]}
-        raise web.HTTPUnprocessableEntity(text=json.dumps(named), content_type=JSON)
-    if wrong:
-        raise _Refused(status_of(wrong["code"]), json.dumps(output))
-    return output
-
-
-class _Refused(web.HTTPException):
-    """An answer that is an error, of any status."""
-
-    empty_body = False
-
-    def __init__(self, status: int, text: str) -> None:
-        self.status_code = status
-        super().__init__(text=text, content_type=JSON)
 
 
 def _done(output: Any) -> dict[str, Any]:

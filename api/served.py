@@ -11,7 +11,8 @@ from typing import Any
 from deepaas.model.v2.wrapper import ModelWrapper
 
 from pi10_classifier.api.account import CURRENT, Account
-from pi10_classifier.api.deepaas_pool import deliverable, train_apart
+from pi10_classifier.api.deepaas_gate import deliverable
+from pi10_classifier.api.deepaas_pool import train_apart
 from pi10_classifier.api.reception import Received
 from pi10_classifier.api.work import Answer, work
 from pi10_classifier.api.workers import BULK_BYTES, Workers

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextvars import Context
 from typing import Any
 
-from pi10_classifier.api.orphans import end_with_parent, kill_all
+from pi10_classifier.api.process import Worker, alive
 
 LOG = logging.getLogger("pi10.workers")
 
@@ -46,41 +42,6 @@ class _DiedIdle(BrokenProcessPool):
 
 class TookTooLong(Exception):  # noqa: N818
     """The work did not end within its time; its process was killed."""
-
-
-def _begin() -> None:
-    """In a new worker: signals are the parent's to heed, and no worker outlives it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    end_with_parent()
-
-
-def _alive() -> None:
-    """What an idle worker is asked, to see whether it still is one."""
-
-
-class Worker:
-    """One process, given one piece of work at a time."""
-
-    def __init__(self) -> None:
-        # spawned: forking a process that has threads may deadlock the child
-        context = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
-        self.pid = 0
-
-    async def warm(self, warm: Callable[[], Any]) -> None:
-        self.pid = await self.run(os.getpid)
-        await self.run(warm)
-
-    async def run(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Raises BrokenProcessPool where the process died, else what ``work`` raises."""
-        return await asyncio.wrap_future(self._executor.submit(work, *args))
-
-    async def kill(self) -> None:
-        """End the process, whatever it is at."""
-        kill_all(self._executor)
-        # one whose process has not said its pid may not be waited for: it had perhaps no begin
-        await asyncio.to_thread(self._executor.shutdown, bool(self.pid), cancel_futures=True)
 
 
 class Workers:
@@ -185,7 +146,7 @@ class Workers:
     async def _ask(self, worker: Worker) -> None:
         try:
             async with asyncio.timeout(self._patience_s):
-                await worker.run(_alive)
+                await worker.run(alive)
         except (BrokenProcessPool, TimeoutError) as error:
             raise _DiedIdle from error
 
@@ -235,7 +196,7 @@ class Workers:
 
     async def _check(self, worker: Worker) -> None:
         """Ask ``worker`` for a sign of life; it is replaced where none comes."""
-        work = self._run(worker, _alive, (), seconds=self._patience_s)
+        work = self._run(worker, alive, (), seconds=self._patience_s)
         asked = self._spawn(work)
         if (await asyncio.wait({asked}, timeout=ANSWER_S))[0]:
             return

@@ -17,7 +17,8 @@ import pytest
 from aiohttp import web
 
 from pi10_classifier.api import deepaas_pool as rooms
-from pi10_classifier.api.deepaas_pool import Pool, deliverable
+from pi10_classifier.api.deepaas_gate import deliverable
+from pi10_classifier.api.deepaas_pool import Pool
 
 # what DEEPaaS wraps a prediction in; the pool takes the call out of it
 _WRAP = print
