@@ -17,6 +17,7 @@ EARTH_RADIUS_M = 6_371_000.0
 FASTEST_KNOTS = 30.0  # no ship that samples plankton goes faster
 ROUNDING_M = 200.0  # two fixes may each be a tenth of a minute of arc off
 KNOT = 1852 / 3600  # m/s
+LONGEST_REPEATED = timedelta(minutes=10)  # that one position may stand for, as in a bin
 STILL_M = 50.0
 STILL_TIME = timedelta(minutes=30)
 HORIZON = -0.833  # degrees: refraction and the sun's radius, as almanacs have it
@@ -134,9 +135,13 @@ def _jumps(track: Sequence[Fix], known: Sequence[int]) -> list[int]:
     """
     jumps: list[int] = []
     trusted: int | None = None
+    since = track[known[0]].minute  # since when the trusted position is the same
     for place, i in enumerate(known):
         within = track[i].first != track[i].last and not _reachable(track[i], track[i], inside=True)
-        if trusted is None or (_reachable(track[trusted], track[i]) and not within):
+        last = track[trusted] if trusted is not None else None
+        if last is None or (_reachable(last, track[i], since) and not within):
+            if last is None or track[i].last != last.last:
+                since = track[i].minute
             trusted = i
             continue
         jumps.append(i)
@@ -144,18 +149,23 @@ def _jumps(track: Sequence[Fix], known: Sequence[int]) -> list[int]:
         if (
             following is not None
             and _reachable(track[i], track[following])
-            and not _reachable(track[trusted], track[following])
+            and last is not None
+            and not _reachable(last, track[following], since)
         ):
-            trusted = i
+            trusted, since = i, track[i].minute
     return jumps
 
 
-def _reachable(one: Fix, other: Fix, *, inside: bool = False) -> bool:
+def _reachable(
+    one: Fix, other: Fix, since: datetime | None = None, *, inside: bool = False
+) -> bool:
+    """since: when ``one`` was first told; a position that is repeated may be that old."""
     here, there = (one.first, one.last) if inside else (one.last, other.first)
     if here is None or there is None:
         return True
+    begun = max(since or one.minute, one.minute - LONGEST_REPEATED)
     # a fix lies anywhere in its minute
-    elapsed = abs((other.minute - one.minute).total_seconds()) + 60
+    elapsed = abs((other.minute - begun).total_seconds()) + 60
     return distance_m(here, there) <= FASTEST_KNOTS * KNOT * elapsed + ROUNDING_M
 
 

@@ -126,6 +126,11 @@ def test_a_spike_is_flagged_alone():
     assert [i for i, f in enumerate(position_flags(track(*places))) if f] == [4]
 
 
+def test_a_position_that_is_written_once_a_bin_is_no_jump_at_the_next():
+    places = [(54 + 0.027 * (i // 10), 2.5) for i in range(60)]  # 10 knots
+    assert position_flags(track(*places)) == [()] * 60
+
+
 def test_a_jump_that_lasts_is_flagged_once():
     places = [(54.0, 2.5)] * 4 + [(56.0, 2.5)] * 4
     assert [i for i, f in enumerate(position_flags(track(*places))) if "position_jump" in f] == [4]
