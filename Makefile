@@ -67,7 +67,7 @@ bench: .venv/ready
 TARS = $(DATA)/planktonset1.tar $(DATA)/pwssc.tar
 CITE = --cite "planktonset1=PlanktonSet 1.0 (ISIIS), Cowen et al. 2015, NOAA NCEI accession 0127422; U.S. Government work" \
 	--cite "pwssc=Prince William Sound Science Center plankton camera, Campbell et al. 2020; MIT" \
-	--never-seen "Labelled Pi-10 images: neither trained on, nor selected by, nor tested on."
+	--never-seen "Labelled Pi-10 images."
 
 DATASET = training-out/data
 TRAIN = $(DEV)/pi10 train $(TARS) --manifest $(DATASET)/manifest.csv --recipe small --no-tracking $(CITE)

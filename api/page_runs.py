@@ -156,7 +156,7 @@ async def _store(request: web.Request, run: Run, service: Service) -> None:
                 f"more than {service.max_images:,} files; send them in several uploads",
             )
         path = run.folder / UPLOAD / str(len(run.uploads))
-        run.uploads.append(Upload(member_name(_given(part)), path))
+        run.uploads.append(Upload(member_name(part_name(part)), path))
         with path.open("xb") as target:
             while piece := await part.read_chunk(_PIECE):
                 run.bytes += len(piece)
@@ -167,7 +167,8 @@ async def _store(request: web.Request, run: Run, service: Service) -> None:
                 target.write(piece)
 
 
-def _given(part: BodyPartReader) -> str:
+def part_name(part: BodyPartReader) -> str:
+    """The file name as the client wrote it."""
     return given_name(part.headers.get("Content-Disposition", ""), part.filename or "")
 
 

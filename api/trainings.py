@@ -40,6 +40,10 @@ __all__ = [
 ]
 LOG = "training.log"
 INPUT, MODEL = "input", "model"
+_CODES: dict[int, Code] = {
+    ExitCode.USAGE: Code.BAD_SETTING,
+    ExitCode.NOT_WRITTEN: Code.STORAGE_UNAVAILABLE,
+}
 
 
 class BusyError(InputError):
@@ -80,8 +84,7 @@ class Training:
             found |= result_of(self.folder) | {"model": self.name}
         if self.state == "failed":
             found["error"] = {
-                "code": Code.BAD_SETTING if self.process.returncode == ExitCode.USAGE
-                else Code.INTERNAL,
+                "code": _CODES.get(self.process.returncode or 0, Code.INTERNAL),
                 "message": without_paths(_last_line(self.folder / LOG)),
             }  # fmt: skip
         return found

@@ -11,11 +11,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pi10_classifier.errors import ExitCode, OutputError, Pi10Error
 from pi10_classifier.oscar.event import Event
 from pi10_classifier.oscar.naming import ObjectVersion, skip_reason
+
+if TYPE_CHECKING:
+    from pi10_classifier.oscar.handler import Done
 
 BODY = "body"
 
@@ -39,7 +44,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     else:
         return _stop("neither STORAGE_OBJECT_KEY nor INPUT_FILE_PATH is set: there is no input")
     try:
-        return _handle(said, Path(given) if given else None, Path(out), environ)
+        return _handle(event, said, Path(given) if given else None, Path(out), environ)
     except OutputError as error:
         print(f"pi10: no record of {said.key!r}: {error.message}", file=sys.stderr)
         return 1
@@ -51,6 +56,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 
 
 def _handle(
+    event: Event | None,
     said: ObjectVersion,
     path: Path | None,
     out: Path,
@@ -58,15 +64,33 @@ def _handle(
 ) -> int:
     # imported late: what is skipped needs none of it
     from pi10_classifier.oscar.handler import Handler
+    from pi10_classifier.oscar.marker import Marker, is_late
     from pi10_classifier.oscar.settings import ServiceSettings
+    from pi10_classifier.oscar.supervised import output_of
     from pi10_classifier.stopping import stoppable
 
     handler = Handler(ServiceSettings.from_environ(environ))
-    with stoppable() as check:
+    if event is None:  # a synchronous call: nobody looks for its record in a bucket
+        with stoppable() as check:
+            done = handler.handle(path, said, out, check)
+            check()
+        return _tell(said, done)
+    late = is_late(event, datetime.now(UTC))
+    with (
+        stoppable() as check,
+        Marker(lambda: output_of(environ), said, handler.identity, event.attempt,
+               at_once=late) as marker,
+    ):  # fmt: skip
         done = handler.handle(path, said, out, check)
         check()
+    left = marker.settle(done, out)
+    return _tell(said, done, left=left)
+
+
+def _tell(said: ObjectVersion, done: Done, *, left: bool = True) -> int:
     what = f"failure {done.failure['code']}" if done.failure else "result"
-    print(f"pi10: {said.key!r}: {what} in {done.names[-1]!r}", file=sys.stderr)
+    where = f"in {done.names[-1]!r}" if left else "not recorded: it has a result by now"
+    print(f"pi10: {said.key!r}: {what} {where}", file=sys.stderr)
     return 0
 
 

@@ -169,7 +169,7 @@ def _reconciling(function: Any) -> Any:
 @oscar.command()
 @_reconciling
 @click.option("--attempts", type=int, default=3, show_default=True,
-              help="Set an input aside after so many submissions without a record.")  # fmt: skip
+              help="Set an input aside after so many jobs that began and never ended.")  # fmt: skip
 def reconcile(source: str | None, out: str | None, service: str, in_place: bool,
               scheduled: bool, as_json: bool, **plan: Any) -> None:  # fmt: skip
     """Find inputs without a record, and have them done.

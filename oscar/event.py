@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote_plus
+
+from pi10_classifier.oscar.naming import MAX_ATTEMPTS
+
+OURS = "pi10"  # what we add to an event's record
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)  # of our own events: nothing was changed then
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What an event says of an object; ``key`` is decoded, once, and without the bucket."""
+    """What an event says of an object; ``key`` is decoded, once, and without the bucket.
+
+    attempt: the number of a submission by `reconcile`; 0 for an event of the storage.
+    when: the time of the event, where it tells one.
+    """
 
     bucket: str
     key: str
     etag: str = ""
     size: int = -1
+    attempt: int = 0
+    when: datetime | None = field(default=None, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Event | None:
@@ -26,13 +38,16 @@ class Event:
             while "event" in said:
                 inner = said["event"]
                 said = json.loads(inner) if isinstance(inner, str) else inner
-            s3 = said["Records"][0]["s3"]
+            record = said["Records"][0]
+            s3 = record["s3"]
             stored = s3["object"]
             return cls(
                 bucket=str(s3["bucket"]["name"]),
                 key=unquote_plus(str(stored["key"])),
                 etag=str(stored.get("eTag", "")).strip('"'),
                 size=int(stored.get("size", -1)),
+                attempt=_attempt(record.get(OURS)),
+                when=_time(record.get("eventTime")),
             )
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
@@ -65,8 +80,9 @@ class Event:
             "eventVersion": "2.0",
             "eventSource": "minio:s3",
             "awsRegion": "",
-            "eventTime": "1970-01-01T00:00:00Z",
+            "eventTime": f"{_NO_TIME:%Y-%m-%dT%H:%M:%SZ}",
             "eventName": "s3:ObjectCreated:Put",
+            **({OURS: {"attempt": self.attempt}} if self.attempt else {}),
             "s3": {
                 "s3SchemaVersion": "1.0",
                 "configurationId": "Config",
@@ -80,3 +96,17 @@ class Event:
             "Records": [record],
         }
         return json.dumps(said, separators=(",", ":"))
+
+
+def _attempt(said: Any) -> int:
+    number = said.get("attempt") if isinstance(said, dict) else 0
+    return number if isinstance(number, int) and 0 < number <= MAX_ATTEMPTS else 0
+
+
+def _time(said: Any) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(str(said))
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return when if when.year > _NO_TIME.year else None

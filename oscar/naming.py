@@ -40,12 +40,14 @@ class Ending(StrEnum):
 
 TABLES = (Ending.PREDICTIONS, Ending.COUNTS, Ending.BINS, Ending.FAILURES)
 RECORDS = (Ending.RESULT, Ending.TABLES_RESULT, Ending.FAILURE, Ending.RETRY)
-ATTEMPT = "attempt-"
+# "attempt-2": submitted for the second time; "attempt-2.begun": a job has begun on it since
+ATTEMPT, BEGUN = "attempt-", ".begun"
 MAX_ATTEMPTS = 9
 
 _SUFFIX = re.compile(
     rf"\.pi10\.(?P<model>[0-9a-f]{{{MODEL_DIGITS}}})\.(?P<version>[0-9a-f]{{{VERSION_DIGITS}}})"
-    rf"\.(?P<ending>{'|'.join(re.escape(ending) for ending in Ending)}|{ATTEMPT}[1-9])"
+    rf"\.(?P<ending>{'|'.join(re.escape(ending) for ending in Ending)}"
+    rf"|{ATTEMPT}[1-9]|{ATTEMPT}[0-9]{re.escape(BEGUN)})"
 )
 _SUFFIX_BYTES = len(".pi10...") + MODEL_DIGITS + VERSION_DIGITS + max(map(len, Ending))
 _BASE_BYTES = SEGMENT_BYTES - _SUFFIX_BYTES

@@ -16,6 +16,8 @@ from typing import TypeVar
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.naming import (
     ATTEMPT,
+    BEGUN,
+    MAX_ATTEMPTS,
     MODEL_DIGITS,
     TABLES,
     Ending,
@@ -57,13 +59,16 @@ class Pair:
     """An input and what lies on the output side for its version and the model.
 
     stale: records of the same model for an earlier content. attempts: how often it was
-    submitted again; ``last_attempt`` when.
+    submitted again; ``last_attempt`` when. begun: how many jobs began on it and have not
+    ended; ``last_begun`` is the last sign of life of one.
     """
 
     listed: Listed
     names: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
     last_attempt: datetime | None = None
+    begun: int = 0
+    last_begun: datetime | None = None
     stale: int = 0
 
     @property
@@ -77,6 +82,11 @@ class Pair:
         if Ending.FAILURE in found:
             return State.FAILURE
         return State.RETRY if Ending.RETRY in found else State.MISSING
+
+    @property
+    def signs(self) -> tuple[int, datetime | None]:
+        """What changes where a job on it begins, goes on or ends."""
+        return self.begun, self.last_begun
 
     def litter(self) -> list[str]:
         """Names that say nothing more, now that there is a result or failure."""
@@ -95,10 +105,31 @@ class Pair:
             self.stale += not parsed.ending.startswith(ATTEMPT)
             return
         self.names[parsed.ending] = output.name
-        if parsed.ending.startswith(ATTEMPT):
+        if parsed.ending.endswith(BEGUN):
+            self.begun += 1
+            self.last_begun = max(output.modified, self.last_begun or output.modified)
+        elif parsed.ending.startswith(ATTEMPT):
             self.attempts += 1
-            if self.last_attempt is None or output.modified > self.last_attempt:
-                self.last_attempt = output.modified
+            self.last_attempt = max(output.modified, self.last_attempt or output.modified)
+
+    @property
+    def next_attempt(self) -> int:
+        """The number of the next submission, 1 to 9: one that no job has begun under."""
+        numbers = range(1, MAX_ATTEMPTS + 1)
+        unseen = [n for n in numbers if f"{ATTEMPT}{n}{BEGUN}" not in self.names]
+        fresh = [n for n in unseen if f"{ATTEMPT}{n}" not in self.names]
+        return (fresh or unseen or [MAX_ATTEMPTS])[0]
+
+
+def pair_of(listed: Listed, outputs: Iterable[Output], identity: str) -> Pair:
+    """One input with what of ``outputs`` belongs to it under the model ``identity``."""
+    stem, digest = stem_of(listed.version.key), listed.version.digest(identity)
+    pair = Pair(listed)
+    for output in outputs:
+        parsed = ResultName.parse(output.name)
+        if parsed and parsed.stem == stem and parsed.model == identity[:MODEL_DIGITS]:
+            pair.take(output, parsed, digest)
+    return pair
 
 
 @dataclass(slots=True)
@@ -142,12 +173,7 @@ def pairs(
             yield from closed_by(raw)
             stack.append(_Open(raw, Pair(listed), digest))
             return
-        pair = Pair(listed)
-        for output in look_up(f"{stem}.pi10."):
-            parsed = ResultName.parse(output.name)
-            if parsed and parsed.stem == stem and parsed.model == model:
-                pair.take(output, parsed, digest)
-        yield pair
+        yield pair_of(listed, look_up(f"{stem}.pi10."), identity)
 
     for raw, output in _in_order(outputs, lambda entry: entry.name, "output"):
         while ahead is not None and ahead[0] <= raw:

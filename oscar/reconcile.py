@@ -1,112 +1,30 @@
 """Finds inputs without a record for the current model, and has them done.
 
 Safe beside live events: an input younger than a grace period is left to its event, and
-an input done twice has the same record twice. What is submitted again and again without
-a record, because it kills whoever takes it up, is set aside.
+an input done twice has the same record twice. What jobs begin on again and again and never
+end, because it kills whoever takes it up, is set aside; what only waits in a queue is not.
 """
 
 from __future__ import annotations
 
 import json
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from pi10_classifier.errors import Code, ExitCode, InputError, Pi10Error, SettingError
+from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
 from pi10_classifier.model import Package
 from pi10_classifier.oscar.bucket import OURS, Bucket
-from pi10_classifier.oscar.naming import ATTEMPT, MAX_ATTEMPTS, Ending, ResultName, skip_reason
+from pi10_classifier.oscar.marker import look
+from pi10_classifier.oscar.naming import ATTEMPT, Ending, ResultName, skip_reason
 from pi10_classifier.oscar.pairing import Listed, Output, Pair, State, pairs
+from pi10_classifier.oscar.reconcile_plan import Plan, Report
 from pi10_classifier.oscar.record import Outcome, json_bytes, record_bytes
 from pi10_classifier.oscar.submit import Submitter
 
-_EXAMPLES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to reconcile.
-
-    grace_s: how old an input, or its last submission, must be before it is (again)
-    submitted. attempts: after how many submissions without a record it is set aside.
-    limit: how many are submitted at the most in one run. failed: submit failures too,
-    of these codes (all where empty).
-    """
-
-    grace_s: float = 600.0
-    attempts: int = 3
-    limit: int = 10_000
-    parallel: int = 4
-    dry_run: bool = False
-    failed: bool = False
-    codes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.grace_s < 0:
-            raise SettingError(f"--grace is {self.grace_s}; give seconds, 0 or more")
-        if not 1 <= self.attempts <= MAX_ATTEMPTS:
-            raise SettingError(f"--attempts is {self.attempts}; it must be 1 to {MAX_ATTEMPTS}")
-        if self.limit < 0 or not 1 <= self.parallel <= 64:
-            raise SettingError("--limit must be 0 or more, --jobs 1 to 64")
-        known = {code.value for code in Code}
-        for code in self.codes:
-            if code not in known:
-                raise SettingError(f"--code {code!r} is unknown; one of {', '.join(sorted(known))}")
-
-
-@dataclass(slots=True)
-class Report:
-    """What was found and done: inputs = results + failures + skipped + gone + open.
-
-    ``skipped`` are no images (sidecars, folder markers), ``gone`` were deleted since they
-    were listed, ``open`` have no record yet: submitted, waiting for their event, not
-    submitted. Failures are told as ``code: key``.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def count(self, what: str, key: str = "") -> None:
-        with self._lock:  # submitting threads count too
-            self.counts[what] += 1
-            listed = self.examples.setdefault(what, [])
-            if key and len(listed) < _EXAMPLES:
-                listed.append(key)
-
-    @property
-    def open(self) -> int:
-        c = self.counts
-        return c["inputs"] - c["results"] - c["failures"] - c["skipped"] - c["gone"]
-
-    def full(self, what: str) -> bool:
-        """True where no more of these are told by name."""
-        with self._lock:
-            return len(self.examples.get(what, ())) >= _EXAMPLES
-
-    def exit_code(self, *, scheduled: bool = False) -> ExitCode:
-        """What to tell the shell; ``scheduled`` takes for well what the next run mends."""
-        if not self.counts["inputs"]:
-            return ExitCode.NOTHING_READ
-        # by the clock, known failures stay as they are, and open inputs are the next run's
-        bad = self.counts["unavailable"] if scheduled else self.counts["failures"] + self.open
-        return ExitCode.SOME_FAILED if bad else ExitCode.OK
-
-    def to_json(self) -> dict[str, Any]:
-        names = ("inputs", "results", "failures", "skipped", "gone")
-        more = ("submitted", "set_aside")
-        shown = ("failures", "submitted", "set_aside", "unavailable", "gone")
-        return {
-            "totals": {name: self.counts[name] for name in names}
-            | {"open": self.open}
-            | {name: self.counts[name] for name in more},
-            "counts": dict(sorted(self.counts.items())),
-            "examples": {k: v for k, v in sorted(self.examples.items()) if k in shown and v},
-        }
+__all__ = ["Plan", "Reconciler", "Report"]
+_SEEN_WITHIN_S = 60.0  # a job that is at work shows it every 15 s, however short the grace
+_LONGEST_WAIT = 32  # in graces, for what was submitted again and again and did not begin
 
 
 class Reconciler:
@@ -137,14 +55,15 @@ class Reconciler:
         try:
             for pair in self._pairs():
                 self._check()
-                if self._account(pair, now):
-                    running.add(pool.submit(self._submit, pair))
-                while len(running) >= 2 * self._plan.parallel:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
-            for future in running:
-                future.result()
+                if not self._account(pair, now):
+                    continue
+                # what may have killed this process before is to take no other with it
+                alone = bool(pair.begun) and self._submitter.here
+                running = _done(running, 0 if alone else 2 * self._plan.parallel - 1)
+                running.add(pool.submit(self._submit, pair))
+                if alone:
+                    running = _done(running, 0)
+            _done(running, 0)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         if not self._plan.dry_run:
@@ -186,12 +105,17 @@ class Reconciler:
             if not self._wanted(pair):
                 self._count_failure(key, pair.names[Ending.FAILURE])
                 return False
+        elif self._at_work(pair, now):
+            report.count("running", key)
+            return False
         elif self._young(pair, now):
             report.count("waiting", key)
             return False
-        elif pair.attempts >= self._plan.attempts:
+        elif pair.begun >= self._plan.attempts:
             self._set_aside(pair)
             return False
+        elif not pair.begun and pair.attempts >= self._plan.attempts and state is State.MISSING:
+            report.count("never_begun", key)  # no fault of its own: tell who runs the service
         if report.counts["due"] >= self._plan.limit:
             report.count("beyond_limit")
             return False
@@ -227,22 +151,38 @@ class Reconciler:
                 told = f"record unreadable ({error.code}): {key}"
         self.report.count("failures", told)
 
-    def _young(self, pair: Pair, now: datetime) -> bool:
-        since = max(pair.listed.modified, pair.last_attempt or pair.listed.modified)
+    def _at_work(self, pair: Pair, now: datetime) -> bool:
+        """True where a job shows that it is at work on it."""
         # a grace of 0 asks no clock: the server tells its time in whole seconds
-        return bool(self._plan.grace_s) and now - since < timedelta(seconds=self._plan.grace_s)
+        if not self._plan.grace_s or pair.last_begun is None:
+            return False
+        seconds = max(self._plan.grace_s, _SEEN_WITHIN_S)
+        return now - pair.last_begun < timedelta(seconds=seconds)
+
+    def _young(self, pair: Pair, now: datetime) -> bool:
+        grace = timedelta(seconds=self._plan.grace_s)
+        if not grace:
+            return False
+        if now - pair.listed.modified < grace:
+            return True
+        if pair.last_attempt is None:
+            return False
+        # the queue is long, or jobs are lost: each submission more waits for twice the time,
+        # so that a queue is not filled with the same inputs
+        unseen = max(0, pair.attempts - pair.begun - 1)
+        return now - pair.last_attempt < grace * min(1 << unseen, _LONGEST_WAIT)
 
     def _submit(self, pair: Pair) -> None:
         version = pair.listed.version
-        # before, not after: a submission that kills this very process counts too
-        number = pair.attempts + 1
+        number = pair.next_attempt
         if pair.state is State.FAILURE:
             self._forget(pair)
             number = 1
         name = self._name(pair, f"{ATTEMPT}{number}")
-        self._out.put(name, b"")
+        if not self._submitter.here:  # else what marks the work as begun is enough
+            self._out.put(name, b"")
         try:
-            what = self._submitter.submit(version)
+            what = self._submitter.submit(version, number)
         except InputError as error:
             self._delete(name)
             self.report.count(
@@ -260,7 +200,11 @@ class Reconciler:
         elif what != "submitted":
             self.report.count(f"{what}s", version.key)
         if what != "submitted":
-            self._delete(name)
+            for ending, left in pair.names.items():
+                if ending.startswith(ATTEMPT) or (what == "result" and ending == Ending.RETRY):
+                    self._delete(left)
+            if what == "result" and pair.begun:  # another may have set it aside meanwhile
+                self._delete(self._name(pair, Ending.FAILURE))
 
     def _forget(self, pair: Pair) -> None:
         """A failure that is tried again counts from the beginning."""
@@ -270,18 +214,36 @@ class Reconciler:
 
     def _set_aside(self, pair: Pair) -> None:
         version = pair.listed.version
-        self.report.count("set_aside", version.key)
-        if self._plan.dry_run:
+        if not self._plan.dry_run and not self._put_aside(pair):
+            self.report.count("running", version.key)
             return
+        self.report.count("set_aside", version.key)
+        if not self._plan.dry_run:
+            self.report.count("failures", f"{Code.SET_ASIDE}: {version.key}")
+
+    def _put_aside(self, pair: Pair) -> bool:
+        """Write the failure; False where a job turns out to be at work or done by now.
+
+        A job removes its marker, then a failure that it finds, then has its result uploaded:
+        so either it finds this failure, or we find its marker changed.
+        """
+        version = pair.listed.version
+        before = look(self._out, version, self._identity)
+        if before.state in (State.RESULT, State.FAILURE) or before.signs != pair.signs:
+            return False
         outcome = Outcome.failure(
             Code.SET_ASIDE,
-            f"submitted {pair.attempts} times, and each time "
-            + ("no record" if pair.state is State.MISSING else "only a passing failure")
-            + " came of it; see the service's logs, then `pi10 oscar retry-failed`",
+            f"{pair.begun} jobs began on it and none ended; see the service's logs, then "
+            "`pi10 oscar retry-failed`",
         )
         data = record_bytes(outcome, version, self._package, self._identity)
-        self._out.put(self._name(pair, Ending.FAILURE), data)
-        self.report.count("failures", f"{Code.SET_ASIDE}: {version.key}")
+        name = self._name(pair, Ending.FAILURE)
+        self._out.put(name, data)
+        after = look(self._out, version, self._identity)
+        if after.state is State.RESULT or after.signs != before.signs:
+            self._delete(name)
+            return False
+        return True
 
     def _name(self, pair: Pair, ending: str) -> str:
         return str(ResultName.of(pair.listed.version, self._identity, ending))
@@ -289,3 +251,12 @@ class Reconciler:
     def _delete(self, name: str) -> None:
         if not self._plan.dry_run:
             self._out.delete(name)
+
+
+def _done(running: set[Future[None]], most: int) -> set[Future[None]]:
+    """Wait until no more than ``most`` run; raises what one of them raised."""
+    while len(running) > most:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            future.result()
+    return running

@@ -6,6 +6,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 from urllib.parse import quote, urlsplit
@@ -16,7 +17,9 @@ from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.event import Event
 from pi10_classifier.oscar.handler import Handler
+from pi10_classifier.oscar.marker import Marker, look
 from pi10_classifier.oscar.naming import ObjectVersion
+from pi10_classifier.oscar.pairing import State
 from pi10_classifier.storage import ObjectStream
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
@@ -25,19 +28,23 @@ _COPY = 2**20
 
 
 class Submitter(Protocol):
-    """Has an input done again."""
+    """Has an input done again; ``here`` is true where this very process does it."""
 
-    def submit(self, version: ObjectVersion) -> str:
+    here: bool
+
+    def submit(self, version: ObjectVersion, attempt: int = 0) -> str:
         """Returns what came of it: ``submitted``, ``result`` or ``failure``.
 
-        Raises InputError where this input could not be submitted, SettingError where
-        none can.
+        attempt: its number, 1 to 9, under which the work is marked as begun. Raises
+        InputError where this input could not be submitted, SettingError where none can.
         """
         ...
 
 
 class JobEndpoint:
     """``POST <endpoint>/job/<service>`` with an event, as MinIO sends it."""
+
+    here = False
 
     def __init__(self, environ: Mapping[str, str], service: str) -> None:
         endpoint = (environ.get("OSCAR_ENDPOINT") or "").rstrip("/")
@@ -73,8 +80,9 @@ class JobEndpoint:
             cert_reqs="CERT_REQUIRED" if verify else "CERT_NONE",
         )
 
-    def submit(self, version: ObjectVersion) -> str:
-        self.post(Event(version.bucket, version.key, version.etag, version.size).to_json())
+    def submit(self, version: ObjectVersion, attempt: int = 0) -> str:
+        event = Event(version.bucket, version.key, version.etag, version.size, attempt)
+        self.post(event.to_json())
         return "submitted"
 
     def post(self, body: str) -> None:
@@ -126,17 +134,28 @@ class JobEndpoint:
 class InPlace:
     """Downloads, classifies and uploads in this process, by the handler that jobs run."""
 
+    here = True
+
     def __init__(self, handler: Handler, out: Bucket, check: Callable[[], None]) -> None:
         self._handler = handler
         self._out = out
         self._check = check
 
-    def submit(self, version: ObjectVersion) -> str:
-        with tempfile.TemporaryDirectory(prefix="pi10-") as folder:
+    def submit(self, version: ObjectVersion, attempt: int = 0) -> str:
+        with tempfile.TemporaryDirectory(prefix="pi10-") as folder, ExitStack() as stack:
+            if attempt:  # before the download: that may be what kills
+                stack.enter_context(
+                    Marker(lambda: self._out, version, self._handler.identity, attempt,
+                           at_once=True)
+                )  # fmt: skip
             path, made = Path(folder) / "object", Path(folder) / "output"
             made.mkdir()
             self._download(version, path)
             done = self._handler.handle(path, version, made, self._check)
+            if done.failure:
+                now = look(self._out, done.version, self._handler.identity)
+                if now.state is State.RESULT:  # another's, meanwhile: no failure is to join it
+                    return "result"
             for name in done.names:  # the record is the last of them
                 self._out.put(name, (made / name).read_bytes())
         return "failure" if done.failure else "result"

@@ -399,7 +399,8 @@ def describe(
         "format": 1,
         "totals": dict(run.tally.totals),
         "failures_by_code": dict(sorted(run.tally.failures_by_code.items())),
-        "results_by_class": dict(run.tally.labels),
+        # the model's classes, and no_particle where there is one: they add up to the results
+        "results_by_class": dict.fromkeys(package.classes, 0) | dict(run.tally.labels),
         "densities": {
             name: {label: asdict(its) if its else None for label, its in found.items()}
             for name, found in run.tally.densities.items()

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import pi10_classifier
-from pi10_classifier.errors import Code, ExitCode, Pi10Error
+from pi10_classifier.errors import Code, ExitCode, OutputError, Pi10Error, output_error
 from pi10_classifier.options import FOLDER, caps_of, engine_options, report_or_note
 from pi10_classifier.oscar.commands_batch import oscar
+from pi10_classifier.output import Lossy, let_go, lossy_output, stand_in
 from pi10_classifier.training.commands import dataset
 from pi10_classifier.training.commands_evaluate import calibrate, evaluate
 from pi10_classifier.training.commands_packages import adapt, cascade, int8
 from pi10_classifier.training.commands_track import compare, search, track
 from pi10_classifier.training.commands_train import train
 from pi10_classifier.watch.commands import watch
+
+if TYPE_CHECKING:
+    from pi10_classifier.model import Package
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -40,6 +46,7 @@ def pi10() -> None:
     \b
     Exit codes: 0 all inputs have a result; 2 wrong usage or settings;
     3 some inputs failed, results are written; 4 nothing could be read;
+    5 the disk refused results (full, or failing): mend it and run again;
     130 interrupted, run again (classify, train, search: with --resume).
     """
 
@@ -57,6 +64,7 @@ for command in (dataset, train, evaluate, calibrate, adapt, search, compare, tra
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--overwrite", is_flag=True, help="Delete the run in --out and begin anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json, for machines; no progress.")
+@lossy_output()
 def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, report: bool,
              resume: bool, overwrite: bool, measure: bool, **options: Any) -> None:  # fmt: skip
     """Classify particles, measure them and compute their abundance.
@@ -148,36 +156,27 @@ def simulate(out: Path, crops: Path | None, sizes: str | None, **options: Any) -
 @pi10.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the whole descriptions.")
 def models(as_json: bool) -> None:
-    """List the embedded models with their held-out figures."""
+    """List the embedded models, a line each; --json has all their figures."""
     from pi10_classifier.model import installed, read_package
-    from pi10_classifier.terminal import show_table
 
     packages = [read_package(folder)[0] for folder in installed()]
     if as_json:
         click.echo(json.dumps([package.description for package in packages], indent=2))
         return
-    rows = [
-        (
-            package.name,
-            package.version,
-            ", ".join(package.classes),
-            f"{package.preprocessing.size} px",
-            _macro_f1(package.description),
-            package.sha256[:12],
-        )
-        for package in packages
+    for package in packages:
+        said = package.description.get("summary") or _summary(package)
+        click.echo(f"{package.name} {package.version}: {', '.join(package.classes)}; {said}")
+
+
+def _summary(package: Package) -> str:
+    """Of a package that brings none: its input, and its figures on withheld images."""
+    figures = [
+        f"{source} {found['macro_f1']['value']:.2f}"
+        for source, found in package.description.get("metrics", {}).items()
+        if isinstance(found, dict) and "macro_f1" in found
     ]
-    header = ("name", "version", "classes", "input", "held-out macro-F1", "SHA-256")
-    show_table("", header, rows)
-
-
-def _macro_f1(description: dict[str, Any]) -> str:
-    lines = []
-    for source, figures in description.get("metrics", {}).items():
-        value = figures.get("macro_f1") if isinstance(figures, dict) else None
-        if value:
-            lines.append(f"{source} {value['value']:.3f} ({value['low']:.3f}-{value['high']:.3f})")
-    return "\n".join(lines)
+    told = f"macro-F1 on withheld images: {', '.join(figures)}" if figures else "never judged"
+    return f"{package.preprocessing.size} px, {told}"
 
 
 @pi10.command()
@@ -269,6 +268,16 @@ def onnx(checkpoint: Path, out: Path) -> None:
 def main() -> NoReturn:
     """The console script: exit codes and messages instead of tracebacks."""
     signal.signal(signal.SIGTERM, _interrupt)
+    stand_in()
+    if sys.stderr:
+        sys.stderr = Lossy(sys.stderr)
+    try:
+        _main()
+    finally:
+        let_go()
+
+
+def _main() -> NoReturn:
     try:
         code = pi10.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
@@ -280,14 +289,20 @@ def main() -> NoReturn:
         message = f"interrupted; run {again}"
         click.echo(message, err=True)
         _stop(ExitCode.INTERRUPTED, "interrupted", message)
+    except OutputError as error:
+        click.echo(f"pi10: {error.message}", err=True)
+        _stop(ExitCode.NOT_WRITTEN, error.code, error.message)
     except Pi10Error as error:
         click.echo(f"pi10: {error.message}", err=True)
         _stop(ExitCode.USAGE, error.code, error.message)
     except BrokenPipeError:  # whoever read standard output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.OK)
-    except OSError as error:  # a path that the system refuses to look at
+    except OSError as error:  # a path that the system refuses to look at, or a failing disk
         click.echo(f"pi10: {error}", err=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            code_ = output_error(error, error.filename or "the output").code
+            _stop(ExitCode.NOT_WRITTEN, code_, str(error))
         _stop(ExitCode.USAGE, Code.BAD_SETTING, str(error))
 
 
@@ -302,7 +317,8 @@ def _resumes() -> bool:
 
 def _stop(exit_code: ExitCode, code: str, message: str) -> NoReturn:
     if "--json" in sys.argv:
-        click.echo(json.dumps({"error": {"code": code, "message": message}}))
+        with suppress(OSError, ValueError):
+            click.echo(json.dumps({"error": {"code": code, "message": message}}))
     sys.exit(exit_code)
 
 

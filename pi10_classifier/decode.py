@@ -5,9 +5,10 @@ Conversions to 8-bit RGB, for all that is not the instrument's own layout:
 - grey 1 and 8 bit: repeated over the channels; 1 bit: 0 and 255;
 - palette: through its table; CMYK: Pillow's naive conversion;
 - alpha (RGBA, LA, transparent palette): laid over white, a light flow cell's ground;
-- 16 bit, grey or colour: value x 255 / full scale, rounded. Full scale is 4095 where the
-  TIFF's MaxSampleValue (281) says so or no sample exceeds it (the camera gives 12 bits),
-  else 65535. Never clipped;
+- 16 bit, grey or colour: value x 255 / full scale, rounded. Full scale is 4095 where no sample
+  exceeds it (the camera gives 12 bits), or so few do (one in a thousand; one in a hundred, or
+  all by less than twice, where the TIFF's MaxSampleValue (281) says 4095) that they are defects
+  of a 12-bit image: these alone are clipped, and flagged ``over_range=<samples>``. Else 65535;
 - several pages: the first, flagged ``multi_page=<pages>`` (counted up to 1000);
 - EXIF orientation: applied;
 - float, 32-bit integer, YCbCr outside JPEG, Lab, complex, 16-bit CMYK, 16-bit or
@@ -28,11 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.libtiff import silence_libtiff
 from pi10_classifier.tiff import NO_TAGS, PIXEL_OFFSET, Ifd, Tags, particle_header, read_tags
 
 U8 = NDArray[np.uint8]
 
 MULTI_PAGE = "multi_page"
+OVER_RANGE = "over_range"
+_TWELVE_BIT = 4095
 _PNG_END = b"IEND\xaeB`\x82"
 _MAX_PAGES_COUNTED = 1000
 _EIGHT_BIT = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
@@ -142,6 +146,7 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
     Pillow.MAX_IMAGE_PIXELS = None  # it only warns, up to twice its value; the caps here refuse
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    silence_libtiff()
     try:
         with Pillow.open(io.BytesIO(data), formats=[kind]) as image:
             _check_size(image.width, image.height, len(data), caps)
@@ -158,8 +163,9 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
                     "to 8-bit RGB; convert the file",
                 )
             image.load()
+            over = 0
             if deep:
-                rgb = _sixteen_bit(image, data, kind)
+                rgb, over = _sixteen_bit(image, data, kind)
                 if "exif" in image.info and kind == "PNG":  # of a TIFF, both readers turn it
                     upright = Pillow.fromarray(rgb)
                     upright.info["exif"] = image.info["exif"]
@@ -178,7 +184,8 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
             f"{kind} cannot be decoded: {str(error)[:160] or type(error).__name__}; "
             "fetch the file again",
         ) from error
-    return Image(rgb, _tags(data, kind), (f"{MULTI_PAGE}={pages}",) if pages > 1 else ())
+    told = ((MULTI_PAGE, pages if pages > 1 else 0), (OVER_RANGE, over))
+    return Image(rgb, _tags(data, kind), tuple(f"{flag}={n}" for flag, n in told if n))
 
 
 def _unidentified(data: bytes, kind: str) -> InputError:
@@ -267,8 +274,11 @@ def _eight_bit(image: Any) -> U8:
     return np.asarray(image, np.uint8)
 
 
-def _sixteen_bit(image: Any, data: bytes, kind: str) -> U8:
-    """Pillow keeps 16 bits of grey only; colour is read again by OpenCV, already vetted."""
+def _sixteen_bit(image: Any, data: bytes, kind: str) -> tuple[U8, int]:
+    """8-bit RGB, and how many samples lie beyond its full scale.
+
+    Pillow keeps 16 bits of grey only; colour is read again by OpenCV, already vetted.
+    """
     if image.mode in _SIXTEEN_BIT:
         deep = np.asarray(image).astype(np.uint16)[:, :, None]
     else:
@@ -284,27 +294,46 @@ def _sixteen_bit(image: Any, data: bytes, kind: str) -> U8:
             deep = deep[:, :, [2, 1, 0, 3][: deep.shape[2]]]
     alpha = deep[:, :, -1:] if deep.shape[2] in (2, 4) else None
     colour = deep[:, :, : 3 if deep.shape[2] >= 3 else 1]
-    full = _full_scale(colour, data, kind)
-    scaled = colour.astype(np.float32) * (255.0 / full)
+    full, over = _full_scale(colour, data, kind)
+    scaled = np.minimum(colour, full).astype(np.float32) * (255.0 / full)
     if kind == "TIFF" and image.tag_v2.get(262) == 0:  # white is zero
         scaled = 255.0 - scaled
     if alpha is not None:
         weight = alpha.astype(np.float32) / 65535.0
         scaled = scaled * weight + 255.0 * (1.0 - weight)
     rgb = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return np.repeat(rgb, 3, axis=2) if rgb.shape[2] == 1 else rgb
+    return (np.repeat(rgb, 3, axis=2) if rgb.shape[2] == 1 else rgb), over
 
 
-def _full_scale(samples: NDArray[np.uint16], data: bytes, kind: str) -> int:
-    if kind == "TIFF":
-        try:
-            ifd = Ifd(data)
-            entry = ifd.entries.get(281)
-            said = ifd.raw(281)
-            if entry and entry[0] == 3 and len(said) >= 2:
-                value: int = struct.unpack(ifd.order + "H", said[:2])[0]
-                if value in (4095, 65535):
-                    return max(value, int(samples.max()) if value == 4095 else value)
-        except ValueError:
-            pass
-    return 4095 if int(samples.max()) <= 4095 else 65535
+def _full_scale(samples: NDArray[np.uint16], data: bytes, kind: str) -> tuple[int, int]:
+    """The value that becomes 255, and how many samples contradict it."""
+    said = _max_sample_value(data) if kind == "TIFF" else 0
+    if said == 65535:
+        return 65535, 0
+    over = int(np.count_nonzero(samples > _TWELVE_BIT))
+    if not over:
+        return _TWELVE_BIT, 0
+    if said == _TWELVE_BIT:
+        trusted = over <= -(-samples.size // 100) or samples.max() <= 2 * _TWELVE_BIT
+    else:
+        # a dark picture of 16 bits has few values above 4095 too, but few below it that are
+        # more than a quarter of it
+        few = over <= -(-samples.size // 1000)
+        rest = samples[samples <= _TWELVE_BIT]
+        trusted = few and rest.size > 0 and float(np.percentile(rest, 99)) >= 1024
+    if trusted:
+        return _TWELVE_BIT, over
+    return 65535, over if said == _TWELVE_BIT else 0
+
+
+def _max_sample_value(data: bytes) -> int:
+    """MaxSampleValue of a TIFF; 0 where it is absent or unreadable."""
+    try:
+        ifd = Ifd(data)
+    except ValueError:
+        return 0
+    entry, said = ifd.entries.get(281), ifd.raw(281)
+    if not entry or entry[0] != 3 or len(said) < 2:
+        return 0
+    value: int = struct.unpack(ifd.order + "H", said[:2])[0]
+    return value

@@ -18,10 +18,12 @@ import cv2
 import numpy as np
 
 from pi10_classifier.archives import is_archive
+from pi10_classifier.blank import is_doubtful, is_faint, shows_nothing
 from pi10_classifier.decode import CAPS, Caps, decode, looks_like_image
 from pi10_classifier.errors import Code, Failure, InputError
 from pi10_classifier.instrument import (
     BIN_MINUTES,
+    NO_PARTICLE,
     UM_PER_PX,
     HitsMisses,
     Kind,
@@ -31,7 +33,7 @@ from pi10_classifier.instrument import (
     kind_of,
     particle_id,
 )
-from pi10_classifier.measure import Measurement, ground_grey, measure, measure_greys
+from pi10_classifier.measure import MAX_SIDE_PX, Measurement, ground_grey, measure, measure_greys
 from pi10_classifier.model import F32, Model
 from pi10_classifier.preprocess import U8, Grey, prepare
 from pi10_classifier.sources import Item
@@ -113,7 +115,7 @@ class Gallery:
 class _Decoded:
     """An image on its way to be scored; ``picture`` is small enough to hold.
 
-    ``grey`` waits to be measured, with others at once.
+    ``grey`` waits to be measured, with others at once. blank: it shows no particle.
     """
 
     item: Item
@@ -124,6 +126,7 @@ class _Decoded:
     picture: U8
     grey: Grey | None = None
     size: Measurement | None = None
+    blank: bool = False
     error: InputError | None = None
 
 
@@ -165,8 +168,7 @@ class Engine:
                 _fail(result, item, _typed(error))
             else:
                 decoded.append(entry)
-        if self._measuring:
-            self._measure(decoded)
+        self._measure(decoded)
         for start in range(0, len(decoded), self._batch):
             part = decoded[start : start + self._batch]
             try:
@@ -229,7 +231,7 @@ class Engine:
         # pixels are held until the batch is scored: of a large image only a small one
         if max(width, height) > HELD_PX:
             entry.picture = _thumbnail(rgb)
-            entry.size = measure(rgb, self._um_per_px) if self._measuring else None
+            self._judge(entry, grey, measure(rgb, self._um_per_px) if self._measuring else None)
         else:
             entry.grey = grey
         return entry
@@ -237,15 +239,29 @@ class Engine:
     def _measure(self, decoded: Sequence[_Decoded]) -> None:
         small = [(entry, entry.grey) for entry in decoded if entry.grey]
         try:
-            sizes = measure_greys([grey for _, grey in small], self._um_per_px)
-            for (entry, _), size in zip(small, sizes, strict=True):
-                entry.size = size
+            sizes = self._sizes([grey for _, grey in small])
+            for (entry, grey), size in zip(small, sizes, strict=True):
+                self._judge(entry, grey, size)
         except Exception:  # one by one, then: it must cost no other image
             for entry, grey in small:
                 try:
-                    entry.size = measure_greys([grey], self._um_per_px)[0]
+                    self._judge(entry, grey, self._sizes([grey])[0])
                 except Exception as error:
                     entry.error = _typed(error)
+
+    def _sizes(self, greys: list[Grey]) -> list[Measurement | None]:
+        return measure_greys(greys, self._um_per_px) if self._measuring else [None] * len(greys)
+
+    def _judge(self, entry: _Decoded, grey: Grey, size: Measurement | None) -> None:
+        """Note the size, or that the image shows no particle."""
+        if not self._measuring:
+            # without sizes only what is faint is doubted: to look at each would be to measure it
+            if not is_faint(grey):
+                return
+            if max(grey.pixels.shape) <= MAX_SIDE_PX:
+                size = measure_greys([grey], self._um_per_px)[0]
+        entry.blank = is_doubtful(size, grey) and shows_nothing(grey.pixels, self._um_per_px)
+        entry.size = size if self._measuring and not entry.blank else None
 
     def _record(
         self, part: Sequence[_Decoded], scores: F32, result: ChunkResult, gallery: Gallery
@@ -264,7 +280,8 @@ class Engine:
             particle = Particle.parse(item.member)
             name = str(particle) if particle else particle_id(item.member)
             bin_id = str(particle.bin) if particle else ""
-            label = package.classes[top]
+            # what shows no particle is none, whatever the model makes of it
+            label = NO_PARTICLE if entry.blank else package.classes[top]
             when = tags.when
             minute = _minute(when)
             result.counts[bin_id, minute, label] += 1
@@ -287,7 +304,7 @@ class Engine:
                     entry.width,
                     entry.height,
                     label,
-                    values[top],
+                    None if entry.blank else values[top],
                     *values,
                     *_sizes(size),
                     None,  # the raising factor, known once the whole minute is
@@ -296,21 +313,24 @@ class Engine:
                     package.sha256,
                 )
             )
-            if gallery.wants(label, values[top]):
+            score = 0.0 if entry.blank else values[top]
+            if gallery.wants(label, score):
                 esd = round(size.esd_um, 1) if size else None
                 # copied: a view would hold the whole chunk's bytes
                 small = _thumbnail(entry.picture).copy()
-                result.pictures.append((label, values[top], name, esd, small))
+                result.pictures.append((label, score, name, esd, small))
 
     def _flags(self, entry: _Decoded, particle: Particle | None, below: bool) -> str:
         flags = list(entry.flags)
-        if below:
+        if below and not entry.blank:
             flags.append("below_threshold")
-        if self._measuring:
-            if entry.size is None:
-                flags.append("no_silhouette")
-            elif entry.size.touches_border:
+        if entry.blank or (self._measuring and entry.size is None):
+            flags.append("no_silhouette")
+        elif entry.size is not None:
+            if entry.size.touches_border:
                 flags.append("touches_border")
+            if entry.size.objects > 1:
+                flags.append(f"objects={entry.size.objects}")
         if particle:
             when = entry.tags.when
             if when is None:

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     SOME_FAILED = 3
     NOTHING_READ = 4
+    NOT_WRITTEN = 5
     INTERRUPTED = 130
 
 

@@ -70,7 +70,8 @@ def bin_folder(member: str) -> str:
     """The folder a member's bin lives in: its own, less a trailing ``RawImages``."""
     folder = split_member(member)[0]
     parent, last = split_member(folder)
-    return parent if last.lower() == "rawimages" else folder
+    found = parent if last.lower() == "rawimages" else folder
+    return "" if found == "." else found.removeprefix("./")  # as some tars write it
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pi10_classifier.decode import CAPS, Caps, decode
 from pi10_classifier.errors import InputError
 from pi10_classifier.preprocess import Grey
-from pi10_classifier.silhouette import MARGIN, MIN_SIDE_PX, Sheet, deal, outlines
+from pi10_classifier.silhouette import MARGIN, MIN_SIDE_PX, Sheet, deal, pieces
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
@@ -28,6 +28,9 @@ F64 = NDArray[np.float64]
 PI10_UM_PER_PX = 10.0
 MIN_AREA_PX = 9  # a speck; the instrument's smallest particle is 18 px long
 MAX_SIDE_PX = 2048  # longer images are halved, thirded, ... first: bounds time and memory
+
+STRIPE_PX = 12  # stripes of the line scan are narrower
+LEAST_UM = 180.0  # the smallest particle that the instrument saves
 
 _KULPA = math.pi / 8 * (1 + math.sqrt(2))
 
@@ -61,6 +64,10 @@ class Measurement:
     solidity: area over the area of the convex hull's pixels, 0..1.
     mean_grey: mean luma (ITU-R 601) inside the silhouette, 0..255, as recorded.
     touches_border: the frame cuts the silhouette; its sizes are then lower bounds.
+    like_ground: it may be none: two sides of the frame or more cut it, as they do shadows, or it
+        is narrow and runs down more than half of it, as do stripes of the line scan.
+    objects: silhouettes of comparable standing, this one included: at least a quarter of its
+        area, and as long as the least particle.
     """
 
     area_um2: float
@@ -72,6 +79,8 @@ class Measurement:
     solidity: float
     mean_grey: float
     touches_border: bool
+    like_ground: bool = False
+    objects: int = 1
 
 
 def measure(rgb: U8, um_per_px: float = PI10_UM_PER_PX) -> Measurement | None:
@@ -105,19 +114,22 @@ def measure_greys(
         indices = [large[i] for i in hand]
         on_sheet = [greys[i] for i in indices]
         sheet = Sheet.of(on_sheet)
-        seen = outlines(sheet, on_sheet)
-        for index, size in zip(indices, _describe(sheet, seen, um_per_px), strict=True):
+        seen, rivals = pieces(sheet, on_sheet)
+        for index, size in zip(indices, _describe(sheet, seen, rivals, um_per_px), strict=True):
             found[index] = size
     return found
 
 
-def _describe(sheet: Sheet, seen: list[Any], um_per_px: float) -> list[Measurement | None]:
+def _describe(
+    sheet: Sheet, seen: list[Any], rivals: dict[int, list[Any]], um_per_px: float
+) -> list[Measurement | None]:
     shown = [outline for outline in seen if outline is not None]
     hulls = [cv2.convexHull(outline) for outline in shown]
     sums = _sums(sheet, _filled(sheet, shown), _filled(sheet, hulls))
-    feret = iter(_largest_distances(hulls))
+    feret = iter(largest_distances(hulls))
     out: list[Measurement | None] = []
-    for outline, frame, sums_ in zip(seen, _frames(sheet), sums.tolist(), strict=True):
+    rows = zip(seen, _frames(sheet), sums.tolist(), strict=True)
+    for number, (outline, frame, sums_) in enumerate(rows):
         if outline is None:
             out.append(None)
             continue
@@ -130,6 +142,12 @@ def _describe(sheet: Sheet, seen: list[Any], um_per_px: float) -> list[Measureme
             xx / area - (x / area) ** 2, yy / area - (y / area) ** 2, xy / area - x * y / area**2
         )
         left, top, width, height = cv2.boundingRect(outline)
+        cut = (
+            (left == frame[0])
+            + (top == frame[1])
+            + (left + width == frame[2])
+            + (top + height == frame[3])
+        )
         out.append(
             Measurement(
                 area_um2=area * um_per_px**2,
@@ -140,13 +158,21 @@ def _describe(sheet: Sheet, seen: list[Any], um_per_px: float) -> list[Measureme
                 perimeter_um=(_KULPA * cv2.arcLength(outline, closed=True) + math.pi) * um_per_px,
                 solidity=area / hull_area,
                 mean_grey=grey / area,
-                touches_border=left == frame[0]
-                or top == frame[1]
-                or left + width == frame[2]
-                or top + height == frame[3],
+                touches_border=cut > 0,
+                like_ground=cut > 1
+                or (width <= STRIPE_PX and height > max(2 * width, (frame[3] - frame[1]) / 2)),
+                objects=1 + _long_ones(rivals.get(number, ()), um_per_px),
             )
         )
     return out
+
+
+def _long_ones(rivals: Sequence[Any], um_per_px: float) -> int:
+    """How many outlines are as long as the least particle."""
+    if not rivals:
+        return 0
+    spans = largest_distances([cv2.convexHull(outline) for outline in rivals])
+    return sum((span + 1) * um_per_px >= LEAST_UM for span in spans)
 
 
 def _frames(sheet: Sheet) -> list[list[int]]:
@@ -209,7 +235,7 @@ def _axes(xx: float, yy: float, xy: float) -> tuple[float, float]:
     return math.sqrt(8 * (xx + yy + spread)), math.sqrt(8 * max(xx + yy - spread, 0.0))
 
 
-def _largest_distances(hulls: Sequence[Any]) -> list[float]:
+def largest_distances(hulls: Sequence[Any]) -> list[float]:
     """Largest distance, px, between vertices of each hull (m, 1, 2) int32."""
     if not hulls:
         return []

@@ -27,6 +27,8 @@ _EDGE = 0.75  # of Otsu's threshold: keeps antennae that are paler than the body
 _MIN_CONTRAST = 12.0  # grey levels
 _NOISE = 4 * 1.4826  # four standard deviations, from the half width of the middle half
 _STRIPE = 24  # how far a column's own background may lie from the border's median
+_RIVAL = 0.25  # of the largest outline's area: an antenna or speck is far below it
+_RIVAL_PX = 4.0  # anything smaller is no rival
 _EDGE_ROWS = np.arange(3)
 _SHEET_PX = 2**18
 
@@ -90,8 +92,14 @@ def deal(greys: Sequence[Grey]) -> list[list[int]]:
 
 
 def outlines(sheet: Sheet, greys: Sequence[Grey]) -> list[Any]:
-    """The outline of the particle in each of a sheet's images; None where nothing stands out.
+    """The outline of the particle in each of a sheet's images; None where nothing stands out."""
+    return pieces(sheet, greys)[0]
 
+
+def pieces(sheet: Sheet, greys: Sequence[Grey]) -> tuple[list[Any], dict[int, list[Any]]]:
+    """``outlines`` and, by the image's number, those of the particle's rivals.
+
+    Rivals are further pieces that enclose at least ``_RIVAL`` of what the largest does.
     Outlines are OpenCV's: int32 (m, 1, 2), x and y on the sheet of the outermost pixels'
     centres, straight runs shortened to their ends; holes are left out.
     """
@@ -101,13 +109,20 @@ def outlines(sheet: Sheet, greys: Sequence[Grey]) -> list[Any]:
     owner: list[int] = np.repeat(np.arange(len(greys)), sheet.spans).tolist()
     best: list[Any] = [None] * len(greys)
     areas = [-1.0] * len(greys)
+    large: list[tuple[int, float, Any]] = []
     for outline in found:
         number = owner[int(outline.item(1))]
         # specks of up to three corners enclose next to nothing: any other outline is taken first
         area = cv2.contourArea(outline) if len(outline) > 3 else -0.5
         if area > areas[number]:
             best[number], areas[number] = outline, area
-    return best
+        if area >= _RIVAL_PX:
+            large.append((number, area, outline))
+    rivals: dict[int, list[Any]] = {}
+    for number, area, outline in large:
+        if area >= _RIVAL * areas[number] and outline is not best[number]:
+            rivals.setdefault(number, []).append(outline)
+    return best, rivals
 
 
 def _mask(sheet: Sheet, greys: Sequence[Grey]) -> U8:

@@ -101,13 +101,24 @@ def show_run(run: Run, report: str | None, *, watched: bool = False) -> None:
         console.print(f"  {count:,} x {code}", highlight=False)
     for warning in run.tally.warnings:
         console.print(f"warning: {warning}", markup=False, highlight=False)
-    if run.never_seen:
-        # the rest stands in the report and in the model card
-        note = f"note: never seen by this model: {run.never_seen.partition('. ')[0].rstrip('.')}"
+    for note in notes_of(run.never_seen) if totals["results"] else ():
         console.print(note, markup=False, highlight=False)
     console.print(f"results: {run.out}", markup=False, highlight=False)
     if report:
         console.print(f"report:  {report}", markup=False, highlight=False)
+
+
+def notes_of(never_seen: str) -> list[str]:
+    """What to know before a number is used, a line each; the rest is in the model card."""
+    begin, *more = never_seen.split("\n")
+    short = begin if more else begin.partition(". ")[0]
+    return [
+        *([f"note: never seen by this model: {short.rstrip('.')}"] if short else []),
+        "note: intervals are of the water sampled; they leave classification out until a sample is"
+        " validated",
+        "note: so check the labels of about 300 particles by eye, look at the report's gallery, and"
+        " adapt the model with your labels (pi10 adapt)",
+    ]
 
 
 def counted(count: int, noun: str) -> str:
@@ -131,4 +142,4 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
 
 def is_terminal() -> bool:
     """True where someone watches standard error."""
-    return sys.stderr.isatty()
+    return bool(sys.stderr and sys.stderr.isatty())

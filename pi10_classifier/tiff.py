@@ -137,7 +137,7 @@ def _position(ifd: Ifd) -> tuple[float | None, float | None]:
         gps = Ifd(ifd.data, offset, ifd.order)
     except ValueError:
         return None, None
-    return _place(gps.raw(1), gps.rationals(2), gps.raw(3), gps.rationals(4))
+    return _place(gps.raw(1), _angle(gps, 2), gps.raw(3), _angle(gps, 4))
 
 
 def _place(
@@ -152,19 +152,36 @@ def _place(
     return latitude, longitude
 
 
+def _angle(gps: Ifd, tag: int) -> tuple[float, ...]:
+    raw = gps.raw(tag)
+    return _three(raw, gps.order) if gps.entries.get(tag, (0,))[0] == 5 and len(raw) == 24 else ()
+
+
 def _degrees(parts: tuple[float, ...], negative: bool) -> float | None:
-    if len(parts) != 3 or parts[1] >= 60 or parts[2] >= 60:
+    # 60 is what 59.999996 is rounded to
+    if len(parts) != 3 or parts[1] > 60 or parts[2] > 60:
         return None
     value = parts[0] + parts[1] / 60 + parts[2] / 3600
     return -value if negative else value
 
 
-_SIX = struct.Struct("<6I")
+_SIX = {order: struct.Struct(f"{order}6I") for order in "<>"}
 
 
-def _three(raw: bytes) -> tuple[float, ...]:
-    a, b, c, d, e, f = _SIX.unpack(raw)
-    return (a / b, c / d, e / f) if b and d and f else ()
+def _three(raw: bytes, order: str = "<") -> tuple[float, ...]:
+    """Degrees, minutes and seconds of three rationals; empty where one is not a number.
+
+    0/0 is EXIF's "unknown": taken as 0 for seconds, which the minutes' fraction stands for, and
+    for minutes and seconds where the degrees have a fraction.
+    """
+    a, b, c, d, e, f = _SIX[order].unpack(raw)
+    if b and d and f:
+        return a / b, c / d, e / f
+    if not b or e or (c and not d) or f:
+        return ()
+    if d:
+        return a / b, c / d, 0.0
+    return (a / b, 0.0, 0.0) if a % b else ()
 
 
 PIXEL_OFFSET = 392

@@ -39,23 +39,23 @@ def tiny_model(
     bias: np.ndarray | None = None,
     name: str = "image",
     kind: int = TensorProto.UINT8,
-    shape: Sequence[Any] = ("N", 1, SIZE, SIZE),
+    size: int = SIZE,
+    shape: Sequence[Any] | None = None,
 ) -> onnx.ModelProto:
-    """Image -> means of 4 x 4 patches -> Gemm -> logits."""
+    """Image of ``size`` px -> means of 4 x 4 patches -> Gemm -> logits."""
     w = weights() if w is None else w
     bias = np.zeros(w.shape[1], np.float32) if bias is None else bias.astype(np.float32)
+    patch = [size // 4] * 2
     nodes = [
         helper.make_node("Cast", [name], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node(
-            "AveragePool", ["floats"], ["patches"], kernel_shape=[8, 8], strides=[8, 8]
-        ),
+        helper.make_node("AveragePool", ["floats"], ["patches"], kernel_shape=patch, strides=patch),
         helper.make_node("Flatten", ["patches"], ["features"]),
         helper.make_node("Gemm", ["features", "w", "b"], ["logits"]),
     ]
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(name, kind, list(shape))],
+        [helper.make_tensor_value_info(name, kind, list(shape or ("N", 1, size, size)))],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(w, "w"), numpy_helper.from_array(bias, "b")],
     )

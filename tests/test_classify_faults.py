@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,7 +98,7 @@ class TestHostile:
 
 
 def script(body: str) -> list[str]:
-    """A process of its own that says when the work begins."""
+    """A process of its own that makes a run."""
     head = """
 import sys
 from pathlib import Path
@@ -108,12 +106,30 @@ import numpy, pyarrow.parquet
 from pi10_classifier.classify import Settings, classify
 inp, out, model = sys.argv[1:4]
 chosen = Settings(model=Path(model), jobs=2)
-print("begin", flush=True)
 """
     return [sys.executable, "-c", head + body]
 
 
-CLASSIFY = script("classify([inp], Path(out), chosen, resume=True)\nprint('end', flush=True)")
+CLASSIFY = script("classify([inp], Path(out), chosen, resume=True)")
+
+# each report of progress, each write to the disk and each rename is a step; it dies at the last
+KILLED = script("""
+import os, signal
+left, steps = int(sys.argv[4]), 0
+
+def step(function):
+    def call(*words):
+        global steps
+        steps += 1
+        if steps == left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*words)
+    return call
+
+os.fsync, Path.replace = step(os.fsync), step(Path.replace)
+classify([inp], Path(out), chosen, resume=True, progress=step(lambda _: None))
+print(steps)
+""")
 
 
 @posix
@@ -126,32 +142,22 @@ def test_killed_at_twenty_moments(
 ) -> None:
     """SIGKILL, then --resume: the tables of an uninterrupted run, and no litter."""
 
-    def began(out: Path) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*CLASSIFY, str(cruise), str(out), str(package)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout
-        assert process.stdout.readline() == "begin\n"
-        return process
+    def run(out: Path, last: int) -> subprocess.CompletedProcess[str]:
+        words = [*KILLED, str(cruise), str(out), str(package), str(last)]
+        return subprocess.run(words, stdout=subprocess.PIPE, text=True)
 
-    clock = time.perf_counter()
-    with began(tmp_path / "timed") as process:
-        assert process.stdout
-        assert process.stdout.readline() == "end\n"
-        whole = time.perf_counter() - clock
-    assert support.tables(tmp_path / "timed") == uninterrupted
-    rng, cut_short = random.Random(19), 0
-    for number in range(20):
-        out = tmp_path / str(number)
-        with began(out) as process:
-            time.sleep(rng.uniform(0, whole))
-            process.kill()
-        cut_short += process.returncode == -signal.SIGKILL
+    steps = int(run(tmp_path / "whole", 0).stdout)
+    assert support.tables(tmp_path / "whole") == uninterrupted
+    # as many steps in each run, but for archives that are read in other pieces
+    moments = np.linspace(1, 0.9 * steps, 20).astype(int).tolist()
+    for last in moments:
+        out = tmp_path / str(last)
+        assert run(out, last).returncode == -signal.SIGKILL
         classify([str(cruise)], out, Settings(model=package, jobs=2), resume=True)
-        assert support.tables(out) == uninterrupted, f"kill {number}"
+        assert support.tables(out) == uninterrupted, f"killed at step {last} of {steps}"
         assert support.litter(out) == []
         shutil.rmtree(out)
-    assert cut_short >= 10, "most runs must have been killed at work"
+    assert len(set(moments)) >= 10
 
 
 @linux

@@ -133,7 +133,7 @@ class TestExitCodes:
         assert answer.code == ExitCode.USAGE
         assert "2 classes" in answer.err
 
-    def test_2_full_disk(
+    def test_5_full_disk(
         self, pi10: Pi10, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*_: object) -> None:
@@ -142,7 +142,7 @@ class TestExitCodes:
         with monkeypatch.context() as patch:
             patch.setattr("pi10_classifier.results.os.fsync", full)
             answer = pi10("classify", sound, "--out", tmp_path / "out", "--json")
-        assert answer.code == ExitCode.USAGE
+        assert answer.code == ExitCode.NOT_WRITTEN
         assert json.loads(answer.out)["error"]["code"] == "disk_full"
         assert "no space left" in answer.err
         assert list((tmp_path / "out").rglob("*.parquet/*")) == []
@@ -244,6 +244,27 @@ class TestRuns:
         assert answer.code == 0
         assert all(name in answer.out for name in names)
 
+    @pytest.mark.parametrize(
+        ("never_seen", "said"),
+        [
+            ("", None),
+            ("Krill. It saw copepods.", "Krill"),
+            ("Krill. Of 9 it finds 8.\nJudged in May.", "Krill. Of 9 it finds 8"),
+        ],
+    )
+    def test_what_to_know_before_a_number_is_used(
+        self, pi10: Pi10, sound: Path, tmp_path: Path, never_seen: str, said: str | None
+    ) -> None:
+        model = support.write_package(tmp_path / "m", never_seen=never_seen)
+        words = ("--model", model, "--no-report")
+        lines = pi10("classify", sound, "--out", tmp_path / "out", *words).out.splitlines()
+        notes = [line for line in lines if line.startswith("note: ")]
+        assert len(notes) == (2 if said is None else 3)
+        if said:
+            assert notes[0] == f"note: never seen by this model: {said}"
+        assert "leave classification out until a sample is validated" in notes[-2]
+        assert "about 300 particles" in notes[-1]
+
     def test_report_on_a_hostile_bin(self, pi10: Pi10, package: Path, tmp_path: Path) -> None:
         rng = np.random.default_rng(1)
         broken = {f"{n}.tif": data for n, data in hostile.broken_files(rng).items()}
@@ -300,13 +321,20 @@ class TestOtherCommands:
         (said,) = json.loads(pi10("models", "--json").out)
         assert said["name"] == "tiny"
 
+    def test_models_is_a_plain_line_each(self, pi10: Pi10) -> None:
+        lines = pi10("models").out.splitlines()
+        assert [line.split(":")[0].split()[0] for line in lines] == ["fast", "starter"]
+        for line in lines:
+            assert "genuine Pi-10 particles" in line
+            assert line.isascii(), "no frame"
+
     def test_models_shows_held_out_figures(
         self, pi10: Pi10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         figures = {"macro_f1": {"value": 0.8123, "low": 0.79, "high": 0.83}}
         folder = support.write_package(tmp_path / "m", metrics={"sea": figures, "note": "x"})
         monkeypatch.setattr("pi10_classifier.model.installed", lambda: [folder])
-        assert "sea 0.812 (0.790-0.830)" in pi10("models").out
+        assert "32 px, macro-F1 on withheld images: sea 0.81" in pi10("models").out
 
     def test_models_refuses_a_damaged_one(
         self, pi10: Pi10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

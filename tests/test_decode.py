@@ -123,6 +123,37 @@ class TestGolden:
         data = tiff_of(samples, more=[(281, SHORT, 1, said)])
         assert decode(data).rgb.tolist() == grey(expected)
 
+    @pytest.mark.parametrize("extra", [(), (4095,)], ids=["unsaid", "said"])
+    @pytest.mark.parametrize("kind", ["grey", "colour"])
+    def test_a_few_samples_over_twelve_bits_do_not_change_the_scale(
+        self, kind: str, extra: tuple[int, ...]
+    ) -> None:
+        samples = np.full((40, 50, 3), 3700, np.uint16)
+        samples[10:20, 10:30] = 600
+        samples = samples[:, :, 0] if kind == "grey" else samples
+        more = [(281, SHORT, 1, value) for value in extra]
+        whole = decode(tiff_of(samples, more=more))
+        samples.flat[0] = 60_000
+        hot = decode(tiff_of(samples, more=more))
+        assert whole.flags == ()
+        assert hot.flags == ("over_range=1",)
+        assert np.array_equal(hot.rgb.reshape(-1, 3)[1:], whole.rgb.reshape(-1, 3)[1:])
+        assert hot.rgb.max() == 255
+
+    def test_a_dark_picture_of_sixteen_bits_is_not_taken_for_twelve(self) -> None:
+        samples = np.full((40, 50), 500, np.uint16)
+        samples[20, 20] = 60_000
+        image = decode(tiff_of(samples))
+        assert image.flags == ()
+        assert image.rgb.max() == 233
+        assert image.rgb.min() == 2
+
+    def test_a_maximum_that_many_samples_exceed_is_flagged(self) -> None:
+        bright = np.full((40, 50), 40_000, np.uint16)
+        image = decode(tiff_of(bright, more=[(281, SHORT, 1, 4095)]))
+        assert image.flags == ("over_range=2000",)
+        assert image.rgb.max() == 156
+
     def test_a_sixteen_bit_png(self) -> None:
         assert decode(png_of(SIXTEEN)).rgb.tolist() == grey([0, 156, 255, 4])
         scaled = np.rint(DEEP * (255 / 65535))

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import hostile
 import numpy as np
 import pytest
 import support
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import png_of
 
 from pi10_classifier.engine import (
     CHUNK_BYTES,
@@ -27,10 +29,12 @@ from pi10_classifier.engine import (
     chunks,
 )
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.instrument import NO_PARTICLE
 from pi10_classifier.measure import Measurement, measure_greys
 from pi10_classifier.model import Model
 from pi10_classifier.preprocess import Grey
 from pi10_classifier.results import columns
+from pi10_classifier.simulate import encode_tiff
 from pi10_classifier.sources import Item
 
 NAMES = columns(support.CLASSES)
@@ -103,6 +107,38 @@ class TestRows:
             assert after["flags"] == ("below_threshold" if below else "")
             assert after == {**before, "flags": after["flags"]}
         assert strict.counts == free.counts
+
+    @pytest.mark.parametrize("measuring", [True, False])
+    @pytest.mark.parametrize("side", [(80, 100), (600, 700)])  # sheets, and one by one
+    def test_a_blank_image_is_no_particle(
+        self, model: Model, measuring: bool, side: tuple[int, int]
+    ) -> None:
+        blank = np.full((*side, 3), 205, np.uint8)
+        blank[::7, ::5] += 3
+        place = support.START, 50.25, -4.2
+        chunk = items({support.name_of(0): encode_tiff(blank, *place),
+                       support.name_of(1): support.particle(1)})  # fmt: skip
+        result = process(model, chunk, measuring=measuring)
+        empty, full = dicts(result)
+        assert (empty["label"], empty["score"], empty["esd_um"]) == (NO_PARTICLE, None, None)
+        assert empty["flags"] == "no_silhouette"
+        assert sum(empty[name] for name in NAMES[12:15]) == pytest.approx(1, abs=1e-5)
+        assert full["label"] in support.CLASSES
+        assert full["score"] > 0
+        bin_id, minute = "pia7.2024-06-24.1450", "2024-06-24T14:50:00Z"
+        assert result.counts == {(bin_id, minute, row["label"]): 1 for row in (empty, full)}
+        gallery = Gallery()
+        gallery.add(result.pictures)
+        assert set(json.loads(json.dumps(gallery.to_json()))) == {NO_PARTICLE, full["label"]}
+
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    def test_several_particles_are_flagged(self, model: Model, number: int) -> None:
+        rgb = np.full((120, 280, 3), 205, np.uint8)
+        for n in range(number):
+            cv2.ellipse(rgb, (45 + 90 * n, 60), (30 - 3 * n, 14), 0, 0, 360, (70, 70, 70), -1)
+        (row,) = dicts(process(model, items({"apart.png": png_of(rgb)})))
+        assert row["flags"] == (f"objects={number}" if number > 1 else "")
+        assert row["feret_um"] == pytest.approx(610, rel=0.02)  # of the largest
 
     @pytest.mark.parametrize("batch", [1, 2, 5, 32])
     def test_one_image_is_a_batch_of_one(self, model: Model, batch: int) -> None:

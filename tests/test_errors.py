@@ -52,7 +52,8 @@ def test_what_may_succeed_later_is_retryable() -> None:
 
 def test_exit_codes_are_those_of_the_help() -> None:
     assert {code.name: int(code) for code in ExitCode} == {
-        "OK": 0, "USAGE": 2, "SOME_FAILED": 3, "NOTHING_READ": 4, "INTERRUPTED": 130,
+        "OK": 0, "USAGE": 2, "SOME_FAILED": 3, "NOTHING_READ": 4, "NOT_WRITTEN": 5,
+        "INTERRUPTED": 130,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi10_classifier import silhouette
-from pi10_classifier.measure import MAX_SIDE_PX, MIN_AREA_PX, measure
+from pi10_classifier.measure import MAX_SIDE_PX, MIN_AREA_PX, ground_grey, measure
 from pi10_classifier.preprocess import Grey
 from pi10_classifier.silhouette import MARGIN, Sheet, outlines
 
@@ -349,3 +349,36 @@ class TestGenuineImages:
                 areas.append(measure(read(path)).area_um2)
             ratios += [areas[0] / areas[1], areas[2] / areas[1]]
         assert 0.85 < np.percentile(ratios, 10) < np.percentile(ratios, 90) < 1.15
+
+
+def png(rgb):
+    return cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes()
+
+
+class TestObjects:
+    def test_specks_and_a_broken_antenna_are_none(self):
+        rgb = photograph(ellipse(90, 120, 30, 12)())
+        rgb[8:12, 8:12] = rgb[80:83, 100:104] = 40  # specks
+        rgb[20:23, 20:45] = 40  # as long as the least particle, but thin
+        assert measure(rgb).objects == 1
+
+    def test_pieces_of_a_quarter_are(self):
+        both = (
+            ellipse(90, 160, 24, 16, centre=(45, 40))()
+            | ellipse(90, 160, 14, 11, centre=(45, 110))()
+        )
+        assert measure(photograph(both)).objects == 2
+        assert measure(photograph(both), um_per_px=5).objects == 1  # the smaller is 140 µm
+
+
+class TestGroundGrey:
+    def test_is_the_mean_of_the_edge_alone(self):
+        rgb = np.full((40, 60, 3), 20, np.uint8)
+        rgb[[0, -1]] = rgb[:, [0, -1]] = 140
+        rgb[0] = 240  # 60 of 196 pixels
+        assert ground_grey(png(rgb)) == pytest.approx(140 + 100 * 60 / 196)
+
+    def test_is_unknown_of_what_is_no_image(self):
+        assert ground_grey(b"") is None
+        assert ground_grey(b"hits,misses") is None
+        assert ground_grey(png(np.zeros((9, 9, 3), np.uint8))[:40]) is None

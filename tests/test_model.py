@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model import Model, embedded, find, installed, read_package
+from pi10_classifier.training.card import card
 
 IMAGE = {"name": "image", "dtype": "uint8", "layout": "NCHW"}
 GREY = {"size": support.SIZE, "channels": 1, "level": True}
@@ -283,6 +284,14 @@ class TestStarter:
         assert said["metrics"], "held-out figures"
         card = (embedded() / "README.md").read_text("utf-8")
         assert "Pi-10" in card, "what it has never seen"
+
+    @pytest.mark.parametrize("name", ["starter", "fast"])
+    def test_cards_are_of_their_descriptions_and_tell_of_genuine_particles(self, name: str) -> None:
+        said = json.loads((embedded(name) / "model.json").read_text("utf-8"))
+        assert (embedded(name) / "README.md").read_text("utf-8") == card(said)
+        first = said["never_seen"].splitlines()[0]
+        assert "macro-F1 0.60, 457 images" in first
+        assert "cannot be repeated" in said["never_seen"]
 
     def test_batch_of_one_equals_batch_of_many(self) -> None:
         model = Model.load(embedded())

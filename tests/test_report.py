@@ -96,6 +96,7 @@ LOW, HIGH = 45.786 * 10 / 34 / 30, 77.232 * 10 / 34 / 30
         ("", "2024-06-24 14:54:00 to 2024-06-24 15:23:40 UTC by pia7"),
         ("", "102 inputs = 90 results + 8 failures + 4 skipped. Every input is accounted for."),
         ("", "Exit code 3: some inputs failed"),
+        ("", "they leave classification out until a sample is validated"),
         ("classes", f"0.588 ({LOW:.3f}–{HIGH:.3f})"),
         ("density", "Individuals per litre, per minute"),
         ("track", "90 images carry a GPS fix"),

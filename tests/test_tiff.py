@@ -87,17 +87,37 @@ class TestPosition:
         [
             (50, 0, 15, 1, 0, 1),
             (50, 1, 15, 0, 0, 1),
-            (50, 1, 15, 1, 0, 0),
+            (50, 1, 15, 1, 1, 0),
+            (50, 1, 15, 0, 0, 0),
+            (50, 1, 0, 0, 0, 0),
+            (50, 1, 0, 0, 1, 1),
             (0, 0, 0, 0, 0, 0),
             (91, 1, 0, 1, 0, 1),
             (90, 1, 1, 1, 0, 1),
-            (50, 1, 60, 1, 0, 1),
-            (50, 1, 0, 1, 60, 1),
+            (50, 1, 61, 1, 0, 1),
+            (50, 1, 60_00001, 1_00000, 0, 1),
+            (50, 1, 0, 1, 61, 1),
             (0xFFFFFFFF, 1, 0, 1, 0, 1),
         ],
     )
     def test_an_impossible_latitude_leaves_no_position(self, latitude: Sequence[int]) -> None:
         assert place(gps_tiff(latitude)) == (None, None)
+
+    @pytest.mark.parametrize("order", ["<", ">"])
+    @pytest.mark.parametrize(
+        ("latitude", "expected"),
+        [
+            ((50, 1, 60_00000, 1_00000, 0, 1), 51),  # 59.999996 rounded
+            ((50, 1, 59, 1, 60, 1), 51),
+            ((89, 1, 60, 1, 0, 1), 90),
+            ((50, 1, 15, 1, 0, 0), 50.25),  # seconds unknown: in the minutes' fraction
+            ((5025, 100, 0, 0, 0, 0), 50.25),
+        ],
+    )
+    def test_rounding_and_unknown_seconds_keep_the_fix(
+        self, latitude: Sequence[int], expected: float, order: str
+    ) -> None:
+        assert place(gps_tiff(latitude, order=order))[0] == pytest.approx(expected)
 
     def test_zero_zero_is_no_fix(self) -> None:
         assert place(gps_tiff((0, 1, 0, 1, 0, 1), (0, 1, 0, 1, 0, 1))) == (None, None)

@@ -135,10 +135,10 @@ def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, .
 
     \b
     Written into the folder --out:
-      trials.csv   settings and validation macro-F1 of each trial
+      trials.csv   settings and validation macro-F1 of each trial, or why it has none
       best.json    the best trial
       trials/      a folder for each training, named after its settings
-      search.db    Optuna's record, from which --resume goes on
+      search.db    Optuna's record, from which --resume goes on; it tries again what failed
 
     \b
     Examples:
@@ -185,6 +185,10 @@ def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, .
         found = run_search(train_one, space, folder=out, sampler=sampler, trials=trials, seed=seed,
                            resume=resume, about=about, done=tell, reporter=reporter)  # fmt: skip
     best = best_of(found)
+    lacking = [trial for trial in found if trial.macro_f1 is None]
+    if lacking:
+        say(f"{len(lacking)} of {len(found)} points have no value, see trials.csv; --resume tries "
+            "them again")  # fmt: skip
     if best is None:
         raise SettingError(f"none of {len(found)} trials could be trained: {found[0].error}")
     if as_json:

@@ -38,8 +38,14 @@ def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
     """
     origin = {"kind": kind, "name": base.name, "version": base.version, "sha256": base.sha256}
     before = base.description.get("derived", [])
-    # the parity gate saw another graph, or another temperature
-    made = {**base.description, "parity": None, "derived": [*before, origin], **fields}
+    # the parity gate saw another graph, or another temperature; the summary is the base's
+    made = {
+        **base.description,
+        "parity": None,
+        "summary": None,
+        "derived": [*before, origin],
+        **fields,
+    }
     return {name: value for name, value in made.items() if value is not None}
 
 

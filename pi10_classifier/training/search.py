@@ -43,6 +43,9 @@ class TrainOne(Protocol):
     def __call__(self, params: Mapping[str, Value], /) -> float: ...
 
 
+_CUT = "cut short; --resume tries it again"
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One training of the search. ``error`` says why it has no macro-F1."""
@@ -68,11 +71,13 @@ def search(
 ) -> list[Trial]:
     """Train with settings from ``space`` until the grid, or ``trials``, is through.
 
-    folder: of the search; a killed search goes on there with ``resume``, and a trial that
-    was running is trained again. trials: how many in all; a grid needs none. about: what else
-    must be the same to go on (data, network). reporter: told of the search as a run. Writes
-    trials.csv and best.json (by validation macro-F1; the earlier of equals). Returns the
-    finished trials by their number. Raises SettingError for an unusable space or folder.
+    folder: of the search; a killed search goes on there with ``resume``. A trial that was
+    running then is trained again, and so is, once each time, one that failed: Optuna takes a
+    failed point of a grid for visited, though it has no value. trials: how many in all; a grid
+    needs none. about: what else must be the same to go on (data, network). reporter: told of
+    the search as a run. Writes trials.csv, where a point without a value says why, and
+    best.json (by validation macro-F1; the earlier of equals). Returns the finished trials by
+    their number, the last of each point. Raises SettingError for an unusable space or folder.
     """
     trials = count_trials(space, sampler, trials)
     settings = {
@@ -92,12 +97,15 @@ def search(
     with held, _opened(folder, settings, resume) as study, told(teller, folder, settings):
         _requeue(study)
         _choose_sampler(study, space, sampler, seed)
-        while len(finished(study)) < trials and not _through(study, sampler):
-            study.optimize(_objective(train_one, space), n_trials=1, catch=(_RefusedError,))
-            found = finished(study)
-            _publish(folder, found)
-            done(max(found, key=lambda trial: trial.number))
-        _publish(folder, finished(study))
+        try:
+            while _retries(study) or (
+                len(finished(study)) < trials and not _through(study, sampler)
+            ):
+                study.optimize(_objective(train_one, space), n_trials=1, catch=(_RefusedError,))
+                _publish(folder, table(study))
+                done(_last(study))
+        finally:
+            _publish(folder, table(study))
         return finished(study)
 
 
@@ -152,15 +160,15 @@ def _choose_sampler(study: optuna.Study, space: Space, sampler: str, seed: int) 
 
 
 def _requeue(study: optuna.Study) -> None:
-    """Queue the trials again that a kill or an error of the machine cut short."""
+    """Queue the trials again that have no value: cut short by a kill or an error, or failed."""
     from optuna.trial import TrialState, create_trial
 
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         # this process alone holds the folder: whoever ran it is gone
         study.tell(trial.number, state=TrialState.FAIL)
-    repeated = {trial.user_attrs.get(_REPEATS) for trial in study.trials}
+    repeated = _repeated(study)
     for trial in study.get_trials(states=[TrialState.FAIL]):
-        if _REFUSED in trial.user_attrs or trial.number in repeated:
+        if trial.number in repeated:
             continue
         fixed = {"fixed_params": trial.params} if trial.params else {}
         study.add_trial(
@@ -170,6 +178,20 @@ def _requeue(study: optuna.Study) -> None:
                 user_attrs={_REPEATS: trial.number},
             )
         )
+
+
+def _repeated(study: optuna.Study) -> set[int]:
+    """The numbers of trials that another repeats."""
+    return {trial.user_attrs[_REPEATS] for trial in study.trials if _REPEATS in trial.user_attrs}
+
+
+def _retries(study: optuna.Study) -> bool:
+    """True where a trial that failed waits for its repetition."""
+    from optuna.trial import TrialState
+
+    waiting = study.get_trials(states=[TrialState.WAITING])
+    numbers = {trial.user_attrs.get(_REPEATS) for trial in waiting}
+    return any(trial.number in numbers and _REFUSED in trial.user_attrs for trial in study.trials)
 
 
 def _through(study: optuna.Study, sampler: str) -> bool:
@@ -211,13 +233,30 @@ def _objective(train_one: TrainOne, space: Space) -> Callable[[optuna.Trial], fl
 
 
 def finished(study: optuna.Study) -> list[Trial]:
-    """Trials with a result, or that cannot have one; what was cut short is left out."""
-    found = []
-    for trial in study.trials:
-        if trial.state.name == "COMPLETE" or _REFUSED in trial.user_attrs:
-            error = trial.user_attrs.get(_REFUSED, "")
-            found.append(Trial(trial.number, dict(trial.params), trial.value, error))
-    return found
+    """Trials with a result, or that failed; what was cut short is left out.
+
+    A failed one that was tried again since is left out, too: each point is there once.
+    """
+    return [trial for trial in table(study) if trial.error != _CUT]
+
+
+def table(study: optuna.Study) -> list[Trial]:
+    """All points that were tried, each by its last trial that ended, by number."""
+    ended = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "FAIL")]
+    outdone = {trial.user_attrs.get(_REPEATS) for trial in ended}
+    return [
+        Trial(t.number, dict(t.params), t.value,
+              "" if t.state.name == "COMPLETE" else t.user_attrs.get(_REFUSED, _CUT))
+        for t in ended
+        if t.number not in outdone
+    ]  # fmt: skip
+
+
+def _last(study: optuna.Study) -> Trial:
+    """The trial that ended last; a repetition may have a lower number than others."""
+    ended = [trial for trial in study.trials if trial.datetime_complete is not None]
+    number = max(ended, key=lambda trial: (trial.datetime_complete, trial.number)).number
+    return next(trial for trial in table(study) if trial.number == number)
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
@@ -233,7 +272,8 @@ def _publish(folder: Path, trials: Sequence[Trial]) -> None:
     rows.writerow(["trial", *names, "validation_macro_f1", "error"])
     for trial in trials:
         value = "" if trial.macro_f1 is None else trial.macro_f1
-        rows.writerow([trial.number, *(trial.params[n] for n in names), value, trial.error])
+        settings = (trial.params.get(name, "") for name in names)  # one cut early has not all
+        rows.writerow([trial.number, *settings, value, trial.error])
     write_atomically(folder / TRIALS, stream.getvalue().encode("utf-8"))
     best = best_of(trials)
     if best is not None:

@@ -33,7 +33,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 __all__ = ["Run", "Synced", "open_run", "sync"]
 ALIAS = "candidate"
 PACKAGE = "model"
-LONGEST_PARAM = 6000  # characters; MLflow's limit
+LONGEST_PARAM, LONGEST_KEY = 6000, 250  # characters; MLflow's limits
 _log = logging.getLogger(__name__)
 
 
@@ -216,9 +216,20 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _key(name: str) -> str:
-    """A name MLflow takes: letters, digits and _ - . space / :"""
-    parts = re.sub(r"[^\w\-. /:]", "_", str(name)).split("/")
-    return "/".join(part for part in parts if part.strip(".")) or "_"
+    """A name MLflow takes: letters, digits and _ - . space / : in at the most 250 characters.
+
+    A name that has to be changed gets eight digits of its hash, so that names which differ
+    only by signs, as two classes may, stay apart.
+    """
+    name = str(name)
+    parts = re.sub(r"[^\w\-. /:]", "_", name).split("/")
+    clean = "/".join(part for part in parts if part.strip("."))
+    if clean.startswith(".."):
+        clean = f"_{clean}"
+    if clean and clean == name and len(clean) <= LONGEST_KEY:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{clean[: LONGEST_KEY - len(digest) - 1]}-{digest}"
 
 
 def _text(value: Any) -> str:

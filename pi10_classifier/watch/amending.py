@@ -1,4 +1,4 @@
-"""Inputs that changed after they were done leave the part that holds what they were.
+"""Inputs that changed or moved after they were done leave the part that holds what they were.
 
 What a part holds is computed from its remaining rows and the ledger, not subtracted, so
 that doing it twice, as after a kill, changes nothing.
@@ -20,17 +20,32 @@ from pi10_classifier.watch.parts import remove_part
 
 def amend(folder: RunFolder, ledger: Ledger) -> None:
     """Take superseded inputs out of their old parts. Raises OutputError."""
-    query = "select s.part, p.stem from superseded s join parts p on p.id = s.part group by s.part"
-    for part, stem in ledger.ask(query):
-        gone = dict(ledger.ask("select name, outcome from superseded where part = ?", (part,)))
-        query = "select outcome, count(*) from inputs where part = ? group by outcome"
-        left = dict(ledger.ask(query, (part,)))
-        counts = _rewrite(folder, stem, gone, left) if left else None
+    gone: dict[tuple[int, str], dict[str, str]] = {}
+    query = "select part, stem, name, outcome from superseded join parts on id = part"
+    for part, stem, name, outcome in ledger.ask(query):
+        gone.setdefault((part, stem), {})[name] = outcome
+    left = _left(ledger) if gone else {}
+    for (part, stem), names in sorted(gone.items()):
+        counts = _rewrite(folder, stem, names, left[part]) if part in left else None
         if counts is None:  # an archive, the last input of a part, or a part that is no more
             remove_part(folder, stem)
-            ledger.forget(part)
+            ledger.forget(part, empty=part not in left)
         else:
-            ledger.recount(part, counts)
+            ledger.recount(part, counts, names)
+
+
+def _left(ledger: Ledger) -> dict[int, dict[str, int]]:
+    """Part -> outcome -> how many inputs it holds besides those that are to leave."""
+    left: dict[int, dict[str, int]] = {}
+    for table in ("inputs", "away"):
+        query = (
+            f"select part, outcome, count(*) from {table} "  # noqa: S608  # nosec B608
+            "where part in (select part from superseded) group by part, outcome"
+        )
+        for part, outcome, count in ledger.ask(query):
+            its = left.setdefault(part, {})
+            its[outcome] = its.get(outcome, 0) + count
+    return left
 
 
 def _rewrite(
@@ -49,7 +64,7 @@ def _rewrite(
     rows = {name for name, outcome in gone.items() if outcome == "r"}
     try:
         if rows:
-            counts, results = _without(part, rows, temporary)
+            counts, said["folders"], results = _without(part, rows, temporary)
             said["part_bytes"] = temporary.stat().st_size
         said["failures"] = [failure for failure in said["failures"] if failure[1] not in gone]
         said["totals"] = {
@@ -75,8 +90,10 @@ def _rewrite(
     return counts
 
 
-def _without(part: Path, gone: set[str], temporary: Path) -> tuple[Counts, int]:
-    """Write the part's other rows; returns what they count, and how many they are."""
+def _without(
+    part: Path, gone: set[str], temporary: Path
+) -> tuple[Counts, dict[str, list[str]], int]:
+    """Write the part's other rows; returns what they count, their folders, how many they are."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -92,4 +109,9 @@ def _without(part: Path, gone: set[str], temporary: Path) -> tuple[Counts, int]:
     for bin_id, when, label in zip(*columns, strict=True):
         key = (bin_id or "", minute_text(when) if when else "", label)
         counts[key] = counts.get(key, 0) + 1
-    return counts, table.num_rows
+    folders: dict[str, set[str]] = {}
+    columns = (table[name].to_pylist() for name in ("source", "member", "bin"))
+    for source, member, bin_id in zip(*columns, strict=True):
+        if bin_id:
+            folders.setdefault(f"{source}|{bin_folder(member)}", set()).add(bin_id)
+    return counts, {key: sorted(bins) for key, bins in folders.items()}, table.num_rows

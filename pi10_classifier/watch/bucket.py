@@ -16,7 +16,7 @@ from pi10_classifier.input_rules import skip_reason
 from pi10_classifier.sources import Unit
 from pi10_classifier.storage import Store
 from pi10_classifier.stored import ObjectBlock, StoredArchive, StoredObject
-from pi10_classifier.watch.place import Found
+from pi10_classifier.watch.place import Found, digest
 
 _DEADLINE_S = "10"  # of one request: what fails is done later, and meanwhile nothing waits
 _SILENCE_S = 60.0  # MinIO sends a space now and then; a link that says nothing is dead
@@ -116,6 +116,9 @@ class BucketPlace:
 
     def archive(self, found: Found) -> Unit:
         return StoredArchive(self._store, self._bucket, self._object(found), self._limits)
+
+    def content(self, found: Found, data: bytes | None) -> int | None:
+        return digest(found.version.encode())  # size and etag
 
     @staticmethod
     def _object(found: Found) -> StoredObject:

@@ -17,6 +17,7 @@ from pi10_classifier.options import (
     note_without_report,
     report_or_note,
 )
+from pi10_classifier.output import lossy_output
 
 
 @click.command()
@@ -34,6 +35,7 @@ from pi10_classifier.options import (
               help="Write report.html at the end (needs the extra [report]).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
               help="Print each minute's line, at the end run.json in one; no status.")  # fmt: skip
+@lossy_output()
 def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, rescan_s: float,
           summary_url: str, until_idle: bool, report: bool, as_json: bool,
           **options: Any) -> None:  # fmt: skip
@@ -52,7 +54,8 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
 
     \b
     SIGTERM or Ctrl-C: what is in work is finished and published; exit code 0. A second one
-    stops at once: 130. With --until-idle the exit codes are those of classify.
+    stops at once: 130. 5: the disk refuses what is left (full, or failing); it is done at the
+    next start. With --until-idle the exit codes are those of classify.
 
     \b
     Standard error has a live line at a terminal. Elsewhere it has a line at the start, and one

@@ -20,9 +20,10 @@ from pi10_classifier.sources import (
     printable,
     unreadable,
 )
-from pi10_classifier.watch.place import Found
+from pi10_classifier.watch.place import CLOSED, Found, digest
 
 EVENTS_EVERY_MS = 200
+_END_BYTES = 65_536
 
 
 class FolderPlace:
@@ -42,7 +43,10 @@ class FolderPlace:
             )
 
     def scan(self) -> Iterator[Found]:
-        waiting = [self._root]
+        return self._below(self._root)
+
+    def _below(self, top: Path) -> Iterator[Found]:
+        waiting = [top]
         while waiting:
             folder = waiting.pop()
             folders = []
@@ -93,7 +97,7 @@ class FolderPlace:
         if skip_reason(member):
             return None
         file = LooseFile(path, member, 0, 0, unreadable(error))
-        return Found(member, f"closed-{error.errno}", file)
+        return Found(member, f"{CLOSED}{error.errno}", file)
 
     def listen(
         self, tell: Callable[[Iterable[Found]], None], up: Callable[[], None], stop: threading.Event
@@ -120,9 +124,13 @@ class FolderPlace:
             if first:
                 up()
                 first = False
-            changed = {path for change, path in changes if change is not watchfiles.Change.deleted}
+            gone = watchfiles.Change.deleted
+            changed = {path for change, path in changes if change is not gone}
             if changed:
                 tell(self._seen(root, sorted(changed)))
+                lost = (Path(path) for change, path in changes if change is gone)
+                if any(not skip_reason(path.relative_to(root).as_posix()) for path in lost):
+                    up()  # something was renamed: a scan tells what its old name was
 
     def _seen(self, root: Path, paths: Sequence[str]) -> Iterator[Found]:
         inside: dict[Path, bool] = {}  # folder -> whether it lies in results
@@ -136,13 +144,15 @@ class FolderPlace:
                     inside[folder] = any(
                         is_run_folder(each) for each in above[: above.index(self._root) + 1]
                     )
-            except OSError:
-                continue  # gone; what is closed is left to the next scan
-            if (
-                not inside[folder]
-                and not self._is_again(path)
-                and (found := self._found(path, info))
-            ):
+            except (OSError, ValueError):
+                continue  # gone, or above the root; what is closed is left to the next scan
+            if inside[folder] or self._is_again(path):
+                continue
+            if stat.S_ISDIR(info.st_mode):
+                # moved in as a whole it is one event, without its files
+                if not path.is_symlink() and not is_left_folder(path.name):
+                    yield from self._below(path)
+            elif found := self._found(path, info):
                 yield found
 
     def look(self, found: Found) -> Found | None:
@@ -169,6 +179,23 @@ class FolderPlace:
         file = self._file(found)
         size = 1 if file.error else file.size  # not empty, but not to be opened
         return LocalArchive(file.path, size, file.modified_ns, self._limits)
+
+    def content(self, found: Found, data: bytes | None) -> int | None:
+        if data:
+            return digest(data)
+        file = self._file(found)
+        if file.error:
+            return None
+        if not file.size:
+            return digest(found.version.encode())  # empty files are all alike, but for the time
+        try:  # an archive, or what is not read whole: both its ends
+            with file.path.open("rb", buffering=0) as stream:
+                first = stream.read(_END_BYTES)
+                stream.seek(max(0, file.size - _END_BYTES))
+                last = stream.read(_END_BYTES)
+        except OSError:
+            return None
+        return digest(b"%d\0%b%b" % (file.size, first, last))
 
     @staticmethod
     def _file(found: Found) -> LooseFile:

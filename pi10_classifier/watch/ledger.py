@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,16 +20,17 @@ from typing import Any
 
 from pi10_classifier.errors import Code, OutputError, SettingError
 from pi10_classifier.instrument import BIN_MINUTES, Bin
+from pi10_classifier.watch.departed import AGAIN, COLUMNS, TABLES, base_name, leave, twins_of
 
 FILE = "watch.sqlite"
-GONE = ""  # the version of what was not there any more: none that is there has it
 KEPT_LINES = 100_000  # 69 days
 _IN = 500
 
 _TABLES = """
 create table if not exists facts(name text primary key, value text not null) without rowid;
 create table if not exists inputs(
-  name text primary key, version text not null, part integer not null, outcome text not null
+  name text primary key, version text not null, part integer not null, outcome text not null,
+  content integer
 ) without rowid;
 create table if not exists parts(
   id integer primary key autoincrement, stem text not null unique, line integer,
@@ -68,6 +69,7 @@ class Entry:
 
     outcome: r, f, s of an image or sidecar (result, failure, skipped), a of an archive;
     of any input g (it was gone) or u (tried in vain: done again after the next start).
+    contents: name -> what ``Place.content`` says of those that were read.
     """
 
     number: int
@@ -78,6 +80,7 @@ class Entry:
     counts: Counts
     folders: dict[str, set[str]] = field(default_factory=dict)
     hits_misses: dict[str, tuple[tuple[int, int] | None, ...]] = field(default_factory=dict)
+    contents: dict[str, int] = field(default_factory=dict)
 
 
 class Ledger:
@@ -86,15 +89,28 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
+        self.news: set[int] = set()  # parts that were entered since the last scan began
+        self.moved = 0  # inputs that left since this start, for their bytes are elsewhere
         with self._speaking():
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            # not WAL: it needs memory shared by mmap, which network disks lack
-            self._db.execute("pragma synchronous = extra")
-            self._db.executescript(_TABLES)
-            self._db.execute(
-                "insert or ignore into facts values ('id', ?)", (uuid.uuid4().hex[:8],)
-            )
+            try:
+                self._set_up()
+            except BaseException:
+                self._db.close()
+                raise
         self.id = self.fact("id")
+        self.gone = self.count_gone()
+
+    def _set_up(self) -> None:
+        # not WAL: it needs memory shared by mmap, which network disks lack
+        self._db.execute("pragma synchronous = extra")
+        self._db.execute("pragma temp_store = memory")
+        self._db.create_function("base_name", 1, base_name, deterministic=True)
+        self._db.executescript(_TABLES)
+        if "content" not in {row[1] for row in self._db.execute("pragma table_info(inputs)")}:
+            self._db.execute("alter table inputs add column content integer")  # of before 2027
+        self._db.executescript(TABLES)
+        self._db.execute("insert or ignore into facts values ('id', ?)", (uuid.uuid4().hex[:8],))
 
     def close(self) -> None:
         with self._lock:
@@ -141,13 +157,36 @@ class Ledger:
         for start in range(0, len(names), _IN):
             some = names[start : start + _IN]
             marks = ",".join("?" * len(some))
-            query = f"select name, version from inputs where name in ({marks})"  # noqa: S608  # nosec B608
-            found.update(self.ask(query, some))
+            for table in ("inputs", "away"):
+                query = f"select name, version from {table} where name in ({marks})"  # noqa: S608  # nosec B608
+                found.update(self.ask(query, some))
         return found
 
+    def come_back(self, names: Sequence[str]) -> None:
+        """These are there: what was thought gone of them no longer is. Raises OutputError."""
+        marks = ",".join("?" * len(names))
+        query = f"select name from away where name in ({marks})"  # noqa: S608  # nosec B608
+        back = [name for (name,) in self.ask(query, names)]
+        if back:
+            with self.transaction() as db:
+                self._back(db, back)
+            self.gone = self.count_gone()
+
+    @staticmethod
+    def _back(db: sqlite3.Connection, names: Sequence[str]) -> int:
+        marks = ",".join("?" * len(names))
+        where = f"from away where name in ({marks})"
+        db.execute(f"insert or ignore into inputs select {COLUMNS} {where}", names)  # nosec B608
+        return db.execute(f"delete {where}", names).rowcount  # nosec B608
+
+    def count_gone(self) -> int:
+        """How many inputs are no longer there, whose results are kept."""
+        return int(self.ask("select count(*) from away")[0][0])
+
     def totals(self) -> dict[str, int]:
-        """How many inputs ended in what, by ``Entry``'s letters."""
-        return dict(self.ask("select outcome, count(*) from inputs group by outcome"))
+        """How many inputs ended in what, by ``Entry``'s letters; those that are gone too."""
+        both = "select outcome from inputs union all select outcome from away"
+        return dict(self.ask(f"select outcome, count(*) from ({both}) group by outcome"))  # noqa: S608  # nosec B608
 
     def next_part(self) -> int:
         """The number of the part that is entered next."""
@@ -160,7 +199,9 @@ class Ledger:
         ``publish`` makes the part appear on disk, and is called last before the commit.
         """
         names = [name for name, *_ in entry.inputs]
+        moved = back = 0
         with self.transaction() as db:
+            self.news.add(entry.number)
             counts = json.dumps(sorted([*key, n] for key, n in entry.counts.items()))
             part = entry.number
             db.execute(
@@ -169,6 +210,7 @@ class Ledger:
             )
             for start in range(0, len(names), _IN):
                 some = names[start : start + _IN]
+                back += self._back(db, some)
                 marks = ",".join("?" * len(some))
                 db.execute(
                     "insert or ignore into superseded select name, part, outcome from inputs "  # noqa: S608  # nosec B608
@@ -176,9 +218,15 @@ class Ledger:
                     some,
                 )
             db.executemany(
-                "insert or replace into inputs values (?, ?, ?, ?)",
-                ((name, version, part, outcome) for name, version, outcome in entry.inputs),
+                "insert or replace into inputs values (?, ?, ?, ?, ?)",
+                (
+                    (name, version, part, outcome, entry.contents.get(name))
+                    for name, version, outcome in entry.inputs
+                ),
             )
+            for start in range(0, len(names), _IN):
+                moved += leave(db, twins_of(db, names[start : start + _IN]))
+            db.executemany("delete from suspects where name = ?", ((name,) for name in names))
             self._count(db, entry.counts, 1)
             for folder, bins in entry.folders.items():
                 db.executemany(
@@ -190,6 +238,9 @@ class Ledger:
                 )
             self._sample(db, {*entry.folders, *entry.hits_misses})
             publish()
+        if moved or back:
+            self.moved += moved
+            self.gone = self.count_gone()
 
     @staticmethod
     def _sample(db: sqlite3.Connection, folders: set[str]) -> None:
@@ -219,20 +270,26 @@ class Ledger:
             ((*key, sign * n) for key, n in counts.items() if key[0] and key[1]),
         )
 
-    def recount(self, part: int, counts: Counts) -> None:
-        """A part lost some of its inputs to newer ones: ``counts`` is what it holds now."""
+    def recount(self, part: int, counts: Counts, gone: Iterable[str]) -> None:
+        """A part no longer holds the inputs ``gone``: ``counts`` is what it holds now."""
         with self.transaction() as db:
             self._count(db, self._counts_of(db, part), -1)
             self._count(db, counts, 1)
             said = json.dumps(sorted([*key, n] for key, n in counts.items()))
             db.execute("update parts set counts = ? where id = ?", (said, part))
-            db.execute("delete from superseded where part = ?", (part,))
+            # no others: a scan may have added some since
+            db.executemany(
+                "delete from superseded where part = ? and name = ?", ((part, n) for n in gone)
+            )
 
-    def forget(self, part: int) -> None:
-        """Undo a part: its inputs are to be done again, unless a newer part has them."""
+    def forget(self, part: int, *, empty: bool = False) -> None:
+        """Undo a part: its inputs are to be done again, unless a newer part has them.
+
+        empty: it is known to have none, so that they need not be looked for.
+        """
         with self.transaction() as db:
             self._count(db, self._counts_of(db, part), -1)
-            for table in ("inputs", "superseded"):
+            for table in ("superseded",) if empty else ("inputs", "away", "superseded"):
                 db.execute(f"delete from {table} where part = ?", (part,))  # noqa: S608  # nosec B608
             db.execute("delete from parts where id = ?", (part,))
 
@@ -245,7 +302,12 @@ class Ledger:
         """Have what was tried in vain done anew, once a scan finds it."""
         # permissions that were mended leave a file's time and size as they were
         with self.transaction() as db:
-            db.execute("update inputs set version = ? where outcome = 'u'", (GONE,))
+            for table in ("inputs", "away"):
+                db.execute(
+                    f"update {table} set version = ? || version "  # noqa: S608  # nosec B608
+                    "where outcome = 'u' and substr(version, 1, ?) != ?",
+                    (AGAIN, len(AGAIN), AGAIN),
+                )
 
     def reconcile_parts(self, on_disk: set[str]) -> set[str]:
         """Forget parts that are gone; returns what is on disk and was never entered.

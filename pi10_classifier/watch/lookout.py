@@ -79,7 +79,9 @@ class Lookout:
             self._waiting.overflowed = False
             since = time.monotonic()
             try:
-                self._waiting.offer(self._place.scan(), patient=True)
+                roll = self._waiting.roll()
+                if self._waiting.offer(roll.calling(self._place.scan()), patient=True):
+                    self._waiting.call(roll)
             except (Pi10Error, OSError) as error:
                 self.scanning = str(error)
                 pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  # nosec B311

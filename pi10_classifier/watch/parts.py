@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pi10_classifier.classify import HELD_BYTES, items_of
@@ -22,7 +22,8 @@ from pi10_classifier.open_part import OpenPart
 from pi10_classifier.repeats import Repeated
 from pi10_classifier.results import PartWriter, RunFolder, UnitRecord, part_stem
 from pi10_classifier.sources import Item, Unit
-from pi10_classifier.watch.ledger import GONE, Entry, Ledger
+from pi10_classifier.watch.departed import AGAIN
+from pi10_classifier.watch.ledger import Entry, Ledger
 from pi10_classifier.watch.place import Found, Place
 from pi10_classifier.watch.suspects import Suspects
 from pi10_classifier.watch.waiting import Waiting
@@ -124,7 +125,7 @@ class Parts:
         suspect = found.name in self._suspects
         if suspect:
             self.collect(wait=True)  # alone, as images are
-        part = self._begin(found)
+        part = self._begin(replace(found, content=self._place.content(found, None)))
         unit = self._place.archive(found)
         try:
             self._feed(part, self._items(found, unit), ())
@@ -133,7 +134,7 @@ class Parts:
             self.results -= part.open.record.results
             part.open.writer.abandon()
             del self._live[part.number]
-            part = self._begin(found)
+            part = self._begin(part.archive)
             self._feed(part, self._items(found, unit, again=True), ())
         self._row.append(_Step(part, then=lambda: self._end(part)))
         if suspect:
@@ -190,7 +191,11 @@ class Parts:
         left = {one.name: one for one in found}
         for chunk in chunks(items):
             # by name: an item more, for a defect of ours, must not shift the others
-            read = [left.pop(item.member) for item in chunk if item.member in left]
+            read = [
+                replace(one, content=self._place.content(one, item.data))
+                for item in chunk
+                if (one := left.pop(item.member, None))
+            ]
             held = sum(len(item.data) for item in chunk if item.data)
             part = into or self._of_minute()
             names = [into.archive.name] if into and into.archive else [i.member for i in chunk]
@@ -291,6 +296,7 @@ class Parts:
             record.counts,
             record.folders,
             record.hits_misses,
+            {one.name: one.content for one, _ in part.taken if one.content is not None},
         )
         try:
             if part.lost:
@@ -338,8 +344,8 @@ def _outcome(failures: Sequence[Failure], otherwise: str = "f") -> str:
 
 
 def _version(found: Found, outcome: str) -> str:
-    # what was gone and comes back, as it was, is another input
-    return GONE if outcome == "g" else found.version
+    # what was gone and comes back, as it was, is to be done
+    return AGAIN + found.version if outcome == "g" else found.version
 
 
 def remove_part(folder: RunFolder, stem: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,20 @@ if TYPE_CHECKING:
     from pi10_classifier.stored import StoredObject
 
 
+CLOSED = "closed-"  # begins the version of what cannot be looked at
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An input as it was seen; ``version`` changes with its content."""
+    """An input as it was seen; ``version`` changes with its content.
+
+    content: a number that bytes of their own have, known once it was read.
+    """
 
     name: str
     version: str
     handle: LooseFile | StoredObject
+    content: int | None = None
 
     @property
     def is_archive(self) -> bool:
@@ -59,3 +67,16 @@ class Place(Protocol):
         ...
 
     def archive(self, found: Found) -> Unit: ...
+
+    def content(self, found: Found, data: bytes | None) -> int | None:
+        """The same number for the same bytes, wherever they lie; None where it is not known.
+
+        data: what was read of it, where it was read whole.
+        """
+        ...
+
+
+def digest(data: bytes) -> int:
+    """Of the bytes, as SQLite's integers are: 64 bits with a sign."""
+    made = hashlib.blake2b(data, digest_size=8, usedforsecurity=False).digest()
+    return int.from_bytes(made, "big", signed=True)

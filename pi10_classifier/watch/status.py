@@ -41,14 +41,16 @@ class Log:
     ) -> None:
         self._first, self._write, self._clock = first, write, clock
         self._due = clock() + _LOG_EVERY_S
-        self._line = ""
+        self._line: str | None = None
         self._results = 0
         self._told = ("ok", "ok", "")
+        self._departed = (0, 0)
 
     def __call__(self, status: Status) -> None:
         if self._first:
             self._write(self._first)
             self._first = ""
+        if self._line is None:
             self._line = status.line  # of the watcher before, where this one goes on
         if self._clock() < self._due:
             return
@@ -57,17 +59,23 @@ class Log:
         now = (link or "ok", status.listening, status.trouble)
         fresh, self._results = status.results - self._results, status.results
         failed = skipped = 0
-        if status.line != self._line:
+        if status.line and status.line != self._line:
             line = json.loads(status.line)
             failed, skipped = line["failed"], line["skipped"]
             self._line = status.line
-        if not (fresh or failed or skipped or now != self._told):
+        moved, gone = status.moved - self._departed[0], status.gone - self._departed[1]
+        self._departed = (status.moved, status.gone)
+        if not (fresh or failed or skipped or moved or gone or now != self._told):
             return
         self._told = now
         said = [f"{datetime.now(UTC):%H:%M} UTC: {fresh:,} more images, {status.results:,} in all"]
         if failed:
             said[0] += f", {failed:,} failed"
         said.append(f"{'at least ' if status.more else ''}{status.backlog:,} waiting")
+        if moved:
+            said.append(f"{moved:,} moved: their old names left")
+        if gone:
+            said.append(f"{status.gone:,} no longer there: their results are kept")
         said += _state(status)
         self._write(" | ".join(said))
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import count, islice
 
+from pi10_classifier.watch.departed import Roll, depart
 from pi10_classifier.watch.ledger import Ledger
 from pi10_classifier.watch.place import Found
 
@@ -46,21 +47,27 @@ class Waiting:
         """True where all that waits has been taken."""
         return not self._ready and not self._due
 
-    def offer(self, found: Iterable[Found], *, patient: bool) -> None:
-        """Take in what is neither done nor waiting already.
+    def holds(self, name: str) -> bool:
+        return name in self._names
+
+    def offer(self, found: Iterable[Found], *, patient: bool) -> bool:
+        """Take in what is neither done nor waiting already; False where it was cut short.
 
         patient: wait for room, as a scan does; else what has no room is left to the next scan.
         """
         source = iter(found)
         while page := list(islice(source, _PAGE)):
             page = [one for one in page if one.name not in self._names]
-            known = self._ledger.known([one.name for one in page])
+            names = [one.name for one in page]
+            if patient and self._ledger.gone:
+                self._ledger.come_back(names)
+            known = self._ledger.known(names)
             fresh = [one for one in page if known.get(one.name) != one.version]
             with self._change:
                 while patient and self.is_full and not self._closed:
                     self._change.wait(1)
                 if self._closed:
-                    return
+                    return False
                 if self.is_full:
                     self.overflowed = True
                     continue
@@ -69,6 +76,16 @@ class Waiting:
                         self._names.add(one.name)
                         self._put(one, self._settle_s)
                 self._change.notify_all()
+        return True
+
+    def call(self, roll: Roll) -> None:
+        """A scan has met all that is there: what is done and was not met is gone."""
+        depart(self._ledger, roll, self.holds)
+
+    def roll(self) -> Roll:
+        """For a scan that begins."""
+        self._ledger.news.clear()
+        return Roll()
 
     def _put(self, found: Found, seconds: float) -> None:
         if seconds > 0:

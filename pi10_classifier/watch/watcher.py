@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pi10_classifier.classify import Run, Settings, describe, exit_code_of, import_ahead
 from pi10_classifier.engine import CHUNK_ITEMS, Engine
@@ -31,6 +33,7 @@ from pi10_classifier.watch.lookout import Lookout
 from pi10_classifier.watch.minutes import State, compose
 from pi10_classifier.watch.parts import Parts, remove_part
 from pi10_classifier.watch.place import Place
+from pi10_classifier.watch.room import patiently
 from pi10_classifier.watch.suspects import FILE as IN_WORK
 from pi10_classifier.watch.suspects import Suspects
 from pi10_classifier.watch.waiting import Waiting
@@ -67,7 +70,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a watcher stands, for whoever looks on. line: the last minute's."""
+    """How a watcher stands, for whoever looks on.
+
+    line: the last minute's; None before it is known. moved: inputs whose old names left.
+    gone: those that are no longer there, and whose results are kept.
+    """
 
     results: int
     per_second: float
@@ -76,7 +83,9 @@ class Status:
     trouble: str
     listening: str
     link: str
-    line: str
+    line: str | None
+    moved: int = 0  # since the start
+    gone: int = 0
 
 
 def place_of(source: str, settings: Settings, environ: Mapping[str, str]) -> Place:
@@ -117,18 +126,39 @@ def watch(
     folder = RunFolder(out, model.package.classes)
     said = {"inputs": [source], "watch": 1, **settings.fingerprint(model.package)}
     try:
-        folder.open(said, resume=True, overwrite=False)
-        ledger = Ledger(folder.journal / FILE)
+        waits = partial(patiently, check=check, tell=lambda error: _show_refusal(show, error))
+        waits(lambda: _open(folder, said))
+        ledger = waits(lambda: Ledger(folder.journal / FILE))
         try:
-            for stem in ledger.reconcile_parts(folder.published()):
-                remove_part(folder, stem)  # published, and killed before it was entered
-            ledger.try_again()
-            watcher = _Watcher(place, folder, ledger, settings, plan, model, environ, clock)
+            waits(lambda: _reconcile(folder, ledger))
+            watcher = waits(
+                lambda: _Watcher(place, folder, ledger, settings, plan, model, environ, clock)
+            )
             return watcher.run(source, check, show, tell)
         finally:
             ledger.close()
     finally:
         folder.close()
+
+
+def _open(folder: RunFolder, said: dict[str, Any]) -> None:
+    try:
+        folder.open(said, resume=True, overwrite=False)
+    except OutputError:
+        folder.close()  # its lock would refuse the next try
+        raise
+
+
+def _reconcile(folder: RunFolder, ledger: Ledger) -> None:
+    for stem in ledger.reconcile_parts(folder.published()):
+        remove_part(folder, stem)  # published, and killed before it was entered
+    ledger.try_again()
+
+
+def _show_refusal(show: Callable[[Status], None], error: OutputError) -> None:
+    """Before there is a watcher that has more to say."""
+    with suppress(OSError):
+        show(Status(0, 0.0, 0, False, error.message, "not yet", "", None))
 
 
 class _Watcher:
@@ -249,7 +279,8 @@ class _Watcher:
             self._parts.after(lambda: self._tell_of(over))
         if time.monotonic() >= self._show_due:
             self._show_due = time.monotonic() + _SHOWN_EVERY_S
-            self._show(self._status())
+            with suppress(OSError):  # a display is never a reason to stop
+                self._show(self._status())
         if time.monotonic() >= self._tables_due and not self._parts.trouble:
             self._write_tables()
 
@@ -268,7 +299,8 @@ class _Watcher:
                     self._package.classes, state, self._is_quiet,
                 )  # fmt: skip
                 self._due_lines.pop(0)
-                self._tell(self._line)
+                with suppress(OSError):
+                    self._tell(self._line)
                 if self._link:
                     self._link.wake()
         except OutputError as error:
@@ -293,7 +325,7 @@ class _Watcher:
                 link = f"{self._link.state}, {self._link.waiting} to send"
         return Status(
             self._parts.results, rate, len(self._waiting), self._waiting.is_full, said,
-            self._lookout.listening, link, self._line,
+            self._lookout.listening, link, self._line, self._ledger.moved, self._ledger.gone,
         )  # fmt: skip
 
     def _write_tables(self) -> None:
@@ -320,14 +352,29 @@ class _Watcher:
         self._parts.collect(wait=True)
         if isinstance(self._parts.trouble, OutputError):
             raise self._parts.trouble
-        self._tell_of([self._minutes.current])
-        if self._due_lines and isinstance(self._parts.trouble, OutputError):
-            raise self._parts.trouble
         if self._tables:
             self._tables.join()
+        self._due_lines.append(self._minutes.current)
+        run = self._last(source, started, clock, stopped) if stopped else patiently(
+            lambda: self._last(source, started, clock, stopped),
+            self._check, lambda error: _show_refusal(self._show, error),
+        )  # fmt: skip
+        return run
+
+    def _last(self, source: str, started: datetime, clock: float, stopped: bool) -> Run:
+        """The last lines and the tables. Raises OutputError; may be done again."""
+        self._parts.trouble = None
+        self._tell_of([])
+        if self._due_lines and isinstance(self._parts.trouble, OutputError):
+            raise self._parts.trouble
         amend(self._folder, self._ledger)
         tally = summarise(self._folder)
         write_factors(self._folder, tally.factors)
+        if gone := self._ledger.gone:
+            tally.warnings.append(
+                f"{gone} inputs are no longer there; their results are kept (what is moved "
+                "within the place leaves its old name)"
+            )
         seconds = time.perf_counter() - clock
         run = Run(
             out=self._folder.path,

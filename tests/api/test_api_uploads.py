@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import pickle
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 import support
 import tars
-from aiohttp import web
+from aiohttp import BodyPartReader, web
+from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from pi10_classifier.api.reception import Received
+from pi10_classifier.api.page_runs import part_name
+from pi10_classifier.api.reception import Received, filename_of
 from pi10_classifier.api.uploads import (
     MAX_NAME,
     Spooled,
@@ -23,6 +26,7 @@ from pi10_classifier.api.uploads import (
 )
 from pi10_classifier.archives import Limits
 from pi10_classifier.errors import Code
+from pi10_classifier.instrument import Particle
 from pi10_classifier.sources import Item
 
 Spool = Callable[..., Spooled]
@@ -105,6 +109,39 @@ def test_names_may_be_recorded(given: str, kept: str) -> None:
 )
 def test_a_backslash_in_a_name_is_no_escape(header: str, name: str) -> None:
     assert given_name(header, "parsed") == name
+
+
+def test_both_ways_of_sending_keep_the_backslash() -> None:
+    """aiohttp itself eats it, of the API's forms and of the page's."""
+    name = "RawImages\\pia7.2024-06-24.1450+N00000000.tif"
+    body = (
+        f'--x\r\nContent-Disposition: form-data; name="data"; filename="{name}"\r\n'
+        "Content-Type: image/tiff\r\n\r\nabc\r\n--x--\r\n"
+    ).encode()
+
+    async def of_form(request: web.Request) -> web.Response:
+        part = (await request.post())["data"]
+        assert isinstance(part, web.FileField)
+        return web.Response(text=filename_of(part))
+
+    async def of_page(request: web.Request) -> web.Response:
+        part = await (await request.multipart()).next()
+        assert isinstance(part, BodyPartReader)
+        return web.Response(text=part_name(part))
+
+    async def ask() -> list[str]:
+        app = web.Application()
+        app.router.add_post("/form", of_form)
+        app.router.add_post("/page", of_page)
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        async with TestClient(TestServer(app)) as client:
+            answers = [await client.post(to, data=body, headers=kind) for to in ("/form", "/page")]
+            return [await answer.text() for answer in answers]
+
+    assert asyncio.run(ask()) == [name, name]
+    particle = Particle.parse(name)
+    assert particle
+    assert particle.bin.instrument == "pia7"
 
 
 def test_litter_among_several_files_is_skipped(spooled: Spool) -> None:

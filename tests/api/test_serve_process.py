@@ -364,4 +364,4 @@ def test_an_idle_service_costs_next_to_nothing(service):
 
     before = seconds()
     time.sleep(2)
-    assert seconds() - before < 0.5
+    assert seconds() - before < 1  # a loop that never rests takes 2

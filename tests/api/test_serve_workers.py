@@ -74,6 +74,11 @@ def test_all_workers_are_warmed_and_share_the_work():
     run(test())
 
 
+def _once_open(gate: Path) -> None:
+    while not gate.exists():
+        time.sleep(0.02)
+
+
 def _pid_after_a_while() -> int:
     time.sleep(0.5)
     return os.getpid()
@@ -244,14 +249,17 @@ def test_who_leaves_amid_the_work_leaves_the_worker_whole():
     run(test())
 
 
-def test_bulk_work_leaves_a_worker_to_single_images():
+def test_bulk_work_leaves_a_worker_to_single_images(tmp_path):
+    gate = tmp_path / "open"
+
     async def test() -> None:
         async with working(2) as workers:
             await until(lambda: workers.ready == 2)
-            bulk = [asyncio.create_task(workers.apply(time.sleep, 2, bulk=True)) for _ in "ab"]
+            bulk = [asyncio.create_task(workers.apply(_once_open, gate, bulk=True)) for _ in "ab"]
             await asyncio.sleep(0.1)
             assert await workers.apply(abs, -5) == 5
             assert not any(task.done() for task in bulk)
+            gate.touch()
             await asyncio.gather(*bulk)
 
     run(test())

@@ -107,25 +107,32 @@ def test_what_is_done_is_not_done_again(
     assert run(mount, mount.message(units[:3])) == 0
 
 
+def listed(mount: Mount) -> int:
+    """How many whole files there are, while others are being written."""
+    places = (mount.out / name for name in ("predictions.parquet", "journal"))
+    return sum(path.suffix != ".tmp" for place in places for path in place.rglob("*.*"))
+
+
 @pytest.mark.slow
 def test_killed_at_many_points_and_started_again(mount: Mount, tmp_path: Path) -> None:
     fill(mount, tmp_path)
     units = mount.plan()
     message = mount.message(units)
-    began = time.monotonic()
     process = script(mount.environ(message))
     process.communicate(timeout=SCRIPT_S)
-    whole, took = mount.results(), time.monotonic() - began
+    whole = mount.results()
     assert process.returncode == 0
     draw = random.Random(5)
     stopped = 0
     for _ in range(5):
         for name in list(mount.results())[: draw.randrange(len(whole))]:
             (mount.out / name).unlink()  # any state that kills may leave, and the others
+        there = listed(mount)
+        wanted = draw.randint(there + 1, len(whole) - 1) if there + 1 < len(whole) else there
         process = script(mount.environ(message))
-        try:
-            process.wait(draw.uniform(0.2, 1) * took)
-        except subprocess.TimeoutExpired:
+        while process.poll() is None and listed(mount) < wanted:
+            time.sleep(0.001)
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             stopped += 1
         process.communicate()

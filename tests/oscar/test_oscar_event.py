@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from datetime import UTC, datetime
 from urllib.parse import quote_plus
 
 import pytest
@@ -32,6 +33,30 @@ def test_a_key_is_decoded_once(key: str) -> None:
 def test_an_event_of_ours_is_read_back(key: str) -> None:
     event = Event("pi10", key, "abc", 9)
     assert Event.parse(event.to_json()) == event
+
+
+def test_a_submission_tells_its_number() -> None:
+    event = Event("pi10", "in/a.tif", "abc", 9, attempt=2)
+    found = Event.parse(event.to_json())
+    assert found is not None and found.attempt == 2
+    assert '"pi10":{' not in Event("pi10", "in/a.tif").to_json()
+
+
+@pytest.mark.parametrize("number", [-1, 0, 10, "2", None, 1.5, [1]])
+def test_a_number_that_is_none_of_ours_is_left_out(number: object) -> None:
+    said = json.loads(minio("in/a.tif"))
+    said["Records"][0]["pi10"] = {"attempt": number}
+    found = Event.parse(json.dumps(said))
+    assert found is not None and found.attempt == 0
+
+
+@pytest.mark.parametrize("time", ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00", "soon", 3])
+def test_the_time_of_an_event(time: object) -> None:
+    said = json.loads(minio("in/a.tif"))
+    said["Records"][0]["eventTime"] = time
+    found = Event.parse(json.dumps(said))
+    expected = datetime(2026, 1, 1, tzinfo=UTC) if str(time).startswith("2026") else None
+    assert found is not None and found.when == expected
 
 
 @pytest.mark.parametrize(

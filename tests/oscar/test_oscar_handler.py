@@ -153,6 +153,25 @@ def test_what_cannot_be_classified_gets_a_failure(
     assert said["failure"]["retryable"] is False
 
 
+def test_an_archive_with_a_damaged_end_is_final(handle, out: Path) -> None:
+    """A passing failure would have it submitted again and again, and nothing would mend it."""
+    data = archive("zip", {f"{n}.tif": support.particle(n) for n in range(2)})
+    end = data.rindex(b"PK\5\6")
+    damaged = [data[: end + cut] for cut in (0, 4, 12, 21)]
+    for at in range(end, len(data)):
+        damaged += [data[:at] + bytes([byte]) + data[at + 1 :] for byte in (0, 0x7F, 0xFF)]
+    said = []
+    for number, case in enumerate(damaged):
+        into = out / str(number)
+        into.mkdir()
+        record = handle("in/a.zip", case, into)
+        failure = record.get("failure", {})
+        said.append((record["status"], failure.get("code"), failure.get("retryable", False)))
+        assert not [name for name in files_of(into) if name.endswith("retry.json")]
+    assert {retryable for _, _, retryable in said} == {False}
+    assert {status for status, _, _ in said} >= {"result"}
+
+
 def test_no_input_file_is_a_setting(handler: Handler, out: Path) -> None:
     said = record_of(out, handler.handle(None, version_of("in/a.tif", b"x"), out))
     assert said["failure"]["code"] == "bad_setting"

@@ -35,7 +35,7 @@ from pi10_classifier.oscar.fdl import named
 from pi10_classifier.oscar.handler import Handler
 from pi10_classifier.oscar.local import Local, local, write_environ
 from pi10_classifier.oscar.naming import skip_reason
-from pi10_classifier.oscar.reconcile import Plan, Reconciler
+from pi10_classifier.oscar.reconcile import Plan, Reconciler, Report
 from pi10_classifier.oscar.submit import JobEndpoint
 from pi10_classifier.oscar.variants import in_bucket, with_variables
 from pi10_classifier.storage import Store
@@ -235,6 +235,40 @@ def test_nothing_is_lost_where_events_are_and_workers_die(
             assert (mine["label"], mine["flags"]) == (row["label"], row["flags"])
             for column in ("score", "esd_um", "score_copepod", "area_um2"):
                 assert mine[column] == pytest.approx(row[column], rel=1e-6), column
+
+
+@pytest.mark.slow
+def test_a_queue_that_is_longer_than_the_attempts_is_no_killer(
+    services: list[Any], tmp_path: Path, package: Path
+) -> None:
+    """One worker, and `reconcile` runs more often than it gets on."""
+    service = in_bucket(services[0], "queue")
+    names = [f"in/{n}.tif" for n in range(3)]
+    handler = Handler(_settings(package))
+    with local(tmp_path / "home", [service], parallel=1) as up:
+        with settled(up, len(names)):
+            for n, name in enumerate(names):
+                put(up, name, support.particle(n), "queue")
+            out = Bucket.of(Store(up.environ()), "s3://queue/out/")
+
+            def reconcile() -> Report:
+                return Reconciler(
+                    Bucket.of(Store(up.environ()), "s3://queue/in/"), out, handler.package,
+                    handler.identity, JobEndpoint(up.environ(), service.name), Plan(grace_s=0),
+                ).run()  # fmt: skip
+
+            rounds = [reconcile() for _ in range(4)]
+        assert [report.counts["set_aside"] for report in rounds] == [0] * 4
+        assert up.jobs.wait(JOB_S * 40)
+        reconcile()
+        assert up.jobs.wait(JOB_S * 40)
+        report = reconcile()
+        assert {key: said["status"] for key, said in records(up, "s3://queue/out/").items()} == (
+            dict.fromkeys(names, "result")
+        )
+        assert report.to_json()["totals"]["results"] == len(names)
+        # every job took its own marker away
+        assert not [o.name for o in out.outputs("") if o.name.endswith(".begun")]
 
 
 @pytest.mark.slow

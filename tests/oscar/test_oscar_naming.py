@@ -87,6 +87,7 @@ def test_each_of_bucket_key_etag_and_model_makes_another_name() -> None:
         "in/a.tif.pi10.ABABABAB.0123456789abcdef.json",
         "in/a.tif.pi10.abababab.0123456789abcdef.json.bak",
         "in/a.tif.pi10.abababab.0123456789abcdef.attempt-0",
+        "in/a.tif.pi10.abababab.0123456789abcdef.attempt-1.began",
         ".pi10.abababab.0123456789abcdef.json",
     ],
 )

@@ -110,7 +110,7 @@ def whole(root: Path, package: Path, tmp_path_factory: pytest.TempPathFactory) -
     assert run.tally.adds_up
     assert run.tally.totals["results"] == PARTICLES
     assert set(run.tally.failures_by_code) == {"repeated_name"}
-    [said] = run.tally.warnings
+    [said] = [text for text in run.tally.warnings if "folders" in text]
     assert said.startswith("9 hidden or system folders were not looked into")
     return out
 
@@ -209,7 +209,7 @@ def test_links_count_once(root: Path, whole: Path, package: Path, tmp_path: Path
     (source / name).symlink_to(source / f"2024-06-24/1450/RawImages/{name}")
     settings = Settings(model=package, jobs=2)
     run = classify([str(source)], tmp_path / "out", settings)
-    assert len(run.tally.warnings) == 2
+    assert len([text for text in run.tally.warnings if "link" in text]) == 2
     same_tables(tmp_path / "out", whole)
     watch(str(source), tmp_path / "watched", settings, Plan(settle_s=0.0, until_idle=True),
           environ={})  # fmt: skip

@@ -67,6 +67,25 @@ def test_the_state_of_an_input(endings: tuple[str, ...], state: State) -> None:
     assert by_key["in/a"].state is state
 
 
+@pytest.mark.parametrize(
+    ("endings", "said"),
+    [
+        ((), (0, 0, 1)),
+        (("attempt-1",), (1, 0, 2)),
+        (("attempt-1", "attempt-1.begun"), (1, 1, 2)),
+        (("attempt-0.begun", "attempt-1"), (1, 1, 2)),  # an event's own job began, too
+        ([f"attempt-{n}" for n in range(1, 10)], (9, 0, 1)),  # counted no further
+        ([f"attempt-{n}" for n in range(1, 10)] + ["attempt-1.begun"], (9, 1, 2)),
+        ([f"attempt-{n}.begun" for n in range(1, 10)], (0, 9, 9)),
+    ],
+)
+def test_submitted_is_not_begun(endings: list[str], said: tuple[int, int, int]) -> None:
+    by_key, _ = run([listed("in/a")], [output("in/a", ending) for ending in endings])
+    pair = by_key["in/a"]
+    assert (pair.attempts, pair.begun, pair.next_attempt) == said
+    assert pair.litter() == []
+
+
 def test_keys_that_begin_with_each_other_are_kept_apart() -> None:
     keys = ["in/a", "in/a b", "in/a.pi10", "in/a.tif", "in/a/b", "in/a/b.tif", "in/a~", "in/aé"]
     done = keys[::2]

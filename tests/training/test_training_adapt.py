@@ -152,7 +152,7 @@ def test_near_duplicates_are_not_judged_by_one_another():
     x = np.repeat(np.repeat(rng.normal(size=(40, 1, 16)), 2, axis=1), 2, axis=0).astype(np.float32)
     y, stuck = np.repeat(np.arange(40) % 2, 2), np.repeat(np.arange(40), 2)
     assert choose(gallery.Gallery(x, y, ("a", "b"), stuck), "knn", 0).macro_f1 < 0.75
-    assert choose(gallery.Gallery(x, y, ("a", "b"), np.arange(80)), "knn", 0).macro_f1 > 0.9
+    assert choose(gallery.Gallery(x, y, ("a", "b"), np.arange(80)), "knn", 0).macro_f1 > 0.8
 
 
 def test_a_class_of_one_particle_seen_twice_is_too_little():

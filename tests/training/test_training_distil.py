@@ -38,15 +38,16 @@ def test_distillation_is_the_divergence_times_the_square_of_the_temperature():
     assert distillation(same, same + 7, 2.0).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_a_student_follows_its_teacher_against_the_labels():
+@pytest.mark.parametrize("seed", [0, 2, 5])
+def test_a_student_follows_its_teacher_against_the_labels(seed):
     """All weight on a teacher that calls every class by the next one's name."""
     training, held = shades()
     turned = GivenTeacher(SURE[(training.truth + 1) % 3] * 3)
-    network = Tiny()
-    options = recipe(epochs=25, rate=0.05, ema=0.0, augmentation="none", distil=1.0)
+    network = Tiny(seed=seed)
+    options = recipe(epochs=25, rate=0.05, ema=0.0, augmentation="none", distil=1.0, seed=seed)
     loop.train(network, training, held, options, lambda *_: None, lambda _: None, teacher=turned)
     guess = loop.predict(network, held.images).argmax(axis=1)
-    assert (guess == (held.truth + 1) % 3).mean() > 0.6
+    assert (guess == (held.truth + 1) % 3).mean() > 0.5 > (guess == held.truth).mean()
 
 
 def test_a_package_sees_the_students_draw_and_says_its_probabilities():

@@ -60,7 +60,8 @@ def normalising(scale: float = 1.0) -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return marks.tree(tmp_path_factory.mktemp("d") / "marks", COUNTS, doubt=0.8)
+    """Each image further from its border than eight bits move it, on any processor."""
+    return marks.tree(tmp_path_factory.mktemp("d") / "marks", COUNTS, doubt=0.5)
 
 
 @pytest.fixture(scope="module")

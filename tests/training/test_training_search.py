@@ -147,8 +147,84 @@ def test_settings_that_cannot_be_trained_are_noted(tmp_path):
         "the loss is no number after 3 steps", "validation macro-F1 is nan",
     }  # fmt: skip
     assert best_of(trials).params["rate"] == 0.001
-    assert search(train_one, GRID, folder=tmp_path, resume=True) == trials
-    assert len(calls) == 6  # refused settings are not tried again
+
+
+def values(folder) -> dict[tuple, tuple[str, str]]:
+    """Point -> its value and error, as trials.csv has them; each point is there once."""
+    rows = list(csv.DictReader((folder / TRIALS).read_text().splitlines()))
+    found = {
+        (float(row["rate"]), int(row["epochs"])): (row["validation_macro_f1"], row["error"])
+        for row in rows
+    }
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_failed_points_are_tried_again_on_going_on(tmp_path, sampler):
+    """Optuna takes them for visited."""
+    failing, calls = [True], []
+
+    def train_one(params):
+        calls.append((params["rate"], params["epochs"]))
+        if failing and params["epochs"] == 2:
+            raise ModelError("weights could not be downloaded; try again")
+        return score(params)
+
+    def go_on(**more):
+        calls.clear()
+        return search(train_one, GRID, folder=tmp_path, sampler=sampler, trials=6, **more)
+
+    first = go_on()
+    points = [(trial.params["rate"], trial.params["epochs"]) for trial in first]
+    lacking = sorted(p for p, t in zip(points, first, strict=True) if t.macro_f1 is None)
+    assert len(first) == 6 and lacking
+    if sampler == "grid":
+        table = values(tmp_path)
+        assert {point for point, (value, _) in table.items() if not value} == set(lacking)
+        assert all(table[point][1].startswith("weights could not") for point in lacking)
+    again = go_on(resume=True)  # the cause is still there: once each, and no more
+    assert sorted(calls) == lacking and len(again) == 6
+    failing.clear()
+    mended = go_on(resume=True)
+    assert sorted(calls) == lacking
+    assert len(mended) == 6 and all(trial.macro_f1 is not None for trial in mended)
+    assert sorted((t.params["rate"], t.params["epochs"]) for t in mended) == sorted(points)
+    if sampler == "grid":
+        assert {error for _, error in values(tmp_path).values()} == {""}
+        assert json.loads((tmp_path / BEST).read_text())["validation_macro_f1"] == 0.9
+    assert go_on(resume=True) == mended and not calls
+
+
+def test_each_trial_is_told_once_by_its_own_number(tmp_path):
+    def train_one(params):
+        if params["rate"] == 0.1:
+            raise ModelError("no; mend it")
+        return score(params)
+
+    told = []
+    search(train_one, GRID, folder=tmp_path, done=told.append)
+    assert len({trial.number for trial in told}) == 6
+    told.clear()
+    search(score, GRID, folder=tmp_path, resume=True, done=told.append)
+    assert {(trial.params["rate"], trial.error) for trial in told} == {(0.1, "")}
+    assert len(told) == 2
+
+
+def test_the_table_says_what_was_cut_short(tmp_path):
+    calls = []
+
+    def train_one(params):
+        calls.append((params["rate"], params["epochs"]))
+        if len(calls) == 3:
+            raise OutputError(Code.DISK_FULL, "no space left")
+        return score(params)
+
+    with pytest.raises(OutputError):
+        search(train_one, GRID, folder=tmp_path)
+    assert values(tmp_path)[calls[2]] == ("", "cut short; --resume tries it again")
+    assert pairs(search(train_one, GRID, folder=tmp_path, resume=True)) == EVERY
+    assert {error for _, error in values(tmp_path).values()} == {""}
 
 
 def test_tpe_finds_what_a_grid_misses(tmp_path):

@@ -115,6 +115,30 @@ def local(tmp_path_factory) -> tuple[Path, dict[str, str]]:
     return folder, environ
 
 
+# names of classes that differ only by signs, by what MLflow cannot take, or beyond its length
+CLASSES = ["a/b", "a_b", "a b", "a.b", "a*b", "a?b", "a(b", "a//b", "a/./b", "a/", "/a", "é", "É*",
+           "", "..", "..a", "x" * 300, "x" * 299 + "y", "a\nb", "a+b", "a-b"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_classes_that_differ_by_signs_stay_apart(tmp_path):
+    environ = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    run = open_run("signs", "one", folder=tmp_path / "out", environ=environ)
+    keys = {f"test/f1/{name}": 0.001 * n for n, name in enumerate(CLASSES)}
+    keys |= {name: 0.5 + 0.001 * n for n, name in enumerate(CLASSES)}
+    run.metrics(keys)
+    run.end()
+    assert not run.unsent
+    client = mlflow.MlflowClient(environ["MLFLOW_TRACKING_URI"])
+    found = runs_of(client, "signs")["one"].data.metrics
+    assert sorted(round(value, 3) for value in found.values()) == sorted(
+        round(value, 3) for value in keys.values()
+    )
+    assert (
+        found["test/f1/a/b"] == 0 and found["test/f1/a_b"] == 0.001
+    )  # as they are, where possible
+
+
 @pytest.mark.slow
 def test_local_store_holds_everything_once(local):
     folder, environ = local

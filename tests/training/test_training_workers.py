@@ -98,7 +98,7 @@ def test_the_others_of_a_killed_or_hanging_one_end_at_the_close(which, sent):
     closing.start()
     closing.join(30)
     assert not closing.is_alive(), "close() hangs"
-    assert not any(_runs(pid) for pid in pids)
+    _gone(pids)  # a killed one goes when the system finds the time
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
@@ -109,10 +109,7 @@ def test_processes_end_with_their_parent(sent):
     assert all(psutil.pid_exists(pid) for pid in pids)
     parent.send_signal(sent)
     parent.communicate(timeout=30)
-    until = time.monotonic() + 30
-    while alive := [pid for pid in pids if _runs(pid)]:
-        assert time.monotonic() < until, f"{alive} outlive their parent"
-        time.sleep(0.05)
+    _gone(pids)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -126,6 +123,13 @@ def test_processes_leave_a_stop_to_their_parent(sent):
         assert np.array_equal(batches[0]["image"], first["image"])
     finally:
         batches.close()
+
+
+def _gone(pids):
+    until = time.monotonic() + 60
+    while alive := [pid for pid in pids if _runs(pid)]:
+        assert time.monotonic() < until, f"{alive} live on"
+        time.sleep(0.05)
 
 
 def _runs(pid):

@@ -51,6 +51,8 @@ def deadly(function):
     return call
 
 os.fsync, Path.replace, Path.unlink = deadly(os.fsync), deadly(Path.replace), deadly(Path.unlink)
+from pi10_classifier.watch import departed, ledger
+ledger.leave = departed.leave = deadly(departed.leave)
 watch(source, Path(out), Settings(model=Path(model), jobs=2), Plan(0.0, until_idle=True),
       clock=Clock(30))
 """
@@ -65,8 +67,11 @@ class TestKilled:
         words = [tmp_path / "in", tmp_path / "out", package]
         deaths = 0
         for last in (1, 2, 3, 4, 5, 6, 8, 9):
-            if last == 6:  # something changes meanwhile
+            if last == 6:  # something changes meanwhile, and something moves
                 support.write_folder(tmp_path / "in", {"empty.tif": support.particle(8)})
+                (tmp_path / "in/2024-06-24/1500").rename(tmp_path / "in/moved")
+            if last == 9:
+                (tmp_path / "in/2024-06-24/1450.tar").rename(tmp_path / "in/moved.tar")
             command = [sys.executable, "-c", KILLED, *map(str, words), str(last), str(here),
                        str(here.parent)]  # fmt: skip
             code = subprocess.run(command, timeout=300).returncode

@@ -231,3 +231,37 @@ class TestAtWork:
         support.write_folder(source, {"2.tif": support.particle(2)})
         watcher.until(lambda: watcher.status.results == 2, "the second")
         watcher.end()
+
+    def test_folder_that_is_moved_in_as_a_whole(self, at_work: Any, tmp_path: Path) -> None:
+        """One event without its files; no scan is due for an hour."""
+        pytest.importorskip("watchfiles")
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        watcher = at_work(source, rescan_s=3600.0)
+        watcher.until(lambda: watcher.status and watcher.status.listening == "ok", "events")
+        watcher.until(lambda: watcher.status.results == 1, "the first")
+        members = {"x/2.tif": support.particle(2), "3.tif": support.particle(3)}
+        support.write_folder(tmp_path / "whole", members)
+        (tmp_path / "whole").rename(source / "whole")
+        watcher.until(lambda: watcher.status.results == 3, "what came with the folder")
+        watcher.end()
+
+    @pytest.mark.parametrize("moved", [True, False], ids=["folder", "older time"])
+    def test_one_scan_finds_what_no_event_told(
+        self, moved: bool, at_work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A folder that is moved in, and a file put back with an older time."""
+        monkeypatch.setitem(sys.modules, "watchfiles", None)
+        source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
+        watcher = at_work(source, rescan_s=1.0)
+        watcher.until(lambda: watcher.status and watcher.status.results == 1, "the first")
+        watcher.until(lambda: watcher.status.backlog == 0, "its publication")
+        if moved:
+            support.write_folder(tmp_path / "whole", {"x/2.tif": support.particle(2)})
+            (tmp_path / "whole").rename(source / "whole")
+        else:
+            support.write_folder(tmp_path / "other", {"1.tif": support.particle(2, side=60)})
+            os.utime(tmp_path / "other/1.tif", (1e9, 1e9))
+            (tmp_path / "other/1.tif").replace(source / "1.tif")
+        watcher.until(lambda: watcher.status.results == 2, "the second")
+        run = watcher.end()
+        assert run.tally.totals["results"] == (2 if moved else 1)
