@@ -72,9 +72,9 @@ def chart(outcome: Outcome) -> dict[str, list[Any]]:
     shares: dict[str, float] = {}
     if len(outcome.rows) == 1:
         found = dict(zip(columns(classes), outcome.rows[0], strict=True))
-        shares = {label: found[f"score_{label}"] for label in classes}
-        if None in shares.values():  # no particle on it: no score either
-            shares = {found["label"]: 1.0}
+        # without a particle on it, what the model makes of it means nothing
+        blank = found["label"] not in classes
+        shares = {found["label"]: 1.0} if blank else {k: found[f"score_{k}"] for k in classes}
     elif outcome.rows:
         shares = {label: count / len(outcome.rows) for label, count in counts.items()}
     return {
@@ -119,7 +119,8 @@ def _prediction(
     found = dict(zip(names, map(_plain, row), strict=True))
     scores = [(found.pop(f"score_{label}"), label) for label in classes]
     # rounded scores may tie: the label that was given comes first
-    known = [pair for pair in scores if pair[0] is not None]  # a blank image has none
+    # of a blank image the scores mean nothing: its own is empty
+    known = scores if found["label"] in classes else []
     best = sorted(known, key=lambda pair: (-pair[0], pair[1] != found["label"]))[:top_k]
     found["top"] = [{"label": label, "score": score} for score, label in best]
     found["flags"] = found["flags"].split(";") if found["flags"] else []

@@ -96,6 +96,8 @@ def outcome_of(package: Path, *labels: str) -> Outcome:
     for n, label in enumerate(labels):
         row = dict.fromkeys(columns(known.classes))
         row |= {"particle_id": f"{n}", "label": label, "flags": "", "member": f"{n}.tif"}
+        # the model has scores of a blank image too, and they mean nothing
+        row |= dict.fromkeys((f"score_{name}" for name in known.classes), 1 / 3)
         if label in known.classes:
             scores = dict.fromkeys(known.classes, 0.2) | {label: 0.6}
             row |= {f"score_{name}": score for name, score in scores.items()} | {"score": 0.6}
