@@ -23,6 +23,7 @@ from pi10_classifier.oscar.batch_parts import whole
 from pi10_classifier.oscar.batch_plan import JOURNAL, PARTS, Plan
 from pi10_classifier.oscar.batch_units import PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.raising import write_factors
 from pi10_classifier.results import SUMMARIES, RunFolder, part_stem, write_json
 from pi10_classifier.summary import Tally, summarise
 
@@ -36,6 +37,7 @@ class Cruise:
     name: str
     folder: RunFolder
     units: int = 0
+    paths: dict[str, str] = field(default_factory=dict)  # of units, in the output folder
     damaged: list[PlannedUnit] = field(default_factory=list)
     passing: list[PlannedUnit] = field(default_factory=list)
 
@@ -62,6 +64,7 @@ class Merge:
         for unit, entry in in_order(lambda unit: self._copy(folder, unit), units, _FETCHERS):
             check()
             cruise.units += 1
+            cruise.paths[unit.name] = unit.path(self._plan.identity)
             if entry is None:
                 cruise.damaged.append(unit)
             elif any(Code(failure[2]).retryable for failure in entry["failures"]):
@@ -115,6 +118,7 @@ class Merge:
         """
         path = cruise.folder.path
         tally = summarise(cruise.folder)
+        self._raise(cruise, tally)
         run = Run(
             out=path,
             tally=tally,
@@ -133,6 +137,14 @@ class Merge:
             if (path / name).is_file():
                 self._out.upload(path / name, f"{self.folder_of(cruise.name)}{name}")
         return tally
+
+    def _raise(self, cruise: Cruise, tally: Tally) -> None:
+        """Write the raising factors of minutes whose images lie in several parts."""
+        for name in write_factors(cruise.folder, tally.factors):
+            part, entry = cruise.folder.paths_of(name)
+            # the entry first: a part that is not as long as it says is done again
+            self._out.upload(entry, f"{JOURNAL}{cruise.paths[name]}.json")
+            self._out.upload(part, f"{PARTS}{cruise.paths[name]}.parquet")
 
     @staticmethod
     def folder_of(cruise: str) -> str:

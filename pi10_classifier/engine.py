@@ -361,7 +361,7 @@ def _fail(result: ChunkResult, item: Item, error: InputError) -> None:
     result.failures.append(Failure(item.source, item.member, error.code, error.message))
     # a bin of which nothing can be read is known by the names all the same
     particle = Particle.parse(item.member)
-    if particle:
+    if particle and error.code is not Code.OBJECT_GONE:  # that one lies elsewhere, or nowhere
         result.folders.setdefault(_folder_key(item), set()).add(str(particle.bin))
 
 

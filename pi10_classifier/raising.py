@@ -29,17 +29,17 @@ def factors_of(record: UnitRecord, classes: Sequence[str]) -> Factors:
     return _of_entry(entry, {(r.bin, r.minute): r.raising_factor for r in rows})
 
 
-def write_factors(folder: RunFolder, factors: Mapping[Place, float]) -> int:
-    """Bring the column up to date in all parts; returns how many were written anew.
+def write_factors(folder: RunFolder, factors: Mapping[Place, float]) -> list[str]:
+    """Bring the column up to date in all parts; returns the units whose parts were written anew.
 
     factors: of each bin and minute that has one. Raises OutputError.
     """
-    written = 0
+    written = []
     for entry in list(folder.entries()):
         its = _of_entry(entry, factors)
         if its != entry["factors"]:
             _rewrite(folder, {**entry, "factors": its})
-            written += 1
+            written.append(str(entry["unit"]))
     return written
 
 

@@ -98,7 +98,8 @@ def records(up: Local, target: str = "s3://pi10/out/") -> dict[str, dict[str, An
     """Key -> record; an input has exactly one."""
     out = Bucket.of(Store(up.environ()), target)
     names = [entry.name for entry in out.outputs("") if entry.name.endswith("json")]
-    said = [json.loads(out.get(name)) for name in names if skip_reason(name)]
+    ours = [name for name in names if skip_reason(name) and not name.startswith(".pi10/")]
+    said = [json.loads(out.get(name)) for name in ours]
     by_key = {record["key"]: record for record in said}
     assert len(by_key) == len(said)
     return by_key
