@@ -55,7 +55,7 @@ def _bucket(kind: str, provider: Mapping[str, Any], path: str) -> Bucket:
         "AWS_ENDPOINT_URL": str(provider["endpoint"]) if kind == "minio" else "",
         "AWS_ACCESS_KEY_ID": str(provider["access_key"]),
         "AWS_SECRET_ACCESS_KEY": str(provider["secret_key"]),
-        # Amazon's own is meant where a region is named; its first one, where the provider names none
+        # Amazon is meant where a region is named; its first one where the provider names none
         "AWS_REGION": str(provider.get("region") or "us-east-1"),
         "PI10_S3_DEADLINE": _DEADLINE_S,
     }
