@@ -453,6 +453,11 @@ class _Minute:
 
 def _minutes_of(table: Table, bin_id: str, start: datetime | None, totals: Counter[Place]) -> Table:
     """The rows that are minutes of the bin: at most ten, and none that sums up the others."""
+    first, *rest = table or [None]
+    whole = [row for row in rest if row]
+    above = tuple(sum(row[i] for row in whole) for i in (0, 1))
+    if len(rest) >= BIN_MINUTES and first and tuple(first) == above:  # totals on top
+        table = rest
     kept = list(table[:BIN_MINUTES])
     *earlier, last = kept or [None]
     known = [row for row in earlier if row]

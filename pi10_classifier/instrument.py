@@ -27,7 +27,6 @@ _BIN = re.compile(
     r"(?:(?P<instrument>[^/\\]+)\.)?(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})\.(?P<time>[0-9]{4})"
 )
 _ARCHIVED_BIN = re.compile(r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[/\\](?P<time>[0-9]{4})(?:\.|$)")
-_DOUBLE_SPACED = 5  # lines: fewer may have lost a row in between
 _TOTALS = re.compile(r"(total|sum)", re.IGNORECASE)
 _SIDECARS = frozenset(
     {"background.tif", "flowcelledges.tif", "bubbles.txt", "cameralog.txt", "hitsmisses.txt"}
@@ -185,29 +184,35 @@ class HitsMisses:
         if len(data) > MAX_HITS_MISSES_BYTES:
             raise ValueError(f"HitsMisses has {len(data):,} bytes, beyond any bin's")
         rows: list[tuple[int, int] | None] = []
-        may_be_header = True
+        may_be_header, swapped = True, False
         # a line end that was translated twice is one line end, not a blank line
         text = data.replace(b"\r\r\n", b"\n").decode("utf-8-sig", "replace")
         for number, line in enumerate(text.splitlines(), start=1):
             cells = [cell.strip() for cell in re.split(r"[,;\t]", line)]
             if not any(cells):
-                if not may_be_header:  # blank lines above the first row are no minutes
-                    rows.append(None)
+                rows.append(None)
                 continue
             header = may_be_header and len(cells) == 2 and all(c[:1].isalpha() for c in cells)
             may_be_header = False
-            if header or _TOTALS.match(cells[0]):
+            if header:
+                swapped = cells[0].lower().startswith("miss")
+                rows.clear()  # what stands above a header is no minute
+                continue
+            if _TOTALS.match(cells[0]):
                 continue
             if len(cells) != 2 or not all(c.isascii() and c.isdigit() for c in cells):
                 raise ValueError(f"HitsMisses line {number} is {line[:40]!r}, not 'hits,misses'")
             if any(len(cell) > 12 for cell in cells):
                 raise ValueError(f"HitsMisses line {number} holds a number beyond 12 digits")
-            rows.append((int(cells[0]), int(cells[1])))
+            hits, misses = reversed(cells) if swapped else cells
+            rows.append((int(hits), int(misses)))
         while rows and rows[-1] is None:  # nor those below the last
             rows.pop()
         # written with a blank line after each: no minute between two
-        if len(rows) >= _DOUBLE_SPACED and not any(rows[1::2]) and all(rows[::2]):
+        if len(rows) > BIN_MINUTES and not any(rows[1::2]):
             rows = rows[::2]
+        while len(rows) > BIN_MINUTES and rows[0] is None:  # an empty line above a whole bin
+            rows.pop(0)
         if len(rows) > MAX_HITS_MISSES_ROWS:
             raise ValueError(f"HitsMisses has more than {MAX_HITS_MISSES_ROWS} rows")
         return cls(tuple(rows))

@@ -104,7 +104,13 @@ def test_a_clock_that_is_an_hour_off(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", ["3,9\n" * 11, "3,9\n" * 10 + "30,90\n", "3,9\n" * 10 + "total,30,90\n"]
+    "rows",
+    [
+        "3,9\n" * 11,
+        "30,90\n" + "3,9\n" * 10,
+        "3,9\n" * 10 + "30,90\n",
+        "3,9\n" * 10 + "total,30,90\n",
+    ],
 )
 def test_more_rows_than_minutes(start: Start, tmp_path: Path, rows: str) -> None:
     run = start(support.write_tar(tmp_path / "2024-06-24/1450.tar", members(rows)))
