@@ -32,7 +32,7 @@ that are cut, overlap or break.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
@@ -273,6 +273,7 @@ def minute_rows(
     labels: Sequence[str],
     backgrounds: Mapping[str, float] | None = None,
     fixes: Mapping[Place, Fixes] | None = None,
+    several: Collection[str] = (),
 ) -> list[CountRow]:
     """Density of each label in each minute, sorted by bin, minute (unknown last), label.
 
@@ -281,8 +282,8 @@ def minute_rows(
     last row that only sums up the others, are left out and flagged. labels: the model's classes;
     each minute that has images or a HitsMisses row gets a row for every one of them (labels found
     in ``counts`` only are added). backgrounds: per bin, the mean grey of Background.tif's edge.
-    fixes: first and last position of each minute.
-    Times are cut to the minute; those without a zone are taken as UTC.
+    fixes: first and last position of each minute. several: bins whose images lie in several
+    places. Times are cut to the minute; those without a zone are taken as UTC.
     """
     images: Counter[MinuteKey] = Counter()
     for (bin_id, minute, label), count in counts.items():
@@ -291,8 +292,11 @@ def minute_rows(
     begun = {bin_id: _minute(start) for bin_id, start in starts.items()}
 
     totals: Counter[Place] = Counter()
+    by_row: dict[str, Counter[int]] = defaultdict(Counter)
     for (bin_id, minute, _), count in images.items():
         totals[bin_id, minute] += count
+        if minute and (start := begun.get(bin_id)):
+            by_row[bin_id][(minute - start) // ONE_MINUTE] += count
     tables: dict[str, Table] = {}
     surplus: set[str] = set()
     places: set[Place] = set(totals)
@@ -310,6 +314,7 @@ def minute_rows(
         for place in ordered
     }
     flags = {place: set(fact.flags) for place, fact in facts.items()}
+    shifted = {bin_id for bin_id, table in tables.items() if _is_shifted(by_row[bin_id], table)}
     _flag_series(facts, flags)
     in_time = (place for place in ordered if "clock_outside_bin" not in facts[place].flags)
     sampled = by_minute(in_time, fixes or {})
@@ -318,6 +323,10 @@ def minute_rows(
     for place in ordered:
         if place[0] in surplus:
             flags[place].add("surplus_rows")
+        if place[0] in several:
+            flags[place].add("several_places")
+        if place[0] in shifted and facts[place].hits:
+            flags[place].add("clock_shifted")
         if (backgrounds or {}).get(place[0], 255.0) < DARK_BACKGROUND:
             flags[place].add("dark_background")
 
@@ -511,6 +520,23 @@ def _facts(place: Place, images: int, table: Table, start: datetime | None) -> _
         return _Minute(hits, misses, 0.0, flags=tuple(names))
     weight = passed / min(images, hits)
     return _Minute(hits, misses, images / hits, passed / images, weight, tuple(names))
+
+
+def _is_shifted(images: Mapping[int, int], table: Table) -> bool:
+    """True where the images lie some minutes later, or earlier, than the rows that count them.
+
+    images: how many lie in each row's minute, also in those before and after the table.
+    """
+
+    def lacks(row: int) -> bool:
+        said = table[row]
+        return said is not None and images.get(row, 0) < LEAST_SHARE * said[0]
+
+    if not table:
+        return False
+    beyond = any(len(table) <= row < len(table) + BIN_MINUTES for row in images)
+    ahead = any(-BIN_MINUTES <= row < 0 for row in images)
+    return (beyond and lacks(0)) or (ahead and lacks(len(table) - 1))
 
 
 def _is_outside(minute: datetime | None, start: datetime | None) -> bool:

@@ -28,9 +28,11 @@ from pi10_classifier.instrument import (
     HitsMisses,
     Kind,
     Particle,
+    Rows,
     bin_folder,
     is_background,
     kind_of,
+    note_hits_misses,
     particle_id,
 )
 from pi10_classifier.measure import MAX_SIDE_PX, Measurement, ground_grey, measure, measure_greys
@@ -62,7 +64,8 @@ class ChunkResult:
     failures: list[Failure] = field(default_factory=list)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     folders: dict[str, set[str]] = field(default_factory=dict)
-    hits_misses: dict[str, tuple[tuple[int, int] | None, ...]] = field(default_factory=dict)
+    hits_misses: dict[str, Rows] = field(default_factory=dict)
+    sidecars: dict[str, str] = field(default_factory=dict)
     backgrounds: dict[str, float] = field(default_factory=dict)
     fixes: dict[tuple[str, str], Fixes] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
@@ -209,7 +212,8 @@ class Engine:
         if kind is Kind.HITS_MISSES:
             folder = _folder_key(item)
             try:
-                result.hits_misses[folder] = HitsMisses.parse(item.data).rows
+                rows = HitsMisses.parse(item.data).rows
+                note_hits_misses(result.hits_misses, result.sidecars, folder, item.member, rows)
             except ValueError as problem:
                 _fail(result, item, InputError(Code.BAD_SIDECAR, f"{problem}; mend the file"))
                 return False

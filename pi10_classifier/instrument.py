@@ -34,6 +34,10 @@ _SIDECARS = frozenset(
 _IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
 
+Rows = tuple[tuple[int, int] | None, ...]
+"""Hits and misses of each minute; None where a row says nothing."""
+
+
 class Kind(Enum):
     """What a member is, judged by its name alone."""
 
@@ -58,6 +62,19 @@ def kind_of(member: str) -> Kind:
     if base.startswith("."):  # AppleDouble twins (._x.tif) and desktop litter
         return Kind.OTHER
     return Kind.IMAGE if base.endswith(_IMAGE_SUFFIXES) else Kind.OTHER
+
+
+def note_hits_misses(
+    tables: dict[str, Rows], members: dict[str, str], folder: str, member: str, rows: Rows
+) -> None:
+    """Enter the rows of a folder's HitsMisses.txt, and the member they came from.
+
+    The same member again is a newer copy, and used. Of another one that differs nobody knows
+    which is right: no rows at all.
+    """
+    known = tables.get(folder, rows)
+    tables[folder] = rows if known == rows or members.get(folder) == member else ()
+    members[folder] = member
 
 
 def is_background(member: str) -> bool:
@@ -171,7 +188,7 @@ def _stamp(date: str, time: str) -> datetime | None:
 class HitsMisses:
     """Per minute of a bin: particles saved (hits) and counted but not saved (misses)."""
 
-    rows: tuple[tuple[int, int] | None, ...]
+    rows: Rows
 
     @classmethod
     def parse(cls, data: bytes) -> HitsMisses:

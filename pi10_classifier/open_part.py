@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pi10_classifier.engine import ChunkResult, Gallery
+from pi10_classifier.instrument import note_hits_misses
 from pi10_classifier.raising import factors_of
 from pi10_classifier.results import PartWriter, UnitRecord
 from pi10_classifier.track import merge
@@ -35,7 +36,9 @@ class OpenPart:
             record.counts[key] = record.counts.get(key, 0) + count
         for folder, bins in result.folders.items():
             record.folders.setdefault(folder, set()).update(bins)
-        record.hits_misses.update(result.hits_misses)
+        for folder, rows in result.hits_misses.items():
+            member = result.sidecars[folder]
+            note_hits_misses(record.hits_misses, record.sidecars, folder, member, rows)
         record.backgrounds.update(result.backgrounds)
         for place, fixes in result.fixes.items():
             record.fixes[place] = merge(record.fixes.get(place), fixes)

@@ -53,6 +53,11 @@ FLAGS: Mapping[str, Flag] = {
     "clock_outside_bin": Flag(
         "the images' times lie outside the bin that their names tell", MISSING
     ),
+    "clock_shifted": Flag(
+        "images run past the rows of HitsMisses on one side and lack on the other: the clock is "
+        "some minutes off, so that minutes have one another's rows",
+        BAD,
+    ),
     "no_hits_misses": Flag("the bin has no usable HitsMisses.txt", MISSING),
     "no_bin_start": Flag(
         "the bin's start is unknown, so its HitsMisses rows have no time", MISSING
@@ -66,7 +71,13 @@ FLAGS: Mapping[str, Flag] = {
     ),
     "hits_unseen": Flag(f"less than {LEAST_SHARE:.0%} of the hits were classified", SUSPECT),
     "images_beyond_hits": Flag(
-        "more images than hits: some are there twice; raised to the hits all the same", SUSPECT
+        "more images than hits: some are there twice, or of another minute",
+        SUSPECT,
+    ),
+    "several_places": Flag(
+        "images of the bin lie in several places: where they are copies, the interval is too "
+        "narrow",
+        SUSPECT,
     ),
     "factor_above_2": Flag(
         f"(hits + misses) / hits is above {QUESTIONABLE_FACTOR:g}: questionable", SUSPECT

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from pi10_classifier.errors import Code, Failure, SettingError, output_error
 from pi10_classifier.factor_column import COLUMN, Factors, fill
+from pi10_classifier.instrument import Rows
 from pi10_classifier.track import Fixes
 
 TABLE_VERSION = 2
@@ -127,9 +128,10 @@ class UnitRecord:
     """The journal entry of one unit: all that the summary tables need of it.
 
     counts: (bin, minute ISO 8601 or "", label) -> images. folders: bin folder -> bins
-    seen in it. hits_misses: bin folder -> rows. backgrounds: bin folder -> mean grey of
-    Background.tif's edge. fixes: (bin, minute) -> first and last position. gallery: label -> rank
-    -> pictures. factors: of the minutes, where they are known.
+    seen in it. hits_misses: bin folder -> rows; sidecars: -> the member they came from.
+    backgrounds: bin folder -> mean grey of Background.tif's edge. fixes: (bin, minute) ->
+    first and last position. gallery: label -> rank -> pictures. factors: of the minutes,
+    where they are known.
     """
 
     unit: str
@@ -141,7 +143,8 @@ class UnitRecord:
     failures: list[Failure] = field(default_factory=list)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     folders: dict[str, set[str]] = field(default_factory=dict)
-    hits_misses: dict[str, tuple[tuple[int, int] | None, ...]] = field(default_factory=dict)
+    hits_misses: dict[str, Rows] = field(default_factory=dict)
+    sidecars: dict[str, str] = field(default_factory=dict)
     backgrounds: dict[str, float] = field(default_factory=dict)
     fixes: dict[tuple[str, str], Fixes] = field(default_factory=dict)
     factors: Factors = field(default_factory=list)
@@ -168,6 +171,7 @@ class UnitRecord:
             "counts": sorted([*key, count] for key, count in self.counts.items()),
             "folders": {key: sorted(bins) for key, bins in sorted(self.folders.items())},
             "hits_misses": dict(sorted(self.hits_misses.items())),
+            "sidecars": dict(sorted(self.sidecars.items())),
             "backgrounds": dict(sorted(self.backgrounds.items())),
             "fixes": [[*key, *first, *last] for key, (first, last) in sorted(self.fixes.items())],
             "factors": self.factors,

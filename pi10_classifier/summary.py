@@ -10,7 +10,7 @@ from typing import Any
 
 from pi10_classifier.abundance import BinRow, CountRow, Density, Table, bin_rows, means, minute_rows
 from pi10_classifier.errors import Code
-from pi10_classifier.instrument import NO_PARTICLE, Bin
+from pi10_classifier.instrument import NO_PARTICLE, Bin, Rows, note_hits_misses
 from pi10_classifier.quality import FLAGS
 from pi10_classifier.results import RunFolder, write_csv
 from pi10_classifier.track import Fixes, Place, merge
@@ -21,6 +21,7 @@ _REMEDIES = {
     "clock_outside_bin": "set the instrument's clock, or mend the images' times",
     "images_beyond_hits": "leave copies out of the inputs",
     "hits_unseen": "look at failures.csv, and whether images were moved away",
+    "clock_shifted": "set the instrument's clock, or mend the images' times",
     "hits_misses_unknown": "mend HitsMisses.txt",
     "surplus_rows": "look at HitsMisses.txt",
     "no_hits_misses": "put HitsMisses.txt beside the images: without it there is no density",
@@ -57,7 +58,8 @@ class Found:
     counts: Counter[tuple[str, datetime | None, str]] = field(default_factory=Counter)
     fixes: dict[Place, Fixes] = field(default_factory=dict)
     folders: dict[str, set[str]] = field(default_factory=dict)
-    hits_misses: dict[str, Table] = field(default_factory=dict)
+    hits_misses: dict[str, Rows] = field(default_factory=dict)
+    sidecars: dict[str, str] = field(default_factory=dict)
     backgrounds: dict[str, float] = field(default_factory=dict)
 
     def take(self, entry: dict[str, Any]) -> None:
@@ -70,7 +72,9 @@ class Found:
         for key, bins in entry["folders"].items():
             self.folders.setdefault(key, set()).update(bins)
         for key, rows in entry["hits_misses"].items():
-            self.hits_misses[key] = [tuple(row) if row else None for row in rows]
+            table = tuple((row[0], row[1]) if row else None for row in rows)
+            member = entry["sidecars"].get(key, "")
+            note_hits_misses(self.hits_misses, self.sidecars, key, member, table)
         self.backgrounds.update(entry["backgrounds"])
 
 
@@ -106,7 +110,12 @@ def summarise(folder: RunFolder) -> Tally:
 
 def rows_of(found: Found, classes: Sequence[str], warnings: list[str]) -> list[CountRow]:
     """The minutes' rows; ``warnings`` takes what a user should hear of."""
-    hits_misses = _by_bin(found.folders, found.hits_misses, warnings)
+    homes: dict[str, list[str]] = {}
+    for key, its in sorted(found.folders.items()):
+        for bin_id in its:
+            homes.setdefault(bin_id, []).append(key)
+    hits_misses = _by_bin(homes, found, warnings)
+    several = {bin_id for bin_id, keys in homes.items() if len(keys) > 1}
     bins = {key[0] for key in found.counts} | set(hits_misses)
     starts: dict[str, datetime | None] = {}
     for bin_id in bins:
@@ -119,7 +128,9 @@ def rows_of(found: Found, classes: Sequence[str], warnings: list[str]) -> list[C
         if key in found.backgrounds and len(its) == 1
         for bin_id in its
     }
-    return minute_rows(found.counts, hits_misses, starts, classes, backgrounds, found.fixes)
+    return minute_rows(
+        found.counts, hits_misses, starts, classes, backgrounds, found.fixes, several
+    )
 
 
 def _warnings(rows: Sequence[BinRow]) -> list[str]:
@@ -142,14 +153,12 @@ def _failures(folder: RunFolder, tally: Tally) -> Iterator[tuple[Any, ...]]:
             yield source, member, code, message, str(Code(code).retryable).lower()
 
 
-def _by_bin(
-    folders: dict[str, set[str]], found: dict[str, Table], warnings: list[str]
-) -> dict[str, Table]:
-    """Give each bin the HitsMisses of its folder; none where it would be a guess."""
-    homes: dict[str, list[str]] = {}
-    for key, bins in sorted(folders.items()):
-        for bin_id in bins:
-            homes.setdefault(bin_id, []).append(key)
+def _by_bin(homes: dict[str, list[str]], found: Found, warnings: list[str]) -> dict[str, Table]:
+    """Give each bin the HitsMisses of its folder; none where it would be a guess.
+
+    homes: the folders in which each bin lies.
+    """
+    folders, tables = found.folders, found.hits_misses
     given: dict[str, Table] = {}
     for bin_id, keys in sorted(homes.items()):
         if len(keys) > 1:
@@ -158,16 +167,21 @@ def _by_bin(
                 f"bin {bin_id} occurs in {len(keys)} places ({places}); if they are copies, leave "
                 "one out: their particles are in the tables twice"
             )
-        rows = [found[key] for key in keys if key in found and len(folders[key]) == 1]
+        rows = [tables[key] for key in keys if key in tables and len(folders[key]) == 1]
         if rows and all(other == rows[0] for other in rows):
             given[bin_id] = rows[0]
     known: dict[datetime, list[str]] = {}
     for bin_id in homes:
         if parsed := Bin.parse(bin_id):
             known.setdefault(parsed.start, []).append(bin_id)
-    for key, rows_ in sorted(found.items()):
+    for key, rows_ in sorted(tables.items()):
         bins = folders.get(key, set())
-        if len(bins) > 1:
+        if not rows_:
+            warnings.append(
+                f"{key.rstrip('|').replace('|', '/')}: HitsMisses.txt is empty, or there are two "
+                "that differ; not used: keep the right one"
+            )
+        elif len(bins) > 1:
             warnings.append(
                 f"{key.partition('|')[0]}: one HitsMisses.txt for {len(bins)} bins; "
                 "not used, for it is unclear whose it is"

@@ -166,6 +166,37 @@ def test_a_clock_that_was_never_set(start: Start, tmp_path: Path) -> None:
     assert "2000-01-01" not in page
 
 
+def test_a_clock_that_is_three_minutes_off(start: Start, tmp_path: Path) -> None:
+    files = members(clock=timedelta(minutes=3))
+    run = start(support.write_tar(tmp_path / "2024-06-24/1450.tar", files))
+    known = [row for row in table(run, "counts.csv") if row["per_litre"]]
+    assert known
+    assert all("clock_shifted" in row["flags"] for row in known)
+    assert {row["quality_l20"] for row in known} == {"4"}
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_sidecars_of_one_bin(start: Start, tmp_path: Path, same: bool) -> None:
+    """They must agree: the order in which they are read decides nothing."""
+    files = members("3,9\n" * 10)
+    other = files["HitsMisses.txt"] if same else b"3,99\n" * 10
+    run = start(support.write_folder(tmp_path / "in", files | {"RawImages/HitsMisses.txt": other}))
+    if same:
+        assert total(run) == pytest.approx(12 / 34, rel=1e-5)
+    else:
+        assert is_unknown(run)
+        assert any("two that differ" in text for text in run.tally.warnings)
+
+
+def test_half_a_bin_that_is_there_twice_is_told(start: Start, tmp_path: Path) -> None:
+    files = members("6,0\n" * 10)  # half of the hits, in an archive and beside it
+    support.write_tar(tmp_path / "in/2024-06-24/1450.tar", files)
+    support.write_folder(tmp_path / "in/2024-06-24/1450", files)
+    run = start(tmp_path / "in")
+    assert all("several_places" in row["flags"] for row in table(run))
+    assert {row["quality_l20"] for row in table(run)} == {"3"}
+
+
 def test_each_particle_has_the_factor_of_its_minute(start: Start, tmp_path: Path) -> None:
     """From an archive and from loose files, whose sidecar lies in another part, alike."""
     rows = "".join(f"3,{9 * minute}\n" for minute in range(10))

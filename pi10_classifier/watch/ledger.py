@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import Code, OutputError, SettingError
-from pi10_classifier.instrument import BIN_MINUTES, Bin
+from pi10_classifier.instrument import BIN_MINUTES, Bin, Rows
 from pi10_classifier.watch.departed import AGAIN, COLUMNS, TABLES, base_name, leave, twins_of
 
 FILE = "watch.sqlite"
@@ -79,7 +79,7 @@ class Entry:
     skipped: int
     counts: Counts
     folders: dict[str, set[str]] = field(default_factory=dict)
-    hits_misses: dict[str, tuple[tuple[int, int] | None, ...]] = field(default_factory=dict)
+    hits_misses: dict[str, Rows] = field(default_factory=dict)
     contents: dict[str, int] = field(default_factory=dict)
 
 
