@@ -27,13 +27,8 @@ FORMAT = 1
 _DIGITS = 6
 
 
-def as_json(
-    outcome: Outcome, top_k: int, settings: Mapping[str, Any], scratch: Path
-) -> dict[str, Any]:
-    """The answer as JSON; of each image the ``top_k`` best classes.
-
-    ``scratch`` is a folder that tables may be written to.
-    """
+def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer as JSON; of each image the ``top_k`` best classes."""
     package = outcome.package
     names = columns(package.classes)
     told = [_prediction(names, row, package.classes, top_k) for row in outcome.rows]
@@ -41,7 +36,7 @@ def as_json(
         "format": FORMAT,
         "status": _status(outcome),
         "totals": outcome.totals,
-        **of_record(outcome.record, package.classes, scratch),
+        **of_record(outcome.record, package.classes),
         "results_by_class": by_class(outcome),
         **chart(outcome),
         "predictions": told,

@@ -1,18 +1,19 @@
 """Individuals per litre of a request, by bin and class: the number that people come for.
 
-It is read from ``bins.csv`` as ``pi10 classify`` writes it, so that no face has another.
+It is made of the rows of ``bins.csv`` as ``pi10 classify`` writes them, so that no face has
+another.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import Code
 from pi10_classifier.quality import FLAGS
-from pi10_classifier.results import RunFolder, UnitRecord
+from pi10_classifier.results import UnitRecord
 
 BINS = "bins.csv"
 ABOUT = (
@@ -33,38 +34,29 @@ _BESIDE = frozenset({"minutes_without_density", "partial_bin", "hits_misses_rows
 _SHOWN_FLAGS = 4
 
 
-class _InMemory(RunFolder):
-    """A run's folder with one unit that was never written; it takes the summary's tables."""
-
-    def __init__(self, path: Path, classes: Sequence[str], record: UnitRecord) -> None:
-        super().__init__(path, classes)
-        self._record = record
-        for folder in (self.parts, self.journal):
-            folder.mkdir(parents=True, exist_ok=True)
-
-    def entries(self) -> Iterator[dict[str, Any]]:
-        yield self._record.to_json()
-
-
-def of_record(record: UnitRecord, classes: Sequence[str], scratch: Path) -> dict[str, Any]:
-    """``densities`` and ``densities_note`` of what was classified; ``scratch`` is written to.
+def of_record(record: UnitRecord, classes: Sequence[str]) -> dict[str, Any]:
+    """``densities`` and ``densities_note`` of what was classified.
 
     A request without HitsMisses.txt, such as a lone image, costs nothing.
     """
     if not record.hits_misses:
         bad = any(failure.code == Code.BAD_SIDECAR for failure in record.failures)
         return _told([], BAD_SIDECAR if bad else NO_SIDECAR)
-    from pi10_classifier.summary import summarise
+    from pi10_classifier.summary import as_cells, bins_of
 
-    folder = scratch / "tables"
-    summarise(_InMemory(folder, classes, record))
-    return of_table(folder / BINS, classes)
+    return _of_rows((as_cells(row) for row in bins_of([record.to_json()], classes)), classes)
 
 
 def of_table(path: Path, classes: Sequence[str], *, bad_sidecar: bool = False) -> dict[str, Any]:
     """``densities`` and ``densities_note`` from a run's ``bins.csv``."""
     with path.open(encoding="utf-8", newline="") as stream:
-        rows = [_row(row) for row in csv.DictReader(stream) if row["label"] in classes]
+        return _of_rows(csv.DictReader(stream), classes, bad_sidecar=bad_sidecar)
+
+
+def _of_rows(
+    table: Iterable[Mapping[str, Any]], classes: Sequence[str], *, bad_sidecar: bool = False
+) -> dict[str, Any]:
+    rows = [_row(row) for row in table if row["label"] in classes]
     if any(row["per_litre"] is not None for row in rows):
         return _told(rows, ABOUT)
     if bad_sidecar:
@@ -84,7 +76,7 @@ def _told(rows: list[dict[str, Any]], note: str) -> dict[str, Any]:
     return {"densities": rows, "densities_note": note}
 
 
-def _row(row: Mapping[str, str]) -> dict[str, Any]:
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "bin": row["bin"] or None,
         "label": row["label"],
@@ -96,5 +88,5 @@ def _row(row: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _number(cell: str) -> float | None:
+def _number(cell: str | None) -> float | None:
     return float(cell) if cell else None

@@ -143,7 +143,7 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
         outcome = _outcome(files, model, wanted, service, pictures)
     note(outcome.totals, Counter(failure.code for failure in outcome.failures))
     if wanted.accept == answers.JSON or not outcome.rows:
-        return answers.as_json(outcome, wanted.top_k, wanted.options(), scratch)
+        return answers.as_json(outcome, wanted.top_k, wanted.options())
     if wanted.accept == answers.CSV:
         return answers.as_csv(model.package.classes, outcome.rows)
     if wanted.accept == answers.PARQUET:
@@ -200,7 +200,7 @@ def _from_run(
     note(run.tally.totals, run.tally.failures_by_code)
     if not run.tally.totals["results"]:  # no report of nothing: say why, as JSON
         outcome = _outcome(files, model, wanted, service)
-        return answers.as_json(outcome, wanted.top_k, wanted.options(), scratch)
+        return answers.as_json(outcome, wanted.top_k, wanted.options())
     page = write_report(out, model.package.folder)
     if wanted.accept == answers.HTML:
         return page.read_bytes()

@@ -34,7 +34,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pi10_classifier import abundance
-from pi10_classifier.abundance import BIN_MINUTES, LITRES_PER_MINUTE
+from pi10_classifier.density import LITRES_PER_MINUTE
+from pi10_classifier.instrument import BIN_MINUTES
 
 I64 = NDArray[np.int64]
 TABLE = "hits_misses_cend0824.csv"

@@ -37,9 +37,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pi10_classifier.density import Density, Sums, densities, total_of
 from pi10_classifier.instrument import BIN_MINUTES, NO_PARTICLE, Bin
 from pi10_classifier.quality import (
     BAD_FACTOR,
@@ -57,12 +55,7 @@ from pi10_classifier.track import NOWHERE, Fixes, Place, Where, by_minute, of_mi
 MinuteKey = tuple[str, datetime | None, str]
 """Bin id ("" unknown), minute in UTC (None unknown), label."""
 
-F64 = NDArray[np.float64]
 Table = Sequence[tuple[int, int] | None]  # hits, misses; None: the row is unknown
-
-LITRES_PER_MINUTE = 34.0
-CONFIDENCE = 0.95
-LEAST_MINUTES = 3  # for an interval of the water mass
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +66,8 @@ class CountRow:
     raised_count = count x raising_factor; litres: sampled in the minute; per_litre =
     raised_count / litres, with the 95 % limits of the water sampled. images: classified in
     the minute, all labels. share_of_hits = images / hits. raising_factor = (hits + misses) /
-    images. Empty (None) where there is no density, and ``flags`` then says why. Position, sun
-    and their codes: ``track.Where``.
+    images. Empty (None) where there is no density, and ``flags`` then says why. ``where``:
+    position, sun and their codes, as columns of their own.
     """
 
     bin: str
@@ -91,14 +84,7 @@ class CountRow:
     images: int
     share_of_hits: float | None
     raising_factor: float | None
-    latitude: float | None
-    longitude: float | None
-    first_latitude: float | None
-    first_longitude: float | None
-    sun_elevation: float | None
-    day_night: str
-    position_l20: str
-    position_qartod: int
+    where: Where
     quality_l20: str
     quality_qartod: int
     flags: tuple[str, ...]
@@ -142,123 +128,10 @@ class BinRow:
     raised_variance: float | None
     largest_factor: float | None
     per_litre_sd: float | None
-    latitude: float | None
-    longitude: float | None
-    first_latitude: float | None
-    first_longitude: float | None
-    sun_elevation: float | None
-    day_night: str
-    position_l20: str
-    position_qartod: int
+    where: Where
     quality_l20: str
     quality_qartod: int
     flags: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """Sums over minutes that have a density; those of two stretches add up.
-
-    raised: individuals; variance: sum of weight² x count; largest: the greatest weight;
-    squares: sum of the minutes' densities squared (per litre)².
-    """
-
-    minutes: int = 0
-    raised: float = 0.0
-    variance: float = 0.0
-    largest: float = 0.0
-    litres: float = 0.0
-    squares: float = 0.0
-
-    @classmethod
-    def of_minute(cls, raised: float, weight: float) -> Sums:
-        """One minute: ``raised`` individuals, each image standing for ``weight`` of them."""
-        litres = LITRES_PER_MINUTE
-        return cls(1, raised, raised * weight, weight, litres, (raised / litres) ** 2)
-
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(
-            self.minutes + other.minutes,
-            self.raised + other.raised,
-            self.variance + other.variance,
-            max(self.largest, other.largest),
-            self.litres + other.litres,
-            self.squares + other.squares,
-        )
-
-    @property
-    def sd(self) -> float | None:
-        """Standard deviation between the minutes' densities, per litre; None for one minute."""
-        if self.minutes < 2:
-            return None
-        mean = self.raised / self.litres
-        return float(np.sqrt(max(self.squares - self.minutes * mean**2, 0.0) / (self.minutes - 1)))
-
-    @classmethod
-    def of_stretch(
-        cls, minutes: int, raised: float, variance: float, largest: float, litres: float, sd: float
-    ) -> Sums:
-        """The sums of several minutes, from the columns of ``bins.csv``; sd: 0 for one minute."""
-        squares = (minutes - 1) * sd**2 + minutes * (raised / litres) ** 2
-        return cls(minutes, raised, variance, largest, litres, squares)
-
-
-@dataclass(frozen=True, slots=True)
-class Density:
-    """Individuals per litre over some minutes, with both 95 % intervals.
-
-    The limits of the water mass are None where there are fewer than three minutes.
-    """
-
-    minutes: int
-    raised_count: float
-    litres: float
-    per_litre: float
-    low: float
-    high: float
-    water_mass_low: float | None
-    water_mass_high: float | None
-
-
-def densities(sums: Sequence[Sums | None]) -> list[Density | None]:
-    """Densities of many stretches at once: the one place where intervals are made."""
-    found = [one if one and one.minutes else None for one in sums]
-    columns = [
-        (one.raised, one.variance, one.largest, one.litres, one.sd or 0.0, one.minutes)
-        for one in found
-        if one
-    ]
-    if not columns:
-        return [None] * len(found)
-    raised, variance, largest, litres, sd, minutes = np.array(columns, np.float64).T
-    low, high = (limit / litres for limit in gamma_limits(raised, variance, largest))
-    mean = raised / litres
-    half = _student(minutes) * sd / np.sqrt(minutes)
-    mass_low = np.minimum(np.maximum(mean - half, 0.0), low)
-    mass_high = np.maximum(mean + half, high)
-    rows = iter(
-        zip(*(c.tolist() for c in (raised, litres, mean, low, high, mass_low, mass_high)),
-            strict=True)
-    )  # fmt: skip
-    out: list[Density | None] = []
-    for one in found:
-        if one is None:
-            out.append(None)
-            continue
-        *rest, its_low, its_high = next(rows)
-        enough = one.minutes >= LEAST_MINUTES
-        mass = (its_low, its_high) if enough else (None, None)
-        out.append(Density(one.minutes, *rest, *mass))
-    return out
-
-
-def total_of(sums: Iterable[Sums | None]) -> Sums:
-    """The sums of all minutes together."""
-    total = Sums()
-    for one in sums:
-        if one:
-            total += one
-    return total
 
 
 def pool(rows: Iterable[CountRow]) -> Density | None:
@@ -357,7 +230,7 @@ def minute_rows(
                 images=totals[place],
                 share_of_hits=fact.share,
                 raising_factor=fact.factor,
-                **sampled.get(place, NOWHERE).where._asdict(),
+                where=sampled.get(place, NOWHERE).where,
                 quality_l20=codes.l20,
                 quality_qartod=codes.qartod,
                 flags=in_order(its_flags),
@@ -396,7 +269,7 @@ def bin_rows(rows: Sequence[CountRow]) -> list[BinRow]:
                 raised_variance=its.variance if density else None,
                 largest_factor=its.largest if density else None,
                 per_litre_sd=its.sd if density else None,
-                **_where(group)._asdict(),
+                where=of_minutes([(row.minute, row.where) for row in group]),
                 quality_l20=codes.l20,
                 quality_qartod=codes.qartod,
                 flags=flags,
@@ -419,33 +292,6 @@ def means(rows: Iterable[CountRow]) -> dict[str, dict[str, Density | None]]:
         name: dict(zip(sums, densities(list(sums.values())), strict=True))
         for name, sums in (("all", every), ("without_bad", good))
     }
-
-
-def gamma_limits(total: F64, variance: F64, largest: F64) -> tuple[F64, F64]:
-    """95 % limits of sums of weighted Poisson counts; arrays (n,), NaN stays NaN.
-
-    total: sum of w k over counts k of weight w; variance: sum of w^2 k; largest: the
-    greatest w. Fay and Feuer 1997; with one weight, Garwood 1936.
-    """
-    from scipy.special import gammaincinv  # type: ignore[import-untyped, unused-ignore]
-
-    tail = (1 - CONFIDENCE) / 2
-    some = total > 0
-    scale = np.divide(variance, total, out=np.zeros_like(total), where=some)
-    shape = np.divide(total, scale, out=np.ones_like(total), where=some)
-    low = np.where(some, scale * gammaincinv(shape, tail), total)
-    total, variance = total + largest, variance + largest**2
-    high = variance / total * gammaincinv(total**2 / variance, 1 - tail)
-    return low, high
-
-
-def _student(minutes: F64) -> F64:
-    """The upper 2.5 % point of Student's t for a mean over so many minutes; 0 for one."""
-    from scipy.special import stdtrit
-
-    several = np.maximum(minutes - 1, 1)
-    out: F64 = np.where(minutes > 1, stdtrit(several, (1 + CONFIDENCE) / 2), 0.0)
-    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -571,14 +417,6 @@ def _flag_series(facts: Mapping[Place, _Minute], flags: Mapping[Place, set[str]]
 
 def _passed(fact: _Minute) -> int:
     return (fact.hits or 0) + (fact.misses or 0)
-
-
-def _where(group: Sequence[CountRow]) -> Where:
-    """Midway through the minutes that have a position, as good as the worst of them."""
-    known = [row for row in group if row.latitude is not None and row.minute]
-    return of_minutes(
-        [(row.minute, Where(*(getattr(row, x) for x in Where._fields))) for row in known]
-    )
 
 
 def _start(group: Sequence[CountRow]) -> datetime | None:

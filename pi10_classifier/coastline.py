@@ -2,10 +2,10 @@
 
 ``coastline.bin`` is made by ``benchmarks/coastline.py`` from NOAA's GLOBE elevation model (public
 domain), as the package global-land-mask (MIT) carries its land mask. That package's own table
-takes 930 MB of memory; what is wanted here fits into 160 kB. A cell counts as inland where it and
-its neighbours are land throughout, so up to 5 km from the shore, more in north and south, nothing
-is; ports on rivers such as London or Hamburg lie inland by it. A cell counts as near land where it
-or a neighbour holds any.
+takes over 900 MB of memory; what is wanted here fits into 170 kB. A cell counts as inland where
+it and its neighbours are land throughout, so up to 5 km from the shore, more in north and south,
+nothing is; ports on rivers such as London or Hamburg lie inland by it. A cell counts as near land
+where it or a neighbour holds any.
 """
 
 from __future__ import annotations

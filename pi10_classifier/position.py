@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 Position = tuple[float, float]
 
@@ -73,29 +73,11 @@ def _vector(position: Position) -> tuple[float, float, float]:
 
 
 def sun_elevation(when: datetime, latitude: float, longitude: float) -> float:
-    """Degrees of the sun's centre above the horizon, without refraction; good to 0.1 degrees.
+    """Degrees of the sun's centre above the horizon, without refraction; ``when`` has a zone."""
+    from astral import Observer
+    from astral.sun import elevation
 
-    The low-precision formulas of the Astronomical Almanac (page C5). ``when`` has a zone, or is
-    UTC. A library (astral) agrees, as a test shows, but takes 15 times as long, and a ten-year
-    archive has a million minutes.
-    """
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    days = (aware - datetime(2000, 1, 1, 12, tzinfo=UTC)) / timedelta(days=1)
-    mean_longitude = 280.460 + 0.9856474 * days
-    anomaly = math.radians(357.528 + 0.9856003 * days)
-    ecliptic = math.radians(
-        mean_longitude + 1.915 * math.sin(anomaly) + 0.020 * math.sin(2 * anomaly)
-    )
-    obliquity = math.radians(23.439 - 4e-7 * days)
-    ascension = math.atan2(math.cos(obliquity) * math.sin(ecliptic), math.cos(ecliptic))
-    declination = math.asin(math.sin(obliquity) * math.sin(ecliptic))
-    sidereal = 280.46062 + 360.98564737 * days + longitude  # degrees, local
-    hour = math.radians(sidereal) - ascension
-    north = math.radians(latitude)
-    height = math.sin(north) * math.sin(declination) + math.cos(north) * math.cos(
-        declination
-    ) * math.cos(hour)
-    return math.degrees(math.asin(max(-1.0, min(1.0, height))))
+    return elevation(Observer(latitude, longitude), when, with_refraction=False)
 
 
 def day_or_night(elevation: float) -> str:

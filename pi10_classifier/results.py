@@ -429,7 +429,7 @@ class _LineFeeds:
         return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     """A CSV with line-feed ends, published atomically; None is an empty cell."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

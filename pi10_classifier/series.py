@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.abundance import Density, Sums, densities, total_of
+from pi10_classifier.density import Density, Sums, densities, total_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from pi10_classifier.abundance import BinRow, CountRow, Density, Table, bin_rows, means, minute_rows
+from pi10_classifier.abundance import BinRow, CountRow, Table, bin_rows, means, minute_rows
+from pi10_classifier.density import Density
 from pi10_classifier.errors import Code
 from pi10_classifier.instrument import NO_PARTICLE, Bin, Rows, note_hits_misses
 from pi10_classifier.quality import FLAGS
 from pi10_classifier.results import RunFolder, write_csv
-from pi10_classifier.track import Fixes, Place, merge
+from pi10_classifier.track import Fixes, Place, Where, merge
 
 # flags of bins that a user must hear of at once, and what to do
 _REMEDIES = {
@@ -210,14 +211,31 @@ def minute_of(text: str) -> datetime | None:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:00Z").replace(tzinfo=UTC) if text else None
 
 
-def _write_rows(folder: RunFolder, name: str, kind: type, rows: list[Any]) -> None:
-    header = [f.name for f in fields(kind)]
-    degrees = [x.endswith("itude") for x in header]
-    write_csv(
-        folder.path / name,
-        header,
-        (list(map(_cell, astuple(row), degrees)) for row in rows),
-    )
+def _write_rows(folder: RunFolder, name: str, kind: type, rows: Sequence[Any]) -> None:
+    header = _columns(kind)
+    write_csv(folder.path / name, header, (as_cells(row).values() for row in rows))
+
+
+def as_cells(row: CountRow | BinRow) -> dict[str, Any]:
+    """Column -> cell as the tables have it; those of ``where`` stand in its place."""
+    cells: dict[str, Any] = {}
+    for name in row.__slots__:
+        value = getattr(row, name)
+        cells |= value._asdict() if isinstance(value, Where) else {name: value}
+    return {name: _cell(value, name.endswith("itude")) for name, value in cells.items()}
+
+
+def _columns(kind: type) -> list[str]:
+    names = [[f.name] if f.name != "where" else Where._fields for f in fields(kind)]
+    return [name for some in names for name in some]
+
+
+def bins_of(entries: Iterable[dict[str, Any]], classes: Sequence[str]) -> list[BinRow]:
+    """The rows of ``bins.csv`` from journal entries alone."""
+    found = Found()
+    for entry in entries:
+        found.take(entry)
+    return bin_rows(rows_of(found, classes, []))
 
 
 def _cell(value: Any, degrees: bool) -> Any:

@@ -7,7 +7,7 @@ them, a bin midway between its first and its last fix.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -87,16 +87,17 @@ def by_minute(places: Iterable[Place], fixes: Mapping[Place, Fixes]) -> dict[Pla
     return found
 
 
-def of_minutes(minutes: Sequence[tuple[datetime | None, Where]]) -> Where:
-    """Where a bin was sampled, from those of its minutes that have a position, in order.
+def of_minutes(minutes: Iterable[tuple[datetime | None, Where]]) -> Where:
+    """Where a bin was sampled, from its minutes in order.
 
     Its position is as good as the worst of theirs.
     """
-    if not minutes:
+    known = [(minute, where) for minute, where in minutes if minute and where.latitude is not None]
+    if not known:
         return Where()
     from pi10_classifier.position import day_or_night, midpoint, sun_elevation
 
-    (start, first), (end, last) = minutes[0], minutes[-1]
+    (start, first), (end, last) = known[0], known[-1]
     begin = (first.first_latitude or 0.0, first.first_longitude or 0.0)
     # the last fix lies as far beyond the middle of its minute as the first lies before it
     finish = (
@@ -104,11 +105,9 @@ def of_minutes(minutes: Sequence[tuple[datetime | None, Where]]) -> Where:
         2 * (last.longitude or 0.0) - (last.first_longitude or 0.0),
     )
     latitude, longitude = midpoint(begin, finish)
-    if start is None or end is None:
-        return Where(latitude, longitude, *begin)
     middle = start + (end + timedelta(minutes=1) - start) / 2
     elevation = sun_elevation(middle, latitude, longitude)
-    codes = max(Codes(where.position_l20, where.position_qartod) for _, where in minutes)
+    codes = max(Codes(where.position_l20, where.position_qartod) for _, where in known)
     return Where(latitude, longitude, *begin, elevation, day_or_night(elevation), *codes)
 
 

@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 from pi10_classifier.abundance import (
     BinRow,
     CountRow,
-    Sums,
     bin_rows,
-    densities,
-    gamma_limits,
     means,
     minute_rows,
     pool,
 )
+from pi10_classifier.density import Sums, densities, gamma_limits
 from pi10_classifier.quality import FLAGS
 
 START = datetime(2024, 6, 24, 14, 50, tzinfo=UTC)

@@ -110,14 +110,14 @@ class TestLabels:
     """What AI4OS's page draws, and what is none of the model's classes."""
 
     def test_of_one_image_they_are_its_scores(self, package, tmp_path):
-        told = as_json(outcome_of(package, "detritus"), 3, {}, tmp_path)
+        told = as_json(outcome_of(package, "detritus"), 3, {})
         assert dict(zip(told["labels"], told["probabilities"], strict=True)) == {
             "copepod": 0.2, "detritus": 0.6, "noncopepod": 0.2,
         }  # fmt: skip
 
     def test_of_several_they_are_the_shares(self, package, tmp_path):
         outcome = outcome_of(package, "detritus", "detritus", "copepod", "no_particle")
-        told = as_json(outcome, 3, {}, tmp_path)
+        told = as_json(outcome, 3, {})
         ModelPredictionResponse().load(told)
         assert dict(zip(told["labels"], told["probabilities"], strict=True)) == {
             "copepod": 0.25, "detritus": 0.5, "noncopepod": 0.0, "no_particle": 0.25,
@@ -126,7 +126,7 @@ class TestLabels:
         assert sum(told["results_by_class"].values()) == told["totals"]["results"]
 
     def test_an_image_without_a_particle_has_no_score(self, package, tmp_path):
-        told = as_json(outcome_of(package, "no_particle"), 3, {}, tmp_path)
+        told = as_json(outcome_of(package, "no_particle"), 3, {})
         ModelPredictionResponse().load(told)
         assert (told["labels"], told["probabilities"]) == (["no_particle"], [1.0])
         (found,) = told["predictions"]
