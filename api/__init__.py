@@ -27,42 +27,42 @@ def get_metadata() -> dict[str, Any]:
 
 def warm() -> None:
     """Load the model in this worker, and use it once."""
-    from pi10_classifier.api.predictions import warm as warm_up
+    from pi10_classifier.api.predictions.handler import warm as warm_up
 
     warm_up()
 
 
 def get_predict_args() -> dict[str, Any]:
     """The fields of a prediction. Ends the program where a setting is unusable."""
-    from pi10_classifier.api.predict_args import predict_args
+    from pi10_classifier.api.predictions.arguments import predict_args
 
     return _fields("predict", predict_args)
 
 
 def predict(**given: Any) -> Any:
     """Classify what was uploaded; see ``predictions``."""
-    from pi10_classifier.api.predictions import predict as run
+    from pi10_classifier.api.predictions.handler import predict as run
 
     return run(**given)
 
 
 def get_train_args() -> dict[str, Any]:
     """The fields of a training. Ends the program where a setting is unusable."""
-    from pi10_classifier.api.train_args import train_args
+    from pi10_classifier.api.trainings.arguments import train_args
 
     return _fields("train", train_args)
 
 
 def train(**given: Any) -> dict[str, Any]:
     """Train and wait for the end; see ``trainings``."""
-    from pi10_classifier.api.trainings import train as run
+    from pi10_classifier.api.trainings.jobs import train as run
 
     return run(**given)
 
 
 def _fields(verb: str, fields_of: Callable[[Service], dict[str, Any]]) -> dict[str, Any]:
-    from pi10_classifier.api.deepaas_gate import attach
-    from pi10_classifier.api.reception import ALLOWED
+    from pi10_classifier.api.deepaas.request_parsing import ALLOWED
+    from pi10_classifier.api.deepaas.routes import attach
     from pi10_classifier.api.settings import Service
 
     try:
@@ -77,13 +77,13 @@ def _fields(verb: str, fields_of: Callable[[Service], dict[str, Any]]) -> dict[s
 
 def __getattr__(name: str) -> Any:
     if name == "schema":
-        from pi10_classifier.api.responses import ModelPredictionResponse
+        from pi10_classifier.api.predictions.response_schema import ModelPredictionResponse
 
         return ModelPredictionResponse
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 if "deepaas.model.v2.wrapper" in sys.modules:  # DEEPaaS is loading its models
-    from pi10_classifier.api.deepaas_pool import install
+    from pi10_classifier.api.deepaas.pool import install
 
     install()

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from marshmallow import ValidationError, fields, validate
 
-from pi10_classifier.model import MAX_CLASSES
+from pi10_classifier.model.package import MAX_CLASSES
 
 FILES = "files"  # the name apispec knows: formData
 OPTIONS = "query_form_or_json"  # unknown to apispec, so documented as what it is by default: query

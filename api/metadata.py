@@ -8,11 +8,11 @@ from importlib import metadata
 from typing import Any
 
 import pi10_classifier
-from pi10_classifier.api import packages
-from pi10_classifier.api.answers import ACCEPTED
+from pi10_classifier.api.predictions import model_store
+from pi10_classifier.api.predictions.writers import ACCEPTED
 from pi10_classifier.api.settings import Service
-from pi10_classifier.api.train_args import datasets
-from pi10_classifier.api.trainings import TRAININGS
+from pi10_classifier.api.trainings.arguments import datasets
+from pi10_classifier.api.trainings.jobs import TRAININGS
 
 DISTRIBUTION = "pi10-classifier"
 
@@ -28,7 +28,7 @@ def get_metadata(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
         "license": _field(said, "License-Expression", "License"),
         "description": _field(said, "Summary"),
         "summary": _field(said, "Summary"),
-        "models": packages.describe(service),
+        "models": model_store.describe(service),
         "accept": list(ACCEPTED),
         "limits": service.to_dict(),
         "datasets": datasets(service),

@@ -16,18 +16,18 @@ from pathlib import Path
 from aiohttp import web
 
 import pi10_classifier
-from pi10_classifier.api import logs
-from pi10_classifier.api.gate import Gate
-from pi10_classifier.api.health import Health
-from pi10_classifier.api.metrics import Metrics
-from pi10_classifier.api.middleware import accounting, admission
-from pi10_classifier.api.page import Page
+from pi10_classifier.api.server import logs
+from pi10_classifier.api.server.admission import Gate
+from pi10_classifier.api.server.health import Health
+from pi10_classifier.api.server.metrics import Metrics
+from pi10_classifier.api.server.middleware import accounting, admission
+from pi10_classifier.api.server.workers import Workers
 from pi10_classifier.api.settings import Service
-from pi10_classifier.api.trainings import TRAININGS
-from pi10_classifier.api.workers import Workers
+from pi10_classifier.api.trainings.jobs import TRAININGS
+from pi10_classifier.api.webpage.routes import Page
 from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import SettingError
-from pi10_classifier.model import embedded, read_package
+from pi10_classifier.model.package import embedded, read_package
 
 LOG = logging.getLogger("pi10.serve")
 NAME = "pi10_classifier"
@@ -197,7 +197,7 @@ async def _deepaas_app(
     from deepaas.api import get_app
     from deepaas.model import loading, v2
 
-    from pi10_classifier.api.served import ServedModel
+    from pi10_classifier.api.deepaas.model_wrapper import ServedModel
 
     options = config.CONF
     config.prepare_logging()

@@ -22,13 +22,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pi10_classifier.model import Model, find
-from pi10_classifier.training.adapt import adapt
-from pi10_classifier.training.data import read_rgb
-from pi10_classifier.training.findings import figures_of
-from pi10_classifier.training.material import gather
-from pi10_classifier.training.sample import Sample, Scan
-from pi10_classifier.training.scoring import score
+from pi10_classifier.datasets.records import Sample, Scan
+from pi10_classifier.datasets.scan import read_rgb
+from pi10_classifier.datasets.selection import gather
+from pi10_classifier.evaluation.analysis import figures_of
+from pi10_classifier.evaluation.scoring import score
+from pi10_classifier.model.package import Model, find
+from pi10_classifier.packaging.adaptation.adapt import adapt
 
 
 def drawn(samples: Sequence[Sample], labels: int, seed: Sequence[int]) -> list[Sample]:

@@ -28,17 +28,17 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pi10_classifier.classify import Settings, classify
-from pi10_classifier.model import find
-from pi10_classifier.oscar.batch_parts import Marks
-from pi10_classifier.oscar.batch_units import read_units, write_units
+from pi10_classifier.model.package import find
+from pi10_classifier.oscar.batch.published import Marks
+from pi10_classifier.oscar.batch.units import read_units, write_units
 from pi10_classifier.oscar.bucket import Bucket
-from pi10_classifier.oscar.faults import Faults
-from pi10_classifier.oscar.fdl import Place, named
-from pi10_classifier.oscar.local import Local, local
-from pi10_classifier.oscar.variants import with_variables
+from pi10_classifier.oscar.local.faults import Faults
+from pi10_classifier.oscar.local.stack import Local, local
+from pi10_classifier.oscar.services.fdl import Place, named
+from pi10_classifier.oscar.services.variants import with_variables
 from pi10_classifier.simulate import simulate_cruise
-from pi10_classifier.storage import Store
-from pi10_classifier.stored import stored_units
+from pi10_classifier.sources.s3 import stored_units
+from pi10_classifier.sources.s3_client import Store
 
 KILLS = 12
 # a worker has one core, as a container of one cpu has

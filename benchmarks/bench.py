@@ -26,20 +26,20 @@ from rich.console import Console
 from rich.table import Table
 
 from pi10_classifier.classify import BATCH, default_jobs
-from pi10_classifier.decode import decode
-from pi10_classifier.discovery import discover
-from pi10_classifier.instrument import Particle
-from pi10_classifier.model import Model, find
-from pi10_classifier.preprocess import U8, prepare
+from pi10_classifier.imaging.decode import decode
+from pi10_classifier.imaging.preprocess import U8, prepare
+from pi10_classifier.instrument.names import Particle
+from pi10_classifier.model.package import Model, find
 from pi10_classifier.simulate import simulate_cruise
+from pi10_classifier.sources.discovery import discover
 
 SEED = 7
 _FIRST = """
 import sys, time
 from pathlib import Path
-from pi10_classifier.model import Model, find
-from pi10_classifier.decode import decode
-from pi10_classifier.preprocess import prepare
+from pi10_classifier.model.package import Model, find
+from pi10_classifier.imaging.decode import decode
+from pi10_classifier.imaging.preprocess import prepare
 model = Model.load(find(sys.argv[2]))
 image = decode(Path(sys.argv[1]).read_bytes())
 model.scores(prepare(image.rgb, model.package.preprocessing)[None])

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pi10_classifier.blank import is_doubtful, shows_nothing
-from pi10_classifier.measure import measure
-from pi10_classifier.preprocess import U8, Grey
+from pi10_classifier.imaging.blank import is_doubtful, shows_nothing
+from pi10_classifier.imaging.measurement import measure
+from pi10_classifier.imaging.preprocess import U8, Grey
 from pi10_classifier.simulate.scene import Crops, draw_background
 
 GROUNDS = 600

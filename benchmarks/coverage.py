@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pi10_classifier import abundance
-from pi10_classifier.density import LITRES_PER_MINUTE
-from pi10_classifier.instrument import BIN_MINUTES
+from pi10_classifier.abundance import bins
+from pi10_classifier.abundance.density import LITRES_PER_MINUTE
+from pi10_classifier.instrument.names import BIN_MINUTES
 
 I64 = NDArray[np.int64]
 TABLE = "hits_misses_cend0824.csv"
@@ -96,9 +96,9 @@ def patchy(mean: float, ratio: float, survey: Survey, rng: np.random.Generator) 
     return rng.binomial(passed, 1 / survey.factors)
 
 
-def rows_of(counts: I64, survey: Survey) -> list[abundance.CountRow]:
+def rows_of(counts: I64, survey: Survey) -> list[bins.CountRow]:
     """The class's rows of ``counts.csv`` for these minutes; all hits have an image."""
-    images: dict[abundance.MinuteKey, int] = {}
+    images: dict[bins.MinuteKey, int] = {}
     tables: dict[str, list[tuple[int, int]]] = {}
     starts: dict[str, datetime | None] = {}
     for i, (count, hits, misses) in enumerate(
@@ -110,11 +110,11 @@ def rows_of(counts: I64, survey: Survey) -> list[abundance.CountRow]:
         tables.setdefault(name, []).append((hits, misses))
         images[name, minute, LABEL] = count
         images[name, minute, OTHER] = hits - count
-    found = abundance.minute_rows(images, tables, starts, (LABEL, OTHER))
+    found = bins.minute_rows(images, tables, starts, (LABEL, OTHER))
     return [row for row in found if row.label == LABEL]
 
 
-def with_counts(rows: Sequence[abundance.CountRow], counts: I64) -> list[abundance.CountRow]:
+def with_counts(rows: Sequence[bins.CountRow], counts: I64) -> list[bins.CountRow]:
     """The same minutes with other counts: as ``rows_of`` makes them, in a tenth of its time.
 
     The limits of single minutes are left as they are: nothing here asks for them.
@@ -129,9 +129,9 @@ def with_counts(rows: Sequence[abundance.CountRow], counts: I64) -> list[abundan
     return found
 
 
-def limits(rows: Sequence[abundance.CountRow]) -> tuple[tuple[float, float], tuple[float, float]]:
+def limits(rows: Sequence[bins.CountRow]) -> tuple[tuple[float, float], tuple[float, float]]:
     """Low and high per litre: of the water sampled, and of the water mass."""
-    density = abundance.pool(rows)
+    density = bins.pool(rows)
     return (density.low, density.high), (density.water_mass_low, density.water_mass_high)
 
 

@@ -26,17 +26,18 @@ from rich.table import Table
 
 from benchmarks.bench import Figure, make_bin, particles
 from pi10_classifier.classify import Settings, classify
-from pi10_classifier.model import find
-from pi10_classifier.oscar import contents, supervisor
-from pi10_classifier.oscar.event import Event
-from pi10_classifier.oscar.fdl import folder, named
-from pi10_classifier.oscar.gateway import gateway
-from pi10_classifier.oscar.handler import Handler
-from pi10_classifier.oscar.naming import ObjectVersion
-from pi10_classifier.oscar.settings import ServiceSettings
-from pi10_classifier.oscar.supervisor import Storage, Worker
-from pi10_classifier.oscar.variants import with_variables
-from pi10_classifier.storage import Store
+from pi10_classifier.model.package import find
+from pi10_classifier.oscar.local import supervisor
+from pi10_classifier.oscar.local.s3_gateway import gateway
+from pi10_classifier.oscar.local.supervisor import Storage, Worker
+from pi10_classifier.oscar.records import classify_object
+from pi10_classifier.oscar.records.event import Event
+from pi10_classifier.oscar.records.handler import Handler
+from pi10_classifier.oscar.records.naming import ObjectVersion
+from pi10_classifier.oscar.records.settings import ServiceSettings
+from pi10_classifier.oscar.services.fdl import folder, named
+from pi10_classifier.oscar.services.variants import with_variables
+from pi10_classifier.sources.s3_client import Store
 
 MODEL, BUCKET = "starter", "pi10"
 KEYS = ("bench", "benchbench")
@@ -114,7 +115,7 @@ def archive(tar: Path, home: Path, jobs: int, rounds: int) -> list[Figure]:
     version = version_of("in/2024-06-24/1450.tar", data)
     del data
     inner: list[float] = []
-    engine = contents.classify_units
+    engine = classify_object.classify_units
 
     def timed(*args: Any, **options: Any) -> Any:
         began = time.perf_counter()
@@ -123,7 +124,7 @@ def archive(tar: Path, home: Path, jobs: int, rounds: int) -> list[Figure]:
         finally:
             inner.append(time.perf_counter() - began)
 
-    contents.classify_units = timed
+    classify_object.classify_units = timed
     handled, plain, ratio = [], [], []
     for number in range(rounds):
         out = home / f"tar{number}"
@@ -137,7 +138,7 @@ def archive(tar: Path, home: Path, jobs: int, rounds: int) -> list[Figure]:
         classify([str(tar)], home / f"plain{number}", settings)
         plain.append(time.perf_counter() - began)
         ratio.append(100 * whole / (time.process_time() - used))
-    contents.classify_units = engine
+    classify_object.classify_units = engine
     shares = [100 * part / whole for part, whole in zip(inner, handled, strict=True)]
     return [
         figure("a tar: the handler", "s", handled),

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from urllib.parse import parse_qs, quote, urlsplit
 
-from pi10_classifier.oscar.naming import Ending, ObjectVersion, ResultName
+from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, ResultName
 
 BUCKET = "pi10"
 A_FOLDER = 1000

@@ -18,11 +18,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pi10_classifier.training.batches import Batches
-from pi10_classifier.training.examples import load, read_examples
-from pi10_classifier.training.losses import build_loss
-from pi10_classifier.training.network_parts import Output
-from pi10_classifier.training.networks import build
+from pi10_classifier.training.data.batches import Batches
+from pi10_classifier.training.data.loading import load, read_examples
+from pi10_classifier.training.losses.registry import build_loss
+from pi10_classifier.training.networks.base import Output
+from pi10_classifier.training.networks.registry import build
 from pi10_classifier.training.recipe import Recipe, named
 
 

@@ -28,10 +28,10 @@ from rich.table import Table
 
 from benchmarks.listing import BUCKET, Shelf
 from pi10_classifier.classify import Settings
-from pi10_classifier.model import find, read_package
-from pi10_classifier.oscar.gateway import gateway, juicefs
-from pi10_classifier.oscar.identity import model_identity
-from pi10_classifier.storage import Store
+from pi10_classifier.model.package import find, read_package
+from pi10_classifier.oscar.local.s3_gateway import gateway, juicefs
+from pi10_classifier.oscar.records.identity import model_identity
+from pi10_classifier.sources.s3_client import Store
 
 MODEL = "starter"
 KEYS = ("bench", "benchbench")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Pins and hashes what the images install, from setup.cfg and constraints.txt:
 #   pip install uv && docker/lock.sh [--upgrade]
-# Run it after a change of either file; tests/test_docker.py holds them to each other.
+# Run it after a change of either file; tests/repository/test_docker.py holds them to each other.
 set -eu
 cd "$(dirname "$0")/.."
 

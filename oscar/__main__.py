@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi10_classifier.errors import ExitCode, OutputError, Pi10Error
-from pi10_classifier.oscar.event import Event
-from pi10_classifier.oscar.naming import ObjectVersion, skip_reason
+from pi10_classifier.oscar.records.event import Event
+from pi10_classifier.oscar.records.naming import ObjectVersion, skip_reason
 
 if TYPE_CHECKING:
-    from pi10_classifier.oscar.handler import Done
+    from pi10_classifier.oscar.records.handler import Done
 
 BODY = "body"
 
@@ -63,11 +63,11 @@ def _handle(
     environ: Mapping[str, str],
 ) -> int:
     # imported late: what is skipped needs none of it
-    from pi10_classifier.oscar.handler import Handler
-    from pi10_classifier.oscar.marker import Marker, is_late
-    from pi10_classifier.oscar.settings import ServiceSettings
-    from pi10_classifier.oscar.supervised import output_of
-    from pi10_classifier.stopping import stoppable
+    from pi10_classifier.foundation.signals import stoppable
+    from pi10_classifier.oscar.records.attempt_marker import Marker, is_late
+    from pi10_classifier.oscar.records.handler import Handler
+    from pi10_classifier.oscar.records.settings import ServiceSettings
+    from pi10_classifier.oscar.records.supervisor_storage import output_of
 
     handler = Handler(ServiceSettings.from_environ(environ))
     if event is None:  # a synchronous call: nobody looks for its record in a bucket
@@ -102,7 +102,7 @@ def _stop(message: str) -> int:
 def run(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
     """An event, or with the argument ``range`` a range of a batch."""
     if list(arguments) == ["range"]:
-        from pi10_classifier.oscar.batch_worker import main as do_range
+        from pi10_classifier.oscar.batch.worker import main as do_range
 
         return do_range()
     if arguments:

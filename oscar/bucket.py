@@ -11,10 +11,10 @@ from pathlib import Path
 from minio.helpers import check_bucket_name
 
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.oscar.fdl import Place
-from pi10_classifier.oscar.naming import ObjectVersion
-from pi10_classifier.oscar.pairing import Listed, Output
-from pi10_classifier.storage import Store
+from pi10_classifier.oscar.reconcile.pairing import Listed, Output
+from pi10_classifier.oscar.records.naming import ObjectVersion
+from pi10_classifier.oscar.services.fdl import Place
+from pi10_classifier.sources.s3_client import Store
 
 OURS = ".pi10/"
 

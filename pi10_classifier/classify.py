@@ -22,19 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import pi10_classifier
-from pi10_classifier.archives import Limits
-from pi10_classifier.decode import Caps
-from pi10_classifier.discovery import check_images, check_inputs, discover
-from pi10_classifier.engine import CHUNK_ITEMS, ChunkResult, Engine, chunks
+from pi10_classifier.abundance.quality import CLASS_NOT_VALIDATED
 from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
-from pi10_classifier.input_rules import Notes
-from pi10_classifier.instrument import UM_PER_PX
-from pi10_classifier.model import Model, Package, embedded
-from pi10_classifier.open_part import OpenPart
-from pi10_classifier.quality import CLASS_NOT_VALIDATED
-from pi10_classifier.raising import write_factors
-from pi10_classifier.repeats import Repeated, once, settled
-from pi10_classifier.results import (
+from pi10_classifier.imaging.decode import Caps
+from pi10_classifier.inference.engine import CHUNK_ITEMS, ChunkResult, Engine, chunks
+from pi10_classifier.inference.part_builder import OpenPart
+from pi10_classifier.instrument.names import UM_PER_PX
+from pi10_classifier.model.package import Model, Package, embedded
+from pi10_classifier.results.input_spelling import spelled_as_before
+from pi10_classifier.results.raising_factor import write_factors
+from pi10_classifier.results.run_folder import (
     TABLE_VERSION,
     PartWriter,
     RunFolder,
@@ -42,9 +39,12 @@ from pi10_classifier.results import (
     part_stem,
     write_json,
 )
-from pi10_classifier.sources import Item, Unit
-from pi10_classifier.spelling import spelled_as_before
-from pi10_classifier.summary import Tally, summarise
+from pi10_classifier.results.tables import Tally, summarise
+from pi10_classifier.sources.archives import Limits
+from pi10_classifier.sources.base import Item, Unit
+from pi10_classifier.sources.discovery import check_images, check_inputs, discover
+from pi10_classifier.sources.input_rules import Notes
+from pi10_classifier.sources.repeats import Repeated, once, settled
 
 BATCH = 8
 MAX_JOBS = 256

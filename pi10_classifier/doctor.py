@@ -16,10 +16,10 @@ from typing import Literal
 import numpy as np
 
 from pi10_classifier.classify import default_jobs, versions
-from pi10_classifier.decode import decode
 from pi10_classifier.errors import Pi10Error
-from pi10_classifier.model import PROVIDERS, Model, installed
-from pi10_classifier.preprocess import prepare
+from pi10_classifier.imaging.decode import decode
+from pi10_classifier.imaging.preprocess import prepare
+from pi10_classifier.model.package import PROVIDERS, Model, installed
 from pi10_classifier.simulate import encode_tiff
 
 # by module: what each extra cannot do without
@@ -111,7 +111,7 @@ def _temporary() -> Check:
 
 
 def _storage(environ: Mapping[str, str]) -> Check:
-    from pi10_classifier.storage import Store
+    from pi10_classifier.sources.s3_client import Store
 
     url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +14,22 @@ import support
 from hypothesis import settings
 
 from pi10_classifier.classify import Run, Settings, classify
-from pi10_classifier.model import Model
+from pi10_classifier.model.package import Model
 
 # a busy machine is slow, which is no defect of the code under test
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+
+# labelled images of drawn shapes, for all that trains or judges
+pytest_plugins = ["shapes"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    """Small networks gain nothing from threads, and lose much where cores are shared."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

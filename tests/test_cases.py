@@ -159,7 +159,7 @@ def test_a_clock_that_was_never_set(start: Start, tmp_path: Path) -> None:
         files[name] = support.particle(1, datetime(2000, 1, 1, 0, 0, 7, tzinfo=UTC))
     run = start(support.write_tar(tmp_path / "2024-06-24/1450.tar", files))
     assert {row["start"] for row in table(run)} == {"2024-06-24T14:50:00Z"}
-    from pi10_classifier.report import write_report
+    from pi10_classifier.report.page import write_report
 
     page = write_report(run.out).read_text()
     assert "Imaged 2024-06-24 14:51:01" in page

@@ -19,12 +19,12 @@ import pytest
 import support
 
 from pi10_classifier import classify as classify_module
-from pi10_classifier.archives import Limits
 from pi10_classifier.classify import Progress, Run, Settings, classify
-from pi10_classifier.engine import Engine
 from pi10_classifier.errors import ExitCode, SettingError
-from pi10_classifier.model import Model
-from pi10_classifier.results import columns
+from pi10_classifier.inference.engine import Engine
+from pi10_classifier.model.package import Model
+from pi10_classifier.results.run_folder import columns
+from pi10_classifier.sources.archives import Limits
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
@@ -297,7 +297,7 @@ class TestResume:
     def test_shrunk_folder_drops_its_blocks(
         self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pi10_classifier.discovery.BLOCK_FILES", 4)
+        monkeypatch.setattr("pi10_classifier.sources.discovery.BLOCK_FILES", 4)
         home = support.write_folder(
             tmp_path / "in", {f"{n:02}.tif": support.particle(n) for n in range(10)}
         )
@@ -320,7 +320,7 @@ class TestDefects:
     def test_a_defect_in_reading_costs_its_unit(
         self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from pi10_classifier import sources
+        from pi10_classifier.sources import base as sources
 
         def archive_items(source: str, *_: object) -> Iterator[sources.Item]:
             yield sources.Item(source, "a.tif", support.particle(1))
@@ -338,7 +338,7 @@ class TestDefects:
         self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(classify_module, "HELD_BYTES", 1_000_000)
-        monkeypatch.setattr("pi10_classifier.engine.CHUNK_BYTES", 1)
+        monkeypatch.setattr("pi10_classifier.inference.engine.CHUNK_BYTES", 1)
         held, most, lock = 0, 0, threading.Lock()
         read, process = classify_module.items_of, Engine.process
 

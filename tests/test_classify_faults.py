@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hostile
+import broken_files
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
@@ -18,10 +18,10 @@ import support
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pi10_classifier import results
 from pi10_classifier.classify import Run, Settings, classify
 from pi10_classifier.errors import Code, ExitCode, OutputError
-from pi10_classifier.model import embedded
+from pi10_classifier.model.package import embedded
+from pi10_classifier.results import run_folder
 from pi10_classifier.simulate import simulate_cruise
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
@@ -33,7 +33,7 @@ Start = Callable[..., Run]
 class TestHostile:
     def test_bin_of_every_kind(self, start: Start, tmp_path: Path) -> None:
         rng = np.random.default_rng(3)
-        broken = {f"{n}.tif": data for n, data in hostile.broken_files(rng).items()}
+        broken = {f"{n}.tif": data for n, data in broken_files.broken_files(rng).items()}
         good = support.bin_members(20)
         path = support.write_tar(
             tmp_path / "a.tar", {**broken, **good, "link.tif": None, "d/": b""}
@@ -47,8 +47,8 @@ class TestHostile:
 
     def test_mutated_images(self, start: Start, tmp_path: Path) -> None:
         rng = np.random.default_rng(11)
-        good = hostile.good_tiff(rng, 40, 24)
-        mutants = {support.name_of(n): hostile.mutate(good, rng) for n in range(2000)}
+        good = broken_files.good_tiff(rng, 40, 24)
+        mutants = {support.name_of(n): broken_files.mutate(good, rng) for n in range(2000)}
         run = start(support.write_tar(tmp_path / "a.tar", mutants))
         assert run.tally.totals["inputs"] == 2000
         assert run.tally.totals["results"] > 100
@@ -206,7 +206,7 @@ class TestFullDisk:
             fsync(descriptor)
 
         with monkeypatch.context() as patch:
-            patch.setattr(results.os, "fsync", full)
+            patch.setattr(run_folder.os, "fsync", full)
             with pytest.raises(OutputError) as caught:
                 start(cruise)
         assert caught.value.code is Code.DISK_FULL

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.instrument import BIN_MINUTES, Bin, Particle
+from pi10_classifier.instrument.names import BIN_MINUTES, Bin, Particle
 from pi10_classifier.simulate.encode import BLOCK_LINES, Place, encode_tiff
 from pi10_classifier.simulate.pen import Rng
 from pi10_classifier.simulate.scene import Source, Studio, draw_background

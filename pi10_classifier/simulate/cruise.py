@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.instrument import BIN_MINUTES
+from pi10_classifier.instrument.names import BIN_MINUTES
 from pi10_classifier.simulate.bins import TRUTH_COLUMNS, UNFINISHED, BinPlan, Progress, write_bin
 from pi10_classifier.simulate.scene import PROPORTIONS, Crops, Source, Studio
 

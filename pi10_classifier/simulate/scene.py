@@ -15,8 +15,8 @@ from typing import Protocol, Self
 import cv2
 import numpy as np
 
-from pi10_classifier.decode import decode
 from pi10_classifier.errors import InputError, SettingError
+from pi10_classifier.imaging.decode import decode
 from pi10_classifier.simulate.particles import KINDS, draw
 from pi10_classifier.simulate.pen import U8, Particle, Rng
 

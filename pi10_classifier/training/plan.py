@@ -12,16 +12,16 @@ from typing import Any
 from torch import nn
 
 import pi10_classifier
+from pi10_classifier.datasets.split import counts
 from pi10_classifier.errors import SettingError
-from pi10_classifier.model import ALIASES, Model, Package, find, installed, read_package
-from pi10_classifier.training import outfolder as out
+from pi10_classifier.model.package import ALIASES, Model, Package, find, installed, read_package
+from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.checkpoint import DESCRIPTION, load_checkpoint
-from pi10_classifier.training.distil import PackageTeacher
-from pi10_classifier.training.examples import Examples
-from pi10_classifier.training.losses import LOSSES
-from pi10_classifier.training.networks import ARCHITECTURES, build, origin
+from pi10_classifier.training.data.loading import Examples
+from pi10_classifier.training.distillation import PackageTeacher
+from pi10_classifier.training.losses.registry import LOSSES
+from pi10_classifier.training.networks.registry import ARCHITECTURES, build, origin
 from pi10_classifier.training.recipe import Recipe
-from pi10_classifier.training.split import counts
 
 _SOFTWARE = ("torch", "transformers", "accelerate", "onnxruntime", "numpy")
 # what the card tells of an earlier training, and what else its record keeps

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.preprocess import Preprocessing
-from pi10_classifier.training.augment import MARGIN
-from pi10_classifier.training.sampling import check_limits
+from pi10_classifier.imaging.preprocess import Preprocessing
+from pi10_classifier.training.data.augment_pi10 import MARGIN
+from pi10_classifier.training.data.sampling import check_limits
 
 CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),

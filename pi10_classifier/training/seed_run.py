@@ -14,26 +14,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pi10_classifier.ahead import in_order
 from pi10_classifier.classify import default_jobs
+from pi10_classifier.datasets.records import Sample
+from pi10_classifier.datasets.split import counts
 from pi10_classifier.errors import ModelError, output_error
-from pi10_classifier.model import FORMAT, Model
-from pi10_classifier.training import outfolder as out
-from pi10_classifier.training.batches import Batches
+from pi10_classifier.evaluation.metrics import fit_temperature, report
+from pi10_classifier.evaluation.test_predictions import Predictions, write_predictions
+from pi10_classifier.foundation.concurrency import in_order
+from pi10_classifier.model.package import FORMAT, Model
+from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.checkpoint import load_checkpoint, save_checkpoint, write_description
-from pi10_classifier.training.dataset import HeldOut, TrainingSet, spread
-from pi10_classifier.training.distil import PackageTeacher
-from pi10_classifier.training.examples import Examples, batches
-from pi10_classifier.training.export import PARITY_IMAGES, describe, export_package
-from pi10_classifier.training.loop import predict, train
-from pi10_classifier.training.metrics import fit_temperature, report
+from pi10_classifier.training.data.batches import Batches
+from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet, spread
+from pi10_classifier.training.data.loading import Examples, batches
+from pi10_classifier.training.distillation import PackageTeacher
+from pi10_classifier.training.loop.loop import predict, train
+from pi10_classifier.training.networks.from_package import settle
+from pi10_classifier.training.onnx_export import PARITY_IMAGES, describe, export_package
 from pi10_classifier.training.plan import Plan, config_of, named, provenance
-from pi10_classifier.training.predictions import Predictions, write_predictions
 from pi10_classifier.training.recipe import Recipe, changed
 from pi10_classifier.training.reporter import Reporter
-from pi10_classifier.training.sample import Sample
-from pi10_classifier.training.split import counts
-from pi10_classifier.training.unfold import settle
 
 U8 = NDArray[np.uint8]
 Say = Callable[[str], None]

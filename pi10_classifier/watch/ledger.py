@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import Code, OutputError, SettingError
-from pi10_classifier.instrument import BIN_MINUTES, Bin, Rows
-from pi10_classifier.watch.departed import AGAIN, COLUMNS, TABLES, base_name, leave, twins_of
+from pi10_classifier.instrument.names import BIN_MINUTES, Bin, Rows
+from pi10_classifier.watch.inputs.departed import AGAIN, COLUMNS, TABLES, base_name, leave, twins_of
 
 FILE = "watch.sqlite"
 KEPT_LINES = 100_000  # 69 days

@@ -18,25 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.classify import Run, Settings, describe, exit_code_of, import_ahead
-from pi10_classifier.engine import CHUNK_ITEMS, Engine
 from pi10_classifier.errors import ExitCode, InputError, OutputError, Pi10Error, SettingError
-from pi10_classifier.model import Model
-from pi10_classifier.raising import write_factors
-from pi10_classifier.results import RunFolder, write_json
-from pi10_classifier.summary import summarise
-from pi10_classifier.watch.amending import amend
-from pi10_classifier.watch.clock import MinuteClock, utc_now
-from pi10_classifier.watch.folder import FolderPlace
+from pi10_classifier.inference.engine import CHUNK_ITEMS, Engine
+from pi10_classifier.model.package import Model
+from pi10_classifier.results.raising_factor import write_factors
+from pi10_classifier.results.run_folder import RunFolder, write_json
+from pi10_classifier.results.tables import summarise
+from pi10_classifier.watch.discovery import Lookout
+from pi10_classifier.watch.disk_space import patiently
+from pi10_classifier.watch.inputs.base import Place
+from pi10_classifier.watch.inputs.folder import FolderPlace
 from pi10_classifier.watch.ledger import FILE, Ledger
-from pi10_classifier.watch.link import Link
-from pi10_classifier.watch.lookout import Lookout
-from pi10_classifier.watch.minutes import State, compose
-from pi10_classifier.watch.parts import Parts, remove_part
-from pi10_classifier.watch.place import Place
-from pi10_classifier.watch.room import patiently
-from pi10_classifier.watch.suspects import FILE as IN_WORK
-from pi10_classifier.watch.suspects import Suspects
-from pi10_classifier.watch.waiting import Waiting
+from pi10_classifier.watch.minute_clock import MinuteClock, utc_now
+from pi10_classifier.watch.minute_summary import State, compose
+from pi10_classifier.watch.publisher import Parts, remove_part
+from pi10_classifier.watch.quarantine import FILE as IN_WORK
+from pi10_classifier.watch.quarantine import Suspects
+from pi10_classifier.watch.queue import Waiting
+from pi10_classifier.watch.superseded import amend
+from pi10_classifier.watch.uplink import Link
 
 QUIET_S = 120.0
 TABLES_EVERY_S = 600.0
@@ -92,7 +92,7 @@ def place_of(source: str, settings: Settings, environ: Mapping[str, str]) -> Pla
     """Raises SettingError where ``source`` is nothing that can be watched."""
     if source.startswith("s3://"):
         # the S3 client takes longer to import than a folder's first image to classify
-        from pi10_classifier.watch.bucket import BucketPlace
+        from pi10_classifier.watch.inputs.bucket import BucketPlace
 
         return BucketPlace(source, settings.limits, environ)
     if "://" in source or not source.strip():

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import support
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 pytest.importorskip("deepaas", reason="the extra [serve] is not installed")
 
 import deepaas_server
 
-from pi10_classifier.api.uploads import Spooled, Upload
-
-LABELS = ("copepod", "detritus", "noncopepod")
+from pi10_classifier.api.predictions.uploads import Spooled, Upload
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[deepaas_server.Server]:
     """One server with one worker, as the marketplace starts it, with a data set and a model."""
     home = tmp_path_factory.mktemp("deepaas")
-    support.write_zip(home / "data/labelled.zip", labelled())
+    support.write_zip(home / "data/labelled.zip", deepaas_server.labelled())
     support.write_package(home / "models/tiny")
     yield from deepaas_server.running(
         home / "run", PI10_DATA_DIR=str(home / "data"), PI10_MODELS_DIR=str(home / "models"),
         PI10_MAX_UPLOAD_MB="64", PI10_MAX_IMAGES="2000", PI10_MAX_SECONDS="240",
     )  # fmt: skip
-
-
-def labelled(images: int = 30) -> dict[str, bytes | None]:
-    """A data set that is learned in seconds: each class of another size."""
-    return {
-        f"{label}/{n:03}.tif": support.particle(1000 * number + n, side=30 + 15 * number)
-        for number, label in enumerate(LABELS)
-        for n in range(images)
-    }
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from batch_world import BINS, World, put
 from objects import record_of, version_of
 
 from pi10_classifier.classify import Settings
-from pi10_classifier.oscar.handler import Handler
-from pi10_classifier.oscar.settings import ServiceSettings
-from pi10_classifier.storage import Store
+from pi10_classifier.oscar.records.handler import Handler
+from pi10_classifier.oscar.records.settings import ServiceSettings
+from pi10_classifier.sources.s3_client import Store
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,71 @@
+"""DEEPaaS's view of the model under `pi10 serve`: its own workers, and figures of each answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from deepaas.model.v2.wrapper import ModelWrapper
+
+from pi10_classifier.api.deepaas.pool import train_apart
+from pi10_classifier.api.deepaas.request_parsing import Received
+from pi10_classifier.api.deepaas.routes import deliverable
+from pi10_classifier.api.request_stats import CURRENT, Account
+from pi10_classifier.api.server.task import Answer, work
+from pi10_classifier.api.server.workers import BULK_BYTES, Workers
+
+
+class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
+    """One model of DEEPaaS's registry. ``seconds`` bounds a prediction."""
+
+    def __init__(self, name: str, module: Any, workers: Workers, seconds: float) -> None:
+        self._own_workers = workers
+        self._seconds = seconds
+        super().__init__(name, module, None)
+
+    def _init_executor(self) -> Workers:
+        return self._own_workers
+
+    async def warm(self) -> None:
+        """Nothing: the workers warm themselves, and readiness waits for them."""
+
+    def predict(self, *args: Any, **kwargs: Any) -> asyncio.Task[dict[str, Any]]:
+        """Start a prediction; the task gives what DEEPaaS's handler expects of its pool."""
+        return asyncio.get_running_loop().create_task(self._predict(kwargs))
+
+    async def _predict(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        account = CURRENT.get()
+        if account:
+            account.add("receive", account.seconds)
+        size = sum(value.size for value in kwargs.values() if isinstance(value, Received))
+        answer = await self._in_worker(self.model_obj.predict, kwargs, size > BULK_BYTES)
+        return _done(deliverable(answer.output))
+
+    def train(self, *args: Any, **kwargs: Any) -> asyncio.Task[dict[str, Any]]:
+        """Start a training in a process of its own; no worker is taken up."""
+        return asyncio.get_running_loop().create_task(self._train(kwargs))
+
+    async def _train(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return _done(await train_apart(kwargs))
+
+    async def _in_worker(
+        self, function: Callable[..., Any], kwargs: dict[str, Any], bulk: bool
+    ) -> Answer:
+        account = CURRENT.get() or Account("")
+        began = time.perf_counter()
+        answer: Answer = await self._own_workers.apply(
+            work, account.request_id, function, kwargs, seconds=self._seconds, bulk=bulk
+        )
+        account.add("worker", time.perf_counter() - began)
+        for stage, seconds in answer.stages.items():
+            account.add(stage, seconds)
+        account.count(answer.totals, answer.failures)
+        return answer
+
+
+def _done(output: Any) -> dict[str, Any]:
+    # str() of a time at a whole second lacks what DEEPaaS parses
+    return {"output": output, "finish_date": f"{datetime.now():%Y-%m-%d %H:%M:%S.%f}"}

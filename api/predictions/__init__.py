@@ -1,0 +1,1 @@
+"""An upload to an answer."""

@@ -1,0 +1,216 @@
+"""``predict`` and ``warm``: what a worker does."""
+
+from __future__ import annotations
+
+import io
+import mimetypes
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import marshmallow
+
+from pi10_classifier.api.client_errors import message_of, unstored
+from pi10_classifier.api.predictions import model_store, writers
+from pi10_classifier.api.predictions.arguments import Wanted
+from pi10_classifier.api.predictions.contact_sheet import contact_sheet
+from pi10_classifier.api.predictions.inference import SHEET_IMAGES, Outcome, classify_items
+from pi10_classifier.api.predictions.response_schema import refused
+from pi10_classifier.api.predictions.uploads import Spooled, Upload, UploadedFiles, clean_name
+from pi10_classifier.api.request_stats import note, stage
+from pi10_classifier.api.settings import Service
+from pi10_classifier.classify import Settings, classify_units
+from pi10_classifier.errors import Code, InputError, Pi10Error
+from pi10_classifier.inference.engine import Engine
+from pi10_classifier.model.package import Model, embedded
+from pi10_classifier.sources.base import Item
+from pi10_classifier.sources.repeats import Repeated, once, settled
+
+_SHELF = model_store.Shelf()
+_SUFFIXES = {
+    writers.PARQUET: ".parquet",
+    "application/csv": ".csv",
+    "application/html": ".html",
+}
+
+
+def warm(environ: Mapping[str, str] = os.environ) -> None:
+    """Load the default model and classify an image, so that the first request waits for nothing."""
+    from pi10_classifier.simulate import simulate_cruise
+
+    service = Service.from_environ(environ)
+    with tempfile.TemporaryDirectory(prefix="pi10-warm-") as folder:
+        for path in simulate_cruise(Path(folder), bins=1, images=1):
+            files = UploadedFiles((Upload(path.name, path),), service.limits)
+            wanted = Wanted.of({}, service)
+            _outcome(files, _model(wanted, service), wanted, service)
+
+
+def predict(environ: Mapping[str, str] = os.environ, **given: Any) -> Any:
+    """Classify an upload. JSON is answered as a dict, anything else as bytes.
+
+    What a client can mend is an answer too: a dict with ``error``, whatever was asked for.
+    The upload is removed, come what may.
+    """
+    data = given.pop("data", None)
+    answer = _predict(environ, _spooled(data), given)
+    if isinstance(data, Spooled):
+        return answer
+    return _to_store(answer, str(given.get("accept") or writers.JSON))
+
+
+def _to_store(answer: Any, accept: str) -> Any:
+    """The answer as DEEPaaS's command line stores it: it knows JSON and BytesIO alone.
+
+    Raises InputError where a file was asked for and there is nothing but the reason why not:
+    the command then fails, and leaves no file of another kind.
+    """
+    for kind, suffix in _SUFFIXES.items():  # by which it names the file
+        mimetypes.add_type(kind, suffix)
+    if isinstance(answer, bytes):
+        return io.BytesIO(answer)
+    if accept not in (writers.JSON, "*/*"):
+        raise InputError(Code(answer["error"]["code"]), answer["error"]["message"])
+    return answer
+
+
+def _predict(environ: Mapping[str, str], spooled: Spooled, given: Mapping[str, Any]) -> Any:
+    try:
+        service = Service.from_environ(environ)
+        wanted = Wanted.of(given, service)
+        files = UploadedFiles(spooled.files, service.limits)
+        too_large = _too_large(files, service)
+        return too_large or _answer(files, wanted, service, spooled.folder)
+    except marshmallow.ValidationError as error:
+        found = error.normalized_messages()  # type: ignore[no-untyped-call]
+        option, reasons = next(iter(found.items()))
+        return refused(Code.BAD_SETTING.value, " ".join(map(str, reasons)), option)
+    except Pi10Error as error:
+        return refused(error.code.value, message_of(error))
+    except OSError as error:
+        problem = unstored(error)
+        return refused(problem.code.value, problem.message)
+    finally:
+        shutil.rmtree(spooled.folder, ignore_errors=True)
+
+
+def _spooled(data: Any) -> Spooled:
+    """The upload in a folder of its own; DEEPaaS's command line gives one temporary file."""
+    if isinstance(data, Spooled):
+        return data
+    folder = Path(tempfile.mkdtemp(prefix="pi10-request-"))
+    if data is None:
+        return Spooled(folder, ())
+    path = folder / "0"
+    shutil.move(data.filename, path)
+    return Spooled(folder, (Upload(clean_name(data.original_filename or ""), path),))
+
+
+def _too_large(files: UploadedFiles, service: Service) -> dict[str, Any] | None:
+    if not files.files:
+        return refused(Code.EMPTY_OBJECT.value, "no file was sent; send images or an archive")
+    if len(files.files) > service.max_images:
+        return refused(
+            Code.TOO_LARGE.value,
+            f"{len(files.files):,} files; at most {service.max_images:,} a request are taken: "
+            "send them in several",
+        )
+    if files.size > service.upload_bytes:
+        return refused(
+            Code.TOO_LARGE.value,
+            f"{files.size:,} bytes; at most {service.upload_bytes:,} a request are taken: "
+            "send them in several",
+        )
+    return None
+
+
+def _model(wanted: Wanted, service: Service) -> Model:
+    found = _SHELF.load(model_store.folder_of(wanted.model, service))
+    return model_store.with_thresholds(found, wanted.thresholds)
+
+
+def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Path) -> Any:
+    model = _model(wanted, service)
+    if wanted.accept in (writers.HTML, writers.ZIP):
+        return _from_run(files, model, wanted, service, scratch)
+    pictures = SHEET_IMAGES if wanted.accept == writers.PNG else 0
+    with stage("classify"):
+        outcome = _outcome(files, model, wanted, service, pictures)
+    note(outcome.totals, Counter(failure.code for failure in outcome.failures))
+    if wanted.accept == writers.JSON or not outcome.rows:
+        return writers.as_json(outcome, wanted.top_k, wanted.options())
+    if wanted.accept == writers.CSV:
+        return writers.as_csv(model.package.classes, outcome.rows)
+    if wanted.accept == writers.PARQUET:
+        return writers.as_parquet(model.package.classes, outcome.rows)
+    return contact_sheet(outcome.pictures, len(outcome.rows))
+
+
+def default_model() -> Model:
+    """The model that answers where none is asked for; loaded once a process."""
+    return _SHELF.load(embedded())
+
+
+def _outcome(
+    files: UploadedFiles, model: Model, wanted: Wanted, service: Service, pictures: int = 0
+) -> Outcome:
+    try:
+        return _classified(once(files.items()), model, wanted, service, pictures)
+    except Repeated:
+        return _classified(settled(files.items), model, wanted, service, pictures)
+
+
+def _classified(
+    items: Iterator[Item], model: Model, wanted: Wanted, service: Service, pictures: int = 0
+) -> Outcome:
+    engine = Engine(
+        model,
+        batch=wanted.batch,
+        measuring=wanted.measure,
+        um_per_px=wanted.um_per_px,
+        caps=service.caps,
+    )
+    return classify_items(items, engine, model.package, service.jobs, pictures)
+
+
+def _from_run(
+    files: UploadedFiles, model: Model, wanted: Wanted, service: Service, scratch: Path
+) -> Any:
+    """The report, or all files, of a run as ``pi10 classify`` writes it."""
+    from pi10_classifier.report.page import write_report
+
+    out = scratch / "run"
+    settings = Settings(
+        model=model.package.folder,
+        jobs=service.jobs,
+        batch=wanted.batch,
+        measure=wanted.measure,
+        um_per_px=wanted.um_per_px,
+        caps=service.caps,
+        limits=service.limits,
+    )
+    names = [file.name for file in files.files]
+    with stage("classify"):
+        run = classify_units(iter([files]), names, out, settings, model)
+    note(run.tally.totals, run.tally.failures_by_code)
+    if not run.tally.totals["results"]:  # no report of nothing: say why, as JSON
+        outcome = _outcome(files, model, wanted, service)
+        return writers.as_json(outcome, wanted.top_k, wanted.options())
+    page = write_report(out, model.package.folder)
+    if wanted.accept == writers.HTML:
+        return page.read_bytes()
+    first = islice(files.items(), 2 * SHEET_IMAGES)
+    pictures = _classified(first, model, wanted, service, SHEET_IMAGES).pictures
+    table = writers.rows_of(out)
+    return writers.as_zip(
+        out,
+        {
+            "predictions.csv": writers.as_csv(model.package.classes, table),
+            "contact_sheet.png": contact_sheet(pictures, run.tally.totals["results"]),
+        },
+    )

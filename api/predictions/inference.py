@@ -1,0 +1,140 @@
+"""Uploaded files -> rows, failures and totals, by the engine that ``pi10 classify`` uses."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+from pi10_classifier.errors import Failure
+from pi10_classifier.inference.engine import ChunkResult, Engine, Gallery, Picture, Row, chunks
+from pi10_classifier.inference.part_builder import OpenPart
+from pi10_classifier.model.package import Package
+from pi10_classifier.results.factor_column import COLUMN
+from pi10_classifier.results.run_folder import PartWriter, UnitRecord, columns
+from pi10_classifier.sources.base import Item
+
+SHEET_IMAGES = 96
+
+
+class Sheet(Gallery):
+    """Pictures of the first images, in their order, instead of the best and worst of each class.
+
+    Like its base, it may be asked by threads while the collector adds: asked too early it
+    only draws a picture too many.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.pictures: list[Picture] = []
+
+    def wants(self, label: str, score: float) -> bool:
+        return len(self.pictures) < self.most
+
+    def add(self, pictures: Any) -> None:
+        self.pictures.extend(pictures[: self.most - len(self.pictures)])
+
+
+class Rows(PartWriter):
+    """Stands in for the writer of a part: the rows of a request stay in memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def add(self, rows: Iterable[Row]) -> None:
+        self.rows.extend(rows)
+
+
+class Outcome:
+    """What became of a request's inputs: inputs = results + failures + skipped.
+
+    It takes up chunks as a part of a run does, so that what is counted, and how, is the same.
+    """
+
+    def __init__(self, package: Package) -> None:
+        self.package = package
+        self.labels: Counter[str] = Counter()
+        self.pictures: list[Picture] = []
+        self._writer = Rows()
+        self._part = OpenPart(UnitRecord("upload", "", ""), self._writer)
+
+    @property
+    def record(self) -> UnitRecord:
+        """What the summary tables need of it."""
+        return self._part.record
+
+    @property
+    def rows(self) -> list[Row]:
+        return self._writer.rows
+
+    @property
+    def failures(self) -> list[Failure]:
+        return self.record.failures
+
+    @property
+    def totals(self) -> dict[str, int]:
+        return self.record.totals
+
+    def take(self, result: ChunkResult) -> None:
+        self._part.take(result)
+        for (_, _, label), count in result.counts.items():
+            self.labels[label] += count
+
+    def fill_factors(self) -> None:
+        """Give each row its raising factor: an upload is taken for whole, as an archive is."""
+        if not self.record.hits_misses:
+            return
+        from pi10_classifier.results.raising_factor import factors_of
+
+        classes = self.package.classes
+        factors = {(b, minute): factor for b, minute, factor in factors_of(self.record, classes)}
+        names = columns(classes)
+        at, bin_at, when_at = (names.index(name) for name in (COLUMN, "bin", "datetime"))
+        self._writer.rows = [
+            (*row[:at], factors.get((row[bin_at] or "", minute_text(row[when_at]))), *row[at + 1 :])
+            for row in self._writer.rows
+        ]
+
+
+def minute_text(when: datetime | None) -> str:
+    """A row's time as the journal names its minute."""
+    return f"{when.isoformat(timespec='minutes')[:16]}:00Z" if when else ""
+
+
+def classify_items(
+    items: Iterator[Item], engine: Engine, package: Package, jobs: int, pictures: int = 0
+) -> Outcome:
+    """Account for every item. jobs: threads; pictures: how many of the first images to keep."""
+    outcome, sheet = Outcome(package), Sheet(pictures)
+    for result in _results(items, engine, jobs, sheet):
+        outcome.take(result)
+        sheet.add(result.pictures)
+    outcome.pictures = sheet.pictures
+    outcome.fill_factors()
+    return outcome
+
+
+def _results(
+    items: Iterator[Item], engine: Engine, jobs: int, sheet: Sheet
+) -> Iterator[ChunkResult]:
+    """The chunks' results in their order; a lone chunk needs no threads."""
+    found = chunks(items)
+    first, second = next(found, None), next(found, None)
+    if first is None:
+        return
+    if second is None:
+        yield engine.process(first, sheet)
+        return
+    pending: deque[Future[ChunkResult]] = deque()
+    with ThreadPoolExecutor(jobs, thread_name_prefix="pi10") as pool:
+        pending.append(pool.submit(engine.process, first, sheet))
+        pending.append(pool.submit(engine.process, second, sheet))
+        for chunk in found:
+            pending.append(pool.submit(engine.process, chunk, sheet))
+            if len(pending) > 2 * jobs + 2:  # what is read ahead stays bounded
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

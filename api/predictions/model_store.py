@@ -1,0 +1,116 @@
+"""The model packages that a request may name: embedded, configured, trained here."""
+
+from __future__ import annotations
+
+import copy
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError
+
+from pi10_classifier.api.client_errors import message_of
+from pi10_classifier.api.settings import Service
+from pi10_classifier.errors import Pi10Error, SettingError
+from pi10_classifier.model.package import ALIASES, Model, Package, installed, read_package
+
+LOADED = 3  # models a worker keeps
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def folders(service: Service) -> dict[str, Path]:
+    """Name -> folder of all packages, the embedded ones first; listed anew at each call.
+
+    The best package of a training here has the training's name.
+    """
+    found = {folder.name: folder for folder in installed()}
+    for name, folder in _others(service):
+        if _NAME.fullmatch(name) and (folder / "model.json").is_file():
+            found.setdefault(name, folder)
+    return found
+
+
+def _others(service: Service) -> Iterator[tuple[str, Path]]:
+    if service.models_dir:
+        yield from ((path.name, path) for path in sorted(service.models_dir.iterdir()))
+    if service.trusts_trainings:
+        for training in sorted(service.trainings.iterdir()):
+            yield training.name, training / "model"
+
+
+def folder_of(name: str, service: Service) -> Path:
+    """The folder of a package by its name. Raises SettingError naming those there are."""
+    known = folders(service)
+    name = name if name in known else ALIASES.get(name, name)
+    if name not in known:
+        raise SettingError(f"no model {name[:80]!r} here; there are: {', '.join(known)}")
+    return known[name]
+
+
+class Shelf:
+    """Models loaded by this process, the last few used; a changed package is loaded anew."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], Model] = {}
+        self._lock = threading.Lock()
+
+    def load(self, folder: Path) -> Model:
+        """Verify and load a package once. Raises ModelError."""
+        stats = [(folder / name).stat() for name in ("model.json", "model.onnx")]
+        key = (folder, *((s.st_mtime_ns, s.st_size, s.st_ino) for s in stats))
+        with self._lock:
+            model = self._kept.pop(key, None) or Model.load(folder)
+            self._kept[key] = model  # the last used is the last to go
+            while len(self._kept) > LOADED:
+                del self._kept[next(iter(self._kept))]
+            return model
+
+
+def with_thresholds(model: Model, least: float | Mapping[str, float] | None) -> Model:
+    """The same model, flagging scores below ``least``: one for all classes, or by class.
+
+    Raises ValidationError for a class that the model does not know.
+    """
+    if least is None:
+        return model
+    classes = model.package.classes
+    given = dict.fromkeys(classes, least) if isinstance(least, int | float) else dict(least)
+    for name in given:
+        if name not in classes:
+            said = f"{name[:80]!r} is no class of {model.package.name}; its classes are "
+            raise ValidationError(f"{said}{', '.join(classes)}.", "thresholds")
+    changed = copy.copy(model)  # the session is shared
+    thresholds = tuple(float(given.get(name, 0.0)) for name in classes)
+    changed.package = replace(model.package, thresholds=thresholds)
+    return changed
+
+
+def describe(service: Service) -> list[dict[str, Any]]:
+    """What ``get_metadata`` tells of each package; of a damaged one, why."""
+    told: list[dict[str, Any]] = []
+    for name, folder in folders(service).items():
+        try:
+            told.append({"id": name, **_described(read_package(folder)[0])})
+        except Pi10Error as error:
+            problem = {"code": error.code, "message": message_of(error)}
+            told.append({"id": name, "error": problem})
+    return told
+
+
+def _described(package: Package) -> dict[str, Any]:
+    said = package.description
+    training = said.get("training") or {}
+    return {
+        "name": package.name,
+        "version": package.version,
+        "classes": list(package.classes),
+        "input_px": package.preprocessing.size,
+        "sha256": package.sha256,
+        "metrics": said.get("metrics", {}),
+        "thresholds": dict(zip(package.classes, package.thresholds, strict=False)),
+        "never_seen": said.get("never_seen", ""),
+        "training_run": training.get("run_id", ""),
+    }

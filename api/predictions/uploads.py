@@ -1,0 +1,108 @@
+"""Uploaded files on disk, as a unit of the pipeline: archives streamed, the rest an image each."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pi10_classifier.errors import Code, InputError
+from pi10_classifier.imaging.decode import looks_like_image
+from pi10_classifier.instrument.names import Kind, kind_of
+from pi10_classifier.sources.archives import Limits, is_archive, looks_like_archive
+from pi10_classifier.sources.base import Item, archive_items, printable
+from pi10_classifier.sources.input_rules import skip_reason
+
+MAX_NAME = 255
+_FILENAME = re.compile(r'(?:^|;)\s*filename="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One uploaded file: the name the client gave it, and where its bytes are."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """The files of one request on disk; ``folder`` is the request's own and goes with it."""
+
+    folder: Path
+    files: tuple[Upload, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFiles:
+    """All files of a request as a unit: archives streamed, the rest one image each."""
+
+    files: tuple[Upload, ...]
+    limits: Limits
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.files[0].name if len(self.files) == 1 else "upload"
+
+    @property
+    def size(self) -> int:
+        return sum(file.path.stat().st_size for file in self.files)
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.size)
+
+    def items(self) -> Iterator[Item]:
+        for file in self.files:
+            if len(self.files) > 1 and skip_reason(file.name):
+                yield Item(self.name, file.name)  # litter of a folder that was sent as a whole
+            else:
+                yield from _items(file, self.name, self.limits)
+
+
+def _items(file: Upload, source: str, limits: Limits) -> Iterator[Item]:
+    with file.path.open("rb", buffering=2**20) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        head = stream.read(512)
+        stream.seek(0)
+        error = None
+        if size == 0:
+            error = InputError(Code.EMPTY_OBJECT, "0 bytes; send the file again")
+        elif looks_like_image(head) or kind_of(file.name) in (Kind.HITS_MISSES, Kind.SIDECAR):
+            if size > limits.member_bytes:
+                error = InputError(
+                    Code.TOO_LARGE, f"{size:,} bytes; the cap is {limits.member_bytes:,}"
+                )
+        elif looks_like_archive(head) or is_archive(file.name):
+            yield from archive_items(file.name, stream, size, limits)
+            return
+        else:
+            error = InputError(
+                Code.UNSUPPORTED_FORMAT,
+                f"content begins {head[:8]!r}, which is no TIFF, PNG or JPEG and no tar or zip; "
+                "convert the file",
+            )
+        yield Item(source, file.name, None if error else stream.read(), error)
+
+
+def given_name(disposition: str, parsed: str) -> str:
+    r"""The file name that a part's header gives; ``parsed`` is what aiohttp made of it.
+
+    aiohttp takes every ``\`` for an escape, as MIME has it. Browsers and most clients write
+    names as they are, curl and Python's email escape ``\`` and ``"`` alone; so only these
+    two are turned back, and ``RawImages\pia7…`` stays what it is.
+    """
+    found = _FILENAME.search(disposition)
+    if not found or "filename*" in disposition.lower():
+        return parsed
+    return re.sub(r'\\(["\\])', r"\1", found[1])
+
+
+def clean_name(name: str) -> str:
+    """A client's file name as it may be recorded: its last part, printable, not too long."""
+    name = name.rpartition("/")[2]
+    name = printable("".join(c if c.isprintable() else "_" for c in name)) if name else ""
+    return name[-MAX_NAME:] or "upload"

@@ -1,0 +1,175 @@
+"""What a prediction is answered with: one writer for each content type."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.api.predictions.densities import of_record
+from pi10_classifier.api.predictions.inference import Outcome
+from pi10_classifier.errors import Code, Failure
+from pi10_classifier.results.run_folder import PREDICTIONS, columns, schema
+
+JSON, CSV, HTML = "application/json", "text/csv", "text/html"
+PARQUET, PNG, ZIP = "application/vnd.apache.parquet", "image/png", "application/zip"
+# other names of two of them: AI4OS's page (deepaas_ui) ends at its start over a text/ type
+ALIASES = {"application/csv": CSV, "application/html": HTML}
+# what the API's description lists; the first is answered where a client asks for nothing, or
+# for anything
+OFFERED = (JSON, *ALIASES, PARQUET, PNG, ZIP)
+ACCEPTED = (*OFFERED, CSV, HTML)
+FORMAT = 1
+_DIGITS = 6
+
+
+def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer as JSON; of each image the ``top_k`` best classes."""
+    package = outcome.package
+    names = columns(package.classes)
+    told = [_prediction(names, row, package.classes, top_k) for row in outcome.rows]
+    answer: dict[str, Any] = {
+        "format": FORMAT,
+        "status": _status(outcome),
+        "totals": outcome.totals,
+        **of_record(outcome.record, package.classes),
+        "results_by_class": by_class(outcome),
+        **chart(outcome),
+        "predictions": told,
+        "failures": [failed(failure) for failure in outcome.failures],
+        "model": {
+            "name": package.name,
+            "version": package.version,
+            "sha256": package.sha256,
+            "classes": list(package.classes),
+        },
+        "settings": dict(settings),
+    }
+    problem = refusal(outcome)
+    return answer if problem is None else answer | {"error": problem}
+
+
+def by_class(outcome: Outcome) -> dict[str, int]:
+    """Images by label: the model's classes, and what is none of them, such as ``no_particle``."""
+    return {label: outcome.labels[label] for label in (*outcome.package.classes, *outcome.labels)}
+
+
+def chart(outcome: Outcome) -> dict[str, list[Any]]:
+    """``labels`` and ``probabilities``, of which AI4OS's page (deepaas_ui) draws its chart.
+
+    Of one image its scores; of several the share of the images with each label.
+    """
+    counts, classes = by_class(outcome), outcome.package.classes
+    shares: dict[str, float] = {}
+    if len(outcome.rows) == 1:
+        found = dict(zip(columns(classes), outcome.rows[0], strict=True))
+        # without a particle on it, what the model makes of it means nothing
+        blank = found["label"] not in classes
+        shares = {found["label"]: 1.0} if blank else {k: found[f"score_{k}"] for k in classes}
+    elif outcome.rows:
+        shares = {label: count / len(outcome.rows) for label, count in counts.items()}
+    return {
+        "labels": list(shares),
+        "probabilities": [round(share, _DIGITS) for share in shares.values()],
+    }
+
+
+def refusal(outcome: Outcome) -> dict[str, str] | None:
+    """Why there is no result at all, as an object of code and message; None where there is."""
+    if outcome.rows:
+        return None
+    if outcome.failures:
+        first = outcome.failures[0]
+        return {
+            "code": first.code.value,
+            "message": f"{first.member or first.source}: {first.message}",
+        }
+    what = "holds no image" if outcome.record.inputs else "is empty"
+    return {"code": Code.EMPTY_OBJECT.value, "message": f"the upload {what}; send images"}
+
+
+def failed(failure: Failure) -> dict[str, Any]:
+    return {
+        "source": failure.source,
+        "member": failure.member,
+        "code": failure.code.value,
+        "message": failure.message,
+        "retryable": failure.retryable,
+    }
+
+
+def _status(outcome: Outcome) -> str:
+    if not outcome.rows:
+        return "failed"
+    return "some_failed" if outcome.failures else "ok"
+
+
+def _prediction(
+    names: Sequence[str], row: Sequence[Any], classes: Sequence[str], top_k: int
+) -> dict[str, Any]:
+    found = dict(zip(names, map(_plain, row), strict=True))
+    scores = [(found.pop(f"score_{label}"), label) for label in classes]
+    # rounded scores may tie: the label that was given comes first
+    # of a blank image the scores mean nothing: its own is empty
+    known = scores if found["label"] in classes else []
+    best = sorted(known, key=lambda pair: (-pair[0], pair[1] != found["label"]))[:top_k]
+    found["top"] = [{"label": label, "score": score} for score, label in best]
+    found["flags"] = found["flags"].split(";") if found["flags"] else []
+    del found["model"], found["model_sha256"]  # said once, for all
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, _DIGITS)
+    if isinstance(value, datetime):
+        return f"{value.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    return value
+
+
+def rows_of(folder: Path) -> list[tuple[Any, ...]]:
+    """The rows of a run's predictions, in the order of its inputs."""
+    import pyarrow.dataset as ds
+
+    table = ds.dataset(folder / PREDICTIONS).to_table()
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def as_csv(classes: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """The rows of the predictions table; failures are not among them."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns(classes))
+    for row in rows:
+        writer.writerow(["" if cell is None else _plain(cell) for cell in row])
+    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def as_parquet(classes: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    """The predictions table, as ``pi10 classify`` writes it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = schema(classes)
+    cells = zip(*rows, strict=True) if rows else [()] * len(kind)
+    arrays = [pa.array(list(c), f.type) for c, f in zip(cells, kind, strict=True)]
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=kind), out, compression="zstd")
+    return out.getvalue()
+
+
+def as_zip(folder: Path, more: Mapping[str, bytes]) -> bytes:
+    """A run's folder less its journal, and ``more`` files by name."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if path.is_file() and name.parts[0] != "journal" and not name.name.startswith("."):
+                archive.write(path, name.as_posix())
+        for title, data in more.items():
+            archive.writestr(title, data)
+    return out.getvalue()

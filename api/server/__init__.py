@@ -1,0 +1,1 @@
+"""Around every request: workers, admission, middleware, metrics, logs, health."""

@@ -1,0 +1,71 @@
+"""``/health/live``, ``/health/ready`` and ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from pi10_classifier.api.server.admission import Gate
+from pi10_classifier.api.server.metrics import CONTENT_TYPE, Metrics
+from pi10_classifier.api.server.workers import Workers
+from pi10_classifier.model.package import Package
+
+
+class Health:
+    """What orchestrators and Prometheus ask."""
+
+    def __init__(self, workers: Workers, gate: Gate, metrics: Metrics, package: Package) -> None:
+        self._workers = workers
+        self._gate = gate
+        self._metrics = metrics
+        self._model = {
+            "name": package.name,
+            "version": package.version,
+            "sha256": package.sha256,
+        }
+        metrics.model(package)
+        gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "pi10_ready": ("1 where it takes work.", lambda: not self._why_not()),
+            "pi10_workers_ready": ("Warm worker processes.", lambda: workers.ready),
+            "pi10_worker_restarts": (
+                "Worker processes replaced since the start.", lambda: workers.restarts),
+            "pi10_requests_inside": (
+                "Predictions and trainings that arrive, wait or are at work.",
+                lambda: gate.inside),
+            "pi10_requests_most": ("How many of them are let in at once.", lambda: gate.limit),
+        }  # fmt: skip
+        for name, (about, value) in gauges.items():
+            metrics.watch(name, about, value)
+
+    def _why_not(self) -> str:
+        if self._gate.draining:
+            return "stopping"
+        if not self._workers.ready:
+            return self._workers.problem or "no worker is warm yet"
+        return ""
+
+    async def live(self, request: web.Request) -> web.Response:
+        """200 as long as the event loop turns."""
+        return web.json_response({"status": "live"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """200 where a worker has verified and warmed the model, else 503 and the reason."""
+        reason = self._why_not()
+        body = {
+            "status": "not ready" if reason else "ready",
+            "model": self._model,
+            "workers": {"ready": self._workers.ready, "all": self._workers.count},
+        }
+        if reason:
+            body["reason"] = reason
+            return web.json_response(body, status=503, headers={"Retry-After": "2"})
+        return web.json_response(body)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    def add_to(self, app: web.Application, base: str) -> None:
+        app.router.add_get(f"{base}/health/live", self.live)
+        app.router.add_get(f"{base}/health/ready", self.ready)
+        app.router.add_get(f"{base}/metrics", self.metrics)

@@ -1,0 +1,95 @@
+"""What Prometheus is told at ``/metrics``. All figures are kept by the parent process.
+
+A worker hands its figures over with its answer, so that none is lost or told twice when
+a worker dies, and no files are shared between processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from pi10_classifier.api.request_stats import Account
+from pi10_classifier.errors import Code
+from pi10_classifier.model.package import Package
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+
+class Metrics:
+    """The figures of one service."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._requests = Counter(
+            "pi10_requests", "Requests answered.", ("method", "route", "status"),
+            registry=self._registry,
+        )  # fmt: skip
+        self._request_seconds = Histogram(
+            "pi10_request_seconds", "Seconds from a request's head to its answer.", ("route",),
+            buckets=_SECONDS, registry=self._registry,
+        )  # fmt: skip
+        self._stage_seconds = Histogram(
+            "pi10_stage_seconds",
+            "Seconds of each stage of a prediction: receive (its upload), wait (for a worker), "
+            "work (in the worker), and what the worker's time went into.",
+            ("stage",), buckets=_SECONDS, registry=self._registry,
+        )  # fmt: skip
+        self._images = Counter(
+            "pi10_images", "Images by what became of them; their sum is the inputs.",
+            ("outcome",), registry=self._registry,
+        )  # fmt: skip
+        self._failures = Counter(
+            "pi10_failures", "Images without a result, by failure code.", ("code",),
+            registry=self._registry,
+        )  # fmt: skip
+        self._model = Gauge(
+            "pi10_model_info", "The model that answers by default; always 1.",
+            ("name", "version", "sha256"), registry=self._registry,
+        )  # fmt: skip
+        # told from the first scrape on, so that a rate can be taken of them
+        for outcome in ("result", "failure", "skipped"):
+            self._images.labels(outcome)
+        for code in Code:
+            self._failures.labels(code.value)
+
+    def model(self, package: Package) -> None:
+        self._model.labels(package.name, package.version, package.sha256).set(1)
+
+    def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
+        """A gauge that is read when it is asked for."""
+        Gauge(name, about, registry=self._registry).set_function(value)
+
+    def request(self, method: str, route: str, status: int, account: Account) -> None:
+        """Count an answered request. ``route`` is its pattern, never the path asked for."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(route).observe(account.seconds)
+        self.work(account)
+
+    def work(self, account: Account) -> None:
+        """Count the images and the stages of ``account``."""
+        for stage, seconds in account.stages.items():
+            self._stage_seconds.labels(stage).observe(seconds)
+        totals = account.totals
+        self._images.labels("result").inc(totals["results"])
+        self._images.labels("failure").inc(totals["failures"])
+        self._images.labels("skipped").inc(totals["skipped"])
+        for code, count in account.failures.items():
+            self._failures.labels(code).inc(count)
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,34 @@
+"""One piece of work in a worker, and what of it comes back to the parent.
+
+Imported by the workers, so it imports nothing of DEEPaaS, which would cost each 40 MB.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pi10_classifier.api.request_stats import CURRENT, Account
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What comes back from a worker: the output and the figures."""
+
+    output: Any
+    stages: dict[str, float]
+    totals: Counter[str]
+    failures: Counter[str]
+
+
+def work(request_id: str, function: Callable[..., Any], kwargs: dict[str, Any]) -> Answer:
+    """Run ``function(**kwargs)`` in a worker; it may add to the account at hand."""
+    account = Account(request_id)
+    token = CURRENT.set(account)
+    try:
+        output = function(**kwargs)
+    finally:
+        CURRENT.reset(token)
+    return Answer(output, account.stages, account.totals, account.failures)

@@ -1,0 +1,233 @@
+"""The processes that predict: each warmed, watched, replaced when it dies or hangs.
+
+DEEPaaS's own pool loses the task of a killed worker, so that its request hangs for ever,
+and one exception that cannot be unpickled silences a worker for good. An executor of
+``concurrent.futures`` notices both; a broken one is thrown away here and another started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from contextvars import Context
+from typing import Any
+
+from pi10_classifier.api.server.worker_process import Worker, alive
+
+LOG = logging.getLogger("pi10.workers")
+
+WATCH_S = 2.0
+# an idle worker answers within milliseconds; one that has not is not told as ready, and in the
+# end replaced, for it is stopped or hangs
+ANSWER_S = 5.0
+PATIENCE_S = 60.0
+# an upload beyond this waits in the lane of the bins, not in that of single images
+BULK_BYTES = 2**20
+TRIES = 2
+# a worker that cannot be warmed is tried again, ever more seldom
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+
+
+class WorkerDied(Exception):  # noqa: N818  as concurrent.futures names its own
+    """The work's process died ``TRIES`` times over."""
+
+
+class _DiedIdle(BrokenProcessPool):
+    """The process was dead before it was given the work."""
+
+
+class TookTooLong(Exception):  # noqa: N818
+    """The work did not end within its time; its process was killed."""
+
+
+class Workers:
+    """``count`` warm processes; work waits for a free one, first come, first served.
+
+    One process is never given bulk work, so that a single image is not kept waiting by
+    bins that take minutes; with a single process there is no such choice.
+    """
+
+    def __init__(self, count: int, warm: Callable[[], Any], seconds: float = 0) -> None:
+        """seconds: the longest that a worker may be silent, 0 for what is usual here."""
+        self.count = count
+        self._patience_s = min(seconds or PATIENCE_S, PATIENCE_S)
+        self._start_s = max(seconds, PATIENCE_S)
+        self._silent: set[Worker] = set()
+        self.restarts = 0
+        self.problem = ""
+        self._warm = warm
+        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        self._warm_workers: set[Worker] = set()
+        self._bulk = asyncio.Semaphore(max(1, count - 1))
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    @property
+    def ready(self) -> int:
+        """How many processes are warm, at work or idle, and answer."""
+        return len(self._warm_workers - self._silent)
+
+    def start(self) -> None:
+        """Start all processes; returns at once, ``ready`` says how far they are."""
+        for _ in range(self.count):
+            self._spawn(self._bring_up())
+        self._spawn(self._watch())
+
+    async def apply(
+        self, work: Callable[..., Any], *args: Any, seconds: float = 0, bulk: bool = False
+    ) -> Any:
+        """Run picklable ``work(*args)`` in a free process and return what it returns.
+
+        seconds: the longest it may run, 0 for no bound. Raises WorkerDied, TookTooLong, or
+        what ``work`` raises. Cancelled while it waits it leaves the queue; cancelled later,
+        the work goes on and its result is dropped.
+        """
+        deaths = 0
+        while deaths < TRIES:
+            worker = await self._take(bulk)
+            # one that died idle is not the work's fault: asked first, where one died before
+            task = self._spawn(self._run(worker, work, args, seconds, bulk, ask=deaths > 0))
+            try:
+                return await asyncio.shield(task)
+            except _DiedIdle:
+                continue
+            except BrokenProcessPool:
+                deaths += 1
+                LOG.error("worker died", extra={"worker_pid": worker.pid, "deaths": deaths})
+        raise WorkerDied(f"the worker process died {TRIES} times over this request")
+
+    async def _take(self, bulk: bool) -> Worker:
+        if bulk:
+            await self._bulk.acquire()
+        try:
+            return await self._idle.get()
+        except BaseException:
+            if bulk:
+                self._bulk.release()
+            raise
+
+    async def _run(
+        self,
+        worker: Worker,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        seconds: float = 0,
+        bulk: bool = False,
+        ask: bool = False,
+    ) -> Any:
+        """Run in ``worker``, then give it back or replace it, whether anyone waits or not."""
+        usable = True
+        try:
+            if ask:
+                await self._ask(worker)
+            async with asyncio.timeout(seconds or None) as limit:
+                return await worker.run(work, *args)
+        except BrokenProcessPool:
+            usable = False
+            raise
+        except TimeoutError as error:
+            if not limit.expired():  # the work's own
+                raise
+            usable = False
+            LOG.error("worker took too long", extra={"worker_pid": worker.pid})
+            raise TookTooLong(f"not done within {seconds:g} s; send fewer images") from error
+        finally:
+            if bulk:
+                self._bulk.release()
+            if usable:
+                self._idle.put_nowait(worker)
+            else:
+                self._replace(worker)
+
+    async def _ask(self, worker: Worker) -> None:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await worker.run(alive)
+        except (BrokenProcessPool, TimeoutError) as error:
+            raise _DiedIdle from error
+
+    def _replace(self, worker: Worker) -> None:
+        self._spawn_apart(worker.kill())
+        self._warm_workers.discard(worker)
+        self._silent.discard(worker)
+        if not self._closing:
+            self.restarts += 1
+            self._spawn_apart(self._bring_up())
+
+    async def _bring_up(self) -> None:
+        """A new process, warmed; tried until it succeeds."""
+        pause = FIRST_PAUSE_S
+        while not self._closing:
+            worker = Worker()
+            began = time.perf_counter()
+            try:
+                async with asyncio.timeout(self._start_s) as limit:
+                    await worker.warm(self._warm)
+            except Exception as error:
+                self.problem = str(error) or type(error).__name__
+                if limit.expired():
+                    self.problem = f"a worker was not warm within {self._start_s:g} s"
+                LOG.error("worker not ready", extra={"reason": self.problem})
+                await worker.kill()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+                continue
+            except asyncio.CancelledError:
+                await asyncio.shield(worker.kill())
+                raise
+            self.problem = ""
+            self._warm_workers.add(worker)
+            self._idle.put_nowait(worker)
+            seconds = round(time.perf_counter() - began, 3)
+            LOG.info("worker ready", extra={"worker_pid": worker.pid, "seconds": seconds})
+            return
+
+    async def _watch(self) -> None:
+        """Ask idle workers from time to time, to replace a dead one before it is needed."""
+        while not self._closing:
+            await asyncio.sleep(WATCH_S)
+            idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+            for worker in reversed(idle):
+                self._spawn(self._check(worker))
+
+    async def _check(self, worker: Worker) -> None:
+        """Ask ``worker`` for a sign of life; it is replaced where none comes."""
+        work = self._run(worker, alive, (), seconds=self._patience_s)
+        asked = self._spawn(work)
+        if (await asyncio.wait({asked}, timeout=ANSWER_S))[0]:
+            return
+        self._silent.add(worker)
+        self.problem = "a worker does not answer; it is replaced if it goes on so"
+        LOG.warning("worker silent", extra={"worker_pid": worker.pid})
+        await asyncio.wait({asked})
+        if worker in self._silent:  # it spoke: one that was replaced is in it no more
+            self._silent.discard(worker)
+            self.problem = ""
+
+    def _spawn_apart(self, work: Any) -> None:
+        """As ``_spawn``, but no part of the request at hand: its log lines lack its id."""
+        self._spawn(work, Context())
+
+    def _spawn(self, work: Any, context: Context | None = None) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: whoever waited for it may have left
+
+    async def close(self) -> None:
+        """Stop all processes, at work or not."""
+        self._closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(worker.kill() for worker in self._warm_workers))
+        self._warm_workers.clear()

@@ -1,0 +1,158 @@
+"""The options of a training: those of ``pi10 train`` and of its recipe, read off both."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields as fields_of
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+from pi10_classifier.api.fields import Whole, bounded, helps, one_of, option, upload
+from pi10_classifier.api.predictions import model_store
+from pi10_classifier.api.settings import Service
+from pi10_classifier.errors import SettingError
+from pi10_classifier.training.recipe import (
+    BOUNDS,
+    CHANNELS,
+    CHOICES,
+    POSITIVE,
+    SMALL,
+    Recipe,
+    recipe_for,
+)
+
+NEEDED = ("torch", "transformers", "mlflow")
+INSTALL = 'pip install "pi10-classifier[train]"'
+# options of `pi10 train` that a client may choose, and its flag's name there
+FLAGS = ("recipe", "network", "loss", "seeds", "init", "teacher", "name", "split_seed", "device",
+         "experiment", "register")  # fmt: skip
+_KINDS: dict[str, type[fields.Field]] = {
+    "int": Whole, "float": fields.Float, "bool": fields.Boolean, "str": fields.String,
+}  # fmt: skip
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._,=+-]{0,127}")
+_NAMES = "|".join(entry.name for entry in fields_of(Recipe))
+_DOC = re.compile(rf"\s(?P<names>(?:{_NAMES})(?:, (?:{_NAMES}))*):\s")
+
+
+def missing() -> list[str]:
+    """The packages that training needs and are not installed here."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+def datasets(service: Service) -> list[str]:
+    """The names of data sets under the configured folder: its entries, none hidden."""
+    if not service.data_dir:
+        return []
+    return sorted(p.name for p in service.data_dir.iterdir() if not p.name.startswith("."))
+
+
+def train_args(service: Service) -> dict[str, fields.Field]:
+    """The fields of a training."""
+    where = ", ".join(datasets(service)[:20]) or "none is configured"
+    lacking = missing()
+    note = f" NOT AVAILABLE here: {', '.join(lacking)} missing; {INSTALL}." if lacking else ""
+    found = {
+        "dataset": option(
+            fields.String,
+            f"A data set of the service by its name: {where}. Or send one as data.{note}",
+            None, one_of(lambda: datasets(service)),
+        ),
+        "data": upload(
+            "An archive (tar, zip) of label/image files, in place of dataset; at most "
+            f"{service.max_upload_mb:,} MB.",
+            required=False,
+        ),
+    }  # fmt: skip
+    return {**found, **dict(_flags(service)), **dict(_recipe())}
+
+
+def _flags(service: Service) -> Iterator[tuple[str, fields.Field]]:
+    from pi10_classifier.cli.train import train
+
+    said = helps(train)
+    default = {str(p.name): p.default for p in train.params}
+    checks: dict[str, Any] = {
+        "init": validate.OneOf(["pretrained", "random"]),
+        "teacher": one_of(lambda: ["", *model_store.folders(service)]),
+    }
+    for name in FLAGS:
+        kind, given = (Whole, 0) if name == "split_seed" else (fields.String, default[name])
+        text = given if isinstance(given, str | int) else ""
+        check = checks.get(name, None if kind is Whole else _plain)
+        yield name, option(kind, said[name], text, check)
+
+
+def _plain(text: str) -> None:
+    if text and not _WORD.fullmatch(text):
+        # a recipe may be a file's path and a device a URL: from a client they are names only
+        raise ValidationError("Give a name of letters, digits and ._,=+- .")
+
+
+def _recipe() -> Iterator[tuple[str, fields.Field]]:
+    """A recipe's fields; None takes the network's own default, which the text tells."""
+    told, usual, paper = _texts(), recipe_for(SMALL), Recipe()
+    choices = {**CHOICES, "channels": CHANNELS}
+    for entry in fields_of(Recipe):
+        name, kind = entry.name, str(entry.type).removesuffix(" | None")
+        if name in FLAGS or name == "seed" or kind not in _KINDS:
+            continue
+        text = (
+            f"{told.get(name, '')} Default: {getattr(usual, name)} (small), "
+            f"{getattr(paper, name)} (vit)."
+        ).strip()
+        if name in choices:
+            yield name, option(_KINDS[kind], text, None, validate.OneOf(choices[name]))
+        else:
+            bounds = BOUNDS.get(name) or (0, POSITIVE.get(name))
+            yield name, bounded(_KINDS[kind], text, None, bounds, positive=name in POSITIVE)
+
+
+def _texts() -> dict[str, str]:
+    """What Recipe's docstring says of each field."""
+    parts = _DOC.split(Recipe.__doc__ or "")[1:]
+    found: dict[str, str] = {}
+    for names, text in zip(parts[::2], parts[1::2], strict=True):
+        words = " ".join(text.split())
+        found.update(dict.fromkeys(names.split(", "), words[:1].upper() + words[1:]))
+    return found
+
+
+def command(given: Mapping[str, Any], service: Service) -> list[str]:
+    """The options as ``pi10 train`` takes them. Raises SettingError where they do not agree."""
+    words: list[str] = []
+    for name in FLAGS:
+        value = given.get(name)
+        if name == "teacher" and value:
+            value = model_store.folder_of(value, service)
+        if value not in (None, ""):
+            words.append(f"--{name.replace('_', '-')}={value}")
+    changes = {
+        entry.name: given[entry.name]
+        for entry in fields_of(Recipe)
+        if entry.name not in FLAGS and given.get(entry.name) is not None
+    }
+    loss = {"loss": given["loss"]} if given.get("loss") else {}
+    recipe_for(given.get("network") or given.get("recipe") or SMALL, **changes, **loss)
+    words += [f"--set={name}={_toml(value)}" for name, value in changes.items()]
+    return words
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class NotTrainableError(SettingError):
+    """What training needs is not installed here."""
+
+
+def chosen(given: Mapping[str, Any], lacking: list[str]) -> None:
+    """Raises SettingError where nothing can be trained, or not on what was given."""
+    if lacking:
+        raise NotTrainableError(
+            f"this service cannot train: {', '.join(lacking)} not installed; {INSTALL}"
+        )
+    if bool(given.get("dataset")) == bool(given.get("data")):
+        raise SettingError("give either dataset, a name, or data, an archive")

@@ -1,0 +1,34 @@
+"""``pi10 train`` in a process that ends with the one that started it.
+
+Run as ``python -m pi10_classifier.api.trainings.child_process train ...``. Standard input is a
+pipe that the server holds open: when it closes, even because the server was killed, so does this.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import NoReturn
+
+GRACE_S = 10.0
+
+
+def _follow_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    # first as a person would stop it, so that it can be resumed; then for good
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(GRACE_S)
+    os._exit(1)
+
+
+def main() -> NoReturn:
+    threading.Thread(target=_follow_parent, name="pi10-parent", daemon=True).start()
+    from pi10_classifier.cli import main as pi10
+
+    pi10()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""How far a training is, and what came of it: read from the files that it writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.redaction import redacted
+from pi10_classifier.tracking.spool import SPOOL, runs_of
+from pi10_classifier.training import output_folder
+
+
+def progress_of(out: Path) -> dict[str, Any]:
+    """Of each seed: epochs done, of how many, and the figures of all so far; MLflow's run."""
+    return {"seeds": [_seed(path) for path in _seeds(out)], "mlflow": mlflow_run(out)}
+
+
+def _seeds(out: Path) -> list[Path]:
+    return sorted(path.parent for path in out.glob(f"seed-*/{output_folder.CONFIG}"))
+
+
+def _seed(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = {"seed": folder.name.removeprefix("seed-"), "epochs_done": 0}
+    try:
+        recipe = output_folder.read_config(folder)["identity"]["recipe"]
+        told |= {"epochs": recipe["epochs"], "loss": recipe["loss"]}
+        if (folder / output_folder.METRICS).is_file():
+            history = output_folder.read_metrics(folder)
+            best = output_folder.best_validation(folder)
+            told |= {"epochs_done": len(history), "validation_macro_f1": best, "history": history}
+    except (SettingError, KeyError, TypeError) as error:  # it is just being written
+        told["note"] = str(error)
+    return told
+
+
+def mlflow_run(out: Path) -> dict[str, Any] | None:
+    """The training's run: experiment, name, where it goes, and its id once MLflow gave one."""
+    try:
+        runs = [run for run in runs_of(out / SPOOL) if not run.header.parent]
+    except SettingError:  # its header is just being written
+        return None
+    if not runs:
+        return None
+    run = runs[-1]
+    sent = run.sent
+    return {
+        "experiment": run.header.experiment,
+        "run_name": run.header.name,
+        "run_id": sent.run_id,
+        "tracking_uri": redacted(sent.destination or run.header.destination),
+        "status": sent.status,
+        "waiting_to_be_sent": run.pending,
+    }
+
+
+def result_of(out: Path) -> dict[str, Any]:
+    """The package of the seed that was best on the validation images, and its test figures."""
+    done = [p for p in _seeds(out) if (p / output_folder.PACKAGE / "model.json").is_file()]
+    if not done:
+        return {}
+    best = max(done, key=output_folder.best_validation)
+    described = json.loads((best / output_folder.PACKAGE / "model.json").read_text("utf-8"))
+    files: Mapping[str, Any] = described.get("files", {})
+    return {
+        "package": f"{best.name}/{output_folder.PACKAGE}",
+        "sha256": files.get("model.onnx", {}).get("sha256", ""),
+        "classes": described.get("classes", []),
+        "test": described.get("metrics", {}),
+    }

@@ -1,0 +1,1 @@
+"""The page for people: its routes, its runs, its files."""

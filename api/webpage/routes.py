@@ -1,0 +1,241 @@
+"""The page for people: its files, and the runs it starts, watches and shows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+import pi10_classifier
+from pi10_classifier.api.client_errors import is_full, message_of, unstored
+from pi10_classifier.api.deepaas.request_parsing import patience
+from pi10_classifier.api.request_stats import CURRENT, Account
+from pi10_classifier.api.server.admission import Gate
+from pi10_classifier.api.server.metrics import Metrics
+from pi10_classifier.api.server.middleware import failure
+from pi10_classifier.api.server.task import Answer, work
+from pi10_classifier.api.server.workers import BULK_BYTES, TookTooLong, WorkerDied, Workers
+from pi10_classifier.api.settings import Service
+from pi10_classifier.api.webpage.runs import Run, Runs, receive
+from pi10_classifier.api.webpage.worker import DOWNLOADS, PICTURES, SHOWN, Cancelled, run_page
+from pi10_classifier.errors import Pi10Error
+from pi10_classifier.model.package import Package
+
+LOG = logging.getLogger("pi10.page")
+
+FILES = {
+    "": ("index.html", "text/html"),
+    "page.css": ("page.css", "text/css"),
+    "page.js": ("page.js", "text/javascript"),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
+}
+# scripts, styles and requests from here alone; nothing inline, no frames of others
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+# the report brings its own styles and pictures, and no script
+REPORT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-popups; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+_FOREIGN = ("cross-site", "same-site")
+
+
+class Page:
+    """The routes below ``ui/``."""
+
+    def __init__(
+        self, workers: Workers, gate: Gate, metrics: Metrics, package: Package, folder: Path,
+        service: Service,
+    ) -> None:  # fmt: skip
+        self._workers = workers
+        self._gate = gate
+        self._metrics = metrics
+        self._package = package
+        self._service = service
+        self._runs = Runs(folder / "runs")
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def add_to(self, app: web.Application, base: str) -> None:
+        router = app.router
+        for name in FILES:
+            router.add_get(f"{base}/ui/{name}", self._file)
+        router.add_get(f"{base}/ui/about", self._about)
+        router.add_post(f"{base}/ui/runs", self._start)
+        router.add_get(f"{base}/ui/runs/{{id}}", self._status)
+        router.add_delete(f"{base}/ui/runs/{{id}}", self._drop)
+        router.add_get(f"{base}/ui/runs/{{id}}/page", self._page)
+        router.add_get(f"{base}/ui/runs/{{id}}/pictures/{{number:[0-9]{{1,6}}}}", self._picture)
+        router.add_get(f"{base}/ui/runs/{{id}}/files/{{name}}", self._download)
+        self._sweeper = asyncio.ensure_future(self._runs.sweep())
+
+    @staticmethod
+    def front_door(base: str) -> Middleware:
+        """Send browsers to the page; programs get DEEPaaS's own answer at the root.
+
+        The redirects are relative, so that they hold behind a proxy that strips a prefix.
+        """
+        last = base.rpartition("/")[2]
+        ways = {f"{base}/ui": "ui/", f"{base}/": "ui/", "/": f"{base.lstrip('/')}/ui/".lstrip("/")}
+        if base:
+            ways[base] = f"{last}/ui/"
+
+        @web.middleware
+        async def middleware(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            way = ways.get(request.path) if request.method == "GET" else None
+            if way and (
+                request.path.endswith("/ui") or "text/html" in request.headers.get("Accept", "")
+            ):
+                return web.Response(status=302, headers={"Location": way, "Vary": "Accept"})
+            if base and request.path == f"{base}/":  # which DEEPaaS does not know
+                return web.Response(status=302, headers={"Location": f"../{last}"})
+            return await handler(request)
+
+        return middleware
+
+    async def close(self) -> None:
+        if self._sweeper:
+            self._sweeper.cancel()
+        self._runs.close()
+
+    async def _file(self, request: web.Request) -> web.Response:
+        name, kind = FILES[request.path.rpartition("/")[2]]
+        text = (resources.files("pi10_classifier.api.webpage") / "static" / name).read_text("utf-8")
+        headers = {
+            "Content-Security-Policy": PAGE_POLICY,
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-cache",
+        }
+        return web.Response(text=text, content_type=kind, headers=headers)
+
+    async def _about(self, request: web.Request) -> web.Response:
+        package = self._package
+        return web.json_response({
+            "version": pi10_classifier.__version__,
+            "model": {"name": package.name, "version": package.version, "sha256": package.sha256},
+            "classes": list(package.classes),
+            "never_seen": str(package.description.get("never_seen", "")),
+            "max_bytes": self._service.upload_bytes,
+            "shown": SHOWN,
+        })  # fmt: skip
+
+    async def _start(self, request: web.Request) -> web.Response:
+        if request.headers.get("Sec-Fetch-Site") in _FOREIGN:  # another site's form
+            return failure(403, "foreign_page", "uploads are taken from this service's own page")
+        account = CURRENT.get() or Account("")
+        with ExitStack() as place:
+            place.enter_context(self._gate.pass_through())
+            run = self._runs.new()
+            try:
+                async with asyncio.timeout(patience(request)):
+                    await receive(request, run, self._service)
+            except TimeoutError:
+                self._runs.drop(run)
+                return failure(
+                    408, "too_slow", "the files did not come in time; send fewer at once"
+                )
+            except BaseException:
+                self._runs.drop(run)
+                raise
+            account.add("receive", account.seconds)
+            # the place is handed on: this request is over long before its work is
+            work_on = self._work(run, account.request_id, place.pop_all())
+            run.task = asyncio.get_running_loop().create_task(work_on)
+        return web.json_response(run.status(), status=201)
+
+    async def _work(self, run: Run, request_id: str, place: ExitStack) -> None:
+        account = Account(request_id)
+        CURRENT.set(account)  # of this task alone
+        try:
+            with place:
+                answer: Answer = await self._workers.apply(
+                    work, request_id, run_page,
+                    {"folder": str(run.folder), "uploads": tuple(run.uploads)},
+                    seconds=self._service.max_seconds, bulk=run.bytes > BULK_BYTES,
+                )  # fmt: skip
+            account.stages |= answer.stages
+            account.count(answer.totals, answer.failures)
+            run.state = "done" if not run.over else run.state
+        except (Cancelled, asyncio.CancelledError):
+            run.state = "cancelled"
+        except Exception as error:
+            run.state, run.error = "failed", self._error_of(error)
+        finally:
+            self._metrics.work(account)
+            LOG.info("page run over", extra={
+                "state": run.state, "files": len(run.uploads), "bytes": run.bytes,
+                "totals": dict(account.totals), "seconds": round(account.seconds, 3),
+            })  # fmt: skip
+
+    @staticmethod
+    def _error_of(error: Exception) -> dict[str, str]:
+        if isinstance(error, Pi10Error):
+            return {"code": error.code.value, "message": message_of(error)}
+        if isinstance(error, OSError) and is_full(error):
+            problem = unstored(error)
+            return {"code": problem.code.value, "message": problem.message}
+        if isinstance(error, TookTooLong):
+            return {"code": "took_too_long", "message": str(error)}
+        if isinstance(error, WorkerDied):
+            return {"code": "worker_died", "message": f"{error}; leave out some files"}
+        LOG.error("page run failed", exc_info=error)
+        return {"code": "internal", "message": "a defect of this service; please report it"}
+
+    async def _status(self, request: web.Request) -> web.Response:
+        run = self._runs.get(request.match_info["id"])
+        return web.json_response(run.status(), headers={"Cache-Control": "no-store"})
+
+    async def _drop(self, request: web.Request) -> web.Response:
+        self._runs.drop(self._runs.get(request.match_info["id"]))
+        return web.Response(status=204)
+
+    def _done(self, request: web.Request) -> Run:
+        run = self._runs.get(request.match_info["id"])
+        if run.state != "done":
+            raise web.HTTPConflict(text=f"the run is {run.state}; it has no results to show")
+        return run
+
+    async def _page(self, request: web.Request) -> web.Response:
+        run = self._done(request)
+        found: dict[str, Any] = run.read_page()
+        return web.json_response(found, headers={"Cache-Control": "no-store"})
+
+    async def _picture(self, request: web.Request) -> web.Response:
+        run = self._done(request)
+        particles = run.read_page()["particles"]
+        number = int(request.match_info["number"])
+        place = particles[number]["picture"] if number < len(particles) else None
+        if place is None:
+            raise web.HTTPNotFound(text=f"there is no picture {number}")
+        with (run.folder / PICTURES).open("rb") as stream:
+            stream.seek(place[0])
+            data = stream.read(place[1])
+        headers = {"Cache-Control": "private, max-age=3600, immutable"}
+        return web.Response(body=data, content_type="image/png", headers=headers)
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        run = self._done(request)
+        name = request.match_info["name"]
+        if name not in DOWNLOADS:
+            raise web.HTTPNotFound(
+                text=f"there is no file of this name; there are {', '.join(DOWNLOADS)}"
+            )
+        shown = name == "report.html"
+        headers = {
+            "Content-Type": DOWNLOADS[name],
+            "Content-Disposition": "inline" if shown else f'attachment; filename="{name}"',
+            "Content-Security-Policy": REPORT_POLICY,
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-store",
+        }
+        return web.FileResponse(run.folder / name, headers=headers)

@@ -1,0 +1,178 @@
+"""The page's runs: an upload, its work and its results, kept for an hour, then removed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import BodyPartReader, web
+
+from pi10_classifier.api.client_errors import unstored
+from pi10_classifier.api.deepaas.request_parsing import MALFORMED
+from pi10_classifier.api.predictions.uploads import Upload, given_name
+from pi10_classifier.api.settings import Service
+from pi10_classifier.api.webpage.worker import CANCEL, PAGE, PROGRESS, UPLOAD
+from pi10_classifier.errors import Code, InputError
+from pi10_classifier.sources.base import printable
+
+KEPT_S = 3600.0
+KEPT_RUNS = 50
+SWEEP_S = 30.0
+_PIECE = 2**18
+_LONGEST_NAME = 1000
+
+
+@dataclass(slots=True)
+class Run:
+    """One upload and what becomes of it. ``state``: waiting, running, done, failed or cancelled."""
+
+    id: str
+    folder: Path
+    state: str = "waiting"
+    bytes: int = 0
+    uploads: list[Upload] = field(default_factory=list)
+    error: dict[str, str] | None = None
+    touched: float = field(default_factory=time.monotonic)
+    task: asyncio.Task[None] | None = None
+    page: dict[str, Any] | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("done", "failed", "cancelled")
+
+    def status(self) -> dict[str, Any]:
+        """What the page asks for again and again."""
+        try:
+            progress = json.loads((self.folder / PROGRESS).read_text("utf-8"))
+        except (OSError, ValueError):
+            progress = {}
+        if self.state == "waiting" and progress:
+            self.state = "running"
+        return {
+            "id": self.id, "state": self.state, "files": len(self.uploads), "bytes": self.bytes,
+            "progress": progress, "error": self.error,
+        }  # fmt: skip
+
+    def read_page(self) -> dict[str, Any]:
+        if self.page is None:
+            self.page = json.loads((self.folder / PAGE).read_text("utf-8"))
+        return self.page
+
+    def cancel(self) -> None:
+        """Ask the work to stop; it looks several times a second."""
+        if not self.over:
+            (self.folder / CANCEL).touch()
+            if self.state == "waiting" and self.task:
+                self.task.cancel()
+            self.state = "cancelled"
+
+
+class Runs:
+    """All runs at hand, by their unguessable ids."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs: dict[str, Run] = {}
+
+    def new(self) -> Run:
+        self._make_room()
+        run = Run(secrets.token_urlsafe(16), self._folder / secrets.token_hex(8))
+        (run.folder / UPLOAD).mkdir(parents=True)
+        self._runs[run.id] = run
+        return run
+
+    def get(self, run_id: str) -> Run:
+        run = self._runs.get(run_id)
+        if run is None:
+            raise web.HTTPNotFound(
+                text="there is no such run; results are kept for an hour, upload the files again"
+            )
+        run.touched = time.monotonic()
+        return run
+
+    def drop(self, run: Run) -> None:
+        run.cancel()
+        self._runs.pop(run.id, None)
+        # beside the loop: a large run's files take their time
+        asyncio.get_running_loop().run_in_executor(None, _remove, run.folder)
+
+    def _make_room(self) -> None:
+        old = sorted((run for run in self._runs.values() if run.over), key=lambda r: r.touched)
+        for run in old[: max(0, len(self._runs) + 1 - KEPT_RUNS)]:
+            self.drop(run)
+
+    async def sweep(self) -> None:
+        """For ever: remove what nobody has asked for in an hour."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            least = time.monotonic() - KEPT_S
+            for run in [run for run in self._runs.values() if run.over and run.touched < least]:
+                self.drop(run)
+
+    def close(self) -> None:
+        for run in self._runs.values():
+            run.cancel()
+            if run.task:
+                run.task.cancel()
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def receive(request: web.Request, run: Run, service: Service) -> None:
+    """Store the files of a form in ``run``, each under a number.
+
+    Raises HTTPRequestEntityTooLarge, or InputError where there is nothing to classify.
+    """
+    if not request.content_type.startswith("multipart/"):
+        raise InputError(Code.UNSUPPORTED_FORMAT, "send the files as multipart/form-data")
+    try:
+        await _store(request, run, service)
+    except MALFORMED as error:
+        what = f"the form cannot be read: {str(error)[:200]}; send it again"
+        raise InputError(Code.UNSUPPORTED_FORMAT, what) from error
+    except ConnectionError:  # the client left
+        raise
+    except OSError as error:
+        raise unstored(error) from error
+    if not run.uploads:
+        raise InputError(Code.EMPTY_OBJECT, "no file came with the form; choose one at least")
+
+
+async def _store(request: web.Request, run: Run, service: Service) -> None:
+    async for part in await request.multipart():
+        if not isinstance(part, BodyPartReader) or not part.filename:
+            continue
+        if len(run.uploads) == service.max_images:
+            raise InputError(
+                Code.TOO_LARGE,
+                f"more than {service.max_images:,} files; send them in several uploads",
+            )
+        path = run.folder / UPLOAD / str(len(run.uploads))
+        run.uploads.append(Upload(member_name(part_name(part)), path))
+        with path.open("xb") as target:
+            while piece := await part.read_chunk(_PIECE):
+                run.bytes += len(piece)
+                if run.bytes > service.upload_bytes:
+                    raise web.HTTPRequestEntityTooLarge(
+                        max_size=service.upload_bytes, actual_size=run.bytes
+                    )
+                target.write(piece)
+
+
+def part_name(part: BodyPartReader) -> str:
+    """The file name as the client wrote it."""
+    return given_name(part.headers.get("Content-Disposition", ""), part.filename or "")
+
+
+def member_name(given: str) -> str:
+    """A client's path as a name for the tables: it is never used as a path here."""
+    name = printable("".join(c if c.isprintable() else "_" for c in given.replace("\\", "/")))
+    return name.lstrip("/")[-_LONGEST_NAME:] or "unnamed"

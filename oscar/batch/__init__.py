@@ -1,0 +1,1 @@
+"""``pi10 oscar batch``: plan, coordinator, worker, merge."""

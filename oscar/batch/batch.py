@@ -1,0 +1,319 @@
+"""A batch from its beginning to its end: list, have it done, merge, look whether all is there.
+
+Everything that must outlive this process lies in the output folder, so another one, on
+another machine, can go on where this one was killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.classify import Settings
+from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
+from pi10_classifier.model.package import Package
+from pi10_classifier.oscar.batch.coordinator import Coordinator
+from pi10_classifier.oscar.batch.merge import Merge
+from pi10_classifier.oscar.batch.options import Options, Poster, Reached
+from pi10_classifier.oscar.batch.plan import PLAN, SIGNS, STATE, UNITS, WORK, Plan, deciding
+from pi10_classifier.oscar.batch.published import Marks, remove_others
+from pi10_classifier.oscar.batch.units import (
+    INDEX,
+    MOUNT,
+    is_index,
+    read_units,
+    units_at,
+    write_units,
+)
+from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.records.record import json_bytes
+from pi10_classifier.sources.s3 import ObjectBlock, StoredArchive, stored_units
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a batch came to. ``new``, ``gone``: units since the listing; counts of inputs."""
+
+    totals: Counter[str] = field(default_factory=Counter)
+    cruises: dict[str, dict[str, int]] = field(default_factory=dict)
+    units: int = 0
+    merged: int = 0
+    new: int = 0
+    gone: int = 0
+    ranges_lost: int = 0
+    seconds: float = 0.0
+
+    @property
+    def adds_up(self) -> bool:
+        """True where every unit is merged and inputs = results + failures + skipped."""
+        t = self.totals
+        whole = t["inputs"] == t["results"] + t["failures"] + t["skipped"]
+        return whole and self.units == self.merged
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if self.totals["results"] == 0 and self.totals["failures"]:
+            return ExitCode.NOTHING_READ
+        short = self.totals["failures"] or self.new or not self.adds_up
+        return ExitCode.SOME_FAILED if short else ExitCode.OK
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "totals": {key: self.totals[key] for key in
+                       ("inputs", "results", "failures", "skipped")},
+            "cruises": self.cruises,
+            "units": {"planned": self.units, "merged": self.merged},
+            "since_the_listing": {"new_or_changed": self.new, "gone_or_changed": self.gone},
+            "ranges_lost": self.ranges_lost,
+            "adds_up": self.adds_up,
+            "seconds": round(self.seconds, 3),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What may be done with an output folder that holds a batch already; and the rest."""
+
+    resume: bool = False
+    relist: bool = False
+    retry_failed: bool = False
+    report: bool = True
+    cruise: str = ""
+
+
+class Batch:
+    """One output folder's batch. ``source`` and ``out`` are folders of one bucket."""
+
+    def __init__(
+        self,
+        source: Bucket,
+        out: Bucket,
+        package: Package,
+        settings: Settings,
+        how: How,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        if source.place.bucket != out.place.bucket:
+            raise SettingError(
+                f"--out {out} is in another bucket than {source}: workers see the one that their "
+                "service mounts; name a folder of it"
+            )
+        if source.place.holds(out.place):
+            raise SettingError(
+                f"--out {out} lies under {source}, so results would be inputs of the next batch; "
+                "give it a folder beside"
+            )
+        if not out.place.folder:
+            raise SettingError(f"--out {out} is a whole bucket; write s3://bucket/folder/")
+        self._source, self._out = source, out
+        self._package, self._settings, self._how = package, settings, how
+        self._say, self._check = say, check
+
+    def run(
+        self,
+        poster: Poster,
+        capacity: Callable[[], int],
+        options: Options,
+        show: Callable[[Reached], None] = lambda _: None,
+    ) -> Outcome:
+        """Do all of it; raises SettingError, and InputError where the storage is away."""
+        clock, started = time.monotonic(), datetime.now(UTC)
+        with tempfile.TemporaryDirectory(prefix="pi10-batch-") as scratch:
+            home = Path(scratch)
+            table = home / "units.jsonl"
+            plan = self._open(table)
+            coordinator = Coordinator(
+                plan, table, self._out, self._package.classes, poster, capacity, options,
+                say=self._say, show=show, check=self._check,
+            )  # fmt: skip
+            if self._how.retry_failed:
+                self._say(f"{coordinator.retry_failed():,} failed unit(s): tried again")
+            coordinator.recall()
+            merge = Merge(self._out, plan, self._package, self._settings)
+            while True:
+                coordinator.run()
+                cruises = [
+                    merge.fetch(name, units_at(table, places), home, self._check)
+                    for name, places in sorted(self._cruises(table).items())
+                ]
+                for cruise in cruises:
+                    for unit in cruise.passing:
+                        merge.forget(cruise.folder, unit)
+                    # a damaged part was none
+                    coordinator.again([*cruise.damaged, *cruise.passing])
+                if coordinator.complete:
+                    break
+                self._say("some units have failures that another try may mend: once more")
+            outcome = Outcome(units=plan.units)
+            self._check_plan(plan)
+            remove_others(
+                self._out, Marks(unit.path(plan.identity) for _, unit in read_units(table))
+            )
+            reached = coordinator.reached()
+            rate = reached.images / reached.seconds if reached.seconds else 0.0
+            for cruise in cruises:
+                last = merge.fetch(cruise.name, [*cruise.damaged, *cruise.passing], home)
+                tally = merge.write(
+                    cruise, started, time.monotonic() - clock, rate,
+                    coordinator.done_before[cruise.name], report=self._how.report, note=self._say,
+                )  # fmt: skip
+                outcome.cruises[cruise.name] = dict(tally.totals)
+                outcome.totals.update(tally.totals)
+                outcome.merged += cruise.units - len(last.damaged)
+            self._compare(table, plan, outcome)
+            for name in self._out.etags(SIGNS):
+                self._out.delete(name)
+        outcome.ranges_lost = reached.lost
+        outcome.seconds = time.monotonic() - clock
+        self._out.put(f"{WORK}report.json", json_bytes(outcome.to_json()))
+        return outcome
+
+    def _open(self, table: Path) -> Plan:
+        """The plan that is there, or a new one; ``table`` becomes its list of units."""
+        said = self._out.get_if_there(PLAN)
+        if said is not None:
+            if not self._how.resume:
+                raise SettingError(
+                    f"{self._out} already holds a batch; add --resume to go on with it, or choose "
+                    "another --out"
+                )
+            plan = Plan.parse(said, f"{self._out}{PLAN}")
+            self._agree(plan)
+            if not self._how.relist:
+                self._out.download(UNITS, table)
+                if plan.table not in ("", _sha256(table)):
+                    raise SettingError(
+                        f"{self._out}{UNITS} is not that of the plan beside it: a listing was cut "
+                        "short, or is going on; list anew: --relist"
+                    )
+                return plan
+        return self._list(table)
+
+    def _check_plan(self, plan: Plan) -> None:
+        """Results of another listing would be removed as none of ours."""
+        said = self._out.get_if_there(PLAN)
+        if said is None or Plan.parse(said, f"{self._out}{PLAN}") != plan:
+            raise SettingError(
+                f"{self._out} was listed anew by another coordinator while this one was at work; "
+                "what is done is kept: go on with --resume"
+            )
+
+    def _agree(self, plan: Plan) -> None:
+        now = {"inputs": f"{self._source}", **deciding(self._settings, self._package)}
+        old = {"inputs": plan.address, **plan.settings}
+        changed = sorted(key for key in {*old, *now} if old.get(key) != now.get(key))
+        if changed:
+            what = "; ".join(f"{key} was {old.get(key)!r}, is {now.get(key)!r}" for key in changed)
+            raise SettingError(
+                f"cannot go on with {self._out}: {what[:1000]}. Results would not be of one "
+                "kind: use the old settings, or another --out"
+            )
+
+    def _units(self) -> Iterator[StoredArchive | ObjectBlock]:
+        place = self._source.place
+        return stored_units(
+            self._source.store, place.bucket, place.prefix, self._settings.limits,
+            lambda key: key.endswith("/") or self._is_index(key),
+        )  # fmt: skip
+
+    def _is_index(self, key: str) -> bool:
+        """An index of this batch or of one of a folder below; a file of that name is an input.
+
+        Raises SettingError where our index would take the place of such a file.
+        """
+        place = self._source.place
+        own = key == f"{place.prefix}{INDEX}"
+        if not own and not key.endswith(f"/{INDEX}"):
+            return False
+        try:
+            found = is_index(self._source.get(key[len(place.prefix) :], len(MOUNT) + 1))
+        except InputError as error:
+            if error.code is Code.STORAGE_UNAVAILABLE:
+                raise
+            return own  # gone meanwhile, or unreadable: a failure of its own where it is an input
+        if own and not found:
+            raise SettingError(
+                f"s3://{place.bucket}/{key} is no index of a batch, and the batch's own would be "
+                "written in its place; move or rename it"
+            )
+        return found
+
+    def _list(self, table: Path) -> Plan:
+        place = self._source.place
+        index = table.with_name(INDEX)
+        with index.open("wb") as lines, table.open("wb") as units:
+            found = write_units(self._watched(self._units()), place, lines, units, self._how.cruise)
+        if not found.units:
+            raise SettingError(f"{self._source} holds no objects; check the address")
+        plan = Plan(
+            bucket=place.bucket,
+            source=place.folder,
+            out=self._out.place.folder,
+            index=f"{place.prefix}{INDEX}",
+            units=found.units,
+            lines=found.lines,
+            size=found.size,
+            settings=deciding(self._settings, self._package),
+            table=_sha256(table),
+        )
+        # ranges that were sent are lines of the old index
+        self._forget_ranges()
+        self._source.upload(index, INDEX)
+        self._out.upload(table, UNITS)
+        self._out.put(PLAN, plan.to_json())
+        index.unlink()
+        self._say(f"listed {found.lines:,} objects, {found.units:,} units, {found.size:,} bytes")
+        return plan
+
+    def _watched(
+        self, units: Iterator[StoredArchive | ObjectBlock]
+    ) -> Iterator[StoredArchive | ObjectBlock]:
+        for unit in units:
+            self._check()
+            yield unit
+
+    def _forget_ranges(self) -> None:
+        said = self._out.get_if_there(STATE)
+        if said:
+            self._out.put(STATE, json_bytes({**json.loads(said), "ranges": []}))
+
+    @staticmethod
+    def _cruises(table: Path) -> dict[str, array[int]]:
+        """Each cruise's units, by where their lines begin: eight bytes a unit."""
+        found: dict[str, array[int]] = {}
+        for at, unit in read_units(table):
+            found.setdefault(unit.cruise, array("Q")).append(at)
+        return found
+
+    def _compare(self, table: Path, plan: Plan, outcome: Outcome) -> None:
+        """Look whether the inputs are still those that were listed."""
+        planned = Marks(f"{u.name}\0{u.fingerprint}" for _, u in read_units(table))
+        same = 0
+        try:
+            for unit in self._watched(self._units()):
+                if f"{unit.name}\0{unit.fingerprint}" in planned:
+                    same += 1
+                else:
+                    outcome.new += 1
+        except InputError as error:
+            if error.code is not Code.STORAGE_UNAVAILABLE:
+                raise
+            self._say(f"not compared with the inputs as they are now: {error.message}")
+            return
+        outcome.gone = plan.units - same

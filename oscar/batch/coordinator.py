@@ -1,0 +1,306 @@
+"""The coordinator of a batch: sends ranges to workers until every unit has a part.
+
+What is done is what is published, so it may be killed at any moment and started again with
+``resume``. What it must remember besides (ranges on their way, tries) is one small object,
+written before each range is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
+from pi10_classifier.oscar.batch.in_flight import Flight, Flights
+from pi10_classifier.oscar.batch.options import Options, Poster, Reached
+from pi10_classifier.oscar.batch.plan import PLAN, STATE, Message, Plan
+from pi10_classifier.oscar.batch.published import Marks, publish_failure, published, remove_part
+from pi10_classifier.oscar.batch.queue import Queue, Waiting
+from pi10_classifier.oscar.batch.units import PlannedUnit
+from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.records.record import json_bytes
+
+MAX_UNITS = 64  # of a range: a list of which nobody thinks twice
+_RANGES_A_WORKER = 4  # so that the last of them end at about the same time
+_IN_VAIN = 10
+_ASK_EVERY_S = 300.0
+_FOR_ALL = {Code.BAD_SETTING.value, Code.MODEL_MISMATCH.value}
+_PASSING = {Code.DISK_FULL.value, Code.STORAGE_UNAVAILABLE.value}
+
+
+class Coordinator:
+    """Runs one plan to its end; ``table`` is a copy of its ``units.jsonl``."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        table: Path,
+        out: Bucket,
+        classes: tuple[str, ...],
+        poster: Poster,
+        capacity: Callable[[], int],
+        options: Options,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        show: Callable[[Reached], None] = lambda _: None,
+        check: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan, self._table, self._out, self._classes = plan, table, out, classes
+        self._poster, self._capacity, self._options = poster, capacity, options
+        self._say, self._show, self._check, self._clock = say, show, check, clock
+        self._flights = Flights(out, options.patience, clock)
+        self._queue = Queue(table, plan.identity)
+        self._attempts: Counter[str] = Counter()
+        self._failed: set[str] = set()
+        self._workers = self._in_vain = 0
+        self._asked = 0.0
+        self._lost = self._images = 0
+        self._began = clock()
+        self._published = Marks(())
+        self._units_done = self._bytes_done = self._bytes_before = 0
+        self.done_before: Counter[str] = Counter()  # units, by cruise
+
+    def recall(self) -> None:
+        """Find out what is done and what is on its way; once, before ``run``."""
+        self._published = published(self._out)
+        said = self._state()
+        self._attempts.update(said.get("attempts", {}))
+        self._failed.update(said.get("failed", ()))
+        for entry in said.get("ranges", ()):
+            its = self._queue.range(entry["at"], entry["end"])
+            units = {path: unit for _, path, unit in its if path not in self._published}
+            if units:
+                ago_s = max(0.0, time.time() - entry["posted"])
+                self._flights.add(entry["start"], entry["end"], entry["at"], units, ago_s)
+        for _, path, unit in self._queue.all():
+            if path in self._published:
+                self.done_before[unit.cruise] += 1
+                self._units_done += 1
+                self._bytes_done += unit.size
+        self._bytes_before = self._bytes_done
+        flying = {path for flight in self._flights for path in flight.left}
+        self._queue.begin(lambda path: path not in self._published and path not in flying)
+        if self._units_done or self._flights:
+            out = len(self._flights)
+            self._say(
+                f"{self._units_done:,} of {self._plan.units:,} units are done, "
+                f"{out} {'range' if out == 1 else 'ranges'} on the way"
+            )
+
+    def run(self) -> None:
+        """Return once every unit has a part: a result, or a failure after its last try.
+
+        Raises SettingError where the workers cannot do this batch at all.
+        """
+        while True:
+            self._check()
+            self._fill()
+            self._show(self.reached())
+            if self.complete:
+                return
+            self._sleep()
+            self._look()
+
+    def again(self, units: list[PlannedUnit]) -> None:
+        """Have units done again whose failures another try may mend, up to the last try."""
+        wanted = {}
+        for unit in units:
+            path = unit.path(self._plan.identity)
+            if self._attempts[path] + 1 >= self._options.attempts:
+                self._failed.add(path)
+                continue
+            wanted[path] = unit
+            self._attempts[path] += 1
+            self._units_done -= 1
+            self._bytes_done -= unit.size
+        self._remember()
+        for path in wanted:
+            remove_part(self._out, path)
+        if wanted:
+            self._queue.put_each(w for w in self._queue.all() if w[1] in wanted)
+
+    @property
+    def complete(self) -> bool:
+        """True where nothing waits, as far as is known."""
+        return not (self._queue or self._flights)
+
+    def retry_failed(self) -> int:
+        """Take back the parts of units tried in vain: they count from the beginning."""
+        said = self._state()
+        taken = list(said.get("failed", ()))
+        for path in taken:
+            remove_part(self._out, path)
+        if said:
+            self._out.put(STATE, json_bytes({**said, "attempts": {}, "failed": []}))
+        return len(taken)
+
+    def _state(self) -> dict[str, Any]:
+        data = self._out.get_if_there(STATE)
+        return json.loads(data) if data else {}
+
+    def _fill(self) -> None:
+        """Send as many ranges as there is room for."""
+        if not self._queue:
+            return
+        self._ask()
+        left = self._plan.units - self._units_done
+        chunk = min(MAX_UNITS, max(1, left // (self._workers * _RANGES_A_WORKER)))
+        if self._options.chunk:  # no worker is to idle while another has two units
+            chunk = min(self._options.chunk, max(1, -(-left // self._workers)))
+        while len(self._flights) < self._workers:
+            units = self._queue.take(chunk, self._options.chunk_bytes)
+            if not units or not self._send(units):
+                return
+
+    def _ask(self) -> None:
+        """How many workers there may be: asked now and then, for others come and go."""
+        before = self._workers
+        if self._options.workers:
+            self._workers = self._options.workers
+        elif not self._workers or self._clock() - self._asked > _ASK_EVERY_S:
+            try:
+                self._workers = len(self._flights) + self._capacity()
+            except SettingError:
+                if not self._flights:
+                    raise
+                self._workers = len(self._flights)  # full, with our own workers
+            self._asked = self._clock()
+        if self._workers != before:
+            which = (
+                "as --workers says"
+                if self._options.workers
+                else "for which there is room (or give --workers)"
+            )
+            self._say(f"workers at a time: {self._workers}, {which}")
+
+    def _send(self, units: list[Waiting]) -> bool:
+        """Post a range; False where no job could be had just now."""
+        at, _, first = units[0]
+        flight = self._flights.add(
+            first.start, units[-1][2].end, at, {path: unit for _, path, unit in units}
+        )
+        self._out.delete(flight.sign)
+        self._remember()
+        message = Message(flight.start, flight.end, self._plan.mounted(PLAN), flight.at)
+        try:
+            self._poster.post(message.to_json())
+        except Pi10Error as error:
+            self._flights.remove(flight)
+            self._queue.put_back(units)
+            self._remember()
+            if not isinstance(error, InputError):
+                raise
+            self._say(f"{error.message}; trying again")
+            return False
+        return True
+
+    def _sleep(self) -> None:
+        until = self._clock() + self._options.poll_s
+        while (left := until - self._clock()) > 0:
+            self._check()
+            time.sleep(min(0.2, left))
+
+    def _look(self) -> None:
+        for unit in self._flights.look():
+            self._units_done += 1
+            self._bytes_done += unit.size
+            self._in_vain = 0
+        for flight in self._flights:
+            why = self._flights.lost(flight)
+            if not flight.left:
+                self._landed(flight)
+            elif why:
+                self._retry(flight, why, self._is_units_own(flight, why))
+
+    def _landed(self, flight: Flight) -> None:
+        self._images += flight.images
+        self._flights.remove(flight)
+        self._remember()
+        self._out.delete(flight.sign)
+
+    def _is_units_own(self, flight: Flight, why: str) -> bool:
+        """True where a unit of a lost range may be to blame, not cluster, disk or network.
+
+        Raises SettingError where it is of no use to go on.
+        """
+        error = flight.said.get("error")
+        code = error.get("code") if isinstance(error, dict) else ""
+        if code in _FOR_ALL:
+            self._forget_ranges()
+            raise SettingError(f"a worker cannot do this batch: {why}")
+        if flight.seen is not None and code not in _PASSING:
+            return True
+        self._in_vain += 1
+        if self._in_vain >= _IN_VAIN:
+            self._forget_ranges()
+            raise SettingError(
+                f"{_IN_VAIN} ranges in a row came to nothing, the last one: {why}; look at the "
+                "service's jobs, logs and disk, then go on with --resume"
+            )
+        return False
+
+    def _forget_ranges(self) -> None:
+        """Nothing is to be expected of any: who goes on later sends them anew."""
+        for flight in self._flights:
+            self._flights.remove(flight)
+        self._remember()
+
+    def _retry(self, flight: Flight, why: str, own: bool) -> None:
+        """A lost range: its first unit alone, for it may be what killed the worker; the rest."""
+        self._lost += 1
+        self._images += flight.images
+        self._say(f"lines {flight.start} to {flight.end - 1} lost: {why}")
+        self._flights.remove(flight)
+        wanted = set(flight.left)
+        units = [w for w in self._queue.range(flight.at, flight.end) if w[1] in wanted]
+        suspect = units[0]
+        self._attempts[suspect[1]] += own
+        if self._attempts[suspect[1]] >= self._options.attempts:
+            self._give_up(suspect[2], suspect[1], why)
+        else:
+            self._queue.put_each(units[:1])
+        self._queue.put(units[1:])
+        self._remember()
+        self._out.delete(flight.sign)
+
+    def _give_up(self, unit: PlannedUnit, path: str, why: str) -> None:
+        message = (
+            f"its range was lost {self._options.attempts} times, the last time: {why}; see the "
+            "service's logs, then `pi10 oscar batch --resume --retry-failed`"
+        )
+        publish_failure(self._out, unit, self._plan, self._classes, message)
+        self._failed.add(path)
+        self._units_done += 1
+        self._bytes_done += unit.size
+        self._say(f"set aside: {unit.name}")
+
+    def _remember(self) -> None:
+        said = {
+            "ranges": self._flights.to_json(time.time()),
+            "attempts": {path: n for path, n in self._attempts.items() if n},
+            "failed": sorted(self._failed),
+        }
+        self._out.put(STATE, json_bytes(said))
+
+    def reached(self) -> Reached:
+        """How far it is now."""
+        seconds = self._clock() - self._began
+        fresh = self._bytes_done - self._bytes_before
+        left = self._plan.size - self._bytes_done
+        return Reached(
+            units=self._plan.units,
+            units_done=self._units_done,
+            bytes=self._plan.size,
+            bytes_done=self._bytes_done,
+            ranges=len(self._flights),
+            lost=self._lost,
+            failed=len(self._failed),
+            images=self._images + sum(flight.images for flight in self._flights),
+            seconds=seconds,
+            eta_s=left * seconds / fresh if fresh > 0 else None,
+        )

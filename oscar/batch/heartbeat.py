@@ -1,0 +1,73 @@
+"""A worker's signs of life: OSCAR tells nobody how a job fares."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.records.record import json_bytes
+
+BEAT_S = 15.0
+
+
+class Sign:
+    """Signs of life: a small file, written anew every few seconds and at the end."""
+
+    def __init__(self, path: Path, every_s: float) -> None:
+        self._path, self._every_s = path, every_s
+        self._said: dict[str, Any] = {"beat": 0, "units": 0, "done": 0, "inputs": 0}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="signs", daemon=True)
+
+    def __enter__(self) -> Sign:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._write()
+
+    def tell(self, **said: Any) -> None:
+        with self._lock:
+            self._said |= said
+
+    def done(self) -> None:
+        """One unit more is published."""
+        with self._lock:
+            self._said["done"] += 1
+
+    def _beat(self) -> None:
+        while True:
+            self._write()
+            if self._ended.wait(self._every_s):
+                return
+
+    def _write(self) -> None:
+        with self._lock:
+            self._said["beat"] += 1
+            data = json_bytes(self._said)
+        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}.tmp")
+        # a sign that is lost is followed by another; results are what must not be
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.replace(self._path)
+
+
+def beat_seconds(text: str | None) -> float:
+    """``PI10_BATCH_BEAT_S``, or what is usual. Raises SettingError."""
+    if not text:
+        return BEAT_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise SettingError(f"PI10_BATCH_BEAT_S is {text!r}; give seconds, more than 0")
+    return seconds

@@ -1,0 +1,134 @@
+"""Ranges that workers have been sent: what is still to come of each, and when it is lost.
+
+OSCAR tells nothing of a job. So a range shows that it lives by a sign, a small object that
+its worker writes anew; only that it changes counts, by our clock, so clocks may differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pi10_classifier.oscar.batch.plan import SIGNS
+from pi10_classifier.oscar.batch.published import published
+from pi10_classifier.oscar.batch.units import PlannedUnit
+from pi10_classifier.oscar.bucket import Bucket
+
+
+@dataclass(slots=True)
+class Flight:
+    """A range on its way. ``left``: its units without a part, by their paths, in order."""
+
+    start: int
+    end: int
+    at: int
+    left: dict[str, PlannedUnit]
+    posted: float
+    seen: float | None = None
+    etag: str = ""
+    said: Mapping[str, Any] = field(default_factory=dict)
+    looked_at: object = None
+
+    @property
+    def sign(self) -> str:
+        """The name of its sign in the output folder."""
+        return f"{SIGNS}{self.start}-{self.end}.json"
+
+    @property
+    def images(self) -> int:
+        """Inputs that its worker has accounted for so far."""
+        return int(self.said.get("inputs", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: after the last sign (lost), and before the first (start), a range is lost."""
+
+    lost_s: float = 180.0
+    start_s: float = 900.0
+
+
+class Flights:
+    """All ranges on their way; bounded by what the cluster can take."""
+
+    def __init__(self, out: Bucket, patience: Patience, clock: Callable[[], float]) -> None:
+        self._out, self._patience, self._clock = out, patience, clock
+        self._all: dict[tuple[int, int], Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(list(self._all.values()))
+
+    def add(
+        self, start: int, end: int, at: int, units: Mapping[str, PlannedUnit], ago_s: float = 0.0
+    ) -> Flight:
+        """A range as it is sent; ``units`` are those of its units that have no part yet."""
+        flight = Flight(start, end, at, dict(units), self._clock() - ago_s)
+        self._all[start, end] = flight
+        return flight
+
+    def remove(self, flight: Flight) -> None:
+        self._all.pop((flight.start, flight.end), None)
+
+    def look(self) -> list[PlannedUnit]:
+        """Read the signs; returns the units that are done since, with their flights lighter."""
+        now = self._clock()
+        signs = self._out.etags(SIGNS) if self._all else {}
+        done: list[PlannedUnit] = []
+        for flight in self:
+            etag = signs.get(flight.sign, "")
+            if etag and etag != flight.etag:
+                data = self._out.get_if_there(flight.sign)
+                flight.etag, flight.seen = etag, now
+                flight.said = _said(data or b"{}")
+            # parts are listed only where a worker says that there are more, or says no more
+            state = (flight.said.get("done"), flight.said.get("ended"))
+            if state != flight.looked_at or self.lost(flight):
+                flight.looked_at = state
+                done += self._land(flight)
+        return done
+
+    def _land(self, flight: Flight) -> list[PlannedUnit]:
+        done = []
+        for partition in {unit.partition: None for unit in flight.left.values()}:
+            there = published(self._out, partition)
+            for path in [path for path in flight.left if path in there]:
+                done.append(flight.left.pop(path))
+        return done
+
+    def lost(self, flight: Flight) -> str:
+        """Why nothing more is to be expected of this range, or nothing."""
+        now = self._clock()
+        error = flight.said.get("error")
+        if isinstance(error, dict):
+            return f"its worker ended: {error.get('message')}"
+        if flight.seen is None:
+            waited = now - flight.posted
+            late = waited > self._patience.start_s
+            return f"no sign of a worker for {waited:.0f} s" if late else ""
+        if now - flight.seen > self._patience.lost_s:
+            return f"no sign of its worker for {now - flight.seen:.0f} s"
+        return ""
+
+    def to_json(self, now: float) -> list[dict[str, Any]]:
+        """What a coordinator that goes on needs to know of them; ``now`` as all clocks tell it.
+
+        When a range was posted must outlive us: who is killed again and again would wait
+        for one that never started for ever.
+        """
+        away = now - self._clock()
+        return [
+            {"start": f.start, "end": f.end, "at": f.at, "posted": round(f.posted + away, 1)}
+            for f in self
+        ]
+
+
+def _said(data: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(data))
+    except (ValueError, TypeError):
+        return {}

@@ -1,0 +1,218 @@
+"""The worker of a batch: ``python -m pi10_classifier.oscar range``, one message, one range.
+
+Reads its units from the mount and publishes the part of each as soon as it is whole: built
+on the container's own disk by the engine, copied beside its place, renamed. The name says of
+what it is a result, so what is there is done, whoever made it, and a worker that comes second
+writes the same bytes. Signs of life tell the coordinator how far it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.classify import Progress, publish_units
+from pi10_classifier.errors import (
+    Code,
+    ExitCode,
+    InputError,
+    OutputError,
+    Pi10Error,
+    SettingError,
+)
+from pi10_classifier.model.package import Model, read_package
+from pi10_classifier.oscar.batch.heartbeat import Sign, beat_seconds
+from pi10_classifier.oscar.batch.mounted import MountedUnit, mounted, paths_of, unplanned
+from pi10_classifier.oscar.batch.outbox import Outbox
+from pi10_classifier.oscar.batch.plan import (
+    JOURNAL,
+    PARTS,
+    SIGNS,
+    UNITS,
+    Message,
+    Plan,
+    deciding,
+    identity_of,
+    on_mount,
+)
+from pi10_classifier.oscar.batch.units import INDEX, MOUNT, read_units
+from pi10_classifier.oscar.records.settings import ServiceSettings
+from pi10_classifier.results.run_folder import is_published, part_stem
+
+
+def main(environ: Mapping[str, str] = os.environ) -> int:
+    """Do the range that the environment's message names; says on stderr what it did."""
+    from pi10_classifier.foundation.signals import stoppable
+
+    started = time.perf_counter()
+    try:
+        message = Message.parse(_message(environ))
+        with stoppable() as check:
+            done = Worker(message, environ).run(check)
+    except Pi10Error as error:
+        print(f"pi10: {error.message}", file=sys.stderr)
+        return 1 if isinstance(error, OutputError) else ExitCode.USAGE
+    except KeyboardInterrupt:
+        print("pi10: stopped; units without a part will be done again", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    seconds = time.perf_counter() - started
+    print(f"pi10: lines {message.start} to {message.end - 1}: {done}, {seconds:.1f} s",
+          file=sys.stderr)  # fmt: skip
+    return 0
+
+
+def _message(environ: Mapping[str, str]) -> str:
+    """What was posted: faas-supervisor puts it into a file, as it is no storage event."""
+    path = environ.get("INPUT_FILE_PATH")
+    if not path:
+        return environ.get("EVENT", "")
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"the message {path} cannot be read: {error}") from error
+
+
+class Worker:
+    """Does one range."""
+
+    def __init__(self, message: Message, environ: Mapping[str, str]) -> None:
+        self._message = message
+        self._environ = environ
+        self._settings = ServiceSettings.from_environ(environ).classify
+        package, _ = read_package(self._settings.model)
+        self._deciding = deciding(self._settings, package)
+        self._classes = package.classes
+        self._identity = identity_of(self._deciding)
+        if message.plan:
+            path = on_mount(message.plan, environ)
+            self._plan: Plan | None = Plan.parse(_read(path), message.plan)
+            self._out = path.parent.parent
+        else:
+            self._plan = None
+            self._out = on_mount(environ.get("PI10_BATCH_OUT") or f"{MOUNT}/results", environ)
+
+    def run(self, check: Callable[[], None]) -> str:
+        """Publish the parts of all units of the range; returns what became of it, in words."""
+        with self._signs() as sign:
+            try:
+                self._agree()
+                units = list(self._units())
+                waiting = [unit for unit in units if not self._is_done(unit)]
+                sign.tell(units=len(units), done=len(units) - len(waiting))
+                if waiting:
+                    self._publish(waiting, sign, check)
+            except Pi10Error as error:
+                sign.tell(error={"code": error.code.value, "message": error.message})
+                raise
+            sign.tell(ended=True)
+        return f"{len(units)} units, {len(units) - len(waiting)} done before"
+
+    def _agree(self) -> None:
+        if self._plan is None or self._plan.identity == self._identity:
+            return
+        planned = self._plan.settings
+        names = sorted(
+            key for key in {*planned, *self._deciding}
+            if planned.get(key) != self._deciding.get(key)
+        )  # fmt: skip
+        what = "; ".join(
+            f"{key} is {planned.get(key)!r} in the plan, {self._deciding.get(key)!r} here"
+            for key in names
+        )
+        raise SettingError(
+            f"this service has other settings than the batch: {what[:1000]}. Give both the same "
+            "PI10_MODEL, PI10_MEASURE, PI10_UM_PER_PX and PI10_DEVICE"
+        )
+
+    def _units(self) -> Iterator[MountedUnit]:
+        message, limits, environ = self._message, self._settings.limits, self._environ
+        if self._plan is None:
+            index = environ.get("PI10_BATCH_INDEX") or f"{MOUNT}/{INDEX}"
+            with _opened(on_mount(index, environ)) as stream:
+                count = message.end - message.start
+                lines = b"".join(islice(stream, message.start - 1, message.start - 1 + count))
+            above = index.rpartition("/")[0]
+            yield from unplanned(paths_of(lines), message.start, above, limits, environ)
+            return
+        table = self._out / UNITS
+        index = f"{MOUNT}/{self._plan.bucket}/{self._plan.index}"
+        with _opened(on_mount(index, environ)) as stream:
+            expected = message.start
+            for _, unit in read_units(table, message.at):
+                if unit.start != expected:
+                    break
+                if unit.start >= message.end:
+                    return
+                expected = unit.end
+                stream.seek(unit.at)
+                lines = stream.read(unit.length)
+                yield mounted(unit, lines, self._plan.address, limits, environ)
+            if expected < message.end:
+                raise InputError(
+                    Code.STORAGE_UNAVAILABLE,
+                    f"the plan has no lines {expected} to {message.end - 1}: the mount lags "
+                    "behind, or another batch was planned here",
+                )
+
+    def _is_done(self, unit: MountedUnit) -> bool:
+        part, entry = self._places(unit)
+        return is_published(part, entry, unit.name, unit.fingerprint)
+
+    def _places(self, unit: MountedUnit) -> tuple[Path, Path]:
+        path = unit.planned.path(self._identity)
+        return self._out / f"{PARTS}{path}.parquet", self._out / f"{JOURNAL}{path}.json"
+
+    def _publish(self, units: Sequence[MountedUnit], sign: Sign, check: Callable[[], None]) -> None:
+        model = Model.load(self._settings.model, self._settings.device)
+        places = {part_stem(unit.name): self._places(unit) for unit in units}
+
+        def progress(reached: Progress) -> None:
+            check()
+            sign.tell(inputs=reached.inputs, unit=reached.unit)
+
+        def published() -> None:
+            sign.done()
+
+        with tempfile.TemporaryDirectory(prefix="pi10-range-") as scratch:
+            folder = Outbox(Path(scratch), self._classes, places, published)
+            folder.parts.mkdir()
+            folder.journal.mkdir()
+            publish_units(iter(units), folder, self._settings, model, progress)
+
+    @contextmanager
+    def _signs(self) -> Iterator[Sign]:
+        message = self._message
+        path = self._out / f"{SIGNS}{message.start}-{message.end}.json"
+        sign = Sign(path, beat_seconds(self._environ.get("PI10_BATCH_BEAT_S")))
+        with sign:
+            yield sign
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise _unread(path, error) from error
+    with stream:
+        yield stream
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unread(path, error) from error
+
+
+def _unread(path: Path, error: OSError) -> SettingError:
+    return SettingError(
+        f"{path} cannot be read: {error.strerror or error}; does the service mount the bucket?"
+    )

@@ -1,0 +1,1 @@
+"""Crates for the OSCAR Hub."""

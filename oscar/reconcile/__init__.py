@@ -1,0 +1,1 @@
+"""Inputs without a record: found, and done again."""

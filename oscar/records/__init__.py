@@ -1,0 +1,1 @@
+"""One object to one record: what ``script.sh`` runs."""

@@ -1,0 +1,227 @@
+"""What is in one object -> its outcome: an image, an archive, a request, or a failure.
+
+The model is loaded at the first object that needs it, once; threads may share it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pi10_classifier.classify import Progress, classify_units
+from pi10_classifier.errors import Code, ExitCode, Failure, InputError, OutputError, Pi10Error
+from pi10_classifier.inference.engine import ChunkResult, Engine, Gallery, chunks
+from pi10_classifier.model.package import Model, read_package
+from pi10_classifier.oscar.records.marketplace_request import Request, looks_like_request
+from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, readable
+from pi10_classifier.oscar.records.record import Outcome, address
+from pi10_classifier.oscar.records.settings import ServiceSettings
+from pi10_classifier.results.run_folder import columns
+from pi10_classifier.sources.archives import Limits, is_archive, looks_like_archive
+from pi10_classifier.sources.base import Item, archive_items, unreadable
+from pi10_classifier.sources.repeats import settled
+
+_HEAD = 512
+_DOUBLES = ("latitude", "longitude")
+_TABLES = {
+    Ending.COUNTS: "counts.csv",
+    Ending.BINS: "bins.csv",
+    Ending.FAILURES: "failures.csv",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _FetchedArchive:
+    """An archive on disk that goes by its name in the bucket."""
+
+    path: Path
+    name: str
+    size: int
+    fingerprint: str
+    limits: Limits
+    group: str = ""
+
+    def items(self) -> Iterator[Item]:
+        try:
+            with self.path.open("rb", buffering=2**20) as stream:
+                yield from archive_items(self.name, stream, self.size, self.limits)
+        except OSError as error:
+            yield Item(self.name, "", error=unreadable(error))
+
+
+class Contents:
+    """Classifies what objects hold, by one model package."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self.package, self._graph = read_package(settings.classify.model)
+
+    @cached_property
+    def _model(self) -> Model:
+        return Model(self.package, self._graph, self._settings.classify.device)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        chosen = self._settings.classify
+        return Engine(
+            self._model,
+            batch=chosen.batch,
+            measuring=chosen.measure,
+            um_per_px=chosen.um_per_px,
+            caps=chosen.caps,
+        )
+
+    def outcome(
+        self,
+        path: Path | None,
+        version: ObjectVersion,
+        folder: Path,
+        check: Callable[[], None],
+    ) -> Outcome:
+        """Classify the file at ``path``; tables of an archive are made under ``folder``.
+
+        ``check`` is called between two steps and may raise to stop. Raises ModelError and
+        SettingError, which are not the object's fault; all else becomes an outcome.
+        """
+        if path is None:
+            return Outcome.failure(
+                Code.BAD_SETTING,
+                "INPUT_FILE_PATH is not set, so nothing was downloaded; "
+                "the service's file_stage_in must be false",
+            )
+        try:
+            if version.size == 0:
+                return Outcome.failure(Code.EMPTY_OBJECT, "0 bytes; upload the object again")
+            with path.open("rb") as stream:
+                head = stream.read(_HEAD)
+            if is_archive(version.key) or looks_like_archive(head):
+                return self._archive(path, version, folder, check)
+            if looks_like_request(head):
+                return self._request(path, version)
+            return self._image(path, version)
+        except InputError as error:
+            return Outcome.failure(error.code, error.message)
+        except OutputError as error:
+            return Outcome.failure(error.code, error.message)
+        except Pi10Error:  # the service's fault, not the object's
+            raise
+        except OSError as error:
+            problem = unreadable(error)
+            return Outcome.failure(problem.code, problem.message)
+        except MemoryError:
+            return Outcome.failure(
+                Code.TOO_LARGE, "not enough memory for it; give the service more `memory`"
+            )
+        except Exception as error:  # a defect of ours costs this object a try, and says so
+            what = f"{type(error).__name__}: {str(error)[:200]}; please report"
+            return Outcome.failure(Code.INTERNAL, what)
+
+    def _image(self, path: Path, version: ObjectVersion) -> Outcome:
+        cap = self._settings.classify.limits.member_bytes
+        if version.size > cap:
+            return Outcome.failure(
+                Code.TOO_LARGE, f"{version.size:,} bytes; the cap is {cap:,}; send an archive"
+            )
+        item = Item(f"s3://{version.bucket}/", readable(version.key), path.read_bytes())
+        found = self._engine.process([item], Gallery())
+        if found.failures:
+            return _failed(found.failures[0])
+        if not found.rows:
+            return Outcome.failure(
+                Code.UNSUPPORTED_FORMAT,
+                f"it begins with {item.data[:8]!r}: no image, archive or request"
+                if item.data
+                else "no image, archive or request",
+            )
+        [row] = self._rows(found)
+        return Outcome(Ending.RESULT, {"kind": "image", "prediction": row}, {})
+
+    def _rows(self, found: ChunkResult) -> list[dict[str, Any]]:
+        names = columns(self.package.classes)
+        rows = [dict(zip(names, row, strict=True)) for row in found.rows]
+        for row in rows:
+            del row["model"], row["model_sha256"]  # said once, for the whole record
+            for name, value in row.items():
+                if isinstance(value, float) and name not in _DOUBLES:
+                    row[name] = float(str(np.float32(value)))  # as the table holds it
+        return rows
+
+    def _request(self, path: Path, version: ObjectVersion) -> Outcome:
+        request = Request.parse(path.read_bytes())
+        total: dict[str, int] = {"inputs": 0, "results": 0, "failures": 0, "skipped": 0}
+        rows: list[dict[str, Any]] = []
+        failures: list[dict[str, Any]] = []
+        limits = self._settings.classify.limits
+        for chunk in chunks(settled(lambda: request.items(address(version), limits))):
+            found = self._engine.process(chunk, Gallery())
+            rows += self._rows(found)
+            failures += [_member_failure(failure) for failure in found.failures]
+            total["inputs"] += found.inputs
+            total["results"] += len(found.rows)
+            total["failures"] += len(found.failures)
+            total["skipped"] += found.skipped
+        said = {"kind": "request", "totals": total, "predictions": rows, "failures": failures}
+        if not rows:
+            first = failures[0] if failures else {"code": Code.UNSUPPORTED_FORMAT.value}
+            failed = Outcome.failure(
+                Code(first["code"]), first.get("message", "no image in it"),
+                member=first.get("member", ""),
+            )  # fmt: skip
+            return replace(failed, said={**failed.said, **said})
+        return Outcome(Ending.RESULT, said, {})
+
+    def _archive(
+        self, path: Path, version: ObjectVersion, folder: Path, check: Callable[[], None]
+    ) -> Outcome:
+        name = f"s3://{version.bucket}/{readable(version.key)}"
+        unit = _FetchedArchive(
+            path, name, version.size, version.etag, self._settings.classify.limits
+        )
+
+        def progress(_: Progress) -> None:
+            check()
+
+        run = classify_units(iter([unit]), [name], folder / "run", self._settings.classify,
+                             self._model, progress=progress)  # fmt: skip
+        tally = run.tally
+        said = {
+            "kind": "archive",
+            "totals": dict(tally.totals),
+            "failures_by_code": dict(sorted(tally.failures_by_code.items())),
+            "results_by_class": dict(tally.labels),
+            "warnings": tally.warnings,
+        }
+        if run.exit_code is ExitCode.NOTHING_READ:
+            failed = Outcome.failure(*_why_nothing(run.out))
+            return replace(failed, said={**failed.said, **said})
+        [part] = (run.out / "predictions.parquet").glob("*.parquet")
+        tables = {ending: run.out / name for ending, name in _TABLES.items()}
+        return Outcome(Ending.TABLES_RESULT, said, {Ending.PREDICTIONS: part, **tables})
+
+
+def _failed(failure: Failure) -> Outcome:
+    return Outcome.failure(failure.code, failure.message)
+
+
+def _member_failure(failure: Failure) -> dict[str, Any]:
+    return {
+        "member": failure.member,
+        "code": failure.code.value,
+        "message": readable(failure.message),
+        "retryable": failure.retryable,
+    }
+
+
+def _why_nothing(out: Path) -> tuple[Code, str]:
+    """The first failure of a run without a single result, or that it held no image."""
+    with (out / "failures.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            what = f"{row['member']}: {row['message']}" if row["member"] else row["message"]
+            return Code(row["code"]), what
+    return Code.UNSUPPORTED_FORMAT, "no image in it"

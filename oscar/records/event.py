@@ -1,0 +1,112 @@
+"""Events as MinIO sends them, OSCAR passes them on and faas-supervisor unwraps them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, unquote_plus
+
+from pi10_classifier.oscar.records.naming import MAX_ATTEMPTS
+
+OURS = "pi10"  # what we add to an event's record
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)  # of our own events: nothing was changed then
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What an event says of an object; ``key`` is decoded, once, and without the bucket.
+
+    attempt: the number of a submission by `reconcile`; 0 for an event of the storage.
+    when: the time of the event, where it tells one.
+    """
+
+    bucket: str
+    key: str
+    etag: str = ""
+    size: int = -1
+    attempt: int = 0
+    when: datetime | None = field(default=None, compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Event | None:
+        """Read an event's JSON, plain or wrapped for another storage; None where it is none."""
+        try:
+            said: Any = json.loads(text)
+            while "event" in said:
+                inner = said["event"]
+                said = json.loads(inner) if isinstance(inner, str) else inner
+            record = said["Records"][0]
+            s3 = record["s3"]
+            stored = s3["object"]
+            return cls(
+                bucket=str(s3["bucket"]["name"]),
+                key=unquote_plus(str(stored["key"])),
+                etag=str(stored.get("eTag", "")).strip('"'),
+                size=int(stored.get("size", -1)),
+                attempt=_attempt(record.get(OURS)),
+                when=_time(record.get("eventTime")),
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Event | None:
+        """The event that a job runs for: ``STORAGE_OBJECT_KEY`` names the object.
+
+        None for a synchronous call, which has a body and no object.
+        """
+        said = cls.parse(environ.get("EVENT", ""))
+        key = environ.get("STORAGE_OBJECT_KEY") or (said.key if said else "")
+        if not key:
+            return None
+        if said and said.key == key:
+            return said
+        return cls(said.bucket if said else "", key)
+
+    def to_json(self) -> str:
+        r"""An event as MinIO would send it, for submitting an object again.
+
+        OSCAR passes it through ``echo``, which undoes ``\\`` and runs of spaces: so
+        nothing in it needs either, not even a key with backslashes.
+        """
+        name = quote(self.key, safe="")
+        stored: dict[str, Any] = {"key": name, "eTag": self.etag}
+        if self.size >= 0:
+            stored["size"] = self.size
+        record = {
+            "eventVersion": "2.0",
+            "eventSource": "minio:s3",
+            "awsRegion": "",
+            "eventTime": f"{_NO_TIME:%Y-%m-%dT%H:%M:%SZ}",
+            "eventName": "s3:ObjectCreated:Put",
+            **({OURS: {"attempt": self.attempt}} if self.attempt else {}),
+            "s3": {
+                "s3SchemaVersion": "1.0",
+                "configurationId": "Config",
+                "bucket": {"name": self.bucket, "arn": f"arn:aws:s3:::{self.bucket}"},
+                "object": stored,
+            },
+        }
+        said = {
+            "EventName": "s3:ObjectCreated:Put",
+            "Key": f"{self.bucket}/{name}",
+            "Records": [record],
+        }
+        return json.dumps(said, separators=(",", ":"))
+
+
+def _attempt(said: Any) -> int:
+    number = said.get("attempt") if isinstance(said, dict) else 0
+    return number if isinstance(number, int) and 0 < number <= MAX_ATTEMPTS else 0
+
+
+def _time(said: Any) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(str(said))
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return when if when.year > _NO_TIME.year else None

@@ -1,0 +1,49 @@
+"""How services classify: settings from the environment, as FDLs carry them.
+
+``PI10_MODEL`` (starter), ``PI10_DEVICE`` (cpu), ``PI10_JOBS`` (cores), ``PI10_MEASURE``
+(true), ``PI10_UM_PER_PX`` (10), ``PI10_ETAG`` (content).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pi10_classifier.classify import Settings
+from pi10_classifier.errors import SettingError
+from pi10_classifier.model.package import STARTER, find
+from pi10_classifier.oscar.records.identity import etags_from
+
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What a service's environment says. ``etags`` is how etags are to be understood."""
+
+    classify: Settings
+    etags: str = "content"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> ServiceSettings:
+        """Raises SettingError naming the variable whose value is unusable."""
+        given: dict[str, Any] = {"model": find(environ.get("PI10_MODEL") or STARTER)}
+        if environ.get("PI10_DEVICE"):
+            given["device"] = environ["PI10_DEVICE"]
+        given |= _number(environ, "PI10_JOBS", "jobs", int)
+        given |= _number(environ, "PI10_UM_PER_PX", "um_per_px", float)
+        measure = (environ.get("PI10_MEASURE") or "true").lower()
+        if measure not in _TRUE + _FALSE:
+            raise SettingError(f"PI10_MEASURE is {measure!r}; it must be true or false")
+        return cls(Settings(measure=measure in _TRUE, **given), etags_from(environ))
+
+
+def _number(environ: Mapping[str, str], name: str, field: str, kind: type) -> dict[str, Any]:
+    text = environ.get(name)
+    if not text:
+        return {}
+    try:
+        return {field: kind(text)}
+    except ValueError:
+        raise SettingError(f"{name} is {text!r}; it must be a number") from None

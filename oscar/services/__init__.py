@@ -1,0 +1,1 @@
+"""Services: their FDL files, checks and variants, and the cluster."""

@@ -1,0 +1,99 @@
+"""How many workers a cluster can take: from ``/system/status``, as OSCAR 4 and 3 tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.services.fdl import Service, quantity
+
+# the published coordinator's: others want to work there, too
+SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What is free: cores and bytes, in all and at the most on one node."""
+
+    cores: float
+    bytes: float
+    node_cores: float
+    node_bytes: float
+
+    @classmethod
+    def of(cls, status: Any) -> Capacity:
+        """Read the status of OSCAR 4 (``cluster.metrics``) or 3 (``cpuFreeTotal``).
+
+        Both count cores in thousandths, whatever the key says. Raises SettingError.
+        """
+        try:
+            if "cluster" in status:
+                metrics = status["cluster"]["metrics"]
+                cpu, memory = metrics["cpu"], metrics["memory"]
+                found = (
+                    cpu["total_free_cores"],
+                    memory["total_free_bytes"],
+                    cpu["max_free_on_node_cores"],
+                    memory["max_free_on_node_bytes"],
+                )
+            else:
+                found = (
+                    status["cpuFreeTotal"],
+                    status["memoryFreeTotal"],
+                    status["cpuMaxFree"],
+                    status["memoryMaxFree"],
+                )
+            cores, memory_, node_cores, node_memory = (float(value) for value in found)
+        except (LookupError, TypeError, ValueError) as error:
+            raise SettingError(
+                f"the cluster's status is of no known form ({type(error).__name__}: {error}); "
+                "say how many workers it can take: --workers"
+            ) from None
+        return cls(cores / 1000, memory_, node_cores / 1000, node_memory)
+
+    def workers(self, cpu: float, memory: float) -> int:
+        """How many workers of ``cpu`` cores and ``memory`` bytes fit; 0 where no node holds one."""
+        if cpu > self.node_cores or memory > self.node_bytes:
+            return 0
+        return max(1, int(min(SHARE * self.cores / cpu, SHARE * self.bytes / memory)))
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one worker asks for: cores and bytes."""
+
+    cpu: float
+    memory: float
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Need:
+        """As a service says it, in an FDL or as a cluster tells it."""
+        try:
+            need = cls(quantity(str(said.get("cpu") or "0.2")),
+                       quantity(str(said.get("memory") or "256Mi")))  # fmt: skip
+        except (ValueError, KeyError) as error:
+            raise SettingError(f"the service's cpu or memory is no quantity: {error}") from None
+        if need.cpu <= 0 or need.memory <= 0:
+            raise SettingError("the service asks for no cpu or no memory; correct its FDL")
+        return need
+
+    @classmethod
+    def of_service(cls, service: Service) -> Need:
+        return cls.of(service.said)
+
+    def workers(self, free: Capacity) -> int:
+        """How many fit now. Raises SettingError where not one does."""
+        found = free.workers(self.cpu, self.memory)
+        if not found:
+            raise SettingError(
+                f"no worker fits: one asks for {self.cpu:g} cores and {_gib(self.memory)}, and the "
+                f"node with most room has {free.node_cores:g} cores and {_gib(free.node_bytes)} "
+                "free; deploy the service with less cpu or memory, or wait"
+            )
+        return found
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.3g} GiB"

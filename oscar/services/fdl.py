@@ -1,0 +1,241 @@
+"""FDL files: read, checked beyond their schema, varied by parameter, fitted to a cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import SettingError
+
+SERVICES = ("pi10-events", "pi10-sync", "pi10-api", "pi10-batch")
+_VERSION = re.compile(r"v?(?P<major>[0-9]+)(?:\.(?P<minor>[0-9]+))?.*")
+_UNITS = {"": 1, "m": 1e-3, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20,
+          "G": 1e9, "Gi": 2**30, "T": 1e12, "Ti": 2**40}  # fmt: skip
+# what the model, its runtime and one chunk of images need at the least
+_LEAST_MEMORY = 512 * 2**20
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+def folder() -> Path:
+    """Where the package's own FDL files and scripts are."""
+    return Path(str(resources.files("pi10_classifier.oscar.services")))
+
+
+def quantity(text: str) -> float:
+    """A Kubernetes quantity as a number: ``250m`` is 0.25, ``1Gi`` is 1073741824."""
+    number = text.rstrip("mkKMGTi")
+    return float(number) * _UNITS[text[len(number) :]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket and a folder in it, as OSCAR understands an input's or output's path."""
+
+    bucket: str
+    folder: str
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of its objects begin with."""
+        return f"{self.folder}/" if self.folder else ""
+
+    def holds(self, other: Place) -> bool:
+        """True where ``other`` is this place or lies in it."""
+        return self.bucket == other.bucket and other.prefix.startswith(self.prefix)
+
+    @classmethod
+    def of(cls, path: str, service: str) -> Place:
+        """A path without a slash is a folder of the service's own bucket."""
+        parts = [part for part in path.split("/") if part]
+        if len(parts) < 2:
+            return cls(service, parts[0] if parts else "")
+        return cls(parts[0], "/".join(parts[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service of an FDL file, checked; ``script`` is the text of its script."""
+
+    cluster: str
+    said: Mapping[str, Any]
+    script: str
+
+    @property
+    def name(self) -> str:
+        return str(self.said["name"])
+
+    @property
+    def inputs(self) -> tuple[Place, ...]:
+        return tuple(Place.of(e["path"], self.name) for e in self.said.get("input", ()))
+
+    @property
+    def outputs(self) -> tuple[Place, ...]:
+        return tuple(Place.of(e["path"], self.name) for e in self.said.get("output", ()))
+
+    @property
+    def mount(self) -> Place | None:
+        """The bucket, or the folder of one, that its jobs see as ``/mnt/<path>``."""
+        said = self.said.get("mount")
+        if not said:
+            return None
+        bucket, _, folder = str(said["path"]).strip("/").partition("/")
+        return Place(bucket, folder)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return dict(self.said.get("environment", {}).get("variables", {}))
+
+    def changed(self, **fields: Any) -> Service:
+        """With some keys replaced; None leaves one out. Raises SettingError."""
+        said = {key: value for key, value in {**self.said, **fields}.items() if value is not None}
+        return checked(replace(self, said=said))
+
+    def to_api(self, version: str) -> dict[str, Any]:
+        """The JSON that the API of an OSCAR of ``version`` takes."""
+        said: dict[str, Any] = deepcopy(dict(self.said))
+        said["script"] = self.script
+        said["cluster_id"] = self.cluster
+        expose = said.get("expose", {})
+        lists = takes_lists(version)
+        for key in ("api_port", "nodePort"):
+            if key in expose:
+                expose[key] = _ports(expose[key], lists, key, version)
+        return said
+
+
+def takes_lists(version: str) -> bool:
+    """True where ``api_port`` and ``nodePort`` are lists: from OSCAR 4.1.
+
+    Raises SettingError where the version cannot be read.
+    """
+    found = _VERSION.fullmatch(version.strip())
+    if not found:
+        raise SettingError(f"OSCAR's version is {version!r}; it must look like 3.6.1 or v4.1.0")
+    return (int(found["major"]), int(found["minor"] or 0)) >= (4, 1)
+
+
+def _ports(said: int | list[int], lists: bool, key: str, version: str) -> int | list[int]:
+    ports = said if isinstance(said, list) else [said]
+    if lists:
+        return ports
+    if len(ports) > 1:
+        raise SettingError(f"{key} is {ports}; OSCAR {version} takes one port, 4.1 the first list")
+    return ports[0]
+
+
+def read_fdl(path: Path) -> list[Service]:
+    """The services of an FDL file, with the texts of their scripts. Raises SettingError."""
+    import yaml
+
+    try:
+        said = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"FDL {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise SettingError(f"FDL {path} is no YAML: {error}") from error
+    _validate(said, path)
+    services = []
+    for entry in said["functions"]["oscar"]:
+        [(cluster, service)] = entry.items()
+        script = path.parent / service["script"]
+        try:
+            text = script.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(f"{path}: script {script} cannot be read: {error}") from error
+        services.append(checked(Service(cluster, service, text)))
+    return services
+
+
+def named(name: str) -> Service:
+    """One of the package's own services, or the only one of an FDL file at that path."""
+    path = folder() / f"{name}.yaml" if name in SERVICES else Path(name)
+    if not path.is_file():
+        raise SettingError(f"no service {name!r}: give an FDL file or one of {', '.join(SERVICES)}")
+    services = read_fdl(path)
+    if len(services) > 1:
+        raise SettingError(f"{path} holds {len(services)} services; give a file with one")
+    return services[0]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of FDL files."""
+    text = (resources.files("pi10_classifier.oscar.services") / "fdl.schema.json").read_text(
+        "utf-8"
+    )
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def _validate(said: Any, where: object) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft202012Validator(schema()).iter_errors(said))
+    if error is not None:
+        at = "/".join(str(step) for step in error.absolute_path) or "the whole file"
+        raise SettingError(f"{where}: {at}: {error.message}")
+
+
+def checked(service: Service) -> Service:
+    """The service, if nothing is wrong with it; else SettingError with all that is."""
+    _validate(
+        {"functions": {"oscar": [{service.cluster: dict(service.said)}]}},
+        f"service {service.said.get('name', '?')!r}",
+    )
+    wrong = list(_problems(service))
+    if wrong:
+        raise SettingError(f"service {service.name!r}: {'; '.join(wrong)}")
+    return service
+
+
+def _problems(service: Service) -> Iterator[str]:
+    said = service.said
+    for place in service.inputs:
+        for result in service.outputs:
+            if place.holds(result):
+                yield (
+                    f"output {result.bucket}/{result.folder} lies under input "
+                    f"{place.bucket}/{place.folder}, so each result would start the service "
+                    "again; give the output a folder of its own"
+                )
+    for place in (*service.inputs, *service.outputs):
+        if not _BUCKET.fullmatch(place.bucket):
+            yield f"bucket {place.bucket!r} is no bucket's name; use 3 to 63 of a-z, 0-9, . and -"
+    if service.mount and not _BUCKET.fullmatch(service.mount.bucket):
+        yield f"mount {said['mount']['path']!r} names no bucket; write bucket or bucket/folder"
+    for place in service.inputs:
+        if not place.folder:
+            yield f"input {place.bucket!r} has no folder; write {place.bucket}/in"
+    if service.inputs and not service.outputs:
+        yield "it has an input and no output: its results would be lost; add an output"
+    if service.inputs and said.get("file_stage_in"):
+        yield "file_stage_in is true, which means that inputs are NOT downloaded; set it to false"
+    if said.get("output") and any(e.get("suffix") or e.get("prefix") for e in said["output"]):
+        yield "suffix and prefix of an output keep records from being uploaded; leave them out"
+    cpu, memory = said.get("cpu", "0.2"), said.get("memory", "256Mi")
+    if not 0 < quantity(cpu) <= 256:
+        yield f"cpu is {cpu!r}; it must be more than 0 and at most 256"
+    if quantity(memory) < _LEAST_MEMORY:
+        yield f"memory is {memory!r}; the model needs 512Mi at the least"
+    for total, one in (("total_cpu", cpu), ("total_memory", memory)):
+        if total in said and quantity(said[total]) < quantity(one):
+            yield f"{total} is {said[total]!r}, less than one job's {one!r}"
+    jobs = service.variables.get("PI10_JOBS", "")
+    if jobs.isdigit() and int(jobs) > max(1, quantity(cpu)):
+        yield f"PI10_JOBS is {jobs}, more than its cpu {cpu!r}; they would wait for each other"
+    for group in ("expose", "synchronous"):
+        low, high = (said.get(group, {}).get(key, 0) for key in ("min_scale", "max_scale"))
+        if high and low > high:
+            yield f"{group}.min_scale is {low}, more than max_scale {high}"
+    if said.get("visibility") == "restricted" and not said.get("allowed_users"):
+        yield "visibility is restricted and allowed_users is empty; name them"
+    if len(service.script.encode()) > 900_000:
+        yield f"its script has {len(service.script):,} characters; a ConfigMap holds 1 MiB"
+    if not service.script.startswith("#!") or "\r" in service.script:
+        yield "its script must begin with #! and have plain line ends: it is run by /bin/sh"

@@ -1,0 +1,83 @@
+"""Variants of a service by parameter: GPU, image, bucket, model; never a copy of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.services.fdl import Service, checked
+
+
+def on_gpu(service: Service) -> Service:
+    """The same service on a GPU: the resource, the device, and the image that has CUDA."""
+    image = str(service.said["image"])
+    name, colon, tag = image.rpartition(":")
+    if not colon or "/" in tag:
+        name, tag = image, "latest"
+    with_cuda = (
+        image if tag.endswith("gpu") else f"{name}:{'gpu' if tag == 'latest' else tag + '-gpu'}"
+    )
+    return with_variables(
+        service.changed(enable_gpu=True, image=with_cuda), {"PI10_DEVICE": "cuda"}
+    )
+
+
+def with_variables(service: Service, variables: dict[str, str]) -> Service:
+    """With more variables in its environment."""
+    environment: dict[str, Any] = dict(service.said.get("environment", {}))
+    environment["variables"] = {**service.variables, **variables}
+    return service.changed(environment=environment)
+
+
+def in_bucket(service: Service, bucket: str) -> Service:
+    """With its inputs, outputs and mount in another bucket, in the same folders."""
+    fields: dict[str, Any] = {}
+    for kind, places in (("input", service.inputs), ("output", service.outputs)):
+        if places:
+            entries = service.said[kind]
+            fields[kind] = [
+                {**entry, "path": f"{bucket}/{place.folder}".rstrip("/")}
+                for entry, place in zip(entries, places, strict=True)
+            ]
+    mount = service.mount
+    if mount:
+        path = f"{bucket}/{mount.folder}".rstrip("/")
+        fields["mount"] = {**service.said["mount"], "path": path}
+    if not fields:
+        raise SettingError(f"service {service.name!r} has no bucket; leave --bucket out")
+    changed = service.changed(**fields)
+    if not mount:
+        return changed
+    old, new = f"/mnt/{mount.bucket}/", f"/mnt/{bucket}/"
+    return with_variables(
+        changed, {key: value.replace(old, new) for key, value in service.variables.items()}
+    )
+
+
+def on_cluster(service: Service, cluster: str) -> Service:
+    """For the cluster of that identifier."""
+    return checked(replace(service, cluster=cluster))
+
+
+def with_settings(service: Service, settings: Sequence[str]) -> Service:
+    """``KEY=VALUE`` each: a key of the FDL (cpu, memory, image, …) or a PI10_ variable."""
+    fields: dict[str, Any] = {}
+    variables: dict[str, str] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise SettingError(f"--set {text!r}; write KEY=VALUE, e.g. cpu=4 or PI10_JOBS=4")
+        if key.startswith("PI10_"):
+            variables[key] = value
+        elif key in ("cpu", "memory", "total_cpu", "total_memory", "image", "name", "vo",
+                     "log_level", "visibility"):  # fmt: skip
+            fields[key] = value
+        else:
+            raise SettingError(f"--set {key} is unknown here; write it into an FDL file of yours")
+    if variables:
+        environment: dict[str, Any] = dict(service.said.get("environment", {}))
+        environment["variables"] = {**service.variables, **variables}
+        fields["environment"] = environment
+    return service.changed(**fields)

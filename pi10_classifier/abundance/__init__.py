@@ -1,0 +1,1 @@
+"""Counts to individuals per litre: raising, intervals, quality, position."""

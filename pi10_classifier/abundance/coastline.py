@@ -1,0 +1,54 @@
+"""Land and sea on a grid of 0.05 degrees, to tell a ship from a port or a wrong position.
+
+``coastline.bin`` is made by ``benchmarks/coastline.py`` from NOAA's GLOBE elevation model (public
+domain), as the package global-land-mask (MIT) carries its land mask. That package's own table
+takes over 900 MB of memory; what is wanted here fits into 170 kB. A cell counts as inland where
+it and its neighbours are land throughout, so up to 5 km from the shore, more in north and south,
+nothing is; ports on rivers such as London or Hamburg lie inland by it. A cell counts as near land
+where it or a neighbour holds any.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEGREES = 0.05
+ROWS, COLUMNS = 3600, 7200
+FILE = "coastline.bin"
+
+Bits = NDArray[np.uint8]
+
+
+@lru_cache(maxsize=1)
+def _grids() -> tuple[Bits, Bits]:
+    """Inland and near land: (ROWS, COLUMNS / 8) uint8, a bit a cell, from 90 N and 180 W."""
+    packed = resources.files("pi10_classifier.abundance").joinpath(FILE).read_bytes()
+    bits = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(2, ROWS, COLUMNS // 8)
+    return bits[0], bits[1]
+
+
+def is_inland(positions: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    """True for positions (latitude, longitude in degrees) beyond doubt on land."""
+    return _look_up(0, positions)
+
+
+def is_near_land(positions: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    """True for positions with land within about 5 km."""
+    return _look_up(1, positions)
+
+
+def _look_up(grid: int, positions: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    if not len(positions):
+        return np.zeros(0, np.bool_)
+    north, east = np.array(positions, np.float64).T
+    row = ((90 - north) / DEGREES).astype(np.int64).clip(0, ROWS - 1)
+    column = ((east + 180) % 360 / DEGREES).astype(np.int64).clip(0, COLUMNS - 1)
+    byte = _grids()[grid][row, column // 8]
+    found: NDArray[np.bool_] = byte >> (7 - column % 8) & 1 == 1
+    return found

@@ -1,0 +1,153 @@
+"""Commands of training data. A face: it parses, calls ``training`` and prints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pi10_classifier.cli.options import FOLDER
+from pi10_classifier.errors import ExitCode, SettingError
+
+if TYPE_CHECKING:
+    from pi10_classifier.datasets.scan import Sample, Scan
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...",
+                type=click.Path(path_type=Path))  # fmt: skip
+@click.option("--out", required=True, type=FOLDER, help="Folder for the files.")
+@click.option("--label-map", type=click.Path(path_type=Path),
+              help="CSV of label,class: globs allowed, class '-' leaves out.  "
+                   "[default: a label's first folder]")  # fmt: skip
+@click.option("--split-seed", type=int, default=0, show_default=True,
+              help="Another seed, another split.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace another manifest in --out.")
+def dataset(
+    inputs: tuple[Path, ...], out: Path, label_map: Path | None, split_seed: int, overwrite: bool
+) -> None:
+    """Check labelled images, split them 70/10/20 and report on them.
+
+    INPUT is a folder tree or tar or zip of label/image files, or a .csv or .parquet table of
+    path,label and, where known, bin, split, source. Images of one ten-minute bin, and
+    duplicates, share a split.
+
+    \b
+    Written into the folder --out:
+      manifest.csv   each image, its class, split and SHA-256
+      left_out.csv   each file not used, and why
+      dataset.html   counts, sizes, duplicates, contact sheets
+      dataset.json   the same figures, for machines
+
+    \b
+    Examples:
+      pi10 dataset planktonset1.tar pwssc.tar --out data
+      pi10 dataset crops/ --label-map groups.csv --out data
+    """
+    from pi10_classifier.datasets.label_map import LabelMap
+    from pi10_classifier.datasets.records import exit_code
+    from pi10_classifier.datasets.report import MANIFEST, write_dataset
+    from pi10_classifier.datasets.scan import scan
+    from pi10_classifier.datasets.split import manifest, split
+    from pi10_classifier.report.page import environment
+
+    environment()  # what the page needs is missed before the work, not after it
+    if out.exists() and not out.is_dir():
+        raise SettingError(f"--out {out} is a file; name a folder")
+    labels = LabelMap.read(label_map) if label_map else None
+    try:
+        with _counter() as progress:
+            found = scan(inputs, labels, progress=progress)
+    except KeyboardInterrupt:  # there is no --resume here, as the face would say
+        click.echo("interrupted; nothing was written: run the same command again", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
+    _show_left_out(found)  # before the split, which may be refused for what was left out
+    samples = split(found.samples, seed=split_seed)
+    before = out / MANIFEST
+    if before.is_file() and not overwrite and _digest(before) != _sha256(manifest(samples)):
+        raise SettingError(
+            f"{before} holds another split, which trainings may name; give another --out, or"
+            f" --overwrite"
+        )
+    page = write_dataset(found, samples, out, split_seed)
+    _show(found, samples, page)
+    sys.exit(exit_code(found.left_out))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def _counter() -> Iterator[Callable[[int], None]]:
+    """A live count of images on a terminal; silence elsewhere."""
+    from pi10_classifier.cli.console import is_terminal
+
+    if not is_terminal():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("reading: {task.completed:,} images"))
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _show_left_out(found: Scan) -> None:
+    from collections import Counter
+
+    for code, n in sorted(Counter(x.code for x in found.left_out).items()):
+        first = next(x for x in found.left_out if x.code == code)
+        name = f"{first.source}: {first.member}" if first.member else first.source
+        click.echo(f"left out: {n:,} x {code}, such as {name}: {first.message}")
+    if found.unused_rules:
+        shown = ", ".join(found.unused_rules[:20])
+        click.echo(f"the label map's lines without an image, misspelt perhaps: {shown}")
+
+
+def _show(found: Scan, samples: list[Sample], page: Path) -> None:
+    from pi10_classifier.cli.console import show_table
+    from pi10_classifier.datasets.report import FACTS
+    from pi10_classifier.datasets.split import SPLITS, counts
+
+    table = counts(samples)
+    rows = [
+        (name, *(f"{n:,}" for n in numbers), f"{sum(numbers):,}")
+        for name in found.classes
+        for numbers in [[table[part][name] for part in SPLITS]]
+    ]
+    show_table("Images by class", ("class", *SPLITS, "all"), rows)
+    facts = json.loads((page.parent / FACTS).read_text("utf-8"))
+    click.echo(f"imbalance ratio: {facts['imbalance_ratio']:g}")
+    if len(found.classes) == 1:
+        click.echo(
+            f"warning: {found.classes[0]!r} is the only class; where the classes lie a folder"
+            f" deeper, name that folder, or give a --label-map"
+        )
+    twins = facts["duplicates"]
+    click.echo(
+        f"duplicates: {twins['images']:,} images in groups that share a split;"
+        f" {len(twins['under_two_classes']):,} of the groups stand under two classes"
+    )
+    if facts["leaks"]:
+        click.echo(
+            f"warning: {len(facts['leaks']):,} bins or groups of duplicates lie in several"
+            f" splits, as the table's column split has it: test figures will look too good"
+        )
+    click.echo(f"report: {page}")

@@ -1,0 +1,101 @@
+"""What options of several commands have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pi10_classifier.errors import Pi10Error
+
+
+class _Folder(click.Path):
+    """A path that is not empty: of an unset shell variable, ``Path`` would make ``.``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip():
+            self.fail("is empty; name a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = _Folder(path_type=Path)
+
+_ENGINE = (
+    click.option(
+        "--model",
+        default="starter",
+        show_default=True,
+        help="A model package: a folder, or the name of an embedded one.",
+    ),
+    click.option("--jobs", type=int, help="Threads that decode and predict.  [default: all cores]"),
+    click.option("--batch", type=int, help="Images a model call.  [default: 8]"),
+    click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda", "tensorrt"]),
+        default="cpu",
+        show_default=True,
+        help="Where the model runs.",
+    ),
+    click.option("--um-per-px", type=float, help="Pixel size for measurements, µm.  [default: 10]"),
+    click.option("--max-megapixels", type=int, help="Refuse larger images.  [default: 36]"),
+    click.option("--max-megabytes", type=int, help="Refuse larger image files.  [default: 128]"),
+    click.option(
+        "--measure/--no-measure",
+        default=True,
+        show_default=True,
+        help="Measure each particle's silhouette.",
+    ),
+)
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that become ``classify.Settings``, in their order."""
+    for option in reversed(_ENGINE):
+        command = option(command)
+    return command
+
+
+def caps_of(megapixels: int | None, megabytes: int | None) -> dict[str, Any]:
+    """The fields of ``Settings`` for --max-megapixels and --max-megabytes."""
+    from pi10_classifier.errors import SettingError
+    from pi10_classifier.imaging.decode import CAPS
+    from pi10_classifier.sources.archives import LIMITS
+
+    for name, value, highest in (("pixels", megapixels, 4000), ("bytes", megabytes, 4000)):
+        if value is not None and not 1 <= value <= highest:
+            raise SettingError(f"--max-mega{name} is {value}; it must be 1 to {highest}")
+    size = CAPS.bytes if megabytes is None else megabytes * 2**20
+    pixels = CAPS.pixels if megapixels is None else megapixels * 10**6
+    side = max(CAPS.side, pixels // CAPS.side)
+    return {
+        "caps": replace(CAPS, bytes=size, pixels=pixels, side=side),
+        "limits": replace(LIMITS, member_bytes=size),
+    }
+
+
+def note_without_report() -> None:
+    """Say before long work that ``report.html`` will be missing, and how to get it."""
+    missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
+    if missing:
+        click.echo(f"note: there will be no report.html: {' and '.join(missing)} not installed; "
+                   'run: pip install "pi10-classifier[report]", or give --no-report',
+                   err=True)  # fmt: skip
+
+
+def report_or_note(out: Path, package: Path) -> str | None:
+    """Write report.html and return its path; where that fails, a note and None."""
+    from pi10_classifier.report.page import write_report
+
+    try:
+        return str(write_report(out, package))
+    except Pi10Error as error:
+        click.echo(f"note: no report: {error.message}", err=True)
+    except Exception as error:  # the tables are complete: a picture less does not undo them
+        what = f"{type(error).__name__}: {error}"
+        click.echo(f"note: no report, by a defect of this program ({what}); tables are complete; "
+                   "please report it", err=True)  # fmt: skip
+    return None

@@ -1,0 +1,1 @@
+"""Labelled images: found, read, checked, split. No torch."""

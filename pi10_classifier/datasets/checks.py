@@ -1,0 +1,115 @@
+"""What of a scan is left out, file by file, and what no scan may lack."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pi10_classifier.datasets.discovery import Entry
+from pi10_classifier.datasets.duplicates import contradictions
+from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap
+from pi10_classifier.datasets.records import LeftOut, Sample
+from pi10_classifier.errors import Code, SettingError
+
+_NAMED = 20  # labels or classes in one message
+
+
+def lost_label(entry: Entry, group: str | None) -> LeftOut | None:
+    """Why a file's label makes no sample of it; None where it does."""
+    if group == LEFT_OUT:
+        code, message = Code.LABEL_LEFT_OUT, f"label {entry.label!r} is '-' in the label map"
+    elif group is None:
+        code, message = (
+            Code.UNKNOWN_LABEL,
+            f"label {entry.label!r} matches no line of the label map; add one, or '-'",
+        )
+    elif not group:
+        code, message = (
+            Code.UNKNOWN_LABEL,
+            "no label: the file lies in no folder; move it into one named as its class",
+        )
+    else:
+        return None
+    return LeftOut(entry.source, entry.member, code.value, message)
+
+
+def repeated(entry: Entry) -> LeftOut:
+    """The later one of two files of one name; reading again finds the first, so it counts."""
+    message = "the name occurs before in this source; the first was used"
+    return LeftOut(entry.source, entry.member, Code.REPEATED_NAME.value, message)
+
+
+def mislabelled(samples: Sequence[Sample]) -> dict[int, LeftOut]:
+    """The places of samples whose bytes stand under two classes, and each one's other place."""
+    other = contradictions([s.sha256 for s in samples], [s.group for s in samples])
+    found = {}
+    for place, twin in ((at, samples[i]) for at, i in other.items()):
+        s = samples[place]
+        message = (
+            f"is {s.group!r} here, and {twin.group!r} as {twin.source}: {twin.member};"
+            f" keep the right one of the two"
+        )
+        found[place] = LeftOut(s.source, s.member, Code.MISLABELLED.value, message)
+    return found
+
+
+def of_input(path: Path, origins: Mapping[str, Path]) -> set[str]:
+    """The names of the sources that lie at or under an input."""
+    return {name for name, at in origins.items() if at == path or path in at.parents}
+
+
+def check_inputs_used(
+    inputs: Iterable[Path],
+    origins: Mapping[str, Path],
+    samples: Iterable[Sample],
+    left_out: Sequence[LeftOut],
+) -> None:
+    """Raise SettingError where an input that was named gave no image at all.
+
+    An archive found in a folder may give none: a damaged one among hundreds is listed.
+    """
+    used = {s.source for s in samples}
+    for path in inputs:
+        mine = of_input(path, origins)
+        if mine & used:
+            continue
+        lost = [x for x in left_out if x.source in mine]
+        why = ", ".join(f"{n} {code}" for code, n in Counter(x.code for x in lost).items())
+        first = f"; first: {lost[0].member or path.name}: {lost[0].message}" if lost else ""
+        raise SettingError(
+            f"{path} has no usable image (left out: {why or 'none'}{first}); images must lie in"
+            f" folders named as their class, or in a table of path,label"
+        )
+
+
+def check_classes(
+    classes: Sequence[str],
+    lost: Mapping[str, LeftOut],
+    label_map: LabelMap | None,
+    left_out: Iterable[LeftOut],
+) -> None:
+    """Raise SettingError where a class has no image.
+
+    lost: of each class that has files left out, one of them.
+    """
+    emptied = sorted(set(lost) - set(classes))
+    if emptied:
+        first = lost[emptied[0]]
+        raise SettingError(
+            f"class {_names(emptied)} has no usable image; its files were left out, such as"
+            f" {first.source}: {first.member}: {first.message}; mend them, or leave the label out"
+            f" ('-' in a label map)"
+        )
+    empty = sorted(set(label_map.classes) - set(classes)) if label_map else []
+    if empty:
+        unknown = {x.member.rpartition("/")[0] for x in left_out if x.code == Code.UNKNOWN_LABEL}
+        raise SettingError(
+            f"the label map leaves class {_names(empty)} empty: none of its labels occurs"
+            + (f"; labels without a line: {', '.join(sorted(unknown)[:_NAMED])}" if unknown else "")
+        )
+
+
+def _names(classes: Sequence[str]) -> str:
+    more = f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else ""
+    return ", ".join(map(repr, classes[:_NAMED])) + more

@@ -1,0 +1,264 @@
+"""Where labelled files lie: folder trees, archives and tables -> one stream of entries.
+
+Archives are streamed through ``sources``, never extracted. The stream's order is fixed,
+and ``wanted`` picks members from it, so that what was scanned can be read again.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.datasets.label_map import tidy_label
+from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.imaging.decode import looks_like_image
+from pi10_classifier.instrument.names import Kind, Particle, kind_of
+from pi10_classifier.sources.archives import LIMITS
+from pi10_classifier.sources.base import (
+    FileBlock,
+    Item,
+    LocalArchive,
+    LooseFile,
+    printable,
+    unreadable,
+)
+from pi10_classifier.sources.discovery import check_inputs, discover
+from pi10_classifier.sources.input_rules import skip_reason
+from pi10_classifier.sources.repeats import Repeated, file_of, once, settled
+
+SPLITS = ("train", "validation", "test")
+TABLES = frozenset({".csv", ".parquet"})
+_COLUMNS = ("path", "label", "bin", "split", "source")
+_ROWS_TOGETHER = 2048
+_NO_IMAGE = InputError(
+    Code.UNSUPPORTED_FORMAT, "neither name nor content are those of an image; mend the table"
+)
+_FOREIGN_FORMAT = InputError(
+    Code.UNSUPPORTED_FORMAT, "not a TIFF, PNG or JPEG; convert it to one, best to PNG"
+)
+# pictures the decoder does not read: a folder of them must not pass for an empty one
+_FOREIGN = (".bmp", ".gif", ".webp", ".heic", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga")
+_SUFFIX = re.compile(r"(\.tar)?\.[^.]+$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One labelled file: its bytes, or why there are none. ``member`` uses ``/``."""
+
+    source: str
+    member: str
+    label: str
+    bin: str = ""
+    split: str = ""
+    data: bytes | None = None
+    error: InputError | None = None
+
+
+def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
+    """Name each source of the inputs: its file or folder, by its stem.
+
+    An archive that lies in a folder is a source of its own, named with its path there.
+    Raises SettingError where an input is missing, no such thing, or two share a name.
+    """
+    check_inputs([str(path) for path in inputs])
+    found: dict[str, Path] = {}
+
+    def add(name: str, path: Path) -> None:
+        name = printable(name)
+        if found.setdefault(name, path) != path:
+            raise SettingError(
+                f"{path} and {found[name]} would both be the source {name!r}; rename one"
+            )
+
+    for path in inputs:
+        if path.suffix.lower() in TABLES and path.is_file():
+            rows = _rows(path)
+            for name in dict.fromkeys(row["source"] for row in rows) or (path.stem,):
+                add(name, path)
+            continue
+        archives, loose = _contents(path)
+        if path.is_file() and not archives:
+            raise SettingError(
+                f"{path} is neither a folder, a tar or zip, nor a .csv or .parquet table"
+            )
+        if not path.is_dir():
+            add(_stem(path.name), path)
+            continue
+        name = path.name or path.resolve().name
+        if loose:
+            add(name, path)
+        for archive in archives:
+            inside = archive.relative_to(path)
+            add("/".join((name, *inside.parts[:-1], _stem(inside.name))), archive)
+        if not loose and not archives:
+            raise SettingError(f"{path} holds no file; name a folder of label/image files")
+    return found
+
+
+def _contents(path: Path) -> tuple[list[Path], bool]:
+    """The archives under a path, and whether there are loose files too."""
+    units = list(discover([str(path)], files_once=False))
+    archives = [unit.path for unit in units if isinstance(unit, LocalArchive)]
+    return archives, len(archives) < len(units)
+
+
+def _stem(name: str) -> str:
+    return _SUFFIX.sub("", name) or name
+
+
+def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> Iterator[Entry]:
+    """Stream the labelled files of one source, in a fixed order; all, or the wanted members.
+
+    The label of a file is the folder path above it. Files that are no images by name and
+    content, and the instrument's sidecars, are passed over unless a table names them; those
+    of a picture format that is not read are not. A table yields the rows of ``source`` only.
+    """
+    if path.suffix.lower() in TABLES and path.is_file():
+        yield from _table_entries(source, path, wanted)
+        return
+    for unit in discover([str(path)], files_once=False):
+        if isinstance(unit, FileBlock):
+            if wanted is not None:
+                files = tuple(file for file in unit.files if _tidy(file.member) in wanted)
+                unit = replace(unit, files=files)
+        elif path.is_dir():
+            continue  # an archive in a folder is a source of its own
+        elif isinstance(unit, LocalArchive) and _repeats(unit):
+            yield from _unit_entries(source, settled(unit.items, file_of), wanted)
+            continue
+        yield from _unit_entries(source, unit.items(), wanted)
+
+
+@lru_cache(maxsize=1024)  # asked at each reading of the same archive
+def _repeats(archive: LocalArchive) -> bool:
+    try:
+        for _ in once(archive.items(), file_of):
+            pass
+    except Repeated:
+        return True
+    return False
+
+
+def _unit_entries(
+    source: str, items: Iterable[Item], wanted: Collection[str] | None
+) -> Iterator[Entry]:
+    for item in items:
+        member = _tidy(item.member)
+        if (wanted is not None and member not in wanted) or (member and skip_reason(member)):
+            continue
+        error = item.error
+        if wanted is not None and error is not None and error.code is Code.REPEATED_NAME:
+            continue  # the one that counts has the same name
+        if error is None and (item.data is None or not _is_image(member, item.data)):
+            if not _is_foreign(member):
+                continue
+            error = _FOREIGN_FORMAT
+        particle = Particle.parse(member)
+        yield Entry(
+            source,
+            member,
+            label=tidy_label(member.rpartition("/")[0]),
+            bin=str(particle.bin) if particle else "",
+            data=item.data,
+            error=error,
+        )
+
+
+def _is_foreign(member: str) -> bool:
+    base = member.rpartition("/")[2].lower()
+    return base.endswith(_FOREIGN) and not base.startswith(".")
+
+
+def _is_image(member: str, data: bytes) -> bool:
+    kind = kind_of(member)
+    return kind is Kind.IMAGE or (kind is Kind.OTHER and looks_like_image(data))
+
+
+def _tidy(member: str) -> str:
+    return "/".join(part for part in member.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def _table_entries(source: str, path: Path, wanted: Collection[str] | None) -> Iterator[Entry]:
+    rows = [
+        row
+        for row in _rows(path)
+        if row["source"] == source and (wanted is None or row["path"] in wanted)
+    ]
+    for start in range(0, len(rows), _ROWS_TOGETHER):
+        some = rows[start : start + _ROWS_TOGETHER]
+        files = tuple(_file(path.parent, row["path"]) for row in some)
+        block = FileBlock(source, str(path), 0, files, LIMITS)
+        for row, item in zip(some, block.items(), strict=True):
+            particle = Particle.parse(row["path"])
+            yield Entry(
+                source,
+                row["path"],
+                row["label"],
+                row["bin"] or (str(particle.bin) if particle else ""),
+                row["split"],
+                item.data,
+                item.error or (_NO_IMAGE if item.data is None else None),
+            )
+
+
+def _file(folder: Path, name: str) -> LooseFile:
+    path = folder / name
+    try:
+        info = path.stat()
+        error = None if path.is_file() else unreadable(IsADirectoryError(21, "no regular file"))
+        return LooseFile(path, name, info.st_size, info.st_mtime_ns, error)
+    except (OSError, ValueError) as problem:
+        lost = problem if isinstance(problem, OSError) else OSError(0, str(problem))
+        return LooseFile(path, name, 0, 0, unreadable(lost))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """A table's rows as text, every column of ``_COLUMNS`` there, absent ones empty."""
+    try:
+        columns, raw = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    except SettingError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:  # Arrow's errors are ValueErrors
+        raise SettingError(f"table {path} cannot be read: {error}; write it again") from error
+    if not {"path", "label"} <= set(columns):
+        raise SettingError(
+            f"table {path} has the columns {', '.join(columns) or 'none'}; it needs path and"
+            f" label, and may have bin, split and source"
+        )
+    rows = []
+    for number, values in enumerate(raw, start=1):
+        said = {name: values.get(name) for name in _COLUMNS}
+        row = {name: "" if cell is None else str(cell).strip() for name, cell in said.items()}
+        row["path"] = row["path"].replace("\\", "/")
+        row["label"] = tidy_label(row["label"].replace("\\", "/"))
+        row["source"] = row["source"] or path.stem
+        if not row["path"]:
+            raise SettingError(f"table {path}, row {number} has no path; fill it in")
+        if row["split"] and row["split"] not in SPLITS:
+            raise SettingError(
+                f"table {path}, row {number}: split is {row['split']!r}; it must be"
+                f" {', '.join(SPLITS)}, or empty to be assigned"
+            )
+        rows.append(row)
+    if not rows:
+        raise SettingError(f"table {path} has no rows")
+    return rows
+
+
+def _csv(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        return [str(name) for name in reader.fieldnames or ()], list(reader)
+
+
+def _parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(path).names
+    table = pq.read_table(path, columns=[name for name in _COLUMNS if name in names])
+    return names, table.to_pylist()

@@ -1,0 +1,79 @@
+"""The labelled images that a package is judged or fitted on: all there are, or a manifest's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pi10_classifier.datasets.checks import lost_label, of_input
+from pi10_classifier.datasets.discovery import Entry, find_origins
+from pi10_classifier.datasets.label_map import LabelMap
+from pi10_classifier.datasets.manifest import read_manifest
+from pi10_classifier.datasets.records import LeftOut, Sample, Scan
+from pi10_classifier.datasets.scan import scan
+from pi10_classifier.errors import SettingError
+
+
+def gather(
+    inputs: Sequence[Path], label_map: LabelMap | None = None, manifest: Path | None = None
+) -> Scan:
+    """Scan the inputs, or take from ``manifest`` what it says of them, splits included.
+
+    A manifest spares the scan: no image is read yet, and ``data.read_rgb`` refuses one that
+    is gone or changed. Of its sources only those among the inputs count; a label map gives
+    its labels other classes. Raises SettingError where an input is not in the manifest.
+    """
+    if manifest is None:
+        return scan(inputs, label_map)
+    try:
+        said = read_manifest(manifest.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"manifest {manifest} cannot be read: {error}") from error
+    except SettingError as error:
+        raise SettingError(f"{manifest}: {error.message}") from error
+    origins = find_origins(inputs)
+    samples = [sample for sample in said if sample.source in origins]
+    used = {sample.source for sample in samples}
+    for path in inputs:
+        if not of_input(path, origins) & used:
+            raise SettingError(
+                f"{path} is not in {manifest}, whose sources are"
+                f" {', '.join(sorted({s.source for s in said}))}; give what it was made of"
+            )
+    left_out: list[LeftOut] = []
+    if label_map:
+        samples, left_out = _relabelled(samples, label_map)
+    classes = tuple(sorted({sample.group for sample in samples}))
+    return Scan(tuple(samples), tuple(left_out), classes, origins)
+
+
+def _relabelled(
+    samples: Iterable[Sample], label_map: LabelMap
+) -> tuple[list[Sample], list[LeftOut]]:
+    kept, left_out = [], []
+    for sample in samples:
+        group = label_map.group(sample.label)
+        why = lost_label(Entry(sample.source, sample.member, sample.label), group)
+        if why:
+            left_out.append(why)
+        else:
+            kept.append(replace(sample, group=group or ""))
+    return kept, left_out
+
+
+def of_split(found: Scan, split: str) -> list[Sample]:
+    """The samples of one split, as a manifest or a table has it; SettingError without any."""
+    chosen = [sample for sample in found.samples if sample.split == split]
+    if not chosen:
+        there = ", ".join(sorted({sample.split for sample in found.samples} - {""}))
+        raise SettingError(
+            f"no image is in split {split!r}; "
+            + (
+                f"there are {there}"
+                if there
+                else "--split needs --manifest, the manifest.csv of a training or of"
+                " `pi10 dataset`, or a table with a column split"
+            )
+        )
+    return chosen

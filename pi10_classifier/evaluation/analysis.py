@@ -1,0 +1,139 @@
+"""What scored images say of a package: figures with intervals, calibration, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pi10_classifier.evaluation import calibration
+from pi10_classifier.evaluation.metrics import (
+    F64,
+    I64,
+    confusion,
+    fit_temperature,
+    interval,
+    per_class,
+    redraw,
+    redrawn,
+    scores,
+)
+from pi10_classifier.evaluation.scoring import Scored
+from pi10_classifier.model.package import Model
+
+RESAMPLES = 1000
+LEAST_BINS = 10
+
+
+def figures_of(
+    truth: I64,
+    probabilities: F64,
+    classes: Sequence[str],
+    bins: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Macro and per-class precision, recall and F1 with 95 % percentile intervals.
+
+    Macro figures are means over the classes that have images. Intervals resample images
+    with replacement (Efron 1979), whole bins of the instrument where ``bins`` names at
+    least ten: images of one bin resemble each other. They cover the choice of images, not
+    of training seed, sea or camera.
+    """
+    k = len(classes)
+    matrix = confusion(truth, probabilities.argmax(axis=1), k)
+    present = np.flatnonzero(matrix.sum(axis=1))
+    by_bin = all(bins) and len(set(bins)) >= LEAST_BINS
+    if by_bin:
+        _, place = np.unique(np.asarray(bins), return_inverse=True)
+        cells = np.zeros((int(place.max()) + 1, k * k))
+        np.add.at(cells, (place, truth * k + probabilities.argmax(axis=1)), 1)
+        times = redraw(np.ones(len(cells)), resamples, np.random.default_rng(seed))
+        drawn: NDArray[Any] = (times @ cells).reshape(resamples, k, k)
+    else:
+        drawn = redrawn(matrix, resamples, seed)
+    point, spread = scores(matrix), scores(drawn)
+    macro = {
+        f"macro_{key}": interval(point[key][present].mean(), spread[key][:, present].mean(axis=1))
+        for key in ("f1", "precision", "recall")
+    }
+    return {
+        "n": len(truth),
+        "accuracy": round(float(np.trace(matrix) / len(truth)), 4),
+        **macro,
+        "resampled": "bins" if by_bin else "images",
+        "per_class": per_class(matrix, drawn, classes),
+        "confusion": matrix.tolist(),
+    }
+
+
+def judge_calibration(
+    model: Model, judged: Scored, fitted_on: Scored | None, name: str = ""
+) -> dict[str, Any]:
+    """ECE, Brier and NLL without a temperature, as served, and at one fitted on other images.
+
+    ``fitted_on`` are the other images, called ``name``; None fits each half of ``judged``
+    on the other one.
+    """
+    package = model.package
+    truth, served = judged.truth(package.classes), judged.probabilities
+    # packages that give probabilities are served as they are
+    inside = package.temperature if package.activation == "softmax" else 1.0
+    if fitted_on is None:
+        refitted, temperatures = calibration.refit_halves(served, truth)
+        source = "each half of these images, judged on the other"
+    else:
+        logits = calibration.as_logits(fitted_on.probabilities)
+        temperatures = [fit_temperature(logits, fitted_on.truth(package.classes))]
+        refitted = calibration.at_temperature(served, temperatures[0])
+        source = f"{len(fitted_on.samples):,} images of the {name} split"
+    return {
+        "uncalibrated": calibration.figures(calibration.at_temperature(served, 1 / inside), truth),
+        "as_served": {"temperature": inside, **calibration.figures(served, truth)},
+        "refitted": {
+            "temperature": [round(inside * t, 4) for t in temperatures],
+            "fitted_on": source,
+            **calibration.figures(refitted, truth),
+        },
+        "reliability": {
+            "as_served": calibration.reliability(served, truth),
+            "refitted": calibration.reliability(refitted, truth),
+        },
+    }
+
+
+def judge_outside(model: Model, outside: Scored) -> dict[str, Any]:
+    """How images of none of the model's classes are called, and how surely."""
+    classes, least = model.package.classes, np.array(model.package.thresholds)
+    found: dict[str, Any] = {}
+    for group in sorted({sample.group for sample in outside.samples}):
+        p = outside.of(lambda s, g=group: s.group == g).probabilities  # type: ignore[misc]
+        top, guess = p.max(axis=1), p.argmax(axis=1)
+        found[group] = {
+            "n": len(p),
+            "called": {label: int((guess == i).sum()) for i, label in enumerate(classes)},
+            "share_above_0.9": round(float((top > 0.9).mean()), 4),
+        }
+        if least.size:
+            found[group]["share_flagged"] = round(float((top < least[guess]).mean()), 4)
+    return found
+
+
+def judge_thresholds(model: Model, judged: Scored) -> dict[str, Any]:
+    """What the package's thresholds do here: precision and share of what they do not flag."""
+    package, truth = model.package, judged.truth(model.package.classes)
+    guess, top = judged.probabilities.argmax(axis=1), judged.probabilities.max(axis=1)
+    found: dict[str, Any] = {}
+    for i, (label, least) in enumerate(zip(package.classes, package.thresholds, strict=False)):
+        called, kept = guess == i, (guess == i) & (top >= least)
+        right = truth == i
+        found[label] = {
+            "threshold": least,
+            "called": int(called.sum()),
+            "kept": int(kept.sum()),
+            "precision_called": round(float(right[called].mean()), 4) if called.any() else None,
+            "precision_kept": round(float(right[kept].mean()), 4) if kept.any() else None,
+        }
+    return found

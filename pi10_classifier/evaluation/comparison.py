@@ -1,0 +1,239 @@
+"""The table of runs in the paper's form: a row per network and loss, with intervals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.evaluation.bootstrap import (
+    RESAMPLES,
+    Difference,
+    Interval,
+    Outcome,
+    holm,
+    resample,
+)
+from pi10_classifier.evaluation.test_predictions import PREDICTIONS, Predictions, read_predictions
+
+METHOD = (
+    "F1: mean over seeds, with 95 % percentile bootstrap intervals over test images (shared by"
+    " all rows) and seeds; p: two-sided paired bootstrap of macro-F1 against the first row"
+    " (Efron and Tibshirani 1993), Holm-adjusted over the rows"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One network and loss. ``against`` is None for the row the others are tested against."""
+
+    row: str
+    network: str
+    loss: str
+    seeds: tuple[int, ...]
+    images: int
+    macro_f1: Interval
+    per_class: dict[str, Interval]
+    against: Difference | None
+    p_holm: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows by falling macro-F1; notes say what intervals and tests do not cover."""
+
+    classes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"method": METHOD, **asdict(self)}
+
+    def to_text(self) -> str:
+        """The table for people: figures to three digits, notes below."""
+        lines = [["network", "loss", "seeds", "macro-F1", *self.classes, "difference", "p"]]
+        for row in self.rows:
+            figures = [_text(f) for f in (row.macro_f1, *row.per_class.values())]
+            tested = ["", ""]
+            if row.against and row.p_holm is not None:
+                sign = f"{row.against.value:+.3f}"
+                tested = [
+                    f"{sign} ({row.against.low:+.3f} to {row.against.high:+.3f})",
+                    "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
+                ]
+            lines.append([row.network, row.loss, str(len(row.seeds)), *figures, *tested])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        lines.insert(1, ["-" * width for width in widths])
+        text = "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+        notes = "".join(f"note: {note}\n" for note in self.notes)
+        return f"{text}\n\n{METHOD}\n{notes}"
+
+    def to_csv(self) -> str:
+        """A line a row: figures with their bounds, full precision."""
+        stream = io.StringIO()
+        lines = csv.writer(stream, lineterminator="\n")
+        names = ("macro_f1", *(f"f1_{name}" for name in self.classes), "difference")
+        spread = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+        lines.writerow(["network", "loss", "seeds", "images", *spread, "p", "p_holm"])
+        for row in self.rows:
+            figures = [row.macro_f1, *row.per_class.values()]
+            cells: list[Any] = [x for f in figures for x in (f.value, f.low, f.high)]
+            d = row.against
+            cells += [d.value, d.low, d.high, d.p, row.p_holm] if d else [""] * 5
+            lines.writerow([row.network, row.loss, len(row.seeds), row.images, *cells])
+        return stream.getvalue()
+
+
+def _text(f: Interval) -> str:
+    return f"{f.value:.3f} ({f.low:.3f} to {f.high:.3f})"
+
+
+def compare(
+    runs: Sequence[Predictions], against: str = "", resamples: int = RESAMPLES, seed: int = 0
+) -> Table:
+    """The table of ``runs``, which are seeds of the same row where network and loss agree.
+
+    against: the row ("vit LAS") that the others are tested against; by default the one of
+    highest macro-F1. That it was chosen for being highest makes p a little too small.
+    Raises SettingError where runs cannot be compared.
+    """
+    if not runs:
+        raise SettingError("there is no run to compare")
+    classes = runs[0].classes
+    outcomes, notes = _align(runs)
+    rows: dict[str, dict[int, int]] = {}
+    for i, run in enumerate(runs):
+        if run.classes != classes:
+            raise SettingError(
+                f"{run.row} seed {run.seed} has the classes {', '.join(run.classes)}, not"
+                f" {', '.join(classes)} as {runs[0].row}; compare runs of the same classes"
+            )
+        if run.seed in rows.setdefault(run.row, {}):
+            raise SettingError(
+                f"{run.row} seed {run.seed} is there twice; give each run once (two trainings of"
+                " one seed are no two seeds)"
+            )
+        rows[run.row][run.seed] = i
+    if against and against not in rows:
+        raise SettingError(f"no row is called {against!r}; there are {', '.join(sorted(rows))}")
+    found = resample(
+        {row: [outcomes[i] for i in seeds.values()] for row, seeds in rows.items()},
+        len(classes), resamples, seed,
+    )  # fmt: skip
+    order = sorted(rows, key=lambda row: -found.point[row].mean())
+    first = against or order[0]
+    order.sort(key=lambda row: row != first)
+    tests = {row: found.difference(row, first) for row in order[1:]}
+    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
+    lonely = [row for row in order if len(rows[row]) == 1]
+    if lonely:
+        notes.append(f"one seed only, so the interval covers images only: {', '.join(lonely)}")
+    table = []
+    for row in order:
+        run = runs[next(iter(rows[row].values()))]
+        table.append(
+            Row(
+                row, run.network, run.loss, tuple(sorted(rows[row])), len(run.images),
+                found.f1(row), {name: found.f1(row, k) for k, name in enumerate(classes)},
+                tests.get(row), adjusted.get(row),
+            )
+        )  # fmt: skip
+    return Table(classes, tuple(table), tuple(notes))
+
+
+def _align(runs: Sequence[Predictions]) -> tuple[list[Outcome], list[str]]:
+    """Every run over the union of test images; -1 where a run did not test an image."""
+    place: dict[tuple[str, str], int] = {}
+    for run in runs:
+        for image in run.images:
+            place.setdefault(image, len(place))
+    known = np.full(len(place), -1, np.int64)
+    outcomes = []
+    for run in runs:
+        where = np.array([place[image] for image in run.images])
+        clash = (known[where] >= 0) & (known[where] != run.truth)
+        if clash.any():
+            name = "/".join(run.images[int(np.flatnonzero(clash)[0])])
+            raise SettingError(
+                f"{run.row} seed {run.seed} gives {name} another true class than a run before"
+                " it; compare runs of the same labels"
+            )
+        known[where] = run.truth
+        full = [np.full(len(place), -1, np.int64) for _ in range(2)]
+        full[0][where], full[1][where] = run.truth, run.guess
+        outcomes.append(Outcome(*full))
+    notes = []
+    shared = set.intersection(*(set(run.images) for run in runs))
+    if not shared:
+        raise SettingError("the runs share no test image; test them on the same split")
+    if len(shared) < len(place):
+        notes.append(
+            f"the runs share {len(shared):,} of {len(place):,} test images: each row counts its"
+            " own, and differences are paired only as far as images are shared"
+        )
+    return outcomes, notes
+
+
+def read_runs(places: Sequence[str]) -> list[Predictions]:
+    """Runs from folders (searched for ``test_predictions.csv``), files, or ``runs:/RUN_ID``.
+
+    ``runs:/RUN_ID`` is fetched from MLflow (MLFLOW_TRACKING_URI), with the runs nested in it.
+    Raises SettingError where a place holds none.
+    """
+    runs = []
+    for place in places:
+        if place.startswith("runs:/"):
+            runs += _fetch(place.removeprefix("runs:/").strip("/"))
+            continue
+        path = Path(place)
+        files = sorted(path.rglob(PREDICTIONS)) if path.is_dir() else [path]
+        # copies that wait in a spool are not further runs
+        files = [file for file in files if "tracking-spool" not in file.parts]
+        if not files:
+            raise SettingError(f"{path} holds no {PREDICTIONS}; name folders of tested runs")
+        runs += [read_predictions(file) for file in files]
+    return runs
+
+
+def _fetch(run_id: str) -> list[Predictions]:
+    try:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        raise SettingError(
+            f'runs:/ needs mlflow ({error}); pip install "pi10-classifier[train]"'
+        ) from error
+    import os
+
+    from pi10_classifier.foundation.redaction import scrub, secrets_of
+    from pi10_classifier.tracking.sync import destination
+
+    client = MlflowClient(destination(os.environ))
+    found = []
+    try:
+        run = client.get_run(run_id)
+        nested = client.search_runs(
+            [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"
+        )
+        for each in (run, *nested):
+            listed = client.list_artifacts(each.info.run_id)
+            if PREDICTIONS in {item.path for item in listed}:
+                with tempfile.TemporaryDirectory() as folder:
+                    client.download_artifacts(each.info.run_id, PREDICTIONS, folder)
+                    found.append(read_predictions(Path(folder)))
+    except MlflowException as error:
+        reason = scrub(str(error).splitlines()[0], secrets_of(os.environ))
+        raise SettingError(f"runs:/{run_id}: {reason}") from error
+    if not found:
+        raise SettingError(f"runs:/{run_id} and its nested runs have no artifact {PREDICTIONS}")
+    return found

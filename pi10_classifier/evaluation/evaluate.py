@@ -1,0 +1,136 @@
+"""A model package against labelled images: figures with intervals, and their page.
+
+Images pass through the decoder, the preprocessing and the runtime that serve them; no
+torch. What is written: ``evaluation.json`` and ``evaluation.html``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pi10_classifier
+from pi10_classifier.datasets.label_map import LabelMap
+from pi10_classifier.datasets.records import Scan
+from pi10_classifier.datasets.selection import gather, of_split
+from pi10_classifier.errors import SettingError, output_error
+from pi10_classifier.evaluation.analysis import (
+    figures_of,
+    judge_calibration,
+    judge_outside,
+    judge_thresholds,
+)
+from pi10_classifier.evaluation.scoring import score
+from pi10_classifier.model.package import Model
+from pi10_classifier.results.run_folder import write_atomically
+
+JSON, PAGE = "evaluation.json", "evaluation.html"
+
+
+def evaluate(
+    model: Model,
+    inputs: Sequence[Path],
+    *,
+    label_map: LabelMap | None = None,
+    split: str = "",
+    manifest: Path | None = None,
+    jobs: int = 0,
+    tell: Callable[[Scan], None] = lambda found: None,
+) -> dict[str, Any]:
+    """Judge a package on labelled images; returns what ``evaluation.json`` holds.
+
+    Without a manifest all images are judged. With one, or where a table names splits, those
+    of ``split`` (with a manifest: test) are, and the temperature is refitted on the validation
+    split, or on the training split where validation is the one judged. Raises SettingError
+    where nothing can be judged.
+    """
+    classes = model.package.classes
+    found = gather(inputs, label_map, manifest)
+    tell(found)
+    split = split or ("test" if manifest else "")
+    chosen = of_split(found, split) if split else list(found.samples)
+    name = "train" if split == "validation" else "validation"
+    other = [sample for sample in found.samples if split and sample.split == name]
+    known = [sample for sample in chosen if sample.group in classes]
+    if not known:
+        raise SettingError(
+            f"none of the images is of a class of the model ({_some(classes)}); their classes are"
+            f" {_some(sorted({s.group for s in chosen})) or 'none'}; give --label-map"
+        )
+    if len(known) == 1:
+        raise SettingError("one image is nothing to judge by; give at least two, better hundreds")
+    wanted = [*chosen, *(sample for sample in other if sample.group in classes)]
+    everything = score(model, found, wanted, jobs)
+    mine = {(sample.source, sample.member) for sample in chosen}
+    here = everything.of(lambda s: (s.source, s.member) in mine)
+    judged = here.of(lambda s: s.group in classes)
+    held = everything.of(lambda s: (s.source, s.member) not in mine)
+    truth = judged.truth(classes)
+    sources = {
+        source: figures_of(
+            part.truth(classes), part.probabilities, classes, [s.bin for s in part.samples]
+        )
+        for source in found.origins
+        if (part := judged.of(lambda s, name=source: s.source == name)).samples  # type: ignore[misc]
+    }
+    return {
+        "format": 1,
+        "model": _about(model),
+        "data": {
+            "inputs": [str(path) for path in inputs],
+            "split": split,
+            "manifest_sha256": _sha256(manifest),
+            "judged": len(judged.samples),
+            "absent_classes": sorted(set(classes) - {s.group for s in judged.samples}),
+            "left_out_by_code": dict(sorted(Counter(x.code for x in found.left_out).items())),
+            "left_out": [asdict(x) for x in found.left_out],
+        },
+        "all": figures_of(truth, judged.probabilities, classes, [s.bin for s in judged.samples]),
+        "sources": sources,
+        "calibration": judge_calibration(model, judged, held if held.samples else None, name),
+        "thresholds": judge_thresholds(model, judged),
+        "outside": judge_outside(model, here.of(lambda s: s.group not in classes)),
+        "version": pi10_classifier.__version__,
+    }
+
+
+def _about(model: Model) -> dict[str, Any]:
+    package = model.package
+    return {
+        "name": package.name,
+        "version": package.version,
+        "sha256": package.sha256,
+        "classes": list(package.classes),
+        "temperature": package.temperature,
+    }
+
+
+def _sha256(path: Path | None) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def write_evaluation(out: Path, evaluation: Mapping[str, Any]) -> list[Path]:
+    """Publish the JSON, and the page where the extra [report] is installed."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, out) from error
+    text = json.dumps(evaluation, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(out / JSON, text.encode("utf-8", "surrogateescape"))
+    written = [out / JSON]
+    try:
+        from pi10_classifier.evaluation.page import page
+    except ImportError:
+        return written
+    write_atomically(out / PAGE, page(evaluation).encode("utf-8", "replace"))
+    return [*written, out / PAGE]

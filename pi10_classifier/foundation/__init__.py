@@ -1,0 +1,1 @@
+"""Ground floor: files, ordered threads, signals, output, redaction. It knows no domain."""

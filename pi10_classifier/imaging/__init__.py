@@ -1,0 +1,1 @@
+"""Bytes to pixels to model input; outline and size of the particle."""

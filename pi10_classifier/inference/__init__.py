@@ -1,0 +1,1 @@
+"""The engine that turns images into rows, and the threads around it."""

@@ -1,0 +1,431 @@
+"""A chunk of items -> rows, failures and counts: decode, prepare, predict, measure.
+
+The engine holds the model and nothing that changes; any number of threads share it.
+Batches are cut from a chunk in its order, so scores do not depend on the threads.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pi10_classifier.abundance.track import Fixes, merge
+from pi10_classifier.errors import Code, Failure, InputError
+from pi10_classifier.imaging.blank import is_doubtful, is_faint, shows_nothing
+from pi10_classifier.imaging.decode import CAPS, Caps, decode, looks_like_image
+from pi10_classifier.imaging.measurement import (
+    MAX_SIDE_PX,
+    Measurement,
+    ground_grey,
+    measure,
+    measure_greys,
+)
+from pi10_classifier.imaging.preprocess import U8, Grey, prepare
+from pi10_classifier.instrument.names import (
+    BIN_MINUTES,
+    NO_PARTICLE,
+    UM_PER_PX,
+    HitsMisses,
+    Kind,
+    Particle,
+    Rows,
+    bin_folder,
+    is_background,
+    kind_of,
+    note_hits_misses,
+    particle_id,
+)
+from pi10_classifier.instrument.tiff import Tags
+from pi10_classifier.model.package import F32, Model
+from pi10_classifier.sources.archives import is_archive
+from pi10_classifier.sources.base import Item
+
+CHUNK_ITEMS = 64
+CHUNK_BYTES = 4 * 2**20
+PICTURES = 6
+PICTURE_PX = 128
+HELD_PX = 4 * PICTURE_PX
+RESOLUTION_TOLERANCE = 0.01
+_NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
+
+Row = tuple[Any, ...]
+Picture = tuple[str, float, str, float | None, U8]  # label, score, name, ESD in µm, RGB
+
+
+@dataclass(slots=True)
+class ChunkResult:
+    """What became of one chunk's items, in their order."""
+
+    inputs: int = 0
+    skipped: int = 0
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    folders: dict[str, set[str]] = field(default_factory=dict)
+    hits_misses: dict[str, Rows] = field(default_factory=dict)
+    sidecars: dict[str, str] = field(default_factory=dict)
+    backgrounds: dict[str, float] = field(default_factory=dict)
+    fixes: dict[tuple[str, str], Fixes] = field(default_factory=dict)
+    pictures: list[Picture] = field(default_factory=list)
+
+
+class Gallery:
+    """A unit's pictures of highest and lowest score for each class, a few of each.
+
+    Threads ask ``wants`` while the collector adds: a bound that lags behind only makes
+    them draw a picture too many, so what is kept does not depend on timing.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], list[tuple[float, str, float | None, U8]]] = {}
+
+    def wants(self, label: str, score: float) -> bool:
+        for rank, sign in (("highest", -1.0), ("lowest", 1.0)):
+            kept = self._kept.get((label, rank), [])
+            if len(kept) < PICTURES or sign * score <= kept[-1][0]:
+                return True
+        return False
+
+    def add(self, pictures: Sequence[Picture]) -> None:
+        for label, score, name, esd, rgb in pictures:
+            for rank, sign in (("highest", -1.0), ("lowest", 1.0)):
+                kept = [*self._kept.get((label, rank), ()), (sign * score, name, esd, rgb)]
+                self._kept[(label, rank)] = heapq.nsmallest(
+                    PICTURES, kept, key=lambda item: item[:2]
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Label -> rank -> pictures, as base64 PNG; encoded only now that they are chosen."""
+        import base64
+
+        out: dict[str, Any] = {}
+        for (label, rank), kept in sorted(self._kept.items()):
+            out.setdefault(label, {})[rank] = [
+                {
+                    "particle_id": name,
+                    "score": round(-score if rank == "highest" else score, 6),
+                    "esd_um": esd,
+                    "png": base64.b64encode(_png(rgb)).decode("ascii"),
+                }
+                for score, name, esd, rgb in kept
+            ]
+        return out
+
+
+@dataclass(slots=True)
+class _Decoded:
+    """An image on its way to be scored; ``picture`` is small enough to hold.
+
+    ``grey`` waits to be measured, with others at once. blank: it shows no particle.
+    """
+
+    item: Item
+    tags: Tags
+    flags: tuple[str, ...]
+    width: int
+    height: int
+    picture: U8
+    grey: Grey | None = None
+    size: Measurement | None = None
+    blank: bool = False
+    error: InputError | None = None
+
+
+class Engine:
+    """Turns chunks of items into results."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        batch: int,
+        measuring: bool = True,
+        um_per_px: float = UM_PER_PX,
+        caps: Caps = CAPS,
+    ) -> None:
+        # one thread an image: the pipeline's own threads are the parallelism
+        cv2.setNumThreads(1)
+        self._model = model
+        self._batch = batch
+        self._measuring = measuring
+        self._um_per_px = um_per_px
+        self._caps = caps
+        # 0 flags nothing: without thresholds a row costs one comparison
+        package = model.package
+        self._least = package.thresholds or (0.0,) * len(package.classes)
+
+    def process(self, chunk: Sequence[Item], gallery: Gallery) -> ChunkResult:
+        """Account for every item of the chunk."""
+        result = ChunkResult(inputs=len(chunk))
+        spec = self._model.package.preprocessing
+        batch = np.empty((len(chunk), spec.channels, spec.size, spec.size), np.uint8)
+        decoded: list[_Decoded] = []
+        for item in chunk:
+            if not self._is_image(item, kind_of(item.member), result):
+                continue
+            try:
+                entry = self._decode(item, batch[len(decoded)])
+            except Exception as error:  # a defect of ours costs one image, not the run
+                _fail(result, item, _typed(error))
+            else:
+                decoded.append(entry)
+        self._measure(decoded)
+        for start in range(0, len(decoded), self._batch):
+            part = decoded[start : start + self._batch]
+            try:
+                scores = self._model.scores(batch[start : start + len(part)])
+            except Exception as error:
+                for entry in part:
+                    _fail(result, entry.item, _typed(error))
+                continue
+            self._record(part, scores, result, gallery)
+        return result
+
+    def _is_image(self, item: Item, kind: Kind, result: ChunkResult) -> bool:
+        """True where the item is to be decoded; else it is accounted for here."""
+        error = item.error
+        if error is not None:
+            if error.code is Code.TOO_LARGE and kind is Kind.OTHER:
+                result.skipped += 1
+            else:
+                _fail(result, item, error)
+            return False
+        if item.data is None:
+            result.skipped += 1
+            return False
+        if kind is Kind.IMAGE:
+            return True
+        if kind is Kind.OTHER:
+            if is_archive(item.member):
+                nested = InputError(
+                    Code.ARCHIVE_LIMIT,
+                    "an archive inside an archive is not opened; unpack the outer one",
+                )
+                _fail(result, item, nested)
+                return False
+            if looks_like_image(item.data[:16]):
+                return True  # content decides, not the extension
+            result.skipped += 1
+            return False
+        if kind is Kind.HITS_MISSES:
+            folder = _folder_key(item)
+            try:
+                rows = HitsMisses.parse(item.data).rows
+                note_hits_misses(result.hits_misses, result.sidecars, folder, item.member, rows)
+            except ValueError as problem:
+                _fail(result, item, InputError(Code.BAD_SIDECAR, f"{problem}; mend the file"))
+                return False
+        if is_background(item.member):
+            grey = ground_grey(item.data, self._caps)
+            if grey is not None:
+                result.backgrounds[_folder_key(item)] = grey
+        result.skipped += 1
+        return False
+
+    def _decode(self, item: Item, slot: U8) -> _Decoded:
+        """Decode and measure one item, and prepare its pixels into ``slot``."""
+        image = decode(item.data or b"", self._caps)
+        rgb = image.rgb
+        grey = Grey.of(rgb)
+        slot[:] = prepare(rgb, self._model.package.preprocessing, grey)
+        height, width = rgb.shape[:2]
+        entry = _Decoded(item, image.tags, image.flags, width, height, rgb)
+        # pixels are held until the batch is scored: of a large image only a small one
+        if max(width, height) > HELD_PX:
+            entry.picture = _thumbnail(rgb)
+            self._judge(entry, grey, measure(rgb, self._um_per_px) if self._measuring else None)
+        else:
+            entry.grey = grey
+        return entry
+
+    def _measure(self, decoded: Sequence[_Decoded]) -> None:
+        small = [(entry, entry.grey) for entry in decoded if entry.grey]
+        try:
+            sizes = self._sizes([grey for _, grey in small])
+            for (entry, grey), size in zip(small, sizes, strict=True):
+                self._judge(entry, grey, size)
+        except Exception:  # one by one, then: it must cost no other image
+            for entry, grey in small:
+                try:
+                    self._judge(entry, grey, self._sizes([grey])[0])
+                except Exception as error:
+                    entry.error = _typed(error)
+
+    def _sizes(self, greys: list[Grey]) -> list[Measurement | None]:
+        return measure_greys(greys, self._um_per_px) if self._measuring else [None] * len(greys)
+
+    def _judge(self, entry: _Decoded, grey: Grey, size: Measurement | None) -> None:
+        """Note the size, or that the image shows no particle."""
+        if not self._measuring:
+            # without sizes only what is faint is doubted: to look at each would be to measure it
+            if not is_faint(grey):
+                return
+            if max(grey.pixels.shape) <= MAX_SIDE_PX:
+                size = measure_greys([grey], self._um_per_px)[0]
+        entry.blank = is_doubtful(size, grey) and shows_nothing(grey.pixels, self._um_per_px)
+        entry.size = size if self._measuring and not entry.blank else None
+
+    def _record(
+        self, part: Sequence[_Decoded], scores: F32, result: ChunkResult, gallery: Gallery
+    ) -> None:
+        package = self._model.package
+        finite = np.isfinite(scores.sum(axis=1)).tolist()
+        best = scores.argmax(axis=1).tolist()
+        for entry, top, good, values in zip(part, best, finite, scores.tolist(), strict=True):
+            error = entry.error
+            if not good:
+                error = InputError(Code.INTERNAL, f"the model gave scores {values}; not a number")
+            if error:
+                _fail(result, entry.item, error)
+                continue
+            item, tags, size = entry.item, entry.tags, entry.size
+            particle = Particle.parse(item.member)
+            name = str(particle) if particle else particle_id(item.member)
+            bin_id = str(particle.bin) if particle else ""
+            # what shows no particle is none, whatever the model makes of it
+            label = NO_PARTICLE if entry.blank else package.classes[top]
+            when = tags.when
+            minute = _minute(when)
+            result.counts[bin_id, minute, label] += 1
+            if bin_id:
+                result.folders.setdefault(_folder_key(item), set()).add(bin_id)
+                if when and tags.latitude is not None and tags.longitude is not None:
+                    fix = (moment(when), tags.latitude, tags.longitude)
+                    place = (bin_id, minute)
+                    result.fixes[place] = merge(result.fixes.get(place), (fix, fix))
+            result.rows.append(
+                (
+                    name,
+                    item.source,
+                    item.member,
+                    particle.bin.instrument if particle else None,
+                    bin_id or None,
+                    when,
+                    tags.latitude,
+                    tags.longitude,
+                    entry.width,
+                    entry.height,
+                    label,
+                    None if entry.blank else values[top],
+                    *values,
+                    *_sizes(size),
+                    None,  # the raising factor, known once the whole minute is
+                    self._flags(entry, particle, values[top] < self._least[top]),
+                    package.name,
+                    package.sha256,
+                )
+            )
+            score = 0.0 if entry.blank else values[top]
+            if gallery.wants(label, score):
+                esd = round(size.esd_um, 1) if size else None
+                # copied: a view would hold the whole chunk's bytes
+                small = _thumbnail(entry.picture).copy()
+                result.pictures.append((label, score, name, esd, small))
+
+    def _flags(self, entry: _Decoded, particle: Particle | None, below: bool) -> str:
+        flags = list(entry.flags)
+        if below and not entry.blank:
+            flags.append("below_threshold")
+        if entry.blank or (self._measuring and entry.size is None):
+            flags.append("no_silhouette")
+        elif entry.size is not None:
+            if entry.size.touches_border:
+                flags.append("touches_border")
+            if entry.size.objects > 1:
+                flags.append(f"objects={entry.size.objects}")
+        if particle:
+            when = entry.tags.when
+            if when is None:
+                flags.append("no_datetime")
+            elif not _NO_TIME <= when - particle.bin.start < _BIN_TIME:
+                flags.append("clock_outside_bin")
+            said = entry.tags.um_per_px
+            if said and abs(said / self._um_per_px - 1) > RESOLUTION_TOLERANCE:
+                flags.append(f"resolution={said:.3g}")
+        return ";".join(flags)
+
+
+def chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
+    """Cut a stream of items by count and bytes: bounded memory, fixed boundaries."""
+    chunk: list[Item] = []
+    held = 0
+    for item in items:
+        chunk.append(item)
+        held += len(item.data) if item.data else 0
+        if len(chunk) == CHUNK_ITEMS or held >= CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
+
+
+def _fail(result: ChunkResult, item: Item, error: InputError) -> None:
+    result.failures.append(Failure(item.source, item.member, error.code, error.message))
+    # a bin of which nothing can be read is known by the names all the same
+    particle = Particle.parse(item.member)
+    if particle and error.code is not Code.OBJECT_GONE:  # that one lies elsewhere, or nowhere
+        result.folders.setdefault(_folder_key(item), set()).add(str(particle.bin))
+
+
+def _typed(error: Exception) -> InputError:
+    """The failure of an image in which a step raised ``error``."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, MemoryError):
+        return InputError(Code.TOO_LARGE, "not enough memory to decode and measure it")
+    return InputError(Code.INTERNAL, f"{type(error).__name__}: {str(error)[:200]}; please report")
+
+
+def _folder_key(item: Item) -> str:
+    return f"{item.source}|{bin_folder(item.member)}"
+
+
+@lru_cache(maxsize=1024)  # hundreds of particles pass in a second
+def moment(when: datetime) -> str:
+    """ISO 8601 to a second; strftime pads the year 1 of a clock never set on some systems only."""
+    return f"{when.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+
+
+@lru_cache(maxsize=1024)
+def _minute(when: datetime | None) -> str:
+    return f"{when.replace(tzinfo=None).isoformat(timespec='minutes')}:00Z" if when else ""
+
+
+_NO_SIZES = (None,) * 8
+
+
+def _sizes(size: Measurement | None) -> tuple[float | None, ...]:
+    if size is None:
+        return _NO_SIZES
+    return (
+        size.area_um2,
+        size.esd_um,
+        size.major_um,
+        size.minor_um,
+        size.feret_um,
+        size.perimeter_um,
+        size.solidity,
+        size.mean_grey,
+    )
+
+
+def _png(rgb: U8) -> bytes:
+    return cv2.imencode(".png", rgb[:, :, ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1))[1].tobytes()
+
+
+def _thumbnail(rgb: U8) -> U8:
+    scale = PICTURE_PX / max(rgb.shape[:2])
+    if scale >= 1:
+        return rgb
+    width, height = (max(1, round(side * scale)) for side in rgb.shape[1::-1])
+    small: Any = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    out: U8 = small
+    return out

@@ -1,0 +1,51 @@
+"""A part of the predictions dataset while the results of its chunks come in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pi10_classifier.abundance.track import merge
+from pi10_classifier.inference.engine import ChunkResult, Gallery
+from pi10_classifier.instrument.names import note_hits_misses
+from pi10_classifier.results.raising_factor import factors_of
+from pi10_classifier.results.run_folder import PartWriter, UnitRecord
+
+
+@dataclass(slots=True)
+class OpenPart:
+    """A part that takes up the results of chunks until it is published.
+
+    whole: it is taken to hold all images of its bins, so that raising factors are known.
+    """
+
+    record: UnitRecord
+    writer: PartWriter
+    gallery: Gallery = field(default_factory=Gallery)
+    whole: bool = False
+
+    def take(self, result: ChunkResult) -> None:
+        """Add one chunk's rows, failures and counts."""
+        record = self.record
+        self.writer.add(result.rows)
+        self.gallery.add(result.pictures)
+        record.inputs += result.inputs
+        record.results += len(result.rows)
+        record.skipped += result.skipped
+        record.failures.extend(result.failures)
+        for key, count in result.counts.items():
+            record.counts[key] = record.counts.get(key, 0) + count
+        for folder, bins in result.folders.items():
+            record.folders.setdefault(folder, set()).update(bins)
+        for folder, rows in result.hits_misses.items():
+            member = result.sidecars[folder]
+            note_hits_misses(record.hits_misses, record.sidecars, folder, member, rows)
+        record.backgrounds.update(result.backgrounds)
+        for place, fixes in result.fixes.items():
+            record.fixes[place] = merge(record.fixes.get(place), fixes)
+
+    def publish(self) -> None:
+        """Make it a part of the dataset."""
+        self.record.gallery = self.gallery.to_json()
+        if self.whole:
+            self.record.factors = factors_of(self.record, self.writer.classes)
+        self.writer.publish(self.record)

@@ -1,0 +1,1 @@
+"""The model package: verified, loaded, run, written, described."""

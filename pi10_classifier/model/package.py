@@ -1,0 +1,276 @@
+"""The model package: a folder that is verified, loaded and asked for class scores.
+
+``model.onnx``, ``model.json`` and ``README.md`` (the model card); training writes
+this and only this, every face reads this and only this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.imaging.preprocess import U8, Preprocessing, normalise
+from pi10_classifier.model.onnx_guard import refuse_external_data
+
+FORMAT = 2
+_READ = (1, 2)  # 1 knew no trim, which a program that reads 1 alone would leave out
+STARTER = "starter"
+ALIASES = {"accurate": STARTER}  # the other embedded package is "fast"
+MAX_CLASSES = 1000
+MAX_MODEL_BYTES = 1_500_000_000
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A verified model package. ``sha256`` is of ``model.onnx``.
+
+    thresholds: per class, in the order of ``classes``, the least score that is not
+    flagged (0..1, 0 flags nothing); empty where the package has none.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    input_name: str
+    input_dtype: str
+    output_name: str
+    activation: str
+    temperature: float
+    sha256: str
+    description: dict[str, Any]
+    thresholds: tuple[float, ...] = ()
+
+    def feed(self, batch: U8) -> NDArray[Any]:
+        """Prepared images (N, C, S, S) uint8 as the graph takes them."""
+        return batch if self.input_dtype == "uint8" else normalise(batch, self.preprocessing)
+
+
+def embedded(name: str = STARTER) -> Path:
+    """The folder of a model package that ships with the program."""
+    return Path(str(resources.files("pi10_classifier.model"))) / "embedded" / name
+
+
+def installed() -> list[Path]:
+    """The folders of all model packages that ship with the program."""
+    return sorted(path.parent for path in embedded("").glob("*/model.json"))
+
+
+def find(name_or_folder: str) -> Path:
+    """A package folder from its path, or from the name of an embedded package."""
+    path = Path(name_or_folder)
+    if (path / "model.json").is_file():
+        return path
+    names = [folder.name for folder in installed()]
+    name = ALIASES.get(name_or_folder, name_or_folder)
+    if name in names:
+        return embedded(name)
+    raise SettingError(
+        f"no model package at {name_or_folder!r}: no model.json there; "
+        f"give a package folder or one of: {', '.join([*names, *ALIASES])}"
+    )
+
+
+def read_package(folder: Path) -> tuple[Package, bytes]:
+    """Verify a package and return it with the bytes of its graph.
+
+    Raises ModelError where a hash, a field or a file is not as described.
+    """
+    try:
+        fields = json.loads((folder / "model.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{folder}: model.json cannot be read: {error}") from error
+    path = folder / "model.onnx"
+    try:
+        size = path.stat().st_size
+        if size > MAX_MODEL_BYTES:
+            raise ModelError(f"{path} has {size:,} bytes; at most {MAX_MODEL_BYTES:,} are loaded")
+        graph = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    sha256 = hashlib.sha256(graph).hexdigest()
+    package = _parse(folder, fields, sha256)
+    refuse_external_data(graph)
+    return package, graph
+
+
+def _parse(folder: Path, fields: Any, sha256: str) -> Package:
+    try:
+        if type(fields["format"]) is not int or fields["format"] not in _READ:
+            raise ModelError(
+                f"{folder}: model.json has format {fields['format']!r}; this program reads"
+                f" {' and '.join(map(str, _READ))}"
+            )
+        said = fields["files"]["model.onnx"]["sha256"]
+        if said != sha256:
+            raise ModelError(
+                f"{folder}: model.onnx has SHA-256 {sha256[:16]}…, model.json says "
+                f"{str(said)[:16]}…; the file was changed or damaged, reinstall the package"
+            )
+        package = Package(
+            folder=folder,
+            name=str(fields["name"]),
+            version=str(fields["version"]),
+            classes=_class_names(fields["classes"]),
+            preprocessing=Preprocessing.from_dict(fields["preprocessing"]),
+            input_name=str(fields["input"]["name"]),
+            input_dtype=str(fields["input"]["dtype"]),
+            output_name=str(fields["output"]["name"]),
+            activation=str(fields["output"]["activation"]),
+            temperature=float(fields.get("temperature", 1.0)),
+            sha256=sha256,
+            description=fields,
+            thresholds=_thresholds(fields.get("thresholds", {}), fields["classes"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"{folder}: model.json lacks or mistypes {error}") from error
+    if fields["format"] == 1 and package.preprocessing.trim:
+        raise ModelError(f"{folder}: model.json has trim in format 1, which knew none; set 2")
+    for text in (package.name, package.version):
+        if not text or not text.isprintable():
+            raise ModelError(f"{folder}: name and version must be printable, not {text!r}")
+    if package.activation not in ("softmax", "none"):
+        raise ModelError(f"{folder}: activation is {package.activation!r}; softmax or none")
+    if package.input_dtype not in ("uint8", "float32"):
+        raise ModelError(f"{folder}: input dtype is {package.input_dtype!r}; uint8 or float32")
+    if not 0.01 <= package.temperature <= 100:
+        raise ModelError(f"{folder}: temperature {package.temperature} is outside 0.01..100")
+    return package
+
+
+def _class_names(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(
+        isinstance(label, str) and label and label.isprintable() for label in given
+    ):
+        raise ValueError(f"classes: {str(given)[:80]!r} is no list of printable names")
+    if not 2 <= len(given) <= MAX_CLASSES or len(set(given)) != len(given):
+        raise ValueError(f"classes: there must be 2 to {MAX_CLASSES} different names")
+    return tuple(given)
+
+
+def _thresholds(given: Any, classes: Sequence[str]) -> tuple[float, ...]:
+    if not isinstance(given, dict):
+        raise ValueError(f"thresholds: {str(given)[:80]!r} is no object of class: score")
+    for label, score in given.items():
+        if label not in classes:
+            raise ValueError(f"thresholds: {label!r} is none of the classes")
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise ValueError(f"thresholds: {label!r} has {score!r}; a score is 0 to 1")
+    return tuple(float(given.get(label, 0)) for label in classes) if any(given.values()) else ()
+
+
+class Model:
+    """A loaded package. Threads may call ``scores`` at once: they share one session.
+
+    Each call runs on one thread, so scores do not depend on how many callers there are.
+    """
+
+    def __init__(self, package: Package, graph: bytes, device: str = "cpu") -> None:
+        import onnxruntime as ort
+
+        if device not in PROVIDERS:
+            raise SettingError(f"device {device!r} is unknown; use one of {', '.join(PROVIDERS)}")
+        present = ort.get_available_providers()
+        if PROVIDERS[device][0] not in present:
+            raise SettingError(
+                f"device {device!r} needs onnxruntime's {PROVIDERS[device][0]}, which is not "
+                "here; install onnxruntime-gpu, or use --device cpu"
+            )
+        self.package = package
+        self.device = device
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=list(PROVIDERS[device]))
+        except Exception as error:  # onnxruntime raises its own private types
+            raise ModelError(
+                f"{package.folder}: onnxruntime refuses model.onnx: {str(error)[:300]}"
+            ) from error
+        self._check_shapes()
+        self._lock = threading.Lock() if device != "cpu" else None
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Model:
+        """Verify and load a package. Raises ModelError or SettingError."""
+        package, graph = read_package(folder)
+        return cls(package, graph, device)
+
+    def _check_shapes(self) -> None:
+        package = self.package
+        spec = package.preprocessing
+        inputs = {value.name: value for value in self._session.get_inputs()}
+        outputs = {value.name: value for value in self._session.get_outputs()}
+        if list(inputs) != [package.input_name] or package.output_name not in outputs:
+            raise ModelError(
+                f"{package.folder}: the graph takes {list(inputs)} and gives {list(outputs)}, "
+                f"model.json says {package.input_name!r} and {package.output_name!r}"
+            )
+        want = [spec.channels, spec.size, spec.size]
+        taken = inputs[package.input_name]
+        kind = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[package.input_dtype]
+        if list(taken.shape[1:]) != want or taken.type != kind:
+            raise ModelError(
+                f"{package.folder}: the graph takes {taken.type} {taken.shape}, "
+                f"model.json describes {kind} [N, {', '.join(map(str, want))}]"
+            )
+        # two images: a graph made for one would fail at the first batch
+        if not np.isfinite(self._run(np.zeros((2, *want), np.uint8))).all():
+            raise ModelError(f"{package.folder}: the graph gives scores that are not finite")
+
+    def _run(self, batch: U8) -> F32:
+        package = self.package
+        try:
+            raw = self._session.run(
+                [package.output_name], {package.input_name: package.feed(batch)}
+            )[0]
+        except Exception as error:  # onnxruntime raises its own private types
+            raise ModelError(f"{package.folder}: the graph fails: {str(error)[:300]}") from error
+        scores = np.asarray(raw, np.float32)
+        if scores.shape != (len(batch), len(package.classes)):
+            raise ModelError(
+                f"{package.folder}: the graph gives scores of shape {scores.shape} for "
+                f"{len(batch)} images and {len(package.classes)} classes"
+            )
+        return scores
+
+    def scores(self, batch: U8) -> F32:
+        """Class probabilities (N, classes) of prepared images (N, channels, size, size).
+
+        Rows may hold NaN where the graph overflows: the caller must refuse them.
+        """
+        if self._lock:
+            with self._lock:
+                raw = self._run(batch)
+        else:
+            raw = self._run(batch)
+        if self.package.activation == "none":
+            return raw
+        logits = raw / np.float32(self.package.temperature)
+        with np.errstate(all="ignore"):
+            exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+            return np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
+
+    def labels(self, scores: F32) -> Sequence[str]:
+        """The class of the highest score of each row."""
+        return [self.package.classes[i] for i in scores.argmax(axis=1)]

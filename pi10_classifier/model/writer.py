@@ -1,0 +1,91 @@
+"""Writing model packages that are made of another one: int8, adapted, calibrated.
+
+A package is tried, as serving would load it, before its name appears. No torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import SettingError, output_error
+from pi10_classifier.model.card import head
+from pi10_classifier.model.package import Model, Package
+
+MODEL, DESCRIPTION, CARD = "model.onnx", "model.json", "README.md"
+
+
+def check_out(out: Path, base: Package) -> None:
+    """Raises SettingError where ``out`` must not be written to; before any work is done."""
+    if out.resolve() == base.folder.resolve():
+        raise SettingError(f"--out is the package itself, {out}; name another folder")
+    if out.exists() and not out.is_dir():
+        raise SettingError(f"--out {out} is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
+        raise SettingError(f"{out} holds files but no model package; name another folder")
+
+
+def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
+    """The description of a package made of ``base``; ``fields`` replace its own, None removes.
+
+    ``derived`` names what it was made of; a chain of makings is kept as a list.
+    """
+    origin = {"kind": kind, "name": base.name, "version": base.version, "sha256": base.sha256}
+    before = base.description.get("derived", [])
+    # the parity gate saw another graph, or another temperature; the summary is the base's
+    made = {
+        **base.description,
+        "parity": None,
+        "summary": None,
+        "derived": [*before, origin],
+        **fields,
+    }
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: str) -> Path:
+    """Publish a package at ``out``: graph, description and a card with ``sections``.
+
+    The graph is loaded and asked first: ModelError, and nothing is written, where serving
+    would refuse it. OutputError where the disk does.
+    """
+    sha256 = hashlib.sha256(graph).hexdigest()
+    described = {**fields, "files": {MODEL: {"sha256": sha256, "bytes": len(graph)}}}
+    text = json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    target = out.resolve()
+    trial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        trial.mkdir(parents=True)
+        (trial / MODEL).write_bytes(graph)
+        (trial / CARD).write_text(f"{head(described)}\n{sections}", "utf-8", newline="\n")
+        (trial / DESCRIPTION).write_text(text, "utf-8", newline="\n")
+        Model.load(trial)
+        if target.is_dir() and any(target.iterdir()):
+            for name in (MODEL, CARD, DESCRIPTION):  # a cut in between is told by the hash
+                (trial / name).replace(target / name)
+        else:
+            if target.is_dir():
+                target.rmdir()
+            trial.replace(target)
+    except OSError as error:
+        raise output_error(error, out) from error
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+    return out
+
+
+def quoted_card(package: Package) -> str:
+    """The card of the package that another was made of, its headings a step down."""
+    try:
+        text = (package.folder / CARD).read_text("utf-8", "replace")
+    except OSError:
+        text = ""
+    body = re.sub(r"^(#{1,5}) ", r"#\1 ", text, flags=re.MULTILINE)
+    title = f"## What it was made of: {package.name}, version {package.version}\n"
+    return f"{title}\nSHA-256 `{package.sha256}`. Its card:\n\n{body}"

@@ -1,0 +1,1 @@
+"""Packages made of packages: int8, cascade, calibrated. No torch."""

@@ -1,0 +1,152 @@
+"""The features of a model package: its graph cut before the last layer, and run. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from pi10_classifier.classify import default_jobs
+from pi10_classifier.errors import ModelError
+from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.model.package import Package
+
+F32 = NDArray[np.float32]
+_LAST = ("Gemm", "MatMul")
+# what may stand between the last layer and the output
+_PASSED = frozenset(
+    {
+        *("Softmax", "LogSoftmax", "Identity", "Cast", "Add", "Sub", "Mul", "Div"),
+        *("Reshape", "Squeeze", "Flatten", "QuantizeLinear", "DequantizeLinear"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A graph from image to features: tensor ``name``, float32 (N, size)."""
+
+    graph: onnx.ModelProto
+    name: str
+    size: int
+    package: Package
+
+    def run(self, batches: Iterable[U8]) -> F32:
+        """Prepared images (n, C, S, S) uint8, in batches -> features (N, size)."""
+        session = _session(self.graph, default_jobs())
+        parts = [
+            session.run([self.name], {self.package.input_name: self.package.feed(batch)})[0]
+            for batch in batches
+        ]
+        return np.concatenate([np.empty((0, self.size), np.float32), *parts])
+
+
+def cut(package: Package, graph: bytes) -> Trunk:
+    """The part of the graph that ends at the input of its last layer.
+
+    That is the tensor named by ``features`` of model.json, else what enters the last Gemm
+    or MatMul before the output. Raises ModelError where there is none of two dimensions.
+    """
+    model = onnx.load_from_string(graph)
+    opset = next((x.version for x in model.opset_import if x.domain in ("", "ai.onnx")), 0)
+    if opset < 13:
+        raise ModelError(
+            f"{package.folder}: the graph is of ONNX opset {opset}; 13 is the least that can be"
+            " adapted, export it anew"
+        )
+    said = package.description.get("features")
+    if isinstance(said, dict) and isinstance(said.get("name"), str):
+        name = said["name"]
+    else:
+        name = last_input(model, package.output_name, str(package.folder))
+    prune(model, name)
+    spec = package.preprocessing
+    two = np.zeros((2, spec.channels, spec.size, spec.size), np.uint8)
+    try:
+        found = _session(model, 1).run([name], {package.input_name: package.feed(two)})[0]
+    except Exception as error:  # onnxruntime raises its own private types
+        raise ModelError(
+            f"{package.folder}: the graph cannot be cut at {name!r}: {str(error)[:300]}"
+        ) from error
+    if found.ndim != 2 or found.dtype != np.float32 or len(found) != 2:
+        raise ModelError(
+            f"{package.folder}: the last layer's input {name!r} is {found.dtype} {found.shape} for"
+            " two images; float32 (2, D) is needed"
+        )
+    # with its shape known, the graph can be judged and extended
+    value = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", found.shape[1]])
+    del model.graph.output[:]
+    model.graph.output.append(value)
+    return Trunk(model, name, int(found.shape[1]), package)
+
+
+def last_input(model: onnx.ModelProto, output: str, what: str) -> str:
+    """The name of the tensor that enters the last Gemm or MatMul before ``output``."""
+    graph = model.graph
+    moving = {value.name for value in graph.input} - {x.name for x in graph.initializer}
+    maker = {}
+    for node in graph.node:
+        if moving.intersection(node.input):
+            moving.update(node.output)
+            maker.update(dict.fromkeys(node.output, node))
+    at = output
+    while at in maker:
+        node = maker[at]
+        from_image = [name for name in node.input if name in moving]
+        if node.op_type in _LAST and len(from_image) == 1:
+            return str(from_image[0])
+        if node.op_type not in _PASSED or len(from_image) != 1:
+            break
+        at = from_image[0]
+    raise ModelError(
+        f"{what}: no last layer (Gemm or MatMul) was found before {output!r}, so its features are"
+        " unknown; name them in model.json: features"
+    )
+
+
+def prune(model: onnx.ModelProto, output: str) -> None:
+    """Keep of the graph what ``output`` needs, and make it the only output; in place."""
+    graph = model.graph
+    needed, kept = {output}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(_inputs(node))
+            kept.append(node)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
+    weights = [
+        onnx.TensorProto.FromString(x.SerializeToString())
+        for x in graph.initializer
+        if x.name in needed
+    ]
+    for field, values in ((graph.node, nodes), (graph.initializer, weights)):
+        del field[:]
+        field.extend(values)
+    del graph.value_info[:]
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
+
+
+def _inputs(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that a node or its inner graphs read."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _inputs(inner)
+
+
+def _session(model: onnx.ModelProto, threads: int) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )

@@ -1,0 +1,114 @@
+"""The labelled crops that a head is fitted on: each once, seen from eight sides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pi10_classifier.datasets.records import LeftOut, Sample, Scan
+from pi10_classifier.errors import Code, ModelError, SettingError
+from pi10_classifier.evaluation.metrics import I64
+from pi10_classifier.evaluation.scoring import prepared
+from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.model.package import MAX_CLASSES, Model
+from pi10_classifier.packaging.adaptation.features import F32, Trunk
+
+MAX_ROWS = 4000  # views that a head is fitted on: fewer of each crop where there are many
+VIEWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Features of every crop's views: ``x`` (N, V, D) float32, first the crop as it is.
+
+    ``particle`` (N,): the same number for near duplicates of one another.
+    """
+
+    x: F32
+    y: I64
+    classes: tuple[str, ...]
+    particle: I64
+
+    def fit_rows(self, keep: Any) -> tuple[F32, I64]:
+        """Features and classes of all views of the crops in ``keep``."""
+        x = self.x[keep]
+        return x.reshape(-1, x.shape[-1]), np.repeat(self.y[keep], x.shape[1])
+
+
+def distinct(found: Scan) -> tuple[list[Sample], tuple[LeftOut, ...]]:
+    """Each file once: the same bytes again would count as another label."""
+    kept: dict[str, Sample] = {}
+    left_out = list(found.left_out)
+    for s in found.samples:
+        first = kept.setdefault(s.sha256, s)
+        if first is not s:
+            message = f"has the bytes of {first.source}: {first.member}, which counts"
+            left_out.append(LeftOut(s.source, s.member, Code.DUPLICATE.value, message))
+    return list(kept.values()), tuple(left_out)
+
+
+def particles(samples: Sequence[Sample]) -> I64:
+    """Numbers (N,) from 0, the same for near duplicates, in the order first met."""
+    numbers: dict[str, int] = {}
+    found = [numbers.setdefault(s.cluster or s.sha256, len(numbers)) for s in samples]
+    return np.array(found, np.int64)
+
+
+def check(gallery: Path, samples: Sequence[Sample], left_out: Sequence[LeftOut]) -> None:
+    """Raise SettingError where the crops are too few, or of too few or too many classes."""
+    lost = Counter(x.code for x in left_out)
+    why = "; left out: " + ", ".join(f"{n} {code}" for code, n in lost.items()) if lost else ""
+    labels = sorted({s.group for s in samples})
+    if len(labels) < 2:
+        raise SettingError(
+            f"{gallery} has the single class {labels[0]!r}; at least two are needed, for"
+            f" instance 'other' for all else{why}"
+        )
+    # a particle counts for the class that its first image has
+    _, first = np.unique(particles(samples), return_index=True)
+    each = Counter(samples[i].group for i in first)
+    alone = [label for label in labels if each[label] < 2]
+    if alone:
+        raise SettingError(
+            f"{gallery}: {', '.join(map(repr, alone))} has one image, near duplicates not"
+            " counted; at least two a class are needed to judge the head, five or more to trust"
+            f" it{why}"
+        )
+    if len(labels) > MAX_CLASSES:
+        raise SettingError(f"{gallery} has {len(labels)} classes; at most {MAX_CLASSES} are taken")
+
+
+def look(model: Model, trunk: Trunk, found: Scan, samples: Sequence[Sample]) -> Gallery:
+    """Features of the samples' views: eight of each, fewer where they are many."""
+    views = int(np.clip(MAX_ROWS // max(len(samples), 1), 1, VIEWS))
+    seen: list[Sample] = []
+
+    def batches() -> Iterator[U8]:
+        for names, images in prepared(model, found, samples):
+            seen.extend(names)
+            turned = np.stack([view(images, n) for n in range(views)], axis=1)
+            yield turned.reshape(-1, *images.shape[1:])
+
+    x = trunk.run(batches()).reshape(-1, views, trunk.size)
+    if not np.isfinite(x).all():
+        raise ModelError(f"{model.package.folder}: some features are not numbers")
+    classes = tuple(sorted({s.group for s in seen}))
+    y = np.array([classes.index(s.group) for s in seen], np.int64)
+    return Gallery(x, y, classes, particles(seen))
+
+
+def view(images: U8, number: int) -> U8:
+    """The ``number``-th of the eight symmetries of square images (N, C, S, S); 0 is none."""
+    turned = np.rot90(images, number % 4, axes=(2, 3))
+    return np.ascontiguousarray(turned[:, :, :, ::-1] if number >= 4 else turned)
+
+
+def digest(samples: Sequence[Sample]) -> str:
+    lines = sorted(f"{s.sha256} {s.group}\n" for s in samples)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

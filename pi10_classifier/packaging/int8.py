@@ -1,0 +1,232 @@
+"""Static int8 of a model package, behind an accuracy gate.
+
+ONNX Runtime's quantiser: activations uint8, weights int8 per output channel at seven
+bits (``reduce_range``: without VNNI, eight overflow the 16-bit sums of AVX2). What comes
+before the first convolution or matrix (the folded normalisation) stays in float.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from pi10_classifier.datasets.label_map import LabelMap
+from pi10_classifier.datasets.records import LeftOut, Sample, Scan
+from pi10_classifier.datasets.selection import gather
+from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.evaluation.analysis import figures_of
+from pi10_classifier.evaluation.scoring import prepared, score
+from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.model.package import Model, Package, read_package
+from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
+from pi10_classifier.packaging.accuracy_gate import Gate, RefusedError, judge
+
+DROP = 0.005  # of macro-F1: half a point
+CALIBRATION_IMAGES = 512
+CALIBRATION_BATCH = 16
+LEAST_IMAGES = 30
+METHODS = ("minmax", "entropy", "percentile")
+_HEAVY = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """The written package, what the gate saw, and what was left out of the data."""
+
+    package: Path
+    gate: Gate
+    bytes_before: int
+    bytes_after: int
+    left_out: tuple[LeftOut, ...]
+
+
+def export_int8(
+    model: Model,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    label_map: LabelMap | None = None,
+    manifest: Path | None = None,
+    method: str = "minmax",
+    images: int = CALIBRATION_IMAGES,
+    allowed: float = DROP,
+    tell: Callable[[Scan], None] = lambda found: None,
+) -> Quantised:
+    """Write ``out``: ``model`` in int8, where macro-F1 falls by at most ``allowed``.
+
+    Ranges come from ``images`` images of the training split, macro-F1 from the validation
+    split, as ``manifest`` or a table has them; without splits, from two halves of the data.
+    Raises RefusedError with the figures, and writes nothing, where the drop is larger.
+    """
+    package = model.package
+    check_out(out, package)
+    if "cascade" in package.description:
+        raise SettingError(
+            f"{package.name} is a cascade of two networks; make int8 packages of these, and join"
+            " them with `pi10 export cascade`"
+        )
+    if method not in METHODS:
+        raise SettingError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
+    found = gather(inputs, label_map, manifest)
+    tell(found)
+    known = [sample for sample in found.samples if sample.group in package.classes]
+    divided = any(sample.split for sample in known)
+    if divided:
+        fit, held = ([s for s in known if s.split == name] for name in ("train", "validation"))
+    else:
+        fit, held = _divide(known)
+    for what, some in (("to take ranges from", fit), ("to judge on", held)):
+        if len(some) < LEAST_IMAGES:
+            raise SettingError(
+                f"{len(some)} images {what} are too few, {LEAST_IMAGES} are the least"
+                f" (of the model's classes{', by split' if divided else ', in either half'})"
+            )
+    chosen = fit[:: max(1, -(-len(fit) // images))]
+    sample = np.concatenate([batch for _, batch in prepared(model, found, chosen)])
+    before = score(model, found, held)
+    _, graph = read_package(package.folder)
+    small = quantise(graph, package, sample, method)
+    after = score(Model(package, small), found, held)
+    gate = judge(before, after, package.classes)
+    if not gate.drop <= allowed:
+        others = " or ".join(other for other in METHODS if other != method)
+        raise RefusedError(
+            f"int8 is refused: {gate}; at most {100 * allowed:.2f} points are allowed. Nothing"
+            f" was written; try --method {others}, or keep the float package",
+            gate,
+        )
+    truth = before.truth(package.classes)
+    bins = [s.bin for s in before.samples]
+    fields = derive(
+        package,
+        "int8",
+        name=f"{package.name}-int8",
+        metrics={
+            "int8 gate, validation": figures_of(truth, after.probabilities, package.classes, bins)
+        },
+        int8={
+            "method": method,
+            "calibration_images": len(chosen),
+            "held_out_images": gate.images,
+            "macro_f1_float": round(gate.before, 4),
+            "macro_f1_int8": round(gate.after, 4),
+            "drop": round(gate.drop, 4),
+            "drop_95": [round(gate.low, 4), round(gate.high, 4)],
+            "allowed": allowed,
+            "same_class": round(gate.agree, 4),
+            "absent_classes": list(gate.absent),
+        },
+    )
+    card = f"{_section(gate, len(chosen), method, divided)}\n{quoted_card(package)}"
+    write_package(out, small, fields, card)
+    return Quantised(out, gate, len(graph), len(small), found.left_out)
+
+
+def _divide(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """Two halves by a hash of the file's content, or of the duplicates it is one of."""
+    halves: tuple[list[Sample], list[Sample]] = ([], [])
+    for s in samples:
+        key = (s.cluster or s.sha256).encode()
+        halves[hashlib.sha256(key).digest()[0] % 2].append(s)
+    return halves
+
+
+def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax") -> bytes:
+    """A graph in int8 (QDQ form) with ranges from prepared images (N, C, S, S) uint8.
+
+    Raises ModelError where the quantiser fails on the graph or finds nothing to do.
+    """
+    from onnxruntime import quantization as ort
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    # histograms want batches of one size
+    whole = len(images) // CALIBRATION_BATCH * CALIBRATION_BATCH or len(images)
+    cuts = range(0, whole, CALIBRATION_BATCH)
+    feeds = [
+        {package.input_name: package.feed(images[:whole][i : i + CALIBRATION_BATCH])} for i in cuts
+    ]
+
+    class Reader(ort.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = iter(feeds)
+
+        def get_next(self) -> Any:
+            return next(self.left, None)
+
+    ways = dict(zip(METHODS, ("MinMax", "Entropy", "Percentile"), strict=True))
+    quiet = logging.getLogger()
+    level = quiet.level
+    talk = contextlib.redirect_stdout(io.StringIO())  # standard output is for our own words
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), talk:
+        warnings.simplefilter("ignore")  # the quantiser's own, of its own deprecations
+        given, clean, small = (Path(folder) / f"{x}.onnx" for x in ("float", "clean", "int8"))
+        try:
+            quiet.setLevel(logging.ERROR)
+            given.write_bytes(graph)
+            quant_pre_process(str(given), str(clean), skip_symbolic_shape=True)
+            prepared_graph = onnx.load(str(clean))
+            for number, node in enumerate(prepared_graph.graph.node):
+                node.name = node.name or f"node_{number}"
+            onnx.save(prepared_graph, str(clean))
+            ort.quantize_static(
+                str(clean),
+                str(small),
+                Reader(),
+                quant_format=ort.QuantFormat.QDQ,
+                activation_type=ort.QuantType.QUInt8,
+                weight_type=ort.QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+                calibrate_method=ort.CalibrationMethod[ways[method]],
+                nodes_to_exclude=before_first(prepared_graph),
+            )
+            found = small.read_bytes()
+        except Exception as error:  # the quantiser raises whatever it meets
+            raise ModelError(
+                f"{package.folder}: ONNX Runtime cannot quantise this graph:"
+                f" {type(error).__name__}: {str(error)[:300]}"
+            ) from error
+        finally:
+            quiet.setLevel(level)
+    if not any(n.op_type == "QuantizeLinear" for n in onnx.load_from_string(found).graph.node):
+        raise ModelError(f"{package.folder}: the graph holds nothing that is done in int8")
+    return found
+
+
+def before_first(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that the input passes before the first convolution or matrix."""
+    reached = {value.name for value in model.graph.input}
+    names = []
+    for node in model.graph.node:
+        if node.op_type in _HEAVY or not reached.intersection(node.input):
+            continue
+        reached.update(node.output)
+        names.append(node.name)
+    return names
+
+
+def _section(gate: Gate, images: int, method: str, divided: bool) -> str:
+    whose = (
+        "the training's own validation split"
+        if divided
+        else "half of the data given, which the training may have seen"
+    )
+    return f"""## Int8
+
+Made of the float package below by ONNX Runtime's static quantisation: activations uint8, weights \
+int8 per channel at seven bits, ranges ({method}) from {images:,} images; the normalisation before \
+the first convolution stays in float.
+
+The gate, on {whose}: {gate}.
+"""

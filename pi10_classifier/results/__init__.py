@@ -1,0 +1,1 @@
+"""All that a run writes: columns, parts, journal, tables, run.json."""

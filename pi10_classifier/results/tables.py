@@ -1,0 +1,250 @@
+"""The journal of a run -> ``counts.csv``, ``bins.csv``, ``failures.csv`` and ``run.json``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from pi10_classifier.abundance.bins import BinRow, CountRow, Table, bin_rows, means, minute_rows
+from pi10_classifier.abundance.density import Density
+from pi10_classifier.abundance.quality import FLAGS
+from pi10_classifier.abundance.track import Fixes, Place, Where, merge
+from pi10_classifier.errors import Code
+from pi10_classifier.instrument.names import NO_PARTICLE, Bin, Rows, note_hits_misses
+from pi10_classifier.results.run_folder import RunFolder, write_csv
+
+# flags of bins that a user must hear of at once, and what to do
+_REMEDIES = {
+    "hits_without_images": "look at failures.csv, and whether the images were moved away",
+    "clock_outside_bin": "set the instrument's clock, or mend the images' times",
+    "images_beyond_hits": "leave copies out of the inputs",
+    "hits_unseen": "look at failures.csv, and whether images were moved away",
+    "clock_shifted": "set the instrument's clock, or mend the images' times",
+    "hits_misses_unknown": "mend HitsMisses.txt",
+    "surplus_rows": "look at HitsMisses.txt",
+    "no_hits_misses": "put HitsMisses.txt beside the images: without it there is no density",
+    "no_flow": "look whether the pump ran",
+}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the whole output folder holds.
+
+    densities: ``abundance.means`` of all minutes. factors: the raising factor of each minute.
+    """
+
+    totals: Counter[str] = field(default_factory=Counter)
+    failures_by_code: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    warnings: list[str] = field(default_factory=list)
+    bins: int = 0
+    densities: dict[str, dict[str, Density | None]] = field(default_factory=dict)
+    factors: dict[Place, float] = field(default_factory=dict)
+
+    @property
+    def adds_up(self) -> bool:
+        """True where inputs = results + failures + skipped."""
+        t = self.totals
+        return t["inputs"] == t["results"] + t["failures"] + t["skipped"]
+
+
+@dataclass(slots=True)
+class Found:
+    """What the journal's entries say of minutes and of bins' folders."""
+
+    counts: Counter[tuple[str, datetime | None, str]] = field(default_factory=Counter)
+    fixes: dict[Place, Fixes] = field(default_factory=dict)
+    folders: dict[str, set[str]] = field(default_factory=dict)
+    hits_misses: dict[str, Rows] = field(default_factory=dict)
+    sidecars: dict[str, str] = field(default_factory=dict)
+    backgrounds: dict[str, float] = field(default_factory=dict)
+
+    def take(self, entry: dict[str, Any]) -> None:
+        for bin_id, minute, label, count in entry["counts"]:
+            self.counts[bin_id, minute_of(minute), label] += count
+        for bin_id, minute, *moments in entry["fixes"]:
+            place = (bin_id, minute_of(minute))
+            first, last = tuple(moments[:3]), tuple(moments[3:])
+            self.fixes[place] = merge(self.fixes.get(place), (first, last))
+        for key, bins in entry["folders"].items():
+            self.folders.setdefault(key, set()).update(bins)
+        for key, rows in entry["hits_misses"].items():
+            table = tuple((row[0], row[1]) if row else None for row in rows)
+            member = entry["sidecars"].get(key, "")
+            note_hits_misses(self.hits_misses, self.sidecars, key, member, table)
+        self.backgrounds.update(entry["backgrounds"])
+
+
+def summarise(folder: RunFolder) -> Tally:
+    """Write the summary tables of all published units, and return the totals."""
+    tally = Tally(Counter(inputs=0, results=0, failures=0, skipped=0))
+    tally.labels.update(dict.fromkeys(folder.classes, 0))
+    write_csv(
+        folder.path / "failures.csv",
+        ("source", "member", "code", "message", "retryable"),
+        _failures(folder, tally),
+    )
+    found = Found()
+    for entry in folder.entries():
+        tally.totals.update(entry["totals"])
+        for _, _, label, count in entry["counts"]:
+            tally.labels[label] += count
+        found.take(entry)
+    by_minute = rows_of(found, folder.classes, tally.warnings)
+    _write_rows(folder, "counts.csv", CountRow, by_minute)
+    by_bin = bin_rows(by_minute)
+    _write_rows(folder, "bins.csv", BinRow, by_bin)
+    tally.bins = len({row.bin for row in by_bin})
+    tally.densities = means(by_minute)
+    tally.factors = {
+        (row.bin, row.minute): row.raising_factor
+        for row in by_minute
+        if row.raising_factor is not None
+    }
+    tally.warnings += _warnings(by_bin)
+    return tally
+
+
+def rows_of(found: Found, classes: Sequence[str], warnings: list[str]) -> list[CountRow]:
+    """The minutes' rows; ``warnings`` takes what a user should hear of."""
+    homes: dict[str, list[str]] = {}
+    for key, its in sorted(found.folders.items()):
+        for bin_id in its:
+            homes.setdefault(bin_id, []).append(key)
+    hits_misses = _by_bin(homes, found, warnings)
+    several = {bin_id for bin_id, keys in homes.items() if len(keys) > 1}
+    bins = {key[0] for key in found.counts} | set(hits_misses)
+    starts: dict[str, datetime | None] = {}
+    for bin_id in bins:
+        parsed = Bin.parse(bin_id)
+        # a bin of the year 9999 may have no next minute
+        starts[bin_id] = parsed.start if parsed and parsed.start.year < 9999 else None
+    backgrounds = {
+        bin_id: found.backgrounds[key]
+        for key, its in sorted(found.folders.items())
+        if key in found.backgrounds and len(its) == 1
+        for bin_id in its
+    }
+    return minute_rows(
+        found.counts, hits_misses, starts, classes, backgrounds, found.fixes, several
+    )
+
+
+def _warnings(rows: Sequence[BinRow]) -> list[str]:
+    bins = {row.bin: row.flags for row in rows if row.label != NO_PARTICLE and row.bin}
+    said = []
+    for flag, remedy in _REMEDIES.items():
+        some = [bin_id for bin_id, flags in sorted(bins.items()) if flag in flags]
+        if some:
+            named = ", ".join(some[:3]) + (" and others" if len(some) > 3 else "")
+            said.append(
+                f"{len(some):,} of {len(bins):,} bins ({named}): {FLAGS[flag].meaning}; {remedy}"
+            )
+    return said
+
+
+def _failures(folder: RunFolder, tally: Tally) -> Iterator[tuple[Any, ...]]:
+    for entry in folder.entries():
+        for source, member, code, message in entry["failures"]:
+            tally.failures_by_code[code] += 1
+            yield source, member, code, message, str(Code(code).retryable).lower()
+
+
+def _by_bin(homes: dict[str, list[str]], found: Found, warnings: list[str]) -> dict[str, Table]:
+    """Give each bin the HitsMisses of its folder; none where it would be a guess.
+
+    homes: the folders in which each bin lies.
+    """
+    folders, tables = found.folders, found.hits_misses
+    given: dict[str, Table] = {}
+    for bin_id, keys in sorted(homes.items()):
+        if len(keys) > 1:
+            places = ", ".join(key.rstrip("|") for key in keys[:3])
+            warnings.append(
+                f"bin {bin_id} occurs in {len(keys)} places ({places}); if they are copies, leave "
+                "one out: their particles are in the tables twice"
+            )
+        rows = [tables[key] for key in keys if key in tables and len(folders[key]) == 1]
+        if rows and all(other == rows[0] for other in rows):
+            given[bin_id] = rows[0]
+    known: dict[datetime, list[str]] = {}
+    for bin_id in homes:
+        if parsed := Bin.parse(bin_id):
+            known.setdefault(parsed.start, []).append(bin_id)
+    for key, rows_ in sorted(tables.items()):
+        bins = folders.get(key, set())
+        if not rows_:
+            warnings.append(
+                f"{key.rstrip('|').replace('|', '/')}: HitsMisses.txt is empty, or there are two "
+                "that differ; not used: keep the right one"
+            )
+        elif len(bins) > 1:
+            warnings.append(
+                f"{key.partition('|')[0]}: one HitsMisses.txt for {len(bins)} bins; "
+                "not used, for it is unclear whose it is"
+            )
+        elif not bins:
+            # no particle was saved, or they lie elsewhere: the bin is known by its folder alone
+            source, _, inner = key.partition("|")
+            place = f"{source}/{inner}" if inner else source
+            bin_ = Bin.from_archive(place)
+            twins = known.get(bin_.start, []) if bin_ else []
+            lacking = sorted(set(twins) - set(given))
+            if lacking or any(list(given[twin]) == list(rows_) for twin in twins):
+                if lacking:
+                    warnings.append(
+                        f"{place} holds HitsMisses.txt without images, and images of "
+                        f"{', '.join(lacking)} lie elsewhere without it: no density is made of "
+                        "them; put them together and classify again"
+                    )
+            elif bin_ and str(bin_) not in given:
+                given[str(bin_)] = rows_
+    return given
+
+
+def minute_of(text: str) -> datetime | None:
+    """The inverse of how the journal writes minutes."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:00Z").replace(tzinfo=UTC) if text else None
+
+
+def _write_rows(folder: RunFolder, name: str, kind: type, rows: Sequence[Any]) -> None:
+    header = _columns(kind)
+    write_csv(folder.path / name, header, (as_cells(row).values() for row in rows))
+
+
+def as_cells(row: CountRow | BinRow) -> dict[str, Any]:
+    """Column -> cell as the tables have it; those of ``where`` stand in its place."""
+    cells: dict[str, Any] = {}
+    for name in row.__slots__:
+        value = getattr(row, name)
+        cells |= value._asdict() if isinstance(value, Where) else {name: value}
+    return {name: _cell(value, name.endswith("itude")) for name, value in cells.items()}
+
+
+def _columns(kind: type) -> list[str]:
+    names = [[f.name] if f.name != "where" else Where._fields for f in fields(kind)]
+    return [name for some in names for name in some]
+
+
+def bins_of(entries: Iterable[dict[str, Any]], classes: Sequence[str]) -> list[BinRow]:
+    """The rows of ``bins.csv`` from journal entries alone."""
+    found = Found()
+    for entry in entries:
+        found.take(entry)
+    return bin_rows(rows_of(found, classes, []))
+
+
+def _cell(value: Any, degrees: bool) -> Any:
+    if degrees and value is not None:
+        return f"{value:.5f}"  # a metre
+    if isinstance(value, datetime):
+        return f"{value.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, tuple):
+        return ";".join(value)
+    return value

@@ -1,0 +1,281 @@
+"""Search over settings of a training with Optuna: the paper's grids, or TPE; resumable.
+
+The search knows a training only as a function of its settings that returns the macro-F1
+on *validation* images: it never sees the test split, so nothing can be selected on it.
+Trials are kept in ``search.db`` (SQLite, which survives a power cut; Optuna's journal file
+does not bear a torn last line).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from pi10_classifier.errors import OutputError, Pi10Error, SettingError, output_error
+from pi10_classifier.results.run_folder import write_atomically
+from pi10_classifier.search.spaces import Range, Space, Value, as_json, count_trials
+from pi10_classifier.training.reporter import Reporter, Silence, told
+
+if TYPE_CHECKING:
+    import optuna
+
+STORAGE, SETTINGS, TRIALS, BEST, LOCK = (
+    "search.db", "search.json", "trials.csv", "best.json", ".search.lock",
+)  # fmt: skip
+STUDY = "search"
+_REFUSED, _REPEATS = "refused", "repeats"
+
+
+class TrainOne(Protocol):
+    """Trains once with these settings; returns macro-F1 on the validation images, 0 to 1.
+
+    Raises a Pi10Error where the settings cannot be trained (the search notes it and goes
+    on), an OutputError where the disk fails (the search stops and can be resumed).
+    """
+
+    def __call__(self, params: Mapping[str, Value], /) -> float: ...
+
+
+_CUT = "cut short; --resume tries it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training of the search. ``error`` says why it has no macro-F1."""
+
+    number: int
+    params: dict[str, Value]
+    macro_f1: float | None
+    error: str = ""
+
+
+def search(
+    train_one: TrainOne,
+    space: Space,
+    *,
+    folder: Path,
+    sampler: str = "grid",
+    trials: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    about: Mapping[str, Any] | None = None,
+    done: Callable[[Trial], None] = lambda _: None,
+    reporter: Reporter | None = None,
+) -> list[Trial]:
+    """Train with settings from ``space`` until the grid, or ``trials``, is through.
+
+    folder: of the search; a killed search goes on there with ``resume``. A trial that was
+    running then is trained again, and so is, once each time, one that failed: Optuna takes a
+    failed point of a grid for visited, though it has no value. trials: how many in all; a grid
+    needs none. about: what else must be the same to go on (data, network). reporter: told of
+    the search as a run. Writes trials.csv, where a point without a value says why, and
+    best.json (by validation macro-F1; the earlier of equals). Returns the finished trials by
+    their number, the last of each point. Raises SettingError for an unusable space or folder.
+    """
+    trials = count_trials(space, sampler, trials)
+    settings = {
+        "sampler": sampler, "seed": seed, **(about or {}),
+        "space": {k: as_json(v) for k, v in space.items()},
+    }  # fmt: skip
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / LOCK).acquire(timeout=0)
+    except Timeout as error:
+        raise SettingError(f"another search works in {folder}; wait, or name another") from error
+    except OSError as error:
+        raise output_error(error, folder) from error
+    teller = reporter or Silence()
+    with held, _opened(folder, settings, resume) as study, told(teller, folder, settings):
+        _requeue(study)
+        _choose_sampler(study, space, sampler, seed)
+        try:
+            while _retries(study) or (
+                len(finished(study)) < trials and not _through(study, sampler)
+            ):
+                study.optimize(_objective(train_one, space), n_trials=1, catch=(_RefusedError,))
+                _publish(folder, table(study))
+                done(_last(study))
+        finally:
+            _publish(folder, table(study))
+        return finished(study)
+
+
+def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
+    path = folder / SETTINGS
+    if not path.is_file():
+        write_atomically(path, (json.dumps(settings, indent=1) + "\n").encode())
+        return
+    if not resume:
+        raise SettingError(f"{folder} holds a search; add --resume to go on, or name another")
+    try:
+        known = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{path} cannot be read ({error}); name another folder") from error
+    settings = json.loads(json.dumps(settings))
+    changed = [key for key in settings if known.get(key) != settings[key]]
+    if changed:
+        what = "; ".join(f"{k} was {known.get(k)}, is {settings[k]}" for k in changed)
+        raise SettingError(f"cannot resume {folder}: {what}; use the old, or another folder")
+
+
+@contextmanager
+def _opened(folder: Path, settings: dict[str, Any], resume: bool) -> Iterator[optuna.Study]:
+    _claim(folder, settings, resume)
+    try:
+        import optuna
+    except ImportError as error:
+        raise SettingError(
+            f'search needs optuna ({error}); pip install "pi10-classifier[train]"'
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = (folder / STORAGE).absolute().as_posix()
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    try:
+        yield optuna.create_study(
+            storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
+        )
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _choose_sampler(study: optuna.Study, space: Space, sampler: str, seed: int) -> None:
+    import optuna
+
+    if sampler == "grid":
+        values = {name: list(v) for name, v in space.items() if not isinstance(v, Range)}
+        study.sampler = optuna.samplers.GridSampler(values, seed=seed)
+    else:
+        # a resumed search with its first seed would draw its first settings again
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+
+
+def _requeue(study: optuna.Study) -> None:
+    """Queue the trials again that have no value: cut short by a kill or an error, or failed."""
+    from optuna.trial import TrialState, create_trial
+
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        # this process alone holds the folder: whoever ran it is gone
+        study.tell(trial.number, state=TrialState.FAIL)
+    repeated = _repeated(study)
+    for trial in study.get_trials(states=[TrialState.FAIL]):
+        if trial.number in repeated:
+            continue
+        fixed = {"fixed_params": trial.params} if trial.params else {}
+        study.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                system_attrs={**trial.system_attrs, **fixed},
+                user_attrs={_REPEATS: trial.number},
+            )
+        )
+
+
+def _repeated(study: optuna.Study) -> set[int]:
+    """The numbers of trials that another repeats."""
+    return {trial.user_attrs[_REPEATS] for trial in study.trials if _REPEATS in trial.user_attrs}
+
+
+def _retries(study: optuna.Study) -> bool:
+    """True where a trial that failed waits for its repetition."""
+    from optuna.trial import TrialState
+
+    waiting = study.get_trials(states=[TrialState.WAITING])
+    numbers = {trial.user_attrs.get(_REPEATS) for trial in waiting}
+    return any(trial.number in numbers and _REFUSED in trial.user_attrs for trial in study.trials)
+
+
+def _through(study: optuna.Study, sampler: str) -> bool:
+    from optuna.samplers import GridSampler
+    from optuna.trial import TrialState
+
+    if study.get_trials(states=[TrialState.WAITING]) or sampler != "grid":
+        return False
+    return isinstance(study.sampler, GridSampler) and study.sampler.is_exhausted(study)
+
+
+class _RefusedError(Exception):
+    """These settings cannot be trained; the search goes on."""
+
+
+def _objective(train_one: TrainOne, space: Space) -> Callable[[optuna.Trial], float]:
+    def objective(trial: optuna.Trial) -> float:
+        params: dict[str, Value] = {}
+        for name, values in space.items():
+            if not isinstance(values, Range):
+                params[name] = cast(Value, trial.suggest_categorical(name, list(values)))
+            elif values.whole:
+                low, high = int(values.low), int(values.high)
+                params[name] = trial.suggest_int(name, low, high, log=values.log)
+            else:
+                params[name] = trial.suggest_float(name, values.low, values.high, log=values.log)
+        try:
+            value = float(train_one(params))
+            if not 0 <= value <= 1:
+                raise SettingError(f"validation macro-F1 is {value}; it must be in 0..1")
+        except OutputError:
+            raise
+        except Pi10Error as error:
+            trial.set_user_attr(_REFUSED, error.message)
+            raise _RefusedError(error.message) from error
+        return value
+
+    return objective
+
+
+def finished(study: optuna.Study) -> list[Trial]:
+    """Trials with a result, or that failed; what was cut short is left out.
+
+    A failed one that was tried again since is left out, too: each point is there once.
+    """
+    return [trial for trial in table(study) if trial.error != _CUT]
+
+
+def table(study: optuna.Study) -> list[Trial]:
+    """All points that were tried, each by its last trial that ended, by number."""
+    ended = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "FAIL")]
+    outdone = {trial.user_attrs.get(_REPEATS) for trial in ended}
+    return [
+        Trial(t.number, dict(t.params), t.value,
+              "" if t.state.name == "COMPLETE" else t.user_attrs.get(_REFUSED, _CUT))
+        for t in ended
+        if t.number not in outdone
+    ]  # fmt: skip
+
+
+def _last(study: optuna.Study) -> Trial:
+    """The trial that ended last; a repetition may have a lower number than others."""
+    ended = [trial for trial in study.trials if trial.datetime_complete is not None]
+    number = max(ended, key=lambda trial: (trial.datetime_complete, trial.number)).number
+    return next(trial for trial in table(study) if trial.number == number)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The highest macro-F1 on validation, the earlier of equals; None where there is none."""
+    scored = [trial for trial in trials if trial.macro_f1 is not None]
+    return max(scored, key=lambda t: (t.macro_f1 or 0.0, -t.number), default=None)
+
+
+def _publish(folder: Path, trials: Sequence[Trial]) -> None:
+    names = sorted(set(itertools.chain.from_iterable(trial.params for trial in trials)))
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(["trial", *names, "validation_macro_f1", "error"])
+    for trial in trials:
+        value = "" if trial.macro_f1 is None else trial.macro_f1
+        settings = (trial.params.get(name, "") for name in names)  # one cut early has not all
+        rows.writerow([trial.number, *settings, value, trial.error])
+    write_atomically(folder / TRIALS, stream.getvalue().encode("utf-8"))
+    best = best_of(trials)
+    if best is not None:
+        answer = {"trial": best.number, "params": best.params, "validation_macro_f1": best.macro_f1}
+        write_atomically(folder / BEST, (json.dumps(answer, indent=1) + "\n").encode("utf-8"))

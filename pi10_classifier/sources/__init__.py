@@ -1,0 +1,1 @@
+"""Inputs as units of work: files, folders, archives, buckets."""

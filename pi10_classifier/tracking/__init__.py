@@ -1,0 +1,1 @@
+"""MLflow: spool, sender, reporter."""

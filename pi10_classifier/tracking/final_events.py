@@ -1,0 +1,94 @@
+"""What MLflow is told of a training or a search when it has finished: figures, files, packages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pi10_classifier.evaluation.test_predictions import PREDICTIONS, read_predictions
+from pi10_classifier.tracking.run import Run
+from pi10_classifier.training import output_folder as out
+
+BEST_FIGURE = "best/validation_macro_f1"
+Step = Callable[[Run], object]
+# run's folder -> what to tell of it once it is finished
+Last = Callable[[Path], Iterator[Step]]
+
+
+def last_of_seed(folder: Path, register: str = "") -> Iterator[Step]:
+    """The test's figures, every epoch once more (none is doubled), the files and the package."""
+    from pi10_classifier.tracking.environment import environment_text
+    from pi10_classifier.tracking.test_figures import log_test
+
+    yield from last_of_trial(folder)
+    yield lambda run: log_test(run, read_predictions(folder))
+    for path in (folder / PREDICTIONS, folder / out.METRICS, folder / out.CONFIG):
+        yield lambda run, path=path: run.artifact(path)  # type: ignore[misc]
+    yield lambda run: run.artifact(folder.parent / out.MANIFEST)
+    yield lambda run: run.text(environment_text(), "environment.json")
+    package = folder / out.PACKAGE
+    yield lambda run: run.text((package / "README.md").read_text("utf-8"), "model_card.md")
+    yield lambda run: run.package(
+        package,
+        register if register and _is_best(folder) else "",
+        figure=out.best_validation(folder),
+        split=out.read_config(folder)["identity"]["split_sha256"],
+    )
+
+
+def last_of_training(folder: Path) -> Iterator[Step]:
+    """Means over the seeds, under the names of the seeds' own figures, and the shared files."""
+
+    def means(run: Run) -> None:
+        seeds = _tested(folder)
+        reports = [json.loads((s / out.PACKAGE / "model.json").read_text("utf-8")) for s in seeds]
+        tested = [report["metrics"]["test split"]["macro_f1"]["value"] for report in reports]
+        found = {
+            "test/macro_f1": float(np.mean(tested)),
+            BEST_FIGURE: float(np.mean([out.best_validation(seed) for seed in seeds])),
+        }
+        run.metrics(found, len(seeds))  # a step of its own, should seeds be added later
+
+    yield means
+    for name in (out.MANIFEST, out.LEFT_OUT):
+        yield lambda run, name=name: run.artifact(folder / name)  # type: ignore[misc]
+
+
+def last_of_trial(folder: Path) -> Iterator[Step]:
+    """Every epoch once more, and the figure that the search goes by."""
+    yield lambda run: _all_epochs(run, folder)
+    yield lambda run: run.metrics({BEST_FIGURE: out.best_validation(folder)})
+
+
+def last_of_search(folder: Path) -> Iterator[Step]:
+    """The best trial and the table of all."""
+    from pi10_classifier.search.study import BEST, TRIALS
+
+    def best(run: Run) -> None:
+        found = json.loads((folder / BEST).read_text("utf-8"))
+        run.metrics({BEST_FIGURE: found["validation_macro_f1"]}, found["trial"])
+        run.tags({f"best.{name}": value for name, value in found["params"].items()})
+
+    if (folder / BEST).is_file():  # else no settings could be trained
+        yield best
+        yield lambda run: run.artifact(folder / BEST)
+    yield lambda run: run.artifact(folder / TRIALS)
+
+
+def _all_epochs(run: Run, folder: Path) -> None:
+    """What a process that was killed had no time to tell; a step told twice stays as it was."""
+    for record in out.read_metrics(folder):
+        run.on_epoch(record)
+
+
+def _tested(folder: Path) -> list[Path]:
+    return [path.parent for path in folder.glob(f"seed-*/{PREDICTIONS}")]
+
+
+def _is_best(folder: Path) -> bool:
+    others = [path for path in _tested(folder.parent) if path != folder]
+    mine = out.best_validation(folder)
+    return all(mine > out.best_validation(other) for other in others)

@@ -1,0 +1,192 @@
+"""What trainings and searches tell MLflow: the reporter between ``runs.py`` and ``tracking.py``.
+
+A training is a run, each seed a run nested in it; a search is a run, each trial one nested in
+it. Nothing here stops a training: what goes wrong is said, and the training goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pi10_classifier.errors import Pi10Error, SettingError
+from pi10_classifier.foundation.redaction import redacted
+from pi10_classifier.tracking import spool as sp
+from pi10_classifier.tracking.final_events import (
+    Last,
+    Step,
+    last_of_search,
+    last_of_seed,
+    last_of_training,
+    last_of_trial,
+)
+from pi10_classifier.tracking.run import Run, Status, check_model_name, open_run
+from pi10_classifier.tracking.sync import destination, installed
+from pi10_classifier.training.reporter import Reporter, Silence
+
+EXPERIMENT = "pi10"
+Say = Callable[[str], None]
+
+
+def of_training(
+    folder: Path,
+    say: Say,
+    *,
+    experiment: str = "",
+    register: str = "",
+    resume: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Reporter:
+    """The reporter of ``pi10 train``. register: name of the registered model, "" for none.
+
+    Of several seeds, one that beats those before it on the validation images becomes a
+    version. Says so where there is no MLflow, and then tells nobody. Raises SettingError for
+    a bad name or address.
+    """
+    check_model_name(register)
+    if not _usable(say, environ):
+        return Silence()
+    enter = _entrance(folder, say, experiment, resume, environ)
+    return Tracked(enter, say, last_of_training, lambda seed: last_of_seed(seed, register))
+
+
+def of_search(
+    folder: Path,
+    say: Say,
+    *,
+    experiment: str = "",
+    resume: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Reporter:
+    """The reporter of ``pi10 search``; its children are the trials."""
+    if not _usable(say, environ):
+        return Silence()
+    return Tracked(
+        _entrance(folder, say, experiment, resume, environ), say, last_of_search, last_of_trial
+    )
+
+
+class Tracked:
+    """A run of MLflow as a Reporter; ``last`` yields what is told when it has finished."""
+
+    def __init__(
+        self, enter: Callable[[], Run], say: Say, last: Last, last_of_child: Last | None = None
+    ) -> None:
+        self._enter, self._say = enter, say
+        self._last, self._last_of_child = last, last_of_child
+        self._run: Run | None = None
+
+    def on_start(self, params: Mapping[str, Any]) -> None:
+        def enter() -> None:
+            self._run = self._enter()
+
+        self._unless_it_fails(enter)
+        self._tell(lambda run: run.params(plain(params)))
+
+    def on_epoch(self, metrics: Mapping[str, float], step: int) -> None:
+        self._tell(lambda run: run.metrics(metrics, step))
+
+    def on_end(self, folder: Path, status: str) -> None:
+        steps: list[Step] = []
+        if status == "FINISHED":
+            self._unless_it_fails(lambda: steps.extend(self._last(folder)))
+        for step in steps:
+            self._tell(step)
+        self._tell(lambda run: run.end(cast(Status, status)))
+
+    def on_done_before(self, folder: Path, params: Mapping[str, Any]) -> None:
+        """Complete a run that was cut off after the training's last file, or never begun."""
+        if not _is_whole(folder):
+            self.on_start(params)
+            self.on_end(folder, "FINISHED")
+
+    def child(self, name: str) -> Reporter:
+        def enter() -> Run:
+            if self._run is None:
+                raise SettingError(f"{name} has no run above it")
+            return self._run.child(name)
+
+        return Tracked(enter, self._say, self._last_of_child or self._last)
+
+    def _tell(self, step: Step) -> None:
+        run = self._run
+        if run is not None:
+            self._unless_it_fails(lambda: step(run))
+
+    def _unless_it_fails(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Exception as error:  # a training of days does not end for its record
+            reason = error.message if isinstance(error, Pi10Error) else repr(error)
+            self._say(f"tracking, which misses something now: {reason}")
+
+
+class Alone(Silence):
+    """The reporter of a training whose only seed is told of as ``inner``, without a parent."""
+
+    def __init__(self, inner: Reporter) -> None:
+        self.inner = inner
+
+    def child(self, name: str) -> Reporter:
+        return self.inner
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A training's config.json as parameters: recipe and identity without their folders."""
+    told = {k: v for k, v in config.items() if k not in ("identity", "format", "notes")}
+    identity = dict(config.get("identity", {}))
+    recipe = dict(identity.pop("recipe", {}))
+    if "seeds" in told:  # of the training as a whole; the recipe has the first one's
+        recipe.pop("seed", None)
+    return {**identity, **recipe, **told}
+
+
+def _usable(say: Say, environ: Mapping[str, str]) -> bool:
+    if not installed():
+        say(
+            "mlflow is not installed, so this is not tracked; its folder holds all figures"
+            ' (pip install "pi10-classifier[train]" brings mlflow, --no-tracking spares this line)'
+        )
+        return False
+    destination(environ)
+    return True
+
+
+def _entrance(
+    folder: Path, say: Say, experiment: str, resume: bool, environ: Mapping[str, str]
+) -> Callable[[], Run]:
+    """Opens the run: the folder's latest where a training is resumed, else a new one."""
+
+    def enter() -> Run:
+        before = [run for run in sp.runs_of(folder / sp.SPOOL) if not run.header.parent]
+        name, where = folder.resolve().name or "run", experiment or EXPERIMENT
+        if resume and before:
+            header = max(before, key=_begun).header
+            name, where = header.name, header.experiment
+        elif before:  # of a training whose folders were deleted; its record stays
+            name = f"{name}-{len(before) + 1}"
+        run = open_run(where, name, folder=folder, environ=environ, warn=say)
+        say(f"tracking: run {name!r} of experiment {where!r}, {redacted(destination(environ))}")
+        return run
+
+    return enter
+
+
+def _begun(spool: sp.RunSpool) -> int:
+    return int(next((event["at"] for event, _ in spool.events() if event), 0))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the latest training in the folder above told the end of this one."""
+    runs = sp.runs_of(folder.parent / sp.SPOOL)
+    roots = [run for run in runs if not run.header.parent]
+    if not roots:
+        return False
+    above = max(roots, key=_begun).header.id
+    for run in runs:
+        if (run.header.parent, run.header.name) == (above, folder.name):
+            turns = [e for e, _ in run.events() if e and e["kind"] in ("open", "end")]
+            return bool(turns) and turns[-1].get("status") == "FINISHED"
+    return False

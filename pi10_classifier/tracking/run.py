@@ -1,0 +1,243 @@
+"""MLflow tracking that a dead server cannot stop: everything is spooled, a process sends it.
+
+Without ``MLFLOW_TRACKING_URI`` runs go to ``mlflow.db`` (SQLite) and ``mlruns/`` in the
+working folder: MLflow 3.17's own default, needing no server; ``mlflow ui`` there shows them.
+The former file store (``./mlruns`` alone) is in maintenance, and MLflow refuses to open it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import pi10_classifier
+from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.redaction import redacted, scrub, secrets_of
+from pi10_classifier.tracking import spool as sp
+from pi10_classifier.tracking.spool import Header, RunSpool
+from pi10_classifier.tracking.sync import Synced, Warn, destination, finish, start_sender, sync
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+__all__ = ["Run", "Synced", "open_run", "sync"]
+ALIAS = "candidate"
+PACKAGE = "model"
+LONGEST_PARAM, LONGEST_KEY = 6000, 250  # characters; MLflow's limits
+_log = logging.getLogger(__name__)
+
+
+class Run:
+    """A run of MLflow, written to its spool; a context manager that ends it.
+
+    ``id`` (32 hex digits) is known at once and is the run's tag ``pi10.run_id`` in MLflow.
+    Methods touch the local disk alone; they raise OutputError where it cannot be written.
+    """
+
+    def __init__(
+        self, spool: RunSpool, environ: Mapping[str, str], sends: bool, warn: Warn
+    ) -> None:
+        self._spool = spool
+        self._warn = warn
+        self._environ = environ
+        self._secrets = secrets_of(environ)
+        self._ended = False
+        spool.append("open")
+        self._sender = start_sender(spool.path.parent, environ, warn) if sends else None
+
+    @property
+    def id(self) -> str:
+        return self._spool.header.id
+
+    @property
+    def unsent(self) -> int:
+        """Events of this run that MLflow has not acknowledged."""
+        return self._spool.pending
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Parameters; nested mappings become ``outer.inner``. The first value of a name stays."""
+        flat = {_key(k): _text(v)[:LONGEST_PARAM] for k, v in _flat(values).items()}
+        self._append("params", values=flat)
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Metrics of one step (an epoch). A step told twice keeps its first value."""
+        flat = {_key(k): float(v) for k, v in _flat(values).items()}
+        self._append("metrics", values=flat, step=int(step))
+
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
+        """The numbers of one epoch's record, at the step ``record["epoch"]``."""
+        numbers = {k: v for k, v in _flat(record).items() if isinstance(v, (int, float))}
+        self.metrics(numbers, int(numbers.pop("epoch", 0)))
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        self._append("tags", values={_key(k): _text(v) for k, v in values.items()})
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """A file or folder, copied as it is now into the artifacts' ``folder``."""
+        where = _safe(folder)
+        if not path.exists():
+            raise SettingError(f"artifact {path} does not exist")
+        self._append("artifact", stored=self._spool.store(path, path.name), folder=where)
+
+    def text(self, text: str, name: str) -> None:
+        """``text`` as the artifact ``name`` (may hold folders: ``tables/x.csv``), UTF-8."""
+        self._blob(scrub(text, self._secrets).encode("utf-8"), name)
+
+    def figure(self, figure: Figure, name: str) -> None:
+        """A matplotlib figure as the artifact ``name`` (.png or .svg)."""
+        stream = io.BytesIO()
+        figure.savefig(stream, format=PurePosixPath(name).suffix.lstrip(".") or "png", dpi=120)
+        self._blob(stream.getvalue(), name)
+
+    def package(
+        self,
+        folder: Path,
+        register_as: str = "",
+        alias: str = ALIAS,
+        figure: float | None = None,
+        split: str = "",
+    ) -> None:
+        """A model package as artifact ``model``; with a name, as a registered version too.
+
+        figure: validation macro-F1, on the split of SHA-256 ``split``: by it the version takes
+        ``alias`` from another one, see ``registry.is_better``.
+        ``mlflow artifacts download -u models:/NAME@candidate`` brings the package back.
+        """
+        if not (folder / "model.onnx").is_file():
+            raise SettingError(f"{folder} holds no model.onnx; give a model package")
+        check_model_name(register_as)
+        stored = self._spool.store(folder, PACKAGE)
+        fields = {}
+        if register_as:
+            fields = {
+                "model": register_as, "alias": alias, "split": split,
+                "content": _digest(folder), "figure": "" if figure is None else repr(figure),
+            }  # fmt: skip
+        self._append("package", stored=stored, folder=PACKAGE, **fields)
+
+    def child(self, name: str, **tags: Any) -> Run:
+        """A nested run in the same spool; the same name again goes on with the same run."""
+        header = self._spool.header
+        spool = _enter(self._spool.path.parent, header.experiment, name, self.id,
+                       header.destination, {k: _text(v) for k, v in tags.items()})  # fmt: skip
+        return Run(spool, self._environ, False, self._warn)
+
+    def end(self, status: Status = "FINISHED") -> None:
+        """End the run. The root run also waits for its sender while that gets on.
+
+        It gives up at once where the server is away, and after a minute without one entry
+        sent. What the server did not take stays spooled: a warning names the command.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        self._append("end", status=status)
+        if self._sender is not None:
+            finish(self._sender, self._spool.path.parent, self._warn)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.end("FINISHED" if kind is None else "KILLED" if stopped else "FAILED")
+
+    def _append(self, kind: str, **fields: Any) -> None:
+        self._spool.append(kind, **scrub(fields, self._secrets))
+
+    def _blob(self, blob: bytes, name: str) -> None:
+        path = PurePosixPath(_safe(name))
+        folder = "" if str(path.parent) == "." else str(path.parent)
+        self._append("artifact", stored=self._spool.store(blob, path.name), folder=folder)
+
+
+def open_run(
+    experiment: str,
+    name: str,
+    *,
+    folder: Path,
+    environ: Mapping[str, str] = os.environ,
+    warn: Warn = _log.warning,
+) -> Run:
+    """Open a run, or go on with the one of this name that ``folder`` already holds.
+
+    folder: the training's output folder; the spool lies in it. warn: is told what MLflow did
+    not take, and how to send it later. Raises SettingError for a bad MLFLOW_TRACKING_URI,
+    OutputError where the folder cannot be written.
+    """
+    where = redacted(destination(environ))
+    spool = _enter(folder / sp.SPOOL, experiment, name, "", where, {})
+    return Run(spool, environ, True, warn)
+
+
+def check_model_name(name: str) -> None:
+    """Raises SettingError for what MLflow does not take as a registered model's name."""
+    if re.search(r"[/:\\'\"]", name):
+        raise SettingError(f"a registered model cannot be named {name!r}; no / : or '")
+
+
+def _digest(package: Path) -> str:
+    """Of what serving reads."""
+    parts = [(package / name).read_bytes() for name in ("model.onnx", "model.json")]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _enter(
+    root: Path, experiment: str, name: str, parent: str, where: str, tags: dict[str, str]
+) -> RunSpool:
+    for spool in sp.runs_of(root):
+        header = spool.header
+        if (header.experiment, header.name, header.parent) == (experiment, name, parent):
+            return spool
+    tags |= {"mlflow.source.name": "pi10", "pi10.version": pi10_classifier.__version__}
+    return RunSpool.create(root, Header(uuid.uuid4().hex, experiment, name, parent, where, tags))
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{above}{key}.")
+        else:
+            flat[f"{above}{key}"] = value
+    return flat
+
+
+def _key(name: str) -> str:
+    """A name MLflow takes: letters, digits and _ - . space / : in at the most 250 characters.
+
+    A name that has to be changed gets eight digits of its hash, so that names which differ
+    only by signs, as two classes may, stay apart.
+    """
+    name = str(name)
+    parts = re.sub(r"[^\w\-. /:]", "_", name).split("/")
+    clean = "/".join(part for part in parts if part.strip("."))
+    if clean.startswith(".."):
+        clean = f"_{clean}"
+    if clean and clean == name and len(clean) <= LONGEST_KEY:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{clean[: LONGEST_KEY - len(digest) - 1]}-{digest}"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, default=str) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _safe(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path:
+        raise SettingError(f"artifact path {path!r} leaves the run's artifacts; name it plainly")
+    return "" if str(pure) == "." else str(pure)

@@ -1,0 +1,154 @@
+"""Random variation of training images, towards what the Pi-10 sees.
+
+The Pi-10 draws particles as near-black silhouettes on a light, slightly uneven
+ground with faint vertical stripes, specks and noise. No labelled Pi-10 images
+stand behind the starter model; a share of what it sees in training is therefore
+drawn in that look, the rest stays near the sources' own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pi10_classifier.imaging.preprocess import Grey, Preprocessing, particle_box, prepare
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+MARGIN = 0.22  # the widest that is left about a particle's box, of its longest side
+_PARTICLE = 0.88  # darker than this is particle, on the 0..1 scale
+
+
+def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: float = 0.5) -> U8:
+    """Grey (H, W) uint8, dark on 255 -> (1, size, size) uint8, varied at random.
+
+    look: share of the images drawn in the Pi-10's look.
+
+    Ends in ``prepare``, so training sees what serving makes of the same crop; but for
+    ``spec.trim``, in whose place the margins vary.
+    The result is a function of the image, ``spec`` and the state of ``rng``.
+    """
+    image = _geometry(levelled, rng)
+    image = _resolution(image, rng)
+    x: F32 = image.astype(np.float32) / np.float32(255)
+    if rng.random() < look:
+        x = _silhouette(x, rng)
+        x = _blur(x, rng, 0.3)
+        x = _ground(x, rng)
+    else:
+        x = _contrast(x, rng)
+        x = _blur(x, rng, 0.2)
+        if rng.random() < 0.25:
+            x = _ground(x, rng)
+    grey = np.asarray(np.clip(x * 255 + 0.5, 0, 255), np.uint8)
+    rgb = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+    if Grey.of(rgb).ground < 140:
+        # The particle fills the border: without a margin ``prepare`` would turn it over.
+        rgb = np.pad(rgb, ((6, 6), (6, 6), (0, 0)), constant_values=235)
+    return prepare(rgb, replace(spec, trim=0.0))
+
+
+def _geometry(image: U8, rng: np.random.Generator) -> U8:
+    """Mirror, turn by any angle, stretch a little; crop anew around the particle."""
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+    height, width = image.shape
+    angle = rng.uniform(0, 2 * np.pi)
+    stretch = np.exp(rng.uniform(-0.12, 0.12))
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.array([[cos * stretch, -sin], [sin * stretch, cos]])
+    new_w, new_h = (int(n) + 1 for n in np.abs(turn) @ (width, height))
+    shift = np.array([new_w, new_h]) / 2 - turn @ np.array([width, height]) / 2
+    matrix = np.concatenate((turn, shift[:, None]), axis=1)
+    turned = cv2.warpAffine(
+        np.ascontiguousarray(image),
+        matrix,
+        (new_w, new_h),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(255.0,),
+    )
+    return _crop(np.asarray(turned, np.uint8), rng)
+
+
+def _crop(image: U8, rng: np.random.Generator) -> U8:
+    """Cut to the particle's box with random margins; now and then into the particle."""
+    found = particle_box(image)
+    if found is None:
+        return image
+    height, width = image.shape
+    box = np.array(found, np.float64)
+    span = max(box[2] - box[0], box[3] - box[1])
+    margin = rng.uniform(0.0, MARGIN, 4) * span
+    if rng.random() < 0.12:
+        margin[rng.integers(4)] = -rng.uniform(0.05, 0.25) * span
+    top, left = (int(v) for v in np.floor(box[:2] - margin[:2]))
+    bottom, right = (int(v) for v in np.ceil(box[2:] + margin[2:]))
+    if bottom - top < 8 or right - left < 8:
+        return image
+    inner = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    pads = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)))
+    return np.pad(inner, pads, constant_values=255)
+
+
+def _resolution(image: U8, rng: np.random.Generator) -> U8:
+    """Now and then reduce to what a coarser camera would have kept."""
+    longest = max(image.shape)
+    side = rng.uniform(24, 96)
+    if rng.random() > 0.35 or side >= longest:
+        return image
+    height, width = (max(2, round(n * side / longest)) for n in image.shape)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _silhouette(x: F32, rng: np.random.Generator) -> F32:
+    """Darken until a random share of the particle is black or nearly so."""
+    inside = x[x < _PARTICLE]
+    if inside.size < 12:
+        return x
+    knee = min(float(np.quantile(inside, rng.uniform(0.15, 0.9))), 0.8)
+    floor = rng.uniform(0.0, 0.18)
+    dark = floor + (1 - floor) * np.clip((x - knee) / (1 - knee), 0, 1)
+    texture = rng.uniform(0.0, 0.25)  # what the black keeps of its structure
+    return np.asarray(dark - texture * (1 - x) * floor, np.float32)
+
+
+def _contrast(x: F32, rng: np.random.Generator) -> F32:
+    """Gamma and contrast around the ground."""
+    bent = x ** np.float32(np.exp(rng.uniform(-0.5, 0.7)))
+    return np.asarray(1 - (1 - bent) * rng.uniform(0.6, 1.5), np.float32)
+
+
+def _blur(x: F32, rng: np.random.Generator, chance: float) -> F32:
+    if rng.random() > chance:
+        return x
+    return np.asarray(cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.8)), np.float32)
+
+
+def _ground(x: F32, rng: np.random.Generator) -> F32:
+    """An uneven ground: slope, vertical stripes, specks and small rings, noise."""
+    height, width = x.shape
+    ground = np.full((height, width), rng.uniform(0.78, 0.98), np.float32)
+    slope = rng.normal(0, 0.03, 2)
+    ground += np.float32(slope[0]) * np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    ground += np.float32(slope[1]) * np.linspace(-1, 1, width, dtype=np.float32)[None]
+    stripes = np.asarray(rng.normal(0, rng.uniform(0, 0.03), width), np.float32)
+    ground += np.convolve(stripes, np.ones(3, np.float32) / 2, mode="same")[None, :width]
+    for _ in range(rng.poisson(rng.uniform(0, 12))):
+        _speck(ground, rng)
+    cv2.GaussianBlur(ground, (0, 0), rng.uniform(0.4, 0.9), dst=ground)
+    noise = rng.standard_normal((height, width), np.float32) * np.float32(rng.uniform(0, 0.035))
+    return np.asarray(x * ground + noise, np.float32)
+
+
+def _speck(ground: F32, rng: np.random.Generator) -> None:
+    """Draw one dot or ring of at most a few pixels, darker or lighter than the ground."""
+    height, width = ground.shape
+    centre = (int(rng.integers(width)), int(rng.integers(height)))
+    radius = int(max(1, rng.exponential(0.015) * max(height, width)))
+    shade = float(np.clip(0.9 - rng.exponential(0.18), 0.1, 1.1))
+    cv2.circle(ground, centre, radius, shade, thickness=-1 if rng.random() < 0.6 else 1)

@@ -1,0 +1,232 @@
+"""An epoch's batches, made by threads or processes while the network works.
+
+What a batch holds is a function of (seed, epoch, place in the epoch) alone: not of who
+makes it, not of when it was asked for, not of whether training was resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from functools import partial
+from time import monotonic
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.imaging.preprocess import Preprocessing, prepare
+from pi10_classifier.training.data.augment_paper import paper_augment
+from pi10_classifier.training.data.augment_pi10 import augment
+from pi10_classifier.training.data.in_memory import TrainingSet
+from pi10_classifier.training.data.sampling import (
+    epoch_order,
+    epoch_size,
+    sample_weights,
+    weighted_order,
+)
+from pi10_classifier.training.data.worker_processes import Made, Processes
+from pi10_classifier.training.distillation import Teacher
+from pi10_classifier.training.recipe import Recipe
+
+U8 = NDArray[np.uint8]
+I64 = NDArray[np.int64]
+F32 = NDArray[np.float32]
+Vary = Callable[[U8, np.random.Generator, Preprocessing], U8]
+
+_AHEAD = 3  # batches under way beyond one a thread
+_MIX = 1  # a second stream of the same seed
+
+
+def plain(image: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
+    """No variation: as serving would make it."""
+    rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
+    return prepare(np.asarray(rgb, np.uint8), spec)
+
+
+VARIATIONS: dict[str, Vary] = {"pi10": augment, "paper": paper_augment, "none": plain}
+
+
+class Batches(Dataset[dict[str, Tensor]]):
+    """The batches of one epoch at a time, for one of several processes.
+
+    Item ``b`` holds image (n, C, S, S) uint8, target (n,) int64 or, mixed, (n, K) float32,
+    with a teacher either teacher (n, K) float32 or teacher_image uint8, and finer (n,) int64
+    where the recipe weighs it.
+
+    loaders: how many threads make them, or processes.
+    """
+
+    def __init__(
+        self,
+        training: TrainingSet,
+        recipe: Recipe,
+        classes: int,
+        *,
+        teacher: Teacher | None = None,
+        loaders: int = 1,
+        processes: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.training, self.recipe, self.classes = training, recipe, classes
+        self.teacher, self.rank, self.world = teacher, rank, world
+        shown = epoch_size(training.truth, recipe.class_minimum, recipe.class_maximum or None)
+        self.batch = min(recipe.batch, max(1, shown // world))
+        self.count = max(1, shown // (self.batch * world))
+        self.vary = VARIATIONS[recipe.augmentation]
+        if self.vary is augment:
+            self.vary = partial(augment, look=recipe.look)
+        if recipe.augmentation == "pi10" and np.ndim(training.images[0]) != 2:
+            raise SettingError(
+                "augmentation 'pi10' takes grey images; set channels to 1, or augmentation"
+                " to 'paper'"
+            )
+        self.waited = 0.0  # seconds the network waited for data, in all
+        self._ahead = loaders + _AHEAD + recipe.accumulate
+        self._coming: dict[int, Future[Made]] = {}
+        self.turn(0, recipe.size)
+        self._processes = Processes(loaders, self) if processes else None
+        self._threads = ThreadPoolExecutor(loaders, thread_name_prefix="augment")
+
+    def begin(self, epoch: int, size: int) -> None:
+        """Turn to an epoch, its images ``size`` px; what was made ahead is dropped."""
+        self._drop()
+        self.turn(epoch, size)
+
+    def turn(self, epoch: int, size: int) -> None:
+        """``begin`` for one who holds no batches made ahead."""
+        cv2.setNumThreads(1)
+        self.epoch = epoch
+        self.spec = replace(self.recipe.spec, size=size)
+        self.order = self._draw(epoch)
+
+    def _draw(self, epoch: int) -> I64:
+        """Places of the images an epoch shows, all processes together."""
+        recipe, shown = self.recipe, self.count * self.batch * self.world
+        truth, strata = self.training.truth, self.training.strata
+        if recipe.balance:
+            weights = sample_weights(strata, recipe.balance)
+            return weighted_order(weights, shown, seed=recipe.seed, epoch=epoch)
+        order = epoch_order(
+            truth,
+            seed=recipe.seed,
+            epoch=epoch,
+            minimum=recipe.class_minimum,
+            maximum=recipe.class_maximum or None,
+        )
+        return np.resize(order, shown)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, b: int) -> dict[str, Tensor]:
+        began = monotonic()
+        try:
+            for ahead in range(b, min(b + self._ahead, self.count)):
+                if ahead not in self._coming:
+                    self._coming[ahead] = self._ask(ahead)
+            made = self._coming.pop(b).result()
+        except BrokenProcessPool as error:
+            raise SettingError(
+                "a process that prepares images was killed, perhaps for memory; go on with"
+                " --resume, and with fewer --loaders"
+            ) from error
+        self.waited += monotonic() - began
+        return {name: torch.from_numpy(value) for name, value in made.items()}
+
+    def _ask(self, b: int) -> Future[Made]:
+        if self._processes:
+            return self._processes.submit(self.epoch, self.spec.size, b)
+        return self._threads.submit(self.make, b)
+
+    def make(self, b: int) -> Made:
+        """Batch ``b`` of the epoch, in arrays."""
+        first = (b * self.world + self.rank) * self.batch
+        chosen = self.order[first : first + self.batch]
+        images = self._images(chosen, first, self.vary, self.spec)
+        truth = self.training.truth[chosen]
+        item: Made = {"image": images, "target": np.asarray(truth, np.int64)}
+        if self.recipe.finer:
+            item["finer"] = self.training.finer[chosen]
+        share, partner = 1.0, np.arange(len(chosen))
+        if self.recipe.mixup:
+            rng = np.random.default_rng((self.recipe.seed, self.epoch, first, _MIX))
+            share = float(rng.beta(self.recipe.mixup, self.recipe.mixup))
+            partner = rng.permutation(len(chosen))
+            one = np.eye(self.classes, dtype=np.float32)[truth]
+            item["image"] = _mix(images, share, partner)
+            item["target"] = (share * one + (1 - share) * one[partner]).astype(np.float32)
+        if self.teacher is not None:
+            item |= self._told(chosen, first, images, share, partner)
+        return item
+
+    def _images(self, chosen: I64, first: int, vary: Vary, spec: Preprocessing) -> U8:
+        return np.stack(
+            [
+                vary(
+                    self.training.images[i],
+                    np.random.default_rng((self.recipe.seed, self.epoch, first + place)),
+                    spec,
+                )
+                for place, i in enumerate(chosen.tolist())
+            ]
+        )
+
+    def _told(
+        self, chosen: I64, first: int, images: U8, share: float, partner: I64
+    ) -> dict[str, NDArray[np.generic]]:
+        """What the teacher says of the batch, mixed as the student's images are."""
+        teacher = self.teacher
+        assert teacher is not None  # noqa: S101  narrows the type
+        shown: U8 | None = None
+        if teacher.spec is not None:
+            # the same draw at the teacher's own size: variations depend on the draw alone
+            vary = self.vary if teacher.augmented else plain
+            if vary is not self.vary or teacher.spec != self.spec:
+                images = self._images(chosen, first, vary, teacher.spec)
+            shown = _mix(images, share, partner)
+        said = teacher.logits(shown, chosen)
+        if said is not None:
+            return {"teacher": said}
+        if shown is None:
+            raise TypeError("a torch teacher needs the description of its images")
+        return {"teacher_image": shown}
+
+    def loader(self) -> DataLoader[dict[str, Tensor]]:
+        """As Trainer wants it; able to begin in mid-epoch without making what is skipped."""
+        places = BatchSampler(SequentialSampler(self), 1, drop_last=False)
+        # a generator of its own, so that the global one is left to the network's dropout
+        return DataLoader(self, batch_sampler=places, collate_fn=_only, generator=torch.Generator())
+
+    def close(self) -> None:
+        """Stop the threads or processes."""
+        self._drop()
+        if self._processes:
+            self._processes.shutdown()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _drop(self) -> None:
+        for future in self._coming.values():
+            future.cancel()
+        self._coming.clear()
+
+
+def _only(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return items[0]
+
+
+def _mix(images: U8, share: float, partner: I64) -> U8:
+    """Mixup (Zhang 2018) of uint8 images, rounded."""
+    if share == 1.0:
+        return images
+    return np.asarray(
+        images * np.float32(share) + images[partner] * np.float32(1 - share) + np.float32(0.5),
+        np.uint8,
+    )

@@ -1,0 +1,60 @@
+"""The splits decoded into memory, as the training loop takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pi10_classifier.imaging import preprocess
+from pi10_classifier.imaging.preprocess import Grey, trim
+from pi10_classifier.training.data.augment_pi10 import MARGIN
+
+U8 = NDArray[np.uint8]
+I64 = NDArray[np.int64]
+
+CACHE_SIDE = 144
+UNKNOWN = -1  # a drawn particle has a class, but no source's label
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Levelled grey images (H, W) uint8, class indices (N,), class x source strata (N,).
+
+    finer: places (N,) among the sources' own labels, -1 where there is none; may be left empty.
+    """
+
+    images: Sequence[U8]
+    truth: I64
+    strata: I64
+    finer: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Prepared images (N, C, S, S) uint8, class indices (N,)."""
+
+    images: U8
+    truth: I64
+
+
+def spread(images: U8, most: int) -> U8:
+    """At most ``most`` images, evenly spaced."""
+    return np.ascontiguousarray(images[:: max(1, -(-len(images) // most))])
+
+
+def level(rgb: U8, side: int = CACHE_SIDE) -> U8:
+    """RGB (H, W, 3) -> grey (h, w) uint8, dark on 255, longest side ``side`` px.
+
+    Levelled as ``prepare`` does it, and cut to the particle and the widest margin that
+    ``augment`` leaves: what is farther off would but take pixels from the particle.
+    """
+    grey = Grey.of(rgb)
+    image = trim(preprocess.level(grey.pixels, grey.ground), MARGIN)
+    scale = side / max(image.shape)
+    height, width = (max(1, round(n * scale)) for n in image.shape)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)

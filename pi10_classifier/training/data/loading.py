@@ -1,0 +1,206 @@
+"""Labelled images as a training of ``pi10 train`` takes them: split, shrunk, in memory.
+
+The one place of a training that knows how labelled data are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pi10_classifier.datasets import split as splitting
+from pi10_classifier.datasets.label_map import LabelMap
+from pi10_classifier.datasets.scan import Sample, Scan, read_rgb, reopen, scan
+from pi10_classifier.errors import SettingError
+from pi10_classifier.imaging import preprocess
+from pi10_classifier.imaging.preprocess import Grey, Preprocessing, prepare, trim
+from pi10_classifier.training.data.camera_look import Device
+from pi10_classifier.training.data.in_memory import CACHE_SIDE, HeldOut, TrainingSet, level
+from pi10_classifier.training.recipe import Recipe
+
+U8 = NDArray[np.uint8]
+I64 = NDArray[np.int64]
+
+_GIB = 2**30
+_SPARE = 0.05  # of margin kept beyond a recipe's trim, until ``prepare`` cuts it
+_SHARE = 0.7  # of the free memory that images may take
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """A scan whose samples are split; images are read by ``load`` and ``batches``.
+
+    cameras: what brings a source's images, of every split, to another camera's look.
+    """
+
+    scan: Scan
+    samples: tuple[Sample, ...]
+    manifest: str
+    cameras: Mapping[str, Device] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.scan.classes
+
+    @property
+    def sha256(self) -> str:
+        """Of the manifest."""
+        return hashlib.sha256(self.manifest.encode()).hexdigest()
+
+    @property
+    def changes(self) -> dict[str, Callable[[U8], U8]]:
+        """The cameras as ``read_rgb`` takes them."""
+        return {source: device.apply for source, device in self.cameras.items()}
+
+    def of(self, part: str) -> list[Sample]:
+        return [sample for sample in self.samples if sample.split == part]
+
+
+def read_examples(
+    inputs: Sequence[Path],
+    label_map: Path | None = None,
+    manifest: Path | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+    cameras: Mapping[str, Device] | None = None,
+) -> Examples:
+    """Scan and split the inputs, or take the split of a manifest (then no image is read).
+
+    Raises SettingError where data or manifest are unusable, or a label map gives other
+    classes than the manifest.
+    """
+    if manifest is not None:
+        try:
+            samples = splitting.read_manifest(manifest.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(f"manifest {manifest} cannot be read: {error}") from error
+        if label_map is not None:
+            _agree(samples, LabelMap.read(label_map), manifest, label_map)
+        found = reopen(samples, inputs)
+    else:
+        labels = LabelMap.read(label_map) if label_map else None
+        found = scan(inputs, labels, progress=progress)
+        samples = splitting.split(found.samples, seed=seed)
+    if len(found.classes) < 2:
+        raise SettingError(
+            f"the data hold one class, {', '.join(found.classes)}; a classifier needs two or more"
+        )
+    for source in cameras or {}:
+        if source not in found.origins:
+            raise SettingError(
+                f"a camera is given for {source!r}; the data's sources are"
+                f" {', '.join(found.origins)}"
+            )
+    return Examples(found, tuple(samples), splitting.manifest(samples), dict(cameras or {}))
+
+
+def _agree(samples: Sequence[Sample], labels: LabelMap, manifest: Path, label_map: Path) -> None:
+    for sample in samples:
+        group = labels.group(sample.label)
+        if group != sample.group:
+            raise SettingError(
+                f"label map {label_map} makes {sample.label!r} {group or 'nothing'}, manifest"
+                f" {manifest} makes it {sample.group}; leave the map out, or begin anew without"
+                " the manifest"
+            )
+
+
+def load(
+    examples: Examples, recipe: Recipe, side: int = 0, free: int | None = None
+) -> tuple[TrainingSet, HeldOut]:
+    """The training and validation images, decoded into memory.
+
+    side: of the largest input that anyone (a teacher) needs, px. free: bytes of memory.
+    Training images are shrunk to what inputs need, never enlarged; levelled grey ones for
+    the variation "pi10". Validation images count alike, whatever source they are from.
+    Raises SettingError where they do not fit into memory.
+    """
+    spec, side = recipe.spec, max(side, recipe.size)
+    place = {name: i for i, name in enumerate(examples.classes)}
+    needed = _bytes(examples, spec, recipe, side)
+    if free is not None and needed > _SHARE * free:
+        raise SettingError(
+            f"the images need about {needed / _GIB:.1f} GiB, {free / _GIB:.1f} GiB are free; give a"
+            " smaller --size, --set channels=1, or fewer images"
+        )
+    fit: list[U8] = []
+    held: list[U8] = []
+    truth: dict[str, list[int]] = {"train": [], "validation": []}
+    sources: list[int] = []
+    own: list[tuple[str, str]] = []
+    origin = {name: i for i, name in enumerate(examples.scan.origins)}
+    wanted = [s for s in examples.samples if s.split in truth]
+    for sample, rgb in read_rgb(examples.scan, wanted, change=examples.changes):
+        if sample.split == "train":
+            fit.append(_keep(rgb, recipe, side))
+            sources.append(origin[sample.source])
+            own.append((sample.source, sample.label))
+        else:
+            held.append(prepare(rgb, spec))
+        truth[sample.split].append(place[sample.group])
+    known = np.asarray(truth["train"], np.int64)
+    judged = np.asarray(truth["validation"], np.int64)
+    strata = np.asarray(sources, np.int64) * len(place) + known
+    empty = np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
+    return (
+        TrainingSet(fit, known, strata, _places(own)),
+        HeldOut(np.stack(held) if held else empty, judged),
+    )
+
+
+def _places(labels: Sequence[tuple[str, str]]) -> I64:
+    """Each source's own labels, numbered in their order."""
+    place = {label: i for i, label in enumerate(sorted(set(labels)))}
+    return np.asarray([place[label] for label in labels], np.int64)
+
+
+def batches(
+    examples: Examples, part: str, spec: Preprocessing, size: int = 64
+) -> Iterator[tuple[list[Sample], U8]]:
+    """A split's samples and prepared images (n, C, S, S) uint8, never all in memory."""
+    samples: list[Sample] = []
+    images: list[U8] = []
+    for sample, rgb in read_rgb(examples.scan, examples.of(part), change=examples.changes):
+        samples.append(sample)
+        images.append(prepare(rgb, spec))
+        if len(images) == size:
+            yield samples, np.stack(images)
+            samples, images = [], []
+    if images:
+        yield samples, np.stack(images)
+
+
+def _keep(rgb: U8, recipe: Recipe, side: int) -> U8:
+    if recipe.augmentation == "pi10":
+        return level(rgb, max(CACHE_SIDE, side))
+    if recipe.trim:
+        # before it is shrunk, as serving does; ``prepare`` will cut the rest
+        ground = Grey.of(rgb).ground
+        rgb = trim(preprocess.level(rgb, ground), recipe.trim + _SPARE)
+        side = math.ceil(side * (1 + 2 * _SPARE))
+    scale = side / max(rgb.shape[:2])
+    if scale < 1:
+        height, width = (max(1, round(n * scale)) for n in rgb.shape[:2])
+        rgb = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if recipe.channels == 1:
+        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    return np.ascontiguousarray(rgb)
+
+
+def _bytes(examples: Examples, spec: Preprocessing, recipe: Recipe, side: int) -> int:
+    """What ``load`` will hold, from the sizes the scan has noted."""
+    grown = recipe.augmentation == "pi10"
+    total = len(examples.of("validation")) * spec.channels * spec.size**2
+    for sample in examples.of("train"):
+        longest = max(sample.width, sample.height, 1)
+        limit = max(CACHE_SIDE, side) if grown else side
+        scale = limit / longest if grown else min(1.0, limit / longest)
+        total += round(sample.width * sample.height * scale**2) * (1 if grown else spec.channels)
+    return total

@@ -1,0 +1,1 @@
+"""The training loop on Hugging Face's Trainer: schedule, average, preflight, resume."""

@@ -1,0 +1,71 @@
+"""A second head that learns the sources' own labels beside the classes, and is then left off.
+
+121 taxa of one camera and 35 of another are merged into three classes; what tells the taxa
+apart is worth learning all the same (an auxiliary task, Caruana 1997).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.training.data.in_memory import UNKNOWN, TrainingSet
+from pi10_classifier.training.networks.base import Output
+from pi10_classifier.training.recipe import Recipe
+
+_DROPOUT = 0.2
+
+
+class FinerNetwork(nn.Module):
+    """A network and a linear head (N, D) -> (N, L) on its features, for L finer labels."""
+
+    def __init__(self, network: nn.Module, features: int, labels: int) -> None:
+        super().__init__()
+        self.network = network
+        self.head = nn.Linear(features, labels)
+        self.attention = getattr(network, "attention", False)
+
+    def forward(self, image: Tensor) -> Output:
+        output = Output(*self.network(image))
+        seen = functional.dropout(output.features, _DROPOUT, self.training)
+        return output._replace(finer=self.head(seen))
+
+
+def with_finer(network: nn.Module, training: TrainingSet, recipe: Recipe) -> nn.Module:
+    """``network``, with the second head where the recipe weighs it.
+
+    Raises SettingError where the training images have no labels finer than their classes.
+    """
+    if not recipe.finer:
+        return network
+    labels = int(training.finer.max(initial=UNKNOWN)) + 1
+    if labels <= len(set(training.truth.tolist())):
+        raise SettingError(
+            f"finer is {recipe.finer}, but the images have {labels} labels of their own, no more"
+            " than classes; give labels that a label map merges, or set finer to 0"
+        )
+    device = next(network.parameters()).device
+    blank = torch.zeros(
+        (1, recipe.channels, recipe.size, recipe.size), dtype=torch.uint8, device=device
+    )
+    was = network.training
+    with torch.no_grad():
+        features = Output(*network.eval()(blank)).features.shape[1]
+    network.train(was)
+    return FinerNetwork(network, features, labels).to(device)
+
+
+def without_finer(network: nn.Module) -> nn.Module:
+    """The network that is kept and exported."""
+    return network.network if isinstance(network, FinerNetwork) else network
+
+
+def finer_loss(output: Output, labels: Tensor) -> Tensor:
+    """Mean cross-entropy in nats over the images whose finer label (N,) is known; 0 for none."""
+    logits = cast(Tensor, output.finer).float()
+    total = functional.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
+    return total / (labels != UNKNOWN).sum().clamp(min=1)

@@ -1,0 +1,149 @@
+"""What comes before a training's first step: does everything fit, where does it go on?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import TrainingArguments
+
+from pi10_classifier.classify import default_jobs
+from pi10_classifier.errors import SettingError
+from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
+from pi10_classifier.training.data.worker_processes import can_fork
+from pi10_classifier.training.loop.resume_state import PARTIAL, clear, latest
+from pi10_classifier.training.losses.registry import LDAM, Loss, build_loss
+from pi10_classifier.training.networks.base import CosineHead
+from pi10_classifier.training.recipe import Recipe
+
+
+def class_numbers(training: TrainingSet, validation: HeldOut) -> tuple[str, ...]:
+    """Names for classes that were given none."""
+    both = [int(truth.max()) for truth in (training.truth, validation.truth) if len(truth)]
+    return tuple(str(i) for i in range(max(both, default=0) + 1))
+
+
+def checked_loss(
+    network: nn.Module,
+    training: TrainingSet,
+    validation: HeldOut,
+    recipe: Recipe,
+    names: Sequence[str],
+) -> Loss:
+    """The loss, once data, recipe and network are known to suit each other.
+
+    Raises SettingError where a split is empty, a class has no image, or they do not.
+    """
+    for split, truth in (("training", training.truth), ("validation", validation.truth)):
+        if not len(truth):
+            raise SettingError(f"the {split} split is empty; give more images, or another split")
+        counts = np.bincount(truth, minlength=len(names))
+        for name, count in zip(names, counts.tolist(), strict=True):
+            if not count:
+                raise SettingError(
+                    f"class {name!r} has no {split} image; give some (about ten a class are the"
+                    " least), or leave the class out by the label map"
+                )
+    counts = np.bincount(training.truth, minlength=len(names))
+    loss = build_loss(recipe.loss, counts.tolist(), **recipe.loss_options)
+    heads = [module for module in network.modules() if isinstance(module, CosineHead)]
+    if loss.needs_cosine and not heads:
+        raise SettingError(f"loss {recipe.loss} needs a network built with head='cosine'")
+    if isinstance(loss, LDAM) and heads[0].scale != loss.scale:
+        raise SettingError(
+            f"LDAM's scale is {loss.scale}, the network's is {heads[0].scale}; leave the scale out"
+        )
+    if loss.needs_attention and not getattr(network, "attention", False):
+        raise SettingError(
+            f"loss {recipe.loss} needs the attention of a vit or beit, built with attention=True"
+        )
+    if recipe.mixup and not loss.soft:
+        raise SettingError(f"loss {recipe.loss} is not defined for mixed images; set mixup to 0")
+    return loss
+
+
+def arguments_of(recipe: Recipe, home: Path, device: str) -> TrainingArguments:
+    """The recipe in Trainer's terms. device: "cpu" to leave a GPU alone."""
+    if device not in ("", "cpu"):
+        raise SettingError(f"device is {device!r}; it must be 'cpu', or empty for the best there")
+    on_cpu = device == "cpu" or not torch.accelerator.is_available()
+    if recipe.precision == "fp16" and on_cpu:
+        raise SettingError("precision fp16 needs a GPU; use bf16 or float32")
+    try:
+        arguments = TrainingArguments(
+            output_dir=str(home / PARTIAL),
+            per_device_train_batch_size=recipe.batch,
+            gradient_accumulation_steps=recipe.accumulate,
+            num_train_epochs=recipe.epochs,
+            max_grad_norm=recipe.clip,
+            bf16=recipe.precision == "bf16",
+            fp16=recipe.precision == "fp16",
+            seed=recipe.seed,
+            full_determinism=recipe.deterministic,
+            use_cpu=on_cpu,
+            ddp_find_unused_parameters=False,
+            # what our own callback and judge do
+            report_to=[],
+            logging_strategy="no",
+            save_strategy="no",
+            eval_strategy="no",
+            disable_tqdm=True,
+            logging_nan_inf_filter=False,
+            remove_unused_columns=False,
+        )
+        world = arguments.world_size  # sets up devices, which may fail
+    except ValueError as error:
+        raise SettingError(f"this machine cannot train so: {error}") from error
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several only by launch, one process each
+    if recipe.minutes and world > 1:
+        raise SettingError("minutes cannot be kept by several processes alike; set epochs alone")
+    return arguments
+
+
+def last_checkpoint(
+    folder: Path | None, resume: bool, arguments: TrainingArguments, say: Callable[[str], None]
+) -> Path | None:
+    """The checkpoint to go on from, if any."""
+    if folder is None:
+        if resume:
+            raise SettingError("there is no folder to resume from")
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    if arguments.process_index == 0:
+        clear(folder)
+    found = latest(folder)
+    if found and not resume:
+        raise SettingError(
+            f"{folder} holds a training ({found.name}); go on with --resume, or give another folder"
+        )
+    if resume and not found:
+        say(f"{folder} holds no checkpoint yet; beginning anew")
+    return found
+
+
+def identity_of(
+    network: nn.Module, training: TrainingSet, recipe: Recipe, names: Sequence[str], world: int
+) -> str:
+    """What must be the same for a training to go on; of the images, their classes and order."""
+    shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
+    truth = hashlib.sha256(training.truth.astype(np.int64).tobytes()).hexdigest()
+    parts = [recipe.to_dict(), list(names), truth, shapes, world]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def loaders_of(arguments: TrainingArguments) -> int:
+    """On a CPU the network needs the cores itself; beside a GPU they are all for the data."""
+    if arguments.device.type == "cpu":
+        return 1
+    shared = default_jobs() // int(arguments.world_size)
+    return max(1, shared - 1)
+
+
+def use_processes(arguments: TrainingArguments) -> bool:
+    """Beside a GPU images are prepared by processes: one Python could not keep up with it."""
+    return arguments.device.type == "cuda" and can_fork()

@@ -1,0 +1,256 @@
+"""Hugging Face's Trainer, taught our batches, losses, schedule, validation and checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.training.checkpoint import save_weights
+from pi10_classifier.training.data.batches import Batches
+from pi10_classifier.training.distillation import distillation
+from pi10_classifier.training.loop.auxiliary_head import finer_loss
+from pi10_classifier.training.loop.ema import Average
+from pi10_classifier.training.loop.resume_state import Reached, publish
+from pi10_classifier.training.loop.schedule import Clock
+from pi10_classifier.training.losses.registry import Loss
+from pi10_classifier.training.networks.base import Output
+from pi10_classifier.training.recipe import Recipe
+
+_LINE_STEPS, _LINE_S = 50, 30.0  # a progress line after so many steps or seconds
+_LOOK_STEPS = 20  # how often a GPU is asked whether the loss is still a number
+
+
+class Watcher(Protocol):
+    """Whoever wants to know of each epoch, e.g. a tracking run."""
+
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
+        """``record``: one epoch's figures, as ``loop.train`` returns them."""
+
+
+class LoopTrainer(Trainer):
+    """Trainer for one recipe; ``judge`` validates and records, on the first process alone."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        arguments: TrainingArguments,
+        *,
+        recipe: Recipe,
+        batches: Batches,
+        loss: Loss,
+        clock: Clock,
+        average: Average,
+        reached: Reached,
+        judge: Callable[[dict[str, Any]], bool],
+        say: Callable[[str], None],
+        check: Callable[[], None],
+        folder: Path | None,
+        save_steps: int,
+    ) -> None:
+        self.network, self.epoch_began = network, time.monotonic()
+        self.recipe, self.batches, self.clock, self.average = recipe, batches, clock, average
+        self.reached, self.judge, self.say, self.check = reached, judge, say, check
+        self.folder, self.save_steps = folder, save_steps
+        self.writing, self.reading = False, False
+        super().__init__(model=network, args=arguments, callbacks=[_Conductor(self)])
+        self.remove_callback(PrinterCallback)
+        self.loss = loss.to(self.args.device)
+        teacher = batches.teacher.network if batches.teacher else None
+        self.teacher = teacher.to(self.args.device).eval() if teacher else None
+        double = torch.float32 if self.args.device.type == "mps" else torch.float64
+        self.total = torch.tensor(reached.total, dtype=double, device=self.args.device)
+        self.updates = math.ceil(len(batches) / recipe.accumulate)  # an epoch's optimiser steps
+
+    def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        # not given to accelerate: ``Batches`` makes each process its own share already
+        return self.batches.loader()
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Weight decay for matrices and kernels, none for biases and norms."""
+        if self.optimizer is None:
+            parameters = [p for p in (model or self.network).parameters() if p.requires_grad]
+            decay, rate = self.recipe.weight_decay, self.recipe.rate
+            groups: list[dict[str, Any]] = [
+                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ]
+            if self.recipe.optimiser == "sgd":
+                self.optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9)
+            else:
+                kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+                self.optimizer = kind[self.recipe.optimiser](groups, lr=rate)
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Any:
+        if self.lr_scheduler is None:
+            chosen: Any = optimizer or self.optimizer
+            # a plain function, of which the checkpoint stores nothing
+            schedule = torch.optim.lr_scheduler.LambdaLR(chosen, lambda s: self.clock.factor(s))
+            self.lr_scheduler = schedule
+        return self.lr_scheduler
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        output = Output(*model(inputs["image"]))
+        loss = self.loss(output, inputs["target"])
+        if self.recipe.distil:
+            told = self._told(inputs)
+            gap = distillation(output.logits, told, self.recipe.distil_temperature)
+            loss = (1 - self.recipe.distil) * loss + self.recipe.distil * gap
+        if self.recipe.finer:
+            loss = loss + self.recipe.finer * finer_loss(output, inputs["finer"])
+        seen = len(inputs["image"])
+        self.total += loss.detach().to(self.total.dtype) * seen
+        self.reached.seen += seen
+        return (loss, output) if return_outputs else loss
+
+    def _told(self, inputs: dict[str, Tensor]) -> Tensor:
+        if self.teacher is None:
+            return inputs["teacher"]
+        with torch.no_grad(), self.accelerator.autocast():
+            return Output(*self.teacher(inputs["teacher_image"])).logits
+
+    def look(self) -> float:
+        """The epoch's sum of losses; raises SettingError where it is no number."""
+        total = self.total.item()
+        if not math.isfinite(total):
+            raise SettingError(
+                f"loss is {total} in epoch {len(self.reached.history) + 1}; lower the learning"
+                " rate, or train in float32"
+            )
+        return total
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Close the epoch: validate, record, and stop where the judge has seen enough."""
+        self.look()
+        sums = torch.stack((self.total, torch.tensor(self.reached.seen).to(self.total)))
+        total, seen = self.accelerator.reduce(sums, reduction="sum").tolist()
+        seconds = time.monotonic() - self.epoch_began
+        verdict: list[Any] = [None, None]
+        if self.is_world_process_zero():
+            record = {
+                "epoch": len(self.reached.history) + 1,
+                "size": self.batches.spec.size,
+                "images": int(seen),
+                "loss": round(total / seen, 5),
+                "rate": self.clock.rate,
+                "images_per_second": round(seen / max(seconds, 1e-9), 1),
+                "waiting": round(self.waited / max(seconds, 1e-9), 4),
+            }
+            verdict = [self.judge(record), record]
+        broadcast_object_list(verdict)
+        enough, record = verdict
+        record["seconds"] = round(time.monotonic() - self.epoch_began, 1)
+        self.reached.history.append(record)
+        self.total.zero_()
+        self.reached.seen, self.epoch_began = 0, time.monotonic()
+        self.batches.waited = self.reached.waited = 0.0
+        self.control.should_training_stop |= bool(enough)
+        return {}
+
+    @property
+    def waited(self) -> float:
+        """Seconds of this epoch that the network waited for data."""
+        return self.batches.waited + self.reached.waited
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The weights alone, as safetensors; the first thing of a checkpoint."""
+        self.look()
+        self.writing = True
+        if self.args.should_save and output_dir is not None:
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            save_weights(self.network, Path(output_dir) / "model.safetensors")
+
+    def publish(self) -> None:
+        """Complete and rename the checkpoint that Trainer has just written."""
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero() and self.folder is not None:
+            now = Reached(
+                identity=self.reached.identity,
+                history=self.reached.history,
+                total=self.total.item(),
+                seen=self.reached.seen,
+                waited=self.waited,
+                epoch_seconds=time.monotonic() - self.epoch_began,
+                seconds=self.clock.seconds,
+            )
+            average = self.average.network if self.recipe.ema else None
+            publish(self.folder, self.state.global_step, now, average)
+        self.accelerator.wait_for_everyone()
+        self.writing = False
+
+
+class _Conductor(TrainerCallback):
+    """What happens between Trainer's steps."""
+
+    def __init__(self, trainer: LoopTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        trainer = self.trainer
+        trainer.clock.step = state.global_step
+        trainer.epoch_began = time.monotonic() - trainer.reached.epoch_seconds
+        self.said = time.monotonic()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.reading = False  # a resumed one has its random states back by now
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        trainer, recipe = self.trainer, self.trainer.recipe
+        epoch = state.global_step // trainer.updates
+        # by where the epoch began, which a resume in its middle must find again
+        done = trainer.clock.progress_at(epoch * trainer.updates)
+        small = recipe.warm_size and done < recipe.warm_share
+        trainer.batches.begin(epoch, recipe.warm_size if small else recipe.size)
+        trainer.loss.progress = done
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        trainer = self.trainer
+        trainer.clock.step = state.global_step
+        trainer.average.follow(trainer.network, state.global_step)
+        if args.device.type == "cpu" or state.global_step % _LOOK_STEPS == 0:
+            trainer.look()
+        late = time.monotonic() - self.said > _LINE_S
+        if state.global_step % _LINE_STEPS == 0 or late:
+            self._line()
+        control.should_training_stop |= trainer.clock.over
+        # an epoch's end is saved once it is validated
+        ends = control.should_training_stop or state.global_step % trainer.updates == 0
+        if trainer.folder and trainer.save_steps and not ends:
+            control.should_save = state.global_step % trainer.save_steps == 0
+        trainer.check()
+
+    def _line(self) -> None:
+        trainer = self.trainer
+        seen, size = trainer.reached.seen, trainer.batches.spec.size
+        seconds = max(time.monotonic() - trainer.epoch_began, 1e-9)
+        trainer.say(
+            f"  {trainer.clock} {size} px loss {trainer.look() / seen:.4f}"
+            f" {seen * trainer.args.world_size / seconds:.1f} images/s,"
+            f" {trainer.waited / seconds:.0%} of the time waiting for data"
+        )
+        self.said = time.monotonic()
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_evaluate = True
+        control.should_save = self.trainer.folder is not None
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.publish()

@@ -1,0 +1,187 @@
+"""Checkpoint folder -> model package: ONNX behind a parity gate, description, card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pi10_classifier.errors import ModelError, SettingError, output_error
+from pi10_classifier.evaluation.metrics import softmax
+from pi10_classifier.imaging.preprocess import Preprocessing
+from pi10_classifier.model.card import card
+from pi10_classifier.model.package import FORMAT
+from pi10_classifier.training.checkpoint import load_checkpoint
+from pi10_classifier.training.loop.loop import predict
+from pi10_classifier.training.networks.registry import Logits, build
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+MODEL, DESCRIPTION, CARD = "model.onnx", "model.json", "README.md"
+PARITY_IMAGES = "parity.npy"
+TOLERANCE = 1e-4
+OPSET = 17
+NEVER_SEEN = "Labelled Pi-10 images: neither trained on, nor selected by, nor tested on."
+
+
+def export_package(checkpoint_dir: Path, out_dir: Path, images: U8 | None = None) -> Path:
+    """Turn a checkpoint folder into the model package ``out_dir``; return its path.
+
+    images: prepared images (N, C, S, S) uint8 for the parity gate; without them
+    the checkpoint's own ``parity.npy`` (validation images) serves.
+    Raises ModelError where the checkpoint is unusable or ONNX Runtime and torch
+    differ by more than 1e-4 in any probability; nothing is written then.
+    """
+    state, fields = load_checkpoint(checkpoint_dir)
+    try:
+        spec = Preprocessing.from_dict(fields["preprocessing"])
+        network = build(
+            fields["architecture"],
+            len(fields["classes"]),
+            size=spec.size,
+            channels=spec.channels,
+            init="random",
+            head=fields.get("head", "linear"),
+        )
+        network.load_state_dict(state)
+        temperature = float(fields["temperature"])
+        if missing := {"name", "version"} - fields.keys():
+            raise KeyError(*missing)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{checkpoint_dir}: weights and description disagree: {error}") from error
+    if images is None:
+        images = _parity_images(checkpoint_dir)
+    if images.ndim != 4 or images.shape[1:] != (spec.channels, spec.size, spec.size):
+        raise ModelError(
+            f"parity images have shape {images.shape}, not (N, {spec.channels}, {spec.size},"
+            f" {spec.size})"
+        )
+    if out_dir.is_dir() and any(out_dir.iterdir()) and not (out_dir / DESCRIPTION).is_file():
+        raise SettingError(f"{out_dir} holds files but no model package; name another folder")
+    beside = out_dir / (MODEL + ".part")
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            write_onnx(network, spec, beside)
+            gap = check_parity(network, beside, images, temperature)
+            beside.replace(out_dir / MODEL)
+        finally:
+            beside.unlink(missing_ok=True)
+        parity = {
+            "images": len(images),
+            "largest_difference": float(f"{gap:.2e}"),
+            "allowed": TOLERANCE,
+        }
+        describe(out_dir, {**fields, "parity": parity})
+    except OSError as error:
+        raise output_error(error, out_dir) from error
+    return out_dir
+
+
+def _parity_images(folder: Path) -> U8:
+    path = folder / PARITY_IMAGES
+    try:
+        return np.asarray(np.load(path, allow_pickle=False), np.uint8)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: no images for the parity gate ({error}); give some") from error
+
+
+def write_onnx(network: nn.Module, spec: Preprocessing, path: Path) -> None:
+    """Write the graph: ``image`` uint8 (N, C, S, S) -> ``logits`` float32 (N, K)."""
+    network = Logits(network).eval()
+    example = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated, but its successor needs onnxscript as well.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # Uneven padding (EfficientNet) ends in a reversed slice that is not folded; it works.
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
+    """An ONNX Runtime session on the CPU with ``threads`` threads."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own types share no other base
+        raise ModelError(f"{path} does not load in ONNX Runtime: {error}") from error
+
+
+def run_session(session: ort.InferenceSession, images: U8, batch: int = 64) -> F32:
+    """Prepared images (N, C, S, S) uint8 -> logits (N, K) float32."""
+    parts = [
+        session.run(["logits"], {"image": images[i : i + batch]})[0]
+        for i in range(0, len(images), batch)
+    ]
+    return np.concatenate(parts)
+
+
+def check_parity(network: nn.Module, path: Path, images: U8, temperature: float = 1.0) -> float:
+    """Largest absolute difference of a probability, torch against ONNX Runtime.
+
+    Raises ModelError with the figure where it exceeds 1e-4 or is no number.
+    """
+    if not len(images):
+        raise ModelError("the parity gate needs at least one image")
+    theirs = softmax(run_session(open_session(path), images), temperature)
+    ours = softmax(predict(network, images), temperature)
+    gap = float(np.abs(theirs - ours).max())
+    if not gap <= TOLERANCE:
+        raise ModelError(
+            f"ONNX Runtime and torch differ by {gap:.2e} in a probability over {len(images)}"
+            f" images (allowed {TOLERANCE:.0e}); the package was not written"
+        )
+    return gap
+
+
+def describe(package: Path, fields: dict[str, Any]) -> None:
+    """Write ``model.json`` and ``README.md`` for the ``model.onnx`` that is there.
+
+    ``fields`` is a checkpoint's description.
+    """
+    blob = (package / MODEL).read_bytes()
+    description = {
+        "format": FORMAT,
+        "name": fields["name"],
+        "version": fields["version"],
+        "classes": fields["classes"],
+        "preprocessing": fields["preprocessing"],
+        "input": {"name": "image", "dtype": "uint8", "layout": "NCHW"},
+        "output": {"name": "logits", "activation": "softmax"},
+        "temperature": fields["temperature"],
+        "thresholds": fields.get("thresholds", {}),
+        "training": fields.get("training", {}),
+        "metrics": fields.get("metrics", {}),
+        "never_seen": fields.get("never_seen", NEVER_SEEN),
+        **({"parity": fields["parity"]} if "parity" in fields else {}),
+        **({"limits": fields["limits"]} if "limits" in fields else {}),
+        "files": {MODEL: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}},
+    }
+    _publish(package / CARD, card(description))
+    _publish(package / DESCRIPTION, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+
+
+def _publish(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text, encoding="utf-8", newline="\n")
+    beside.replace(path)

@@ -1,0 +1,139 @@
+"""The folder of one training: its settings, its epochs, and whether it is done."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import SettingError, output_error
+from pi10_classifier.results.run_folder import write_atomically
+
+CONFIG, METRICS, MANIFEST, LEFT_OUT = "config.json", "metrics.csv", "manifest.csv", "left_out.csv"
+CHECKPOINT, PACKAGE, RESUME = "checkpoint", "package", "resume"
+VALIDATION = "validation.json"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other trainings out of it."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise SettingError(
+            f"another training is writing to {folder}; wait for it, or choose another --out"
+        ) from error
+    except OSError as error:
+        raise output_error(error, folder) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def reached(folder: Path) -> bool:
+    """Whether a training has come as far as an epoch or a checkpoint: what is worth keeping."""
+    return (folder / METRICS).is_file() or any((folder / RESUME).glob("checkpoint-*"))
+
+
+def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
+    """Store a new training's settings, or see that they are those of the one that is there.
+
+    One that failed before its first epoch stands in nobody's way. Raises SettingError naming
+    what differs, or where a training is there and ``resume`` is not asked for.
+    """
+    path = folder / CONFIG
+    if path.is_file() and reached(folder):
+        if not resume:
+            raise SettingError(
+                f"{folder} holds a training; go on with --resume, or choose another --out"
+            )
+        before = read_config(folder)
+        told = json.loads(json.dumps(config))
+        for name in _differences(before["identity"], told["identity"]):
+            raise SettingError(
+                f"{folder} was begun with another {name}; go on with the same, or choose"
+                " another --out"
+            )
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, folder) from error
+    text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode("utf-8"))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json``; raises SettingError where it is damaged."""
+    try:
+        found = json.loads((folder / CONFIG).read_text("utf-8"))
+        if isinstance(found, dict) and isinstance(found.get("identity"), dict):
+            return found
+        problem = "its settings are missing"
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    raise SettingError(f"{folder / CONFIG} cannot be read ({problem}); choose another --out")
+
+
+def write_metrics(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """``metrics.csv``: a line an epoch."""
+    stream = io.StringIO()
+    columns = list(dict.fromkeys(name for record in history for name in record))
+    rows = csv.DictWriter(stream, columns, lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(history)
+    write_atomically(folder / METRICS, stream.getvalue().encode("utf-8"))
+
+
+def add_metrics(folder: Path, record: Mapping[str, Any]) -> None:
+    """Add an epoch to ``metrics.csv``, in place of what a killed training wrote of it."""
+    before: list[Mapping[str, Any]] = []
+    if (folder / METRICS).is_file():
+        rows = csv.DictReader(io.StringIO((folder / METRICS).read_text("utf-8")))
+        before = [row for row in rows if int(row["epoch"] or 0) < record["epoch"]]
+    write_metrics(folder, [*before, record])
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The numbers of ``metrics.csv``, an epoch each; raises SettingError where it is damaged."""
+    path = folder / METRICS
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+        return [{name: float(v) for name, v in row.items() if name and v} for row in rows]
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingError(f"{path} cannot be read ({error}); train again") from error
+
+
+def best_validation(folder: Path) -> float:
+    """The highest validation macro-F1 of ``metrics.csv``: that of the weights that are kept."""
+    found = [row["validation_macro_f1"] for row in read_metrics(folder)]
+    if not found:
+        raise SettingError(f"{folder / METRICS} holds no epoch; train again")
+    return max(found)
+
+
+def write_validation(folder: Path) -> None:
+    """``validation.json``: the figure of a training that was not tested."""
+    text = json.dumps({"macro_f1": best_validation(folder)}) + "\n"
+    write_atomically(folder / VALIDATION, text.encode("utf-8"))
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:
+    """Names whose values differ, e.g. ``recipe.rate (0.1, now 0.2)``."""
+    found: list[str] = []
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{above}{name}.")
+        elif old != new:
+            found.append(f"{above}{name} ({old}, now {new})")
+    return found

@@ -1,0 +1,155 @@
+"""What ``pi10 train`` does: from examples and a plan to a folder a seed, tested and packaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pi10_classifier.datasets.records import left_out_csv
+from pi10_classifier.errors import SettingError
+from pi10_classifier.evaluation.test_predictions import PREDICTIONS
+from pi10_classifier.results.run_folder import write_atomically
+from pi10_classifier.training import output_folder as out
+from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
+from pi10_classifier.training.data.loading import Examples, load
+from pi10_classifier.training.data.synthetic import add_drawn
+from pi10_classifier.training.distillation import PackageTeacher
+from pi10_classifier.training.loop.loop import train
+from pi10_classifier.training.loop.memory import free_memory
+from pi10_classifier.training.loop.preflight import arguments_of, checked_loss
+from pi10_classifier.training.plan import Plan, config_of, teacher_of
+from pi10_classifier.training.recipe import changed
+from pi10_classifier.training.reporter import Reporter, Silence, told
+from pi10_classifier.training.seed_run import SeedRun
+
+Say = Callable[[str], None]
+
+
+def train_seeds(
+    examples: Examples,
+    plan: Plan,
+    *,
+    resume: bool = False,
+    say: Say = print,
+    check: Callable[[], None] = lambda: None,
+    reporter: Reporter | None = None,
+    test: bool = True,
+) -> list[Path]:
+    """Train each seed in ``plan.out/seed-N``; return those folders.
+
+    Each holds config.json, metrics.csv (a line an epoch), checkpoint/ (the best epoch's
+    weights as safetensors), package/ (ONNX, behind the parity gate), test_predictions.csv,
+    the last to be written, and until then resume/. What is done is not done again.
+    test: False leaves the test split alone: then neither package/ nor predictions are
+    written, and validation.json is the last.
+    Raises SettingError, ModelError or OutputError; KeyboardInterrupt from ``check``.
+    """
+    teller = reporter or Silence()
+    if not _first_process():  # of several on one machine or more: it trains, and writes nothing
+        return _follow(examples, plan, check)
+    with out.locked(plan.out):
+        if not resume and any(map(out.reached, plan.out.glob("seed-*"))):
+            raise SettingError(
+                f"{plan.out} holds trainings; go on with --resume, or choose another --out"
+            )
+        write_atomically(plan.out / out.MANIFEST, examples.manifest.encode("utf-8"))
+        if examples.scan.left_out or not (plan.out / out.LEFT_OUT).is_file():
+            text = left_out_csv(examples.scan.left_out)
+            write_atomically(plan.out / out.LEFT_OUT, text.encode("utf-8"))
+        teacher = teacher_of(examples, plan, say)
+        last = PREDICTIONS if test else out.VALIDATION
+        if not all((plan.folder(seed) / last).is_file() for seed in plan.seeds):
+            _check(examples, plan, say)
+        for seed in plan.seeds:  # before anyone is told: a refused one leaves the runs as they are
+            run = SeedRun(examples, plan, seed, teacher, say)
+            out.begin(run.folder, run.config, resume)
+        images: tuple[TrainingSet, HeldOut] | None = None
+        with told(teller, plan.out, {**config_of(examples, plan, teacher), "seeds": plan.seeds}):
+            for seed in plan.seeds:
+                run = SeedRun(examples, plan, seed, teacher, say)
+                child = teller.child(run.folder.name)
+                if (run.folder / last).is_file():
+                    say(f"{run.folder} is done")
+                    child.on_done_before(run.folder, run.config)
+                    continue
+                say(f"seed {seed}: {run.folder}")
+                if images is None:
+                    images = _load(examples, plan, teacher)
+                with told(child, run.folder, run.config):
+                    run.train(*images, check, child)
+                    if test:
+                        run.package()
+                        check()
+                        run.test(check)
+                    else:
+                        out.write_validation(run.folder)
+                    shutil.rmtree(run.folder / out.RESUME, ignore_errors=True)
+    return [plan.folder(seed) for seed in plan.seeds]
+
+
+def _check(examples: Examples, plan: Plan, say: Say) -> None:
+    """Refuse what cannot be trained before a folder is made, an image decoded, MLflow told."""
+    place = {name: i for i, name in enumerate(examples.classes)}
+    fit, held = (
+        np.array([place[s.group] for s in examples.of(part)], np.int64)
+        for part in ("train", "validation")
+    )
+    no_images = np.zeros((0, 1, 1, 1), np.uint8)
+    arguments_of(plan.recipe, plan.out, plan.device)
+    checked_loss(
+        plan.build(len(examples.classes)),
+        TrainingSet([], fit, fit),
+        HeldOut(no_images, held),
+        plan.recipe,
+        examples.classes,
+    )
+    if plan.recipe.loss in ("las", "dynamic_las") and len(set(np.bincount(fit).tolist())) == 1:
+        tail = plan.recipe.loss_options.get("tail", 0.0)
+        say(
+            f"all classes have {len(fit) // len(place):,} training images: {plan.recipe.loss}"
+            f" smooths each by its tail's {tail:g}, and tells none from the others"
+        )
+
+
+def _load(
+    examples: Examples, plan: Plan, teacher: PackageTeacher | None
+) -> tuple[TrainingSet, HeldOut]:
+    side = teacher.spec.size if teacher and teacher.spec else 0
+    training, validation = load(examples, plan.recipe, side, free_memory(torch.device("cpu")))
+    return add_drawn(training, examples.classes, plan.recipe.drawn), validation
+
+
+def _first_process() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _follow(examples: Examples, plan: Plan, check: Callable[[], None]) -> list[Path]:
+    """What the other processes of ``accelerate launch`` do: their share of each training."""
+    teacher = teacher_of(examples, plan, lambda line: None)
+    images = _load(examples, plan, teacher)
+    for seed in plan.seeds:
+        recipe = changed(plan.recipe, seed=seed)
+        if (plan.folder(seed) / PREDICTIONS).is_file():
+            continue
+        torch.manual_seed(seed)
+        train(
+            plan.build(len(examples.classes)),
+            *images,
+            recipe,
+            lambda *_: None,
+            lambda line: None,
+            names=examples.classes,
+            folder=plan.folder(seed) / out.RESUME,
+            resume=(plan.folder(seed) / out.RESUME).is_dir(),
+            save_steps=plan.save_steps,
+            teacher=teacher,
+            loaders=plan.loaders,
+            device=plan.device,
+            check=check,
+        )
+    return [plan.folder(seed) for seed in plan.seeds]

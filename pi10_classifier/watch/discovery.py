@@ -1,0 +1,101 @@
+"""Two threads that look for inputs: one listens to events, one scans, for events get lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterable
+
+from pi10_classifier.errors import Code, InputError, Pi10Error
+from pi10_classifier.watch.inputs.base import Found, Place
+from pi10_classifier.watch.queue import Waiting
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+_WITHOUT_EVENTS_S = 10.0
+_SCANNING_SHARE = 4  # pauses are so many times as long as a scan
+
+
+class Lookout:
+    """Offers what it sees to ``waiting``. ``listening`` and ``scanning`` say how it stands."""
+
+    def __init__(self, place: Place, waiting: Waiting, rescan_s: float) -> None:
+        self._place, self._waiting, self._rescan_s = place, waiting, rescan_s
+        self._stop, self._soon = threading.Event(), threading.Event()
+        self._threads = [
+            threading.Thread(target=self._listen, name="pi10-listen", daemon=True),
+            threading.Thread(target=self._scan, name="pi10-scan", daemon=True),
+        ]
+        self.listening = "not yet"
+        self.scanning = "not yet"
+        self.scans = 0
+        self.defect: Exception | None = None
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop looking. A thread that waits for the network ends with the process."""
+        self._stop.set()
+        self._soon.set()
+        self._waiting.close()
+        for thread in self._threads:
+            thread.join(2)
+
+    def scan_soon(self) -> None:
+        self._soon.set()
+
+    def _tell(self, found: Iterable[Found]) -> None:
+        self._waiting.offer(found, patient=False)
+
+    def _up(self) -> None:
+        self.listening = "ok"
+        self.scan_soon()  # for what came while nobody listened
+
+    def _listen(self) -> None:
+        wait = _FIRST_WAIT_S
+        while not self._stop.is_set():
+            since = time.monotonic()
+            try:
+                self._place.listen(self._tell, self._up, self._stop)
+            except (Pi10Error, OSError) as error:
+                self.listening = str(error)
+                if isinstance(error, InputError) and error.code is Code.OBJECT_UNREADABLE:
+                    self._rescan_s = min(self._rescan_s, _WITHOUT_EVENTS_S)
+                    self.scan_soon()
+                    return
+            except Exception as error:  # a defect of ours: scans still find everything
+                self.listening = f"{type(error).__name__}: {error}; please report"
+            if time.monotonic() - since > _LONGEST_WAIT_S:
+                wait = _FIRST_WAIT_S
+            self._stop.wait(wait * random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    def _scan(self) -> None:
+        wait = _FIRST_WAIT_S
+        while not self._stop.is_set():
+            self._soon.clear()
+            self._waiting.overflowed = False
+            since = time.monotonic()
+            try:
+                roll = self._waiting.roll()
+                if self._waiting.offer(roll.calling(self._place.scan()), patient=True):
+                    self._waiting.call(roll)
+            except (Pi10Error, OSError) as error:
+                self.scanning = str(error)
+                pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  # nosec B311
+                self._stop.wait(pause)
+                wait = min(2 * wait, _LONGEST_WAIT_S)
+                continue
+            except Exception as error:  # the watcher ends: without scans, inputs would be lost
+                self.defect = error
+                return
+            wait = _FIRST_WAIT_S
+            self.scanning = "ok"
+            self.scans += 1
+            if self._waiting.overflowed:
+                continue
+            took = time.monotonic() - since
+            self._stop.wait(min(took * _SCANNING_SHARE, self._rescan_s))
+            self._soon.wait(max(self._rescan_s - took * _SCANNING_SHARE, 0.0))

@@ -1,0 +1,1 @@
+"""The watched place, a folder or a bucket, behind one protocol."""

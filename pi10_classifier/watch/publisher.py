@@ -1,0 +1,371 @@
+"""Inputs through the engine into parts: one a minute for images, one for each archive.
+
+Chunks are taken up in the order in which they were begun; whatever is to happen after them
+(ending a part, a minute's line) waits in the same row.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pi10_classifier.classify import HELD_BYTES, items_of
+from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10Error, output_error
+from pi10_classifier.inference.engine import ChunkResult, Engine, Gallery, Picture, chunks
+from pi10_classifier.inference.part_builder import OpenPart
+from pi10_classifier.results.run_folder import PartWriter, RunFolder, UnitRecord, part_stem
+from pi10_classifier.sources.base import Item, Unit
+from pi10_classifier.sources.repeats import Repeated
+from pi10_classifier.watch.inputs.base import Found, Place
+from pi10_classifier.watch.inputs.departed import AGAIN
+from pi10_classifier.watch.ledger import Entry, Ledger
+from pi10_classifier.watch.quarantine import Suspects
+from pi10_classifier.watch.queue import Waiting
+
+ATTEMPTS = 5
+PART_ITEMS = 65_536
+GALLERY_EVERY_S = 600.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 300.0
+_DISK_WAIT_S = 15.0
+_REMEMBERED_S = 3600.0
+
+
+class _Closed(Gallery):
+    """No pictures: those of one part in ten minutes are enough for a report."""
+
+    def wants(self, label: str, score: float) -> bool:
+        return False
+
+    def add(self, pictures: Sequence[Picture]) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class _Part:
+    number: int
+    open: OpenPart
+    unit: str
+    taken: list[tuple[Found, str]] = field(default_factory=list)
+    archive: Found | None = None
+    begun: int = 0
+    lost: OutputError | None = None
+
+
+@dataclass(slots=True)
+class _Step:
+    """A chunk in work, or something to be done when all before it is."""
+
+    part: _Part | None = None
+    found: Sequence[Found] = ()
+    future: Future[ChunkResult] | None = None
+    held: int = 0
+    names: Sequence[str] = ()
+    then: Callable[[], None] | None = None
+
+
+class Parts:
+    """Holds the threads and the parts that are open; used by the watcher's thread alone."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        engine: Engine,
+        jobs: int,
+        ledger: Ledger,
+        waiting: Waiting,
+        place: Place,
+        suspects: Suspects,
+        tick: Callable[[], None],
+    ) -> None:
+        self._folder, self._engine, self._ledger = folder, engine, ledger
+        self._suspects = suspects
+        self._waiting, self._place, self._tick = waiting, place, tick
+        self._window = 4 * jobs + 4
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="pi10")
+        self._row: deque[_Step] = deque()
+        self._held = 0
+        self._open: _Part | None = None
+        self._live: dict[int, _Part] = {}
+        self._next = ledger.next_part()
+        self._attempts: Counter[str] = Counter()
+        self._undone: list[str] = []
+        self._gallery_due = 0.0
+        self.results = 0
+        # bin and its minute, or "" for any -> when images of it were last published
+        self.seen: dict[tuple[str, str], float] = {}
+        self.pause_until = 0.0
+        self.trouble: Pi10Error | None = None
+
+    def close(self) -> None:
+        """Leave what is not published; it is done again at the next start."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for part in self._live.values():
+            part.open.writer.abandon()
+
+    def images(self, found: Sequence[Found]) -> None:
+        """Put images and sidecars to work in the part of this minute."""
+        sound = [one for one in found if one.name not in self._suspects]
+        if sound:
+            self._feed(None, items_of(self._place.block(sound), again=None), sound)
+        for one in found:
+            if one.name in self._suspects:
+                # alone, so that it is known who did it, were the process to die
+                self.collect(wait=True)
+                self._feed(None, self._items(one, self._place.block([one])), [one])
+                self.collect(wait=True)
+
+    def archive(self, found: Found) -> None:
+        """Put an archive to work, which is a part of its own."""
+        suspect = found.name in self._suspects
+        if suspect:
+            self.collect(wait=True)  # alone, as images are
+        part = self._begin(replace(found, content=self._place.content(found, None)))
+        unit = self._place.archive(found)
+        try:
+            self._feed(part, self._items(found, unit), ())
+        except Repeated:  # what was read of it is undone
+            self.collect(wait=True)
+            self.results -= part.open.record.results
+            part.open.writer.abandon()
+            del self._live[part.number]
+            part = self._begin(part.archive)
+            self._feed(part, self._items(found, unit, again=True), ())
+        self._row.append(_Step(part, then=lambda: self._end(part)))
+        if suspect:
+            self.collect(wait=True)
+
+    def _items(self, found: Found, unit: Unit, *, again: bool = False) -> Iterator[Item]:
+        error = self._suspects.verdict(found.name)
+        if error is None:
+            return items_of(unit, again=again)
+        if found.is_archive:
+            return iter((Item(unit.name, "", error=error),))
+        return iter((Item(self._place.source, found.name, error=error),))
+
+    def rotate(self) -> None:
+        """End the images' part once what is in work is taken up."""
+        part, self._open = self._open, None
+        if part:
+            self._row.append(_Step(part, then=lambda: self._end(part)))
+
+    def after(self, then: Callable[[], None]) -> None:
+        """Have something done when all that was begun before is."""
+        self._row.append(_Step(then=then))
+
+    def collect(self, *, wait: bool) -> None:
+        """Take up what is finished, or all there is."""
+        while self._row:
+            future = self._row[0].future
+            if future and not wait and not future.done():
+                return
+            self._step()
+
+    def _of_minute(self) -> _Part:
+        if self._open and self._open.begun >= PART_ITEMS:
+            self.rotate()
+        if self._open is None:
+            self._open = self._begin()
+        return self._open
+
+    def _begin(self, archive: Found | None = None) -> _Part:
+        number, self._next = self._next, self._next + 1
+        unit = f"{archive.name if archive else self._place.source}@{number:09d}"
+        now = time.monotonic()
+        gallery: Gallery = _Closed()
+        if archive or now >= self._gallery_due:
+            gallery = Gallery()
+            self._gallery_due = now + GALLERY_EVERY_S if not archive else self._gallery_due
+        record = UnitRecord(unit, "", archive.version if archive else f"{self._ledger.id}-{number}")
+        part = OpenPart(record, PartWriter(self._folder, unit), gallery, whole=archive is not None)
+        made = self._live[number] = _Part(number, part, unit, archive=archive)
+        return made
+
+    def _feed(self, into: _Part | None, items: Iterator[Item], found: Sequence[Found]) -> None:
+        """Cut items into chunks, and put them to work for ``into``, or the part of the minute."""
+        left = {one.name: one for one in found}
+        for chunk in chunks(items):
+            # by name: an item more, for a defect of ours, must not shift the others
+            read = [
+                replace(one, content=self._place.content(one, item.data))
+                for item in chunk
+                if (one := left.pop(item.member, None))
+            ]
+            held = sum(len(item.data) for item in chunk if item.data)
+            part = into or self._of_minute()
+            names = [into.archive.name] if into and into.archive else [i.member for i in chunk]
+            self._suspects.begin(names)
+            future = self._pool.submit(self._engine.process, chunk, part.open.gallery)
+            self._row.append(_Step(part, read, future, held, names))
+            part.begun += len(chunk)
+            self._held += held
+            self._tick()
+            while len(self._row) > self._window or self._held > HELD_BYTES:
+                self._step()
+        for one in left.values():  # a defect of ours ended the reading; it is recorded
+            self._waiting.later(one, self._back_off(ATTEMPTS))
+
+    def _step(self) -> None:
+        step = self._row[0]
+        if step.future is not None and step.part is not None:
+            result = step.future.result()
+            self._row.popleft()
+            self._held -= step.held
+            self._suspects.end(step.names)
+            self._take(step.part, step.found, result)
+        else:
+            self._row.popleft()
+            if step.then:
+                step.then()
+
+    def _take(self, part: _Part, found: Sequence[Found], result: ChunkResult) -> None:
+        if part.archive is None:
+            found = self._put_off(found, result)
+        ended = dict.fromkeys((row[2] for row in result.rows), "r")
+        ended |= {f.member: _outcome([f]) for f in result.failures}
+        part.taken.extend((one, ended.get(one.name, "s")) for one in found)
+        if part.lost:
+            return
+        try:
+            part.open.take(result)
+        except OutputError as error:
+            part.lost = error
+        self.results += len(result.rows)
+
+    def _put_off(self, found: Sequence[Found], result: ChunkResult) -> list[Found]:
+        """Take out of the result what may succeed later; returns what remains of ``found``."""
+        put_off = {}
+        for failure in result.failures:
+            if failure.retryable and self._again(failure.member, [failure]):
+                put_off[failure.member] = failure
+        if not put_off:
+            return list(found)
+        result.failures = [f for f in result.failures if f.member not in put_off]
+        result.inputs -= len(put_off)
+        for one in found:
+            if one.name in put_off:
+                self._waiting.later(one, self._back_off(self._attempts[one.name]))
+        return [one for one in found if one.name not in put_off]
+
+    def _again(self, name: str, failures: Sequence[Failure]) -> bool:
+        """Whether to try once more; storage that is away is waited for, however long."""
+        self._attempts[name] += 1
+        away = any(failure.code is Code.STORAGE_UNAVAILABLE for failure in failures)
+        if away:
+            error = InputError(failures[0].code, failures[0].message)
+            self.pause(error, self._back_off(1))
+        return away or self._attempts[name] < ATTEMPTS
+
+    @staticmethod
+    def _back_off(attempt: int) -> float:
+        wait = min(_FIRST_WAIT_S * 2.0 ** min(attempt - 1, 10), _LONGEST_WAIT_S)
+        return wait * random.uniform(0.5, 1.5)  # noqa: S311  jitter, no secret  # nosec B311
+
+    def pause(self, why: Pi10Error, seconds: float) -> None:
+        """Begin nothing new for a while, because of ``why``."""
+        self.trouble = why
+        self.pause_until = max(self.pause_until, time.monotonic() + seconds)
+
+    def _end(self, part: _Part) -> None:
+        """Publish the part and enter its inputs, or have them all done again later."""
+        record = part.open.record
+        del self._live[part.number]
+        if part.archive:
+            retryable = [f for f in record.failures if f.retryable]
+            if retryable and self._again(part.archive.name, retryable):
+                part.open.writer.abandon()
+                wait = self._back_off(self._attempts[part.archive.name])
+                self._waiting.later(part.archive, wait)
+                return
+            lost = [f for f in record.failures if not f.member]
+            part.taken = [(part.archive, _outcome([*retryable, *lost], "a"))]
+        if not part.taken:
+            part.open.writer.abandon()
+            return
+        entry = Entry(
+            part.number,
+            part_stem(part.unit),
+            [(one.name, _version(one, outcome), outcome) for one, outcome in part.taken],
+            len(record.failures),
+            record.skipped,
+            record.counts,
+            record.folders,
+            record.hits_misses,
+            {one.name: one.content for one, _ in part.taken if one.content is not None},
+        )
+        try:
+            if part.lost:
+                raise part.lost
+            while self._undone:
+                remove_part(self._folder, self._undone[-1])
+                self._undone.pop()
+            self._ledger.enter(entry, lambda: self._publish(part))
+        except OutputError as error:
+            self._undo(part, entry.stem)
+            self.pause(error, _DISK_WAIT_S)
+            for one, _ in part.taken:
+                self._waiting.later(one, _DISK_WAIT_S)
+            return
+        now = time.monotonic()
+        if now >= self.pause_until:
+            self.trouble = None
+        self.seen = {key: at for key, at in self.seen.items() if now - at < _REMEMBERED_S}
+        for bin_id, minute, _ in record.counts:
+            self.seen[bin_id, minute] = self.seen[bin_id, ""] = now
+        for name, _, _ in entry.inputs:
+            self._attempts.pop(name, None)
+        names = [name for name, _, _ in entry.inputs]
+        self._suspects.clear(names)
+        self._waiting.done(names)
+
+    def _publish(self, part: _Part) -> None:
+        part.open.publish()
+        for folder in (self._folder.journal, self._folder.parts):
+            sync_folder(folder)
+
+    def _undo(self, part: _Part, stem: str) -> None:
+        part.open.writer.abandon()
+        try:
+            remove_part(self._folder, stem)
+        except OutputError:  # a disk that was remounted read-only: before the next part
+            self._undone.append(stem)
+
+
+def _outcome(failures: Sequence[Failure], otherwise: str = "f") -> str:
+    """The ledger's letter of an input with these failures."""
+    if any(failure.code is Code.OBJECT_GONE for failure in failures):
+        return "g"
+    return "u" if any(failure.retryable for failure in failures) else otherwise
+
+
+def _version(found: Found, outcome: str) -> str:
+    # what was gone and comes back, as it was, is to be done
+    return AGAIN + found.version if outcome == "g" else found.version
+
+
+def remove_part(folder: RunFolder, stem: str) -> None:
+    """Take a part out of the dataset. Raises OutputError."""
+    try:
+        (folder.parts / f"{stem}.parquet").unlink(missing_ok=True)
+        (folder.journal / f"{stem}.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(error, folder.parts) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have names that were renamed survive a power cut, where the system knows how."""
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise output_error(error, folder) from error

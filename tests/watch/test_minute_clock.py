@@ -1,0 +1,40 @@
+"""Minutes as keys, whatever becomes of the clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from watching import BEGIN
+
+from pi10_classifier.watch.minute_clock import FILLED_MINUTES, MINUTE, MinuteClock
+
+
+class Wall:
+    def __init__(self) -> None:
+        self.now = BEGIN + timedelta(seconds=30)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def test_every_minute_once() -> None:
+    wall = Wall()
+    clock = MinuteClock(wall, None)
+    assert (clock.current, clock.over()) == (BEGIN, [])
+    wall.now += 3 * MINUTE
+    assert clock.over() == [BEGIN, BEGIN + MINUTE, BEGIN + 2 * MINUTE]
+    assert clock.over() == []
+    wall.now -= timedelta(days=400)  # set back: no minute comes twice
+    assert clock.over() == []
+    assert clock.current == BEGIN + 3 * MINUTE
+    wall.now += timedelta(days=800)  # set forward: not a year of idle lines
+    assert clock.over() == [BEGIN + 3 * MINUTE]
+    wall.now += FILLED_MINUTES * MINUTE
+    assert len(clock.over()) == FILLED_MINUTES
+
+
+def test_goes_on_after_the_last_line() -> None:
+    wall = Wall()
+    assert MinuteClock(wall, BEGIN - 5 * MINUTE).current == BEGIN
+    assert MinuteClock(wall, BEGIN).current == BEGIN + MINUTE
+    assert MinuteClock(wall, BEGIN + 9 * MINUTE).current == BEGIN + 10 * MINUTE
