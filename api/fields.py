@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import click
 from marshmallow import ValidationError, fields, validate
 
 from pi10_classifier.model.package import MAX_CLASSES
 
 FILES = "files"  # the name apispec knows: formData
 OPTIONS = "query_form_or_json"  # unknown to apispec, so documented as what it is by default: query
-_DEFAULT = re.compile(r"\s*\[default:[^]]*\]")
-
-
-def helps(command: click.Command) -> dict[str, str]:
-    """What a command's ``--help`` says of its options, without their defaults."""
-    return {
-        str(parameter.name): _DEFAULT.sub("", getattr(parameter, "help", None) or "")
-        for parameter in command.params
-    }
 
 
 def bounded(

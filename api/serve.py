@@ -25,8 +25,8 @@ from pi10_classifier.api.server.workers import Workers
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.trainings.jobs import TRAININGS
 from pi10_classifier.api.webpage.routes import Page
-from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.model.package import embedded, read_package
 
 LOG = logging.getLogger("pi10.serve")

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.classify import BOUNDS, default_jobs
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.decode import CAPS, Caps
-from pi10_classifier.sources.archives import LIMITS, Limits
+from pi10_classifier.inference.settings import BOUNDS, default_jobs
+from pi10_classifier.sources.base import LIMITS, Limits
 
 _EFFECTIVE = os.access in os.supports_effective_ids  # not on Windows
 

@@ -27,7 +27,8 @@ from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.datasets.selection import gather
 from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.scoring import score
-from pi10_classifier.model.package import Model, find
+from pi10_classifier.model.package import find
+from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.adaptation.adapt import adapt
 
 

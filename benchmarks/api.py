@@ -22,7 +22,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from pi10_classifier.classify import default_jobs
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.simulate import simulate_cruise
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / place) for place in ("api", "")]

@@ -27,14 +27,16 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pi10_classifier.classify import Settings, classify
+from pi10_classifier.classify import classify
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import find
 from pi10_classifier.oscar.batch.published import Marks
 from pi10_classifier.oscar.batch.units import read_units, write_units
 from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.bucket_folder import Place
 from pi10_classifier.oscar.local.faults import Faults
 from pi10_classifier.oscar.local.stack import Local, local
-from pi10_classifier.oscar.services.fdl import Place, named
+from pi10_classifier.oscar.services.fdl import named
 from pi10_classifier.oscar.services.variants import with_variables
 from pi10_classifier.simulate import simulate_cruise
 from pi10_classifier.sources.s3 import stored_units

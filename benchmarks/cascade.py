@@ -20,14 +20,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pi10_classifier.classify import BATCH, default_jobs
 from pi10_classifier.datasets.records import Sample, Scan
 from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.datasets.selection import gather, of_split
 from pi10_classifier.evaluation.bootstrap import Outcome, resample
 from pi10_classifier.evaluation.scoring import Scored, score
 from pi10_classifier.imaging.preprocess import U8, prepare
-from pi10_classifier.model.package import Model, find
+from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.model.package import find
+from pi10_classifier.model.session import Model
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)
 TIMED = 512

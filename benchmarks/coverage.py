@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pi10_classifier.abundance import bins
+from pi10_classifier.abundance.bins import pool
 from pi10_classifier.abundance.density import LITRES_PER_MINUTE
+from pi10_classifier.abundance.minutes import CountRow, MinuteKey, minute_rows
 from pi10_classifier.instrument.names import BIN_MINUTES
 
 I64 = NDArray[np.int64]
@@ -96,9 +97,9 @@ def patchy(mean: float, ratio: float, survey: Survey, rng: np.random.Generator) 
     return rng.binomial(passed, 1 / survey.factors)
 
 
-def rows_of(counts: I64, survey: Survey) -> list[bins.CountRow]:
+def rows_of(counts: I64, survey: Survey) -> list[CountRow]:
     """The class's rows of ``counts.csv`` for these minutes; all hits have an image."""
-    images: dict[bins.MinuteKey, int] = {}
+    images: dict[MinuteKey, int] = {}
     tables: dict[str, list[tuple[int, int]]] = {}
     starts: dict[str, datetime | None] = {}
     for i, (count, hits, misses) in enumerate(
@@ -110,11 +111,11 @@ def rows_of(counts: I64, survey: Survey) -> list[bins.CountRow]:
         tables.setdefault(name, []).append((hits, misses))
         images[name, minute, LABEL] = count
         images[name, minute, OTHER] = hits - count
-    found = bins.minute_rows(images, tables, starts, (LABEL, OTHER))
+    found = minute_rows(images, tables, starts, (LABEL, OTHER))
     return [row for row in found if row.label == LABEL]
 
 
-def with_counts(rows: Sequence[bins.CountRow], counts: I64) -> list[bins.CountRow]:
+def with_counts(rows: Sequence[CountRow], counts: I64) -> list[CountRow]:
     """The same minutes with other counts: as ``rows_of`` makes them, in a tenth of its time.
 
     The limits of single minutes are left as they are: nothing here asks for them.
@@ -129,9 +130,9 @@ def with_counts(rows: Sequence[bins.CountRow], counts: I64) -> list[bins.CountRo
     return found
 
 
-def limits(rows: Sequence[bins.CountRow]) -> tuple[tuple[float, float], tuple[float, float]]:
+def limits(rows: Sequence[CountRow]) -> tuple[tuple[float, float], tuple[float, float]]:
     """Low and high per litre: of the water sampled, and of the water mass."""
-    density = bins.pool(rows)
+    density = pool(rows)
     return (density.low, density.high), (density.water_mass_low, density.water_mass_high)
 
 

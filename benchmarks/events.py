@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bench import Figure, make_bin, particles
-from pi10_classifier.classify import Settings, classify
+from pi10_classifier.classify import classify
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import find
 from pi10_classifier.oscar.local import supervisor
 from pi10_classifier.oscar.local.s3_gateway import gateway

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pi10_classifier.classify import BATCH
 from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.datasets.selection import gather, of_split
 from pi10_classifier.evaluation.metrics import macro_f1
 from pi10_classifier.imaging import preprocess
 from pi10_classifier.imaging.preprocess import Grey, particle_box, prepare
-from pi10_classifier.model.package import Model, find
+from pi10_classifier.inference.settings import BATCH
+from pi10_classifier.model.package import find
+from pi10_classifier.model.session import Model
 from pi10_classifier.training.data.augment_pi10 import augment
 from pi10_classifier.training.data.in_memory import level
 

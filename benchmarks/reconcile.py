@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.listing import BUCKET, Shelf
-from pi10_classifier.classify import Settings
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import find, read_package
 from pi10_classifier.oscar.local.s3_gateway import gateway, juicefs
 from pi10_classifier.oscar.records.identity import model_identity

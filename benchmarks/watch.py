@@ -28,7 +28,7 @@ from typing import Any
 
 import psutil
 
-from pi10_classifier.classify import default_jobs
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.simulate import simulate_cruise
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests")]

@@ -64,7 +64,7 @@ def _handle(
 ) -> int:
     # imported late: what is skipped needs none of it
     from pi10_classifier.foundation.signals import stoppable
-    from pi10_classifier.oscar.records.attempt_marker import Marker, is_late
+    from pi10_classifier.oscar.reconcile.attempt_marker import Marker, is_late
     from pi10_classifier.oscar.records.handler import Handler
     from pi10_classifier.oscar.records.settings import ServiceSettings
     from pi10_classifier.oscar.records.supervisor_storage import output_of

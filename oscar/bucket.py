@@ -11,9 +11,8 @@ from pathlib import Path
 from minio.helpers import check_bucket_name
 
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.oscar.reconcile.pairing import Listed, Output
+from pi10_classifier.oscar.bucket_folder import Place
 from pi10_classifier.oscar.records.naming import ObjectVersion
-from pi10_classifier.oscar.services.fdl import Place
 from pi10_classifier.sources.s3_client import Store
 
 OURS = ".pi10/"
@@ -170,3 +169,19 @@ class Bucket:
         if found.last_modified is None:
             raise SettingError(f"{self}: the storage tells no times; it cannot be reconciled")
         return found.last_modified
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object of the input side, with the server's time of its last change."""
+
+    version: ObjectVersion
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An object of the output side; ``name`` is relative to the output folder."""
+
+    name: str
+    modified: datetime

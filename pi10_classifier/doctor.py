@@ -15,11 +15,13 @@ from typing import Literal
 
 import numpy as np
 
-from pi10_classifier.classify import default_jobs, versions
 from pi10_classifier.errors import Pi10Error
+from pi10_classifier.foundation.versions import versions
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import prepare
-from pi10_classifier.model.package import PROVIDERS, Model, installed
+from pi10_classifier.inference.settings import default_jobs
+from pi10_classifier.model.package import installed
+from pi10_classifier.model.session import PROVIDERS, Model
 from pi10_classifier.simulate import encode_tiff
 
 # by module: what each extra cannot do without

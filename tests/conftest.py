@@ -13,8 +13,9 @@ import s3_server
 import support
 from hypothesis import settings
 
-from pi10_classifier.classify import Run, Settings, classify
-from pi10_classifier.model.package import Model
+from pi10_classifier.classify import Run, classify
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.session import Model
 
 # a busy machine is slow, which is no defect of the code under test
 settings.register_profile("house", deadline=None)

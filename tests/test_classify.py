@@ -18,13 +18,15 @@ import pyarrow.dataset as ds
 import pytest
 import support
 
-from pi10_classifier import classify as classify_module
-from pi10_classifier.classify import Progress, Run, Settings, classify
+from pi10_classifier.classify import Run, classify
 from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.inference import pipeline
 from pi10_classifier.inference.engine import Engine
-from pi10_classifier.model.package import Model
-from pi10_classifier.results.run_folder import columns
-from pi10_classifier.sources.archives import Limits
+from pi10_classifier.inference.pipeline import Progress
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.session import Model
+from pi10_classifier.results.columns import columns
+from pi10_classifier.sources.base import Limits
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
@@ -297,7 +299,7 @@ class TestResume:
     def test_shrunk_folder_drops_its_blocks(
         self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pi10_classifier.sources.discovery.BLOCK_FILES", 4)
+        monkeypatch.setattr("pi10_classifier.sources.local.BLOCK_FILES", 4)
         home = support.write_folder(
             tmp_path / "in", {f"{n:02}.tif": support.particle(n) for n in range(10)}
         )
@@ -320,14 +322,15 @@ class TestDefects:
     def test_a_defect_in_reading_costs_its_unit(
         self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from pi10_classifier.sources import base as sources
+        from pi10_classifier.sources import local
+        from pi10_classifier.sources.base import Item
 
-        def archive_items(source: str, *_: object) -> Iterator[sources.Item]:
-            yield sources.Item(source, "a.tif", support.particle(1))
+        def archive_items(source: str, *_: object) -> Iterator[Item]:
+            yield Item(source, "a.tif", support.particle(1))
             if source.endswith("bad.tar"):
                 raise RuntimeError("a defect")
 
-        monkeypatch.setattr(sources, "archive_items", archive_items)
+        monkeypatch.setattr(local, "archive_items", archive_items)
         for name in ("bad.tar", "good.tar"):
             support.write_tar(tmp_path / "in" / name, {"x": b""})
         run = start(tmp_path / "in")
@@ -337,10 +340,10 @@ class TestDefects:
     def test_memory_held_by_chunks_is_bounded(
         self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(classify_module, "HELD_BYTES", 1_000_000)
+        monkeypatch.setattr(pipeline, "HELD_BYTES", 1_000_000)
         monkeypatch.setattr("pi10_classifier.inference.engine.CHUNK_BYTES", 1)
         held, most, lock = 0, 0, threading.Lock()
-        read, process = classify_module.items_of, Engine.process
+        read, process = pipeline.items_of, Engine.process
 
         def counted(unit: Any) -> Any:
             nonlocal held, most
@@ -359,7 +362,7 @@ class TestDefects:
                 with lock:
                     held -= sum(len(item.data or b"") for item in chunk)
 
-        monkeypatch.setattr(classify_module, "items_of", counted)
+        monkeypatch.setattr(pipeline, "items_of", counted)
         monkeypatch.setattr(Engine, "process", finished)
         noise = {f"{n}.tif": bytes(400_000) for n in range(20)}
         run = start(support.write_tar(tmp_path / "a.tar", noise), jobs=4)

@@ -18,10 +18,11 @@ import support
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pi10_classifier.classify import Run, Settings, classify
+from pi10_classifier.classify import Run, classify
 from pi10_classifier.errors import Code, ExitCode, OutputError
+from pi10_classifier.foundation import files
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import embedded
-from pi10_classifier.results import run_folder
 from pi10_classifier.simulate import simulate_cruise
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
@@ -206,7 +207,7 @@ class TestFullDisk:
             fsync(descriptor)
 
         with monkeypatch.context() as patch:
-            patch.setattr(run_folder.os, "fsync", full)
+            patch.setattr(files.os, "fsync", full)
             with pytest.raises(OutputError) as caught:
                 start(cruise)
         assert caught.value.code is Code.DISK_FULL

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import support
 
-from pi10_classifier import classify, doctor
+from pi10_classifier import doctor
 from pi10_classifier.doctor import Check, examine
+from pi10_classifier.foundation import versions
 
 
 def found(**environ: str) -> dict[str, Check]:
@@ -50,7 +51,7 @@ class TestModels:
 @pytest.mark.usefixtures("tiny")
 class TestSurroundings:
     def test_missing_package_is_broken(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(classify.MODULES, "pyarrow", "no_such_module_here")
+        monkeypatch.setitem(versions.MODULES, "pyarrow", "no_such_module_here")
         check = found()["pyarrow"]
         assert (check.state, "pip install" in check.finding) == ("broken", True)
 

@@ -10,11 +10,11 @@ from typing import Any
 import marshmallow
 from marshmallow import fields, validate
 
-from pi10_classifier.api.fields import Thresholds, Whole, bounded, helps, one_of, option, upload
+from pi10_classifier.api.fields import Thresholds, Whole, bounded, one_of, option, upload
 from pi10_classifier.api.predictions import model_store
 from pi10_classifier.api.predictions.writers import ACCEPTED, ALIASES, JSON, OFFERED
 from pi10_classifier.api.settings import Service
-from pi10_classifier.classify import BOUNDS, Settings
+from pi10_classifier.inference.settings import BOUNDS, HELP, Settings
 from pi10_classifier.model.package import MAX_CLASSES, STARTER
 
 # option -> the parameter of ``classify.Settings`` that it is
@@ -30,9 +30,7 @@ class Kinds(validate.OneOf):
 
 def predict_args(service: Service) -> dict[str, fields.Field]:
     """The fields of a prediction; descriptions, defaults and bounds are the engine's own."""
-    from pi10_classifier.cli import classify
-
-    said, default = helps(classify), Settings()
+    default = Settings()
     there = ", ".join(model_store.folders(service))
     return {
         "data": upload(
@@ -48,10 +46,10 @@ def predict_args(service: Service) -> dict[str, fields.Field]:
             one_of(lambda: model_store.folders(service)),
         ),
         "top_k": bounded(Whole, "How many of the best classes to tell.", 3, (1, MAX_CLASSES)),
-        "batch_size": bounded(Whole, said["batch"], default.batch, BOUNDS["batch"]),
-        "measurements": option(fields.Boolean, said["measure"], default.measure),
+        "batch_size": bounded(Whole, HELP["batch"], default.batch, BOUNDS["batch"]),
+        "measurements": option(fields.Boolean, HELP["measure"], default.measure),
         "um_per_px": bounded(
-            fields.Float, said["um_per_px"], default.um_per_px, BOUNDS["um_per_px"]
+            fields.Float, HELP["um_per_px"], default.um_per_px, BOUNDS["um_per_px"]
         ),
         "thresholds": option(
             Thresholds,

@@ -7,7 +7,7 @@ import numpy as np
 
 from pi10_classifier.errors import Code, OutputError
 from pi10_classifier.imaging.preprocess import U8
-from pi10_classifier.inference.engine import PICTURE_PX, Picture
+from pi10_classifier.results.gallery import PICTURE_PX, Picture
 
 COLUMNS = 8
 TEXT_PX = 44

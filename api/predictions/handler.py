@@ -24,10 +24,12 @@ from pi10_classifier.api.predictions.response_schema import refused
 from pi10_classifier.api.predictions.uploads import Spooled, Upload, UploadedFiles, clean_name
 from pi10_classifier.api.request_stats import note, stage
 from pi10_classifier.api.settings import Service
-from pi10_classifier.classify import Settings, classify_units
+from pi10_classifier.classify import classify_units
 from pi10_classifier.errors import Code, InputError, Pi10Error
 from pi10_classifier.inference.engine import Engine
-from pi10_classifier.model.package import Model, embedded
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.package import embedded
+from pi10_classifier.model.session import Model
 from pi10_classifier.sources.base import Item
 from pi10_classifier.sources.repeats import Repeated, once, settled
 

@@ -9,11 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from pi10_classifier.errors import Failure
-from pi10_classifier.inference.engine import ChunkResult, Engine, Gallery, Picture, Row, chunks
+from pi10_classifier.inference.engine import ChunkResult, Engine, Row, chunks
 from pi10_classifier.inference.part_builder import OpenPart
 from pi10_classifier.model.package import Package
+from pi10_classifier.results.columns import columns
 from pi10_classifier.results.factor_column import COLUMN
-from pi10_classifier.results.run_folder import PartWriter, UnitRecord, columns
+from pi10_classifier.results.gallery import Gallery, Picture
+from pi10_classifier.results.part_writer import PartWriter
+from pi10_classifier.results.run_folder import UnitRecord
 from pi10_classifier.sources.base import Item
 
 SHEET_IMAGES = 96

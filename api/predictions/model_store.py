@@ -15,7 +15,8 @@ from marshmallow import ValidationError
 from pi10_classifier.api.client_errors import message_of
 from pi10_classifier.api.settings import Service
 from pi10_classifier.errors import Pi10Error, SettingError
-from pi10_classifier.model.package import ALIASES, Model, Package, installed, read_package
+from pi10_classifier.model.package import ALIASES, Package, installed, read_package
+from pi10_classifier.model.session import Model
 
 LOADED = 3  # models a worker keeps
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -11,8 +11,8 @@ from pathlib import Path
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.names import Kind, kind_of
-from pi10_classifier.sources.archives import Limits, is_archive, looks_like_archive
-from pi10_classifier.sources.base import Item, archive_items, printable
+from pi10_classifier.sources.archives import archive_items, is_archive, looks_like_archive
+from pi10_classifier.sources.base import Item, Limits, printable
 from pi10_classifier.sources.input_rules import skip_reason
 
 MAX_NAME = 255

@@ -13,7 +13,8 @@ from typing import Any
 from pi10_classifier.api.predictions.densities import of_record
 from pi10_classifier.api.predictions.inference import Outcome
 from pi10_classifier.errors import Code, Failure
-from pi10_classifier.results.run_folder import PREDICTIONS, columns, schema
+from pi10_classifier.results.columns import columns, schema
+from pi10_classifier.results.run_folder import PREDICTIONS
 
 JSON, CSV, HTML = "application/json", "text/csv", "text/html"
 PARQUET, PNG, ZIP = "application/vnd.apache.parquet", "image/png", "application/zip"

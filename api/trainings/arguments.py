@@ -10,14 +10,16 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from pi10_classifier.api.fields import Whole, bounded, helps, one_of, option, upload
+from pi10_classifier.api.fields import Whole, bounded, one_of, option, upload
 from pi10_classifier.api.predictions import model_store
 from pi10_classifier.api.settings import Service
 from pi10_classifier.errors import SettingError
+from pi10_classifier.training.options import OPTIONS
 from pi10_classifier.training.recipe import (
     BOUNDS,
     CHANNELS,
     CHOICES,
+    HELP,
     POSITIVE,
     SMALL,
     Recipe,
@@ -26,15 +28,10 @@ from pi10_classifier.training.recipe import (
 
 NEEDED = ("torch", "transformers", "mlflow")
 INSTALL = 'pip install "pi10-classifier[train]"'
-# options of `pi10 train` that a client may choose, and its flag's name there
-FLAGS = ("recipe", "network", "loss", "seeds", "init", "teacher", "name", "split_seed", "device",
-         "experiment", "register")  # fmt: skip
 _KINDS: dict[str, type[fields.Field]] = {
     "int": Whole, "float": fields.Float, "bool": fields.Boolean, "str": fields.String,
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._,=+-]{0,127}")
-_NAMES = "|".join(entry.name for entry in fields_of(Recipe))
-_DOC = re.compile(rf"\s(?P<names>(?:{_NAMES})(?:, (?:{_NAMES}))*):\s")
 
 
 def missing() -> list[str]:
@@ -70,19 +67,15 @@ def train_args(service: Service) -> dict[str, fields.Field]:
 
 
 def _flags(service: Service) -> Iterator[tuple[str, fields.Field]]:
-    from pi10_classifier.cli.train import train
-
-    said = helps(train)
-    default = {str(p.name): p.default for p in train.params}
     checks: dict[str, Any] = {
         "init": validate.OneOf(["pretrained", "random"]),
         "teacher": one_of(lambda: ["", *model_store.folders(service)]),
     }
-    for name in FLAGS:
-        kind, given = (Whole, 0) if name == "split_seed" else (fields.String, default[name])
-        text = given if isinstance(given, str | int) else ""
-        check = checks.get(name, None if kind is Whole else _plain)
-        yield name, option(kind, said[name], text, check)
+    for name, (default, meaning) in OPTIONS.items():
+        if name == "split_seed":
+            yield name, option(Whole, meaning, int(default))
+        else:
+            yield name, option(fields.String, meaning, default, checks.get(name, _plain))
 
 
 def _plain(text: str) -> None:
@@ -93,14 +86,14 @@ def _plain(text: str) -> None:
 
 def _recipe() -> Iterator[tuple[str, fields.Field]]:
     """A recipe's fields; None takes the network's own default, which the text tells."""
-    told, usual, paper = _texts(), recipe_for(SMALL), Recipe()
+    usual, paper = recipe_for(SMALL), Recipe()
     choices = {**CHOICES, "channels": CHANNELS}
     for entry in fields_of(Recipe):
         name, kind = entry.name, str(entry.type).removesuffix(" | None")
-        if name in FLAGS or name == "seed" or kind not in _KINDS:
+        if name in OPTIONS or name == "seed" or kind not in _KINDS:
             continue
         text = (
-            f"{told.get(name, '')} Default: {getattr(usual, name)} (small), "
+            f"{HELP.get(name, '')} Default: {getattr(usual, name)} (small), "
             f"{getattr(paper, name)} (vit)."
         ).strip()
         if name in choices:
@@ -110,20 +103,10 @@ def _recipe() -> Iterator[tuple[str, fields.Field]]:
             yield name, bounded(_KINDS[kind], text, None, bounds, positive=name in POSITIVE)
 
 
-def _texts() -> dict[str, str]:
-    """What Recipe's docstring says of each field."""
-    parts = _DOC.split(Recipe.__doc__ or "")[1:]
-    found: dict[str, str] = {}
-    for names, text in zip(parts[::2], parts[1::2], strict=True):
-        words = " ".join(text.split())
-        found.update(dict.fromkeys(names.split(", "), words[:1].upper() + words[1:]))
-    return found
-
-
 def command(given: Mapping[str, Any], service: Service) -> list[str]:
     """The options as ``pi10 train`` takes them. Raises SettingError where they do not agree."""
     words: list[str] = []
-    for name in FLAGS:
+    for name in OPTIONS:
         value = given.get(name)
         if name == "teacher" and value:
             value = model_store.folder_of(value, service)
@@ -132,7 +115,7 @@ def command(given: Mapping[str, Any], service: Service) -> list[str]:
     changes = {
         entry.name: given[entry.name]
         for entry in fields_of(Recipe)
-        if entry.name not in FLAGS and given.get(entry.name) is not None
+        if entry.name not in OPTIONS and given.get(entry.name) is not None
     }
     loss = {"loss": given["loss"]} if given.get("loss") else {}
     recipe_for(given.get("network") or given.get("recipe") or SMALL, **changes, **loss)

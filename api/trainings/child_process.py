@@ -7,7 +7,9 @@ pipe that the server holds open: when it closes, even because the server was kil
 from __future__ import annotations
 
 import os
+import runpy
 import signal
+import sys
 import threading
 from typing import NoReturn
 
@@ -25,9 +27,8 @@ def _follow_parent() -> None:
 
 def main() -> NoReturn:
     threading.Thread(target=_follow_parent, name="pi10-parent", daemon=True).start()
-    from pi10_classifier.cli import main as pi10
-
-    pi10()
+    runpy.run_module("pi10_classifier", run_name="__main__")
+    sys.exit()
 
 
 if __name__ == "__main__":

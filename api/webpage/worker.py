@@ -21,11 +21,15 @@ from pi10_classifier.api.predictions.handler import default_model
 from pi10_classifier.api.predictions.uploads import Upload, UploadedFiles
 from pi10_classifier.api.request_stats import note, stage
 from pi10_classifier.api.settings import Service
-from pi10_classifier.classify import Progress, Settings, classify_units
+from pi10_classifier.classify import classify_units
 from pi10_classifier.errors import InputError
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.decode import Caps, decode
 from pi10_classifier.imaging.preprocess import U8
-from pi10_classifier.results.run_folder import PREDICTIONS, columns, schema, write_atomically
+from pi10_classifier.inference.pipeline import Progress
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.results.columns import columns, schema
+from pi10_classifier.results.run_folder import PREDICTIONS
 
 SHOWN = 1000
 DENSITIES = 60  # rows of the page's first table; bins.csv holds all

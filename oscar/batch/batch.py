@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.classify import Settings
 from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.batch.coordinator import Coordinator
 from pi10_classifier.oscar.batch.merge import Merge

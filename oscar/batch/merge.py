@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pi10_classifier.classify import Run, Settings, describe, exit_code_of
+from pi10_classifier.classify import Run, describe, exit_code_of
 from pi10_classifier.errors import Code, InputError, Pi10Error
 from pi10_classifier.foundation.concurrency import in_order
+from pi10_classifier.foundation.files import write_json
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.batch.plan import JOURNAL, PARTS, Plan
 from pi10_classifier.oscar.batch.published import whole
 from pi10_classifier.oscar.batch.units import PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.results.raising_factor import write_factors
-from pi10_classifier.results.run_folder import SUMMARIES, RunFolder, part_stem, write_json
+from pi10_classifier.results.run_folder import SUMMARIES, RunFolder, part_stem
 from pi10_classifier.results.tables import Tally, summarise
 
 _FETCHERS = 8

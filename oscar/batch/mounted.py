@@ -11,16 +11,11 @@ from pathlib import Path
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.foundation.concurrency import in_order
 from pi10_classifier.oscar.batch.plan import on_mount
-from pi10_classifier.oscar.batch.units import (
-    BROKEN,
-    MOUNT,
-    PlannedUnit,
-    digest,
-    partition_of,
-)
-from pi10_classifier.sources.archives import Limits, is_archive
-from pi10_classifier.sources.base import FileBlock, Item, LocalArchive, LooseFile, unreadable
+from pi10_classifier.oscar.batch.units import BROKEN, MOUNT, PlannedUnit, digest, partition_of
+from pi10_classifier.sources.archives import is_archive
+from pi10_classifier.sources.base import Item, Limits, unreadable
 from pi10_classifier.sources.input_rules import skip_reason
+from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
 
 # a mount answers each request over the network
 _READERS = 8

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
 
-from pi10_classifier.classify import Settings
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.batch.units import MOUNT
+from pi10_classifier.oscar.bucket_folder import Place
 from pi10_classifier.oscar.records.record import json_bytes
-from pi10_classifier.oscar.services.fdl import Place
 
 FORMAT = 1
 # beside the results: what coordinator and workers tell each other

@@ -20,8 +20,9 @@ from pi10_classifier.oscar.batch.mounted import paths_of
 from pi10_classifier.oscar.batch.plan import JOURNAL, PARTS, Plan
 from pi10_classifier.oscar.batch.units import MOUNT, PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
-from pi10_classifier.oscar.services.fdl import Place
-from pi10_classifier.results.run_folder import PartWriter, RunFolder, UnitRecord, part_stem
+from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.results.part_writer import PartWriter
+from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
 
 _OURS = re.compile(
     r"cruise=[^/]*/date=[^/]*/(?:[^/]+-[0-9a-f]{16}-[0-9a-f]{16}|\..+\.[0-9a-f]{16}\.tmp)"

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.oscar.services.fdl import Place
+from pi10_classifier.oscar.bucket_folder import Place
 from pi10_classifier.results.run_folder import part_stem
 from pi10_classifier.sources.s3 import ObjectBlock, StoredArchive
 

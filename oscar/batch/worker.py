@@ -18,16 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.classify import Progress, publish_units
-from pi10_classifier.errors import (
-    Code,
-    ExitCode,
-    InputError,
-    OutputError,
-    Pi10Error,
-    SettingError,
-)
-from pi10_classifier.model.package import Model, read_package
+from pi10_classifier.errors import Code, ExitCode, InputError, OutputError, Pi10Error, SettingError
+from pi10_classifier.inference.pipeline import Progress, publish_units
+from pi10_classifier.model.package import read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.oscar.batch.heartbeat import Sign, beat_seconds
 from pi10_classifier.oscar.batch.mounted import MountedUnit, mounted, paths_of, unplanned
 from pi10_classifier.oscar.batch.outbox import Outbox

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.oscar.services.fdl import SERVICES, Service, folder, named
-from pi10_classifier.results.run_folder import write_atomically
 
 METADATA, FDL, SCRIPT, ICON, FLOW = (
     "ro-crate-metadata.json", "fdl.yml", "script.sh", "icon.png", "node-red.json"

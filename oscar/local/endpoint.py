@@ -18,8 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.oscar.local.faults import Faults, Misfortune
 from pi10_classifier.oscar.local.supervisor import JobEnd, Worker
 

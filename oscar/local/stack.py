@@ -20,15 +20,16 @@ from minio.error import S3Error
 from minio.notificationconfig import NotificationConfig, PrefixFilterRule, QueueConfig
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.bucket_folder import Place
 from pi10_classifier.oscar.local import supervisor
 from pi10_classifier.oscar.local.endpoint import Jobs, receiver
 from pi10_classifier.oscar.local.faults import Faults
 from pi10_classifier.oscar.local.mounted_bucket import Mirror
 from pi10_classifier.oscar.local.s3_gateway import Webhook, free_port, gateway, require_free
 from pi10_classifier.oscar.local.supervisor import Storage, Worker
-from pi10_classifier.oscar.services.fdl import Place, Service
-from pi10_classifier.results.run_folder import write_atomically
+from pi10_classifier.oscar.services.fdl import Service
 from pi10_classifier.sources.s3_client import Store
 
 _EVENTS = ["s3:ObjectCreated:*"]

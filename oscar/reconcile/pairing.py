@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.bucket import Listed, Output
 from pi10_classifier.oscar.records.naming import (
     ATTEMPT,
     BEGUN,
@@ -21,28 +22,11 @@ from pi10_classifier.oscar.records.naming import (
     MODEL_DIGITS,
     TABLES,
     Ending,
-    ObjectVersion,
     ResultName,
     stem_of,
 )
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An object of the input side, with the server's time of its last change."""
-
-    version: ObjectVersion
-    modified: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """An object of the output side; ``name`` is relative to the output folder."""
-
-    name: str
-    modified: datetime
 
 
 class State(StrEnum):

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 
 from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
 from pi10_classifier.model.package import Package
-from pi10_classifier.oscar.bucket import OURS, Bucket
+from pi10_classifier.oscar.bucket import OURS, Bucket, Listed, Output
+from pi10_classifier.oscar.reconcile.attempt_marker import look
 from pi10_classifier.oscar.reconcile.options import Plan, Report
-from pi10_classifier.oscar.reconcile.pairing import Listed, Output, Pair, State, pairs
+from pi10_classifier.oscar.reconcile.pairing import Pair, State, pairs
 from pi10_classifier.oscar.reconcile.resubmit import Submitter
-from pi10_classifier.oscar.records.attempt_marker import look
 from pi10_classifier.oscar.records.naming import ATTEMPT, Ending, ResultName, skip_reason
 from pi10_classifier.oscar.records.record import Outcome, json_bytes, record_bytes
 

@@ -15,8 +15,8 @@ import urllib3
 
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.reconcile.attempt_marker import Marker, look
 from pi10_classifier.oscar.reconcile.pairing import State
-from pi10_classifier.oscar.records.attempt_marker import Marker, look
 from pi10_classifier.oscar.records.event import Event
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.naming import ObjectVersion

@@ -14,17 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from pi10_classifier.classify import Progress, classify_units
+from pi10_classifier.classify import classify_units
 from pi10_classifier.errors import Code, ExitCode, Failure, InputError, OutputError, Pi10Error
-from pi10_classifier.inference.engine import ChunkResult, Engine, Gallery, chunks
-from pi10_classifier.model.package import Model, read_package
+from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
+from pi10_classifier.inference.pipeline import Progress
+from pi10_classifier.model.package import read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.oscar.records.marketplace_request import Request, looks_like_request
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, readable
 from pi10_classifier.oscar.records.record import Outcome, address
 from pi10_classifier.oscar.records.settings import ServiceSettings
-from pi10_classifier.results.run_folder import columns
-from pi10_classifier.sources.archives import Limits, is_archive, looks_like_archive
-from pi10_classifier.sources.base import Item, archive_items, unreadable
+from pi10_classifier.results.columns import columns
+from pi10_classifier.results.gallery import Gallery
+from pi10_classifier.sources.archives import archive_items, is_archive, looks_like_archive
+from pi10_classifier.sources.base import Item, Limits, unreadable
 from pi10_classifier.sources.repeats import settled
 
 _HEAD = 512

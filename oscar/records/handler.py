@@ -15,13 +15,7 @@ from pi10_classifier.errors import OutputError
 from pi10_classifier.oscar.records.classify_object import Contents
 from pi10_classifier.oscar.records.identity import etag_of, model_identity
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, ResultName, stem_of
-from pi10_classifier.oscar.records.record import (
-    Outcome,
-    publish,
-    record_bytes,
-    staging,
-    write_new,
-)
+from pi10_classifier.oscar.records.record import Outcome, publish, record_bytes, staging, write_new
 from pi10_classifier.oscar.records.settings import ServiceSettings
 from pi10_classifier.sources.base import unreadable
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from pi10_classifier.classify import Settings
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import Package
 from pi10_classifier.results.run_folder import TABLE_VERSION
 

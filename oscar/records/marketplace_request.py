@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pi10_classifier.errors import Code, InputError
-from pi10_classifier.sources.archives import Limits, looks_like_archive
-from pi10_classifier.sources.base import Item, archive_items
+from pi10_classifier.sources.archives import archive_items, looks_like_archive
+from pi10_classifier.sources.base import Item, Limits
 
 FILES = "oscar-files"
 MAX_BYTES = 256 * 2**20

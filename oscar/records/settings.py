@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pi10_classifier.classify import Settings
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import STARTER, find
 from pi10_classifier.oscar.records.identity import etags_from
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.bucket_folder import Place
 
 SERVICES = ("pi10-events", "pi10-sync", "pi10-api", "pi10-batch")
 _VERSION = re.compile(r"v?(?P<major>[0-9]+)(?:\.(?P<minor>[0-9]+))?.*")
@@ -31,31 +32,6 @@ def quantity(text: str) -> float:
     """A Kubernetes quantity as a number: ``250m`` is 0.25, ``1Gi`` is 1073741824."""
     number = text.rstrip("mkKMGTi")
     return float(number) * _UNITS[text[len(number) :]]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A bucket and a folder in it, as OSCAR understands an input's or output's path."""
-
-    bucket: str
-    folder: str
-
-    @property
-    def prefix(self) -> str:
-        """What the keys of its objects begin with."""
-        return f"{self.folder}/" if self.folder else ""
-
-    def holds(self, other: Place) -> bool:
-        """True where ``other`` is this place or lies in it."""
-        return self.bucket == other.bucket and other.prefix.startswith(self.prefix)
-
-    @classmethod
-    def of(cls, path: str, service: str) -> Place:
-        """A path without a slash is a folder of the service's own bucket."""
-        parts = [part for part in path.split("/") if part]
-        if len(parts) < 2:
-            return cls(service, parts[0] if parts else "")
-        return cls(parts[0], "/".join(parts[1:]))
 
 
 @dataclass(frozen=True, slots=True)

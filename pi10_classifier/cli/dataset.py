@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pi10_classifier.cli.options import FOLDER
+from pi10_classifier.cli.terminal.options import FOLDER
 from pi10_classifier.errors import ExitCode, SettingError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _digest(path: Path) -> str:
 @contextmanager
 def _counter() -> Iterator[Callable[[int], None]]:
     """A live count of images on a terminal; silence elsewhere."""
-    from pi10_classifier.cli.console import is_terminal
+    from pi10_classifier.cli.terminal.console import is_terminal
 
     if not is_terminal():
         yield lambda done: None
@@ -122,7 +122,7 @@ def _show_left_out(found: Scan) -> None:
 
 
 def _show(found: Scan, samples: list[Sample], page: Path) -> None:
-    from pi10_classifier.cli.console import show_table
+    from pi10_classifier.cli.terminal.console import show_table
     from pi10_classifier.datasets.report import FACTS
     from pi10_classifier.datasets.split import SPLITS, counts
 

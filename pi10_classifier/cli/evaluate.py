@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pi10_classifier.cli.options import FOLDER
-from pi10_classifier.cli.package_options import (
+from pi10_classifier.cli.terminal.options import FOLDER
+from pi10_classifier.cli.terminal.package_options import (
     DATA,
     LABEL_MAP,
     MANIFEST,
@@ -48,9 +48,10 @@ def evaluate(
       pi10 evaluate --data labelled/ --out judged
       pi10 evaluate --model run/package --data crops.tar --manifest run/manifest.csv --out judged
     """
-    from pi10_classifier.cli.console import show_table
+    from pi10_classifier.cli.terminal.console import show_table
     from pi10_classifier.evaluation import evaluate as room
-    from pi10_classifier.model.package import Model, find
+    from pi10_classifier.model.package import find
+    from pi10_classifier.model.session import Model
 
     judged = Model.load(find(model))
     found = room.evaluate(
@@ -122,8 +123,9 @@ def calibrate(
       pi10 calibrate --model run/package --data crops/ --manifest run/manifest.csv \\
           --precision 0.95 --out calibrated
     """
-    from pi10_classifier.cli.console import show_table
-    from pi10_classifier.model.package import Model, find
+    from pi10_classifier.cli.terminal.console import show_table
+    from pi10_classifier.model.package import find
+    from pi10_classifier.model.session import Model
     from pi10_classifier.packaging.calibrate import calibrate as fit
 
     fitted = Model.load(find(model))

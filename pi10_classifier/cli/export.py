@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pi10_classifier.cli.options import FOLDER
-from pi10_classifier.cli.package_options import (
+from pi10_classifier.cli.terminal.options import FOLDER
+from pi10_classifier.cli.terminal.package_options import (
     DATA,
     LABEL_MAP,
     MANIFEST,
@@ -22,7 +22,12 @@ from pi10_classifier.cli.package_options import (
 from pi10_classifier.datasets.records import exit_code
 
 
-@click.command()
+@click.group()
+def export() -> None:
+    """Turn results and trainings into what other programs take."""
+
+
+@export.command()
 @MODEL
 @DATA
 @LABEL_MAP
@@ -54,7 +59,8 @@ def int8(
     Example:
       pi10 export int8 --model run/package --data crops/ --manifest run/manifest.csv --out run/int8
     """
-    from pi10_classifier.model.package import Model, find
+    from pi10_classifier.model.package import find
+    from pi10_classifier.model.session import Model
 
     with training_extra("export int8"):
         from pi10_classifier.packaging.int8 import export_int8
@@ -77,7 +83,7 @@ def int8(
     sys.exit(exit_code(done.left_out))
 
 
-@click.command()
+@export.command()
 @click.option("--fast", default="fast", show_default=True, help="The package that answers.")
 @click.option("--accurate", default="starter", show_default=True,
               help="The package that doubtful images go to.")  # fmt: skip
@@ -109,7 +115,8 @@ def cascade(
     Example:
       pi10 export cascade --data crops/ --manifest data/manifest.csv --out both
     """
-    from pi10_classifier.model.package import Model, find
+    from pi10_classifier.model.package import find
+    from pi10_classifier.model.session import Model
 
     with training_extra("export cascade"):
         from pi10_classifier.packaging.cascade import NO_GAIN
@@ -132,61 +139,21 @@ def cascade(
     sys.exit(exit_code(done.found.left_out))
 
 
-@click.command()
-@MODEL
-@click.option("--gallery", required=True, type=click.Path(exists=True, path_type=Path),
-              help="Labelled crops: a folder with a folder a class, archive or table.")  # fmt: skip
-@LABEL_MAP
-@click.option("--head", type=click.Choice(["auto", "linear", "knn", "forest"]), default="auto",
-              show_default=True, help="auto: the best in cross-validation.")  # fmt: skip
-@click.option("--name", default="", help="Name of the new model.  [default: NAME-adapted]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same package.")
+@export.command()
+@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", required=True, type=FOLDER, help="Package folder.")
-def adapt(
-    model: str,
-    gallery: Path,
-    label_map: Path | None,
-    head: str,
-    name: str,
-    seed: int,
-    out: Path,
-) -> None:
-    """Teach a model new classes or a new sea from a handful of labelled crops.
+def onnx(checkpoint: Path, out: Path) -> None:
+    """Export a training's CHECKPOINT folder to a model package that `classify --model` takes.
 
-    The network's features stay; only its last layer is fitted anew, in a minute or two on a CPU.
-    Ten to twenty crops a class are a good start. Writes a package that `classify --model` takes.
-
-    \b
-    Example:
-      pi10 adapt --gallery crops/ --out adapted
-      pi10 classify 1450.tar --model adapted --out results
+    Refuses where ONNX Runtime's scores differ from the network's. Needs the extra [train].
     """
-    from pi10_classifier.cli.console import show_table
-    from pi10_classifier.model.package import Model, find
+    from pi10_classifier.errors import SettingError
 
-    with training_extra("adapt"):
-        from pi10_classifier.packaging.adaptation.adapt import adapt as fit
-    done = fit(
-        Model.load(find(model)),
-        gallery,
-        out,
-        head=head,
-        label_map=read_label_map(label_map),
-        name=name,
-        seed=seed,
-        tell=tell_left_out,
-    )
-    rows = [
-        (label + (" (new)" if label in done.new else ""), n,
-         span(done.figures["per_class"][label]["f1"]))
-        for label, n in done.labels.items()
-    ]  # fmt: skip
-    show_table("", ("class", "labels", "cross-validated F1"), rows)
-    tried = ", ".join(f"{head} {value:.3f}" for head, value in done.tried.items())
-    click.echo(
-        f"{done.head} head, cross-validated macro-F1 {span(done.figures['macro_f1'])} on these"
-        f" crops alone (tried: {tried})"
-    )
-    click.echo("note: label crops of another day and run `pi10 evaluate` before you trust it")
+    try:
+        from pi10_classifier.training.onnx_export import export_package
+    except ImportError as error:
+        raise SettingError(
+            f'export needs torch ({error}); pip install "pi10-classifier[train]"'
+        ) from error
+    export_package(checkpoint, out)
     click.echo(out)
-    sys.exit(exit_code(done.left_out))

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from pi10_classifier.cli.options import FOLDER
+from pi10_classifier.cli.terminal.options import FOLDER
 from pi10_classifier.errors import SettingError
+from pi10_classifier.training.options import OPTIONS
 
 _PATH = click.Path(path_type=Path)
 
@@ -19,18 +20,16 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=_PATH)
 @click.option("--out", required=True, type=FOLDER, help="Folder of the training.")
-@click.option("--recipe", default="small", show_default=True, metavar="NAME|FILE",
-              help="vit, beit, resnet18, resnet50, vit_small, vit_tiny, mobilenet_v2 (small), "
-                   "mobilenetv4_conv_small, efficientnet_lite0, or a TOML file.")  # fmt: skip
-@click.option("--network", default="", help="Another network with that recipe.")
-@click.option("--loss", help="st_ce, bce, bal_ce, cb_ce, ldam, las or dynamic_las.")
+@click.option("--recipe", default=OPTIONS["recipe"][0], show_default=True,
+              metavar="NAME|FILE", help=OPTIONS["recipe"][1])  # fmt: skip
+@click.option("--network", default="", help=OPTIONS["network"][1])
+@click.option("--loss", help=OPTIONS["loss"][1])
 @click.option("--loss-option", "loss_options", multiple=True, metavar="NAME=VALUE",
               help="An option of the loss, e.g. shape=linear.")  # fmt: skip
-@click.option("--seeds", default="0", show_default=True, help="Seeds, e.g. 1,2,3.")
-@click.option("--init", default="pretrained", show_default=True, metavar="HOW",
-              help="pretrained, random, a folder of safetensors, or a model package: its folder, "
-                   "or starter or fast.")  # fmt: skip
-@click.option("--teacher", default="", metavar="PACKAGE", help="Learn from a model package too.")
+@click.option("--seeds", default=OPTIONS["seeds"][0], show_default=True, help=OPTIONS["seeds"][1])
+@click.option("--init", default=OPTIONS["init"][0], show_default=True, metavar="HOW",
+              help=OPTIONS["init"][1])  # fmt: skip
+@click.option("--teacher", default="", metavar="PACKAGE", help=OPTIONS["teacher"][1])
 @click.option("--distil", type=float, help="Weight of the teacher, 0 to 1.  [default: 0.5]")
 @click.option("--epochs", type=int)
 @click.option("--size", type=int, help="Side of the input, px.")
@@ -46,7 +45,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--label-map", type=_PATH, help="CSV of label,class.")
 @click.option("--manifest", type=_PATH, help="The split of `pi10 dataset`, instead of a new one.")
 @click.option("--split-seed", type=int, default=0, show_default=True,
-              help="Another seed, another split.")  # fmt: skip
+              help=OPTIONS["split_seed"][1])  # fmt: skip
 @click.option("--camera", "cameras", multiple=True, metavar="SOURCE=LOOK",
               help="Bring a source to another look: grey, inverted, its µm a pixel (to the "
                    "Pi-10's 10), e.g. pwssc=inverted,grey,5.2.")  # fmt: skip
@@ -54,8 +53,8 @@ _PATH = click.Path(path_type=Path)
               help="How the model card cites a source of the data.")  # fmt: skip
 @click.option("--never-seen", default="", metavar="TEXT",
               help="What the model has not seen, for its card and each run with it.")  # fmt: skip
-@click.option("--name", default="", help="Of the model package.  [default: the network's]")
-@click.option("--device", default="", help="cpu, to leave a GPU alone.")
+@click.option("--name", default="", help=f"{OPTIONS['name'][1]}  [default: the network's]")
+@click.option("--device", default="", help=OPTIONS["device"][1])
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of the network.")
 @click.option(
     "--loaders",
@@ -67,10 +66,10 @@ _PATH = click.Path(path_type=Path)
               help="Steps between checkpoints, besides each epoch's end.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the training in --out.")
 @click.option("--experiment", default="", metavar="NAME",
-              help="Of MLflow.  [default: pi10; on --resume that of before]")  # fmt: skip
+              help=f"{OPTIONS['experiment'][1]}"
+                   "  [default: pi10; on --resume that of before]")  # fmt: skip
 @click.option("--register", default="", metavar="NAME",
-              help="Make the best package a version of this model; alias candidate, where it "
-                   "is better.")  # fmt: skip
+              help=OPTIONS["register"][1])  # fmt: skip
 @click.option("--no-tracking", is_flag=True, help="Tell MLflow nothing.")
 def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None,
           label_map: Path | None, manifest: Path | None, split_seed: int, experiment: str,
@@ -105,9 +104,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
     from pi10_classifier.foundation.signals import stoppable
 
     try:
-        import torch
-
-        from pi10_classifier.cli.package_options import tell_left_out
+        from pi10_classifier.cli.terminal.package_options import tell_left_out
         from pi10_classifier.datasets.records import exit_code
         from pi10_classifier.tracking import mlflow_reporter
         from pi10_classifier.training import output_folder
@@ -131,7 +128,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
                 command=shlex.join(["pi10", *sys.argv[1:]]), **kept)  # fmt: skip
     looks = {name: Device.parse(text) for name, text in map(source_of, cameras)}
     if threads:
-        torch.set_num_threads(threads)
+        runs.use_threads(threads)
     before = out / output_folder.MANIFEST
     if resume and manifest is None and before.is_file():
         say(f"split and classes are those of {before}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pi10_classifier.cli.options import (
+from pi10_classifier.cli.terminal.options import (
     FOLDER,
     caps_of,
     engine_options,
@@ -66,9 +66,9 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
       pi10 watch /data/incoming --out results
       pi10 watch s3://pi10/in/ --out results --model fast --summary-url https://shore.example/pi10
     """
-    from pi10_classifier.classify import Settings
-    from pi10_classifier.cli.console import is_terminal, show_run
+    from pi10_classifier.cli.terminal.console import is_terminal, show_run
     from pi10_classifier.foundation.signals import stoppable
+    from pi10_classifier.inference.settings import Settings
     from pi10_classifier.model.package import find
     from pi10_classifier.watch.status import Log, status_line
     from pi10_classifier.watch.watcher import Plan

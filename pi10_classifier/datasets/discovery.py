@@ -18,17 +18,10 @@ from pi10_classifier.datasets.label_map import tidy_label
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.names import Kind, Particle, kind_of
-from pi10_classifier.sources.archives import LIMITS
-from pi10_classifier.sources.base import (
-    FileBlock,
-    Item,
-    LocalArchive,
-    LooseFile,
-    printable,
-    unreadable,
-)
+from pi10_classifier.sources.base import LIMITS, Item, printable, unreadable
 from pi10_classifier.sources.discovery import check_inputs, discover
 from pi10_classifier.sources.input_rules import skip_reason
+from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
 from pi10_classifier.sources.repeats import Repeated, file_of, once, settled
 
 SPLITS = ("train", "validation", "test")

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pi10_classifier.datasets.records import left_out_csv
 from pi10_classifier.datasets.scan import Sample, Scan, read_rgb
 from pi10_classifier.datasets.split import SPLITS, counts, leaks, manifest
-from pi10_classifier.errors import Code, output_error
+from pi10_classifier.errors import Code, SettingError, output_error
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.report import figures
 from pi10_classifier.report.page import environment
-from pi10_classifier.results.run_folder import write_atomically
-from pi10_classifier.training.data.sampling import imbalance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -226,3 +225,11 @@ def _size_figure(
         axes.legend(frameon=False, fontsize=8.5)
 
     return figures.draw(3.2, paint)
+
+
+def imbalance(counts: ArrayLike) -> float:
+    """The imbalance ratio gamma: images of the largest class by those of the smallest."""
+    sizes = np.asarray(counts, np.float64)
+    if not sizes.size or not (sizes > 0).all():
+        raise SettingError("an imbalance ratio needs at least one image of every class")
+    return float(sizes.max() / sizes.min())

@@ -21,7 +21,7 @@ from pi10_classifier.evaluation.metrics import (
     scores,
 )
 from pi10_classifier.evaluation.scoring import Scored
-from pi10_classifier.model.package import Model
+from pi10_classifier.model.session import Model
 
 RESAMPLES = 1000
 LEAST_BINS = 10

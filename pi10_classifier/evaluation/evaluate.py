@@ -26,8 +26,8 @@ from pi10_classifier.evaluation.analysis import (
     judge_thresholds,
 )
 from pi10_classifier.evaluation.scoring import score
-from pi10_classifier.model.package import Model
-from pi10_classifier.results.run_folder import write_atomically
+from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.model.session import Model
 
 JSON, PAGE = "evaluation.json", "evaluation.html"
 

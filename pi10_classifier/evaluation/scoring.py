@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.classify import BATCH, default_jobs
 from pi10_classifier.datasets.records import Sample, Scan
 from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.errors import ModelError
 from pi10_classifier.evaluation.metrics import F64, I64
 from pi10_classifier.foundation.concurrency import in_order
 from pi10_classifier.imaging.preprocess import U8, prepare
-from pi10_classifier.model.package import Model
+from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.model.session import Model
 
 
 @dataclass(frozen=True, slots=True)

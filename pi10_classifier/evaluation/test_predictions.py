@@ -17,7 +17,7 @@ import numpy as np
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.metrics import F64, I64
-from pi10_classifier.results.run_folder import write_atomically
+from pi10_classifier.foundation.files import write_atomically
 
 PREDICTIONS = "test_predictions.csv"
 _BEFORE = ("network", "loss", "seed", "source", "member", "truth", "guess")

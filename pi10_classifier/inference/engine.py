@@ -6,7 +6,6 @@ Batches are cut from a chunk in its order, so scores do not depend on the thread
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,35 +28,32 @@ from pi10_classifier.imaging.measurement import (
     measure_greys,
 )
 from pi10_classifier.imaging.preprocess import U8, Grey, prepare
+from pi10_classifier.inference.settings import CHUNK_ITEMS
+from pi10_classifier.instrument.hits_misses import HitsMisses, note_hits_misses
 from pi10_classifier.instrument.names import (
     BIN_MINUTES,
     NO_PARTICLE,
     UM_PER_PX,
-    HitsMisses,
     Kind,
     Particle,
     Rows,
     bin_folder,
     is_background,
     kind_of,
-    note_hits_misses,
     particle_id,
 )
 from pi10_classifier.instrument.tiff import Tags
-from pi10_classifier.model.package import F32, Model
+from pi10_classifier.model.package import F32
+from pi10_classifier.model.session import Model
+from pi10_classifier.results.gallery import HELD_PX, Gallery, Picture, thumbnail
 from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import Item
 
-CHUNK_ITEMS = 64
 CHUNK_BYTES = 4 * 2**20
-PICTURES = 6
-PICTURE_PX = 128
-HELD_PX = 4 * PICTURE_PX
 RESOLUTION_TOLERANCE = 0.01
 _NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
 
 Row = tuple[Any, ...]
-Picture = tuple[str, float, str, float | None, U8]  # label, score, name, ESD in µm, RGB
 
 
 @dataclass(slots=True)
@@ -75,49 +71,6 @@ class ChunkResult:
     backgrounds: dict[str, float] = field(default_factory=dict)
     fixes: dict[tuple[str, str], Fixes] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
-
-
-class Gallery:
-    """A unit's pictures of highest and lowest score for each class, a few of each.
-
-    Threads ask ``wants`` while the collector adds: a bound that lags behind only makes
-    them draw a picture too many, so what is kept does not depend on timing.
-    """
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], list[tuple[float, str, float | None, U8]]] = {}
-
-    def wants(self, label: str, score: float) -> bool:
-        for rank, sign in (("highest", -1.0), ("lowest", 1.0)):
-            kept = self._kept.get((label, rank), [])
-            if len(kept) < PICTURES or sign * score <= kept[-1][0]:
-                return True
-        return False
-
-    def add(self, pictures: Sequence[Picture]) -> None:
-        for label, score, name, esd, rgb in pictures:
-            for rank, sign in (("highest", -1.0), ("lowest", 1.0)):
-                kept = [*self._kept.get((label, rank), ()), (sign * score, name, esd, rgb)]
-                self._kept[(label, rank)] = heapq.nsmallest(
-                    PICTURES, kept, key=lambda item: item[:2]
-                )
-
-    def to_json(self) -> dict[str, Any]:
-        """Label -> rank -> pictures, as base64 PNG; encoded only now that they are chosen."""
-        import base64
-
-        out: dict[str, Any] = {}
-        for (label, rank), kept in sorted(self._kept.items()):
-            out.setdefault(label, {})[rank] = [
-                {
-                    "particle_id": name,
-                    "score": round(-score if rank == "highest" else score, 6),
-                    "esd_um": esd,
-                    "png": base64.b64encode(_png(rgb)).decode("ascii"),
-                }
-                for score, name, esd, rgb in kept
-            ]
-        return out
 
 
 @dataclass(slots=True)
@@ -240,7 +193,7 @@ class Engine:
         entry = _Decoded(item, image.tags, image.flags, width, height, rgb)
         # pixels are held until the batch is scored: of a large image only a small one
         if max(width, height) > HELD_PX:
-            entry.picture = _thumbnail(rgb)
+            entry.picture = thumbnail(rgb)
             self._judge(entry, grey, measure(rgb, self._um_per_px) if self._measuring else None)
         else:
             entry.grey = grey
@@ -327,7 +280,7 @@ class Engine:
             if gallery.wants(label, score):
                 esd = round(size.esd_um, 1) if size else None
                 # copied: a view would hold the whole chunk's bytes
-                small = _thumbnail(entry.picture).copy()
+                small = thumbnail(entry.picture).copy()
                 result.pictures.append((label, score, name, esd, small))
 
     def _flags(self, entry: _Decoded, particle: Particle | None, below: bool) -> str:
@@ -415,17 +368,3 @@ def _sizes(size: Measurement | None) -> tuple[float | None, ...]:
         size.solidity,
         size.mean_grey,
     )
-
-
-def _png(rgb: U8) -> bytes:
-    return cv2.imencode(".png", rgb[:, :, ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1))[1].tobytes()
-
-
-def _thumbnail(rgb: U8) -> U8:
-    scale = PICTURE_PX / max(rgb.shape[:2])
-    if scale >= 1:
-        return rgb
-    width, height = (max(1, round(side * scale)) for side in rgb.shape[1::-1])
-    small: Any = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-    out: U8 = small
-    return out

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pi10_classifier.abundance.track import merge
-from pi10_classifier.inference.engine import ChunkResult, Gallery
-from pi10_classifier.instrument.names import note_hits_misses
+from pi10_classifier.inference.engine import ChunkResult
+from pi10_classifier.instrument.hits_misses import note_hits_misses
+from pi10_classifier.results.gallery import Gallery
+from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.raising_factor import factors_of
-from pi10_classifier.results.run_folder import PartWriter, UnitRecord
+from pi10_classifier.results.run_folder import UnitRecord
 
 
 @dataclass(slots=True)

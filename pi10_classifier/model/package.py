@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -28,11 +27,6 @@ STARTER = "starter"
 ALIASES = {"accurate": STARTER}  # the other embedded package is "fast"
 MAX_CLASSES = 1000
 MAX_MODEL_BYTES = 1_500_000_000
-PROVIDERS = {
-    "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
-    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
-}
 
 F32 = NDArray[np.float32]
 
@@ -175,102 +169,3 @@ def _thresholds(given: Any, classes: Sequence[str]) -> tuple[float, ...]:
         if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
             raise ValueError(f"thresholds: {label!r} has {score!r}; a score is 0 to 1")
     return tuple(float(given.get(label, 0)) for label in classes) if any(given.values()) else ()
-
-
-class Model:
-    """A loaded package. Threads may call ``scores`` at once: they share one session.
-
-    Each call runs on one thread, so scores do not depend on how many callers there are.
-    """
-
-    def __init__(self, package: Package, graph: bytes, device: str = "cpu") -> None:
-        import onnxruntime as ort
-
-        if device not in PROVIDERS:
-            raise SettingError(f"device {device!r} is unknown; use one of {', '.join(PROVIDERS)}")
-        present = ort.get_available_providers()
-        if PROVIDERS[device][0] not in present:
-            raise SettingError(
-                f"device {device!r} needs onnxruntime's {PROVIDERS[device][0]}, which is not "
-                "here; install onnxruntime-gpu, or use --device cpu"
-            )
-        self.package = package
-        self.device = device
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.load_model_format", "ONNX")
-        try:
-            self._session = ort.InferenceSession(graph, options, providers=list(PROVIDERS[device]))
-        except Exception as error:  # onnxruntime raises its own private types
-            raise ModelError(
-                f"{package.folder}: onnxruntime refuses model.onnx: {str(error)[:300]}"
-            ) from error
-        self._check_shapes()
-        self._lock = threading.Lock() if device != "cpu" else None
-
-    @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Model:
-        """Verify and load a package. Raises ModelError or SettingError."""
-        package, graph = read_package(folder)
-        return cls(package, graph, device)
-
-    def _check_shapes(self) -> None:
-        package = self.package
-        spec = package.preprocessing
-        inputs = {value.name: value for value in self._session.get_inputs()}
-        outputs = {value.name: value for value in self._session.get_outputs()}
-        if list(inputs) != [package.input_name] or package.output_name not in outputs:
-            raise ModelError(
-                f"{package.folder}: the graph takes {list(inputs)} and gives {list(outputs)}, "
-                f"model.json says {package.input_name!r} and {package.output_name!r}"
-            )
-        want = [spec.channels, spec.size, spec.size]
-        taken = inputs[package.input_name]
-        kind = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[package.input_dtype]
-        if list(taken.shape[1:]) != want or taken.type != kind:
-            raise ModelError(
-                f"{package.folder}: the graph takes {taken.type} {taken.shape}, "
-                f"model.json describes {kind} [N, {', '.join(map(str, want))}]"
-            )
-        # two images: a graph made for one would fail at the first batch
-        if not np.isfinite(self._run(np.zeros((2, *want), np.uint8))).all():
-            raise ModelError(f"{package.folder}: the graph gives scores that are not finite")
-
-    def _run(self, batch: U8) -> F32:
-        package = self.package
-        try:
-            raw = self._session.run(
-                [package.output_name], {package.input_name: package.feed(batch)}
-            )[0]
-        except Exception as error:  # onnxruntime raises its own private types
-            raise ModelError(f"{package.folder}: the graph fails: {str(error)[:300]}") from error
-        scores = np.asarray(raw, np.float32)
-        if scores.shape != (len(batch), len(package.classes)):
-            raise ModelError(
-                f"{package.folder}: the graph gives scores of shape {scores.shape} for "
-                f"{len(batch)} images and {len(package.classes)} classes"
-            )
-        return scores
-
-    def scores(self, batch: U8) -> F32:
-        """Class probabilities (N, classes) of prepared images (N, channels, size, size).
-
-        Rows may hold NaN where the graph overflows: the caller must refuse them.
-        """
-        if self._lock:
-            with self._lock:
-                raw = self._run(batch)
-        else:
-            raw = self._run(batch)
-        if self.package.activation == "none":
-            return raw
-        logits = raw / np.float32(self.package.temperature)
-        with np.errstate(all="ignore"):
-            exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-            return np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
-
-    def labels(self, scores: F32) -> Sequence[str]:
-        """The class of the highest score of each row."""
-        return [self.package.classes[i] for i in scores.argmax(axis=1)]

@@ -16,7 +16,8 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.model.card import head
-from pi10_classifier.model.package import Model, Package
+from pi10_classifier.model.package import Package
+from pi10_classifier.model.session import Model
 
 MODEL, DESCRIPTION, CARD = "model.onnx", "model.json", "README.md"
 

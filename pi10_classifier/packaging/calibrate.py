@@ -13,7 +13,7 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation import calibration
 from pi10_classifier.evaluation.metrics import fit_temperature
 from pi10_classifier.evaluation.scoring import score
-from pi10_classifier.model.package import Model
+from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
 
 LEAST_IMAGES = 30

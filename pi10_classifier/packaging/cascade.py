@@ -21,7 +21,8 @@ from pi10_classifier.datasets.selection import gather, of_split
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.metrics import F64, I64, macro_f1, report
 from pi10_classifier.evaluation.scoring import Scored, score
-from pi10_classifier.model.package import Model, read_package
+from pi10_classifier.model.package import read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
 
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)

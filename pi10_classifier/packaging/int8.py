@@ -28,7 +28,8 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.scoring import prepared, score
 from pi10_classifier.imaging.preprocess import U8
-from pi10_classifier.model.package import Model, Package, read_package
+from pi10_classifier.model.package import Package, read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
 from pi10_classifier.packaging.accuracy_gate import Gate, RefusedError, judge
 

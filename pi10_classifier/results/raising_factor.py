@@ -13,8 +13,9 @@ from typing import Any
 
 from pi10_classifier.abundance.track import Place
 from pi10_classifier.errors import output_error
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.results.factor_column import Factors, fill
-from pi10_classifier.results.run_folder import RunFolder, UnitRecord, entry_bytes, write_atomically
+from pi10_classifier.results.run_folder import RunFolder, UnitRecord, entry_bytes
 from pi10_classifier.results.tables import Found, minute_of, rows_of
 
 

@@ -7,24 +7,21 @@ is done; anything else is work to do again. Tables are rebuilt from the journal.
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pi10_classifier.abundance.track import Fixes
 from pi10_classifier.errors import Code, Failure, SettingError, output_error
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.instrument.names import Rows
-from pi10_classifier.results.factor_column import COLUMN, Factors, fill
+from pi10_classifier.results.factor_column import Factors
 
 TABLE_VERSION = 2
-ROW_GROUP = 16_384
 PREDICTIONS = "predictions.parquet"
 JOURNAL = "journal"
 SETTINGS = "settings.json"
@@ -35,92 +32,8 @@ _ENTRY = {
 }  # fmt: skip
 SUMMARIES = ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html")
 
-_TEXT_BEFORE = ("particle_id", "source", "member", "instrument", "bin")
-_SIZES = (
-    "area_um2",
-    "esd_um",
-    "major_um",
-    "minor_um",
-    "feret_um",
-    "perimeter_um",
-    "solidity",
-    "mean_grey",
-)
 
-
-def columns(classes: Sequence[str]) -> list[str]:
-    """The columns of the predictions table, in order."""
-    return [
-        *_TEXT_BEFORE,
-        "datetime",
-        "latitude",
-        "longitude",
-        "width_px",
-        "height_px",
-        "label",
-        "score",
-        *(f"score_{label}" for label in classes),
-        *_SIZES,
-        COLUMN,
-        "flags",
-        "model",
-        "model_sha256",
-    ]
-
-
-_MEANINGS: dict[str, tuple[str, str]] = {
-    "particle_id": ("", "instrument, bin and number; unique over cruises"),
-    "source": ("", "the archive, folder or bucket prefix it came from"),
-    "member": ("", "its name inside the source"),
-    "instrument": ("", "from the name"),
-    "bin": ("", "instrument and start (UTC) of the recording of up to ten minutes"),
-    "datetime": ("UTC", "moment of capture, to a second"),
-    "latitude": ("degrees_north", "WGS 84; empty without a fix"),
-    "longitude": ("degrees_east", "WGS 84; empty without a fix"),
-    "width_px": ("px", "width of the image"),
-    "height_px": ("px", "height of the image"),
-    "label": ("", "the class of the highest score; no_particle: the image shows none"),
-    "score": ("1", "the label's score; empty for no_particle"),
-    "area_um2": ("um2", "area of the silhouette"),
-    "esd_um": ("um", "diameter of a circle of the silhouette's area"),
-    "major_um": ("um", "major axis of the ellipse with the silhouette's second moments"),
-    "minor_um": ("um", "minor axis of that ellipse"),
-    "feret_um": ("um", "longest distance between two points of the silhouette"),
-    "perimeter_um": ("um", "length of the outline"),
-    "solidity": ("1", "area over the area of the convex hull"),
-    "mean_grey": ("1", "mean luma inside, 0 to 255"),
-    "raising_factor": (
-        "1",
-        "(hits + misses) / images of its minute: the particles in the water that the image stands "
-        "for; empty where unknown",
-    ),
-    "flags": ("", "names of flags, ';' between"),
-    "model": ("", "name of the model package"),
-    "model_sha256": ("", "SHA-256 of the model package"),
-}
 """Unit (UDUNITS; empty for text) and meaning of each column."""
-
-
-def schema(classes: Sequence[str]) -> Any:
-    """The Arrow schema of the predictions table; each field's metadata has unit and meaning."""
-    import pyarrow as pa
-
-    kinds: dict[str, Any] = {
-        "datetime": pa.timestamp("s", tz="UTC"),
-        "latitude": pa.float64(),
-        "longitude": pa.float64(),
-        "width_px": pa.int32(),
-        "height_px": pa.int32(),
-        "raising_factor": pa.float64(),
-    }
-    for name in ("score", *(f"score_{label}" for label in classes), *_SIZES):
-        kinds[name] = pa.float32()
-    fields = []
-    for name in columns(classes):
-        unit, meaning = _MEANINGS.get(name, ("1", f"the model's score of {name[6:]}, 0 to 1"))
-        about = {"meaning": meaning} | ({"unit": unit} if unit else {})
-        fields.append(pa.field(name, kinds.get(name, pa.string()), metadata=about))
-    return pa.schema(fields)
 
 
 @dataclass(slots=True)
@@ -196,22 +109,6 @@ def is_published(part: Path, entry: Path, unit: str, fingerprint: str) -> bool:
         return same and not any(Code(failure[2]).retryable for failure in said["failures"])
     except (OSError, ValueError, LookupError, TypeError):
         return False
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Publish ``data`` at ``path``: written beside, synced, renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise output_error(error, path) from error
-        raise
 
 
 class RunFolder:
@@ -349,109 +246,6 @@ class RunFolder:
                 stem = part_stem(entry["unit"])
                 (self.parts / f"{stem}.parquet").unlink(missing_ok=True)
                 (self.journal / f"{stem}.json").unlink(missing_ok=True)
-
-
-class PartWriter:
-    """Writes one unit's rows in bounded memory, and publishes them at once or never."""
-
-    def __init__(self, folder: RunFolder, unit: str) -> None:
-        self._folder = folder
-        self.classes = folder.classes
-        self._stem = part_stem(unit)
-        self._rows: list[tuple[Any, ...]] = []
-        self._writer: Any = None
-        self._temporary = folder.parts / f".{self._stem}.{os.getpid()}.tmp"
-
-    def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Take rows in the order of ``columns``."""
-        self._rows.extend(rows)
-        while len(self._rows) >= ROW_GROUP:
-            self._write(self._rows[:ROW_GROUP])
-            del self._rows[:ROW_GROUP]
-
-    def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        kind = schema(self._folder.classes)
-        columns_ = zip(*rows, strict=True) if rows else [()] * len(kind)
-        arrays = [pa.array(list(c), f.type) for c, f in zip(columns_, kind, strict=True)]
-        try:
-            if self._writer is None:
-                self._writer = pq.ParquetWriter(self._temporary, kind, compression="zstd")
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=kind))
-        except OSError as error:
-            raise output_error(error, self._temporary) from error
-
-    def publish(self, record: UnitRecord) -> None:
-        """Make the unit done: its journal entry first, its part last."""
-        if self._rows or self._writer is None:
-            self._write(self._rows)
-            self._rows = []
-        try:
-            self._writer.close()
-            self._writer = None
-            if record.factors:
-                filled = self._temporary.with_name(f".{self._stem}.filled.{os.getpid()}.tmp")
-                fill(self._temporary, filled, record.factors)
-                filled.replace(self._temporary)
-            with self._temporary.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            record.part_bytes = self._temporary.stat().st_size
-            final = self._folder.parts / f"{self._stem}.parquet"
-            # a stale part must not meet the new journal entry, were we killed in between
-            final.unlink(missing_ok=True)
-            write_atomically(
-                self._folder.journal / f"{self._stem}.json", entry_bytes(record.to_json())
-            )
-            self._temporary.replace(final)
-        except OSError as error:
-            raise output_error(error, self._temporary) from error
-        self._folder.part_published(self._stem)
-
-    def abandon(self) -> None:
-        """Leave nothing behind."""
-        if self._writer is not None:
-            with contextlib.suppress(OSError):  # a full disk may refuse even the closing
-                self._writer.close()
-            self._writer = None
-        with contextlib.suppress(OSError):  # the next to open the folder removes it
-            self._temporary.unlink(missing_ok=True)
-
-
-class _LineFeeds:
-    """Ends rows in a line feed; Python up to 3.12 would leave a lone CR in a name unquoted."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, row: str) -> int:
-        return self._stream.write(row.removesuffix("\r\n") + "\n")
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """A CSV with line-feed ends, published atomically; None is an empty cell."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream:
-            writer = csv.writer(_LineFeeds(stream), lineterminator="\r\n")
-            writer.writerow(header)
-            for row in rows:
-                writer.writerow(["" if cell is None else cell for cell in row])
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise output_error(error, path) from error
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Publish JSON atomically; bytes of a path that are no UTF-8 become JSON escapes."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def entry_bytes(value: Any) -> bytes:

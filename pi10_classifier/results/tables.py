@@ -8,13 +8,16 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from pi10_classifier.abundance.bins import BinRow, CountRow, Table, bin_rows, means, minute_rows
+from pi10_classifier.abundance.bins import BinRow, bin_rows, means
 from pi10_classifier.abundance.density import Density
+from pi10_classifier.abundance.minutes import CountRow, Table, minute_rows
 from pi10_classifier.abundance.quality import FLAGS
 from pi10_classifier.abundance.track import Fixes, Place, Where, merge
 from pi10_classifier.errors import Code
-from pi10_classifier.instrument.names import NO_PARTICLE, Bin, Rows, note_hits_misses
-from pi10_classifier.results.run_folder import RunFolder, write_csv
+from pi10_classifier.foundation.files import write_csv
+from pi10_classifier.instrument.hits_misses import note_hits_misses
+from pi10_classifier.instrument.names import NO_PARTICLE, Bin, Rows
+from pi10_classifier.results.run_folder import RunFolder
 
 # flags of bins that a user must hear of at once, and what to do
 _REMEDIES = {

@@ -19,16 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pi10_classifier.errors import OutputError, Pi10Error, SettingError, output_error
-from pi10_classifier.results.run_folder import write_atomically
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.search.spaces import Range, Space, Value, as_json, count_trials
+from pi10_classifier.training.output_folder import BEST_TRIAL, TRIALS_TABLE
 from pi10_classifier.training.reporter import Reporter, Silence, told
 
 if TYPE_CHECKING:
     import optuna
 
-STORAGE, SETTINGS, TRIALS, BEST, LOCK = (
-    "search.db", "search.json", "trials.csv", "best.json", ".search.lock",
-)  # fmt: skip
+STORAGE, SETTINGS, LOCK = "search.db", "search.json", ".search.lock"
 STUDY = "search"
 _REFUSED, _REPEATS = "refused", "repeats"
 
@@ -274,8 +273,8 @@ def _publish(folder: Path, trials: Sequence[Trial]) -> None:
         value = "" if trial.macro_f1 is None else trial.macro_f1
         settings = (trial.params.get(name, "") for name in names)  # one cut early has not all
         rows.writerow([trial.number, *settings, value, trial.error])
-    write_atomically(folder / TRIALS, stream.getvalue().encode("utf-8"))
+    write_atomically(folder / TRIALS_TABLE, stream.getvalue().encode("utf-8"))
     best = best_of(trials)
     if best is not None:
         answer = {"trial": best.number, "params": best.params, "validation_macro_f1": best.macro_f1}
-        write_atomically(folder / BEST, (json.dumps(answer, indent=1) + "\n").encode("utf-8"))
+        write_atomically(folder / BEST_TRIAL, (json.dumps(answer, indent=1) + "\n").encode("utf-8"))

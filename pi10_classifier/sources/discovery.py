@@ -7,34 +7,22 @@ entered once, by its own name where it has one; ``input_rules`` says what is lef
 from __future__ import annotations
 
 import os
-import stat
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.errors import SettingError
 from pi10_classifier.instrument.names import Kind, kind_of
-from pi10_classifier.sources.archives import LIMITS, Limits, is_archive, looks_like_archive
-from pi10_classifier.sources.base import (
-    FileBlock,
-    LocalArchive,
+from pi10_classifier.sources.archives import is_archive
+from pi10_classifier.sources.base import LIMITS, Limits, Unit
+from pi10_classifier.sources.input_rules import Notes
+from pi10_classifier.sources.local import (
+    FolderWalk,
     LooseFile,
-    Unit,
+    discover_local,
     holds_image,
-    is_run_folder,
-    printable,
-    unreadable,
+    is_archive_file,
+    named_files,
 )
-from pi10_classifier.sources.input_rules import (
-    Notes,
-    is_left_folder,
-    is_read_elsewhere,
-    same_name,
-    skip_reason,
-)
-
-BLOCK_FILES = 2048
 
 
 def discover(
@@ -51,7 +39,9 @@ def discover(
     an input. Raises SettingError where an input does not exist or its storage is not set up.
     """
     notes = notes if notes is not None else Notes()
-    yield from _each_once(_discovered(inputs, limits, environ, _Walk(limits, notes, files_once)))
+    yield from _each_once(
+        _discovered(inputs, limits, environ, FolderWalk(limits, notes, files_once))
+    )
 
 
 def _each_once(units: Iterator[Unit]) -> Iterator[Unit]:
@@ -63,7 +53,7 @@ def _each_once(units: Iterator[Unit]) -> Iterator[Unit]:
 
 
 def _discovered(
-    inputs: Sequence[str], limits: Limits, environ: Mapping[str, str], walk: _Walk
+    inputs: Sequence[str], limits: Limits, environ: Mapping[str, str], walk: FolderWalk
 ) -> Iterator[Unit]:
     loose: dict[Path, list[LooseFile]] = {}
     walk.roots = [Path(text).resolve() for text in inputs if not text.startswith("s3://")]
@@ -74,10 +64,10 @@ def _discovered(
 
             yield from discover_s3(text, limits, environ, walk.notes)
         else:
-            yield from _discover_local(text, limits, loose, walk)
+            yield from discover_local(text, limits, loose, walk)
     yield from walk.through_links()
     for parent in sorted(loose):
-        yield from _named_files(parent, loose[parent], limits)
+        yield from named_files(parent, loose[parent], limits)
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
@@ -118,7 +108,7 @@ def check_images(inputs: Sequence[str]) -> None:
             return
         if kind_of(path.name) in (Kind.IMAGE, Kind.HITS_MISSES) or is_archive(path.name):
             return
-        if holds_image(path) or _sniff(path):
+        if holds_image(path) or is_archive_file(path):
             return
         others.append(text)
     if others:
@@ -140,190 +130,3 @@ def _inside(inner: str, outer: str) -> SettingError:
         f"input {inner!r} lies inside, or is, {outer!r}: "
         "its images would be counted twice; leave one out"
     )
-
-
-def _discover_local(
-    text: str, limits: Limits, loose: dict[Path, list[LooseFile]], walk: _Walk
-) -> Iterator[Unit]:
-    path = Path(text)
-    try:
-        info = path.stat()
-    except OSError as error:
-        raise SettingError(f"input {text!r} cannot be read: {error.strerror}") from error
-    if stat.S_ISDIR(info.st_mode):
-        yield from walk.folder(path, path)
-        return
-    if not stat.S_ISREG(info.st_mode):
-        raise SettingError(f"input {text!r} is neither a file nor a folder")
-    if is_archive(path.name) or _sniff(path):
-        yield LocalArchive(path, info.st_size, info.st_mtime_ns, limits)
-        return
-    file = LooseFile(path, printable(path.name), info.st_size, info.st_mtime_ns)
-    loose.setdefault(path.parent, []).append(file)
-
-
-def _named_files(parent: Path, files: list[LooseFile], limits: Limits) -> Iterator[Unit]:
-    """Blocks of the files of one folder that were named one by one (``bin/*.tif``)."""
-    files = sorted({file.path: file for file in files}.values(), key=lambda file: file.member)
-    source = printable(parent.as_posix())
-    # their own group: were the folder given later, it must not take these for its blocks
-    for number, start in enumerate(range(0, len(files), BLOCK_FILES)):
-        block = tuple(files[start : start + BLOCK_FILES])
-        yield FileBlock(source, f"{source}/*", number, block, limits)
-
-
-def _sniff(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return looks_like_archive(stream.read(512))
-    except OSError:
-        return False
-
-
-@dataclass(slots=True)
-class _Walk:
-    """The folders of a run, each once however links and mounts lead to it.
-
-    roots: the local inputs, resolved. seen: identities of the folders that were entered.
-    links: folders behind links, with their roots: entered last, so that a folder goes by its
-    own name where it has one among the inputs. files: identities of linked files.
-    """
-
-    limits: Limits
-    notes: Notes
-    files_once: bool
-    roots: list[Path] = field(default_factory=list)
-    seen: set[tuple[int, int]] = field(default_factory=set)
-    links: deque[tuple[Path, Path]] = field(default_factory=deque)
-    files: set[tuple[int, int]] = field(default_factory=set)
-
-    def through_links(self) -> Iterator[Unit]:
-        while self.links:
-            yield from self.folder(*self.links.popleft())
-
-    def folder(self, top: Path, root: Path) -> Iterator[Unit]:
-        """The units of ``top`` and of what lies below it; members are named from ``root``."""
-        # a stack, not a recursion: folders can lie deeper than Python calls
-        waiting = [top]
-        while waiting:
-            folder = waiting.pop()
-            try:
-                info = folder.stat()
-                identity = (info.st_dev, info.st_ino)
-                # as well a link back to a folder above, which would never end
-                if info.st_ino and identity in self.seen:
-                    self.notes.again(printable(folder.as_posix()))
-                    continue
-                self.seen.add(identity)
-                with os.scandir(folder) as entries:
-                    found = sorted((entry.name, entry.is_symlink()) for entry in entries)
-                if is_run_folder(folder):
-                    continue  # results that lie among the inputs are none of them
-            except OSError as error:
-                lost = LooseFile(folder, _relative(folder, root), 0, 0, unreadable(error))
-                source, group = printable(root.as_posix()), printable(folder.as_posix())
-                yield FileBlock(source, group, 0, (lost,), self.limits)
-                continue
-            folders: list[Path] = []
-            yield from _cut(root, folder, self._files(root, folder, found, folders), self.limits)
-            waiting.extend(reversed(folders))
-
-    def _files(
-        self, root: Path, folder: Path, found: list[tuple[str, bool]], folders: list[Path]
-    ) -> Iterator[LooseFile | LocalArchive]:
-        """The files of one folder; what is to be entered is put into ``folders``."""
-        twins = _twins([name for name, _ in found])
-        for name, is_link in found:
-            path = folder / name
-            member = _relative(path, root)
-            try:
-                info = path.stat()
-            except OSError as error:
-                skip = bool(skip_reason(name))
-                yield LooseFile(path, member, 0, 0, unreadable(error), skip)
-                continue
-            if stat.S_ISDIR(info.st_mode):
-                if is_left_folder(name):
-                    self.notes.left(printable(path.as_posix()))
-                elif is_link:
-                    self.links.append((path, root))
-                else:
-                    folders.append(path)
-            elif skip_reason(name):
-                yield LooseFile(path, member, 0, 0, skip=True)
-            elif not stat.S_ISREG(info.st_mode):
-                error_ = InputError(Code.UNSUPPORTED_FORMAT, "no regular file; not opened")
-                yield LooseFile(path, member, 0, 0, error_)
-            elif self._is_again(path, info, is_link):
-                self.notes.link(printable(path.as_posix()))
-                yield LooseFile(path, member, 0, 0, skip=True)
-            elif is_archive(name):
-                yield LocalArchive(path, info.st_size, info.st_mtime_ns, self.limits)
-            else:
-                twin = _beside(folder, name, twins) if name in twins else None
-                yield LooseFile(path, member, info.st_size, info.st_mtime_ns, twin)
-
-    def _is_again(self, path: Path, info: os.stat_result, is_link: bool) -> bool:
-        """True for a file that is an input by another name: by a link, soft or hard."""
-        if not self.files_once or not (is_link or info.st_nlink > 1):
-            return False
-        # sidecars of bins may well be one file, where a store keeps equal content once
-        if kind_of(path.name) is not Kind.IMAGE and not is_archive(path.name):
-            return False
-        if is_link and is_read_elsewhere(path, self.roots):
-            return True
-        identity = (info.st_dev, info.st_ino)
-        if identity in self.files:
-            return True
-        self.files.add(identity)
-        return False
-
-
-def _twins(names: list[str]) -> dict[str, list[str]]:
-    """Image names of one folder that are one file's, spelled otherwise -> all its spellings."""
-    images = [name for name in names if kind_of(name) is Kind.IMAGE and not skip_reason(name)]
-    keys = [same_name(name) for name in images]
-    if len(set(keys)) == len(keys):
-        return {}
-    groups: dict[str, list[str]] = {}
-    for key, name in zip(keys, images, strict=True):
-        groups.setdefault(key, []).append(name)
-    return {name: group for group in groups.values() if len(group) > 1 for name in group}
-
-
-def _beside(folder: Path, name: str, twins: dict[str, list[str]]) -> InputError | None:
-    """Why a file is left to its twin; None for the largest, of equal ones the last."""
-    sizes = []
-    for other in twins[name]:
-        try:
-            sizes.append(((folder / other).stat().st_size, other))
-        except OSError:
-            continue
-    used = max(sizes, default=(0, name))[1]
-    if used == name:
-        return None
-    what = f"the same file lies beside it as {printable(used)!r}; that one is used"
-    return InputError(Code.REPEATED_NAME, what)
-
-
-def _cut(
-    root: Path, folder: Path, files: Iterator[LooseFile | LocalArchive], limits: Limits
-) -> Iterator[Unit]:
-    """One folder's archives, and its loose files in blocks."""
-    group, source = printable(folder.as_posix()), printable(root.as_posix())
-    loose: list[LooseFile] = []
-    number = 0
-    for file in files:
-        if isinstance(file, LocalArchive):
-            yield file
-            continue
-        loose.append(file)
-        if len(loose) == BLOCK_FILES:
-            yield FileBlock(source, group, number, tuple(loose), limits)
-            loose, number = [], number + 1
-    if loose:
-        yield FileBlock(source, group, number, tuple(loose), limits)
-
-
-def _relative(path: PurePath, root: PurePath) -> str:
-    return printable(path.relative_to(root).as_posix())

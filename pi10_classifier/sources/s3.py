@@ -14,8 +14,8 @@ from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.foundation.concurrency import in_order
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.names import Kind, kind_of, split_member
-from pi10_classifier.sources.archives import Limits, is_archive
-from pi10_classifier.sources.base import READ_BUFFER, Item, Unit, archive_items
+from pi10_classifier.sources.archives import archive_items, is_archive
+from pi10_classifier.sources.base import READ_BUFFER, Item, Limits, Unit
 from pi10_classifier.sources.input_rules import Notes, is_left_folder, skip_reason
 from pi10_classifier.sources.s3_client import FETCHERS, ObjectStream, Store
 

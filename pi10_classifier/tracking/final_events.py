@@ -65,17 +65,16 @@ def last_of_trial(folder: Path) -> Iterator[Step]:
 
 def last_of_search(folder: Path) -> Iterator[Step]:
     """The best trial and the table of all."""
-    from pi10_classifier.search.study import BEST, TRIALS
 
     def best(run: Run) -> None:
-        found = json.loads((folder / BEST).read_text("utf-8"))
+        found = json.loads((folder / out.BEST_TRIAL).read_text("utf-8"))
         run.metrics({BEST_FIGURE: found["validation_macro_f1"]}, found["trial"])
         run.tags({f"best.{name}": value for name, value in found["params"].items()})
 
-    if (folder / BEST).is_file():  # else no settings could be trained
+    if (folder / out.BEST_TRIAL).is_file():  # else no settings could be trained
         yield best
-        yield lambda run: run.artifact(folder / BEST)
-    yield lambda run: run.artifact(folder / TRIALS)
+        yield lambda run: run.artifact(folder / out.BEST_TRIAL)
+    yield lambda run: run.artifact(folder / out.TRIALS_TABLE)
 
 
 def _all_epochs(run: Run, folder: Path) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.results.run_folder import write_atomically
+from pi10_classifier.foundation.files import write_atomically
 
 SPOOL = "tracking-spool"
 HEADER, EVENTS, SENT, FILES = "run.json", "events.jsonl", "sent.json", "files"

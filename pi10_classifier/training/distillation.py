@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.preprocess import Preprocessing
-from pi10_classifier.model.package import Model
+from pi10_classifier.model.session import Model
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]

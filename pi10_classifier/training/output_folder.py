@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.results.run_folder import write_atomically
+from pi10_classifier.foundation.files import write_atomically
 
 CONFIG, METRICS, MANIFEST, LEFT_OUT = "config.json", "metrics.csv", "manifest.csv", "left_out.csv"
 CHECKPOINT, PACKAGE, RESUME = "checkpoint", "package", "resume"
 VALIDATION = "validation.json"
+# of a search, whose trainings lie below its folder
+TRIALS_TABLE, BEST_TRIAL = "trials.csv", "best.json"
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from torch import nn
 import pi10_classifier
 from pi10_classifier.datasets.split import counts
 from pi10_classifier.errors import SettingError
-from pi10_classifier.model.package import ALIASES, Model, Package, find, installed, read_package
+from pi10_classifier.model.package import ALIASES, Package, find, installed, read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.checkpoint import DESCRIPTION, load_checkpoint
 from pi10_classifier.training.data.loading import Examples

@@ -11,8 +11,6 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.preprocess import Preprocessing
-from pi10_classifier.training.data.augment_pi10 import MARGIN
-from pi10_classifier.training.data.sampling import check_limits
 
 CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
@@ -21,6 +19,7 @@ CHOICES = {
     "precision": ("float32", "bf16", "fp16"),
 }
 CHANNELS = (1, 3)  # grey, RGB
+MARGIN = 0.22  # the widest that is left about a particle's box, of its longest side
 MOST = 10_000_000  # of anything counted: more is a slip of the keyboard
 # what must be above 0, and the most it may be: beyond, a training can but diverge
 POSITIVE: Mapping[str, float] = {"minutes": MOST, "rate": 100, "distil_temperature": 1000}
@@ -40,67 +39,80 @@ BOUNDS: Mapping[str, tuple[float, float | None]] = {
 }
 
 
+def _setting(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"help": meaning})
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The paper's recipe for ViT and BEiT, unless changed. See ``recipe_for``.
 
-    epochs: passes over the training images; the learning rate ends at zero.
-    minutes: if set, training ends after this long at the latest, and the rate falls with
-    the clock, so a slow machine still ends at zero.
-    size, channels, level, trim: the input, as in ``Preprocessing``.
-    warm_size, warm_share: side of the input in px during that first share; 0 = always size.
-    batch: images a forward pass and process. accumulate: passes an optimiser step.
-    warmup_share, warmup_steps: the rate rises over that share of the steps, or so many (a
-    fifth of all at most).
-    weight_decay: of matrices and kernels, not of biases and norms. clip: of the gradient's
-    norm, 0 = none.
-    loss, loss_options: see ``losses``. mixup: alpha of the Beta distribution, 0 = none.
-    look: with augmentation "pi10", share of the images drawn in the Pi-10's look. drawn: images
-    of ``pi10 simulate``'s drawings to add to each class.
-    balance: an image is drawn with weight (images of its stratum)^-balance; at 0 each
-    image is shown once an epoch.
-    class_minimum, class_maximum: with balance 0, the least and most images of a class an
-    epoch shows: a small class is repeated, a large one shows another part each time; 0 = none.
-    ema: decay of the averaged weights that are validated and kept, 0 = the last weights.
-    patience: epochs without a better validation macro-F1 before training ends, 0 = never.
-    finer: weight of a second head's cross-entropy on the sources' own labels, see ``finer``.
-    distil, distil_temperature: w and T of (1-w) loss + w T^2 KL(teacher || student).
-    deterministic: the same bits every time on one machine, at some cost on a GPU.
+    Each setting tells what it means; ``HELP`` has all of these texts.
     """
 
-    epochs: int = 30
-    minutes: float | None = None
-    size: int = 224
-    channels: int = 3
-    level: bool = False
-    trim: float = 0.0
-    warm_size: int = 0
-    warm_share: float = 0.0
-    batch: int = 32
-    accumulate: int = 4
-    optimiser: str = "adam"
-    rate: float = 5e-5
-    schedule: str = "linear"
-    warmup_share: float = 0.1
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    clip: float = 0.0
-    loss: str = "las"
+    epochs: int = _setting(30, "Passes over the training images; the learning rate ends at zero.")
+    minutes: float | None = _setting(
+        None,
+        "If set, the training ends after this long; the learning rate follows the clock.",
+    )
+    size: int = _setting(224, "Side of the input, px.")
+    channels: int = _setting(3, "1: grey; 3: RGB.")
+    level: bool = _setting(False, "Bring the background of each image to one grey level.")
+    trim: float = _setting(
+        0.0,
+        "Cut the image to its particle and this share of its longest side around it; 0: do not.",
+    )
+    warm_size: int = _setting(0, "Side of the input during the first epochs, px; 0: always size.")
+    warm_share: float = _setting(0.0, "The share of the training that has warm_size.")
+    batch: int = _setting(32, "Images in one forward pass of one process.")
+    accumulate: int = _setting(4, "Forward passes for each optimiser step.")
+    optimiser: str = _setting("adam", "adam, adamw or sgd.")
+    rate: float = _setting(5e-5, "The highest learning rate.")
+    schedule: str = _setting("linear", "How the learning rate falls: linear or cosine.")
+    warmup_share: float = _setting(0.1, "Share of the steps over which the learning rate rises.")
+    warmup_steps: int = _setting(
+        0,
+        "Steps over which the learning rate rises, at most a fifth; 0: as warmup_share says.",
+    )
+    weight_decay: float = _setting(
+        0.0, "Weight decay of matrices and kernels; biases and norms have none."
+    )
+    clip: float = _setting(0.0, "The highest norm of the gradient; 0: no limit.")
+    loss: str = _setting("las", "The loss by its name.")
     loss_options: Mapping[str, Any] = field(default_factory=dict)
-    augmentation: str = "paper"
-    look: float = 0.5
-    drawn: int = 0
-    mixup: float = 0.0
-    balance: float = 0.0
-    class_minimum: int = 0
-    class_maximum: int = 0
-    ema: float = 0.0
-    patience: int = 0
-    precision: str = "float32"
-    finer: float = 0.0
-    distil: float = 0.0
-    distil_temperature: float = 2.0
-    deterministic: bool = False
+    augmentation: str = _setting("paper", "paper, pi10 or none.")
+    look: float = _setting(0.5, "With augmentation pi10: images in the Pi-10's look, a share.")
+    drawn: int = _setting(0, "Drawn particles of `pi10 simulate` added to each class.")
+    mixup: float = _setting(0.0, "Alpha of mixup's Beta distribution; 0: no mixup.")
+    balance: float = _setting(
+        0.0,
+        "An image's weight is (images of its stratum)^-balance; 0: each once an epoch.",
+    )
+    class_minimum: int = _setting(
+        0,
+        "With balance 0: the fewest images of a class in an epoch; 0: no minimum.",
+    )
+    class_maximum: int = _setting(
+        0,
+        "With balance 0: the most images of a class in an epoch; 0: no maximum.",
+    )
+    ema: float = _setting(
+        0.0, "Decay of the averaged weights that are validated and kept; 0: the last weights."
+    )
+    patience: int = _setting(
+        0, "Epochs without a better validation macro-F1 before training ends; 0: never."
+    )
+    precision: str = _setting("float32", "float32, bf16 or fp16.")
+    finer: float = _setting(
+        0.0, "Weight of a second head's cross-entropy on the sources' own labels."
+    )
+    distil: float = _setting(
+        0.0, "w of (1-w) loss + w T^2 KL(teacher || student), with the teacher."
+    )
+    distil_temperature: float = _setting(2.0, "T of that formula.")
+    deterministic: bool = _setting(
+        False, "The same bits every time on one machine, at some cost on a GPU."
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -184,6 +196,11 @@ class Recipe:
             del told["trim"]
         return told
 
+
+HELP: Mapping[str, str] = {
+    entry.name: entry.metadata["help"] for entry in fields(Recipe) if "help" in entry.metadata
+}
+"""What each setting means, in words that the command line, the docs and the API share."""
 
 _KINDS = {f.name: str(f.type) for f in fields(Recipe)}
 
@@ -309,4 +326,13 @@ def _check_kind(name: str, value: Any, kind: str) -> None:
         meant = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
         raise SettingError(
             f"{name} is {value!r}; it must be {meant.get(allowed[-1], 'a table of options')}"
+        )
+
+
+def check_limits(minimum: int, maximum: int | None) -> None:
+    """Refuse limits per class that contradict each other."""
+    if minimum < 0 or (maximum is not None and maximum < max(1, minimum)):
+        raise SettingError(
+            f"per-class minimum {minimum} and maximum {maximum}: the minimum must not be below"
+            f" 0, the maximum not below 1 or the minimum"
         )

@@ -13,7 +13,7 @@ import torch
 from pi10_classifier.datasets.records import left_out_csv
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.test_predictions import PREDICTIONS
-from pi10_classifier.results.run_folder import write_atomically
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
 from pi10_classifier.training.data.loading import Examples, load
@@ -122,6 +122,11 @@ def _load(
     side = teacher.spec.size if teacher and teacher.spec else 0
     training, validation = load(examples, plan.recipe, side, free_memory(torch.device("cpu")))
     return add_drawn(training, examples.classes, plan.recipe.drawn), validation
+
+
+def use_threads(count: int) -> None:
+    """Give the network so many CPU threads."""
+    torch.set_num_threads(count)
 
 
 def _first_process() -> bool:

@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pi10_classifier.classify import default_jobs
 from pi10_classifier.datasets.records import Sample
 from pi10_classifier.datasets.split import counts
 from pi10_classifier.errors import ModelError, output_error
 from pi10_classifier.evaluation.metrics import fit_temperature, report
 from pi10_classifier.evaluation.test_predictions import Predictions, write_predictions
 from pi10_classifier.foundation.concurrency import in_order
-from pi10_classifier.model.package import FORMAT, Model
+from pi10_classifier.inference.settings import default_jobs
+from pi10_classifier.model.package import FORMAT
+from pi10_classifier.model.session import Model
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.checkpoint import load_checkpoint, save_checkpoint, write_description
 from pi10_classifier.training.data.batches import Batches

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pi10_classifier.abundance.bins import CountRow, MinuteKey, Table, minute_rows, pool
+from pi10_classifier.abundance.bins import pool
+from pi10_classifier.abundance.minutes import CountRow, MinuteKey, Table, minute_rows
 from pi10_classifier.abundance.quality import ONE_MINUTE
 from pi10_classifier.instrument.names import Bin
 from pi10_classifier.watch.ledger import KEPT_LINES, Ledger

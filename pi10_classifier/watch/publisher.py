@@ -15,11 +15,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pi10_classifier.classify import HELD_BYTES, items_of
 from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10Error, output_error
-from pi10_classifier.inference.engine import ChunkResult, Engine, Gallery, Picture, chunks
+from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
 from pi10_classifier.inference.part_builder import OpenPart
-from pi10_classifier.results.run_folder import PartWriter, RunFolder, UnitRecord, part_stem
+from pi10_classifier.inference.pipeline import HELD_BYTES, items_of
+from pi10_classifier.results.gallery import Gallery, Picture
+from pi10_classifier.results.part_writer import PartWriter
+from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
 from pi10_classifier.sources.base import Item, Unit
 from pi10_classifier.sources.repeats import Repeated
 from pi10_classifier.watch.inputs.base import Found, Place

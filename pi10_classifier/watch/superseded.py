@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import output_error
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.instrument.names import Kind, bin_folder, kind_of
-from pi10_classifier.results.run_folder import RunFolder, write_atomically
+from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.watch.ledger import Counts, Ledger, minute_text
 from pi10_classifier.watch.publisher import remove_part
 

@@ -17,12 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.classify import Run, Settings, describe, exit_code_of, import_ahead
+from pi10_classifier.classify import Run, describe, exit_code_of
 from pi10_classifier.errors import ExitCode, InputError, OutputError, Pi10Error, SettingError
-from pi10_classifier.inference.engine import CHUNK_ITEMS, Engine
-from pi10_classifier.model.package import Model
+from pi10_classifier.foundation.files import write_json
+from pi10_classifier.inference.engine import Engine
+from pi10_classifier.inference.pipeline import import_ahead
+from pi10_classifier.inference.settings import CHUNK_ITEMS, Settings
+from pi10_classifier.model.session import Model
 from pi10_classifier.results.raising_factor import write_factors
-from pi10_classifier.results.run_folder import RunFolder, write_json
+from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import summarise
 from pi10_classifier.watch.discovery import Lookout
 from pi10_classifier.watch.disk_space import patiently

@@ -11,15 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pi10_classifier.abundance.bins import (
-    BinRow,
-    CountRow,
-    bin_rows,
-    means,
-    minute_rows,
-    pool,
-)
+from pi10_classifier.abundance.bins import BinRow, bin_rows, means, pool
 from pi10_classifier.abundance.density import Sums, densities, gamma_limits
+from pi10_classifier.abundance.minutes import CountRow, minute_rows
 from pi10_classifier.abundance.quality import FLAGS
 
 START = datetime(2024, 6, 24, 14, 50, tzinfo=UTC)

@@ -13,7 +13,6 @@ sys.path[:0] = [str(ROOT)]
 
 from benchmarks import coverage
 from benchmarks.coverage import Case, Survey
-from pi10_classifier.abundance import bins
 
 SURVEY = Survey(np.array([100, 200, 50, 400]), np.array([0, 200, 450, 0]))
 
@@ -87,7 +86,6 @@ def test_limits_are_judged_by_where_the_truth_lies() -> None:
     assert said.width == pytest.approx(0.8)
 
 
-@pytest.mark.skipif(not hasattr(bins, "pool"), reason="stretches are not pooled yet")
 @pytest.mark.parametrize("case", [Case("water sampled", 1.0, 10), Case("water mass", 500, 10, 33)])
 def test_a_seed_gives_the_same_figures_and_they_are_sane(case: Case) -> None:
     done = [coverage.cover(case, SURVEY, 60, (0, 3)) for _ in range(2)]

@@ -12,8 +12,8 @@ from marshmallow import Schema, ValidationError
 from pi10_classifier.api.predictions.arguments import ENGINE, Wanted, predict_args
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.trainings.arguments import command, train_args
-from pi10_classifier.classify import BOUNDS, Settings
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import BOUNDS, Settings
 from pi10_classifier.training import recipe
 from pi10_classifier.training.recipe import Recipe
 

@@ -59,7 +59,7 @@ def test_unusable_flags_are_named(shapes, tmp_path, flags, message):
 
 def test_a_recipe_file_and_flags_end_in_a_package(shapes, tmp_path):
     pytest.importorskip("transformers", reason="training needs the extra 'train'")
-    from pi10_classifier.model.package import Model
+    from pi10_classifier.model.session import Model
     from pi10_classifier.training.output_folder import read_config
 
     file = tmp_path / "quick.toml"

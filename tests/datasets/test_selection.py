@@ -12,7 +12,7 @@ from pi10_classifier.datasets.manifest import manifest
 from pi10_classifier.datasets.split import split
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.evaluate import evaluate
-from pi10_classifier.model.package import Model
+from pi10_classifier.model.session import Model
 
 COUNTS = {"copepod": 40, "detritus": 30, "noncopepod": 20}
 

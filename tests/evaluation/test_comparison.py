@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pi10_classifier.cli.track import compare as compare_command
+from pi10_classifier.cli.compare import compare as compare_command
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.bootstrap import Outcome, class_f1, holm, resample
-from pi10_classifier.evaluation.comparison import compare, read_runs
+from pi10_classifier.evaluation.comparison import compare
 from pi10_classifier.evaluation.test_predictions import (
     PREDICTIONS,
     Predictions,
     read_predictions,
     write_predictions,
 )
+from pi10_classifier.tracking.run_reader import read_runs
 
 CLASSES = ("copepod", "detritus", "non-copepod")
 

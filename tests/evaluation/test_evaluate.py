@@ -20,7 +20,7 @@ from pi10_classifier.datasets.scan import scan
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation import analysis, scoring
 from pi10_classifier.evaluation import evaluate as room
-from pi10_classifier.model.package import Model
+from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.calibrate import calibrate
 
 COUNTS = {"copepod": 40, "detritus": 30, "noncopepod": 20}

@@ -10,17 +10,7 @@ import broken_files
 import cv2
 import numpy as np
 import pytest
-from images import (
-    DEEP,
-    RGB,
-    SHORT,
-    SIXTEEN,
-    TWELVE,
-    grey,
-    png_of,
-    saved,
-    tiff_of,
-)
+from images import DEEP, RGB, SHORT, SIXTEEN, TWELVE, grey, png_of, saved, tiff_of
 from PIL import Image as Pillow
 
 from pi10_classifier.imaging.decode import decode

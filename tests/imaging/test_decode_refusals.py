@@ -17,18 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from images import (
-    DEEP,
-    LONG,
-    RGB,
-    RNG,
-    SHORT,
-    outcome,
-    png_of,
-    refusal,
-    saved,
-    tiff_of,
-)
+from images import DEEP, LONG, RGB, RNG, SHORT, outcome, png_of, refusal, saved, tiff_of
 from PIL import Image as Pillow
 from PIL import features
 

@@ -21,19 +21,12 @@ from images import png_of
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.imaging.measurement import Measurement, measure_greys
 from pi10_classifier.imaging.preprocess import Grey
-from pi10_classifier.inference.engine import (
-    CHUNK_BYTES,
-    CHUNK_ITEMS,
-    HELD_PX,
-    PICTURES,
-    ChunkResult,
-    Engine,
-    Gallery,
-    chunks,
-)
+from pi10_classifier.inference.engine import CHUNK_BYTES, ChunkResult, Engine, chunks
+from pi10_classifier.inference.settings import CHUNK_ITEMS
 from pi10_classifier.instrument.names import NO_PARTICLE
-from pi10_classifier.model.package import Model
-from pi10_classifier.results.run_folder import columns
+from pi10_classifier.model.session import Model
+from pi10_classifier.results.columns import columns
+from pi10_classifier.results.gallery import HELD_PX, PICTURES, Gallery
 from pi10_classifier.simulate import encode_tiff
 from pi10_classifier.sources.base import Item
 

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pi10_classifier.instrument.names import (
-    MAX_HITS_MISSES_ROWS,
-    Bin,
-    HitsMisses,
-    Kind,
-    Particle,
-    bin_folder,
-    kind_of,
-    particle_id,
-)
+from pi10_classifier.instrument.hits_misses import MAX_HITS_MISSES_ROWS, HitsMisses
+from pi10_classifier.instrument.names import Bin, Kind, Particle, bin_folder, kind_of, particle_id
 
 NAME = "pia7.2024-06-24.1454+N00000123.tif"
 START = datetime(2024, 6, 24, 14, 54, tzinfo=UTC)

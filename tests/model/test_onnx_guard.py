@@ -15,7 +15,7 @@ from onnx import AttributeProto, TensorProto, numpy_helper
 
 from pi10_classifier.errors import ModelError
 from pi10_classifier.model.onnx_guard import refuse_external_data
-from pi10_classifier.model.package import Model
+from pi10_classifier.model.session import Model
 
 
 def outside() -> TensorProto:

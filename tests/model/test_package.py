@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model.card import card
-from pi10_classifier.model.package import Model, embedded, find, installed, read_package
+from pi10_classifier.model.package import embedded, find, installed, read_package
+from pi10_classifier.model.session import Model
 
 IMAGE = {"name": "image", "dtype": "uint8", "layout": "NCHW"}
 GREY = {"size": support.SIZE, "channels": 1, "level": True}

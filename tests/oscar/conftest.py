@@ -14,7 +14,7 @@ import support
 from batch_world import BINS, World, put
 from objects import record_of, version_of
 
-from pi10_classifier.classify import Settings
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.settings import ServiceSettings
 from pi10_classifier.sources.s3_client import Store

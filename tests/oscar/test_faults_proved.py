@@ -44,11 +44,11 @@ import support
 from objects import version_of
 from s3_server import Proxy, Server
 
-from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.bucket import Bucket, Listed, Output
 from pi10_classifier.oscar.local import supervisor
 from pi10_classifier.oscar.local.supervisor import JobEnd, Storage, Worker
 from pi10_classifier.oscar.reconcile import reconcile
-from pi10_classifier.oscar.reconcile.pairing import Listed, Output, State, pairs
+from pi10_classifier.oscar.reconcile.pairing import State, pairs
 from pi10_classifier.oscar.reconcile.reconcile import Plan, Reconciler
 from pi10_classifier.oscar.reconcile.resubmit import InPlace
 from pi10_classifier.oscar.records.event import Event

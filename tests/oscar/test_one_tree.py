@@ -16,8 +16,10 @@ import pytest
 import support
 from objects import version_of
 
-from pi10_classifier.classify import Settings, classify, publish_units
-from pi10_classifier.model.package import Model
+from pi10_classifier.classify import classify
+from pi10_classifier.inference.pipeline import publish_units
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.session import Model
 from pi10_classifier.oscar.batch.mounted import mounted
 from pi10_classifier.oscar.batch.units import read_units
 from pi10_classifier.oscar.records.handler import Handler
@@ -25,7 +27,7 @@ from pi10_classifier.oscar.records.naming import skip_reason as left_out
 from pi10_classifier.oscar.records.settings import ServiceSettings
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import summarise
-from pi10_classifier.sources.archives import LIMITS
+from pi10_classifier.sources.base import LIMITS
 from pi10_classifier.sources.input_rules import skip_reason
 from pi10_classifier.watch.watcher import Plan, watch
 

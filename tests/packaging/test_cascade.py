@@ -19,7 +19,7 @@ from pi10_classifier.datasets.selection import gather, of_split
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.metrics import macro_f1
 from pi10_classifier.evaluation.scoring import Scored, score
-from pi10_classifier.model.package import Model
+from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.adaptation.adapt import adapt
 from pi10_classifier.packaging.cascade import _doubt, cascade, joint
 from pi10_classifier.packaging.int8 import export_int8

@@ -8,11 +8,13 @@ import support
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.metrics import f1_score
 
-from pi10_classifier.classify import Settings, classify
+from pi10_classifier.classify import classify
 from pi10_classifier.datasets.records import Sample
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.scoring import Scored
-from pi10_classifier.model.package import Model, read_package
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.package import read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.accuracy_gate import RefusedError, judge
 from pi10_classifier.packaging.int8 import before_first, export_int8
 

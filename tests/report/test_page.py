@@ -11,17 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
-from report_folder import (
-    BINS,
-    COUNTS,
-    START,
-    TOTALS,
-    Out,
-    after,
-    fill,
-    png,
-    shots,
-)
+from report_folder import BINS, COUNTS, START, TOTALS, Out, after, fill, png, shots
 
 from pi10_classifier.errors import Code, OutputError, SettingError
 from pi10_classifier.report import figures, particle_stats

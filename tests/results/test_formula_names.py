@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import support
 
-from pi10_classifier.classify import Settings, classify
-from pi10_classifier.results.run_folder import write_csv
+from pi10_classifier.classify import classify
+from pi10_classifier.foundation.files import write_csv
+from pi10_classifier.inference.settings import Settings
 
 NAMES = ['=HYPERLINK("http://x.example","y").tif', "+1.tif", "-1+1.tif", "@SUM(1).tif",
          "\t=1.tif", "\r=1.tif", "=1\r\n=2.tif", "'=1.tif", '"=1",=2.tif']  # fmt: skip

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import support
 
-from pi10_classifier.classify import Run, Settings, classify
+from pi10_classifier.classify import Run, classify
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.results.run_folder import RunFolder
 
 

@@ -16,17 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi10_classifier.errors import Code, Failure, OutputError, SettingError
-from pi10_classifier.results import run_folder
-from pi10_classifier.results.run_folder import (
-    PartWriter,
-    RunFolder,
-    UnitRecord,
-    columns,
-    part_stem,
-    write_atomically,
-    write_csv,
-    write_json,
-)
+from pi10_classifier.foundation.files import write_atomically, write_csv, write_json
+from pi10_classifier.results import part_writer
+from pi10_classifier.results.columns import columns, schema
+from pi10_classifier.results.part_writer import PartWriter
+from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
 
 SETTINGS: dict[str, Any] = {"tables": 1, "batch": 8, "classes": ["a", "b"]}
 CLASSES = ("a", "b")
@@ -73,7 +67,7 @@ class TestColumns:
         ]  # fmt: skip
 
     def test_kinds(self) -> None:
-        kinds = {field.name: str(field.type) for field in run_folder.schema(CLASSES)}
+        kinds = {field.name: str(field.type) for field in schema(CLASSES)}
         assert kinds["datetime"] == "timestamp[s, tz=UTC]"
         assert kinds["latitude"] == "double"
         assert kinds["width_px"] == "int32"
@@ -92,7 +86,7 @@ class TestPublishing:
         assert pq.read_table(folder.parts).num_rows == 6
 
     def test_rows_beyond_a_row_group(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(run_folder, "ROW_GROUP", 10)
+        monkeypatch.setattr(part_writer, "ROW_GROUP", 10)
         folder = opened(tmp_path / "out")
         writer = PartWriter(folder, "a.tar")
         for n in range(25):
@@ -131,7 +125,7 @@ class TestPublishing:
             write_atomically(path, data)
             raise PowerCutError
 
-        monkeypatch.setattr(run_folder, "write_atomically", cut)
+        monkeypatch.setattr(part_writer, "write_atomically", cut)
         with pytest.raises(PowerCutError):
             publish(folder, record(fingerprint="new"))
         assert not folder.is_done("a.tar", "new")
@@ -146,7 +140,7 @@ class TestPublishing:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(run_folder, "write_atomically", full)
+        monkeypatch.setattr(part_writer, "write_atomically", full)
         writer = PartWriter(folder, "a.tar")
         writer.add([row()])
         with pytest.raises(OutputError) as caught:
@@ -159,7 +153,7 @@ class TestPublishing:
     def test_abandoned_leaves_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(run_folder, "ROW_GROUP", 1)
+        monkeypatch.setattr(part_writer, "ROW_GROUP", 1)
         folder = opened(tmp_path / "out")
         writer = PartWriter(folder, "a.tar")
         writer.add([row()])

@@ -11,8 +11,9 @@ import pytest
 import support
 
 from pi10_classifier.errors import Code, Failure
+from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.raising_factor import write_factors
-from pi10_classifier.results.run_folder import PartWriter, RunFolder, UnitRecord
+from pi10_classifier.results.run_folder import RunFolder, UnitRecord
 from pi10_classifier.results.tables import Tally, summarise
 
 BIN = "pia7.2024-06-24.1450"

@@ -14,7 +14,8 @@ pytest.importorskip("optuna")
 
 from pi10_classifier.errors import Code, ModelError, OutputError, SettingError
 from pi10_classifier.search.spaces import PAPER_GRIDS, Range, paper_space, read_space
-from pi10_classifier.search.study import BEST, TRIALS, best_of, search
+from pi10_classifier.search.study import best_of, search
+from pi10_classifier.training.output_folder import BEST_TRIAL, TRIALS_TABLE
 
 GRID = {"rate": (0.1, 0.01, 0.001), "epochs": (2, 4), "loss": ("las",)}
 
@@ -50,9 +51,9 @@ def test_every_point_of_the_grid_once(tmp_path):
     assert pairs(trials) == EVERY and seen == trials
     best = best_of(trials)
     assert best.params == {"rate": 0.01, "epochs": 4, "loss": "las"}
-    answer = json.loads((tmp_path / BEST).read_text())
+    answer = json.loads((tmp_path / BEST_TRIAL).read_text())
     assert answer == {"trial": best.number, "params": best.params, "validation_macro_f1": 0.9}
-    rows = list(csv.DictReader((tmp_path / TRIALS).read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / TRIALS_TABLE).read_text().splitlines()))
     assert [float(row["validation_macro_f1"]) for row in rows] == [t.macro_f1 for t in trials]
     calls = []
     again = search(calls.append, GRID, folder=tmp_path, resume=True)
@@ -151,7 +152,7 @@ def test_settings_that_cannot_be_trained_are_noted(tmp_path):
 
 def values(folder) -> dict[tuple, tuple[str, str]]:
     """Point -> its value and error, as trials.csv has them; each point is there once."""
-    rows = list(csv.DictReader((folder / TRIALS).read_text().splitlines()))
+    rows = list(csv.DictReader((folder / TRIALS_TABLE).read_text().splitlines()))
     found = {
         (float(row["rate"]), int(row["epochs"])): (row["validation_macro_f1"], row["error"])
         for row in rows
@@ -192,7 +193,7 @@ def test_failed_points_are_tried_again_on_going_on(tmp_path, sampler):
     assert sorted((t.params["rate"], t.params["epochs"]) for t in mended) == sorted(points)
     if sampler == "grid":
         assert {error for _, error in values(tmp_path).values()} == {""}
-        assert json.loads((tmp_path / BEST).read_text())["validation_macro_f1"] == 0.9
+        assert json.loads((tmp_path / BEST_TRIAL).read_text())["validation_macro_f1"] == 0.9
     assert go_on(resume=True) == mended and not calls
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from pi10_classifier.errors import OutputError, SettingError
-from pi10_classifier.instrument.names import Bin, HitsMisses, Particle
+from pi10_classifier.instrument.hits_misses import HitsMisses
+from pi10_classifier.instrument.names import Bin, Particle
 from pi10_classifier.simulate import (
     CRUISE,
     TRUTH_COLUMNS,

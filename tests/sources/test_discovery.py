@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from pi10_classifier.errors import Code, SettingError
-from pi10_classifier.sources import discovery
-from pi10_classifier.sources.archives import LIMITS, Limits
-from pi10_classifier.sources.base import FileBlock, Item, LocalArchive, Unit
+from pi10_classifier.sources import local
+from pi10_classifier.sources.base import LIMITS, Item, Limits, Unit
 from pi10_classifier.sources.discovery import check_inputs, discover
 from pi10_classifier.sources.input_rules import Notes
+from pi10_classifier.sources.local import FileBlock, LocalArchive
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="the file system's names are text here")
 
@@ -78,7 +78,7 @@ class TestOrder:
     def test_blocks_hold_all_files_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(discovery, "BLOCK_FILES", 3)
+        monkeypatch.setattr(local, "BLOCK_FILES", 3)
         names = [f"{number}.tif" for number in range(8)]
         fill(tmp_path, *names)
         found = units(tmp_path)
@@ -89,7 +89,7 @@ class TestOrder:
     def test_a_full_last_block_is_not_followed_by_an_empty_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(discovery, "BLOCK_FILES", 2)
+        monkeypatch.setattr(local, "BLOCK_FILES", 2)
         fill(tmp_path, "1.tif", "2.tif")
         assert len(units(tmp_path)) == 1
 
@@ -342,7 +342,7 @@ class TestLeftOut:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """However far apart they are listed."""
-        monkeypatch.setattr(discovery, "BLOCK_FILES", 2)
+        monkeypatch.setattr(local, "BLOCK_FILES", 2)
         name = "pia7.2024-06-24.1450+N00000007"
         fill(tmp_path, "a.tif", "b.tif", "c.tif", f"{name}.tif")
         (tmp_path / f"{name.upper()}.TIFF").write_bytes(b"cut")

@@ -20,8 +20,7 @@ from s3_server import Proxy, Server
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.local.s3_gateway import free_port
 from pi10_classifier.sources import s3_client
-from pi10_classifier.sources.archives import LIMITS, Limits
-from pi10_classifier.sources.base import Item, Unit
+from pi10_classifier.sources.base import LIMITS, Item, Limits, Unit
 from pi10_classifier.sources.discovery import discover
 from pi10_classifier.sources.s3_client import ObjectStream, Store
 

@@ -29,9 +29,7 @@ from tars import (
 )
 
 from pi10_classifier.errors import Code
-from pi10_classifier.sources.archives import (
-    Limits,
-)
+from pi10_classifier.sources.base import Limits
 
 
 class TestTarAgreesWithTarfile:

@@ -18,22 +18,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tars import (
-    PARTICLE,
-    TWO,
-    contents,
-    read,
-    tar_of,
-)
+from tars import PARTICLE, TWO, contents, read, tar_of
 
 from pi10_classifier.errors import Code, InputError
-from pi10_classifier.sources.archives import (
-    Limits,
-    Member,
-    is_archive,
-    looks_like_archive,
-    members,
-)
+from pi10_classifier.sources.archives import is_archive, looks_like_archive, members
+from pi10_classifier.sources.base import Limits, Member
 
 
 def test_a_zip_without_its_directory_promises_no_results() -> None:

@@ -17,7 +17,8 @@ from mlflow_server import artifacts, runs_of
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.test_predictions import Predictions
-from pi10_classifier.model.package import Model, find
+from pi10_classifier.model.package import find
+from pi10_classifier.model.session import Model
 from pi10_classifier.oscar.local.s3_gateway import free_port
 from pi10_classifier.tracking import spool as sp
 from pi10_classifier.tracking.environment import environment

@@ -7,7 +7,8 @@ pytest.importorskip("transformers", reason="training needs the extra 'train'")
 from toy_networks import Tiny, recipe, shades
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.model.package import Model, embedded
+from pi10_classifier.model.package import embedded
+from pi10_classifier.model.session import Model
 from pi10_classifier.training.data.batches import Batches
 from pi10_classifier.training.distillation import (
     GivenTeacher,

@@ -17,7 +17,7 @@ from pi10_classifier.datasets.selection import gather, of_split
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.imaging.preprocess import Preprocessing
-from pi10_classifier.model.package import Model
+from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import derive
 from pi10_classifier.training import checkpoint, onnx_export
 from pi10_classifier.training import run as runs

@@ -14,7 +14,8 @@ pytest.importorskip("transformers", reason="training needs the extra 'train'")
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.test_predictions import read_predictions
 from pi10_classifier.model.card import card
-from pi10_classifier.model.package import Model, embedded, read_package
+from pi10_classifier.model.package import embedded, read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.training import output_folder
 from pi10_classifier.training import run as runs
 from pi10_classifier.training.data.loading import batches, read_examples

@@ -10,7 +10,8 @@ import pytest
 from summary_receiver import Receiver
 from watching import Background, Clock, incoming
 
-from pi10_classifier.classify import Run, Settings, classify
+from pi10_classifier.classify import Run, classify
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.watch.ledger import Ledger
 from pi10_classifier.watch.watcher import Plan, watch
 

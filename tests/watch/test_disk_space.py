@@ -158,10 +158,10 @@ if sys.argv.pop(1) == "start":
     from pi10_classifier.results.run_folder import RunFolder
     RunFolder._open = full
 else:
-    from pi10_classifier.results.run_folder import PartWriter
+    from pi10_classifier.foundation.files import write_atomically
+    from pi10_classifier.results.part_writer import PartWriter
     PartWriter._write = lambda *_: watcher.OutputError
-    from pi10_classifier.results import run_folder
-    run_folder.PartWriter.publish = lambda self, record: run_folder.write_atomically(full(), b"")
+    PartWriter.publish = lambda self, record: write_atomically(full(), b"")
 main()
 """
 

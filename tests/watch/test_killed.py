@@ -19,8 +19,9 @@ import pytest
 import support
 from watching import same_results
 
-from pi10_classifier.classify import Run, Settings, classify
+from pi10_classifier.classify import Run, classify
 from pi10_classifier.errors import OutputError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.watch.ledger import Ledger
 from pi10_classifier.watch.publisher import remove_part

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from watching import BEGIN
 
-from pi10_classifier.abundance.bins import minute_rows
+from pi10_classifier.abundance.minutes import minute_rows
 from pi10_classifier.instrument.names import Bin
 from pi10_classifier.watch.ledger import Counts, Entry, Ledger
 from pi10_classifier.watch.minute_summary import LINE_BYTES, State, compose, fitted

@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from pi10_classifier.sources.base import LooseFile
+from pi10_classifier.sources.local import LooseFile
 from pi10_classifier.watch.inputs.base import Found
 from pi10_classifier.watch.ledger import Entry, Ledger
 from pi10_classifier.watch.queue import Waiting

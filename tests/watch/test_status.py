@@ -53,7 +53,7 @@ def test_what_is_said_where_nobody_looks_on(
     missing: bool, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if missing:
-        monkeypatch.setattr("pi10_classifier.cli.options.find_spec", lambda _: None)
+        monkeypatch.setattr("pi10_classifier.cli.terminal.options.find_spec", lambda _: None)
         monkeypatch.setitem(sys.modules, "matplotlib", None)
     source = support.write_folder(tmp_path / "in", support.bin_members(3))
     out = tmp_path / "out"

@@ -15,8 +15,9 @@ import pytest
 import support
 from watching import incoming, same_results
 
-from pi10_classifier.classify import Run, Settings, classify
+from pi10_classifier.classify import Run, classify
 from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.watch.ledger import Ledger
 from pi10_classifier.watch.publisher import Parts
 from pi10_classifier.watch.watcher import Plan

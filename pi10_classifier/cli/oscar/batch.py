@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pi10_classifier.cli.oscar import service_of, tell
-from pi10_classifier.cli.oscar.crate import oscar
+from pi10_classifier.cli.oscar.options import service_of
+from pi10_classifier.cli.terminal.console import tell
 from pi10_classifier.errors import SettingError
 
 if TYPE_CHECKING:
     from pi10_classifier.oscar.batch.options import Reached
 
-__all__ = ["oscar"]  # the group, with this command in it
 
-
-@oscar.command()
+@click.command()
 @click.argument("source")
 @click.option("--out", required=True, help="A folder of the same bucket, s3://bucket/folder/.")
 @click.option(
@@ -148,7 +146,7 @@ def _capacity(service: str) -> Callable[[], int]:
 
 def _shown() -> Callable[[Reached], None]:
     """A line on stderr whenever something has changed."""
-    from pi10_classifier.cli.console import counted
+    from pi10_classifier.cli.terminal.console import counted
 
     last: tuple[int, ...] = ()
 
@@ -184,7 +182,7 @@ def _span(seconds: float) -> str:
 
 
 def _show(said: dict[str, object], out: str) -> None:
-    from pi10_classifier.cli.console import show_table
+    from pi10_classifier.cli.terminal.console import show_table
 
     cruises = said["cruises"]
     assert isinstance(cruises, dict)  # noqa: S101  of our own making

@@ -7,14 +7,11 @@ from pathlib import Path
 
 import click
 
-from pi10_classifier.cli.options import FOLDER
-from pi10_classifier.cli.oscar import service_of
-from pi10_classifier.cli.oscar.deploy import oscar
-
-__all__ = ["oscar"]  # the group, with this command in it
+from pi10_classifier.cli.oscar.options import service_of
+from pi10_classifier.cli.terminal.options import FOLDER
 
 
-@oscar.command()
+@click.command()
 @click.argument("services", nargs=-1)
 @click.option("--out", type=FOLDER, default=Path("crates"), show_default=True,
               help="Folder in which each service gets a folder of its own.")  # fmt: skip

@@ -8,15 +8,13 @@ from typing import Any
 
 import click
 
-from pi10_classifier.cli.oscar import oscar, service_of
+from pi10_classifier.cli.oscar.options import service_of
 from pi10_classifier.errors import SettingError
 
 _NEWEST = "4.1.0"
 
-__all__ = ["oscar"]  # the group, with these commands in it
 
-
-@oscar.command()
+@click.command()
 @click.argument("service")
 @click.option("--cluster", default="", help="Of oscar-cli's configuration, or a name for it.")
 @click.option("--bucket", help="Input and output in this bucket, in place of the file's.")
@@ -68,7 +66,7 @@ def deploy(service: str, cluster: str, bucket: str | None, image: str | None, gp
                    f"results in s3://{target.bucket}/{target.prefix}")  # fmt: skip
 
 
-@oscar.command()
+@click.command()
 @click.argument("name")
 @click.option("--cluster", default="", help="Of oscar-cli's configuration.")
 @click.confirmation_option(prompt="Delete this service? Its buckets stay.")
@@ -81,7 +79,7 @@ def delete(name: str, cluster: str) -> None:
     click.echo(f"{name}: deleted on {access.endpoint}")
 
 
-@oscar.command()
+@click.command()
 @click.argument("name", required=False)
 @click.option("--cluster", default="", help="Of oscar-cli's configuration.")
 @click.option("--token", is_flag=True, help="Print the service's token, and nothing else.")
@@ -90,7 +88,7 @@ def delete(name: str, cluster: str) -> None:
 )
 def status(name: str | None, cluster: str, token: bool, as_json: bool) -> None:
     """Show the services of a cluster, or the one called NAME."""
-    from pi10_classifier.cli.console import show_table
+    from pi10_classifier.cli.terminal.console import show_table
     from pi10_classifier.oscar.services.cluster import Access, Cluster
 
     found = Cluster(Access.find(os.environ, cluster))

@@ -24,7 +24,8 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.calibration import fit_temperature_of_few
 from pi10_classifier.evaluation.metrics import F64, macro_f1, nll, softmax
-from pi10_classifier.model.package import Model, Package, read_package
+from pi10_classifier.model.package import Package, read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
 from pi10_classifier.packaging.adaptation.features import Trunk, cut
 from pi10_classifier.packaging.adaptation.gallery import Gallery, check, digest, distinct, look

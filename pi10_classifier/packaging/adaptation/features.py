@@ -11,9 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import ModelError
 from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.model.package import Package
 
 F32 = NDArray[np.float32]

@@ -16,7 +16,8 @@ from pi10_classifier.errors import Code, ModelError, SettingError
 from pi10_classifier.evaluation.metrics import I64
 from pi10_classifier.evaluation.scoring import prepared
 from pi10_classifier.imaging.preprocess import U8
-from pi10_classifier.model.package import MAX_CLASSES, Model
+from pi10_classifier.model.package import MAX_CLASSES
+from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.adaptation.features import F32, Trunk
 
 MAX_ROWS = 4000  # views that a head is fitted on: fewer of each crop where there are many

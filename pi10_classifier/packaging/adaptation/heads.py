@@ -20,8 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from pi10_classifier.classify import default_jobs
 from pi10_classifier.evaluation.metrics import F64, I64
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.packaging.adaptation.features import F32
 
 FLOOR = 0.02  # share of the probability that is spread over all classes, against log 0

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.imaging.preprocess import Grey, Preprocessing, particle_box, prepare
+from pi10_classifier.training.recipe import MARGIN
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
-MARGIN = 0.22  # the widest that is left about a particle's box, of its longest side
 _PARTICLE = 0.88  # darker than this is particle, on the 0..1 scale
 
 

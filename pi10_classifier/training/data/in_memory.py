@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pi10_classifier.imaging import preprocess
 from pi10_classifier.imaging.preprocess import Grey, trim
-from pi10_classifier.training.data.augment_pi10 import MARGIN
+from pi10_classifier.training.recipe import MARGIN
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]

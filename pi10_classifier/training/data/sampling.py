@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.training.recipe import check_limits
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -49,15 +50,6 @@ def epoch_size(truth: ArrayLike, minimum: int = 0, maximum: int | None = None) -
     return int(np.clip(sizes[sizes > 0], minimum, maximum).sum())
 
 
-def check_limits(minimum: int, maximum: int | None) -> None:
-    """Refuse limits per class that contradict each other."""
-    if minimum < 0 or (maximum is not None and maximum < max(1, minimum)):
-        raise SettingError(
-            f"per-class minimum {minimum} and maximum {maximum}: the minimum must not be below"
-            f" 0, the maximum not below 1 or the minimum"
-        )
-
-
 def weighted_order(weights: ArrayLike, count: int, *, seed: int, epoch: int) -> I64:
     """``count`` indices drawn with replacement in proportion to ``weights`` (N,)."""
     shares = np.asarray(weights, np.float64)
@@ -78,14 +70,6 @@ def sample_weights(strata: ArrayLike, balance: float) -> F64:
     sizes = np.bincount(labels).astype(np.float64)
     weights = sizes[labels] ** -balance
     return np.asarray(weights / weights.sum(), np.float64)
-
-
-def imbalance(counts: ArrayLike) -> float:
-    """The imbalance ratio gamma: images of the largest class by those of the smallest."""
-    sizes = np.asarray(counts, np.float64)
-    if not sizes.size or not (sizes > 0).all():
-        raise SettingError("an imbalance ratio needs at least one image of every class")
-    return float(sizes.max() / sizes.min())
 
 
 def _labels(truth: ArrayLike) -> I64:

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from pi10_classifier.classify import default_jobs
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
 from pi10_classifier.training.data.worker_processes import can_fork
 from pi10_classifier.training.loop.resume_state import PARTIAL, clear, latest
-from pi10_classifier.training.losses.registry import LDAM, Loss, build_loss
+from pi10_classifier.training.losses.ldam import LDAM
+from pi10_classifier.training.losses.registry import Loss, build_loss
 from pi10_classifier.training.networks.base import CosineHead
 from pi10_classifier.training.recipe import Recipe
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pi10_classifier.sources.archives import is_archive
-from pi10_classifier.sources.base import LooseFile, Unit
+from pi10_classifier.sources.base import Unit
+from pi10_classifier.sources.local import LooseFile
 
 if TYPE_CHECKING:
     from pi10_classifier.sources.s3 import StoredObject

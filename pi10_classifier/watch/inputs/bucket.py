@@ -11,8 +11,7 @@ from minio.error import MinioException, S3Error
 from minio.helpers import check_bucket_name
 
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.sources.archives import Limits
-from pi10_classifier.sources.base import Unit
+from pi10_classifier.sources.base import Limits, Unit
 from pi10_classifier.sources.input_rules import skip_reason
 from pi10_classifier.sources.s3 import ObjectBlock, StoredArchive, StoredObject
 from pi10_classifier.sources.s3_client import Store

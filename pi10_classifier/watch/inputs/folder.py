@@ -9,17 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.sources.archives import Limits
-from pi10_classifier.sources.base import (
-    FileBlock,
-    LocalArchive,
-    LooseFile,
-    Unit,
-    is_run_folder,
-    printable,
-    unreadable,
-)
+from pi10_classifier.sources.base import Limits, Unit, printable, unreadable
 from pi10_classifier.sources.input_rules import is_left_folder, is_read_elsewhere, skip_reason
+from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile, is_run_folder
 from pi10_classifier.watch.inputs.base import CLOSED, Found, digest
 
 EVENTS_EVERY_MS = 200

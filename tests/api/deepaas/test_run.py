@@ -23,7 +23,8 @@ import tars
 from deepaas_server import Server, closed_by_server, running
 
 from pi10_classifier.api.predictions.writers import ACCEPTED
-from pi10_classifier.classify import Run, Settings, classify
+from pi10_classifier.classify import Run, classify
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import read_package
 from pi10_classifier.simulate import simulate_cruise
 

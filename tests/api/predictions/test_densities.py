@@ -21,7 +21,7 @@ from pi10_classifier.api.predictions.uploads import Spooled
 from pi10_classifier.api.predictions.writers import as_json
 from pi10_classifier.inference.engine import ChunkResult
 from pi10_classifier.model.package import read_package
-from pi10_classifier.results.run_folder import columns
+from pi10_classifier.results.columns import columns
 
 Spool = Callable[..., Spooled]
 

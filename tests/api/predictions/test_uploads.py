@@ -26,8 +26,7 @@ from pi10_classifier.api.predictions.uploads import (
 from pi10_classifier.api.webpage.runs import part_name
 from pi10_classifier.errors import Code
 from pi10_classifier.instrument.names import Particle
-from pi10_classifier.sources.archives import Limits
-from pi10_classifier.sources.base import Item
+from pi10_classifier.sources.base import Item, Limits
 
 Spool = Callable[..., Spooled]
 

@@ -17,8 +17,9 @@ import s3_server
 import support
 from batch_world import BINS, OUT, TABLES, Killed, World, keep, put, refuse
 
-from pi10_classifier.classify import Settings, classify
+from pi10_classifier.classify import classify
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.oscar.batch.batch import How
 from pi10_classifier.oscar.batch.plan import Message
 from pi10_classifier.oscar.bucket import Bucket

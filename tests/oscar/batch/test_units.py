@@ -22,8 +22,8 @@ from pi10_classifier.oscar.batch.units import (
     read_units,
     write_units,
 )
-from pi10_classifier.oscar.services.fdl import Place
-from pi10_classifier.sources.archives import LIMITS
+from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.sources.base import LIMITS
 from pi10_classifier.sources.input_rules import Notes
 from pi10_classifier.sources.s3 import BLOCK_OBJECTS, stored_units
 

@@ -19,8 +19,9 @@ import pytest
 import support
 from batches import Mount, write
 
-from pi10_classifier.classify import Settings, classify
-from pi10_classifier.model.package import Model
+from pi10_classifier.classify import classify
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.session import Model
 from pi10_classifier.oscar.batch.worker import main
 from pi10_classifier.oscar.services.fdl import folder
 from pi10_classifier.results.run_folder import part_stem

@@ -9,8 +9,8 @@ import pytest
 import s3_server
 
 from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.bucket_folder import Place
 from pi10_classifier.oscar.local.mounted_bucket import Mirror
-from pi10_classifier.oscar.services.fdl import Place
 from pi10_classifier.sources.s3_client import Store
 
 NAME = "mirrored"

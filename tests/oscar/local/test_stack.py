@@ -25,9 +25,10 @@ import s3_server
 import support
 from click.testing import CliRunner
 
-from pi10_classifier.classify import Settings, classify
+from pi10_classifier.classify import classify
 from pi10_classifier.cli import pi10
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.local import supervisor
 from pi10_classifier.oscar.local.faults import Faults

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.oscar.reconcile.pairing import Listed, Output, Pair, State, pairs
+from pi10_classifier.oscar.bucket import Listed, Output
+from pi10_classifier.oscar.reconcile.pairing import Pair, State, pairs
 from pi10_classifier.oscar.records.naming import TABLES, Ending, ObjectVersion, ResultName, stem_of
 
 MODEL = "ab" * 32

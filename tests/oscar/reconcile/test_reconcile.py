@@ -22,9 +22,9 @@ from s3_server import Proxy, Server
 from pi10_classifier.cli import pi10
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.oscar.reconcile.attempt_marker import Marker
 from pi10_classifier.oscar.reconcile.reconcile import Plan, Reconciler, Report
 from pi10_classifier.oscar.reconcile.resubmit import InPlace, JobEndpoint
-from pi10_classifier.oscar.records.attempt_marker import Marker
 from pi10_classifier.oscar.records.event import Event
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, ResultName, skip_reason

@@ -18,8 +18,9 @@ import pytest
 import support
 from objects import BUCKET, files_of, record_of, version_of
 
-from pi10_classifier.classify import Settings, classify
+from pi10_classifier.classify import classify
 from pi10_classifier.errors import OutputError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.naming import skip_reason
 from pi10_classifier.oscar.records.settings import ServiceSettings

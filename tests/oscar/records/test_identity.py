@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import support
 
-from pi10_classifier.classify import Settings
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import read_package
 from pi10_classifier.oscar.records.identity import etag_of, etags_from, model_identity
 from pi10_classifier.oscar.records.settings import ServiceSettings

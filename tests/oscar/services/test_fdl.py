@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.oscar.bucket_folder import Place
 from pi10_classifier.oscar.services.fdl import (
     SERVICES,
-    Place,
     Service,
     folder,
     named,
@@ -22,12 +22,7 @@ from pi10_classifier.oscar.services.fdl import (
     schema,
     takes_lists,
 )
-from pi10_classifier.oscar.services.variants import (
-    in_bucket,
-    on_cluster,
-    on_gpu,
-    with_settings,
-)
+from pi10_classifier.oscar.services.variants import in_bucket, on_cluster, on_gpu, with_settings
 
 
 def events(**fields: Any) -> Service:

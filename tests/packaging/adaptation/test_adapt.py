@@ -18,14 +18,16 @@ from onnx import helper
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 
-from pi10_classifier.classify import Settings, classify
+from pi10_classifier.classify import classify
 from pi10_classifier.cli import pi10
 from pi10_classifier.datasets.records import Sample
 from pi10_classifier.datasets.scan import scan
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.metrics import macro_f1, softmax
 from pi10_classifier.evaluation.scoring import prepared, score
-from pi10_classifier.model.package import Model, read_package
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.package import read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.adaptation import features, gallery, heads
 from pi10_classifier.packaging.adaptation.adapt import adapt, check_parity, choose, extended
 

@@ -3,7 +3,7 @@ import numpy as np
 from pi10_classifier.datasets import scan
 from pi10_classifier.imaging.preprocess import Preprocessing, prepare
 from pi10_classifier.training.data import in_memory
-from pi10_classifier.training.data.augment_pi10 import MARGIN
+from pi10_classifier.training.recipe import MARGIN
 
 
 def test_both_polarities_are_levelled_to_dark_on_255(scanned):

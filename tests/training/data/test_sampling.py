@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pi10_classifier.datasets.report import imbalance
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training.data import sampling
 
@@ -62,7 +63,7 @@ def test_draws_follow_the_weights():
 
 
 def test_imbalance_by_hand():
-    assert sampling.imbalance([100, 4, 25]) == 25
+    assert imbalance([100, 4, 25]) == 25
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_imbalance_by_hand():
         lambda: sampling.sample_weights(TRUTH, 1.5),
         lambda: sampling.weighted_order([0, 0], 3, seed=0, epoch=0),
         lambda: sampling.weighted_order([1, np.nan], 3, seed=0, epoch=0),
-        lambda: sampling.imbalance([3, 0]),
+        lambda: imbalance([3, 0]),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(call):

@@ -10,8 +10,9 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 from torch.nn import functional
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.training.losses.cross_entropy import effective_weights
 from pi10_classifier.training.losses.label_aware_smoothing import epsilon
-from pi10_classifier.training.losses.registry import LOSSES, build_loss, effective_weights
+from pi10_classifier.training.losses.registry import LOSSES, build_loss
 from pi10_classifier.training.networks.base import Output
 
 COUNTS = (100, 60, 20)

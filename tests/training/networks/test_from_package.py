@@ -7,7 +7,8 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 pytest.importorskip("transformers", reason="training needs the extra 'train'")
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.model.package import Model, embedded, read_package
+from pi10_classifier.model.package import embedded, read_package
+from pi10_classifier.model.session import Model
 from pi10_classifier.training.networks.from_package import load_package, settle
 from pi10_classifier.training.networks.registry import build
 from pi10_classifier.training.onnx_export import write_onnx

@@ -15,7 +15,7 @@ import support
 from pi10_classifier.classify import Run
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.local.s3_gateway import free_port, gateway
-from pi10_classifier.sources.archives import LIMITS
+from pi10_classifier.sources.base import LIMITS
 from pi10_classifier.watch.inputs.base import Found
 from pi10_classifier.watch.inputs.bucket import BucketPlace
 from pi10_classifier.watch.ledger import Ledger

@@ -14,8 +14,9 @@ import pytest
 import support
 from watching import same_results
 
-from pi10_classifier.classify import Run, Settings, classify
-from pi10_classifier.sources.base import LooseFile
+from pi10_classifier.classify import Run, classify
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.sources.local import LooseFile
 from pi10_classifier.watch.inputs.base import Found
 from pi10_classifier.watch.inputs.departed import Roll, depart
 from pi10_classifier.watch.ledger import Entry, Ledger

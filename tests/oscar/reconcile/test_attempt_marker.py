@@ -22,7 +22,7 @@ from objects import version_of
 from s3_server import Server
 
 from pi10_classifier.oscar.bucket import Bucket
-from pi10_classifier.oscar.records.attempt_marker import LATE_S, Marker, is_late
+from pi10_classifier.oscar.reconcile.attempt_marker import LATE_S, Marker, is_late
 from pi10_classifier.oscar.records.event import Event
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, ResultName

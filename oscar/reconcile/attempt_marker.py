@@ -113,7 +113,8 @@ class Marker:
 
 def look(out: Bucket, version: ObjectVersion, identity: str) -> Pair:
     """What the output folder holds of one object just now."""
-    from pi10_classifier.oscar.reconcile.pairing import Listed, pair_of
+    from pi10_classifier.oscar.bucket import Listed
+    from pi10_classifier.oscar.reconcile.pairing import pair_of
 
     begins = str(ResultName.of(version, identity, ""))
     return pair_of(Listed(version, datetime.now(UTC)), out.outputs(begins), identity)

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pi10_classifier.classify import Progress, Run
+import click
+
 from pi10_classifier.errors import Pi10Error
-from pi10_classifier.sources.discovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pi10_classifier.classify import Run
+    from pi10_classifier.inference.pipeline import Progress
 
 
 @contextmanager
@@ -57,6 +60,8 @@ def progress_of(inputs: Sequence[str], *, shown: bool) -> Iterator[Callable[[Pro
 
 
 def _total_bytes(inputs: Sequence[str]) -> int | None:
+    from pi10_classifier.sources.discovery import discover
+
     try:
         return sum(unit.size for unit in discover(inputs)) or None
     except Pi10Error:
@@ -143,3 +148,8 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
 def is_terminal() -> bool:
     """True where someone watches standard error."""
     return bool(sys.stderr and sys.stderr.isatty())
+
+
+def tell(text: str) -> None:
+    """A line on standard error."""
+    click.echo(f"pi10: {text}", err=True)

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from pi10_classifier.errors import Pi10Error
+from pi10_classifier.inference.settings import BATCH, HELP
+from pi10_classifier.instrument.names import UM_PER_PX
 
 
 class _Folder(click.Path):
@@ -32,7 +34,7 @@ _ENGINE = (
         help="A model package: a folder, or the name of an embedded one.",
     ),
     click.option("--jobs", type=int, help="Threads that decode and predict.  [default: all cores]"),
-    click.option("--batch", type=int, help="Images a model call.  [default: 8]"),
+    click.option("--batch", type=int, help=f"{HELP['batch']}  [default: {BATCH}]"),
     click.option(
         "--device",
         type=click.Choice(["cpu", "cuda", "tensorrt"]),
@@ -40,14 +42,14 @@ _ENGINE = (
         show_default=True,
         help="Where the model runs.",
     ),
-    click.option("--um-per-px", type=float, help="Pixel size for measurements, µm.  [default: 10]"),
+    click.option("--um-per-px", type=float, help=f"{HELP['um_per_px']}  [default: {UM_PER_PX:g}]"),
     click.option("--max-megapixels", type=int, help="Refuse larger images.  [default: 36]"),
     click.option("--max-megabytes", type=int, help="Refuse larger image files.  [default: 128]"),
     click.option(
         "--measure/--no-measure",
         default=True,
         show_default=True,
-        help="Measure each particle's silhouette.",
+        help=HELP["measure"],
     ),
 )
 
@@ -63,7 +65,7 @@ def caps_of(megapixels: int | None, megabytes: int | None) -> dict[str, Any]:
     """The fields of ``Settings`` for --max-megapixels and --max-megabytes."""
     from pi10_classifier.errors import SettingError
     from pi10_classifier.imaging.decode import CAPS
-    from pi10_classifier.sources.archives import LIMITS
+    from pi10_classifier.sources.base import LIMITS
 
     for name, value, highest in (("pixels", megapixels, 4000), ("bytes", megabytes, 4000)):
         if value is not None and not 1 <= value <= highest:

@@ -1,0 +1,77 @@
+"""``pi10 classify``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pi10_classifier.cli.terminal.options import FOLDER, caps_of, engine_options, report_or_note
+from pi10_classifier.foundation.output import lossy_output
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--out", required=True, type=FOLDER, help="Folder for results.")
+@engine_options
+@click.option("--report/--no-report", default=True, show_default=True,
+              help="Write report.html (needs the extra [report]).")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--overwrite", is_flag=True, help="Delete the run in --out and begin anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print run.json, for machines; no progress.")
+@lossy_output()
+def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, report: bool,
+             resume: bool, overwrite: bool, measure: bool, **options: Any) -> None:  # fmt: skip
+    """Classify particles, measure them and compute their abundance.
+
+    INPUT is a TIFF, PNG or JPEG, a folder tree, a tar or zip, or s3://bucket/prefix; folders
+    and buckets may hold archives (one ten-minute bin each). Archives are streamed, never
+    extracted. S3 takes its endpoint and keys from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY.
+
+    \b
+    Written into the folder --out:
+      predictions.parquet/  one row a particle: class, scores, sizes in µm, time, place
+      counts.csv            per minute and class: count, raised count, individuals per litre
+      bins.csv              the same per ten-minute bin
+      failures.csv          every input without a result, and why
+      run.json              totals, parameters, versions
+      report.html           figures and pictures of it all
+
+    \b
+    Examples:
+      pi10 classify 2024-06-24/1450.tar --out results
+      pi10 classify /data/cruise --out results --resume
+      pi10 classify s3://pi10/cruise/2024-06-24/ --out results
+    """
+    from pi10_classifier.classify import classify as run_classify
+    from pi10_classifier.cli.terminal.console import is_terminal, progress_of, show_run
+    from pi10_classifier.errors import SettingError
+    from pi10_classifier.foundation.signals import stoppable
+    from pi10_classifier.inference.pipeline import Progress
+    from pi10_classifier.inference.settings import Settings
+    from pi10_classifier.model.package import find
+
+    if resume and overwrite:
+        raise SettingError("--resume and --overwrite exclude each other; give one")
+    given = {name: value for name, value in options.items() if value is not None}
+    given |= caps_of(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
+    settings = Settings(model=find(model), measure=measure, **given)
+    watched = is_terminal() and not as_json
+    with stoppable() as check, progress_of(inputs, shown=watched) as show:
+
+        def progress(reached: Progress) -> None:
+            check()
+            show(reached)
+
+        run = run_classify(
+            inputs, out, settings, resume=resume, overwrite=overwrite, progress=progress
+        )
+    page = report_or_note(out, settings.model) if report else None
+    if as_json:
+        click.echo((out / "run.json").read_text("utf-8"), nl=False)
+    else:
+        show_run(run, page)
+    sys.exit(run.exit_code)

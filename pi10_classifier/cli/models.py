@@ -1,0 +1,57 @@
+"""``pi10 models`` and ``pi10 doctor``: what is installed, and whether it works."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from pi10_classifier.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pi10_classifier.model.package import Package
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the whole descriptions.")
+def models(as_json: bool) -> None:
+    """List the embedded models, a line each; --json has all their figures."""
+    from pi10_classifier.model.package import installed, read_package
+
+    packages = [read_package(folder)[0] for folder in installed()]
+    if as_json:
+        click.echo(json.dumps([package.description for package in packages], indent=2))
+        return
+    for package in packages:
+        said = package.description.get("summary") or _summary(package)
+        click.echo(f"{package.name} {package.version}: {', '.join(package.classes)}; {said}")
+
+
+def _summary(package: Package) -> str:
+    """Of a package that brings none: its input, and its figures on withheld images."""
+    figures = [
+        f"{source} {found['macro_f1']['value']:.2f}"
+        for source, found in package.description.get("metrics", {}).items()
+        if isinstance(found, dict) and "macro_f1" in found
+    ]
+    told = f"macro-F1 on withheld images: {', '.join(figures)}" if figures else "never judged"
+    return f"{package.preprocessing.size} px, {told}"
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(as_json: bool) -> None:
+    """Check this installation: packages, models, devices, settings."""
+    from dataclasses import asdict
+
+    from pi10_classifier.cli.terminal.console import show_table
+    from pi10_classifier.doctor import examine
+
+    checks = list(examine())
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        show_table("", ("", "what", "finding"), [(c.state, c.what, c.finding) for c in checks])
+    sys.exit(ExitCode.USAGE if any(check.state == "broken" for check in checks) else ExitCode.OK)

@@ -1,0 +1,23 @@
+"""What commands of ``pi10 oscar`` share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pi10_classifier.errors import SettingError
+
+if TYPE_CHECKING:
+    from pi10_classifier.oscar.services.fdl import Service
+
+
+_MISSING = 'this needs {}; pip install "pi10-classifier[oscar]"'
+
+
+def service_of(name: str) -> Service:
+    """A service by name or FDL file, with a word on what is missing to read it."""
+    try:
+        from pi10_classifier.oscar.services.fdl import named
+
+        return named(name)
+    except ImportError as error:
+        raise SettingError(_MISSING.format(error.name)) from error

@@ -1,0 +1,84 @@
+"""How to classify: the settings of the engine, with their bounds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.imaging.decode import Caps
+from pi10_classifier.instrument.names import UM_PER_PX
+from pi10_classifier.model.package import Package, embedded
+from pi10_classifier.results.run_folder import TABLE_VERSION
+from pi10_classifier.sources.base import Limits
+
+BATCH = 8
+CHUNK_ITEMS = 64  # images that are decoded, measured and scored together
+MAX_JOBS = 256
+# lowest and highest value of each number in Settings; the faces read them here
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "jobs": (1, MAX_JOBS),
+    "batch": (1, 1024),
+    "um_per_px": (0.01, 10_000),
+}
+
+
+def default_jobs() -> int:
+    """The cores this process may use."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:  # not on Windows and macOS
+        return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to classify. ``jobs`` and ``device`` choose speed, the rest what results are."""
+
+    model: Path = field(default_factory=embedded)
+    jobs: int = field(default_factory=default_jobs)
+    batch: int = field(default=BATCH, metadata={"help": "Images a model call."})
+    measure: bool = field(default=True, metadata={"help": "Measure each particle's silhouette."})
+    um_per_px: float = field(
+        default=UM_PER_PX, metadata={"help": "Pixel size for measurements, µm."}
+    )
+    device: str = "cpu"
+    caps: Caps = field(default_factory=Caps)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                option = name.replace("_", "-")
+                raise SettingError(f"--{option} is {value}; it must be {low} to {high}")
+
+    def fingerprint(self, package: Package) -> dict[str, Any]:
+        """What changes results, and so must be the same to resume."""
+        found = {
+            "tables": TABLE_VERSION,
+            "model": f"{package.name} {package.version}",
+            "model_sha256": package.sha256,
+            "classes": list(package.classes),
+            "preprocessing": package.preprocessing.to_dict(),
+            "temperature": package.temperature,
+            "batch": self.batch,
+            "chunk": CHUNK_ITEMS,
+            "device": self.device,
+            "measure": self.measure,
+            "um_per_px": self.um_per_px,
+            "caps": asdict(self.caps),
+            "limits": asdict(self.limits),
+        }
+        if package.thresholds:  # absent otherwise, so that older runs can be resumed
+            found["thresholds"] = dict(zip(package.classes, package.thresholds, strict=True))
+        return found
+
+
+HELP: Mapping[str, str] = {
+    entry.name: entry.metadata["help"] for entry in fields(Settings) if "help" in entry.metadata
+}
+"""What a setting means, in words that the command line and the API share."""

@@ -1,0 +1,84 @@
+"""Writes the rows of one unit as a part of the predictions table."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pi10_classifier.errors import output_error
+from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.results.columns import schema
+from pi10_classifier.results.factor_column import fill
+from pi10_classifier.results.run_folder import RunFolder, UnitRecord, entry_bytes, part_stem
+
+ROW_GROUP = 16_384
+
+
+class PartWriter:
+    """Writes one unit's rows in bounded memory, and publishes them at once or never."""
+
+    def __init__(self, folder: RunFolder, unit: str) -> None:
+        self._folder = folder
+        self.classes = folder.classes
+        self._stem = part_stem(unit)
+        self._rows: list[tuple[Any, ...]] = []
+        self._writer: Any = None
+        self._temporary = folder.parts / f".{self._stem}.{os.getpid()}.tmp"
+
+    def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Take rows in the order of ``columns``."""
+        self._rows.extend(rows)
+        while len(self._rows) >= ROW_GROUP:
+            self._write(self._rows[:ROW_GROUP])
+            del self._rows[:ROW_GROUP]
+
+    def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kind = schema(self._folder.classes)
+        columns_ = zip(*rows, strict=True) if rows else [()] * len(kind)
+        arrays = [pa.array(list(c), f.type) for c, f in zip(columns_, kind, strict=True)]
+        try:
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._temporary, kind, compression="zstd")
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=kind))
+        except OSError as error:
+            raise output_error(error, self._temporary) from error
+
+    def publish(self, record: UnitRecord) -> None:
+        """Make the unit done: its journal entry first, its part last."""
+        if self._rows or self._writer is None:
+            self._write(self._rows)
+            self._rows = []
+        try:
+            self._writer.close()
+            self._writer = None
+            if record.factors:
+                filled = self._temporary.with_name(f".{self._stem}.filled.{os.getpid()}.tmp")
+                fill(self._temporary, filled, record.factors)
+                filled.replace(self._temporary)
+            with self._temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            record.part_bytes = self._temporary.stat().st_size
+            final = self._folder.parts / f"{self._stem}.parquet"
+            # a stale part must not meet the new journal entry, were we killed in between
+            final.unlink(missing_ok=True)
+            write_atomically(
+                self._folder.journal / f"{self._stem}.json", entry_bytes(record.to_json())
+            )
+            self._temporary.replace(final)
+        except OSError as error:
+            raise output_error(error, self._temporary) from error
+        self._folder.part_published(self._stem)
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):  # a full disk may refuse even the closing
+                self._writer.close()
+            self._writer = None
+        with contextlib.suppress(OSError):  # the next to open the folder removes it
+            self._temporary.unlink(missing_ok=True)

@@ -1,0 +1,63 @@
+"""Label-distribution-aware margins: LDAM (Cao et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.training.losses.base import Loss, class_counts, cross_entropy
+from pi10_classifier.training.losses.cross_entropy import effective_weights
+from pi10_classifier.training.networks.base import COSINE_SCALE, Output
+
+
+class LDAM(Loss):
+    """Label-distribution-aware margins (Cao 2019), with deferred re-weighting.
+
+    The network's head must be the cosine one: its logits are s cos(feature, class
+    weight), never raw ones times s. From the true logit s m_y is taken, m_y = C/N_y^1/4
+    with C such that the largest margin is ``margin``. From ``defer`` on (share of the
+    training, 1 = never) classes weigh ``effective_weights``, and the mean is the weighted one.
+    """
+
+    needs_cosine = True
+    soft = False
+    margins: Tensor
+    weight: Tensor
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        margin: float = 0.5,
+        scale: float = COSINE_SCALE,
+        defer: float = 0.8,
+        beta: float = 0.9999,
+    ) -> None:
+        super().__init__(len(counts))
+        if not 0 < margin <= 2 or scale <= 0 or not 0 <= defer <= 1:
+            raise SettingError(
+                f"LDAM takes a margin in 0..2, a positive scale and defer in 0..1,"
+                f" not {margin}, {scale}, {defer}"
+            )
+        quarter = class_counts(counts).double() ** -0.25
+        margins = (quarter * margin / quarter.max()).float()
+        self.scale, self.defer, self.checked = scale, defer, False
+        self.register_buffer("margins", margins, persistent=False)
+        self.register_buffer("weight", effective_weights(counts, beta), persistent=False)
+
+    def forward(self, output: Output, target: Tensor) -> Tensor:
+        shares = self.shares(target)
+        logits = output.logits.float()
+        if not self.checked:  # once: reading a value back makes a GPU wait
+            if (highest := logits.detach().abs().max().item()) > 1.01 * self.scale:
+                raise SettingError(
+                    f"LDAM got a logit of size {highest:.3g}, above its scale {self.scale:g}; the"
+                    " classifier must be normalised: build the network with head='cosine'"
+                )
+            self.checked = True
+        loss = cross_entropy(logits - self.scale * self.margins * shares, shares)
+        if self.progress < self.defer or self.defer == 1:
+            return loss.mean()
+        weight = self.weight[target]
+        return (weight * loss).sum() / weight.sum()
