@@ -15,6 +15,7 @@ from pi10_classifier.api.predictions import model_store
 from pi10_classifier.api.predictions.writers import ACCEPTED, ALIASES, JSON, OFFERED
 from pi10_classifier.api.settings import Service
 from pi10_classifier.inference.settings import BOUNDS, HELP, Settings
+from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.model.package import MAX_CLASSES, STARTER
 
 # option -> the parameter of ``classify.Settings`` that it is
@@ -36,7 +37,7 @@ def predict_args(service: Service) -> dict[str, fields.Field]:
         "data": upload(
             # without the word "image", for which AI4OS's page (deepaas_ui) would show a picker of
             # pictures, that takes no archive
-            f"One or several files: TIFF, PNG or JPEG, or archives (tar, zip) of them, such as a "
+            f"One or several files: {NAMES}, or archives (tar, zip) of them, such as a "
             f"whole Pi-10 bin with its HitsMisses.txt; at most {service.max_images:,} particles "
             f"and {service.max_upload_mb:,} MB a request.",
             required=True,

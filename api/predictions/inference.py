@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from pi10_classifier.errors import Failure
-from pi10_classifier.inference.engine import ChunkResult, Engine, Row, chunks
+from pi10_classifier.foundation.concurrency import ordered_map
+from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
 from pi10_classifier.inference.part_builder import OpenPart
 from pi10_classifier.model.package import Package
-from pi10_classifier.results.columns import columns
-from pi10_classifier.results.factor_column import COLUMN
+from pi10_classifier.results.columns import Row
 from pi10_classifier.results.gallery import Gallery, Picture
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import UnitRecord
@@ -73,6 +73,10 @@ class Outcome:
     def rows(self) -> list[Row]:
         return self._writer.rows
 
+    def cells(self) -> list[tuple[Any, ...]]:
+        """The rows as cells, in the order of the table's columns."""
+        return [row.cells() for row in self.rows]
+
     @property
     def failures(self) -> list[Failure]:
         return self.record.failures
@@ -94,10 +98,8 @@ class Outcome:
 
         classes = self.package.classes
         factors = {(b, minute): factor for b, minute, factor in factors_of(self.record, classes)}
-        names = columns(classes)
-        at, bin_at, when_at = (names.index(name) for name in (COLUMN, "bin", "datetime"))
         self._writer.rows = [
-            (*row[:at], factors.get((row[bin_at] or "", minute_text(row[when_at]))), *row[at + 1 :])
+            row._replace(raising_factor=factors.get((row.bin or "", minute_text(row.datetime))))
             for row in self._writer.rows
         ]
 
@@ -131,13 +133,6 @@ def _results(
     if second is None:
         yield engine.process(first, sheet)
         return
-    pending: deque[Future[ChunkResult]] = deque()
-    with ThreadPoolExecutor(jobs, thread_name_prefix="pi10") as pool:
-        pending.append(pool.submit(engine.process, first, sheet))
-        pending.append(pool.submit(engine.process, second, sheet))
-        for chunk in found:
-            pending.append(pool.submit(engine.process, chunk, sheet))
-            if len(pending) > 2 * jobs + 2:  # what is read ahead stays bounded
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    yield from ordered_map(
+        lambda chunk: engine.process(chunk, sheet), chain((first, second), found), jobs, ahead=2
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.imaging.decode import looks_like_image
+from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.instrument.names import Kind, kind_of
 from pi10_classifier.sources.archives import archive_items, is_archive, looks_like_archive
 from pi10_classifier.sources.base import Item, Limits, printable
@@ -42,6 +43,7 @@ class UploadedFiles:
     files: tuple[Upload, ...]
     limits: Limits
     group: str = ""
+    block: int | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +84,7 @@ def _items(file: Upload, source: str, limits: Limits) -> Iterator[Item]:
         else:
             error = InputError(
                 Code.UNSUPPORTED_FORMAT,
-                f"content begins {head[:8]!r}, which is no TIFF, PNG or JPEG and no tar or zip; "
+                f"content begins {head[:8]!r}, which is no {NAMES} and no tar or zip; "
                 "convert the file",
             )
         yield Item(source, file.name, None if error else stream.read(), error)

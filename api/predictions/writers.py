@@ -13,7 +13,7 @@ from typing import Any
 from pi10_classifier.api.predictions.densities import of_record
 from pi10_classifier.api.predictions.inference import Outcome
 from pi10_classifier.errors import Code, Failure
-from pi10_classifier.results.columns import columns, schema
+from pi10_classifier.results.columns import SCORES, Row, columns, schema
 from pi10_classifier.results.run_folder import PREDICTIONS
 
 JSON, CSV, HTML = "application/json", "text/csv", "text/html"
@@ -31,8 +31,7 @@ _DIGITS = 6
 def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The answer as JSON; of each image the ``top_k`` best classes."""
     package = outcome.package
-    names = columns(package.classes)
-    told = [_prediction(names, row, package.classes, top_k) for row in outcome.rows]
+    told = [_prediction(row, package.classes, top_k) for row in outcome.rows]
     answer: dict[str, Any] = {
         "format": FORMAT,
         "status": _status(outcome),
@@ -67,10 +66,10 @@ def chart(outcome: Outcome) -> dict[str, list[Any]]:
     counts, classes = by_class(outcome), outcome.package.classes
     shares: dict[str, float] = {}
     if len(outcome.rows) == 1:
-        found = dict(zip(columns(classes), outcome.rows[0], strict=True))
+        (row,) = outcome.rows
         # without a particle on it, what the model makes of it means nothing
-        blank = found["label"] not in classes
-        shares = {found["label"]: 1.0} if blank else {k: found[f"score_{k}"] for k in classes}
+        blank = row.label not in classes
+        shares = {row.label: 1.0} if blank else dict(zip(classes, row.scores, strict=True))
     elif outcome.rows:
         shares = {label: count / len(outcome.rows) for label, count in counts.items()}
     return {
@@ -109,11 +108,9 @@ def _status(outcome: Outcome) -> str:
     return "some_failed" if outcome.failures else "ok"
 
 
-def _prediction(
-    names: Sequence[str], row: Sequence[Any], classes: Sequence[str], top_k: int
-) -> dict[str, Any]:
-    found = dict(zip(names, map(_plain, row), strict=True))
-    scores = [(found.pop(f"score_{label}"), label) for label in classes]
+def _prediction(row: Row, classes: Sequence[str], top_k: int) -> dict[str, Any]:
+    found = {name: _plain(value) for name, value in row._asdict().items()}
+    scores = list(zip(map(_plain, found.pop(SCORES)), classes, strict=True))
     # rounded scores may tie: the label that was given comes first
     # of a blank image the scores mean nothing: its own is empty
     known = scores if found["label"] in classes else []

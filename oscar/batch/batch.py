@@ -6,7 +6,6 @@ another machine, can go on where this one was killed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import Code, ExitCode, InputError, SettingError
+from pi10_classifier.foundation.files import sha256
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.batch.coordinator import Coordinator
@@ -37,11 +37,6 @@ from pi10_classifier.oscar.batch.units import (
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.records.record import json_bytes
 from pi10_classifier.sources.s3 import ObjectBlock, StoredArchive, stored_units
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(slots=True)
@@ -197,7 +192,7 @@ class Batch:
             self._agree(plan)
             if not self._how.relist:
                 self._out.download(UNITS, table)
-                if plan.table not in ("", _sha256(table)):
+                if plan.table not in ("", sha256(table)):
                     raise SettingError(
                         f"{self._out}{UNITS} is not that of the plan beside it: a listing was cut "
                         "short, or is going on; list anew: --relist"
@@ -270,7 +265,7 @@ class Batch:
             lines=found.lines,
             size=found.size,
             settings=deciding(self._settings, self._package),
-            table=_sha256(table),
+            table=sha256(table),
         )
         # ranges that were sent are lines of the old index
         self._forget_ranges()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.errors import SettingError
+from pi10_classifier.errors import OutputError, SettingError
+from pi10_classifier.foundation.files import atomic_path
 from pi10_classifier.oscar.records.record import json_bytes
 
 BEAT_S = 15.0
@@ -52,12 +52,11 @@ class Sign:
         with self._lock:
             self._said["beat"] += 1
             data = json_bytes(self._said)
-        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}.tmp")
         # a sign that is lost is followed by another; results are what must not be
-        with suppress(OSError):
+        with suppress(OSError, OutputError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            temporary.replace(self._path)
+            with atomic_path(self._path, shared=True, sync=False) as temporary:
+                temporary.write_bytes(data)
 
 
 def beat_seconds(text: str | None) -> float:

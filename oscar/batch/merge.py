@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from pi10_classifier.classify import Run, describe, exit_code_of
 from pi10_classifier.errors import Code, InputError, Pi10Error
-from pi10_classifier.foundation.concurrency import in_order
+from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.foundation.files import write_json
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import Package
@@ -63,7 +63,7 @@ class Merge:
         for path in (folder.parts, folder.journal):
             path.mkdir(parents=True, exist_ok=True)
         cruise = Cruise(name, folder)
-        for unit, entry in in_order(lambda unit: self._copy(folder, unit), units, _FETCHERS):
+        for unit, entry in ordered_map(lambda unit: self._copy(folder, unit), units, _FETCHERS):
             check()
             cruise.units += 1
             cruise.paths[unit.name] = unit.path(self._plan.identity)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pi10_classifier.errors import Code, InputError
-from pi10_classifier.foundation.concurrency import in_order
+from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.oscar.batch.plan import on_mount
 from pi10_classifier.oscar.batch.units import BROKEN, MOUNT, PlannedUnit, digest, partition_of
 from pi10_classifier.sources.archives import is_archive
@@ -41,6 +41,10 @@ class MountedUnit:
         return self.planned.group
 
     @property
+    def block(self) -> int | None:
+        return int(self.name.rpartition("#")[2]) if self.group else None
+
+    @property
     def size(self) -> int:
         return self.planned.size
 
@@ -52,7 +56,7 @@ class MountedUnit:
         if self.planned.is_archive:
             return self._members(self.files[0])
         block = FileBlock(self.source, self.group, 0, (), self.limits)
-        return in_order(lambda n: block.read(self._loose(n)), range(len(self.files)), _READERS)
+        return ordered_map(lambda n: block.read(self._loose(n)), range(len(self.files)), _READERS)
 
     def _members(self, file: Path | InputError) -> Iterator[Item]:
         if isinstance(file, InputError):
@@ -69,8 +73,9 @@ class MountedUnit:
             error_ = InputError(Code.STORAGE_UNAVAILABLE, f"{what}; run again with --resume")
             yield Item(self.name, "", error=error_)
             return
-        archive = LocalArchive(file, info.st_size, info.st_mtime_ns, self.limits)
-        yield from archive.items_of(self.name)
+        yield from LocalArchive(
+            file, info.st_size, info.st_mtime_ns, self.limits, self.name
+        ).items()
 
     def _loose(self, number: int) -> LooseFile:
         file, member = self.files[number], self.members[number]

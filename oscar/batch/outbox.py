@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from pi10_classifier.errors import output_error
+from pi10_classifier.foundation.files import atomic_path
 from pi10_classifier.results.run_folder import RunFolder
 
 
@@ -43,16 +41,13 @@ class Outbox(RunFolder):
 
 def publish_copy(source: Path, target: Path) -> None:
     """Copy a file beside its place, whole and synced, then rename. Raises OutputError."""
-    # no process id: two containers have the same
-    temporary = target.with_name(f".{target.name[:150]}.{secrets.token_hex(8)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with source.open("rb") as given, temporary.open("wb") as stream:
-            shutil.copyfileobj(given, stream, 2**20)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise output_error(error, target) from error
+    with (
+        atomic_path(target, shared=True) as temporary,
+        source.open("rb") as given,
+        temporary.open("wb") as stream,
+    ):
+        shutil.copyfileobj(given, stream, 2**20)

@@ -6,8 +6,8 @@ The model is loaded at the first object that needs it, once; threads may share i
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from pi10_classifier.oscar.records.record import Outcome, address
 from pi10_classifier.oscar.records.settings import ServiceSettings
 from pi10_classifier.results.columns import columns
 from pi10_classifier.results.gallery import Gallery
-from pi10_classifier.sources.archives import archive_items, is_archive, looks_like_archive
-from pi10_classifier.sources.base import Item, Limits, unreadable
+from pi10_classifier.sources.archives import is_archive, looks_like_archive
+from pi10_classifier.sources.base import Item, unreadable
+from pi10_classifier.sources.local import LocalArchive
 from pi10_classifier.sources.repeats import settled
 
 _HEAD = 512
@@ -37,25 +38,6 @@ _TABLES = {
     Ending.BINS: "bins.csv",
     Ending.FAILURES: "failures.csv",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _FetchedArchive:
-    """An archive on disk that goes by its name in the bucket."""
-
-    path: Path
-    name: str
-    size: int
-    fingerprint: str
-    limits: Limits
-    group: str = ""
-
-    def items(self) -> Iterator[Item]:
-        try:
-            with self.path.open("rb", buffering=2**20) as stream:
-                yield from archive_items(self.name, stream, self.size, self.limits)
-        except OSError as error:
-            yield Item(self.name, "", error=unreadable(error))
 
 
 class Contents:
@@ -71,14 +53,7 @@ class Contents:
 
     @cached_property
     def _engine(self) -> Engine:
-        chosen = self._settings.classify
-        return Engine(
-            self._model,
-            batch=chosen.batch,
-            measuring=chosen.measure,
-            um_per_px=chosen.um_per_px,
-            caps=chosen.caps,
-        )
+        return Engine.from_settings(self._model, self._settings.classify)
 
     def outcome(
         self,
@@ -147,7 +122,7 @@ class Contents:
 
     def _rows(self, found: ChunkResult) -> list[dict[str, Any]]:
         names = columns(self.package.classes)
-        rows = [dict(zip(names, row, strict=True)) for row in found.rows]
+        rows = [dict(zip(names, row.cells(), strict=True)) for row in found.rows]
         for row in rows:
             del row["model"], row["model_sha256"]  # said once, for the whole record
             for name, value in row.items():
@@ -183,8 +158,8 @@ class Contents:
         self, path: Path, version: ObjectVersion, folder: Path, check: Callable[[], None]
     ) -> Outcome:
         name = f"s3://{version.bucket}/{readable(version.key)}"
-        unit = _FetchedArchive(
-            path, name, version.size, version.etag, self._settings.classify.limits
+        unit = LocalArchive(
+            path, version.size, path.stat().st_mtime_ns, self._settings.classify.limits, name
         )
 
         def progress(_: Progress) -> None:

@@ -7,7 +7,6 @@ object, model and program alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from urllib.parse import quote
 
 import pi10_classifier
 from pi10_classifier.errors import Code, output_error
+from pi10_classifier.foundation.files import sha256
 from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, ResultName, readable
 
@@ -63,7 +63,7 @@ def record_bytes(
         str(ending): {
             "name": str(ResultName.of(version, identity, ending)).rpartition("/")[2],
             "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
+            "sha256": sha256(path),
         }
         for ending, path in sorted(outcome.files.items())
     }
@@ -87,11 +87,6 @@ def record_bytes(
     if tables:
         said["tables"] = tables
     return json_bytes(said)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def address(version: ObjectVersion) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from pi10_classifier.datasets.label_map import tidy_label
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.imaging.decode import looks_like_image
+from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.instrument.names import Kind, Particle, kind_of
 from pi10_classifier.sources.base import LIMITS, Item, printable, unreadable
 from pi10_classifier.sources.discovery import check_inputs, discover
@@ -32,7 +33,7 @@ _NO_IMAGE = InputError(
     Code.UNSUPPORTED_FORMAT, "neither name nor content are those of an image; mend the table"
 )
 _FOREIGN_FORMAT = InputError(
-    Code.UNSUPPORTED_FORMAT, "not a TIFF, PNG or JPEG; convert it to one, best to PNG"
+    Code.UNSUPPORTED_FORMAT, f"not a {NAMES}; convert it to one, best to PNG"
 )
 # pictures the decoder does not read: a folder of them must not pass for an empty one
 _FOREIGN = (".bmp", ".gif", ".webp", ".heic", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga")

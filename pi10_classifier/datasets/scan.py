@@ -23,7 +23,7 @@ from pi10_classifier.datasets.duplicates import Look, clusters, look
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap, check_twins
 from pi10_classifier.datasets.records import LeftOut, Sample, Scan
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.foundation.concurrency import in_order
+from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.sources.input_rules import same_name
 
@@ -74,7 +74,7 @@ def scan(
                     yield entry, group or ""
 
     for done, (group, found) in enumerate(
-        in_order(_read, labelled(), threads or _readers()), start=1
+        ordered_map(_read, labelled(), threads or _readers()), start=1
     ):
         if isinstance(found, LeftOut):
             left_out.append(found)
@@ -184,7 +184,7 @@ def read_rgb(
         transform = (change or {}).get(sample.source)
         return sample, transform(rgb) if transform else rgb
 
-    return in_order(read, chosen(), threads or _readers())
+    return ordered_map(read, chosen(), threads or _readers())
 
 
 def _readers() -> int:

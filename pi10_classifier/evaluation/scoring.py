@@ -12,7 +12,7 @@ from pi10_classifier.datasets.records import Sample, Scan
 from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.errors import ModelError
 from pi10_classifier.evaluation.metrics import F64, I64
-from pi10_classifier.foundation.concurrency import in_order
+from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.imaging.preprocess import U8, prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
 from pi10_classifier.model.session import Model
@@ -67,7 +67,9 @@ def score(model: Model, found: Scan, samples: Sequence[Sample], jobs: int = 0) -
     def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], NDArray[np.float32]]:
         return batch[0], model.scores(batch[1])
 
-    for names, scores in in_order(ask, prepared(model, found, samples), jobs or default_jobs(), 2):
+    for names, scores in ordered_map(
+        ask, prepared(model, found, samples), jobs or default_jobs(), 2
+    ):
         seen += names
         parts.append(scores)
     empty = np.empty((0, len(model.package.classes)))

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from pi10_classifier.errors import output_error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Publish ``data`` at ``path``: written beside, synced, renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextmanager
+def atomic_path(path: Path, *, shared: bool = False, sync: bool = True) -> Iterator[Path]:
+    """A path beside ``path`` to write a file to: renamed at the end, removed where that fails.
+
+    shared: others write there whose process ids may be the same, as containers' are. sync: have
+    the bytes on the disk before they get their name. Raises OutputError for what the system
+    refuses inside.
+    """
+    ours = secrets.token_hex(8) if shared else str(os.getpid())
+    temporary = path.with_name(f".{path.name[:150]}.{ours}.tmp")
     try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield temporary
+        if sync:
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise output_error(error, path) from error
         raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Publish ``data`` at ``path``: written beside, synced, renamed. Raises OutputError."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 class _LineFeeds:
@@ -40,24 +57,23 @@ class _LineFeeds:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     """A CSV with line-feed ends, published atomically; None is an empty cell."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream:
-            writer = csv.writer(_LineFeeds(stream), lineterminator="\r\n")
-            writer.writerow(header)
-            for row in rows:
-                writer.writerow(["" if cell is None else cell for cell in row])
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise output_error(error, path) from error
-        raise
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream,
+    ):
+        writer = csv.writer(_LineFeeds(stream), lineterminator="\r\n")
+        writer.writerow(header)
+        for row in rows:
+            writer.writerow(["" if cell is None else cell for cell in row])
 
 
 def write_json(path: Path, value: Any) -> None:
     """Publish JSON atomically; bytes of a path that are no UTF-8 become JSON escapes."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

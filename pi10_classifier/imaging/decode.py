@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.imaging.libtiff import silence_libtiff
+from pi10_classifier.instrument.formats import NAMES, format_of
 from pi10_classifier.instrument.tiff import (
     NO_TAGS,
     PIXEL_OFFSET,
@@ -100,7 +101,7 @@ def decode(data: bytes | memoryview, caps: Caps = CAPS) -> Image:
 
 def looks_like_image(head: bytes | memoryview) -> bool:
     """True where the first bytes are those of a TIFF, PNG or JPEG."""
-    return _format_of(bytes(head[:8])) is not None
+    return format_of(bytes(head[:8])) is not None
 
 
 def too_many_bytes(size: int, caps: Caps) -> InputError:
@@ -108,14 +109,6 @@ def too_many_bytes(size: int, caps: Caps) -> InputError:
     return InputError(
         Code.TOO_LARGE, f"{size:,} bytes; the cap is {caps.bytes:,}; raise it if genuine"
     )
-
-
-def _format_of(head: bytes) -> str | None:
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if head == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    return "JPEG" if head[:3] == b"\xff\xd8\xff" else None
 
 
 def _check_size(width: int, height: int, size: int, caps: Caps) -> None:
@@ -138,11 +131,11 @@ def _check_size(width: int, height: int, size: int, caps: Caps) -> None:
 
 
 def _decode_any(data: bytes, caps: Caps) -> Image:
-    kind = _format_of(data[:8])
+    kind = format_of(data[:8])
     if kind is None:
         raise InputError(
             Code.UNSUPPORTED_FORMAT,
-            f"content begins {data[:8]!r}, which is no TIFF, PNG or JPEG; convert the file",
+            f"content begins {data[:8]!r}, which is no {NAMES}; convert the file",
         )
     if kind == "PNG" and _PNG_END not in data:  # decoders make do with the pixels alone
         raise InputError(Code.CORRUPT_IMAGE, "the PNG has no end; the file is cut, fetch it again")

@@ -21,11 +21,11 @@ from pi10_classifier.errors import InputError
 from pi10_classifier.imaging.decode import CAPS, Caps, decode
 from pi10_classifier.imaging.preprocess import Grey
 from pi10_classifier.imaging.segmentation import MARGIN, MIN_SIDE_PX, Sheet, deal, pieces
+from pi10_classifier.instrument.names import UM_PER_PX
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
 
-PI10_UM_PER_PX = 10.0
 MIN_AREA_PX = 9  # a speck; the instrument's smallest particle is 18 px long
 MAX_SIDE_PX = 2048  # longer images are halved, thirded, ... first: bounds time and memory
 
@@ -83,7 +83,7 @@ class Measurement:
     objects: int = 1
 
 
-def measure(rgb: U8, um_per_px: float = PI10_UM_PER_PX) -> Measurement | None:
+def measure(rgb: U8, um_per_px: float = UM_PER_PX) -> Measurement | None:
     """Measure the particle in an RGB image (H, W, 3) uint8; None where nothing stands out.
 
     Where the image shows several pieces, only the largest counts, with whatever lies
@@ -104,9 +104,7 @@ def measure(rgb: U8, um_per_px: float = PI10_UM_PER_PX) -> Measurement | None:
     return measure_greys([Grey.of(rgb)], um_per_px)[0]
 
 
-def measure_greys(
-    greys: Sequence[Grey], um_per_px: float = PI10_UM_PER_PX
-) -> list[Measurement | None]:
+def measure_greys(greys: Sequence[Grey], um_per_px: float = UM_PER_PX) -> list[Measurement | None]:
     """``measure`` for many images of up to ``MAX_SIDE_PX`` at once, in a fraction of the time."""
     found: list[Measurement | None] = [None] * len(greys)
     large = [i for i, grey in enumerate(greys) if min(grey.pixels.shape) >= MIN_SIDE_PX]

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +27,7 @@ from pi10_classifier.imaging.measurement import (
     measure_greys,
 )
 from pi10_classifier.imaging.preprocess import U8, Grey, prepare
-from pi10_classifier.inference.settings import CHUNK_ITEMS
+from pi10_classifier.inference.settings import CHUNK_ITEMS, Settings
 from pi10_classifier.instrument.hits_misses import HitsMisses, note_hits_misses
 from pi10_classifier.instrument.names import (
     BIN_MINUTES,
@@ -45,6 +44,7 @@ from pi10_classifier.instrument.names import (
 from pi10_classifier.instrument.tiff import Tags
 from pi10_classifier.model.package import F32
 from pi10_classifier.model.session import Model
+from pi10_classifier.results.columns import Row
 from pi10_classifier.results.gallery import HELD_PX, Gallery, Picture, thumbnail
 from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import Item
@@ -52,8 +52,6 @@ from pi10_classifier.sources.base import Item
 CHUNK_BYTES = 4 * 2**20
 RESOLUTION_TOLERANCE = 0.01
 _NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
-
-Row = tuple[Any, ...]
 
 
 @dataclass(slots=True)
@@ -114,6 +112,17 @@ class Engine:
         # 0 flags nothing: without thresholds a row costs one comparison
         package = model.package
         self._least = package.thresholds or (0.0,) * len(package.classes)
+
+    @classmethod
+    def from_settings(cls, model: Model, settings: Settings) -> Engine:
+        """The engine that these settings ask for; ``settings.model`` is not looked at."""
+        return cls(
+            model,
+            batch=settings.batch,
+            measuring=settings.measure,
+            um_per_px=settings.um_per_px,
+            caps=settings.caps,
+        )
 
     def process(self, chunk: Sequence[Item], gallery: Gallery) -> ChunkResult:
         """Account for every item of the chunk."""
@@ -255,25 +264,32 @@ class Engine:
                     place = (bin_id, minute)
                     result.fixes[place] = merge(result.fixes.get(place), (fix, fix))
             result.rows.append(
-                (
-                    name,
-                    item.source,
-                    item.member,
-                    particle.bin.instrument if particle else None,
-                    bin_id or None,
-                    when,
-                    tags.latitude,
-                    tags.longitude,
-                    entry.width,
-                    entry.height,
-                    label,
-                    None if entry.blank else values[top],
-                    *values,
-                    *_sizes(size),
-                    None,  # the raising factor, known once the whole minute is
-                    self._flags(entry, particle, values[top] < self._least[top]),
-                    package.name,
-                    package.sha256,
+                Row(
+                    particle_id=name,
+                    source=item.source,
+                    member=item.member,
+                    instrument=particle.bin.instrument if particle else None,
+                    bin=bin_id or None,
+                    datetime=when,
+                    latitude=tags.latitude,
+                    longitude=tags.longitude,
+                    width_px=entry.width,
+                    height_px=entry.height,
+                    label=label,
+                    score=None if entry.blank else values[top],
+                    scores=tuple(values),
+                    area_um2=size.area_um2 if size else None,
+                    esd_um=size.esd_um if size else None,
+                    major_um=size.major_um if size else None,
+                    minor_um=size.minor_um if size else None,
+                    feret_um=size.feret_um if size else None,
+                    perimeter_um=size.perimeter_um if size else None,
+                    solidity=size.solidity if size else None,
+                    mean_grey=size.mean_grey if size else None,
+                    raising_factor=None,  # known once the whole minute is
+                    flags=self._flags(entry, particle, values[top] < self._least[top]),
+                    model=package.name,
+                    model_sha256=package.sha256,
                 )
             )
             score = 0.0 if entry.blank else values[top]
@@ -350,21 +366,3 @@ def moment(when: datetime) -> str:
 @lru_cache(maxsize=1024)
 def _minute(when: datetime | None) -> str:
     return f"{when.replace(tzinfo=None).isoformat(timespec='minutes')}:00Z" if when else ""
-
-
-_NO_SIZES = (None,) * 8
-
-
-def _sizes(size: Measurement | None) -> tuple[float | None, ...]:
-    if size is None:
-        return _NO_SIZES
-    return (
-        size.area_um2,
-        size.esd_um,
-        size.major_um,
-        size.minor_um,
-        size.feret_um,
-        size.perimeter_um,
-        size.solidity,
-        size.mean_grey,
-    )

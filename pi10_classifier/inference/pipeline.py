@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.foundation.concurrency import OrderedPool
 from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
 from pi10_classifier.inference.part_builder import OpenPart
 from pi10_classifier.inference.settings import Settings
@@ -34,10 +33,6 @@ class Progress:
     unit: str
 
 
-# a chunk in work and the bytes it holds; None and 0 where a unit ends
-_Pending = tuple[OpenPart, Unit, "Future[ChunkResult] | None", int]
-
-
 class Pipeline:
     """Units in, published parts out; bounded by the chunks in flight and their bytes."""
 
@@ -47,10 +42,10 @@ class Pipeline:
         self._folder = folder
         self._engine = engine
         self._progress = progress
-        self._window = 4 * jobs + 4
-        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="pi10")
-        self._pending: deque[_Pending] = deque()
-        self._bytes = self._inputs = self._failures = self._held = 0
+        self._pool: OrderedPool[tuple[OpenPart, Unit], ChunkResult] = OrderedPool(
+            jobs, window=4 * jobs + 4, held_bytes=HELD_BYTES
+        )
+        self._bytes = self._inputs = self._failures = 0
         self.units = self.resumed = self.fresh_results = 0
         self._undone = UnitRecord("", "", "")
         self.seen: set[str] = set()
@@ -62,20 +57,19 @@ class Pipeline:
             for unit in units:
                 self.units += 1
                 self.seen.add(part_stem(unit.name))
-                if unit.group:
-                    number = int(unit.name.rpartition("#")[2])
-                    blocks[unit.group] = max(blocks.get(unit.group, 0), number + 1)
+                if unit.block is not None:
+                    blocks[unit.group] = max(blocks.get(unit.group, 0), unit.block + 1)
                 if self._folder.is_done(unit.name, unit.fingerprint):
                     self.resumed += 1
                     self._bytes += unit.size
                     self._report(unit)
                     continue
                 self._feed(unit)
-            while self._pending:
+            while self._pool:
                 self._collect()
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            for writer in {id(part.writer): part.writer for part, *_ in self._pending}.values():
+            self._pool.close()
+            for writer in {id(part.writer): part.writer for part, _ in self._pool.tags}.values():
                 writer.abandon()
         return blocks
 
@@ -84,7 +78,7 @@ class Pipeline:
             self._read(unit, items_of(unit))
         except Repeated:
             # what was read of it is undone: which of its files count is known at its end only
-            while self._pending:
+            while self._pool:
                 self._collect()
             self._inputs -= self._undone.inputs
             self._failures -= len(self._undone.failures)
@@ -97,24 +91,23 @@ class Pipeline:
         try:
             for chunk in chunks(items):
                 held = sum(len(item.data) for item in chunk if item.data)
-                future = self._pool.submit(self._engine.process, chunk, part.gallery)
-                self._pending.append((part, unit, future, held))
-                self._held += held
-                while len(self._pending) > self._window or self._held > HELD_BYTES:
+                self._pool.submit(
+                    (part, unit), self._engine.process, chunk, part.gallery, held_bytes=held
+                )
+                while self._pool.is_full:
                     self._collect()
         except Repeated:
-            self._pending.append((part, unit, None, 0))
+            self._pool.mark((part, unit))
             self._undone = record
             raise
         except BaseException:
-            self._pending.append((part, unit, None, 0))  # so that its writer is abandoned
+            self._pool.mark((part, unit))  # so that its writer is abandoned
             raise
-        self._pending.append((part, unit, None, 0))
+        self._pool.mark((part, unit))
 
     def _collect(self) -> None:
-        part, unit, future, held = self._pending[0]
-        if future is not None:
-            result = future.result()
+        (part, unit), result = self._pool.first()
+        if result is not None:
             part.take(result)
             self._inputs += result.inputs
             self._failures += len(result.failures)
@@ -124,8 +117,7 @@ class Pipeline:
         else:
             part.publish()
             self._bytes += unit.size
-        self._pending.popleft()
-        self._held -= held
+        self._pool.drop_first()
         self._report(unit)
 
     def _report(self, unit: Unit) -> None:
@@ -161,13 +153,7 @@ def items_of(unit: Unit, *, again: bool | None = False) -> Iterator[Item]:
 def pipeline_of(
     folder: RunFolder, settings: Settings, model: Model, progress: Callable[[Progress], None]
 ) -> Pipeline:
-    engine = Engine(
-        model,
-        batch=settings.batch,
-        measuring=settings.measure,
-        um_per_px=settings.um_per_px,
-        caps=settings.caps,
-    )
+    engine = Engine.from_settings(model, settings)
     threading.Thread(target=import_ahead, name="pi10-imports").start()
     return Pipeline(folder, engine, settings.jobs, progress)
 

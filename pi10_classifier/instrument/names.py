@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 
+from pi10_classifier.instrument.formats import SUFFIXES
+
 UM_PER_PX = 10.0
 BIN_MINUTES = 10
 NO_PARTICLE = "no_particle"  # the label of an image that shows none
@@ -28,7 +30,6 @@ _ARCHIVED_BIN = re.compile(r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[/\\](?P<time>[
 _SIDECARS = frozenset(
     {"background.tif", "flowcelledges.tif", "bubbles.txt", "cameralog.txt", "hitsmisses.txt"}
 )
-_IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
 
 Rows = tuple[tuple[int, int] | None, ...]
@@ -58,7 +59,7 @@ def kind_of(member: str) -> Kind:
         return Kind.HITS_MISSES if base == "hitsmisses.txt" else Kind.SIDECAR
     if base.startswith("."):  # AppleDouble twins (._x.tif) and desktop litter
         return Kind.OTHER
-    return Kind.IMAGE if base.endswith(_IMAGE_SUFFIXES) else Kind.OTHER
+    return Kind.IMAGE if base.endswith(SUFFIXES) else Kind.OTHER
 
 
 def is_background(member: str) -> bool:

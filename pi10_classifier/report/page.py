@@ -12,7 +12,6 @@ import csv
 import heapq
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pi10_classifier.errors import Code, ExitCode, SettingError, output_error
+from pi10_classifier.errors import Code, ExitCode, SettingError
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.report import figures
 from pi10_classifier.report.density_series import Series, parse_number
 from pi10_classifier.report.particle_stats import (
@@ -260,7 +260,8 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         versions=_flat(run.get("versions")),
         card=_model_card(package),
     )
-    return _publish(out / "report.html", page.encode("utf-8", "replace"))
+    write_atomically(out / "report.html", page.encode("utf-8", "replace"))
+    return out / "report.html"
 
 
 def _exit_code(run: dict[str, Any], totals: dict[str, int]) -> ExitCode:
@@ -269,14 +270,3 @@ def _exit_code(run: dict[str, Any], totals: dict[str, int]) -> ExitCode:
     if not totals["results"]:
         return ExitCode.NOTHING_READ
     return ExitCode.SOME_FAILED if totals["failures"] else ExitCode.OK
-
-
-def _publish(path: Path, page: bytes) -> Path:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(page)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise output_error(error, path) from error
-    return path

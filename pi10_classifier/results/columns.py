@@ -1,96 +1,116 @@
-"""The columns of the predictions table."""
+"""The columns of the predictions table: each is one line of ``Row``, and all else comes from it.
+
+The Arrow schema with its field metadata, the order of the cells, and the table in the documents
+(``python -m pi10_classifier.results.columns``) are made from these lines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
-from pi10_classifier.results.factor_column import COLUMN
-
-_TEXT_BEFORE = ("particle_id", "source", "member", "instrument", "bin")
+SCORES = "scores"  # the field of Row that is one column for each class
 
 
-_SIZES = (
-    "area_um2",
-    "esd_um",
-    "major_um",
-    "minor_um",
-    "feret_um",
-    "perimeter_um",
-    "solidity",
-    "mean_grey",
-)
+class Row(NamedTuple):
+    """One particle. Each field: its type, then Arrow type, unit (UDUNITS; "" of text), meaning."""
+
+    # fmt: off
+    particle_id: Annotated[str, "string", "", "instrument, bin and number, as `pia7.2024-06-24.1454+N00000000`; unique over cruises unless one bin was given twice, which the run warns of. For other names the member's path without its extension"]
+    source: Annotated[str, "string", "", "the archive, folder or bucket prefix it came from"]
+    member: Annotated[str, "string", "", "its name inside the source"]
+    instrument: Annotated[str | None, "string", "", "from the name; empty if unknown"]
+    bin: Annotated[str | None, "string", "", "instrument and start (UTC) of the recording of up to ten minutes, from the name; empty if unknown"]
+    datetime: Annotated[datetime | None, "timestamp", "UTC", "moment of capture, to a second: the TIFF's DateTime; the instrument's clock is taken as UTC"]
+    latitude: Annotated[float | None, "double", "degrees_north", "WGS 84; empty without a fix: the instrument writes (0, 0) then"]
+    longitude: Annotated[float | None, "double", "degrees_east", "WGS 84; empty without a fix"]
+    width_px: Annotated[int, "int32", "px", "width of the image"]
+    height_px: Annotated[int, "int32", "px", "height of the image"]
+    label: Annotated[str, "string", "", "the class of the highest score; `no_particle` where the image shows none"]
+    score: Annotated[float | None, "float", "1", "the label's score; empty for `no_particle`"]
+    scores: Annotated[tuple[float, ...], "float", "1", "the model's score of {}, 0 to 1; the scores of all classes sum to 1"]
+    area_um2: Annotated[float | None, "float", "um2", "area of the silhouette; this and all sizes are empty where nothing stands out from the background"]
+    esd_um: Annotated[float | None, "float", "um", "diameter of a circle of the silhouette's area"]
+    major_um: Annotated[float | None, "float", "um", "major axis of the ellipse with the silhouette's second moments"]
+    minor_um: Annotated[float | None, "float", "um", "minor axis of that ellipse"]
+    feret_um: Annotated[float | None, "float", "um", "longest distance between two points of the silhouette"]
+    perimeter_um: Annotated[float | None, "float", "um", "length of the outline"]
+    solidity: Annotated[float | None, "float", "1", "area over the area of the convex hull"]
+    mean_grey: Annotated[float | None, "float", "1", "mean luma inside, 0 to 255"]
+    raising_factor: Annotated[float | None, "double", "1", "(hits + misses) / images of its minute: the particles in the water that the image stands for; empty where unknown. `pi10 watch` fills it in when it ends, `pi10 oscar batch` when it merges"]
+    flags: Annotated[str, "string", "", "names of flags, `;` between"]
+    model: Annotated[str, "string", "", "name of the model package"]
+    model_sha256: Annotated[str, "string", "", "SHA-256 of the model package"]
+    # fmt: on
+
+    def cells(self) -> tuple[Any, ...]:
+        """The cells in the order of ``columns``."""
+        return (*self[:_AT], *self.scores, *self[_AT + 1 :])
+
+
+_AT = Row._fields.index(SCORES)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table. unit: UDUNITS, "" of text."""
+
+    name: str
+    type: str
+    unit: str
+    meaning: str
+
+
+@cache
+def _fields() -> tuple[Column, ...]:
+    hints = get_type_hints(Row, include_extras=True)
+    return tuple(Column(name, *hints[name].__metadata__) for name in Row._fields)
+
+
+def all_columns(classes: Sequence[str]) -> Iterator[Column]:
+    """The columns of a table with these classes, in order."""
+    for column in _fields():
+        if column.name == SCORES:
+            for label in classes:
+                meaning = column.meaning.format(label)
+                yield Column(f"score_{label}", column.type, column.unit, meaning)
+        else:
+            yield column
 
 
 def columns(classes: Sequence[str]) -> list[str]:
-    """The columns of the predictions table, in order."""
-    return [
-        *_TEXT_BEFORE,
-        "datetime",
-        "latitude",
-        "longitude",
-        "width_px",
-        "height_px",
-        "label",
-        "score",
-        *(f"score_{label}" for label in classes),
-        *_SIZES,
-        COLUMN,
-        "flags",
-        "model",
-        "model_sha256",
-    ]
-
-
-_MEANINGS: dict[str, tuple[str, str]] = {
-    "particle_id": ("", "instrument, bin and number; unique over cruises"),
-    "source": ("", "the archive, folder or bucket prefix it came from"),
-    "member": ("", "its name inside the source"),
-    "instrument": ("", "from the name"),
-    "bin": ("", "instrument and start (UTC) of the recording of up to ten minutes"),
-    "datetime": ("UTC", "moment of capture, to a second"),
-    "latitude": ("degrees_north", "WGS 84; empty without a fix"),
-    "longitude": ("degrees_east", "WGS 84; empty without a fix"),
-    "width_px": ("px", "width of the image"),
-    "height_px": ("px", "height of the image"),
-    "label": ("", "the class of the highest score; no_particle: the image shows none"),
-    "score": ("1", "the label's score; empty for no_particle"),
-    "area_um2": ("um2", "area of the silhouette"),
-    "esd_um": ("um", "diameter of a circle of the silhouette's area"),
-    "major_um": ("um", "major axis of the ellipse with the silhouette's second moments"),
-    "minor_um": ("um", "minor axis of that ellipse"),
-    "feret_um": ("um", "longest distance between two points of the silhouette"),
-    "perimeter_um": ("um", "length of the outline"),
-    "solidity": ("1", "area over the area of the convex hull"),
-    "mean_grey": ("1", "mean luma inside, 0 to 255"),
-    "raising_factor": (
-        "1",
-        "(hits + misses) / images of its minute: the particles in the water that the image stands "
-        "for; empty where unknown",
-    ),
-    "flags": ("", "names of flags, ';' between"),
-    "model": ("", "name of the model package"),
-    "model_sha256": ("", "SHA-256 of the model package"),
-}
+    """The names of the columns, in order."""
+    return [column.name for column in all_columns(classes)]
 
 
 def schema(classes: Sequence[str]) -> Any:
     """The Arrow schema of the predictions table; each field's metadata has unit and meaning."""
     import pyarrow as pa
 
-    kinds: dict[str, Any] = {
-        "datetime": pa.timestamp("s", tz="UTC"),
-        "latitude": pa.float64(),
-        "longitude": pa.float64(),
-        "width_px": pa.int32(),
-        "height_px": pa.int32(),
-        "raising_factor": pa.float64(),
+    kinds = {
+        "string": pa.string(),
+        "timestamp": pa.timestamp("s", tz="UTC"),
+        "double": pa.float64(),
+        "float": pa.float32(),
+        "int32": pa.int32(),
     }
-    for name in ("score", *(f"score_{label}" for label in classes), *_SIZES):
-        kinds[name] = pa.float32()
     fields = []
-    for name in columns(classes):
-        unit, meaning = _MEANINGS.get(name, ("1", f"the model's score of {name[6:]}, 0 to 1"))
-        about = {"meaning": meaning} | ({"unit": unit} if unit else {})
-        fields.append(pa.field(name, kinds.get(name, pa.string()), metadata=about))
+    for column in all_columns(classes):
+        about = {"meaning": column.meaning} | ({"unit": column.unit} if column.unit else {})
+        fields.append(pa.field(column.name, kinds[column.type], metadata=about))
     return pa.schema(fields)
+
+
+def document() -> str:
+    """The table of columns in ``docs/results.md``."""
+    lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
+    for column in all_columns(["<class>"]):
+        lines.append(f"| `{column.name}` | {column.type} | {column.unit} | {column.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

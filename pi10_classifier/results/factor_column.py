@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ Factors = list[list[Any]]
 
 
 def fill(part: Path, target: Path, factors: Sequence[Sequence[Any]]) -> None:
-    """Copy a part, row group by row group, with the column filled; synced. Raises OSError."""
+    """Copy a part, row group by row group, with the column filled. Raises OSError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -28,8 +27,6 @@ def fill(part: Path, target: Path, factors: Sequence[Sequence[Any]]) -> None:
                     table = source.read_row_group(number)
                     values = pa.array(_values(table, by_minute), pa.float64())
                     writer.write_table(table.set_column(at, kind.field(at), values))
-        with target.open("rb+") as stream:
-            os.fsync(stream.fileno())
     except BaseException:
         target.unlink(missing_ok=True)
         raise

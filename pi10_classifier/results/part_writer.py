@@ -9,7 +9,7 @@ from typing import Any
 
 from pi10_classifier.errors import output_error
 from pi10_classifier.foundation.files import write_atomically
-from pi10_classifier.results.columns import schema
+from pi10_classifier.results.columns import Row, schema
 from pi10_classifier.results.factor_column import fill
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, entry_bytes, part_stem
 
@@ -23,23 +23,23 @@ class PartWriter:
         self._folder = folder
         self.classes = folder.classes
         self._stem = part_stem(unit)
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows: list[Row] = []
         self._writer: Any = None
         self._temporary = folder.parts / f".{self._stem}.{os.getpid()}.tmp"
 
-    def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Take rows in the order of ``columns``."""
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take rows."""
         self._rows.extend(rows)
         while len(self._rows) >= ROW_GROUP:
             self._write(self._rows[:ROW_GROUP])
             del self._rows[:ROW_GROUP]
 
-    def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _write(self, rows: Sequence[Row]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         kind = schema(self._folder.classes)
-        columns_ = zip(*rows, strict=True) if rows else [()] * len(kind)
+        columns_ = zip(*(row.cells() for row in rows), strict=True) if rows else [()] * len(kind)
         arrays = [pa.array(list(c), f.type) for c, f in zip(columns_, kind, strict=True)]
         try:
             if self._writer is None:

@@ -7,13 +7,11 @@ factors belong to is written anew. The same inputs give the same bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pi10_classifier.abundance.track import Place
-from pi10_classifier.errors import output_error
-from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.foundation.files import atomic_path, write_atomically
 from pi10_classifier.results.factor_column import Factors, fill
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, entry_bytes
 from pi10_classifier.results.tables import Found, minute_of, rows_of
@@ -52,15 +50,9 @@ def _of_entry(entry: dict[str, Any], factors: Mapping[Place, float | None]) -> F
 
 def _rewrite(folder: RunFolder, entry: dict[str, Any]) -> None:
     final, journal = folder.paths_of(entry["unit"])
-    temporary = final.with_name(f".{final.stem}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(final) as temporary:
         fill(final, temporary, entry["factors"])
         entry["part_bytes"] = temporary.stat().st_size
         # as when it was published: were we killed in between, the unit is done again
         final.unlink()
         write_atomically(journal, entry_bytes(entry))
-        temporary.replace(final)
-    except OSError as error:
-        raise output_error(error, final) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.training.losses import registry
 
 Value = float | int | str
 SAMPLERS = ("grid", "tpe")
@@ -21,7 +22,8 @@ PAPER_GRIDS: Mapping[str, Mapping[str, tuple[Value, ...]]] = {
     "resnet18": _RESNET,
     "resnet50": _RESNET,
 }
-LOSSES = ("st_ce", "bce", "bal_ce", "cb_ce", "ldam", "las")
+# dynamic_las is left out: it needs a network that shows its attention
+LOSSES = tuple(name for name, spec in registry.LOSSES.items() if not spec.needs_attention)
 LAS_GRID: Mapping[str, tuple[Value, ...]] = {
     "loss_options.shape": ("concave", "linear", "convex", "exponential")
 }

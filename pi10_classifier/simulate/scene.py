@@ -17,6 +17,7 @@ import numpy as np
 
 from pi10_classifier.errors import InputError, SettingError
 from pi10_classifier.imaging.decode import decode
+from pi10_classifier.instrument.formats import SUFFIXES
 from pi10_classifier.simulate.particles import KINDS, draw
 from pi10_classifier.simulate.pen import U8, Particle, Rng
 
@@ -26,7 +27,6 @@ MASTER_PX = 128  # body length of a pooled particle
 GIANT_SHARE = 4e-4  # images whose particle is centimetres long
 PROPORTIONS: Mapping[str, float] = {"copepod": 0.35, "noncopepod": 0.15, "detritus": 0.5}
 
-_CROP_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 _SHEET_ROWS, _SHEET_COLUMNS = 384, 1536
 _FRINGES = ((0, 0), (0, 0), (1, 0), (-1, 0), (0, 1), (1, 1))  # px between colours
 _SPECK_EVERY = 600  # px of background a speck
@@ -200,23 +200,21 @@ class Crops:
                 members = {
                     item.relative_to(path).as_posix(): None
                     for item in path.rglob("*")
-                    if item.is_file() and item.suffix.lower() in _CROP_SUFFIXES
+                    if item.is_file() and item.suffix.lower() in SUFFIXES
                 }
             else:
                 self._tar = tarfile.open(path, "r:")  # noqa: SIM115  closed by __exit__
                 members = {
                     member.name: member
                     for member in self._tar
-                    if member.isreg() and member.name.lower().endswith(_CROP_SUFFIXES)
+                    if member.isreg() and member.name.lower().endswith(SUFFIXES)
                 }
         except (OSError, tarfile.TarError) as error:
             raise SettingError(
                 f"crops cannot be read from {path}: {error}; name a folder or an uncompressed tar"
             ) from error
         if not members:
-            raise SettingError(
-                f"{path} holds no {', '.join(_CROP_SUFFIXES)}; name a folder of crops"
-            )
+            raise SettingError(f"{path} holds no {', '.join(SUFFIXES)}; name a folder of crops")
         order = np.random.default_rng((seed, 3)).permutation(len(members))
         found = sorted(members.items(), key=lambda item: item[0])
         self._crops = [found[at] for at in order]

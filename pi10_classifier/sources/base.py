@@ -38,14 +38,16 @@ class Item:
 class Unit(Protocol):
     """What a run publishes at once. ``fingerprint`` changes when the content may have.
 
-    ``group`` is the folder that blocks of loose files were cut from, empty for an
-    archive; ``size`` is in bytes, for progress.
+    ``group`` is the folder that blocks of loose files were cut from, empty for an archive,
+    and ``block`` the block's number there; ``size`` is in bytes, for progress.
     """
 
     @property
     def name(self) -> str: ...
     @property
     def group(self) -> str: ...
+    @property
+    def block(self) -> int | None: ...
     @property
     def size(self) -> int: ...
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from pi10_classifier.instrument.formats import FORMATS, SUFFIXES
 from pi10_classifier.instrument.names import names_particle, split_member
 
 # folders that file managers, network storage and systems make beside the files of people
@@ -35,7 +36,7 @@ _COPYING = re.compile(
     r"\.(?:(?=[0-9]*[a-f])[0-9a-f]{8}|~[0-9a-z]+)",
     re.DOTALL,
 )
-_WHOLE = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".txt")
+_WHOLE = (*SUFFIXES, ".txt")
 _SHOWN = 3
 
 
@@ -71,7 +72,7 @@ def skip_reason(member: str) -> str:
     return "still being written" if low.endswith(_UNFINISHED) or _COPYING.fullmatch(low) else ""
 
 
-_ONE_FORMAT = {".tiff": ".tif", ".jpeg": ".jpg"}
+_ONE_FORMAT = {other: its.suffixes[0] for its in FORMATS for other in its.suffixes[1:]}
 
 
 def same_name(member: str) -> str:

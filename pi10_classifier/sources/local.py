@@ -26,36 +26,34 @@ from pi10_classifier.sources.input_rules import (
 
 @dataclass(frozen=True, slots=True)
 class LocalArchive:
-    """A tar or zip on a local disk."""
+    """A tar or zip on a local disk. source: its name in the tables, "" for its path."""
 
     path: Path
     size: int
     modified_ns: int
     limits: Limits
+    source: str = ""
     group: str = ""
+    block: int | None = None
 
     @property
     def name(self) -> str:
-        return printable(self.path.as_posix())
+        return self.source or printable(self.path.as_posix())
 
     @property
     def fingerprint(self) -> str:
         return f"{self.size}-{self.modified_ns}"
 
     def items(self) -> Iterator[Item]:
-        return self.items_of(self.name)
-
-    def items_of(self, source: str) -> Iterator[Item]:
-        """The items, recorded under another name than the path's."""
         if self.size == 0:
             error = InputError(Code.EMPTY_OBJECT, "0 bytes; fetch the archive again")
-            yield Item(source, "", error=error)
+            yield Item(self.name, "", error=error)
             return
         try:
             with self.path.open("rb", buffering=READ_BUFFER) as stream:
-                yield from archive_items(source, stream, self.size, self.limits)
+                yield from archive_items(self.name, stream, self.size, self.limits)
         except OSError as error:
-            yield Item(source, "", error=unreadable(error))
+            yield Item(self.name, "", error=unreadable(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +77,13 @@ class FileBlock:
 
     source: str
     group: str
-    number: int
+    block: int
     files: tuple[LooseFile, ...]
     limits: Limits
 
     @property
     def name(self) -> str:
-        return f"{self.group}#{self.number:06d}"
+        return f"{self.group}#{self.block:06d}"
 
     @property
     def size(self) -> int:

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from minio.helpers import check_bucket_name
 
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.foundation.concurrency import in_order
+from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.names import Kind, kind_of, split_member
 from pi10_classifier.sources.archives import archive_items, is_archive
@@ -41,6 +41,7 @@ class StoredArchive:
     entry: StoredObject
     limits: Limits
     group: str = ""
+    block: int | None = None
 
     @property
     def name(self) -> str:
@@ -77,13 +78,13 @@ class ObjectBlock:
     bucket: str
     source: str
     group: str
-    number: int
+    block: int
     objects: tuple[StoredObject, ...]
     limits: Limits
 
     @property
     def name(self) -> str:
-        return f"{self.group}#{self.number:06d}"
+        return f"{self.group}#{self.block:06d}"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -99,7 +100,7 @@ class ObjectBlock:
         return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
 
     def items(self) -> Iterator[Item]:
-        return in_order(self._fetch, self.objects, FETCHERS, ahead=2)
+        return ordered_map(self._fetch, self.objects, FETCHERS, ahead=2)
 
     def _fetch(self, entry: StoredObject) -> Item:
         if skip_reason(entry.member):

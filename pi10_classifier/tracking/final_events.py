@@ -21,7 +21,7 @@ Last = Callable[[Path], Iterator[Step]]
 def last_of_seed(folder: Path, register: str = "") -> Iterator[Step]:
     """The test's figures, every epoch once more (none is doubled), the files and the package."""
     from pi10_classifier.tracking.environment import environment_text
-    from pi10_classifier.tracking.test_figures import log_test
+    from pi10_classifier.tracking.log_test import log_test
 
     yield from last_of_trial(folder)
     yield lambda run: log_test(run, read_predictions(folder))

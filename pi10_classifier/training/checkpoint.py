@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pi10_classifier.errors import ModelError, output_error
+from pi10_classifier.foundation.files import write_atomically
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
 
@@ -43,9 +44,7 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:
     """Replace ``checkpoint.json`` in one step."""
-    beside = folder / (DESCRIPTION + ".part")
-    beside.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    beside.replace(folder / DESCRIPTION)
+    write_atomically(folder / DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode())
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

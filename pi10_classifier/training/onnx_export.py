@@ -16,6 +16,7 @@ from torch import nn
 
 from pi10_classifier.errors import ModelError, SettingError, output_error
 from pi10_classifier.evaluation.metrics import softmax
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.preprocess import Preprocessing
 from pi10_classifier.model.card import card
 from pi10_classifier.model.package import FORMAT
@@ -177,11 +178,6 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         **({"limits": fields["limits"]} if "limits" in fields else {}),
         "files": {MODEL: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}},
     }
-    _publish(package / CARD, card(description))
-    _publish(package / DESCRIPTION, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
-
-
-def _publish(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8", newline="\n")
-    beside.replace(path)
+    write_atomically(package / CARD, card(description).encode())
+    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(package / DESCRIPTION, text.encode())

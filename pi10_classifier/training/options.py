@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pi10_classifier.training.losses.registry import LOSSES
+
 OPTIONS: Mapping[str, tuple[str, str]] = {
     "recipe": (
         "small",
@@ -11,7 +13,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
         "mobilenetv4_conv_small, efficientnet_lite0, or a TOML file.",
     ),
     "network": ("", "Another network with that recipe."),
-    "loss": ("", "st_ce, bce, bal_ce, cb_ce, ldam, las or dynamic_las."),
+    "loss": ("", f"{', '.join(list(LOSSES)[:-1])} or {list(LOSSES)[-1]}."),
     "seeds": ("0", "Seeds, e.g. 1,2,3."),
     "init": (
         "pretrained",

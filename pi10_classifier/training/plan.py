@@ -105,7 +105,7 @@ class Plan:
 
     def build(self, classes: int) -> nn.Module:
         """The network with its first weights; what is random there is torch's next draw."""
-        loss = LOSSES[self.recipe.loss][0]
+        loss = LOSSES[self.recipe.loss]
         return build(
             self.network,
             classes,
@@ -113,13 +113,13 @@ class Plan:
             channels=self.recipe.channels,
             init="random" if self.init == "random" else "pretrained",
             weights=self.weights,
-            attention=bool(getattr(loss, "needs_attention", False)),
+            attention=loss.needs_attention,
             head=self.head,
         )
 
     @property
     def head(self) -> str:
-        return "cosine" if getattr(LOSSES[self.recipe.loss][0], "needs_cosine", False) else "linear"
+        return "cosine" if LOSSES[self.recipe.loss].needs_cosine else "linear"
 
 
 def config_of(

@@ -19,7 +19,7 @@ from pi10_classifier.datasets.split import counts
 from pi10_classifier.errors import ModelError, output_error
 from pi10_classifier.evaluation.metrics import fit_temperature, report
 from pi10_classifier.evaluation.test_predictions import Predictions, write_predictions
-from pi10_classifier.foundation.concurrency import in_order
+from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.model.package import FORMAT
 from pi10_classifier.model.session import Model
@@ -129,7 +129,7 @@ class SeedRun:
         def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], NDArray[np.float32]]:
             return batch[0], model.scores(batch[1])
 
-        for samples, said_of in in_order(ask, shown, default_jobs(), _AHEAD):
+        for samples, said_of in ordered_map(ask, shown, default_jobs(), _AHEAD):
             names += [(s.source, s.member) for s in samples]
             truth += [place[s.group] for s in samples]
             scores.append(said_of)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10Error, output_error
+from pi10_classifier.foundation.concurrency import OrderedPool
 from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
 from pi10_classifier.inference.part_builder import OpenPart
 from pi10_classifier.inference.pipeline import HELD_BYTES, items_of
@@ -65,8 +65,6 @@ class _Step:
 
     part: _Part | None = None
     found: Sequence[Found] = ()
-    future: Future[ChunkResult] | None = None
-    held: int = 0
     names: Sequence[str] = ()
     then: Callable[[], None] | None = None
 
@@ -88,10 +86,9 @@ class Parts:
         self._folder, self._engine, self._ledger = folder, engine, ledger
         self._suspects = suspects
         self._waiting, self._place, self._tick = waiting, place, tick
-        self._window = 4 * jobs + 4
-        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="pi10")
-        self._row: deque[_Step] = deque()
-        self._held = 0
+        self._pool: OrderedPool[_Step, ChunkResult] = OrderedPool(
+            jobs, window=4 * jobs + 4, held_bytes=HELD_BYTES
+        )
         self._open: _Part | None = None
         self._live: dict[int, _Part] = {}
         self._next = ledger.next_part()
@@ -106,7 +103,7 @@ class Parts:
 
     def close(self) -> None:
         """Leave what is not published; it is done again at the next start."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
         for part in self._live.values():
             part.open.writer.abandon()
 
@@ -138,7 +135,7 @@ class Parts:
             del self._live[part.number]
             part = self._begin(part.archive)
             self._feed(part, self._items(found, unit, again=True), ())
-        self._row.append(_Step(part, then=lambda: self._end(part)))
+        self._pool.mark(_Step(part, then=lambda: self._end(part)))
         if suspect:
             self.collect(wait=True)
 
@@ -154,18 +151,15 @@ class Parts:
         """End the images' part once what is in work is taken up."""
         part, self._open = self._open, None
         if part:
-            self._row.append(_Step(part, then=lambda: self._end(part)))
+            self._pool.mark(_Step(part, then=lambda: self._end(part)))
 
     def after(self, then: Callable[[], None]) -> None:
         """Have something done when all that was begun before is."""
-        self._row.append(_Step(then=then))
+        self._pool.mark(_Step(then=then))
 
     def collect(self, *, wait: bool) -> None:
         """Take up what is finished, or all there is."""
-        while self._row:
-            future = self._row[0].future
-            if future and not wait and not future.done():
-                return
+        while self._pool and (wait or self._pool.is_first_done()):
             self._step()
 
     def _of_minute(self) -> _Part:
@@ -202,33 +196,28 @@ class Parts:
             part = into or self._of_minute()
             names = [into.archive.name] if into and into.archive else [i.member for i in chunk]
             self._suspects.begin(names)
-            future = self._pool.submit(self._engine.process, chunk, part.open.gallery)
-            self._row.append(_Step(part, read, future, held, names))
+            step = _Step(part, read, names)
+            self._pool.submit(step, self._engine.process, chunk, part.open.gallery, held_bytes=held)
             part.begun += len(chunk)
-            self._held += held
             self._tick()
-            while len(self._row) > self._window or self._held > HELD_BYTES:
+            while self._pool.is_full:
                 self._step()
         for one in left.values():  # a defect of ours ended the reading; it is recorded
             self._waiting.later(one, self._back_off(ATTEMPTS))
 
     def _step(self) -> None:
-        step = self._row[0]
-        if step.future is not None and step.part is not None:
-            result = step.future.result()
-            self._row.popleft()
-            self._held -= step.held
+        step, result = self._pool.first()
+        self._pool.drop_first()
+        if result is not None and step.part is not None:
             self._suspects.end(step.names)
             self._take(step.part, step.found, result)
-        else:
-            self._row.popleft()
-            if step.then:
-                step.then()
+        elif step.then:
+            step.then()
 
     def _take(self, part: _Part, found: Sequence[Found], result: ChunkResult) -> None:
         if part.archive is None:
             found = self._put_off(found, result)
-        ended = dict.fromkeys((row[2] for row in result.rows), "r")
+        ended = dict.fromkeys((row.member for row in result.rows), "r")
         ended |= {f.member: _outcome([f]) for f in result.failures}
         part.taken.extend((one, ended.get(one.name, "s")) for one in found)
         if part.lost:

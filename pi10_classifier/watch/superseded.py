@@ -7,12 +7,11 @@ that doing it twice, as after a kill, changes nothing.
 from __future__ import annotations
 
 import json
-import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.errors import output_error
-from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.foundation.files import atomic_path, write_atomically
 from pi10_classifier.instrument.names import Kind, bin_folder, kind_of
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.watch.ledger import Counts, Ledger, minute_text
@@ -59,11 +58,10 @@ def _rewrite(
     except (OSError, ValueError):
         return None
     part = folder.parts / f"{stem}.parquet"
-    temporary = part.with_name(f".{part.stem}.{os.getpid()}.tmp")
     counts = {(b, minute, label): n for b, minute, label, n in said["counts"]}
     results = said["totals"]["results"]
     rows = {name for name, outcome in gone.items() if outcome == "r"}
-    try:
+    with atomic_path(part) if rows else nullcontext(part) as temporary:
         if rows:
             counts, said["folders"], results = _without(part, rows, temporary)
             said["part_bytes"] = temporary.stat().st_size
@@ -82,12 +80,6 @@ def _rewrite(
             if key.rpartition("|")[2] not in sidecars
         }
         write_atomically(entry, json.dumps(said, sort_keys=True).encode() + b"\n")
-        if rows:
-            temporary.replace(part)
-    except OSError as error:
-        raise output_error(error, part) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return counts
 
 
@@ -103,8 +95,6 @@ def _without(
     other = pc.invert(pc.is_in(table["member"], value_set=pa.array(sorted(gone), pa.string())))
     table = table.filter(other)
     pq.write_table(table, temporary, compression="zstd")
-    with temporary.open("rb+") as stream:
-        os.fsync(stream.fileno())
     counts: Counts = {}
     columns = (table[name].to_pylist() for name in ("bin", "datetime", "label"))
     for bin_id, when, label in zip(*columns, strict=True):

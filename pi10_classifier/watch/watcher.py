@@ -183,13 +183,7 @@ class _Watcher:
         self._lookout = Lookout(place, self._waiting, plan.rescan_s)
         url = plan.summary_url
         self._link = Link(url, ledger, environ) if url else None
-        engine = Engine(
-            model,
-            batch=settings.batch,
-            measuring=settings.measure,
-            um_per_px=settings.um_per_px,
-            caps=settings.caps,
-        )
+        engine = Engine.from_settings(model, settings)
         self._suspects = Suspects(folder.journal / IN_WORK, ledger)
         self._parts = Parts(
             folder, engine, settings.jobs, ledger, self._waiting, place, self._suspects, self._tick

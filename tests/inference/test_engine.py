@@ -45,7 +45,7 @@ def process(model: Model, chunk: Sequence[Item], batch: int = 8, **options: Any)
 
 
 def dicts(result: ChunkResult) -> list[dict[str, Any]]:
-    return [dict(zip(NAMES, row, strict=True)) for row in result.rows]
+    return [dict(zip(NAMES, row.cells(), strict=True)) for row in result.rows]
 
 
 class TestRows:
@@ -136,8 +136,9 @@ class TestRows:
     @pytest.mark.parametrize("batch", [1, 2, 5, 32])
     def test_one_image_is_a_batch_of_one(self, model: Model, batch: int) -> None:
         chunk = items({support.name_of(n): support.particle(n) for n in range(13)})
-        together = np.array([row[11:15] for row in process(model, chunk, batch).rows])
-        alone = np.array([process(model, [item], 1).rows[0][11:15] for item in chunk])
+        together = np.array([(row.score, *row.scores) for row in process(model, chunk, batch).rows])
+        singles = [process(model, [item], 1).rows[0] for item in chunk]
+        alone = np.array([(row.score, *row.scores) for row in singles])
         np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
@@ -243,7 +244,7 @@ class TestDefects:
         assert [(failure.member, failure.code) for failure in result.failures] == [
             ("bad.tif", code)
         ]
-        assert [row[2] for row in result.rows] == ["a.tif", "c.tif"]
+        assert [row.member for row in result.rows] == ["a.tif", "c.tif"]
         assert result.skipped == 1
 
     def test_a_failing_large_image_costs_itself(

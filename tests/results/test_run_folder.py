@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pi10_classifier.errors import Code, Failure, OutputError, SettingError
 from pi10_classifier.foundation.files import write_atomically, write_csv, write_json
 from pi10_classifier.results import part_writer
-from pi10_classifier.results.columns import columns, schema
+from pi10_classifier.results.columns import Row, columns, schema
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
 
@@ -35,12 +35,12 @@ def opened(path: Path, *, resume: bool = False, overwrite: bool = False, **more:
     return folder
 
 
-def row(number: int = 0, member: str = "m.tif") -> tuple[Any, ...]:
+def row(number: int = 0, member: str = "m.tif") -> Row:
     when = datetime(2024, 6, 24, 14, 50, tzinfo=UTC)
     sizes = (1.0,) * 8
-    return (
+    return Row(
         f"p{number}", "a.tar", member, "pia7", "pia7.2024-06-24.1450", when, 50.0, -4.0, 20, 30,
-        "a", 0.75, 0.75, 0.25, *sizes, None, "", "tiny", "00",
+        "a", 0.75, (0.75, 0.25), *sizes, None, "", "tiny", "00",
     )  # fmt: skip
 
 

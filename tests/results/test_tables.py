@@ -11,6 +11,7 @@ import pytest
 import support
 
 from pi10_classifier.errors import Code, Failure
+from pi10_classifier.results.columns import Row
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.raising_factor import write_factors
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord
@@ -22,8 +23,8 @@ MINUTES = tuple((10, 30) for _ in range(10))
 
 WHEN = datetime(2024, 6, 24, 14, 53, 7, tzinfo=UTC)
 ROWS = [
-    (f"p{n}", "a.tar", "m", "pia7", BIN, WHEN, 54.0, 2.5, 20, 30, "copepod", 0.75, 0.75, 0.25,
-     *(1.0,) * 8, None, "", "tiny", "00")
+    Row(f"p{n}", "a.tar", "m", "pia7", BIN, WHEN, 54.0, 2.5, 20, 30, "copepod", 0.75, (0.75, 0.25),
+        *(1.0,) * 8, None, "", "tiny", "00")
     for n in range(3)
 ]  # fmt: skip
 

@@ -52,7 +52,7 @@ def train(run, epochs, seed=0) -> None:
 
 
 def finish(run, package: Path) -> None:
-    from pi10_classifier.tracking.test_figures import log_test
+    from pi10_classifier.tracking.log_test import log_test
 
     log_test(run, predictions())
     run.text("source,member\ntank,1.png\n", "manifest.csv")

@@ -17,8 +17,9 @@ from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
 from pi10_classifier.training.data.worker_processes import can_fork
 from pi10_classifier.training.loop.resume_state import PARTIAL, clear, latest
+from pi10_classifier.training.losses.base import Loss
 from pi10_classifier.training.losses.ldam import LDAM
-from pi10_classifier.training.losses.registry import Loss, build_loss
+from pi10_classifier.training.losses.registry import LOSSES, build_loss
 from pi10_classifier.training.networks.base import CosineHead
 from pi10_classifier.training.recipe import Recipe
 
@@ -53,13 +54,13 @@ def checked_loss(
     counts = np.bincount(training.truth, minlength=len(names))
     loss = build_loss(recipe.loss, counts.tolist(), **recipe.loss_options)
     heads = [module for module in network.modules() if isinstance(module, CosineHead)]
-    if loss.needs_cosine and not heads:
+    if LOSSES[recipe.loss].needs_cosine and not heads:
         raise SettingError(f"loss {recipe.loss} needs a network built with head='cosine'")
     if isinstance(loss, LDAM) and heads[0].scale != loss.scale:
         raise SettingError(
             f"LDAM's scale is {loss.scale}, the network's is {heads[0].scale}; leave the scale out"
         )
-    if loss.needs_attention and not getattr(network, "attention", False):
+    if LOSSES[recipe.loss].needs_attention and not getattr(network, "attention", False):
         raise SettingError(
             f"loss {recipe.loss} needs the attention of a vit or beit, built with attention=True"
         )

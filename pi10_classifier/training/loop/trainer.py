@@ -22,7 +22,7 @@ from pi10_classifier.training.loop.auxiliary_head import finer_loss
 from pi10_classifier.training.loop.ema import Average
 from pi10_classifier.training.loop.resume_state import Reached, publish
 from pi10_classifier.training.loop.schedule import Clock
-from pi10_classifier.training.losses.registry import Loss
+from pi10_classifier.training.losses.base import Loss
 from pi10_classifier.training.networks.base import Output
 from pi10_classifier.training.recipe import Recipe
 

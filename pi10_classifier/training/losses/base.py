@@ -18,8 +18,6 @@ class Loss(nn.Module):
     ``progress`` (0..1) is set by the loop at the start of each epoch.
     """
 
-    needs_attention = False
-    needs_cosine = False
     soft = True
 
     def __init__(self, classes: int) -> None:
@@ -44,13 +42,8 @@ class Loss(nn.Module):
 
 
 def class_counts(counts: Sequence[int]) -> Tensor:
-    n = torch.as_tensor(list(counts))
-    if n.ndim != 1 or len(n) < 2 or bool((n < 1).any()):
-        raise SettingError(
-            f"counts are {list(counts)}; there must be two classes or more, each with at least"
-            " one training image"
-        )
-    return n
+    """The training images of each class (K,)."""
+    return torch.as_tensor(list(counts))
 
 
 def cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:

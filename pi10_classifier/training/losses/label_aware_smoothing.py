@@ -84,8 +84,6 @@ class DynamicLAS(LabelAwareSmoothing):
     reading: "bounded" or "literal", see ``attention``.
     """
 
-    needs_attention = True
-
     def __init__(self, counts: Sequence[int], reading: str = "bounded", **options: Any) -> None:
         if reading not in READINGS:
             raise SettingError(f"reading is {reading!r}; it must be one of {', '.join(READINGS)}")

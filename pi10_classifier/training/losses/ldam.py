@@ -21,7 +21,6 @@ class LDAM(Loss):
     training, 1 = never) classes weigh ``effective_weights``, and the mean is the weighted one.
     """
 
-    needs_cosine = True
     soft = False
     margins: Tensor
     weight: Tensor

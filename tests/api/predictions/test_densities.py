@@ -21,7 +21,7 @@ from pi10_classifier.api.predictions.uploads import Spooled
 from pi10_classifier.api.predictions.writers import as_json
 from pi10_classifier.inference.engine import ChunkResult
 from pi10_classifier.model.package import read_package
-from pi10_classifier.results.columns import columns
+from pi10_classifier.results.columns import Row
 
 Spool = Callable[..., Spooled]
 
@@ -94,15 +94,16 @@ def outcome_of(package: Path, *labels: str) -> Outcome:
     known, _ = read_package(package)
     outcome = Outcome(known)
     for n, label in enumerate(labels):
-        row = dict.fromkeys(columns(known.classes))
-        row |= {"particle_id": f"{n}", "label": label, "flags": "", "member": f"{n}.tif"}
-        # the model has scores of a blank image too, and they mean nothing
-        row |= dict.fromkeys((f"score_{name}" for name in known.classes), 1 / 3)
-        if label in known.classes:
-            scores = dict.fromkeys(known.classes, 0.2) | {label: 0.6}
-            row |= {f"score_{name}": score for name, score in scores.items()} | {"score": 0.6}
+        known_label = label in known.classes
+        scores = [(0.6 if name == label else 0.2) if known_label else 1 / 3
+                  for name in known.classes]  # fmt: skip
+        row = Row(*[None] * len(Row._fields))._replace(
+            particle_id=f"{n}", label=label, flags="", member=f"{n}.tif",
+            # the model has scores of a blank image too, and they mean nothing
+            score=0.6 if known_label else None, scores=tuple(scores),
+        )  # fmt: skip
         counts = Counter({("", "", label): 1})
-        outcome.take(ChunkResult(inputs=1, rows=[tuple(row.values())], counts=counts))
+        outcome.take(ChunkResult(inputs=1, rows=[row], counts=counts))
     return outcome
 
 

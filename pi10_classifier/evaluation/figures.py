@@ -1,7 +1,4 @@
-"""Figures of a test, for the run's artifacts: confusion, precision and recall, calibration.
-
-Needs matplotlib, which mlflow brings. Colours as in the report (Okabe and Ito 2008).
-"""
+"""Figures of a test: confusion, precision and recall, calibration. Colours as in the report."""
 
 from __future__ import annotations
 
@@ -13,45 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pi10_classifier.evaluation.calibration import reliability
-from pi10_classifier.evaluation.metrics import F64, I64, confusion, report
-from pi10_classifier.evaluation.test_predictions import Predictions
+from pi10_classifier.evaluation.metrics import F64, I64
 from pi10_classifier.report.figures import colours, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pi10_classifier.tracking.run import Run
 
 MAX_CELLS = 12  # classes up to which a confusion matrix shows its numbers
-
-
-def log_test(run: Run, predictions: Predictions, part: str = "test") -> dict[str, Any]:
-    """Log metrics, tables and figures of ``predictions`` to ``run``; return the report.
-
-    Artifacts, in the folder ``part``: confusion.csv (counts) and confusion_normalised.csv
-    (shares of the truth), both also drawn; precision_recall.png, calibration.png and
-    report.json (see metrics.report). Metrics: ``test/macro_f1`` and the like.
-    """
-    import json
-
-    p = predictions
-    found = report(p.truth, p.scores, p.classes)
-    values = {"macro_f1": found["macro_f1"]["value"]}
-    values |= {key: found[key] for key in ("accuracy", "ece")}
-    for name, row in found["per_class"].items():
-        values |= {f"{key}/{name}": row[key]["value"] for key in ("precision", "recall", "f1")}
-    run.metrics({f"{part}/{key}": value for key, value in values.items()})
-    counts = confusion(p.truth, p.guess, len(p.classes))
-    shares = normalised(counts)
-    run.text(table(counts, p.classes), f"{part}/confusion.csv")
-    run.text(table(shares, p.classes), f"{part}/confusion_normalised.csv")
-    run.text(json.dumps(found, indent=1), f"{part}/report.json")
-    run.figure(confusion_figure(counts, p.classes), f"{part}/confusion.png")
-    run.figure(confusion_figure(shares, p.classes), f"{part}/confusion_normalised.png")
-    drawn = precision_recall_figure(p.truth, p.scores, p.classes)
-    run.figure(drawn, f"{part}/precision_recall.png")
-    run.figure(calibration_figure(p.truth, p.scores), f"{part}/calibration.png")
-    return found
 
 
 def normalised(counts: I64) -> F64:

@@ -1,0 +1,47 @@
+"""A test's metrics, tables and figures, logged to a run of MLflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pi10_classifier.evaluation.figures import (
+    calibration_figure,
+    confusion_figure,
+    normalised,
+    precision_recall_figure,
+    table,
+)
+from pi10_classifier.evaluation.metrics import confusion, report
+from pi10_classifier.evaluation.test_predictions import Predictions
+
+if TYPE_CHECKING:
+    from pi10_classifier.tracking.run import Run
+
+
+def log_test(run: Run, predictions: Predictions, part: str = "test") -> dict[str, Any]:
+    """Log metrics, tables and figures of ``predictions`` to ``run``; return the report.
+
+    Artifacts, in the folder ``part``: confusion.csv (counts) and confusion_normalised.csv
+    (shares of the truth), both also drawn; precision_recall.png, calibration.png and
+    report.json (see metrics.report). Metrics: ``test/macro_f1`` and the like.
+    """
+    import json
+
+    p = predictions
+    found = report(p.truth, p.scores, p.classes)
+    values = {"macro_f1": found["macro_f1"]["value"]}
+    values |= {key: found[key] for key in ("accuracy", "ece")}
+    for name, row in found["per_class"].items():
+        values |= {f"{key}/{name}": row[key]["value"] for key in ("precision", "recall", "f1")}
+    run.metrics({f"{part}/{key}": value for key, value in values.items()})
+    counts = confusion(p.truth, p.guess, len(p.classes))
+    shares = normalised(counts)
+    run.text(table(counts, p.classes), f"{part}/confusion.csv")
+    run.text(table(shares, p.classes), f"{part}/confusion_normalised.csv")
+    run.text(json.dumps(found, indent=1), f"{part}/report.json")
+    run.figure(confusion_figure(counts, p.classes), f"{part}/confusion.png")
+    run.figure(confusion_figure(shares, p.classes), f"{part}/confusion_normalised.png")
+    drawn = precision_recall_figure(p.truth, p.scores, p.classes)
+    run.figure(drawn, f"{part}/precision_recall.png")
+    run.figure(calibration_figure(p.truth, p.scores), f"{part}/calibration.png")
+    return found
