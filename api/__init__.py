@@ -1,4 +1,4 @@
-"""The DEEPaaS face: what the AI4OS marketplace and the service call. It holds no science.
+"""The DEEPaaS entry point: the functions that the AI4OS marketplace calls.
 
 DEEPaaS finds these functions by the entry point ``deepaas.v2.model``. What they need is
 imported when they are called: a worker that predicts loads no server.

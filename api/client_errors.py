@@ -1,4 +1,4 @@
-"""What went wrong, as a client may be told: a status, and a message without the server's paths."""
+"""Turns exceptions into HTTP statuses and messages without server paths."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ STATUS = {
     Code.MODEL_MISMATCH: HTTPStatus.SERVICE_UNAVAILABLE,
     Code.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-FULL = "the service's disk is full; try again later or send less at once, or tell who runs it"
-UNWRITABLE = "the service cannot write to its disk; try again later, or tell who runs it"
+FULL = "the service's disk is full; try again later, send less at once, or tell the operator"
+UNWRITABLE = "the service cannot write to its disk; try again later, or tell the operator"
 _PATH = re.compile(r"(?<![\w./:])/(?:[^\s/:;,'\"]+/)*([^\s/:;,'\"]+)/?")
 
 

@@ -1,9 +1,10 @@
-"""Parameters of the engine -> marshmallow fields: texts, defaults and bounds are the engine's."""
+"""Builds marshmallow fields from the engine's parameters."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from marshmallow import ValidationError, fields, validate
 from pi10_classifier.model.package import MAX_CLASSES
 
 FILES = "files"  # the name apispec knows: formData
+_PLAIN = re.compile(r"[+-]?[0-9.eE+-]+")
 OPTIONS = "query_form_or_json"  # unknown to apispec, so documented as what it is by default: query
 
 
@@ -72,6 +74,17 @@ class Whole(fields.Integer):
     def _validated(self, value: Any) -> Any:
         if isinstance(value, float) and not value.is_integer():
             raise self.make_error("invalid", input=value)
+        if isinstance(value, str) and not _PLAIN.fullmatch(value.strip()):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
+class Number(fields.Float):
+    """A number, also as text in plain digits: Python would take ``1_0`` and other scripts' too."""
+
+    def _validated(self, value: Any) -> Any:
+        if isinstance(value, str) and not _PLAIN.fullmatch(value.strip()):
+            raise self.make_error("invalid", input=value)
         return super()._validated(value)
 
 
@@ -84,7 +97,7 @@ class Thresholds(fields.Field):
         given = value
         if isinstance(value, str):
             try:
-                given = json.loads(value)
+                given = json.loads(value, object_pairs_hook=_each_once)
             except (ValueError, RecursionError) as error:
                 raise ValidationError(
                     'Give a score, or an object such as {"copepod": 0.7}.'
@@ -96,8 +109,15 @@ class Thresholds(fields.Field):
         return _score(given)
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValidationError("A class is named twice; name each once.")
+    return found
+
+
 def _score(value: Any) -> float:
     right = isinstance(value, int | float) and not isinstance(value, bool)
     if not right or not math.isfinite(value) or not 0 <= value <= 1:
-        raise ValidationError(f"{str(value)[:40]!r} is no score; give a number from 0 to 1.")
+        raise ValidationError(f"{str(value)[:40]!r} is not a score; give a number from 0 to 1.")
     return float(value)

@@ -1,4 +1,4 @@
-"""What ``get_metadata`` tells of the module, its models and its limits."""
+"""``get_metadata``: describes the module, its models and its limits."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DISTRIBUTION = "pi10-classifier"
 def get_metadata(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Name, version, author, licence, models with classes, metrics and hashes, and caps."""
     service = Service.from_environ(environ)
-    said = metadata.metadata(DISTRIBUTION)
+    distribution = metadata.metadata(DISTRIBUTION)
     return {
         "name": DISTRIBUTION,
         "version": pi10_classifier.__version__,
-        "author": _field(said, "Author", "Author-email"),
-        "license": _field(said, "License-Expression", "License"),
-        "description": _field(said, "Summary"),
-        "summary": _field(said, "Summary"),
+        "author": _field(distribution, "Author", "Author-email"),
+        "license": _field(distribution, "License-Expression", "License"),
+        "description": _field(distribution, "Summary"),
+        "summary": _field(distribution, "Summary"),
         "models": model_store.describe(service),
         "accept": list(ACCEPTED),
         "limits": service.to_dict(),
@@ -36,5 +36,5 @@ def get_metadata(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     }
 
 
-def _field(said: metadata.PackageMetadata, *names: str) -> str:
-    return next((said[name] for name in names if name in said), "")
+def _field(distribution: metadata.PackageMetadata, *names: str) -> str:
+    return next((distribution[name] for name in names if name in distribution), "")

@@ -1,4 +1,4 @@
-"""What is known of one request while it is answered: its id, its seconds, its images."""
+"""Statistics of the current request: its id, seconds per stage, and images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SOUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=@-]{0,127}")
 
 
 @dataclass(slots=True)
-class Account:
+class RequestStats:
     """One request: ``stages`` in seconds, ``totals`` of images, ``failures`` by code."""
 
     request_id: str
@@ -50,20 +50,20 @@ class Account:
 
 
 # of the request, or in a worker of the work, at hand
-CURRENT: ContextVar[Account | None] = ContextVar("pi10_account", default=None)
+CURRENT: ContextVar[RequestStats | None] = ContextVar("pi10_account", default=None)
 
 
 def note(totals: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
     """Count images towards the request at hand; nothing where there is none."""
-    account = CURRENT.get()
-    if account:
-        account.count(totals, failures)
+    stats = CURRENT.get()
+    if stats:
+        stats.count(totals, failures)
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Time the block for the request at hand."""
-    with (CURRENT.get() or Account("")).stage(name):
+    with (CURRENT.get() or RequestStats("")).stage(name):
         yield
 
 

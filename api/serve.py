@@ -17,7 +17,7 @@ from aiohttp import web
 
 import pi10_classifier
 from pi10_classifier.api.server import logs
-from pi10_classifier.api.server.admission import Gate
+from pi10_classifier.api.server.admission import AdmissionLimit
 from pi10_classifier.api.server.health import Health
 from pi10_classifier.api.server.metrics import Metrics
 from pi10_classifier.api.server.middleware import accounting, admission
@@ -100,10 +100,10 @@ class Server:
         self.folder = folder
         package, _ = read_package(embedded())
         self.workers = Workers(settings.workers, _Warm(settings.log_level), service.max_seconds)
-        self.gate = Gate(service.max_waiting, settings.workers)
+        self.admissions = AdmissionLimit(service.max_waiting, settings.workers)
         self.metrics = Metrics()
-        self.health = Health(self.workers, self.gate, self.metrics, package)
-        self.page = Page(self.workers, self.gate, self.metrics, package, folder, service)
+        self.health = Health(self.workers, self.admissions, self.metrics, package)
+        self.page = Page(self.workers, self.admissions, self.metrics, package, folder, service)
 
     async def app(self) -> web.Application:
         """DEEPaaS's application with what is ours around and beside its routes."""
@@ -115,7 +115,7 @@ class Server:
         app.middlewares[:0] = [
             accounting(self.metrics),
             self.page.front_door(base),
-            admission(self.gate, posts),
+            admission(self.admissions, posts),
         ]
         return app
 
@@ -154,14 +154,16 @@ class Server:
     async def _drain(self, stop: asyncio.Event) -> None:
         """Probes and answers go on meanwhile; a second signal ends it at once."""
         stop.clear()
-        LOG.info("stopping", extra={"inside": self.gate.inside, "grace_s": self.settings.grace})
-        draining = asyncio.ensure_future(self.gate.drain(self.settings.grace))
+        LOG.info(
+            "stopping", extra={"inside": self.admissions.inside, "grace_s": self.settings.grace}
+        )
+        draining = asyncio.ensure_future(self.admissions.drain(self.settings.grace))
         impatient = asyncio.ensure_future(stop.wait())
         await asyncio.wait({draining, impatient}, return_when=asyncio.FIRST_COMPLETED)
         for task in (draining, impatient):
             task.cancel()
-        if self.gate.inside:
-            LOG.warning("stopped amid work", extra={"inside": self.gate.inside})
+        if self.admissions.inside:
+            LOG.warning("stopped amid work", extra={"inside": self.admissions.inside})
 
 
 def address(host: str, port: int, base: str) -> str:

@@ -1,4 +1,4 @@
-"""What the service takes from its environment: caps, folders, workers' threads."""
+"""The service's settings from environment variables: limits, folders, threads."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Service:
             folder = getattr(self, name)
             if folder is not None and not folder.is_dir():
                 raise SettingError(
-                    f"{variable(name)} is {str(folder)!r}, which is no folder; create it or "
+                    f"{variable(name)} is {str(folder)!r}, which is not a folder; create it or "
                     "correct the path"
                 )
             writes = name == "train_dir"
@@ -67,7 +67,7 @@ class Service:
             if folder is not None and not os.access(folder, rights, effective_ids=_EFFECTIVE):
                 raise SettingError(
                     f"{variable(name)} is {str(folder)!r}, which this user may not "
-                    f"{'write to' if writes else 'read'}; give the right to, or another folder"
+                    f"{'write to' if writes else 'read'}; grant it, or name another folder"
                 )
 
     @classmethod

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from pi10_classifier.datasets.records import Sample, Scan
 from pi10_classifier.datasets.scan import read_rgb
-from pi10_classifier.datasets.selection import gather
+from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.model.package import find
@@ -71,7 +71,7 @@ def main() -> None:
     trained = [row["name"] for row in model.package.description["training"].get("data", [])]
     if options.source in trained:
         parser.error(f"{options.model} was trained on {options.source}: nothing is left out")
-    found = gather(options.inputs, None, options.manifest)
+    found = load_labelled(options.inputs, None, options.manifest)
     mine = [s for s in found.samples if s.source == options.source]
     train, test = ([s for s in mine if s.split == part] for part in ("train", "test"))
     before = judged(model, found, test)

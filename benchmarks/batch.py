@@ -33,14 +33,14 @@ from pi10_classifier.model.package import find
 from pi10_classifier.oscar.batch.published import Marks
 from pi10_classifier.oscar.batch.units import read_units, write_units
 from pi10_classifier.oscar.bucket import Bucket
-from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.oscar.bucket_folder import BucketFolder
 from pi10_classifier.oscar.local.faults import Faults
 from pi10_classifier.oscar.local.stack import Local, local
 from pi10_classifier.oscar.services.fdl import named
 from pi10_classifier.oscar.services.variants import with_variables
 from pi10_classifier.simulate import simulate_cruise
 from pi10_classifier.sources.s3 import stored_units
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.sources.s3_client import S3Client
 
 KILLS = 12
 # a worker has one core, as a container of one cpu has
@@ -110,7 +110,7 @@ def killed(home: Path, bins: int, images: int, model: str, seed: int) -> None:
                 kills += 1
         seconds = time.monotonic() - began
         up.jobs.wait(120)
-        bucket = Bucket.of(Store(environ), out)
+        bucket = Bucket.of(S3Client(environ), out)
         said = json.loads(bucket.get(".pi10-batch/report.json"))
         jobs = up.jobs.counts
         print(f"batch: exit {code}, coordinator killed {kills} times, {jobs['killed']} of "
@@ -222,7 +222,7 @@ def listing(home: Path, keys: int, loose: bool) -> None:
     units = stored_units(store, "pi10", "rapid/", Settings().limits)  # type: ignore[arg-type]
     index, table = home / "index.txt", home / "units.jsonl"
     with index.open("wb") as lines, table.open("wb") as rows:
-        found = write_units(units, Place("pi10", "rapid"), lines, rows)
+        found = write_units(units, BucketFolder("pi10", "rapid"), lines, rows)
     listed = time.monotonic() - began
     done = Marks(unit.path("0" * 64) for _, unit in read_units(table))
     waiting = sum(unit.path("0" * 64) not in done for _, unit in read_units(table))

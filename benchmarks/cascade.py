@@ -22,8 +22,8 @@ from rich.table import Table
 
 from pi10_classifier.datasets.records import Sample, Scan
 from pi10_classifier.datasets.scan import read_rgb
-from pi10_classifier.datasets.selection import gather, of_split
-from pi10_classifier.evaluation.bootstrap import Outcome, resample
+from pi10_classifier.datasets.selection import load_labelled, of_split
+from pi10_classifier.evaluation.bootstrap import RunOutcome, resample
 from pi10_classifier.evaluation.scoring import Scored, score
 from pi10_classifier.imaging.preprocess import U8, prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
@@ -69,7 +69,7 @@ def main() -> None:
     classes = models[0].package.classes
     if models[1].package.classes != classes:
         parser.error("the two models know other classes")
-    found = gather(options.inputs, None, options.manifest)
+    found = load_labelled(options.inputs, None, options.manifest)
     validation, test = of_split(found, "validation"), of_split(found, "test")
     doubt: Scored = score(models[0], found, validation)
     top = doubt.probabilities.max(axis=1)
@@ -77,11 +77,11 @@ def main() -> None:
     truth = said[0].truth(classes)
     fast, accurate = (s.probabilities.argmax(axis=1) for s in said)
     sure = said[0].probabilities.max(axis=1)
-    outcomes = {"fast": [Outcome(truth, fast)], "accurate": [Outcome(truth, accurate)]}
+    outcomes = {"fast": [RunOutcome(truth, fast)], "accurate": [RunOutcome(truth, accurate)]}
     passed = {"fast": 0.0, "accurate": 1.0}
     for share in SHARES:
         on = sure < np.quantile(top, share)
-        outcomes[f"cascade {share:.0%}"] = [Outcome(truth, np.where(on, accurate, fast))]
+        outcomes[f"cascade {share:.0%}"] = [RunOutcome(truth, np.where(on, accurate, fast))]
         passed[f"cascade {share:.0%}"] = float(on.mean())
     drawn = resample(outcomes, len(classes))
     quick, slow = rates(models, found, test, options.rounds)

@@ -30,7 +30,7 @@ from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import find
 from pi10_classifier.oscar.local import supervisor
 from pi10_classifier.oscar.local.s3_gateway import gateway
-from pi10_classifier.oscar.local.supervisor import Storage, Worker
+from pi10_classifier.oscar.local.supervisor import Storage, SupervisorJob
 from pi10_classifier.oscar.records import classify_object
 from pi10_classifier.oscar.records.event import Event
 from pi10_classifier.oscar.records.handler import Handler
@@ -38,7 +38,7 @@ from pi10_classifier.oscar.records.naming import ObjectVersion
 from pi10_classifier.oscar.records.settings import ServiceSettings
 from pi10_classifier.oscar.services.fdl import folder, named
 from pi10_classifier.oscar.services.variants import with_variables
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.sources.s3_client import S3Client
 
 MODEL, BUCKET = "starter", "pi10"
 KEYS = ("bench", "benchbench")
@@ -90,10 +90,10 @@ def event(image: bytes, home: Path, rounds: int) -> list[Figure]:
     service = with_variables(named("pi10-events"), {"PI10_MODEL": MODEL, "PI10_JOBS": "1"})
     seconds, cpu = [], []
     with gateway(home / "s3", *KEYS) as url:
-        store = Store({"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": KEYS[0],
+        store = S3Client({"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": KEYS[0],
                        "AWS_SECRET_ACCESS_KEY": KEYS[1]})  # fmt: skip
         store.client.make_bucket(bucket_name=BUCKET)
-        worker = Worker(service, Storage(url, *KEYS), python, home)
+        worker = SupervisorJob(service, Storage(url, *KEYS), python, home)
         for number in range(rounds):
             version = version_of(f"in/cruise 1/{number}.tif", image)
             store.client.put_object(bucket_name=BUCKET, object_name=version.key,

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pi10_classifier.datasets.scan import read_rgb
-from pi10_classifier.datasets.selection import gather, of_split
+from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.evaluation.metrics import macro_f1
 from pi10_classifier.imaging import preprocess
 from pi10_classifier.imaging.preprocess import Grey, particle_box, prepare
@@ -31,7 +31,7 @@ from pi10_classifier.training.data.in_memory import level
 def frame(rgb: preprocess.U8) -> float:
     """The crop's longest side, in those of its particle's box; nan where there is none."""
     grey = Grey.of(rgb)
-    box = particle_box(preprocess.level(grey.pixels, grey.ground))
+    box = particle_box(preprocess.level(grey.pixels, grey.background))
     if box is None:
         return float("nan")
     top, left, bottom, right = box
@@ -53,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     models = [Model.load(find(name)) for name in options.packages]
     classes = models[0].package.classes
-    found = gather(options.data, None, options.manifest)
+    found = load_labelled(options.data, None, options.manifest)
     samples, images = zip(*read_rgb(found, of_split(found, "validation")), strict=True)
     truth = np.array([classes.index(sample.group) for sample in samples], np.int64)
     levelled = [level(rgb) for rgb in images]

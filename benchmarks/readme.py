@@ -174,7 +174,7 @@ def main() -> int:
     sections = {name.strip() for name in given.only.split(",") if name.strip()}
     try:
         for section, command in commands((reader.clone / "README.md").read_text("utf-8")):
-            setup = section == "Two commands" and not command.startswith("make")
+            setup = section == "Install" and not command.startswith("make")
             if sections and section not in sections and not setup:
                 continue
             why = next((y for x, y in LEFT_OUT.items() if re.search(x, command)), "")

@@ -31,7 +31,7 @@ from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import find, read_package
 from pi10_classifier.oscar.local.s3_gateway import gateway, juicefs
 from pi10_classifier.oscar.records.identity import model_identity
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.sources.s3_client import S3Client
 
 MODEL = "starter"
 KEYS = ("bench", "benchbench")
@@ -99,7 +99,7 @@ def filled_gateway(count: int, lost: int, home: Path) -> Iterator[str]:
     program, meta, dump = juicefs(), home / "s3" / "meta.db", home / "dump.json"
     address = f"sqlite3://{meta}"
     with gateway(home / "s3", *KEYS) as url:
-        client = Store(environ_of(url)).client
+        client = S3Client(environ_of(url)).client
         client.make_bucket(bucket_name=BUCKET)
         client.put_object(
             bucket_name=BUCKET, object_name="out/.pi10/first", data=io.BytesIO(b"1"), length=1

@@ -1,1 +1,1 @@
-"""The OSCAR face: buckets, events, services. It holds no science."""
+"""The OSCAR integration: buckets, events, services."""

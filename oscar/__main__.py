@@ -1,4 +1,4 @@
-"""What ``script.sh`` starts for each event: ``python -m pi10_classifier.oscar``.
+"""``python -m pi10_classifier.oscar``: what ``script.sh`` starts for each event.
 
 ``batch.sh`` starts it with the argument ``range``: a range of a batch.
 
@@ -37,27 +37,27 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
         if reason:
             print(f"pi10: skipped {event.key!r}: {reason}", file=sys.stderr)
             return 0
-        said = ObjectVersion(event.bucket, event.key, event.etag, event.size)
+        version = ObjectVersion(event.bucket, event.key, event.etag, event.size)
     elif given:
         # a synchronous call: its body is all there is
-        said = ObjectVersion("", BODY, "", -1)
+        version = ObjectVersion("", BODY, "", -1)
     else:
         return _stop("neither STORAGE_OBJECT_KEY nor INPUT_FILE_PATH is set: there is no input")
     try:
-        return _handle(event, said, Path(given) if given else None, Path(out), environ)
+        return _handle(event, version, Path(given) if given else None, Path(out), environ)
     except OutputError as error:
-        print(f"pi10: no record of {said.key!r}: {error.message}", file=sys.stderr)
+        print(f"pi10: no record of {version.key!r}: {error.message}", file=sys.stderr)
         return 1
     except Pi10Error as error:
         return _stop(error.message)
     except KeyboardInterrupt:
-        print(f"pi10: stopped before {said.key!r} had a record", file=sys.stderr)
+        print(f"pi10: stopped before {version.key!r} had a record", file=sys.stderr)
         return ExitCode.INTERRUPTED
 
 
 def _handle(
     event: Event | None,
-    said: ObjectVersion,
+    version: ObjectVersion,
     path: Path | None,
     out: Path,
     environ: Mapping[str, str],
@@ -72,25 +72,25 @@ def _handle(
     handler = Handler(ServiceSettings.from_environ(environ))
     if event is None:  # a synchronous call: nobody looks for its record in a bucket
         with stoppable() as check:
-            done = handler.handle(path, said, out, check)
+            done = handler.handle(path, version, out, check)
             check()
-        return _tell(said, done)
+        return _log(version, done)
     late = is_late(event, datetime.now(UTC))
     with (
         stoppable() as check,
-        Marker(lambda: output_of(environ), said, handler.identity, event.attempt,
+        Marker(lambda: output_of(environ), version, handler.identity, event.attempt,
                at_once=late) as marker,
     ):  # fmt: skip
-        done = handler.handle(path, said, out, check)
+        done = handler.handle(path, version, out, check)
         check()
     left = marker.settle(done, out)
-    return _tell(said, done, left=left)
+    return _log(version, done, left=left)
 
 
-def _tell(said: ObjectVersion, done: Done, *, left: bool = True) -> int:
+def _log(version: ObjectVersion, done: Done, *, left: bool = True) -> int:
     what = f"failure {done.failure['code']}" if done.failure else "result"
     where = f"in {done.names[-1]!r}" if left else "not recorded: it has a result by now"
-    print(f"pi10: {said.key!r}: {what} {where}", file=sys.stderr)
+    print(f"pi10: {version.key!r}: {what} {where}", file=sys.stderr)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A folder of a bucket: listed, written to, and asked for the server's time."""
+"""Lists, reads and writes the objects of a bucket folder."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from minio.helpers import check_bucket_name
 
 from pi10_classifier.errors import Code, InputError, SettingError
-from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.oscar.bucket_folder import BucketFolder
 from pi10_classifier.oscar.records.naming import ObjectVersion
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.sources.s3_client import S3Client
 
 OURS = ".pi10/"
 
 
 def store_of(
     environ: Mapping[str, str], *, remedy: str, say: Callable[[str], None] = lambda _: None
-) -> Store:
+) -> S3Client:
     """The store that the environment names, told to ``say`` when it does not answer.
 
     Raises SettingError where it names none: reconciling and batches write, and nobody may
@@ -36,27 +36,27 @@ def store_of(
             f"{', '.join(missing)} not set, so the storage is not known; set your server's "
             "address and keys, or, beside `pi10 oscar local up`: . pi10-local/environment"
         )
-    return Store(environ, remedy=remedy, say=say)
+    return S3Client(environ, remedy=remedy, log=say)
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A place in a store; every request is retried up to the store's deadline."""
 
-    store: Store
-    place: Place
+    store: S3Client
+    place: BucketFolder
 
     @classmethod
-    def of(cls, store: Store, text: str) -> Bucket:
+    def of(cls, store: S3Client, text: str) -> Bucket:
         """``s3://bucket/folder/``. Raises SettingError where it is no such address."""
         bucket, _, key = text.removeprefix("s3://").partition("/")
         if not text.startswith("s3://") or not bucket:
-            raise SettingError(f"{text!r} is no place in a bucket; write s3://bucket/folder/")
+            raise SettingError(f"{text!r} is not an address in a bucket; write s3://bucket/folder/")
         try:
             check_bucket_name(bucket)
         except ValueError as error:
             raise SettingError(f"{text!r}: {error}") from error
-        return cls(store, Place(bucket, key.strip("/")))
+        return cls(store, BucketFolder(bucket, key.strip("/")))
 
     def __str__(self) -> str:
         return f"s3://{self.place.bucket}/{self.place.prefix}"
@@ -79,7 +79,7 @@ class Bucket:
         """Write one object, whole or not at all. Raises InputError."""
         key = self.place.prefix + name
         kind = "application/json" if name.endswith(".json") else "application/octet-stream"
-        self.store.retrying(
+        self.store.retry(
             f"s3://{self.place.bucket}/{key}",
             lambda: self.store.client.put_object(
                 bucket_name=self.place.bucket,
@@ -93,7 +93,7 @@ class Bucket:
     def upload(self, path: Path, name: str) -> None:
         """Write a file as one object, in parts where it is large. Raises InputError."""
         key = self.place.prefix + name
-        self.store.retrying(
+        self.store.retry(
             f"s3://{self.place.bucket}/{key}",
             lambda: self.store.client.fput_object(
                 bucket_name=self.place.bucket, object_name=key, file_path=str(path)
@@ -103,7 +103,7 @@ class Bucket:
     def download(self, name: str, path: Path) -> None:
         """Copy one object into a file, whole or not at all. Raises InputError."""
         key = self.place.prefix + name
-        self.store.retrying(
+        self.store.retry(
             f"s3://{self.place.bucket}/{key}",
             lambda: self.store.client.fget_object(
                 bucket_name=self.place.bucket, object_name=key, file_path=str(path)
@@ -140,13 +140,13 @@ class Bucket:
                 answer.close()
                 answer.release_conn()
 
-        return self.store.retrying(f"s3://{self.place.bucket}/{key}", read)
+        return self.store.retry(f"s3://{self.place.bucket}/{key}", read)
 
     def delete(self, name: str) -> None:
         """Remove one object; one that is gone already is no matter. Raises InputError."""
         key = self.place.prefix + name
         try:
-            self.store.retrying(
+            self.store.retry(
                 f"s3://{self.place.bucket}/{key}",
                 lambda: self.store.client.remove_object(
                     bucket_name=self.place.bucket, object_name=key
@@ -160,14 +160,14 @@ class Bucket:
         """The time by the server's clock, which objects' times are by; ours may be wrong."""
         name = f"{OURS}clock"
         self.put(name, b"")
-        found = self.store.retrying(
+        found = self.store.retry(
             f"{self}{name}",
             lambda: self.store.client.stat_object(
                 bucket_name=self.place.bucket, object_name=self.place.prefix + name
             ),
         )
         if found.last_modified is None:
-            raise SettingError(f"{self}: the storage tells no times; it cannot be reconciled")
+            raise SettingError(f"{self}: the storage gives no times; it cannot be reconciled")
         return found.last_modified
 
 

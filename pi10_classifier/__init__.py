@@ -1,3 +1,3 @@
-"""pi10-classifier: from Plankton Imager Pi-10 images to publishable abundances."""
+"""pi10-classifier turns Plankton Imager Pi-10 images into publishable abundances."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""``python -m pi10_classifier`` is the command ``pi10``."""
+"""Runs the command ``pi10`` for ``python -m pi10_classifier``."""
 
 from pi10_classifier.cli import main
 

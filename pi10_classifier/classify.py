@@ -1,8 +1,8 @@
-"""The main job: inputs -> predictions, counts, failures and a summary, resumable.
+"""Classifies inputs into predictions, counts, failures and a summary; a run can be resumed.
 
-One thread reads and writes; ``jobs`` threads decode, measure and predict, sharing one
-session. Results are taken up in the order of the inputs, whatever order they finish in,
-so the tables are the same bytes for any number of jobs and after any interruption.
+One thread reads and writes. ``jobs`` threads decode, measure and predict; they share one
+session. Results are collected in the order of the inputs, not the order in which they finish,
+so the tables have the same bytes for any number of jobs and after any interruption.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import Tally, summarise
 from pi10_classifier.sources.base import Unit
 from pi10_classifier.sources.discovery import check_images, check_inputs, discover
-from pi10_classifier.sources.input_rules import Notes
+from pi10_classifier.sources.input_rules import SkippedPaths
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunResult:
     """A finished run."""
 
     out: Path
@@ -57,12 +57,12 @@ def classify(
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     environ: Mapping[str, str] = os.environ,
-) -> Run:
+) -> RunResult:
     """Classify all images of ``inputs`` into the folder ``out``.
 
-    Raises SettingError or ModelError before any work, OutputError where results cannot
-    be written, and whatever ``progress`` raises to stop the run between two steps: all
-    leave a folder that can be resumed.
+    Raises SettingError or ModelError before any work, OutputError where results cannot be
+    written, and any exception that ``progress`` raises to stop the run between two steps. The
+    folder can be resumed after each of them.
     """
     clock = time.perf_counter()
     check_inputs(inputs)
@@ -70,10 +70,10 @@ def classify(
     if resume:
         inputs = spelled_as_before(inputs, out)
     model = Model.load(settings.model, settings.device)
-    notes = Notes()
-    found = discover(inputs, settings.limits, environ, notes)
+    notes = SkippedPaths()
+    units = discover(inputs, settings.limits, environ, notes)
     return classify_units(
-        found, inputs, out, settings, model,
+        units, inputs, out, settings, model,
         resume=resume, overwrite=overwrite, progress=progress, clock=clock, notes=notes,
     )  # fmt: skip
 
@@ -89,17 +89,17 @@ def classify_units(
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     clock: float | None = None,
-    notes: Notes | None = None,
-) -> Run:
-    """``classify`` with a model at hand and units found by the caller, who names their inputs.
+    notes: SkippedPaths | None = None,
+) -> RunResult:
+    """``classify`` with a loaded model and with units that the caller has found.
 
-    clock: ``time.perf_counter()`` when the work began, now if None. notes: what the finding
-    of ``units`` left out.
+    inputs: the inputs that ``units`` come from. clock: ``time.perf_counter()`` when the work
+    began; now if None. notes: what was skipped while ``units`` were found.
     """
     started = datetime.now(UTC)
     clock = time.perf_counter() if clock is None else clock
     folder = RunFolder(out, model.package.classes)
-    # spelled as they were: units are known by their paths as given
+    # not normalised: a unit's name is its path as the user gave it
     fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model.package)}
     try:
         folder.open(fingerprint, resume=resume, overwrite=overwrite)
@@ -109,16 +109,16 @@ def classify_units(
         tally = summarise(folder)
         write_factors(folder, tally.factors)
         tally.warnings.extend(notes.warnings() if notes else ())
-        gone = folder.published() - pipeline.seen
-        if gone:
+        missing = folder.published() - pipeline.seen
+        if missing:
             tally.warnings.append(
-                f"{len(gone)} archives or blocks of files were classified earlier and are no "
-                "longer among the inputs; their results are kept: --overwrite leaves them out"
+                f"{len(missing)} archives or blocks of files were classified earlier and are no "
+                "longer among the inputs; their results are kept; use --overwrite to remove them"
             )
     finally:
         folder.close()
     seconds = time.perf_counter() - clock
-    run = Run(
+    run = RunResult(
         out=out,
         tally=tally,
         seconds=seconds,
@@ -133,25 +133,25 @@ def classify_units(
 
 
 def exit_code_of(tally: Tally) -> ExitCode:
-    # a bin whose instrument counted and saved nothing is an observation, not a failure
+    # a bin in which the instrument counted and saved nothing is an observation, not a failure
     if tally.totals["results"] == 0 and (tally.totals["failures"] or not tally.bins):
         return ExitCode.NOTHING_READ
     return ExitCode.SOME_FAILED if tally.totals["failures"] else ExitCode.OK
 
 
 def describe(
-    run: Run, inputs: Sequence[str], settings: Settings, package: Package, started: datetime
+    run: RunResult, inputs: Sequence[str], settings: Settings, package: Package, started: datetime
 ) -> dict[str, Any]:
-    """What ``run.json`` says of a finished run."""
+    """The content of ``run.json`` for a finished run."""
     return {
         "format": 1,
         "totals": dict(run.tally.totals),
         "failures_by_code": dict(sorted(run.tally.failures_by_code.items())),
-        # the model's classes, and no_particle where there is one: they add up to the results
+        # the model's classes, and no_particle where there are any: their sum is the results
         "results_by_class": dict.fromkeys(package.classes, 0) | dict(run.tally.labels),
         "densities": {
-            name: {label: asdict(its) if its else None for label, its in found.items()}
-            for name, found in run.tally.densities.items()
+            name: {label: asdict(mean) if mean else None for label, mean in by_label.items()}
+            for name, by_label in run.tally.densities.items()
         },
         "classification": {
             "validated": False,

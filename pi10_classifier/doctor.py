@@ -1,4 +1,4 @@
-"""Checks of an installation: what is here, what is missing, what to do about it."""
+"""Checks an installation: what is installed, what is missing and how to fix it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pi10_classifier.model.package import installed
 from pi10_classifier.model.session import PROVIDERS, Model
 from pi10_classifier.simulate import encode_tiff
 
-# by module: what each extra cannot do without
+# the modules that each extra needs
 _EXTRAS = {
     "report": ("matplotlib", "jinja2"),
     "train": ("torch", "transformers", "mlflow", "onnx", "sklearn"),
@@ -38,7 +38,7 @@ State = Literal["ok", "note", "broken"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the doctor's findings."""
+    """One line of the doctor's report: the state of one item, and the finding in words."""
 
     state: State
     what: str
@@ -46,23 +46,24 @@ class Check:
 
 
 def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
-    """Look at everything a classification needs, cheapest first."""
+    """Check everything that a classification needs, the cheapest checks first."""
     yield _python()
-    for name, found in versions().items():
-        if found:
-            yield Check("ok", name, found)
+    for name, version in versions().items():
+        if version:
+            yield Check("ok", name, version)
         else:
             yield Check("broken", name, "not installed; pip install pi10-classifier")
     yield Check("ok", "cores", f"{default_jobs()} usable on {platform.machine()}")
     yield from _devices()
     yield from _models()
     for extra, modules in _EXTRAS.items():
-        absent = [module for module in modules if importlib.util.find_spec(module) is None]
-        if not absent:
-            yield Check("ok", f"extra [{extra}]", f"{', '.join(modules)}: here")
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        if not missing:
+            yield Check("ok", f"extra [{extra}]", f"{', '.join(modules)}: installed")
         else:
             remedy = f'pip install "pi10-classifier[{extra}]"'
-            yield Check("note", f"extra [{extra}]", f"{', '.join(absent)}: not here; {remedy}")
+            finding = f"{', '.join(missing)}: not installed; {remedy}"
+            yield Check("note", f"extra [{extra}]", finding)
     yield _temporary()
     yield _storage(environ)
 
@@ -71,19 +72,19 @@ def _python() -> Check:
     finding = f"{platform.python_version()} on {platform.system()}"
     if (3, 11) <= sys.version_info[:2] <= (3, 13):
         return Check("ok", "python", finding)
-    return Check("note", "python", f"{finding}; tested are 3.11 to 3.13")
+    return Check("note", "python", f"{finding}; this program is tested on 3.11 to 3.13")
 
 
 def _devices() -> Iterator[Check]:
     import onnxruntime as ort
 
     present = ort.get_available_providers()
-    here = [name for name, needs in PROVIDERS.items() if needs[0] in present]
-    yield Check("ok", "devices", ", ".join(here))
+    usable = [name for name, needs in PROVIDERS.items() if needs[0] in present]
+    yield Check("ok", "devices", ", ".join(usable))
 
 
 def _models() -> Iterator[Check]:
-    """Verify each embedded package and let it see one image from bytes to scores."""
+    """Verify each embedded package and classify one image with it."""
     ground = np.full((48, 64, 3), 240, np.uint8)
     ground[16:32, 16:48] = 40
     folders = installed()
@@ -113,15 +114,17 @@ def _temporary() -> Check:
 
 
 def _storage(environ: Mapping[str, str]) -> Check:
-    from pi10_classifier.sources.s3_client import Store
+    from pi10_classifier.sources.s3_client import S3Client
 
     url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     try:
-        Store(environ)
+        S3Client(environ)
     except Pi10Error as error:
-        # who never set it has no use for it
+        # without an address set, S3 is taken to be unused
         return Check("broken" if url else "note", "s3://", error.message)
     keys = bool(environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"))
     if not keys:
-        return Check("note", "s3://", "no keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        return Check(
+            "note", "s3://", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set"
+        )
     return Check("ok", "s3://", f"endpoint {url or 'https://s3.amazonaws.com'}, keys are set")

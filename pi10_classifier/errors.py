@@ -1,7 +1,7 @@
 """Failure codes, failure records and the exceptions that carry them.
 
-The codes are part of the interface: they appear in ``failures.csv``, in
-``run.json`` and in every face's answers, and are never renamed.
+The codes are part of the interface: they appear in ``failures.csv``, in ``run.json`` and in
+the answers of the API. They are never renamed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import IntEnum, StrEnum
 
 
 class ExitCode(IntEnum):
-    """What the command ``pi10`` returns to the shell."""
+    """The exit code that the command ``pi10`` returns to the shell."""
 
     OK = 0
     USAGE = 2
@@ -52,12 +52,12 @@ class Code(StrEnum):
 
     @property
     def retryable(self) -> bool:
-        """True where the same input may succeed later, unchanged."""
+        """True where the same, unchanged input may succeed on a later try."""
         return self in _RETRYABLE
 
     @property
     def meaning(self) -> str:
-        """One sentence: what was wrong and what to do about it."""
+        """One sentence: what was wrong, and what to do about it."""
         return _MEANING[self]
 
 
@@ -68,37 +68,37 @@ _RETRYABLE = frozenset(
 _MEANING = {
     Code.EMPTY_OBJECT: "The file holds no bytes; fetch it again from its origin.",
     Code.CORRUPT_IMAGE: "The image is cut or damaged; fetch it again from its origin.",
-    Code.UNSUPPORTED_FORMAT: "Only TIFF, PNG and JPEG are decoded; convert the file.",
+    Code.UNSUPPORTED_FORMAT: "The format is not one that is decoded; convert to TIFF, PNG or JPEG.",
     Code.UNSUPPORTED_MODE: "The pixel type has no documented conversion to 8-bit RGB; convert it.",
     Code.TOO_LARGE: "The file exceeds a size cap; raise the cap if the file is genuine.",
     Code.DECOMPRESSION_BOMB: "The image expands beyond all proportion to its file; not decoded.",
     Code.MULTI_PAGE: "The file has several pages; the first was used (a flag, not a failure).",
     Code.OBJECT_GONE: "The object was deleted before it was read.",
     Code.OBJECT_UNREADABLE: "The file could not be opened; check its permissions and run again.",
-    Code.ARCHIVE_CORRUPT: "The archive is cut or damaged; members that are whole have results.",
+    Code.ARCHIVE_CORRUPT: "The archive is cut or damaged; its intact members have results.",
     Code.ARCHIVE_UNSAFE: "The member is a link, a device or encrypted; it was not read.",
     Code.ARCHIVE_LIMIT: "The archive exceeds a cap on members, bytes, ratio or nesting.",
     Code.STORAGE_UNAVAILABLE: "The storage did not answer in time; run again with --resume.",
     Code.DISK_FULL: "The output disk is full; free space and run again with --resume.",
-    Code.BAD_SIDECAR: "HitsMisses.txt cannot be read, so densities stay empty; mend the file.",
+    Code.BAD_SIDECAR: "HitsMisses.txt cannot be read, so densities stay empty; correct the file.",
     Code.MODEL_MISMATCH: "The model package does not match its own description; reinstall it.",
     Code.BAD_SETTING: "An option or setting has an unusable value; correct it.",
     Code.UNKNOWN_LABEL: "The label map names no class for the label; add a line for it, or '-'.",
     Code.LABEL_LEFT_OUT: "The label map leaves images of this label out of training, as asked.",
-    Code.MISLABELLED: "The same bytes stand under two classes; keep the right one of them.",
-    Code.REPEATED_NAME: "The file comes twice in its source; the last whole one was used.",
-    Code.DUPLICATE: "The same bytes stand there twice; only the first counts as a label.",
-    Code.SET_ASIDE: "Each try ended without a record; look at the object, then retry-failed.",
+    Code.MISLABELLED: "The same bytes are labelled with two classes; keep the right one.",
+    Code.REPEATED_NAME: "The source holds the file twice; the last complete copy was used.",
+    Code.DUPLICATE: "The same bytes have this label twice; only the first was used.",
+    Code.SET_ASIDE: "Each try ended without a record; check the object, then run retry-failed.",
     Code.INTERNAL: "A defect of this program; please report it with the member's name.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One input without a result.
+    """One input without a result: a row of ``failures.csv``.
 
-    ``source`` is the input or archive, ``member`` the name inside it (empty
-    when the source itself failed), both as recorded in ``failures.csv``.
+    ``source`` is the input or archive. ``member`` is the name inside it; it is empty where the
+    source itself failed.
     """
 
     source: str
@@ -112,7 +112,7 @@ class Failure:
 
 
 class Pi10Error(Exception):
-    """Base of all expected errors: a code and a message a user can act on."""
+    """Base of all expected errors: a code, and a message that tells the user what to do."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -120,11 +120,11 @@ class Pi10Error(Exception):
         self.message = message
 
     def __reduce__(self) -> tuple[object, ...]:
-        """So that each of them, whatever it is made from, comes back from another process."""
-        return _restored, (type(self), self.args, self.__dict__)
+        """Pickle without calling ``__init__``: subclasses take other arguments."""
+        return _restore, (type(self), self.args, self.__dict__)
 
 
-def _restored(kind: type[Pi10Error], args: tuple[object, ...], state: dict[str, object]) -> object:
+def _restore(kind: type[Pi10Error], args: tuple[object, ...], state: dict[str, object]) -> object:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)
@@ -132,7 +132,7 @@ def _restored(kind: type[Pi10Error], args: tuple[object, ...], state: dict[str, 
 
 
 class InputError(Pi10Error):
-    """One input cannot be used; the run goes on and records a failure."""
+    """One input cannot be used; the run records a failure and continues."""
 
 
 class SettingError(Pi10Error):
@@ -163,7 +163,7 @@ def output_error(error: OSError, path: object) -> OutputError:
         )
     remedy = "check the disk"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        remedy = "choose another --out, or ask for the right to write there"
+        remedy = "choose another --out, or get write permission for it"
     return OutputError(
         Code.STORAGE_UNAVAILABLE, f"cannot write {path}: {error.strerror or error}; {remedy}"
     )

@@ -13,7 +13,7 @@ import s3_server
 import support
 from hypothesis import settings
 
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.session import Model
 
@@ -54,11 +54,11 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Server]:
 
 
 @pytest.fixture
-def start(package: Path, tmp_path: Path) -> Callable[..., Run]:
+def start(package: Path, tmp_path: Path) -> Callable[..., RunResult]:
     """Run inputs into ``tmp_path/out`` with the tiny model."""
 
     def run(*inputs: Path, out: str = "out", resume: bool = False, overwrite: bool = False,
-            **options: Any) -> Run:  # fmt: skip
+            **options: Any) -> RunResult:  # fmt: skip
         chosen = Settings(**{"model": package, "jobs": 2, **options})
         names = [str(path) for path in inputs]
         done = classify(names, tmp_path / out, chosen, resume=resume, overwrite=overwrite)

@@ -13,9 +13,9 @@ import pytest
 import support
 from scipy.stats import chi2
 
-from pi10_classifier.classify import Run
+from pi10_classifier.classify import RunResult
 
-Start = Callable[..., Run]
+Start = Callable[..., RunResult]
 BEGIN = datetime(2024, 6, 24, 14, 50, tzinfo=UTC)
 BIN = "pia7.2024-06-24.1450"
 PARTICLES = [support.particle(seed) for seed in range(3)]
@@ -34,16 +34,16 @@ def members(
     return found | {"HitsMisses.txt": (rows or "3,0\n" * 10).encode()}
 
 
-def table(run: Run, name: str = "bins.csv") -> list[dict[str, str]]:
+def table(run: RunResult, name: str = "bins.csv") -> list[dict[str, str]]:
     return support.csv_of(run.out / name)
 
 
-def total(run: Run) -> float:
+def total(run: RunResult) -> float:
     """Individuals per litre of all classes together."""
     return sum(float(row["per_litre"]) for row in table(run))
 
 
-def is_unknown(run: Run) -> bool:
+def is_unknown(run: RunResult) -> bool:
     return {row["per_litre"] for row in table(run)} == {""}
 
 

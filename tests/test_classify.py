@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pytest
 import support
 
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.errors import ExitCode, SettingError
 from pi10_classifier.inference import pipeline
 from pi10_classifier.inference.engine import Engine
@@ -31,7 +31,7 @@ from pi10_classifier.sources.base import Limits
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 
-Start = Callable[..., Run]
+Start = Callable[..., RunResult]
 
 
 def failures(out: Path) -> list[tuple[str, str]]:

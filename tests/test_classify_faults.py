@@ -18,7 +18,7 @@ import support
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.errors import Code, ExitCode, OutputError
 from pi10_classifier.foundation import files
 from pi10_classifier.inference.settings import Settings
@@ -28,7 +28,7 @@ from pi10_classifier.simulate import simulate_cruise
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 
-Start = Callable[..., Run]
+Start = Callable[..., RunResult]
 
 
 class TestHostile:

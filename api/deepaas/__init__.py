@@ -1,1 +1,1 @@
-"""What stands in for parts of DEEPaaS 2.6."""
+"""Replacements for parts of DEEPaaS 2.6."""

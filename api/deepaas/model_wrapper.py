@@ -1,4 +1,4 @@
-"""DEEPaaS's view of the model under `pi10 serve`: its own workers, and figures of each answer."""
+"""Connects DEEPaaS's model to the workers of `pi10 serve`, and times each answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepaas.model.v2.wrapper import ModelWrapper
 from pi10_classifier.api.deepaas.pool import train_apart
 from pi10_classifier.api.deepaas.request_parsing import Received
 from pi10_classifier.api.deepaas.routes import deliverable
-from pi10_classifier.api.request_stats import CURRENT, Account
+from pi10_classifier.api.request_stats import CURRENT, RequestStats
 from pi10_classifier.api.server.task import Answer, work
 from pi10_classifier.api.server.workers import BULK_BYTES, Workers
 
@@ -37,9 +37,9 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
         return asyncio.get_running_loop().create_task(self._predict(kwargs))
 
     async def _predict(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        account = CURRENT.get()
-        if account:
-            account.add("receive", account.seconds)
+        stats = CURRENT.get()
+        if stats:
+            stats.add("receive", stats.seconds)
         size = sum(value.size for value in kwargs.values() if isinstance(value, Received))
         answer = await self._in_worker(self.model_obj.predict, kwargs, size > BULK_BYTES)
         return _done(deliverable(answer.output))
@@ -54,15 +54,15 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
     async def _in_worker(
         self, function: Callable[..., Any], kwargs: dict[str, Any], bulk: bool
     ) -> Answer:
-        account = CURRENT.get() or Account("")
+        stats = CURRENT.get() or RequestStats("")
         began = time.perf_counter()
         answer: Answer = await self._own_workers.apply(
-            work, account.request_id, function, kwargs, seconds=self._seconds, bulk=bulk
+            work, stats.request_id, function, kwargs, seconds=self._seconds, bulk=bulk
         )
-        account.add("worker", time.perf_counter() - began)
+        stats.add("worker", time.perf_counter() - began)
         for stage, seconds in answer.stages.items():
-            account.add(stage, seconds)
-        account.count(answer.totals, answer.failures)
+            stats.add(stage, seconds)
+        stats.count(answer.totals, answer.failures)
         return answer
 
 

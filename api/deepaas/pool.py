@@ -1,4 +1,4 @@
-"""What stands in for DEEPaaS's pool of workers under ``deepaas-run``.
+"""Replaces DEEPaaS's worker pool under ``deepaas-run``.
 
 DEEPaaS's own gives a training the worker that predictions wait for, loses the task of a
 worker that dies (so that its request, and with one worker every later one, waits for
@@ -46,7 +46,7 @@ def install() -> None:
         wrapper.CancellablePool = Pool
 
 
-class Worker:
+class DeepaasWorker:
     """One process; ``warm`` is the first thing it does, where it is given."""
 
     def __init__(self, threads: int, warm: Callable[[], Any] | None = None) -> None:
@@ -89,8 +89,8 @@ class Pool:
         self._threads = max(1, self._service.jobs // max_workers)
         self._warm: Callable[[], Any] | None = None
         self._inside = 0
-        self._all = {Worker(self._threads) for _ in range(max_workers)}
-        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        self._all = {DeepaasWorker(self._threads) for _ in range(max_workers)}
+        self._idle: asyncio.LifoQueue[DeepaasWorker] = asyncio.LifoQueue()
         for worker in self._all:
             self._idle.put_nowait(worker)
         self._start_s = max(self._service.max_seconds, PATIENCE_S)
@@ -106,7 +106,7 @@ class Pool:
         if self._inside >= self._service.max_waiting:
             raise web.HTTPServiceUnavailable(
                 headers={"Retry-After": str(RETRY_S)},
-                **error_body("full", f"{self._inside} predictions are at work or wait; try again"),
+                **error_body("full", f"{self._inside} predictions run or wait; try again"),
             )
         self._inside += 1
         # less DEEPaaS's wrapper, which would load all of DEEPaaS into the worker
@@ -122,8 +122,8 @@ class Pool:
         for _ in range(TRIES):  # one that died idle is not the work's fault
             with contextlib.suppress(BrokenProcessPool):
                 return await self._run_once(work)
-        what = f"its worker died {TRIES} times; leave out what it was given, or report it"
-        raise web.HTTPInternalServerError(**error_body("worker_died", what))
+        message = f"its worker died {TRIES} times; send fewer files, or report it"
+        raise web.HTTPInternalServerError(**error_body("worker_died", message))
 
     async def _run_once(self, work: Callable[[], Any]) -> Any:
         worker, usable = await self._idle.get(), False
@@ -137,8 +137,8 @@ class Pool:
         except BrokenProcessPool:
             raise
         except TimeoutError as error:
-            what = f"not done within {seconds} s; send fewer images a request"
-            raise web.HTTPGatewayTimeout(**error_body("took_too_long", what)) from error
+            message = f"not finished within {seconds} s; send fewer images per request"
+            raise web.HTTPGatewayTimeout(**error_body("took_too_long", message)) from error
         except Exception:
             usable = True  # the work's own: the process is as good as before
             raise
@@ -152,7 +152,7 @@ class Pool:
             idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
             await asyncio.gather(*(self._check(worker) for worker in reversed(idle)))
 
-    async def _check(self, worker: Worker) -> None:
+    async def _check(self, worker: DeepaasWorker) -> None:
         usable = False
         try:
             await worker.ready(self._start_s)
@@ -164,10 +164,10 @@ class Pool:
         finally:
             self._idle.put_nowait(worker if usable else self._instead_of(worker))
 
-    def _instead_of(self, worker: Worker) -> Worker:
+    def _instead_of(self, worker: DeepaasWorker) -> DeepaasWorker:
         LOG.error("a worker is replaced")
         worker.end()
-        fresh = Worker(self._threads, self._warm)
+        fresh = DeepaasWorker(self._threads, self._warm)
         self._all = (self._all - {worker}) | {fresh}
         return fresh
 
@@ -200,13 +200,13 @@ async def train_apart(given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         await asyncio.shield(begun)
     except asyncio.CancelledError:  # a thread cannot be: it begins all the same
-        return await asyncio.shield(asyncio.ensure_future(_told(begun, cancel=True)))
+        return await asyncio.shield(asyncio.ensure_future(_outcome(begun, cancel=True)))
     except Pi10Error:
         pass  # told below
-    return await _told(begun)
+    return await _outcome(begun)
 
 
-async def _told(begun: asyncio.Future[Training], *, cancel: bool = False) -> dict[str, Any]:
+async def _outcome(begun: asyncio.Future[Training], *, cancel: bool = False) -> dict[str, Any]:
     try:
         training = await begun
     except Pi10Error as error:

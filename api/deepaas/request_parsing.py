@@ -1,4 +1,4 @@
-"""What clients send: files and options, taken from the request itself.
+"""Reads files and options from a request.
 
 DEEPaaS parses requests with one webargs parser whose cache all requests share while they
 wait for their bodies, so that one may be given another's form. Our own locations read
@@ -27,7 +27,7 @@ from webargs import aiohttpparser
 from pi10_classifier.api.client_errors import unstored
 from pi10_classifier.api.fields import FILES, OPTIONS
 from pi10_classifier.api.predictions.uploads import Spooled, Upload, clean_name, given_name
-from pi10_classifier.api.predictions.writers import ACCEPTED, JSON
+from pi10_classifier.api.predictions.writers import ACCEPTED, CSV, JSON
 
 MAX_JSON_BYTES = 2**20
 PATIENCE_S, SLOWEST_BYTES_S = 20.0, 100_000.0
@@ -73,7 +73,7 @@ async def files(request: web.Request, name: str, field: marshmallow.fields.Field
     if not parts:
         return marshmallow.missing
     if not all(isinstance(part, web.FileField) for part in parts):
-        raise marshmallow.ValidationError({name: ["Not a file: send it as one, with a file name."]})
+        raise marshmallow.ValidationError({name: ["Not a file; send a file with a file name."]})
     try:
         received = Received([clean_name(filename_of(part)) for part in parts])
         request.setdefault(RECEIVED, []).append(received)
@@ -119,15 +119,17 @@ def _refuse_unknown(path: str, names: set[str]) -> None:
     known = ALLOWED.get(path.rstrip("/").rpartition("/")[2], frozenset())
     for name in sorted(names - known) if known else ():
         there = ", ".join(sorted(known))
-        raise marshmallow.ValidationError({name[:80]: [f"Unknown option; there are: {there}."]})
+        raise marshmallow.ValidationError({name[:80]: [f"Unknown option; known are: {there}."]})
 
 
 def _refuse_unheeded(request: web.Request, query: Any, form: Any, body: Any) -> None:
     """Nor may one that is there twice, or where nobody looks for it."""
+    values: dict[str, set[str]] = {}
     for part in (query, form):
         for name in set(part):
-            values = {v for v in part.getall(name) if isinstance(v, str)}
-            if len(values) > 1:
+            known = values.setdefault(name, set())
+            known |= {v for v in part.getall(name) if isinstance(v, str)}
+            if len(known) > 1:
                 raise marshmallow.ValidationError({name[:80]: ["Given several times; give one."]})
     if "data" in query or "data" in body:
         raise marshmallow.ValidationError({"data": ["Send it as a file of the form."]})
@@ -150,6 +152,8 @@ def header(request: web.Request, name: str, field: marshmallow.fields.Field) -> 
     for _, kind in sorted((w for w in wanted if w[0] > 0), key=lambda w: -w[0]):
         if kind in (*ACCEPTED, "*/*"):
             return kind
+        if kind in ("text/*", "application/*"):
+            return CSV if kind == "text/*" else JSON
     return given
 
 
@@ -169,12 +173,12 @@ async def _form(request: web.Request) -> Any:
     except TimeoutError as error:
         raise _too_slow(request) from error
     except MALFORMED as error:
-        what = str(error)[:200]
-        raise marshmallow.ValidationError({"body": [f"The form cannot be read: {what}"]}) from error
+        message = str(error)[:200]
+        raise marshmallow.ValidationError({"body": [f"Unreadable form: {message}"]}) from error
     except web.HTTPRequestEntityTooLarge as error:  # its length was in order: too many parts
-        what = f"{str(error.text).rstrip('.')}; send more files as one zip or tar"
+        message = f"{str(error.text).rstrip('.')}; send more files as one zip or tar"
         raise web.HTTPRequestEntityTooLarge(
-            0, 0, text=_error("too_large", what), content_type="application/json",
+            0, 0, text=_error("too_large", message), content_type="application/json",
         ) from error  # fmt: skip
     except ConnectionError:  # the client left
         raise
@@ -183,8 +187,8 @@ async def _form(request: web.Request) -> Any:
 
 
 def _too_slow(request: web.Request) -> web.HTTPException:
-    what = f"the body did not come within {patience(request):.0f} s; send less, or faster"
-    return web.HTTPRequestTimeout(text=_error("too_slow", what), content_type="application/json")
+    message = f"the body did not arrive within {patience(request):.0f} s; send less, or faster"
+    return web.HTTPRequestTimeout(text=_error("too_slow", message), content_type="application/json")
 
 
 def patience(request: web.Request) -> float:
@@ -205,6 +209,6 @@ async def _json(request: web.Request) -> dict[str, Any]:
     except TimeoutError as error:
         raise _too_slow(request) from error
     except (ValueError, LookupError, RecursionError) as error:
-        what = str(error)[:200]
-        raise marshmallow.ValidationError({"json": [f"Invalid JSON body: {what}"]}) from error
+        message = str(error)[:200]
+        raise marshmallow.ValidationError({"json": [f"Invalid JSON body: {message}"]}) from error
     return given

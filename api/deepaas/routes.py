@@ -1,4 +1,4 @@
-"""Around DEEPaaS's routes: no request beyond the cap, and what a training is at.
+"""Middleware around DEEPaaS's routes: size limits, and the progress of trainings.
 
 DEEPaaS tells of a training that it is running, and no more until it ends. Here its answers
 get a field ``training``, and a training that cannot begin is an error at once.
@@ -116,18 +116,16 @@ def size_gate(cap: int) -> Any:
         if request.method == "POST" and request.body_exists:
             coding = request.headers.get("Content-Encoding", "identity").lower()
             if coding != "identity":  # its length says nothing of what it becomes
-                what = f"Content-Encoding {coding[:40]!r} is not taken; send the files as they are"
-                raise web.HTTPUnsupportedMediaType(**error_body("encoded", what))
+                message = f"Content-Encoding {coding[:40]!r} is not accepted; send plain files"
+                raise web.HTTPUnsupportedMediaType(**error_body("encoded", message))
             length = request.content_length
             if length is None:
-                what = "the request does not say how long it is; send Content-Length"
-                raise web.HTTPLengthRequired(**error_body("no_length", what))
+                message = "the request has no Content-Length; send one"
+                raise web.HTTPLengthRequired(**error_body("no_length", message))
             if length > cap:
-                what = (
-                    f"{length:,} bytes; at most {cap:,} a request are taken: send them in several"
-                )
+                message = f"{length:,} bytes; the limit is {cap:,}: send several requests"
                 raise web.HTTPRequestEntityTooLarge(
-                    max_size=cap, actual_size=length, **error_body("too_large", what)
+                    max_size=cap, actual_size=length, **error_body("too_large", message)
                 )
         return await handler(request)
 
@@ -183,14 +181,14 @@ def _refusal(error: Pi10Error) -> web.HTTPException:
 def _with_progress(response: web.StreamResponse) -> web.StreamResponse:
     if response.status != web.HTTPOk.status_code:
         return response
-    told = json.loads(_text(response))
-    for entry in told if isinstance(told, list) else [told]:
+    entries = json.loads(_text(response))
+    for entry in entries if isinstance(entries, list) else [entries]:
         training = _BY_UUID.get(entry.get("uuid", ""))
         if training:
             now = entry["training"] = training.told()
             # to DEEPaaS whatever came to an end is done
             entry["status"] = _STATUS.get(now["status"], entry["status"])
-    return web.json_response(told)
+    return web.json_response(entries)
 
 
 def _text(response: web.StreamResponse) -> str:

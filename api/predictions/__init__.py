@@ -1,1 +1,1 @@
-"""An upload to an answer."""
+"""From an upload to an answer."""

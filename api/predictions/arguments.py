@@ -1,4 +1,4 @@
-"""The options of a prediction, and their form once they are checked."""
+"""The options of a prediction, and their checked form."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import marshmallow
 from marshmallow import fields, validate
 
-from pi10_classifier.api.fields import Thresholds, Whole, bounded, one_of, option, upload
+from pi10_classifier.api.fields import Number, Thresholds, Whole, bounded, one_of, option, upload
 from pi10_classifier.api.predictions import model_store
 from pi10_classifier.api.predictions.writers import ACCEPTED, ALIASES, JSON, OFFERED
 from pi10_classifier.api.settings import Service
 from pi10_classifier.inference.settings import BOUNDS, HELP, Settings
 from pi10_classifier.instrument.formats import NAMES
+from pi10_classifier.model.package import ALIASES as MODEL_ALIASES
 from pi10_classifier.model.package import MAX_CLASSES, STARTER
 
 # option -> the parameter of ``classify.Settings`` that it is
@@ -44,13 +45,13 @@ def predict_args(service: Service) -> dict[str, fields.Field]:
         ),
         "model": option(
             fields.String, f"A model package by its name: {there}.", STARTER,
-            one_of(lambda: model_store.folders(service)),
+            one_of(lambda: [*model_store.folders(service), *MODEL_ALIASES]),
         ),
         "top_k": bounded(Whole, "How many of the best classes to tell.", 3, (1, MAX_CLASSES)),
         "batch_size": bounded(Whole, HELP["batch"], default.batch, BOUNDS["batch"]),
         "measurements": option(fields.Boolean, HELP["measure"], default.measure),
         "um_per_px": bounded(
-            fields.Float, HELP["um_per_px"], default.um_per_px, BOUNDS["um_per_px"]
+            Number, HELP["um_per_px"], default.um_per_px, BOUNDS["um_per_px"]
         ),
         "thresholds": option(
             Thresholds,

@@ -1,4 +1,4 @@
-"""Individuals per litre of a request, by bin and class: the number that people come for.
+"""Individuals per litre of a request, by bin and class.
 
 It is made of the rows of ``bins.csv`` as ``pi10 classify`` writes them, so that no face has
 another.
@@ -25,8 +25,12 @@ NO_SIDECAR = (
     "how many particles they stand for. Send a whole bin with its HitsMisses.txt as one tar or zip."
 )
 BAD_SIDECAR = (
-    "No density: HitsMisses.txt cannot be read, for the reason that failures tell. Mend the file "
+    "No density: HitsMisses.txt cannot be used, for the reason that failures tell. Mend the file "
     "and send the bin again."
+)
+UNCLAIMED = (
+    "No density: HitsMisses.txt was sent, but no image beside it is known to be of its bin. Send "
+    "the images with their names as the instrument gave them, in one folder with HitsMisses.txt."
 )
 _WITHOUT = frozenset({"no_bin", "no_hits_misses"})
 # they explain no missing number
@@ -41,10 +45,12 @@ def of_record(record: UnitRecord, classes: Sequence[str]) -> dict[str, Any]:
     """
     if not record.hits_misses:
         bad = any(failure.code == Code.BAD_SIDECAR for failure in record.failures)
-        return _told([], BAD_SIDECAR if bad else NO_SIDECAR)
+        return _fields([], BAD_SIDECAR if bad else NO_SIDECAR)
     from pi10_classifier.results.tables import as_cells, bins_of
 
-    return _of_rows((as_cells(row) for row in bins_of([record.to_json()], classes)), classes)
+    rows = (as_cells(row) for row in bins_of([record.to_json()], classes))
+    bad = any(failure.code == Code.BAD_SIDECAR for failure in record.failures)
+    return _of_rows(rows, classes, bad_sidecar=bad, sent=True)
 
 
 def of_table(path: Path, classes: Sequence[str], *, bad_sidecar: bool = False) -> dict[str, Any]:
@@ -54,25 +60,32 @@ def of_table(path: Path, classes: Sequence[str], *, bad_sidecar: bool = False) -
 
 
 def _of_rows(
-    table: Iterable[Mapping[str, Any]], classes: Sequence[str], *, bad_sidecar: bool = False
+    table: Iterable[Mapping[str, Any]],
+    classes: Sequence[str],
+    *,
+    bad_sidecar: bool = False,
+    sent: bool = False,
 ) -> dict[str, Any]:
     rows = [_row(row) for row in table if row["label"] in classes]
     if any(row["per_litre"] is not None for row in rows):
-        return _told(rows, ABOUT)
+        return _fields(rows, ABOUT)
     if bad_sidecar:
-        return _told([], BAD_SIDECAR)
+        return _fields([], BAD_SIDECAR)
     if all(_WITHOUT.intersection(row["flags"]) for row in rows):
-        return _told([], NO_SIDECAR)
+        if not sent:
+            return _fields([], NO_SIDECAR)
+        unread = any("no_hits_misses" in row["flags"] for row in rows)
+        return _fields([], f"No density: {_meaning('no_hits_misses')}." if unread else UNCLAIMED)
     flags = dict.fromkeys(flag for row in rows for flag in row["flags"] if flag not in _BESIDE)
     why = "; ".join(_meaning(flag) for flag in list(flags)[:_SHOWN_FLAGS])
-    return _told(rows, f"No density: {why or 'no minute has images and a HitsMisses row'}.")
+    return _fields(rows, f"No density: {why or 'no minute has images and a HitsMisses row'}.")
 
 
 def _meaning(flag: str) -> str:
     return FLAGS[flag].meaning if flag in FLAGS else flag
 
 
-def _told(rows: list[dict[str, Any]], note: str) -> dict[str, Any]:
+def _fields(rows: list[dict[str, Any]], note: str) -> dict[str, Any]:
     return {"densities": rows, "densities_note": note}
 
 

@@ -1,4 +1,4 @@
-"""``predict`` and ``warm``: what a worker does."""
+"""``predict`` and ``warm``, as a worker runs them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pi10_classifier.api.client_errors import message_of, unstored
 from pi10_classifier.api.predictions import model_store, writers
 from pi10_classifier.api.predictions.arguments import Wanted
 from pi10_classifier.api.predictions.contact_sheet import contact_sheet
-from pi10_classifier.api.predictions.inference import SHEET_IMAGES, Outcome, classify_items
+from pi10_classifier.api.predictions.inference import SHEET_IMAGES, PredictionResult, classify_items
 from pi10_classifier.api.predictions.response_schema import refused
 from pi10_classifier.api.predictions.uploads import Spooled, Upload, UploadedFiles, clean_name
 from pi10_classifier.api.request_stats import note, stage
@@ -31,7 +31,7 @@ from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import embedded
 from pi10_classifier.model.session import Model
 from pi10_classifier.sources.base import Item
-from pi10_classifier.sources.repeats import Repeated, once, settled
+from pi10_classifier.sources.repeats import RepeatedFile, keep_last_copies, raise_on_repeat
 
 _SHELF = model_store.Shelf()
 _SUFFIXES = {
@@ -119,14 +119,14 @@ def _too_large(files: UploadedFiles, service: Service) -> dict[str, Any] | None:
     if len(files.files) > service.max_images:
         return refused(
             Code.TOO_LARGE.value,
-            f"{len(files.files):,} files; at most {service.max_images:,} a request are taken: "
-            "send them in several",
+            f"{len(files.files):,} files; the limit is {service.max_images:,} per request: "
+            "send several requests",
         )
     if files.size > service.upload_bytes:
         return refused(
             Code.TOO_LARGE.value,
-            f"{files.size:,} bytes; at most {service.upload_bytes:,} a request are taken: "
-            "send them in several",
+            f"{files.size:,} bytes; the limit is {service.upload_bytes:,} per request: "
+            "send several requests",
         )
     return None
 
@@ -160,16 +160,16 @@ def default_model() -> Model:
 
 def _outcome(
     files: UploadedFiles, model: Model, wanted: Wanted, service: Service, pictures: int = 0
-) -> Outcome:
+) -> PredictionResult:
     try:
-        return _classified(once(files.items()), model, wanted, service, pictures)
-    except Repeated:
-        return _classified(settled(files.items), model, wanted, service, pictures)
+        return _classified(raise_on_repeat(files.items()), model, wanted, service, pictures)
+    except RepeatedFile:
+        return _classified(keep_last_copies(files.items), model, wanted, service, pictures)
 
 
 def _classified(
     items: Iterator[Item], model: Model, wanted: Wanted, service: Service, pictures: int = 0
-) -> Outcome:
+) -> PredictionResult:
     engine = Engine(
         model,
         batch=wanted.batch,

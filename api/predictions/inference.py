@@ -11,7 +11,7 @@ from typing import Any
 from pi10_classifier.errors import Failure
 from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
-from pi10_classifier.inference.part_builder import OpenPart
+from pi10_classifier.inference.part_builder import PartBuilder
 from pi10_classifier.model.package import Package
 from pi10_classifier.results.columns import Row
 from pi10_classifier.results.gallery import Gallery, Picture
@@ -22,7 +22,7 @@ from pi10_classifier.sources.base import Item
 SHEET_IMAGES = 96
 
 
-class Sheet(Gallery):
+class FirstPictures(Gallery):
     """Pictures of the first images, in their order, instead of the best and worst of each class.
 
     Like its base, it may be asked by threads while the collector adds: asked too early it
@@ -51,7 +51,7 @@ class Rows(PartWriter):
         self.rows.extend(rows)
 
 
-class Outcome:
+class PredictionResult:
     """What became of a request's inputs: inputs = results + failures + skipped.
 
     It takes up chunks as a part of a run does, so that what is counted, and how, is the same.
@@ -62,7 +62,7 @@ class Outcome:
         self.labels: Counter[str] = Counter()
         self.pictures: list[Picture] = []
         self._writer = Rows()
-        self._part = OpenPart(UnitRecord("upload", "", ""), self._writer)
+        self._part = PartBuilder(UnitRecord("upload", "", ""), self._writer)
 
     @property
     def record(self) -> UnitRecord:
@@ -111,9 +111,9 @@ def minute_text(when: datetime | None) -> str:
 
 def classify_items(
     items: Iterator[Item], engine: Engine, package: Package, jobs: int, pictures: int = 0
-) -> Outcome:
+) -> PredictionResult:
     """Account for every item. jobs: threads; pictures: how many of the first images to keep."""
-    outcome, sheet = Outcome(package), Sheet(pictures)
+    outcome, sheet = PredictionResult(package), FirstPictures(pictures)
     for result in _results(items, engine, jobs, sheet):
         outcome.take(result)
         sheet.add(result.pictures)
@@ -123,7 +123,7 @@ def classify_items(
 
 
 def _results(
-    items: Iterator[Item], engine: Engine, jobs: int, sheet: Sheet
+    items: Iterator[Item], engine: Engine, jobs: int, sheet: FirstPictures
 ) -> Iterator[ChunkResult]:
     """The chunks' results in their order; a lone chunk needs no threads."""
     found = chunks(items)

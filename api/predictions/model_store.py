@@ -81,8 +81,8 @@ def with_thresholds(model: Model, least: float | Mapping[str, float] | None) -> 
     given = dict.fromkeys(classes, least) if isinstance(least, int | float) else dict(least)
     for name in given:
         if name not in classes:
-            said = f"{name[:80]!r} is no class of {model.package.name}; its classes are "
-            raise ValidationError(f"{said}{', '.join(classes)}.", "thresholds")
+            message = f"{name[:80]!r} is not a class of {model.package.name}; its classes are "
+            raise ValidationError(f"{message}{', '.join(classes)}.", "thresholds")
     changed = copy.copy(model)  # the session is shared
     thresholds = tuple(float(given.get(name, 0.0)) for name in classes)
     changed.package = replace(model.package, thresholds=thresholds)
@@ -91,27 +91,27 @@ def with_thresholds(model: Model, least: float | Mapping[str, float] | None) -> 
 
 def describe(service: Service) -> list[dict[str, Any]]:
     """What ``get_metadata`` tells of each package; of a damaged one, why."""
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for name, folder in folders(service).items():
         try:
-            told.append({"id": name, **_described(read_package(folder)[0])})
+            entries.append({"id": name, **_described(read_package(folder)[0])})
         except Pi10Error as error:
             problem = {"code": error.code, "message": message_of(error)}
-            told.append({"id": name, "error": problem})
-    return told
+            entries.append({"id": name, "error": problem})
+    return entries
 
 
 def _described(package: Package) -> dict[str, Any]:
-    said = package.description
-    training = said.get("training") or {}
+    description = package.description
+    training = description.get("training") or {}
     return {
         "name": package.name,
         "version": package.version,
         "classes": list(package.classes),
         "input_px": package.preprocessing.size,
         "sha256": package.sha256,
-        "metrics": said.get("metrics", {}),
+        "metrics": description.get("metrics", {}),
         "thresholds": dict(zip(package.classes, package.thresholds, strict=False)),
-        "never_seen": said.get("never_seen", ""),
+        "never_seen": description.get("never_seen", ""),
         "training_run": training.get("run_id", ""),
     }

@@ -1,4 +1,4 @@
-"""The form of a prediction's JSON answer."""
+"""The schema of a prediction's JSON answer."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 
-def _said(text: str) -> dict[str, str]:
+def _doc(text: str) -> dict[str, str]:
     return {"description": text}
 
 
 class Totals(Schema):
     """inputs = results + failures + skipped, always."""
 
-    inputs = fields.Integer(required=True, metadata=_said("Files sent, and members of archives."))
-    results = fields.Integer(required=True, metadata=_said("Images with a result."))
-    failures = fields.Integer(required=True, metadata=_said("Inputs without one, and why below."))
-    skipped = fields.Integer(required=True, metadata=_said("Folders, sidecars and other files."))
+    inputs = fields.Integer(required=True, metadata=_doc("Files sent, and members of archives."))
+    results = fields.Integer(required=True, metadata=_doc("Images with a result."))
+    failures = fields.Integer(required=True, metadata=_doc("Inputs without one, and why below."))
+    skipped = fields.Integer(required=True, metadata=_doc("Folders, sidecars and other files."))
 
 
 class Problem(Schema):
@@ -25,7 +25,7 @@ class Problem(Schema):
 
     code = fields.String(required=True)
     message = fields.String(required=True)
-    option = fields.String(metadata=_said("The option that is wrong, where one is."))
+    option = fields.String(metadata=_doc("The option that is wrong, where one is."))
 
 
 class UsedModel(Schema):
@@ -45,7 +45,7 @@ class Density(Schema):
     per_litre = fields.Float(required=True, allow_none=True)
     per_litre_low = fields.Float(required=True, allow_none=True)
     per_litre_high = fields.Float(required=True, allow_none=True)
-    minutes = fields.Integer(required=True, metadata=_said("Minutes that have a density."))
+    minutes = fields.Integer(required=True, metadata=_doc("Minutes that have a density."))
     flags = fields.List(fields.String(), required=True)
 
 
@@ -61,30 +61,36 @@ class ModelPredictionResponse(Schema):
     format = fields.Integer(required=True)
     status = fields.String(
         required=True, validate=validate.OneOf(["ok", "some_failed", "failed"]),
-        metadata=_said("failed: nothing has a result."),
+        metadata=_doc("failed: nothing has a result."),
     )  # fmt: skip
     totals = fields.Nested(Totals, required=True)
     error = fields.Nested(Problem)
     densities = fields.List(
         fields.Nested(Density), required=True,
-        metadata=_said("Individuals per litre by bin and class, where a bin has its HitsMisses."),
+        metadata=_doc("Individuals per litre by bin and class, where a bin has its HitsMisses."),
     )  # fmt: skip
     densities_note = fields.String(
-        required=True, metadata=_said("What the interval covers, or why there is no density.")
+        required=True, metadata=_doc("What the interval covers, or why there is no density.")
     )
-    results_by_class = fields.Dict(required=True, metadata=_said("Class: images."))
+    results_by_class = fields.Dict(required=True, metadata=_doc("Class: images."))
     labels = fields.List(
-        fields.String(), required=True, metadata=_said("The classes that probabilities belong to.")
+        fields.String(),
+        required=True,
+        metadata=_doc("The classes that probabilities belong to."),
     )
     probabilities = fields.List(
         fields.Float(), required=True,
-        metadata=_said("Of one image its scores; of several the share with each label."),
+        metadata=_doc("Of one image its scores; of several the share with each label."),
     )  # fmt: skip
     predictions = fields.List(
-        fields.Dict(), required=True, metadata=_said("One object an image, as the table has it.")
+        fields.Dict(),
+        required=True,
+        metadata=_doc("One object an image, as the table has it."),
     )
     failures = fields.List(
-        fields.Dict(), required=True, metadata=_said("source, member, code, message, retryable")
+        fields.Dict(),
+        required=True,
+        metadata=_doc("source, member, code, message, retryable"),
     )
     model = fields.Nested(UsedModel, allow_none=True)
     settings = fields.Dict()

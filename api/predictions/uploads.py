@@ -1,4 +1,4 @@
-"""Uploaded files on disk, as a unit of the pipeline: archives streamed, the rest an image each."""
+"""Uploaded files as a unit of the pipeline: archives are streamed, other files are images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.foundation.files import sha256
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.instrument.names import Kind, kind_of
 from pi10_classifier.sources.archives import archive_items, is_archive, looks_like_archive
 from pi10_classifier.sources.base import Item, Limits, printable
-from pi10_classifier.sources.input_rules import skip_reason
+from pi10_classifier.sources.input_rules import normalised_name, skip_reason
 
-MAX_NAME = 255
+MAX_NAME = 1024
+CONTRADICTING = InputError(
+    Code.BAD_SIDECAR,
+    "two files of this name were sent, and they differ; send the right one, or each in the folder "
+    "of its bin, as 1450/HitsMisses.txt",
+)
 _FILENAME = re.compile(r'(?:^|;)\s*filename="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 
 
@@ -58,11 +64,28 @@ class UploadedFiles:
         return str(self.size)
 
     def items(self) -> Iterator[Item]:
+        contradicting = self._contradicting()
         for file in self.files:
             if len(self.files) > 1 and skip_reason(file.name):
                 yield Item(self.name, file.name)  # litter of a folder that was sent as a whole
+            elif normalised_name(file.name) in contradicting:
+                yield Item(self.name, file.name, error=CONTRADICTING)
             else:
                 yield from _items(file, self.name, self.limits)
+
+    def _contradicting(self) -> set[str]:
+        """Names of HitsMisses.txt that were sent twice and differ.
+
+        In an archive the later one is the newer; of two uploads nobody knows.
+        """
+        known: dict[str, str] = {}
+        found = set()
+        for file in self.files:
+            if len(self.files) > 1 and kind_of(file.name) is Kind.HITS_MISSES:
+                name, digest = normalised_name(file.name), sha256(file.path)
+                if known.setdefault(name, digest) != digest:
+                    found.add(name)
+        return found
 
 
 def _items(file: Upload, source: str, limits: Limits) -> Iterator[Item]:
@@ -84,7 +107,7 @@ def _items(file: Upload, source: str, limits: Limits) -> Iterator[Item]:
         else:
             error = InputError(
                 Code.UNSUPPORTED_FORMAT,
-                f"content begins {head[:8]!r}, which is no {NAMES} and no tar or zip; "
+                f"content begins {head[:8]!r}, which is neither {NAMES} nor tar or zip; "
                 "convert the file",
             )
         yield Item(source, file.name, None if error else stream.read(), error)
@@ -104,7 +127,10 @@ def given_name(disposition: str, parsed: str) -> str:
 
 
 def clean_name(name: str) -> str:
-    """A client's file name as it may be recorded: its last part, printable, not too long."""
-    name = name.rpartition("/")[2]
-    name = printable("".join(c if c.isprintable() else "_" for c in name)) if name else ""
-    return name[-MAX_NAME:] or "upload"
+    """A client's file name as it may be recorded: with its folders, printable, not too long.
+
+    It is never used as a path. Its folders tell which HitsMisses.txt is of which bin.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+    name = "/".join("".join(c if c.isprintable() else "_" for c in part) for part in parts)
+    return (printable(name) if name else "")[-MAX_NAME:] or "upload"

@@ -1,4 +1,4 @@
-"""What a prediction is answered with: one writer for each content type."""
+"""Writes a prediction's answer: one writer for each content type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.api.predictions.densities import of_record
-from pi10_classifier.api.predictions.inference import Outcome
+from pi10_classifier.api.predictions.inference import PredictionResult
 from pi10_classifier.errors import Code, Failure
 from pi10_classifier.results.columns import SCORES, Row, columns, schema
 from pi10_classifier.results.run_folder import PREDICTIONS
@@ -28,10 +28,10 @@ FORMAT = 1
 _DIGITS = 6
 
 
-def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(outcome: PredictionResult, top_k: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The answer as JSON; of each image the ``top_k`` best classes."""
     package = outcome.package
-    told = [_prediction(row, package.classes, top_k) for row in outcome.rows]
+    predictions = [_prediction(row, package.classes, top_k) for row in outcome.rows]
     answer: dict[str, Any] = {
         "format": FORMAT,
         "status": _status(outcome),
@@ -39,7 +39,7 @@ def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[s
         **of_record(outcome.record, package.classes),
         "results_by_class": by_class(outcome),
         **chart(outcome),
-        "predictions": told,
+        "predictions": predictions,
         "failures": [failed(failure) for failure in outcome.failures],
         "model": {
             "name": package.name,
@@ -53,12 +53,12 @@ def as_json(outcome: Outcome, top_k: int, settings: Mapping[str, Any]) -> dict[s
     return answer if problem is None else answer | {"error": problem}
 
 
-def by_class(outcome: Outcome) -> dict[str, int]:
+def by_class(outcome: PredictionResult) -> dict[str, int]:
     """Images by label: the model's classes, and what is none of them, such as ``no_particle``."""
     return {label: outcome.labels[label] for label in (*outcome.package.classes, *outcome.labels)}
 
 
-def chart(outcome: Outcome) -> dict[str, list[Any]]:
+def chart(outcome: PredictionResult) -> dict[str, list[Any]]:
     """``labels`` and ``probabilities``, of which AI4OS's page (deepaas_ui) draws its chart.
 
     Of one image its scores; of several the share of the images with each label.
@@ -78,7 +78,7 @@ def chart(outcome: Outcome) -> dict[str, list[Any]]:
     }
 
 
-def refusal(outcome: Outcome) -> dict[str, str] | None:
+def refusal(outcome: PredictionResult) -> dict[str, str] | None:
     """Why there is no result at all, as an object of code and message; None where there is."""
     if outcome.rows:
         return None
@@ -102,7 +102,7 @@ def failed(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _status(outcome: Outcome) -> str:
+def _status(outcome: PredictionResult) -> str:
     if not outcome.rows:
         return "failed"
     return "some_failed" if outcome.failures else "ok"

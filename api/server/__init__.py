@@ -1,1 +1,1 @@
-"""Around every request: workers, admission, middleware, metrics, logs, health."""
+"""The HTTP server: workers, admission, middleware, metrics, logs, health."""

@@ -1,4 +1,4 @@
-"""How many requests may be at work or wait at once; beyond that, and while it drains, none."""
+"""Limits how many requests run or wait; refuses new ones when full or draining."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Full(Exception):  # noqa: N818  it is no error of ours
         self.retry_after = retry_after
 
 
-class Gate:
+class AdmissionLimit:
     """Counts requests in and out, from the first byte of their body on.
 
     limit: how many may be inside. side_by_side: how many of them are worked on at once.
@@ -41,8 +41,8 @@ class Gate:
         if self.draining:
             raise Full("stopping", "the service is stopping; try again shortly", 5)
         if self.inside >= self.limit:
-            message = f"{self.inside} requests are at work or wait, which is the most it takes"
-            raise Full("full", f"{message}; try again after the seconds told", self.retry_after)
+            message = f"{self.inside} requests are running or waiting, which is the limit"
+            raise Full("full", f"{message}; try again after Retry-After seconds", self.retry_after)
         self.inside += 1
         try:
             yield

@@ -1,4 +1,4 @@
-"""Connections whose request's head does not come: closed, so that none is held for ever.
+"""Closes connections whose request headers do not arrive in time.
 
 aiohttp waits for the end of a head as long as bytes come, and knows no setting for it. Its
 server makes each connection's handler by the name of a class, which is replaced here by one

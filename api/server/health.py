@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from pi10_classifier.api.server.admission import Gate
+from pi10_classifier.api.server.admission import AdmissionLimit
 from pi10_classifier.api.server.metrics import CONTENT_TYPE, Metrics
 from pi10_classifier.api.server.workers import Workers
 from pi10_classifier.model.package import Package
@@ -15,9 +15,11 @@ from pi10_classifier.model.package import Package
 class Health:
     """What orchestrators and Prometheus ask."""
 
-    def __init__(self, workers: Workers, gate: Gate, metrics: Metrics, package: Package) -> None:
+    def __init__(
+        self, workers: Workers, admissions: AdmissionLimit, metrics: Metrics, package: Package
+    ) -> None:
         self._workers = workers
-        self._gate = gate
+        self._admissions = admissions
         self._metrics = metrics
         self._model = {
             "name": package.name,
@@ -26,20 +28,20 @@ class Health:
         }
         metrics.model(package)
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "pi10_ready": ("1 where it takes work.", lambda: not self._why_not()),
+            "pi10_ready": ("1 if it accepts work.", lambda: not self._why_not()),
             "pi10_workers_ready": ("Warm worker processes.", lambda: workers.ready),
             "pi10_worker_restarts": (
                 "Worker processes replaced since the start.", lambda: workers.restarts),
             "pi10_requests_inside": (
-                "Predictions and trainings that arrive, wait or are at work.",
-                lambda: gate.inside),
-            "pi10_requests_most": ("How many of them are let in at once.", lambda: gate.limit),
+                "Predictions and trainings being received, waiting or running.",
+                lambda: admissions.inside),
+            "pi10_requests_most": ("Limit of pi10_requests_inside.", lambda: admissions.limit),
         }  # fmt: skip
         for name, (about, value) in gauges.items():
             metrics.watch(name, about, value)
 
     def _why_not(self) -> str:
-        if self._gate.draining:
+        if self._admissions.draining:
             return "stopping"
         if not self._workers.ready:
             return self._workers.problem or "no worker is warm yet"

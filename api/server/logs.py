@@ -37,9 +37,9 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage()[:_LONGEST],
         }
-        account = CURRENT.get()
-        if account:
-            line["request_id"] = account.request_id
+        stats = CURRENT.get()
+        if stats:
+            line["request_id"] = stats.request_id
         line |= {key: value for key, value in record.__dict__.items() if key not in _PLAIN}
         cause = record.exc_info[0] if record.exc_info else None
         if cause and cause.__module__ == "aiohttp.http_exceptions":

@@ -1,4 +1,4 @@
-"""What Prometheus is told at ``/metrics``. All figures are kept by the parent process.
+"""The Prometheus metrics at ``/metrics``, all kept by the parent process.
 
 A worker hands its figures over with its answer, so that none is lost or told twice when
 a worker dies, and no files are shared between processes.
@@ -19,7 +19,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from pi10_classifier.api.request_stats import Account
+from pi10_classifier.api.request_stats import RequestStats
 from pi10_classifier.errors import Code
 from pi10_classifier.model.package import Package
 
@@ -49,7 +49,7 @@ class Metrics:
             ("stage",), buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
         self._images = Counter(
-            "pi10_images", "Images by what became of them; their sum is the inputs.",
+            "pi10_images", "Images by outcome; they add up to the inputs.",
             ("outcome",), registry=self._registry,
         )  # fmt: skip
         self._failures = Counter(
@@ -73,21 +73,21 @@ class Metrics:
         """A gauge that is read when it is asked for."""
         Gauge(name, about, registry=self._registry).set_function(value)
 
-    def request(self, method: str, route: str, status: int, account: Account) -> None:
+    def request(self, method: str, route: str, status: int, stats: RequestStats) -> None:
         """Count an answered request. ``route`` is its pattern, never the path asked for."""
         self._requests.labels(method, route, str(status)).inc()
-        self._request_seconds.labels(route).observe(account.seconds)
-        self.work(account)
+        self._request_seconds.labels(route).observe(stats.seconds)
+        self.work(stats)
 
-    def work(self, account: Account) -> None:
-        """Count the images and the stages of ``account``."""
-        for stage, seconds in account.stages.items():
+    def work(self, stats: RequestStats) -> None:
+        """Count the images and the stages of ``stats``."""
+        for stage, seconds in stats.stages.items():
             self._stage_seconds.labels(stage).observe(seconds)
-        totals = account.totals
+        totals = stats.totals
         self._images.labels("result").inc(totals["results"])
         self._images.labels("failure").inc(totals["failures"])
         self._images.labels("skipped").inc(totals["skipped"])
-        for code, count in account.failures.items():
+        for code, count in stats.failures.items():
             self._failures.labels(code).inc(count)
 
     def text(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Around every request: its id, its log line, its figures, its place, and errors as JSON."""
+"""Middleware around every request: id, log line, metrics, admission, errors as JSON."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from pi10_classifier.api.client_errors import is_full, message_of, status_of, unstored
-from pi10_classifier.api.request_stats import CURRENT, Account, request_id
-from pi10_classifier.api.server.admission import Full, Gate
+from pi10_classifier.api.request_stats import CURRENT, RequestStats, request_id
+from pi10_classifier.api.server.admission import AdmissionLimit, Full
 from pi10_classifier.api.server.metrics import Metrics
 from pi10_classifier.api.server.workers import TookTooLong, WorkerDied
 from pi10_classifier.errors import ModelError, OutputError, Pi10Error
@@ -32,12 +32,12 @@ def failure(
     status: int, code: str, message: str, headers: dict[str, str] | None = None
 ) -> web.Response:
     """An error as every route answers it: a code, what was wrong, and the request's id."""
-    account = CURRENT.get()
-    if account:
-        account.error = code
+    stats = CURRENT.get()
+    if stats:
+        stats.error = code
     body = {
         "error": {"code": code, "message": message},
-        "request_id": account.request_id if account else "",
+        "request_id": stats.request_id if stats else "",
     }
     return web.json_response(body, status=status, headers=headers)
 
@@ -47,37 +47,37 @@ def accounting(metrics: Metrics) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        account = Account(request_id(request.headers.get(ID_HEADER)))
-        token = CURRENT.set(account)
+        stats = RequestStats(request_id(request.headers.get(ID_HEADER)))
+        token = CURRENT.set(stats)
         status = CLIENT_LEFT
         try:
             response = await _answered(request, handler)
             status = response.status
             if not response.prepared:
-                response.headers[ID_HEADER] = account.request_id
+                response.headers[ID_HEADER] = stats.request_id
                 response.headers.setdefault("X-Content-Type-Options", "nosniff")
             return response
         finally:
             route = _route(request)
-            metrics.request(request.method, route, status, account)
-            _log(request, route, status, account)
+            metrics.request(request.method, route, status, stats)
+            _log(request, route, status, stats)
             CURRENT.reset(token)
 
     return middleware
 
 
-def admission(gate: Gate, posts: Collection[str]) -> Middleware:
+def admission(admissions: AdmissionLimit, posts: Collection[str]) -> Middleware:
     """Refuse work where there is no room for it, before its body is read."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method != "POST" or request.path not in posts:
             return await handler(request)
-        with gate.pass_through():
+        with admissions.pass_through():
             response = await handler(request)
-        account = CURRENT.get()
-        if account and "work" in account.stages:
-            gate.took(account.stages["work"])
+        stats = CURRENT.get()
+        if stats and "work" in stats.stages:
+            admissions.took(stats.stages["work"])
         return response
 
     return middleware
@@ -101,7 +101,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return failure(504, "took_too_long", str(error))
     except WorkerDied as error:
         LOG.error("request given up", extra={"reason": str(error)})
-        return failure(500, "worker_died", f"{error}; leave out what it was given, or report it")
+        return failure(500, "worker_died", f"{error}; send fewer files, or report it")
     except (ModelError, OutputError) as error:
         LOG.error("request failed", extra={"code": error.code.value, "reason": error.message})
         retry = {"Retry-After": "30"}
@@ -123,16 +123,16 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 def _as_response(error: web.HTTPException) -> web.Response:
-    account = CURRENT.get()
-    if account:
-        account.error = _told_code(error)
+    stats = CURRENT.get()
+    if stats:
+        stats.error = _body_code(error)
     return web.Response(
         body=error.body, status=error.status, content_type="application/json",
         headers=_kept(error),
     )  # fmt: skip
 
 
-def _told_code(error: web.HTTPException) -> str:
+def _body_code(error: web.HTTPException) -> str:
     """The code that its body tells, else what its status means."""
     try:
         return str(json.loads(error.text or "")["error"]["code"])
@@ -151,9 +151,9 @@ def _code_of(error: web.HTTPException) -> str:
 
 def _text_of(error: web.HTTPException, request: web.Request) -> str:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return f"{error.text}; send fewer images a request, or have the cap raised"
+        return f"{error.text}; send fewer images per request, or raise the limit"
     if error.text == f"404: {error.reason}":  # aiohttp's own: no route
-        return f"nothing is at {request.path!r}; the API's description is at swagger.json"
+        return f"there is no route {request.path!r}; swagger.json describes the API"
     return error.text or error.reason
 
 
@@ -162,25 +162,25 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource else UNMATCHED
 
 
-def _log(request: web.Request, route: str, status: int, account: Account) -> None:
+def _log(request: web.Request, route: str, status: int, stats: RequestStats) -> None:
     # neither query nor headers, and of a known route not the path: they may hold what is
     # nobody's business, such as the id that opens a run's results
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "method": request.method,
         "route": route,
         "status": status,
-        "seconds": round(account.seconds, 4),
+        "seconds": round(stats.seconds, 4),
         "bytes_in": request.content_length,
     }
-    if account.error:
-        found["error"] = account.error
-    if account.totals:
-        found["totals"] = dict(account.totals)
-    if account.failures:
-        found["failures"] = dict(account.failures)
-    if account.stages:
-        found["stages"] = {name: round(value, 4) for name, value in account.stages.items()}
+    if stats.error:
+        fields["error"] = stats.error
+    if stats.totals:
+        fields["totals"] = dict(stats.totals)
+    if stats.failures:
+        fields["failures"] = dict(stats.failures)
+    if stats.stages:
+        fields["stages"] = {name: round(value, 4) for name, value in stats.stages.items()}
     if route == UNMATCHED:
-        found["path"] = request.path[:300]
+        fields["path"] = request.path[:300]
     level = logging.DEBUG if route.endswith(_QUIET) and status < 400 else logging.INFO
-    LOG.log(level, "request", extra=found)
+    LOG.log(level, "request", extra=fields)

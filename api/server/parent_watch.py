@@ -1,4 +1,4 @@
-"""No process of the service outlives the one that started it."""
+"""Ends worker processes when their parent ends."""
 
 from __future__ import annotations
 

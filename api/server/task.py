@@ -1,4 +1,4 @@
-"""One piece of work in a worker, and what of it comes back to the parent.
+"""Runs one piece of work in a worker and returns its output and statistics.
 
 Imported by the workers, so it imports nothing of DEEPaaS, which would cost each 40 MB.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pi10_classifier.api.request_stats import CURRENT, Account
+from pi10_classifier.api.request_stats import CURRENT, RequestStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Answer:
 
 def work(request_id: str, function: Callable[..., Any], kwargs: dict[str, Any]) -> Answer:
     """Run ``function(**kwargs)`` in a worker; it may add to the account at hand."""
-    account = Account(request_id)
-    token = CURRENT.set(account)
+    stats = RequestStats(request_id)
+    token = CURRENT.set(stats)
     try:
         output = function(**kwargs)
     finally:
         CURRENT.reset(token)
-    return Answer(output, account.stages, account.totals, account.failures)
+    return Answer(output, stats.stages, stats.totals, stats.failures)

@@ -24,7 +24,7 @@ def alive() -> None:
     """What an idle worker is asked, to see whether it still is one."""
 
 
-class Worker:
+class WorkerProcess:
     """One process, given one piece of work at a time."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The processes that predict: each warmed, watched, replaced when it dies or hangs.
+"""The pool of prediction workers: warmed, checked, and replaced if they die or hang.
 
 DEEPaaS's own pool loses the task of a killed worker, so that its request hangs for ever,
 and one exception that cannot be unpickled silences a worker for good. An executor of
@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextvars import Context
 from typing import Any
 
-from pi10_classifier.api.server.worker_process import Worker, alive
+from pi10_classifier.api.server.worker_process import WorkerProcess, alive
 
 LOG = logging.getLogger("pi10.workers")
 
@@ -56,12 +56,12 @@ class Workers:
         self.count = count
         self._patience_s = min(seconds or PATIENCE_S, PATIENCE_S)
         self._start_s = max(seconds, PATIENCE_S)
-        self._silent: set[Worker] = set()
+        self._silent: set[WorkerProcess] = set()
         self.restarts = 0
         self.problem = ""
         self._warm = warm
-        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
-        self._warm_workers: set[Worker] = set()
+        self._idle: asyncio.LifoQueue[WorkerProcess] = asyncio.LifoQueue()
+        self._warm_workers: set[WorkerProcess] = set()
         self._bulk = asyncio.Semaphore(max(1, count - 1))
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
@@ -100,7 +100,7 @@ class Workers:
                 LOG.error("worker died", extra={"worker_pid": worker.pid, "deaths": deaths})
         raise WorkerDied(f"the worker process died {TRIES} times over this request")
 
-    async def _take(self, bulk: bool) -> Worker:
+    async def _take(self, bulk: bool) -> WorkerProcess:
         if bulk:
             await self._bulk.acquire()
         try:
@@ -112,7 +112,7 @@ class Workers:
 
     async def _run(
         self,
-        worker: Worker,
+        worker: WorkerProcess,
         work: Callable[..., Any],
         args: tuple[Any, ...],
         seconds: float = 0,
@@ -134,7 +134,7 @@ class Workers:
                 raise
             usable = False
             LOG.error("worker took too long", extra={"worker_pid": worker.pid})
-            raise TookTooLong(f"not done within {seconds:g} s; send fewer images") from error
+            raise TookTooLong(f"not finished within {seconds:g} s; send fewer images") from error
         finally:
             if bulk:
                 self._bulk.release()
@@ -143,14 +143,14 @@ class Workers:
             else:
                 self._replace(worker)
 
-    async def _ask(self, worker: Worker) -> None:
+    async def _ask(self, worker: WorkerProcess) -> None:
         try:
             async with asyncio.timeout(self._patience_s):
                 await worker.run(alive)
         except (BrokenProcessPool, TimeoutError) as error:
             raise _DiedIdle from error
 
-    def _replace(self, worker: Worker) -> None:
+    def _replace(self, worker: WorkerProcess) -> None:
         self._spawn_apart(worker.kill())
         self._warm_workers.discard(worker)
         self._silent.discard(worker)
@@ -162,7 +162,7 @@ class Workers:
         """A new process, warmed; tried until it succeeds."""
         pause = FIRST_PAUSE_S
         while not self._closing:
-            worker = Worker()
+            worker = WorkerProcess()
             began = time.perf_counter()
             try:
                 async with asyncio.timeout(self._start_s) as limit:
@@ -194,14 +194,14 @@ class Workers:
             for worker in reversed(idle):
                 self._spawn(self._check(worker))
 
-    async def _check(self, worker: Worker) -> None:
+    async def _check(self, worker: WorkerProcess) -> None:
         """Ask ``worker`` for a sign of life; it is replaced where none comes."""
         work = self._run(worker, alive, (), seconds=self._patience_s)
         asked = self._spawn(work)
         if (await asyncio.wait({asked}, timeout=ANSWER_S))[0]:
             return
         self._silent.add(worker)
-        self.problem = "a worker does not answer; it is replaced if it goes on so"
+        self.problem = "a worker does not answer; it is replaced if it stays silent"
         LOG.warning("worker silent", extra={"worker_pid": worker.pid})
         await asyncio.wait({asked})
         if worker in self._silent:  # it spoke: one that was replaced is in it no more

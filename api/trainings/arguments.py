@@ -1,4 +1,4 @@
-"""The options of a training: those of ``pi10 train`` and of its recipe, read off both."""
+"""The options of a training, derived from ``pi10 train`` and its recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pi10 train`` in a process that ends with the one that started it.
+"""Runs ``pi10 train`` in a process that ends when its server ends.
 
 Run as ``python -m pi10_classifier.api.trainings.child_process train ...``. Standard input is a
 pipe that the server holds open: when it closes, even because the server was killed, so does this.

@@ -1,4 +1,4 @@
-"""Trainings that the service runs, each ``pi10 train`` in a process of its own.
+"""Trainings of the service: each is ``pi10 train`` in its own process.
 
 Predictions go on meanwhile, for no worker is taken up. What a training is at is read from
 the files it writes; its processes end with it, when it is cancelled, and with the server.
@@ -137,7 +137,7 @@ class Trainings:
             if self.running >= service.max_trainings:
                 raise BusyError(
                     Code.BAD_SETTING,
-                    f"{self.running} trainings are running, which is the most at a time; wait for "
+                    f"{self.running} trainings are running, which is the limit; wait for "
                     "them, or cancel one",
                 )
             name = f"training-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -225,7 +225,7 @@ def _source(given: Mapping[str, Any], service: Service, folder: Path) -> Path:
     if not looks_like_archive(head):
         raise InputError(
             Code.UNSUPPORTED_FORMAT,
-            "the data are no archive; send a tar or zip of label/image files",
+            "the data are not an archive; send a tar or zip of label/image files",
         )
     name = "data.zip" if head.startswith(b"PK") else "data.tar"
     assert is_archive(name)  # noqa: S101
@@ -248,4 +248,4 @@ def _last_line(log: Path) -> str:
         lines = log.read_text("utf-8", "replace").strip().splitlines()
     except OSError:
         lines = []
-    return (lines or ["it said nothing"])[-1][:1000].removeprefix("pi10: ")
+    return (lines or ["the training wrote nothing"])[-1][:1000].removeprefix("pi10: ")

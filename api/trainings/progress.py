@@ -1,4 +1,4 @@
-"""How far a training is, and what came of it: read from the files that it writes."""
+"""Reads a training's progress and result from the files that it writes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def _seeds(out: Path) -> list[Path]:
 
 
 def _seed(folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = {"seed": folder.name.removeprefix("seed-"), "epochs_done": 0}
+    fields: dict[str, Any] = {"seed": folder.name.removeprefix("seed-"), "epochs_done": 0}
     try:
         recipe = output_folder.read_config(folder)["identity"]["recipe"]
-        told |= {"epochs": recipe["epochs"], "loss": recipe["loss"]}
+        fields |= {"epochs": recipe["epochs"], "loss": recipe["loss"]}
         if (folder / output_folder.METRICS).is_file():
             history = output_folder.read_metrics(folder)
             best = output_folder.best_validation(folder)
-            told |= {"epochs_done": len(history), "validation_macro_f1": best, "history": history}
+            fields |= {"epochs_done": len(history), "validation_macro_f1": best, "history": history}
     except (SettingError, KeyError, TypeError) as error:  # it is just being written
-        told["note"] = str(error)
-    return told
+        fields["note"] = str(error)
+    return fields
 
 
 def mlflow_run(out: Path) -> dict[str, Any] | None:

@@ -1,1 +1,1 @@
-"""The page for people: its routes, its runs, its files."""
+"""The web page: its routes, its runs, its files."""

@@ -1,4 +1,4 @@
-"""The page for people: its files, and the runs it starts, watches and shows."""
+"""The web page's routes: its files, and runs to start, follow and show."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from aiohttp.typedefs import Middleware
 import pi10_classifier
 from pi10_classifier.api.client_errors import is_full, message_of, unstored
 from pi10_classifier.api.deepaas.request_parsing import patience
-from pi10_classifier.api.request_stats import CURRENT, Account
-from pi10_classifier.api.server.admission import Gate
+from pi10_classifier.api.request_stats import CURRENT, RequestStats
+from pi10_classifier.api.server.admission import AdmissionLimit
 from pi10_classifier.api.server.metrics import Metrics
 from pi10_classifier.api.server.middleware import failure
 from pi10_classifier.api.server.task import Answer, work
 from pi10_classifier.api.server.workers import BULK_BYTES, TookTooLong, WorkerDied, Workers
 from pi10_classifier.api.settings import Service
-from pi10_classifier.api.webpage.runs import Run, Runs, receive
+from pi10_classifier.api.webpage.runs import PageRun, Runs, receive
 from pi10_classifier.api.webpage.worker import DOWNLOADS, PICTURES, SHOWN, Cancelled, run_page
 from pi10_classifier.errors import Pi10Error
 from pi10_classifier.model.package import Package
@@ -53,11 +53,11 @@ class Page:
     """The routes below ``ui/``."""
 
     def __init__(
-        self, workers: Workers, gate: Gate, metrics: Metrics, package: Package, folder: Path,
-        service: Service,
+        self, workers: Workers, admissions: AdmissionLimit, metrics: Metrics, package: Package,
+        folder: Path, service: Service,
     ) -> None:  # fmt: skip
         self._workers = workers
-        self._gate = gate
+        self._admissions = admissions
         self._metrics = metrics
         self._package = package
         self._service = service
@@ -131,10 +131,12 @@ class Page:
 
     async def _start(self, request: web.Request) -> web.Response:
         if request.headers.get("Sec-Fetch-Site") in _FOREIGN:  # another site's form
-            return failure(403, "foreign_page", "uploads are taken from this service's own page")
-        account = CURRENT.get() or Account("")
+            return failure(
+                403, "foreign_page", "uploads are accepted from this service's page only"
+            )
+        stats = CURRENT.get() or RequestStats("")
         with ExitStack() as place:
-            place.enter_context(self._gate.pass_through())
+            place.enter_context(self._admissions.pass_through())
             run = self._runs.new()
             try:
                 async with asyncio.timeout(patience(request)):
@@ -142,20 +144,20 @@ class Page:
             except TimeoutError:
                 self._runs.drop(run)
                 return failure(
-                    408, "too_slow", "the files did not come in time; send fewer at once"
+                    408, "too_slow", "the files did not arrive in time; send fewer at once"
                 )
             except BaseException:
                 self._runs.drop(run)
                 raise
-            account.add("receive", account.seconds)
+            stats.add("receive", stats.seconds)
             # the place is handed on: this request is over long before its work is
-            work_on = self._work(run, account.request_id, place.pop_all())
+            work_on = self._work(run, stats.request_id, place.pop_all())
             run.task = asyncio.get_running_loop().create_task(work_on)
         return web.json_response(run.status(), status=201)
 
-    async def _work(self, run: Run, request_id: str, place: ExitStack) -> None:
-        account = Account(request_id)
-        CURRENT.set(account)  # of this task alone
+    async def _work(self, run: PageRun, request_id: str, place: ExitStack) -> None:
+        stats = RequestStats(request_id)
+        CURRENT.set(stats)  # of this task alone
         try:
             with place:
                 answer: Answer = await self._workers.apply(
@@ -163,18 +165,18 @@ class Page:
                     {"folder": str(run.folder), "uploads": tuple(run.uploads)},
                     seconds=self._service.max_seconds, bulk=run.bytes > BULK_BYTES,
                 )  # fmt: skip
-            account.stages |= answer.stages
-            account.count(answer.totals, answer.failures)
+            stats.stages |= answer.stages
+            stats.count(answer.totals, answer.failures)
             run.state = "done" if not run.over else run.state
         except (Cancelled, asyncio.CancelledError):
             run.state = "cancelled"
         except Exception as error:
             run.state, run.error = "failed", self._error_of(error)
         finally:
-            self._metrics.work(account)
+            self._metrics.work(stats)
             LOG.info("page run over", extra={
                 "state": run.state, "files": len(run.uploads), "bytes": run.bytes,
-                "totals": dict(account.totals), "seconds": round(account.seconds, 3),
+                "totals": dict(stats.totals), "seconds": round(stats.seconds, 3),
             })  # fmt: skip
 
     @staticmethod
@@ -199,7 +201,7 @@ class Page:
         self._runs.drop(self._runs.get(request.match_info["id"]))
         return web.Response(status=204)
 
-    def _done(self, request: web.Request) -> Run:
+    def _done(self, request: web.Request) -> PageRun:
         run = self._runs.get(request.match_info["id"])
         if run.state != "done":
             raise web.HTTPConflict(text=f"the run is {run.state}; it has no results to show")
@@ -228,7 +230,7 @@ class Page:
         name = request.match_info["name"]
         if name not in DOWNLOADS:
             raise web.HTTPNotFound(
-                text=f"there is no file of this name; there are {', '.join(DOWNLOADS)}"
+                text=f"there is no file of this name; the files are {', '.join(DOWNLOADS)}"
             )
         shown = name == "report.html"
         headers = {

@@ -1,4 +1,4 @@
-"""The page's runs: an upload, its work and its results, kept for an hour, then removed."""
+"""The page's runs: uploads and results, kept for an hour."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_NAME = 1000
 
 
 @dataclass(slots=True)
-class Run:
+class PageRun:
     """One upload and what becomes of it. ``state``: waiting, running, done, failed or cancelled."""
 
     id: str
@@ -78,25 +78,25 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, PageRun] = {}
 
-    def new(self) -> Run:
+    def new(self) -> PageRun:
         self._make_room()
-        run = Run(secrets.token_urlsafe(16), self._folder / secrets.token_hex(8))
+        run = PageRun(secrets.token_urlsafe(16), self._folder / secrets.token_hex(8))
         (run.folder / UPLOAD).mkdir(parents=True)
         self._runs[run.id] = run
         return run
 
-    def get(self, run_id: str) -> Run:
+    def get(self, run_id: str) -> PageRun:
         run = self._runs.get(run_id)
         if run is None:
             raise web.HTTPNotFound(
-                text="there is no such run; results are kept for an hour, upload the files again"
+                text="there is no such run; results are kept for an hour: upload the files again"
             )
         run.touched = time.monotonic()
         return run
 
-    def drop(self, run: Run) -> None:
+    def drop(self, run: PageRun) -> None:
         run.cancel()
         self._runs.pop(run.id, None)
         # beside the loop: a large run's files take their time
@@ -126,7 +126,7 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-async def receive(request: web.Request, run: Run, service: Service) -> None:
+async def receive(request: web.Request, run: PageRun, service: Service) -> None:
     """Store the files of a form in ``run``, each under a number.
 
     Raises HTTPRequestEntityTooLarge, or InputError where there is nothing to classify.
@@ -136,17 +136,17 @@ async def receive(request: web.Request, run: Run, service: Service) -> None:
     try:
         await _store(request, run, service)
     except MALFORMED as error:
-        what = f"the form cannot be read: {str(error)[:200]}; send it again"
-        raise InputError(Code.UNSUPPORTED_FORMAT, what) from error
+        message = f"the form cannot be read: {str(error)[:200]}; send it again"
+        raise InputError(Code.UNSUPPORTED_FORMAT, message) from error
     except ConnectionError:  # the client left
         raise
     except OSError as error:
         raise unstored(error) from error
     if not run.uploads:
-        raise InputError(Code.EMPTY_OBJECT, "no file came with the form; choose one at least")
+        raise InputError(Code.EMPTY_OBJECT, "the form holds no file; choose at least one")
 
 
-async def _store(request: web.Request, run: Run, service: Service) -> None:
+async def _store(request: web.Request, run: PageRun, service: Service) -> None:
     async for part in await request.multipart():
         if not isinstance(part, BodyPartReader) or not part.filename:
             continue

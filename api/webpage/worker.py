@@ -1,4 +1,4 @@
-"""What a worker does for the page: classify an upload, then lay out what the page shows.
+"""The page's work in a worker: classify an upload, then write what the page shows.
 
 ``upload/`` holds the files by number, ``out/`` is a run's folder as `pi10 classify` writes
 it; beside it lie ``progress.json``, and in the end ``page.json`` and ``pictures.bin``
@@ -53,7 +53,7 @@ class Cancelled(Exception):  # noqa: N818
 
 
 @dataclass(slots=True)
-class _Teller:
+class _ProgressFile:
     """Tells the parent how far the run is, by a file, and heeds its wish to stop."""
 
     folder: Path
@@ -66,9 +66,9 @@ class _Teller:
         self.next_s = now + _EVERY_S
         if (self.folder / CANCEL).exists():
             raise Cancelled
-        self.tell("classifying", reached.inputs, reached.failures)
+        self.write("classifying", reached.inputs, reached.failures)
 
-    def tell(self, step: str, inputs: int = 0, failures: int = 0) -> None:
+    def write(self, step: str, inputs: int = 0, failures: int = 0) -> None:
         fields = {"step": step, "inputs": inputs, "failures": failures}
         write_atomically(self.folder / PROGRESS, json.dumps(fields).encode())
 
@@ -81,22 +81,22 @@ def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
     from pi10_classifier.report.page import write_report
 
     home = Path(folder)
-    teller = _Teller(home)
-    teller.tell("classifying")
+    progress = _ProgressFile(home)
+    progress.write("classifying")
     service = Service.from_environ()
     files = UploadedFiles(uploads, service.limits)
     settings = Settings(jobs=service.jobs, caps=service.caps, limits=service.limits)
     model = default_model()
     with stage("classify"):
         names = [upload.name for upload in uploads]
-        run = classify_units(iter([files]), names, home / OUT, settings, model, progress=teller)
+        run = classify_units(iter([files]), names, home / OUT, settings, model, progress=progress)
     note(run.tally.totals, run.tally.failures_by_code)
-    teller.tell("drawing", run.tally.totals["inputs"], run.tally.totals["failures"])
+    progress.write("drawing", run.tally.totals["inputs"], run.tally.totals["failures"])
     with stage("write"):
         write_report(home / OUT, settings.model)
-        said = json.loads((home / OUT / "run.json").read_text("utf-8"))
-        _write_downloads(home, said["model"]["classes"])
-        _write_page(home, files, said, service.caps)
+        record = json.loads((home / OUT / "run.json").read_text("utf-8"))
+        _write_downloads(home, record["model"]["classes"])
+        _write_page(home, files, record, service.caps)
 
 
 def _write_downloads(home: Path, classes: list[str]) -> None:

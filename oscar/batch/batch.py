@@ -1,4 +1,4 @@
-"""A batch from its beginning to its end: list, have it done, merge, look whether all is there.
+"""One batch from start to end: list, distribute, merge, verify.
 
 Everything that must outlive this process lies in the output folder, so another one, on
 another machine, can go on where this one was killed.
@@ -24,7 +24,15 @@ from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.batch.coordinator import Coordinator
 from pi10_classifier.oscar.batch.merge import Merge
 from pi10_classifier.oscar.batch.options import Options, Poster, Reached
-from pi10_classifier.oscar.batch.plan import PLAN, SIGNS, STATE, UNITS, WORK, Plan, deciding
+from pi10_classifier.oscar.batch.plan import (
+    HEARTBEATS,
+    PLAN,
+    STATE,
+    UNITS,
+    WORK,
+    BatchPlan,
+    deciding,
+)
 from pi10_classifier.oscar.batch.published import Marks, remove_others
 from pi10_classifier.oscar.batch.units import (
     INDEX,
@@ -36,11 +44,11 @@ from pi10_classifier.oscar.batch.units import (
 )
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.records.record import json_bytes
-from pi10_classifier.sources.s3 import ObjectBlock, StoredArchive, stored_units
+from pi10_classifier.sources.s3 import S3Archive, S3Block, stored_units
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchResult:
     """What a batch came to. ``new``, ``gone``: units since the listing; counts of inputs."""
 
     totals: Counter[str] = field(default_factory=Counter)
@@ -80,7 +88,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class BatchOptions:
     """What may be done with an output folder that holds a batch already; and the rest."""
 
     resume: bool = False
@@ -99,20 +107,20 @@ class Batch:
         out: Bucket,
         package: Package,
         settings: Settings,
-        how: How,
+        how: BatchOptions,
         *,
         say: Callable[[str], None] = lambda _: None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         if source.place.bucket != out.place.bucket:
             raise SettingError(
-                f"--out {out} is in another bucket than {source}: workers see the one that their "
+                f"--out {out} is in another bucket than {source}: workers see only the one their "
                 "service mounts; name a folder of it"
             )
         if source.place.holds(out.place):
             raise SettingError(
                 f"--out {out} lies under {source}, so results would be inputs of the next batch; "
-                "give it a folder beside"
+                "choose a folder beside it"
             )
         if not out.place.folder:
             raise SettingError(f"--out {out} is a whole bucket; write s3://bucket/folder/")
@@ -126,7 +134,7 @@ class Batch:
         capacity: Callable[[], int],
         options: Options,
         show: Callable[[Reached], None] = lambda _: None,
-    ) -> Outcome:
+    ) -> BatchResult:
         """Do all of it; raises SettingError, and InputError where the storage is away."""
         clock, started = time.monotonic(), datetime.now(UTC)
         with tempfile.TemporaryDirectory(prefix="pi10-batch-") as scratch:
@@ -154,8 +162,8 @@ class Batch:
                     coordinator.again([*cruise.damaged, *cruise.passing])
                 if coordinator.complete:
                     break
-                self._say("some units have failures that another try may mend: once more")
-            outcome = Outcome(units=plan.units)
+                self._say("some units failed in a way that a retry may fix: retrying")
+            outcome = BatchResult(units=plan.units)
             self._check_plan(plan)
             remove_others(
                 self._out, Marks(unit.path(plan.identity) for _, unit in read_units(table))
@@ -172,55 +180,55 @@ class Batch:
                 outcome.totals.update(tally.totals)
                 outcome.merged += cruise.units - len(last.damaged)
             self._compare(table, plan, outcome)
-            for name in self._out.etags(SIGNS):
+            for name in self._out.etags(HEARTBEATS):
                 self._out.delete(name)
         outcome.ranges_lost = reached.lost
         outcome.seconds = time.monotonic() - clock
         self._out.put(f"{WORK}report.json", json_bytes(outcome.to_json()))
         return outcome
 
-    def _open(self, table: Path) -> Plan:
+    def _open(self, table: Path) -> BatchPlan:
         """The plan that is there, or a new one; ``table`` becomes its list of units."""
-        said = self._out.get_if_there(PLAN)
-        if said is not None:
+        data = self._out.get_if_there(PLAN)
+        if data is not None:
             if not self._how.resume:
                 raise SettingError(
-                    f"{self._out} already holds a batch; add --resume to go on with it, or choose "
+                    f"{self._out} already holds a batch; add --resume to continue it, or choose "
                     "another --out"
                 )
-            plan = Plan.parse(said, f"{self._out}{PLAN}")
+            plan = BatchPlan.parse(data, f"{self._out}{PLAN}")
             self._agree(plan)
             if not self._how.relist:
                 self._out.download(UNITS, table)
                 if plan.table not in ("", sha256(table)):
                     raise SettingError(
-                        f"{self._out}{UNITS} is not that of the plan beside it: a listing was cut "
-                        "short, or is going on; list anew: --relist"
+                        f"{self._out}{UNITS} does not match the plan beside it: a listing was cut "
+                        "short, or still runs; list again with --relist"
                     )
                 return plan
         return self._list(table)
 
-    def _check_plan(self, plan: Plan) -> None:
+    def _check_plan(self, plan: BatchPlan) -> None:
         """Results of another listing would be removed as none of ours."""
-        said = self._out.get_if_there(PLAN)
-        if said is None or Plan.parse(said, f"{self._out}{PLAN}") != plan:
+        data = self._out.get_if_there(PLAN)
+        if data is None or BatchPlan.parse(data, f"{self._out}{PLAN}") != plan:
             raise SettingError(
-                f"{self._out} was listed anew by another coordinator while this one was at work; "
-                "what is done is kept: go on with --resume"
+                f"{self._out} was listed again by another coordinator while this one ran; "
+                "finished units are kept: continue with --resume"
             )
 
-    def _agree(self, plan: Plan) -> None:
+    def _agree(self, plan: BatchPlan) -> None:
         now = {"inputs": f"{self._source}", **deciding(self._settings, self._package)}
         old = {"inputs": plan.address, **plan.settings}
         changed = sorted(key for key in {*old, *now} if old.get(key) != now.get(key))
         if changed:
-            what = "; ".join(f"{key} was {old.get(key)!r}, is {now.get(key)!r}" for key in changed)
+            diffs = "; ".join(f"{key} was {old.get(key)!r}, is {now.get(key)!r}" for key in changed)
             raise SettingError(
-                f"cannot go on with {self._out}: {what[:1000]}. Results would not be of one "
-                "kind: use the old settings, or another --out"
+                f"cannot continue {self._out}: {diffs[:1000]}. Results would not be "
+                "comparable: use the old settings, or another --out"
             )
 
-    def _units(self) -> Iterator[StoredArchive | ObjectBlock]:
+    def _units(self) -> Iterator[S3Archive | S3Block]:
         place = self._source.place
         return stored_units(
             self._source.store, place.bucket, place.prefix, self._settings.limits,
@@ -244,19 +252,19 @@ class Batch:
             return own  # gone meanwhile, or unreadable: a failure of its own where it is an input
         if own and not found:
             raise SettingError(
-                f"s3://{place.bucket}/{key} is no index of a batch, and the batch's own would be "
-                "written in its place; move or rename it"
+                f"s3://{place.bucket}/{key} is not a batch's index, but would be overwritten by "
+                "the index of this batch; move or rename it"
             )
         return found
 
-    def _list(self, table: Path) -> Plan:
+    def _list(self, table: Path) -> BatchPlan:
         place = self._source.place
         index = table.with_name(INDEX)
         with index.open("wb") as lines, table.open("wb") as units:
             found = write_units(self._watched(self._units()), place, lines, units, self._how.cruise)
         if not found.units:
             raise SettingError(f"{self._source} holds no objects; check the address")
-        plan = Plan(
+        plan = BatchPlan(
             bucket=place.bucket,
             source=place.folder,
             out=self._out.place.folder,
@@ -276,17 +284,15 @@ class Batch:
         self._say(f"listed {found.lines:,} objects, {found.units:,} units, {found.size:,} bytes")
         return plan
 
-    def _watched(
-        self, units: Iterator[StoredArchive | ObjectBlock]
-    ) -> Iterator[StoredArchive | ObjectBlock]:
+    def _watched(self, units: Iterator[S3Archive | S3Block]) -> Iterator[S3Archive | S3Block]:
         for unit in units:
             self._check()
             yield unit
 
     def _forget_ranges(self) -> None:
-        said = self._out.get_if_there(STATE)
-        if said:
-            self._out.put(STATE, json_bytes({**json.loads(said), "ranges": []}))
+        data = self._out.get_if_there(STATE)
+        if data:
+            self._out.put(STATE, json_bytes({**json.loads(data), "ranges": []}))
 
     @staticmethod
     def _cruises(table: Path) -> dict[str, array[int]]:
@@ -296,7 +302,7 @@ class Batch:
             found.setdefault(unit.cruise, array("Q")).append(at)
         return found
 
-    def _compare(self, table: Path, plan: Plan, outcome: Outcome) -> None:
+    def _compare(self, table: Path, plan: BatchPlan, outcome: BatchResult) -> None:
         """Look whether the inputs are still those that were listed."""
         planned = Marks(f"{u.name}\0{u.fingerprint}" for _, u in read_units(table))
         same = 0
@@ -309,6 +315,6 @@ class Batch:
         except InputError as error:
             if error.code is not Code.STORAGE_UNAVAILABLE:
                 raise
-            self._say(f"not compared with the inputs as they are now: {error.message}")
+            self._say(f"could not compare with the current inputs: {error.message}")
             return
         outcome.gone = plan.units - same

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
-from pi10_classifier.oscar.batch.in_flight import Flight, Flights
+from pi10_classifier.oscar.batch.in_flight import InFlight, InFlightRanges
 from pi10_classifier.oscar.batch.options import Options, Poster, Reached
-from pi10_classifier.oscar.batch.plan import PLAN, STATE, Message, Plan
+from pi10_classifier.oscar.batch.plan import PLAN, STATE, BatchPlan, Message
 from pi10_classifier.oscar.batch.published import Marks, publish_failure, published, remove_part
 from pi10_classifier.oscar.batch.queue import Queue, Waiting
 from pi10_classifier.oscar.batch.units import PlannedUnit
@@ -37,7 +37,7 @@ class Coordinator:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         table: Path,
         out: Bucket,
         classes: tuple[str, ...],
@@ -53,7 +53,7 @@ class Coordinator:
         self._plan, self._table, self._out, self._classes = plan, table, out, classes
         self._poster, self._capacity, self._options = poster, capacity, options
         self._say, self._show, self._check, self._clock = say, show, check, clock
-        self._flights = Flights(out, options.patience, clock)
+        self._in_flight = InFlightRanges(out, options.patience, clock)
         self._queue = Queue(table, plan.identity)
         self._attempts: Counter[str] = Counter()
         self._failed: set[str] = set()
@@ -68,28 +68,28 @@ class Coordinator:
     def recall(self) -> None:
         """Find out what is done and what is on its way; once, before ``run``."""
         self._published = published(self._out)
-        said = self._state()
-        self._attempts.update(said.get("attempts", {}))
-        self._failed.update(said.get("failed", ()))
-        for entry in said.get("ranges", ()):
-            its = self._queue.range(entry["at"], entry["end"])
-            units = {path: unit for _, path, unit in its if path not in self._published}
+        state = self._state()
+        self._attempts.update(state.get("attempts", {}))
+        self._failed.update(state.get("failed", ()))
+        for entry in state.get("ranges", ()):
+            units_sent = self._queue.range(entry["at"], entry["end"])
+            units = {path: unit for _, path, unit in units_sent if path not in self._published}
             if units:
                 ago_s = max(0.0, time.time() - entry["posted"])
-                self._flights.add(entry["start"], entry["end"], entry["at"], units, ago_s)
+                self._in_flight.add(entry["start"], entry["end"], entry["at"], units, ago_s)
         for _, path, unit in self._queue.all():
             if path in self._published:
                 self.done_before[unit.cruise] += 1
                 self._units_done += 1
                 self._bytes_done += unit.size
         self._bytes_before = self._bytes_done
-        flying = {path for flight in self._flights for path in flight.left}
+        flying = {path for sent in self._in_flight for path in sent.left}
         self._queue.begin(lambda path: path not in self._published and path not in flying)
-        if self._units_done or self._flights:
-            out = len(self._flights)
+        if self._units_done or self._in_flight:
+            out = len(self._in_flight)
             self._say(
                 f"{self._units_done:,} of {self._plan.units:,} units are done, "
-                f"{out} {'range' if out == 1 else 'ranges'} on the way"
+                f"{out} {'range' if out == 1 else 'ranges'} in flight"
             )
 
     def run(self) -> None:
@@ -127,16 +127,16 @@ class Coordinator:
     @property
     def complete(self) -> bool:
         """True where nothing waits, as far as is known."""
-        return not (self._queue or self._flights)
+        return not (self._queue or self._in_flight)
 
     def retry_failed(self) -> int:
         """Take back the parts of units tried in vain: they count from the beginning."""
-        said = self._state()
-        taken = list(said.get("failed", ()))
+        state = self._state()
+        taken = list(state.get("failed", ()))
         for path in taken:
             remove_part(self._out, path)
-        if said:
-            self._out.put(STATE, json_bytes({**said, "attempts": {}, "failed": []}))
+        if state:
+            self._out.put(STATE, json_bytes({**state, "attempts": {}, "failed": []}))
         return len(taken)
 
     def _state(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Coordinator:
         chunk = min(MAX_UNITS, max(1, left // (self._workers * _RANGES_A_WORKER)))
         if self._options.chunk:  # no worker is to idle while another has two units
             chunk = min(self._options.chunk, max(1, -(-left // self._workers)))
-        while len(self._flights) < self._workers:
+        while len(self._in_flight) < self._workers:
             units = self._queue.take(chunk, self._options.chunk_bytes)
             if not units or not self._send(units):
                 return
@@ -164,33 +164,33 @@ class Coordinator:
             self._workers = self._options.workers
         elif not self._workers or self._clock() - self._asked > _ASK_EVERY_S:
             try:
-                self._workers = len(self._flights) + self._capacity()
+                self._workers = len(self._in_flight) + self._capacity()
             except SettingError:
-                if not self._flights:
+                if not self._in_flight:
                     raise
-                self._workers = len(self._flights)  # full, with our own workers
+                self._workers = len(self._in_flight)  # full, with our own workers
             self._asked = self._clock()
         if self._workers != before:
             which = (
                 "as --workers says"
                 if self._options.workers
-                else "for which there is room (or give --workers)"
+                else "as many as fit (or set --workers)"
             )
             self._say(f"workers at a time: {self._workers}, {which}")
 
     def _send(self, units: list[Waiting]) -> bool:
         """Post a range; False where no job could be had just now."""
         at, _, first = units[0]
-        flight = self._flights.add(
+        sent = self._in_flight.add(
             first.start, units[-1][2].end, at, {path: unit for _, path, unit in units}
         )
-        self._out.delete(flight.sign)
+        self._out.delete(sent.heartbeat)
         self._remember()
-        message = Message(flight.start, flight.end, self._plan.mounted(PLAN), flight.at)
+        message = Message(sent.start, sent.end, self._plan.mounted(PLAN), sent.at)
         try:
             self._poster.post(message.to_json())
         except Pi10Error as error:
-            self._flights.remove(flight)
+            self._in_flight.remove(sent)
             self._queue.put_back(units)
             self._remember()
             if not isinstance(error, InputError):
@@ -206,58 +206,58 @@ class Coordinator:
             time.sleep(min(0.2, left))
 
     def _look(self) -> None:
-        for unit in self._flights.look():
+        for unit in self._in_flight.look():
             self._units_done += 1
             self._bytes_done += unit.size
             self._in_vain = 0
-        for flight in self._flights:
-            why = self._flights.lost(flight)
-            if not flight.left:
-                self._landed(flight)
+        for sent in self._in_flight:
+            why = self._in_flight.lost(sent)
+            if not sent.left:
+                self._landed(sent)
             elif why:
-                self._retry(flight, why, self._is_units_own(flight, why))
+                self._retry(sent, why, self._is_units_own(sent, why))
 
-    def _landed(self, flight: Flight) -> None:
-        self._images += flight.images
-        self._flights.remove(flight)
+    def _landed(self, sent: InFlight) -> None:
+        self._images += sent.images
+        self._in_flight.remove(sent)
         self._remember()
-        self._out.delete(flight.sign)
+        self._out.delete(sent.heartbeat)
 
-    def _is_units_own(self, flight: Flight, why: str) -> bool:
+    def _is_units_own(self, sent: InFlight, why: str) -> bool:
         """True where a unit of a lost range may be to blame, not cluster, disk or network.
 
         Raises SettingError where it is of no use to go on.
         """
-        error = flight.said.get("error")
+        error = sent.status.get("error")
         code = error.get("code") if isinstance(error, dict) else ""
         if code in _FOR_ALL:
             self._forget_ranges()
-            raise SettingError(f"a worker cannot do this batch: {why}")
-        if flight.seen is not None and code not in _PASSING:
+            raise SettingError(f"a worker cannot run this batch: {why}")
+        if sent.seen is not None and code not in _PASSING:
             return True
         self._in_vain += 1
         if self._in_vain >= _IN_VAIN:
             self._forget_ranges()
             raise SettingError(
-                f"{_IN_VAIN} ranges in a row came to nothing, the last one: {why}; look at the "
-                "service's jobs, logs and disk, then go on with --resume"
+                f"{_IN_VAIN} ranges in a row failed, the last one: {why}; check the "
+                "service's jobs, logs and disk, then continue with --resume"
             )
         return False
 
     def _forget_ranges(self) -> None:
         """Nothing is to be expected of any: who goes on later sends them anew."""
-        for flight in self._flights:
-            self._flights.remove(flight)
+        for sent in self._in_flight:
+            self._in_flight.remove(sent)
         self._remember()
 
-    def _retry(self, flight: Flight, why: str, own: bool) -> None:
+    def _retry(self, sent: InFlight, why: str, own: bool) -> None:
         """A lost range: its first unit alone, for it may be what killed the worker; the rest."""
         self._lost += 1
-        self._images += flight.images
-        self._say(f"lines {flight.start} to {flight.end - 1} lost: {why}")
-        self._flights.remove(flight)
-        wanted = set(flight.left)
-        units = [w for w in self._queue.range(flight.at, flight.end) if w[1] in wanted]
+        self._images += sent.images
+        self._say(f"lines {sent.start} to {sent.end - 1} lost: {why}")
+        self._in_flight.remove(sent)
+        wanted = set(sent.left)
+        units = [w for w in self._queue.range(sent.at, sent.end) if w[1] in wanted]
         suspect = units[0]
         self._attempts[suspect[1]] += own
         if self._attempts[suspect[1]] >= self._options.attempts:
@@ -266,7 +266,7 @@ class Coordinator:
             self._queue.put_each(units[:1])
         self._queue.put(units[1:])
         self._remember()
-        self._out.delete(flight.sign)
+        self._out.delete(sent.heartbeat)
 
     def _give_up(self, unit: PlannedUnit, path: str, why: str) -> None:
         message = (
@@ -280,12 +280,12 @@ class Coordinator:
         self._say(f"set aside: {unit.name}")
 
     def _remember(self) -> None:
-        said = {
-            "ranges": self._flights.to_json(time.time()),
+        state = {
+            "ranges": self._in_flight.to_json(time.time()),
             "attempts": {path: n for path, n in self._attempts.items() if n},
             "failed": sorted(self._failed),
         }
-        self._out.put(STATE, json_bytes(said))
+        self._out.put(STATE, json_bytes(state))
 
     def reached(self) -> Reached:
         """How far it is now."""
@@ -297,10 +297,10 @@ class Coordinator:
             units_done=self._units_done,
             bytes=self._plan.size,
             bytes_done=self._bytes_done,
-            ranges=len(self._flights),
+            ranges=len(self._in_flight),
             lost=self._lost,
             failed=len(self._failed),
-            images=self._images + sum(flight.images for flight in self._flights),
+            images=self._images + sum(sent.images for sent in self._in_flight),
             seconds=seconds,
             eta_s=left * seconds / fresh if fresh > 0 else None,
         )

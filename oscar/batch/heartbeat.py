@@ -1,4 +1,4 @@
-"""A worker's signs of life: OSCAR tells nobody how a job fares."""
+"""A worker's heartbeat file, since OSCAR does not report how a job is doing."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pi10_classifier.oscar.records.record import json_bytes
 BEAT_S = 15.0
 
 
-class Sign:
+class Heartbeat:
     """Signs of life: a small file, written anew every few seconds and at the end."""
 
     def __init__(self, path: Path, every_s: float) -> None:
         self._path, self._every_s = path, every_s
-        self._said: dict[str, Any] = {"beat": 0, "units": 0, "done": 0, "inputs": 0}
+        self._status: dict[str, Any] = {"beat": 0, "units": 0, "done": 0, "inputs": 0}
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="signs", daemon=True)
 
-    def __enter__(self) -> Sign:
+    def __enter__(self) -> Heartbeat:
         self._thread.start()
         return self
 
@@ -33,14 +33,14 @@ class Sign:
         self._thread.join()
         self._write()
 
-    def tell(self, **said: Any) -> None:
+    def update(self, **fields: Any) -> None:
         with self._lock:
-            self._said |= said
+            self._status |= fields
 
     def done(self) -> None:
         """One unit more is published."""
         with self._lock:
-            self._said["done"] += 1
+            self._status["done"] += 1
 
     def _beat(self) -> None:
         while True:
@@ -50,8 +50,8 @@ class Sign:
 
     def _write(self) -> None:
         with self._lock:
-            self._said["beat"] += 1
-            data = json_bytes(self._said)
+            self._status["beat"] += 1
+            data = json_bytes(self._status)
         # a sign that is lost is followed by another; results are what must not be
         with suppress(OSError, OutputError):
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Ranges that workers have been sent: what is still to come of each, and when it is lost.
+"""Ranges that were sent to workers: which units are open, and when a range is lost.
 
 OSCAR tells nothing of a job. So a range shows that it lives by a sign, a small object that
 its worker writes anew; only that it changes counts, by our clock, so clocks may differ.
@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pi10_classifier.oscar.batch.plan import SIGNS
+from pi10_classifier.oscar.batch.plan import HEARTBEATS
 from pi10_classifier.oscar.batch.published import published
 from pi10_classifier.oscar.batch.units import PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
 
 
 @dataclass(slots=True)
-class Flight:
+class InFlight:
     """A range on its way. ``left``: its units without a part, by their paths, in order."""
 
     start: int
@@ -28,18 +28,18 @@ class Flight:
     posted: float
     seen: float | None = None
     etag: str = ""
-    said: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
     looked_at: object = None
 
     @property
-    def sign(self) -> str:
+    def heartbeat(self) -> str:
         """The name of its sign in the output folder."""
-        return f"{SIGNS}{self.start}-{self.end}.json"
+        return f"{HEARTBEATS}{self.start}-{self.end}.json"
 
     @property
     def images(self) -> int:
         """Inputs that its worker has accounted for so far."""
-        return int(self.said.get("inputs", 0))
+        return int(self.status.get("inputs", 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,68 +50,68 @@ class Patience:
     start_s: float = 900.0
 
 
-class Flights:
+class InFlightRanges:
     """All ranges on their way; bounded by what the cluster can take."""
 
     def __init__(self, out: Bucket, patience: Patience, clock: Callable[[], float]) -> None:
         self._out, self._patience, self._clock = out, patience, clock
-        self._all: dict[tuple[int, int], Flight] = {}
+        self._all: dict[tuple[int, int], InFlight] = {}
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def __iter__(self) -> Iterator[Flight]:
+    def __iter__(self) -> Iterator[InFlight]:
         return iter(list(self._all.values()))
 
     def add(
         self, start: int, end: int, at: int, units: Mapping[str, PlannedUnit], ago_s: float = 0.0
-    ) -> Flight:
+    ) -> InFlight:
         """A range as it is sent; ``units`` are those of its units that have no part yet."""
-        flight = Flight(start, end, at, dict(units), self._clock() - ago_s)
-        self._all[start, end] = flight
-        return flight
+        sent = InFlight(start, end, at, dict(units), self._clock() - ago_s)
+        self._all[start, end] = sent
+        return sent
 
-    def remove(self, flight: Flight) -> None:
-        self._all.pop((flight.start, flight.end), None)
+    def remove(self, sent: InFlight) -> None:
+        self._all.pop((sent.start, sent.end), None)
 
     def look(self) -> list[PlannedUnit]:
         """Read the signs; returns the units that are done since, with their flights lighter."""
         now = self._clock()
-        signs = self._out.etags(SIGNS) if self._all else {}
+        heartbeats = self._out.etags(HEARTBEATS) if self._all else {}
         done: list[PlannedUnit] = []
-        for flight in self:
-            etag = signs.get(flight.sign, "")
-            if etag and etag != flight.etag:
-                data = self._out.get_if_there(flight.sign)
-                flight.etag, flight.seen = etag, now
-                flight.said = _said(data or b"{}")
+        for sent in self:
+            etag = heartbeats.get(sent.heartbeat, "")
+            if etag and etag != sent.etag:
+                data = self._out.get_if_there(sent.heartbeat)
+                sent.etag, sent.seen = etag, now
+                sent.status = _parse_status(data or b"{}")
             # parts are listed only where a worker says that there are more, or says no more
-            state = (flight.said.get("done"), flight.said.get("ended"))
-            if state != flight.looked_at or self.lost(flight):
-                flight.looked_at = state
-                done += self._land(flight)
+            state = (sent.status.get("done"), sent.status.get("ended"))
+            if state != sent.looked_at or self.lost(sent):
+                sent.looked_at = state
+                done += self._land(sent)
         return done
 
-    def _land(self, flight: Flight) -> list[PlannedUnit]:
+    def _land(self, sent: InFlight) -> list[PlannedUnit]:
         done = []
-        for partition in {unit.partition: None for unit in flight.left.values()}:
+        for partition in {unit.partition: None for unit in sent.left.values()}:
             there = published(self._out, partition)
-            for path in [path for path in flight.left if path in there]:
-                done.append(flight.left.pop(path))
+            for path in [path for path in sent.left if path in there]:
+                done.append(sent.left.pop(path))
         return done
 
-    def lost(self, flight: Flight) -> str:
+    def lost(self, sent: InFlight) -> str:
         """Why nothing more is to be expected of this range, or nothing."""
         now = self._clock()
-        error = flight.said.get("error")
+        error = sent.status.get("error")
         if isinstance(error, dict):
             return f"its worker ended: {error.get('message')}"
-        if flight.seen is None:
-            waited = now - flight.posted
+        if sent.seen is None:
+            waited = now - sent.posted
             late = waited > self._patience.start_s
-            return f"no sign of a worker for {waited:.0f} s" if late else ""
-        if now - flight.seen > self._patience.lost_s:
-            return f"no sign of its worker for {now - flight.seen:.0f} s"
+            return f"no heartbeat of a worker for {waited:.0f} s" if late else ""
+        if now - sent.seen > self._patience.lost_s:
+            return f"no heartbeat of its worker for {now - sent.seen:.0f} s"
         return ""
 
     def to_json(self, now: float) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ class Flights:
         ]
 
 
-def _said(data: bytes) -> dict[str, Any]:
+def _parse_status(data: bytes) -> dict[str, Any]:
     try:
         return dict(json.loads(data))
     except (ValueError, TypeError):

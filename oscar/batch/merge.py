@@ -1,4 +1,4 @@
-"""Published parts -> one result per cruise: tables, run.json and report, by the engine.
+"""Merges published parts into one result per cruise: tables, run.json and report.
 
 The data set itself is not written again: its parts lie where workers put them, partitioned
 by cruise and day. A cruise's parts are copied into a folder as ``pi10 classify`` would have
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pi10_classifier.classify import Run, describe, exit_code_of
+from pi10_classifier.classify import RunResult, describe, exit_code_of
 from pi10_classifier.errors import Code, InputError, Pi10Error
 from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.foundation.files import write_json
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import Package
-from pi10_classifier.oscar.batch.plan import JOURNAL, PARTS, Plan
+from pi10_classifier.oscar.batch.plan import JOURNAL, PARTS, BatchPlan
 from pi10_classifier.oscar.batch.published import whole
 from pi10_classifier.oscar.batch.units import PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
@@ -47,7 +47,7 @@ class Cruise:
 class Merge:
     """Fetches a cruise's parts, and writes what they come to."""
 
-    def __init__(self, out: Bucket, plan: Plan, package: Package, settings: Settings) -> None:
+    def __init__(self, out: Bucket, plan: BatchPlan, package: Package, settings: Settings) -> None:
         self._out, self._plan = out, plan
         self._package, self._settings = package, settings
 
@@ -85,9 +85,9 @@ class Merge:
             ):
                 if not target.exists():
                     self._out.download(name, target)
-            said = json.loads(entry.read_text("utf-8"))
-            if whole(said, unit, part):
-                return unit, said
+            record = json.loads(entry.read_text("utf-8"))
+            if whole(record, unit, part):
+                return unit, record
         except InputError as error:
             if error.code is not Code.OBJECT_GONE:
                 raise
@@ -121,7 +121,7 @@ class Merge:
         path = cruise.folder.path
         tally = summarise(cruise.folder)
         self._raise(cruise, tally)
-        run = Run(
+        run = RunResult(
             out=path,
             tally=tally,
             seconds=seconds,
@@ -131,8 +131,8 @@ class Merge:
             exit_code=exit_code_of(tally),
             never_seen=str(self._package.description.get("never_seen", "")),
         )
-        said = describe(run, [self._plan.address], self._settings, self._package, started)
-        write_json(path / "run.json", said)
+        record = describe(run, [self._plan.address], self._settings, self._package, started)
+        write_json(path / "run.json", record)
         if report:
             self._report(path, note)
         for name in sorted(SUMMARIES, key=lambda name: name == "run.json"):

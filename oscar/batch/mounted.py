@@ -1,4 +1,4 @@
-"""Units read from a mounted bucket, named and recorded as those of the bucket itself."""
+"""Reads units from a mounted bucket, under the names that they have in the bucket."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class MountedUnit:
             return
         if info.st_size != self.size >= 0:
             # a mount that lags behind the bucket, or an object that was overwritten
-            what = f"{info.st_size:,} bytes on the mount, {self.size:,} when it was listed"
-            error_ = InputError(Code.STORAGE_UNAVAILABLE, f"{what}; run again with --resume")
+            message = f"{info.st_size:,} bytes on the mount, {self.size:,} when it was listed"
+            error_ = InputError(Code.STORAGE_UNAVAILABLE, f"{message}; run again with --resume")
             yield Item(self.name, "", error=error_)
             return
         yield from LocalArchive(
@@ -88,7 +88,7 @@ class MountedUnit:
         except OSError as error:
             return LooseFile(file, member, 0, 0, unreadable(error))
         if not stat.S_ISREG(info.st_mode):
-            no_file = InputError(Code.UNSUPPORTED_FORMAT, "no regular file; not opened")
+            no_file = InputError(Code.UNSUPPORTED_FORMAT, "not a regular file; not opened")
             return LooseFile(file, member, 0, 0, no_file)
         return LooseFile(file, member, info.st_size, info.st_mtime_ns)
 
@@ -104,7 +104,7 @@ def mounted(
         raise InputError(
             Code.STORAGE_UNAVAILABLE,
             f"lines {planned.start} to {planned.end - 1} of the index are not those of this batch: "
-            "the mount lags behind, or another batch wrote it anew; go on with --resume --relist",
+            "the mount lags behind, or another batch rewrote it; continue with --resume --relist",
         )
     paths = paths_of(lines)
     above = f"{MOUNT}/{source.removeprefix('s3://')}"
@@ -121,12 +121,12 @@ def paths_of(lines: bytes) -> list[str]:
 def file_of(path: str, environ: Mapping[str, str]) -> Path | InputError:
     """Where the file is here; no key can name a file outside the mount."""
     if BROKEN in path:
-        what = "its key holds a line break, which no index can; rename it"
-        return InputError(Code.UNSUPPORTED_FORMAT, what)
+        message = "its key holds a line break, which an index cannot hold; rename it"
+        return InputError(Code.UNSUPPORTED_FORMAT, message)
     segments = path.split("/")[1:]
     if any(part in ("", ".", "..") or len(os.fsencode(part)) > _SEGMENT for part in segments):
-        what = "no file system can hold its key; rename it, or classify it with s3:// addresses"
-        return InputError(Code.UNSUPPORTED_FORMAT, what)
+        message = "no file system can hold its key; rename it, or classify it with s3:// addresses"
+        return InputError(Code.UNSUPPORTED_FORMAT, message)
     return on_mount(path, environ)
 
 

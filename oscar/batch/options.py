@@ -1,4 +1,4 @@
-"""How a batch is run, and how far it is: what a face gives and shows."""
+"""Options and progress of a batch."""
 
 from __future__ import annotations
 

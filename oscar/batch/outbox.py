@@ -1,4 +1,4 @@
-"""Parts on their way from a worker's own disk to their places on the mount."""
+"""Moves finished parts from a worker's disk to the mount."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of a batch: what is to be done with which settings, and where all of it lies."""
+"""The plan of a batch: its inputs, its settings, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.batch.units import MOUNT
-from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.oscar.bucket_folder import BucketFolder
 from pi10_classifier.oscar.records.record import json_bytes
 
 FORMAT = 1
 # beside the results: what coordinator and workers tell each other
 WORK = ".pi10-batch/"
 PLAN, UNITS = f"{WORK}plan.json", f"{WORK}units.jsonl"
-STATE, SIGNS = f"{WORK}state.json", f"{WORK}signs/"
+STATE, HEARTBEATS = f"{WORK}state.json", f"{WORK}signs/"
 _MOST = 2**62  # no file is longer
 PARTS, JOURNAL = "predictions.parquet/", "journal/"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchPlan:
     """A listing that is complete, and the settings that its results are to have.
 
     source, out: bucket and folder; index: the key of ``index.txt``; table: the SHA-256 (hex)
@@ -51,26 +51,26 @@ class Plan:
     @property
     def address(self) -> str:
         """The inputs, spelled as ``pi10 classify`` takes them."""
-        return f"s3://{self.bucket}/{Place(self.bucket, self.source).prefix}"
+        return f"s3://{self.bucket}/{BucketFolder(self.bucket, self.source).prefix}"
 
     def mounted(self, name: str) -> str:
         """A file of the output folder, as the mount sees it."""
-        return f"{MOUNT}/{self.bucket}/{Place(self.bucket, self.out).prefix}{name}"
+        return f"{MOUNT}/{self.bucket}/{BucketFolder(self.bucket, self.out).prefix}{name}"
 
     def to_json(self) -> bytes:
         return json_bytes({"format": FORMAT, **asdict(self)})
 
     @classmethod
-    def parse(cls, data: bytes, where: str) -> Plan:
+    def parse(cls, data: bytes, where: str) -> BatchPlan:
         """Raises SettingError where it is none of ours."""
         try:
-            said = dict(json.loads(data))
-            if said.pop("format") != FORMAT:
+            fields = dict(json.loads(data))
+            if fields.pop("format") != FORMAT:
                 raise ValueError("another format")
-            return cls(**said)
+            return cls(**fields)
         except (ValueError, TypeError, LookupError) as error:
             raise SettingError(
-                f"{where} is no plan of this version ({error}); list anew: --relist"
+                f"{where} is not a plan of this version ({error}); list again with --relist"
             ) from error
 
 
@@ -102,26 +102,26 @@ class Message:
     def parse(cls, text: str) -> Message:
         """Raises SettingError where it is no range."""
         try:
-            said = json.loads(text)
+            fields = json.loads(text)
             found = cls(
-                int(said["start"]), int(said["end"]), unquote(str(said.get("plan", ""))),
-                int(said.get("at", 0)),
+                int(fields["start"]), int(fields["end"]), unquote(str(fields.get("plan", ""))),
+                int(fields.get("at", 0)),
             )  # fmt: skip
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise SettingError(
                 f'the message is {text[:100]!r}; it must be {{"start": 1, "end": 10}}'
             ) from error
         if not 1 <= found.start < found.end < _MOST or not 0 <= found.at < _MOST:
-            what = f"{found.start} to {found.end}"
-            raise SettingError(f"the range is {what[:100]}; lines count from 1, the end is no part")
+            lines = f"{found.start} to {found.end}"
+            raise SettingError(f"the range is {lines[:100]}; lines count from 1, end excluded")
         return found
 
     def to_json(self) -> str:
         """In one line without runs of spaces or backslashes: it passes through a shell's echo."""
-        said: dict[str, Any] = {"start": self.start, "end": self.end}
+        fields: dict[str, Any] = {"start": self.start, "end": self.end}
         if self.plan:
-            said |= {"plan": quote(self.plan), "at": self.at}
-        return json.dumps(said)
+            fields |= {"plan": quote(self.plan), "at": self.at}
+        return json.dumps(fields)
 
 
 def on_mount(path: str, environ: Mapping[str, str]) -> Path:

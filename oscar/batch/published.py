@@ -1,4 +1,4 @@
-"""Which units of a batch are done: those whose part and journal entry are published.
+"""Tells which units of a batch are done: part and journal entry are published.
 
 Eight bytes a unit: a listing of millions fits where a list of names would not.
 """
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from pi10_classifier.errors import Code, Failure
 from pi10_classifier.oscar.batch.mounted import paths_of
-from pi10_classifier.oscar.batch.plan import JOURNAL, PARTS, Plan
+from pi10_classifier.oscar.batch.plan import JOURNAL, PARTS, BatchPlan
 from pi10_classifier.oscar.batch.units import MOUNT, PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
-from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.oscar.bucket_folder import BucketFolder
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
 
@@ -88,12 +88,12 @@ def remove_others(out: Bucket, kept: Marks) -> int:
 
 
 def publish_failure(
-    out: Bucket, unit: PlannedUnit, plan: Plan, classes: Sequence[str], message: str
+    out: Bucket, unit: PlannedUnit, plan: BatchPlan, classes: Sequence[str], message: str
 ) -> None:
     """A part without rows for a unit that is set aside: each of its inputs is a failure."""
     inputs = [(unit.name, "")]
     if not unit.is_archive:
-        index = Bucket(out.store, Place(plan.bucket, ""))
+        index = Bucket(out.store, BucketFolder(plan.bucket, ""))
         lines = index.get(plan.index, unit.length, unit.at)
         above = f"{MOUNT}/{plan.address.removeprefix('s3://')}"
         inputs = [(plan.address, path.removeprefix(above)) for path in paths_of(lines)]

@@ -1,4 +1,4 @@
-"""What is to be sent: the plan's units as they are read, and those that come back."""
+"""The queue of units to send: those of the plan, and those to retry."""
 
 from __future__ import annotations
 

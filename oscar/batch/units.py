@@ -1,4 +1,4 @@
-"""The units of a batch, as lines: what the index and the plan say of each.
+"""The units of a batch as lines of the index and of the plan.
 
 ``index.txt`` has one path a line, as the mount sees it; ``units.jsonl`` one unit a line:
 an archive, or a block of consecutive loose images, with its lines in the index. Both are
@@ -18,9 +18,9 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.oscar.bucket_folder import BucketFolder
 from pi10_classifier.results.run_folder import part_stem
-from pi10_classifier.sources.s3 import ObjectBlock, StoredArchive
+from pi10_classifier.sources.s3 import S3Archive, S3Block
 
 MOUNT = "/mnt"
 INDEX = "index.txt"
@@ -95,8 +95,8 @@ def partition_of(key: str, default: str) -> tuple[str, str]:
 
 
 def write_units(
-    units: Iterable[StoredArchive | ObjectBlock],
-    source: Place,
+    units: Iterable[S3Archive | S3Block],
+    source: BucketFolder,
     index: BinaryIO,
     table: BinaryIO,
     cruise: str = "",
@@ -172,5 +172,5 @@ def read_units(table: Path, at: int = 0) -> Iterator[tuple[int, PlannedUnit]]:
                 at += len(line)
     except (OSError, ValueError, TypeError) as error:
         raise SettingError(
-            f"{table} cannot be read at byte {at}: {error}; list anew: --relist"
+            f"{table} cannot be read at byte {at}: {error}; list again with --relist"
         ) from error

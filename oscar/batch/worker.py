@@ -1,4 +1,4 @@
-"""The worker of a batch: ``python -m pi10_classifier.oscar range``, one message, one range.
+"""The batch worker: ``python -m pi10_classifier.oscar range`` does one range.
 
 Reads its units from the mount and publishes the part of each as soon as it is whole: built
 on the container's own disk by the engine, copied beside its place, renamed. The name says of
@@ -22,16 +22,16 @@ from pi10_classifier.errors import Code, ExitCode, InputError, OutputError, Pi10
 from pi10_classifier.inference.pipeline import Progress, publish_units
 from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
-from pi10_classifier.oscar.batch.heartbeat import Sign, beat_seconds
+from pi10_classifier.oscar.batch.heartbeat import Heartbeat, beat_seconds
 from pi10_classifier.oscar.batch.mounted import MountedUnit, mounted, paths_of, unplanned
 from pi10_classifier.oscar.batch.outbox import Outbox
 from pi10_classifier.oscar.batch.plan import (
+    HEARTBEATS,
     JOURNAL,
     PARTS,
-    SIGNS,
     UNITS,
+    BatchPlan,
     Message,
-    Plan,
     deciding,
     identity_of,
     on_mount,
@@ -49,7 +49,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     try:
         message = Message.parse(_message(environ))
         with stoppable() as check:
-            done = Worker(message, environ).run(check)
+            done = BatchWorker(message, environ).run(check)
     except Pi10Error as error:
         print(f"pi10: {error.message}", file=sys.stderr)
         return 1 if isinstance(error, OutputError) else ExitCode.USAGE
@@ -73,7 +73,7 @@ def _message(environ: Mapping[str, str]) -> str:
         raise SettingError(f"the message {path} cannot be read: {error}") from error
 
 
-class Worker:
+class BatchWorker:
     """Does one range."""
 
     def __init__(self, message: Message, environ: Mapping[str, str]) -> None:
@@ -86,7 +86,7 @@ class Worker:
         self._identity = identity_of(self._deciding)
         if message.plan:
             path = on_mount(message.plan, environ)
-            self._plan: Plan | None = Plan.parse(_read(path), message.plan)
+            self._plan: BatchPlan | None = BatchPlan.parse(_read(path), message.plan)
             self._out = path.parent.parent
         else:
             self._plan = None
@@ -94,18 +94,18 @@ class Worker:
 
     def run(self, check: Callable[[], None]) -> str:
         """Publish the parts of all units of the range; returns what became of it, in words."""
-        with self._signs() as sign:
+        with self._heartbeat() as heartbeat:
             try:
                 self._agree()
                 units = list(self._units())
                 waiting = [unit for unit in units if not self._is_done(unit)]
-                sign.tell(units=len(units), done=len(units) - len(waiting))
+                heartbeat.update(units=len(units), done=len(units) - len(waiting))
                 if waiting:
-                    self._publish(waiting, sign, check)
+                    self._publish(waiting, heartbeat, check)
             except Pi10Error as error:
-                sign.tell(error={"code": error.code.value, "message": error.message})
+                heartbeat.update(error={"code": error.code.value, "message": error.message})
                 raise
-            sign.tell(ended=True)
+            heartbeat.update(ended=True)
         return f"{len(units)} units, {len(units) - len(waiting)} done before"
 
     def _agree(self) -> None:
@@ -116,12 +116,12 @@ class Worker:
             key for key in {*planned, *self._deciding}
             if planned.get(key) != self._deciding.get(key)
         )  # fmt: skip
-        what = "; ".join(
+        diffs = "; ".join(
             f"{key} is {planned.get(key)!r} in the plan, {self._deciding.get(key)!r} here"
             for key in names
         )
         raise SettingError(
-            f"this service has other settings than the batch: {what[:1000]}. Give both the same "
+            f"this service has other settings than the batch: {diffs[:1000]}. Give both the same "
             "PI10_MODEL, PI10_MEASURE, PI10_UM_PER_PX and PI10_DEVICE"
         )
 
@@ -163,16 +163,18 @@ class Worker:
         path = unit.planned.path(self._identity)
         return self._out / f"{PARTS}{path}.parquet", self._out / f"{JOURNAL}{path}.json"
 
-    def _publish(self, units: Sequence[MountedUnit], sign: Sign, check: Callable[[], None]) -> None:
+    def _publish(
+        self, units: Sequence[MountedUnit], heartbeat: Heartbeat, check: Callable[[], None]
+    ) -> None:
         model = Model.load(self._settings.model, self._settings.device)
         places = {part_stem(unit.name): self._places(unit) for unit in units}
 
         def progress(reached: Progress) -> None:
             check()
-            sign.tell(inputs=reached.inputs, unit=reached.unit)
+            heartbeat.update(inputs=reached.inputs, unit=reached.unit)
 
         def published() -> None:
-            sign.done()
+            heartbeat.done()
 
         with tempfile.TemporaryDirectory(prefix="pi10-range-") as scratch:
             folder = Outbox(Path(scratch), self._classes, places, published)
@@ -181,12 +183,12 @@ class Worker:
             publish_units(iter(units), folder, self._settings, model, progress)
 
     @contextmanager
-    def _signs(self) -> Iterator[Sign]:
+    def _heartbeat(self) -> Iterator[Heartbeat]:
         message = self._message
-        path = self._out / f"{SIGNS}{message.start}-{message.end}.json"
-        sign = Sign(path, beat_seconds(self._environ.get("PI10_BATCH_BEAT_S")))
-        with sign:
-            yield sign
+        path = self._out / f"{HEARTBEATS}{message.start}-{message.end}.json"
+        heartbeat = Heartbeat(path, beat_seconds(self._environ.get("PI10_BATCH_BEAT_S")))
+        with heartbeat:
+            yield heartbeat
 
 
 @contextmanager

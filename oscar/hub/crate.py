@@ -1,4 +1,4 @@
-"""A service as a crate of the OSCAR Hub: its FDL, its script, an icon, a flow, and RO-Crate 1.2.
+"""Writes a service as a crate of the OSCAR Hub: FDL, script, icon, flow, RO-Crate 1.2.
 
 Nothing of it is kept twice: FDL and script are those that `deploy` sends, and what the
 metadata say of the service is read off them.
@@ -71,7 +71,7 @@ def write_crate(name: str, out: Path, published: date) -> Path:
     Raises SettingError where there is no such service, or the folder holds other files.
     """
     if name not in SERVICES:
-        raise SettingError(f"no crate of {name!r}: give one of {', '.join(SERVICES)}")
+        raise SettingError(f"no service {name!r}: give one of {', '.join(SERVICES)}")
     service = named(name)
     files = {
         FDL: _fdl(name).encode(),
@@ -81,8 +81,8 @@ def write_crate(name: str, out: Path, published: date) -> Path:
     }
     if "asynchronous" not in service_types(service):  # it is called, and so by the flow
         files[FLOW] = _ours(FLOW)
-    said = crate_metadata(service, {name: len(data) for name, data in files.items()}, published)
-    files[METADATA] = (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()
+    fdl = crate_metadata(service, {name: len(data) for name, data in files.items()}, published)
+    files[METADATA] = (json.dumps(fdl, indent=2, ensure_ascii=False) + "\n").encode()
     target = out / name
     others = {path.name for path in target.iterdir()} - set(files) if target.is_dir() else set()
     if others:
@@ -99,7 +99,7 @@ def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> 
     home, words = about["Home-page"], _WORDS[service.name]
     licence, authors = f"{_SPDX}{about['License']}", f"{home}/graphs/contributors"
     kinds = service_types(service)
-    gpu = "1 GPU" if service.said.get("enable_gpu") else "0 GPU"
+    gpu = "1 GPU" if service.fdl.get("enable_gpu") else "0 GPU"
     root = {
         "@id": "./",
         "@type": ["Dataset", "Service", "SoftwareApplication"],
@@ -114,8 +114,8 @@ def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> 
         "datePublished": published.isoformat(),
         "version": about["Version"],
         "keywords": list(_KEYWORDS),
-        "memoryRequirements": str(service.said.get("memory", "256Mi")),
-        "processorRequirements": [f"{service.said.get('cpu', '0.2')} CPU", gpu],
+        "memoryRequirements": str(service.fdl.get("memory", "256Mi")),
+        "processorRequirements": [f"{service.fdl.get('cpu', '0.2')} CPU", gpu],
         "logo": {"@id": ICON},
         "isBasedOn": {"@id": f"{home}#software"},
         "hasPart": [{"@id": name} for name in sizes],
@@ -183,7 +183,10 @@ def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> 
 
 def service_types(service: Service) -> list[str]:
     """The Hub's words for how a service is called, read off its FDL."""
-    called = {"exposed": "expose" in service.said, "synchronous": "synchronous" in service.said}
+    called = {
+        "exposed": "expose" in service.fdl,
+        "synchronous": "synchronous" in service.fdl,
+    }
     kinds = {
         **called,
         # by events, or as a batch's jobs
@@ -198,8 +201,8 @@ def _fdl(name: str) -> str:
 
     text = (folder() / f"{name}.yaml").read_text("utf-8")
     text = re.sub(r"(?m)^( +script: ).*$", rf"\g<1>{SCRIPT}", text)
-    [(_, said)] = yaml.safe_load(text)["functions"]["oscar"][0].items()
-    if said != {**named(name).said, "script": SCRIPT}:
+    [(_, fdl)] = yaml.safe_load(text)["functions"]["oscar"][0].items()
+    if fdl != {**named(name).fdl, "script": SCRIPT}:
         raise SettingError(f"{name}.yaml has no line `script:` of its own; write it so")
     return text
 

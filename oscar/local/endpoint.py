@@ -1,5 +1,4 @@
-"""What OSCAR's endpoints do, on this machine: ``POST /job/<service>``, ``/run/<service>``, and
-``GET /system/status``, ``/system/info``, ``/system/services``.
+"""Imitates OSCAR's HTTP endpoints on this machine.
 
 A job is accepted with 201 at once and done later, once, by a process of its own; nobody
 retries it and nobody hears of its exit code. That is how OSCAR is.
@@ -20,8 +19,8 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import default_jobs
-from pi10_classifier.oscar.local.faults import Faults, Misfortune
-from pi10_classifier.oscar.local.supervisor import JobEnd, Worker
+from pi10_classifier.oscar.local.faults import FaultInjector, Faults
+from pi10_classifier.oscar.local.supervisor import JobEnd, SupervisorJob
 
 MAX_BODY = 512 * 2**20
 _LOGS_KEPT = 200
@@ -32,11 +31,11 @@ class Jobs:
     """A queue of events and the threads that run them, ``parallel`` at a time."""
 
     def __init__(
-        self, workers: Mapping[str, Worker], parallel: int, faults: Faults, logs: Path
+        self, workers: Mapping[str, SupervisorJob], parallel: int, faults: Faults, logs: Path
     ) -> None:
         self.counts: Counter[str] = Counter(accepted=0, lost=0, running=0, done=0, killed=0)
         self._workers = workers
-        self._misfortune = Misfortune(faults)
+        self._faults = FaultInjector(faults)
         self._logs = logs
         self._waiting: list[tuple[str, bytes]] = []
         self._changed = threading.Condition()
@@ -50,7 +49,7 @@ class Jobs:
 
     def add(self, service: str, event: bytes) -> None:
         """Take an event, as it comes: perhaps not at all, perhaps twice."""
-        copies = self._misfortune.copies()
+        copies = self._faults.copies()
         with self._changed:
             self.counts["accepted"] += 1
             self.counts["lost"] += copies == 0
@@ -93,10 +92,10 @@ class Jobs:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)
                 if self._stopping:
                     return
-                service, event = self._misfortune.draw(self._waiting)
+                service, event = self._faults.draw(self._waiting)
                 self.counts["running"] += 1
             try:
-                end = self._workers[service].job(event, self._misfortune.watch())
+                end = self._workers[service].job(event, self._faults.watch())
             except OSError as error:  # no process, no disk: a lost node is no other
                 end = JobEnd(-1, 0.0, f"the job did not start: {error}\n")
             with self._changed:
@@ -116,8 +115,8 @@ def machine_status() -> dict[str, Any]:
     cores = 1000 * default_jobs()  # thousandths, whatever the key says
     free = 0
     with suppress(OSError, ValueError, IndexError):
-        said = Path("/proc/meminfo").read_text("ascii")
-        free = 1024 * int(said.partition("MemAvailable:")[2].split()[0])
+        value = Path("/proc/meminfo").read_text("ascii")
+        free = 1024 * int(value.partition("MemAvailable:")[2].split()[0])
     cpu = {"total_free_cores": cores, "max_free_on_node_cores": cores}
     memory = {"total_free_bytes": free, "max_free_on_node_bytes": free}
     metrics = {"cpu": cpu, "memory": memory, "gpu": {"total_gpu": 0}}
@@ -147,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             return {"version": VERSION}
         if self.path == "/system/status":
             return machine_status()
-        return [{**said, "token": self.tokens[said["name"]]} for said in self.jobs.services()]
+        return [{**value, "token": self.tokens[value["name"]]} for value in self.jobs.services()]
 
     def do_HEAD(self) -> None:
         self._answer(HTTPStatus.OK)
@@ -173,8 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status, end.output.encode())
 
     def _may(self, token: str) -> bool:
-        said = self.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        return hmac.compare_digest(said.encode(), token.encode())
+        value = self.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+        return hmac.compare_digest(value.encode(), token.encode())
 
     def _answer(self, status: HTTPStatus, body: bytes = b"") -> None:
         self.send_response(status)

@@ -1,4 +1,4 @@
-"""Events lost, doubled and shuffled, and workers killed: what a cluster does, on purpose.
+"""Injects faults on purpose: lost, doubled and shuffled events, killed workers.
 
 For tests and for trying what `reconcile` mends; each is off by default.
 """
@@ -39,7 +39,7 @@ class Faults:
             raise SettingError(f"--shuffle is {self.shuffle}; it must be 1 or more")
 
 
-class Misfortune:
+class FaultInjector:
     """Draws what happens; one for all threads."""
 
     def __init__(self, faults: Faults) -> None:

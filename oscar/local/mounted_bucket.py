@@ -1,4 +1,4 @@
-"""A mounted bucket, imitated: its objects copied into a folder, what is written copied back.
+"""Imitates a mounted bucket by copying its objects to a folder and back.
 
 On a cluster the bucket is mounted over the network, which needs rights that no test should
 have. So before each job the folder is brought up to date, and while the job runs, and once
@@ -24,7 +24,7 @@ _DOWNLOADS = ".pi10-mirror-"
 Seen = tuple[int, int]
 
 
-class Mirror:
+class MountedBucket:
     """One bucket's folder; the jobs of this machine share it."""
 
     def __init__(self, bucket: Bucket, root: Path) -> None:

@@ -76,12 +76,12 @@ def require_free(port: int, option: str) -> None:
             probe.bind(("127.0.0.1", port))
             probe.listen()
         except (OSError, OverflowError) as error:
-            why = "something else does"
+            why = "it is in use"
             if getattr(error, "errno", None) != errno.EADDRINUSE:
                 why = getattr(error, "strerror", None) or str(error)
             raise SettingError(
-                f"cannot listen on 127.0.0.1:{port}, {why}; choose another {option}, or end what "
-                "listens there, as the juicefs of a run that was killed"
+                f"cannot listen on 127.0.0.1:{port}, {why}; choose another {option}, or stop what "
+                "listens there, such as the juicefs of a killed run"
             ) from error
 
 
@@ -102,7 +102,7 @@ def gateway(
     if program is None:
         raise SettingError(
             'the S3 server is not installed: pip install "pi10-classifier[oscar]", on Linux; '
-            "or name a MinIO of yours in AWS_ENDPOINT_URL and give --s3 environment"
+            "or name your own MinIO in AWS_ENDPOINT_URL and give --s3 environment"
         )
     if port:  # another S3 server there would answer in this one's place
         require_free(port, "--s3-port")

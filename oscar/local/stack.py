@@ -1,4 +1,4 @@
-"""The whole path on one machine: S3 with events, the endpoint, faas-supervisor, the script.
+"""Runs the whole OSCAR stack on one machine: S3, endpoint, faas-supervisor, script.
 
 The services are those of the FDL files that clusters get; image, CPU and memory are the
 only keys that mean nothing here.
@@ -22,15 +22,15 @@ from minio.notificationconfig import NotificationConfig, PrefixFilterRule, Queue
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.oscar.bucket import Bucket
-from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.oscar.bucket_folder import BucketFolder
 from pi10_classifier.oscar.local import supervisor
 from pi10_classifier.oscar.local.endpoint import Jobs, receiver
 from pi10_classifier.oscar.local.faults import Faults
-from pi10_classifier.oscar.local.mounted_bucket import Mirror
+from pi10_classifier.oscar.local.mounted_bucket import MountedBucket
 from pi10_classifier.oscar.local.s3_gateway import Webhook, free_port, gateway, require_free
-from pi10_classifier.oscar.local.supervisor import Storage, Worker
+from pi10_classifier.oscar.local.supervisor import Storage, SupervisorJob
 from pi10_classifier.oscar.services.fdl import Service
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.sources.s3_client import S3Client
 
 _EVENTS = ["s3:ObjectCreated:*"]
 _TARGETS_LOAD_WITHIN_S = 30.0
@@ -101,15 +101,15 @@ def local(
             storage = Storage(url, access, secret)
         else:
             storage = _storage_of(existing_s3)
-        store = Store(_environ_of(storage))
+        store = S3Client(_environ_of(storage))
         client = store.client
-        mirrors: dict[str, Mirror] = {}
+        mirrors: dict[str, MountedBucket] = {}
         for service in services:
             if service.mount:
-                whole = Bucket(store, Place(service.mount.bucket, ""))
-                mirrors.setdefault(service.mount.bucket, Mirror(whole, home / "mnt"))
+                whole = Bucket(store, BucketFolder(service.mount.bucket, ""))
+                mirrors.setdefault(service.mount.bucket, MountedBucket(whole, home / "mnt"))
         workers = {
-            service.name: Worker(
+            service.name: SupervisorJob(
                 service, storage, python, scratch,
                 mirrors[service.mount.bucket] if service.mount else None,
             )
@@ -180,7 +180,7 @@ def _storage_of(environ: Mapping[str, str]) -> Storage:
     access, secret = (environ.get(f"AWS_{key}") for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
     if not url or not access or not secret:
         raise SettingError(
-            "a MinIO of yours is named by AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
+            "your own MinIO is named by AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY; one of them is not set"
         )
     return Storage(url, access, secret, environ.get("AWS_REGION") or "us-east-1")

@@ -1,4 +1,4 @@
-"""faas-supervisor as OSCAR's jobs run it, here as a process: download, script, upload.
+"""Runs faas-supervisor as a process, as OSCAR's jobs do: download, script, upload.
 
 It is the published program in an environment of its own, for its requirement is
 malformed and no resolver takes it beside other packages.
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pi10_classifier.errors import Pi10Error, SettingError
-from pi10_classifier.oscar.local.mounted_bucket import Mirror
+from pi10_classifier.oscar.local.mounted_bucket import MountedBucket
 from pi10_classifier.oscar.services.fdl import Service
 
 VERSION = "1.5.8"
@@ -66,7 +66,7 @@ def installed(environ: Mapping[str, str] = os.environ) -> Path | None:
     named = environ.get("PI10_SUPERVISOR_PYTHON")
     path = Path(named) if named else _home(environ) / "bin" / "python"
     if named and not path.is_file():
-        raise SettingError(f"PI10_SUPERVISOR_PYTHON is {named!r}, which is no file")
+        raise SettingError(f"PI10_SUPERVISOR_PYTHON is {named!r}, which is not a file")
     return path if path.is_file() and (named or (_home(environ) / "ready").is_file()) else None
 
 
@@ -99,14 +99,14 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class SupervisorJob:
     """Runs jobs of one service; each in a folder of its own, as in a container."""
 
     service: Service
     storage: Storage
     supervisor: Path
     scratch: Path
-    mirror: Mirror | None = None
+    mirror: MountedBucket | None = None
 
     def job(self, event: bytes, watch: Callable[[subprocess.Popen[bytes]], None]) -> JobEnd:
         """One asynchronous job; ``watch`` may kill the process it is given."""
@@ -157,12 +157,12 @@ class Worker:
 
     def _environ(self, home: Path) -> dict[str, str]:
         """What a container would have, and nothing of ours but where Python is."""
-        said = {
+        config = {
             "name": self.service.name,
-            "log_level": self.service.said.get("log_level", "INFO"),
-            "file_stage_in": self.service.said.get("file_stage_in", False),
-            "input": list(self.service.said.get("input", ())),
-            "output": list(self.service.said.get("output", ())),
+            "log_level": self.service.fdl.get("log_level", "INFO"),
+            "file_stage_in": self.service.fdl.get("file_stage_in", False),
+            "input": list(self.service.fdl.get("input", ())),
+            "output": list(self.service.fdl.get("output", ())),
             "storage_providers": {"minio": {"default": self.storage.to_provider()}},
         }
         return {
@@ -174,7 +174,7 @@ class Worker:
             "PI10_PYTHON": sys.executable,
             **self.service.variables,
             # JSON is YAML
-            "FUNCTION_CONFIG": base64.b64encode(json.dumps(said).encode()).decode(),
+            "FUNCTION_CONFIG": base64.b64encode(json.dumps(config).encode()).decode(),
             "SCRIPT": base64.b64encode(self.service.script.encode()).decode(),
         }
 

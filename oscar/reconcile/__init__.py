@@ -1,1 +1,1 @@
-"""Inputs without a record: found, and done again."""
+"""Finds inputs without a record and submits them again."""

@@ -1,4 +1,4 @@
-"""Shows that an object is being worked on: ``…attempt-N.begun`` in the output folder.
+"""Marks an object as being worked on: ``…attempt-N.begun`` in the output folder.
 
 It is there from the beginning of the work to its end, however it ends but by a kill. So a
 marker that nobody writes anew is that of an attempt that began and never ended, the only
@@ -107,8 +107,8 @@ class Marker:
             if self._out:
                 ask(self._out)
         except Exception as error:  # no trouble with a marker is worth the work itself
-            what = error.message if isinstance(error, Pi10Error) else repr(error)
-            print(f"pi10: no marker of this work: {what}", file=sys.stderr)
+            reason = error.message if isinstance(error, Pi10Error) else repr(error)
+            print(f"pi10: the attempt marker was not written: {reason}", file=sys.stderr)
 
 
 def look(out: Bucket, version: ObjectVersion, identity: str) -> Pair:

@@ -1,4 +1,4 @@
-"""How to reconcile, and what was found and done: plan and report of one run."""
+"""Options and report of one reconcile run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReconcileOptions:
     """How to reconcile.
 
     grace_s: how old an input, or its last submission, must be before it is (again)
@@ -41,7 +41,7 @@ class Plan:
         known = {code.value for code in Code}
         for code in self.codes:
             if code not in known:
-                raise SettingError(f"--code {code!r} is unknown; one of {', '.join(sorted(known))}")
+                raise SettingError(f"--code {code!r} is unknown; use {', '.join(sorted(known))}")
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Inputs and their records paired by two sorted listings, in memory of a few keys.
+"""Pairs inputs with their records by two sorted listings, in little memory.
 
 A record's name begins with its input's key, so both listings run side by side. Only keys
 that the current name begins with can still get records: a stack of prefixes, however
@@ -29,7 +29,7 @@ from pi10_classifier.oscar.records.naming import (
 T = TypeVar("T")
 
 
-class State(StrEnum):
+class PairState(StrEnum):
     """How an input stands under the current model."""
 
     RESULT = "result"
@@ -56,19 +56,19 @@ class Pair:
     stale: int = 0
 
     @property
-    def state(self) -> State:
+    def state(self) -> PairState:
         """Result before failure before retry; an archive's result needs all its tables."""
         found = self.names
         if Ending.RESULT in found or (
             Ending.TABLES_RESULT in found and all(table in found for table in TABLES)
         ):
-            return State.RESULT
+            return PairState.RESULT
         if Ending.FAILURE in found:
-            return State.FAILURE
-        return State.RETRY if Ending.RETRY in found else State.MISSING
+            return PairState.FAILURE
+        return PairState.RETRY if Ending.RETRY in found else PairState.MISSING
 
     @property
-    def signs(self) -> tuple[int, datetime | None]:
+    def activity(self) -> tuple[int, datetime | None]:
         """What changes where a job on it begins, goes on or ends."""
         return self.begun, self.last_begun
 
@@ -76,8 +76,8 @@ class Pair:
         """Names that say nothing more, now that there is a result or failure."""
         spent = [name for ending, name in self.names.items() if ending.startswith(ATTEMPT)]
         overruled = {
-            State.RESULT: (Ending.FAILURE, Ending.RETRY),
-            State.FAILURE: (Ending.RETRY,),
+            PairState.RESULT: (Ending.FAILURE, Ending.RETRY),
+            PairState.FAILURE: (Ending.RETRY,),
         }.get(self.state)
         if overruled is None:
             return []

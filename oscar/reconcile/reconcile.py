@@ -1,4 +1,4 @@
-"""Finds inputs without a record for the current model, and has them done.
+"""Finds inputs without a record of the current model, and submits them.
 
 Safe beside live events: an input younger than a grace period is left to its event, and
 an input done twice has the same record twice. What jobs begin on again and again and never
@@ -16,13 +16,13 @@ from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
 from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.bucket import OURS, Bucket, Listed, Output
 from pi10_classifier.oscar.reconcile.attempt_marker import look
-from pi10_classifier.oscar.reconcile.options import Plan, Report
-from pi10_classifier.oscar.reconcile.pairing import Pair, State, pairs
+from pi10_classifier.oscar.reconcile.options import ReconcileOptions, Report
+from pi10_classifier.oscar.reconcile.pairing import Pair, PairState, pairs
 from pi10_classifier.oscar.reconcile.resubmit import Submitter
 from pi10_classifier.oscar.records.naming import ATTEMPT, Ending, ResultName, skip_reason
-from pi10_classifier.oscar.records.record import Outcome, json_bytes, record_bytes
+from pi10_classifier.oscar.records.record import ObjectOutcome, json_bytes, record_bytes
 
-__all__ = ["Plan", "Reconciler", "Report"]
+__all__ = ["ReconcileOptions", "Reconciler", "Report"]
 _SEEN_WITHIN_S = 60.0  # a job that is at work shows it every 15 s, however short the grace
 _LONGEST_WAIT = 32  # in graces, for what was submitted again and again and did not begin
 
@@ -37,7 +37,7 @@ class Reconciler:
         package: Package,
         identity: str,
         submitter: Submitter,
-        plan: Plan,
+        plan: ReconcileOptions,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         if source.place.holds(out.place):
@@ -98,10 +98,10 @@ class Reconciler:
         report.counts["stale"] += pair.stale
         for name in pair.litter():
             self._delete(name)
-        if state is State.RESULT:
+        if state is PairState.RESULT:
             report.count("results")
             return False
-        if state is State.FAILURE:
+        if state is PairState.FAILURE:
             if not self._wanted(pair):
                 self._count_failure(key, pair.names[Ending.FAILURE])
                 return False
@@ -114,7 +114,7 @@ class Reconciler:
         elif pair.begun >= self._plan.attempts:
             self._set_aside(pair)
             return False
-        elif not pair.begun and pair.attempts >= self._plan.attempts and state is State.MISSING:
+        elif not pair.begun and pair.attempts >= self._plan.attempts and state is PairState.MISSING:
             report.count("never_begun", key)  # no fault of its own: tell who runs the service
         if report.counts["due"] >= self._plan.limit:
             report.count("beyond_limit")
@@ -143,13 +143,13 @@ class Reconciler:
 
     def _count_failure(self, key: str, *names: str) -> None:
         # only those that are told cost a download
-        told = ""
+        example = ""
         if not self.report.full("failures"):
             try:
-                told = f"{self._code(*names)}: {key}"
+                example = f"{self._code(*names)}: {key}"
             except InputError as error:  # a name in the report is worth no run
-                told = f"record unreadable ({error.code}): {key}"
-        self.report.count("failures", told)
+                example = f"record unreadable ({error.code}): {key}"
+        self.report.count("failures", example)
 
     def _at_work(self, pair: Pair, now: datetime) -> bool:
         """True where a job shows that it is at work on it."""
@@ -175,7 +175,7 @@ class Reconciler:
     def _submit(self, pair: Pair) -> None:
         version = pair.listed.version
         number = pair.next_attempt
-        if pair.state is State.FAILURE:
+        if pair.state is PairState.FAILURE:
             self._forget(pair)
             number = 1
         name = self._name(pair, f"{ATTEMPT}{number}")
@@ -229,18 +229,21 @@ class Reconciler:
         """
         version = pair.listed.version
         before = look(self._out, version, self._identity)
-        if before.state in (State.RESULT, State.FAILURE) or before.signs != pair.signs:
+        if (
+            before.state in (PairState.RESULT, PairState.FAILURE)
+            or before.activity != pair.activity
+        ):
             return False
-        outcome = Outcome.failure(
+        outcome = ObjectOutcome.failure(
             Code.SET_ASIDE,
-            f"{pair.begun} jobs began on it and none ended; see the service's logs, then "
+            f"{pair.begun} jobs began on it and none finished; see the service's logs, then "
             "`pi10 oscar retry-failed`",
         )
         data = record_bytes(outcome, version, self._package, self._identity)
         name = self._name(pair, Ending.FAILURE)
         self._out.put(name, data)
         after = look(self._out, version, self._identity)
-        if after.state is State.RESULT or after.signs != before.signs:
+        if after.state is PairState.RESULT or after.activity != before.activity:
             self._delete(name)
             return False
         return True

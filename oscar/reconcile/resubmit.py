@@ -1,4 +1,4 @@
-"""Two ways to do an input again: through the service's job endpoint, or right here."""
+"""Submits an input again: through the service's job endpoint, or in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import urllib3
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.reconcile.attempt_marker import Marker, look
-from pi10_classifier.oscar.reconcile.pairing import State
+from pi10_classifier.oscar.reconcile.pairing import PairState
 from pi10_classifier.oscar.records.event import Event
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.naming import ObjectVersion
@@ -63,7 +63,7 @@ class JobEndpoint:
         if not token or not token.isprintable():
             raise SettingError(
                 "OSCAR_SERVICE_TOKEN is not set; `pi10 oscar status` and OSCAR's dashboard "
-                "tell the token of a service"
+                "show the token of a service"
             )
         self._url = f"{endpoint}/job/{quote(service)}"
         self._service = service
@@ -154,7 +154,7 @@ class InPlace:
             done = self._handler.handle(path, version, made, self._check)
             if done.failure:
                 now = look(self._out, done.version, self._handler.identity)
-                if now.state is State.RESULT:  # another's, meanwhile: no failure is to join it
+                if now.state is PairState.RESULT:  # another's, meanwhile: no failure is to join it
                     return "result"
             for name in done.names:  # the record is the last of them
                 self._out.put(name, (made / name).read_bytes())

@@ -1,1 +1,1 @@
-"""One object to one record: what ``script.sh`` runs."""
+"""From one object to one record: what ``script.sh`` runs."""

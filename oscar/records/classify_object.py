@@ -1,4 +1,4 @@
-"""What is in one object -> its outcome: an image, an archive, a request, or a failure.
+"""Classifies one object: an image, an archive, or a marketplace request.
 
 The model is loaded at the first object that needs it, once; threads may share it.
 """
@@ -22,14 +22,14 @@ from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.oscar.records.marketplace_request import Request, looks_like_request
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, readable
-from pi10_classifier.oscar.records.record import Outcome, address
+from pi10_classifier.oscar.records.record import ObjectOutcome, address
 from pi10_classifier.oscar.records.settings import ServiceSettings
 from pi10_classifier.results.columns import columns
 from pi10_classifier.results.gallery import Gallery
 from pi10_classifier.sources.archives import is_archive, looks_like_archive
 from pi10_classifier.sources.base import Item, unreadable
 from pi10_classifier.sources.local import LocalArchive
-from pi10_classifier.sources.repeats import settled
+from pi10_classifier.sources.repeats import keep_last_copies
 
 _HEAD = 512
 _DOUBLES = ("latitude", "longitude")
@@ -61,21 +61,21 @@ class Contents:
         version: ObjectVersion,
         folder: Path,
         check: Callable[[], None],
-    ) -> Outcome:
+    ) -> ObjectOutcome:
         """Classify the file at ``path``; tables of an archive are made under ``folder``.
 
         ``check`` is called between two steps and may raise to stop. Raises ModelError and
         SettingError, which are not the object's fault; all else becomes an outcome.
         """
         if path is None:
-            return Outcome.failure(
+            return ObjectOutcome.failure(
                 Code.BAD_SETTING,
                 "INPUT_FILE_PATH is not set, so nothing was downloaded; "
                 "the service's file_stage_in must be false",
             )
         try:
             if version.size == 0:
-                return Outcome.failure(Code.EMPTY_OBJECT, "0 bytes; upload the object again")
+                return ObjectOutcome.failure(Code.EMPTY_OBJECT, "0 bytes; upload the object again")
             with path.open("rb") as stream:
                 head = stream.read(_HEAD)
             if is_archive(version.key) or looks_like_archive(head):
@@ -84,26 +84,26 @@ class Contents:
                 return self._request(path, version)
             return self._image(path, version)
         except InputError as error:
-            return Outcome.failure(error.code, error.message)
+            return ObjectOutcome.failure(error.code, error.message)
         except OutputError as error:
-            return Outcome.failure(error.code, error.message)
+            return ObjectOutcome.failure(error.code, error.message)
         except Pi10Error:  # the service's fault, not the object's
             raise
         except OSError as error:
             problem = unreadable(error)
-            return Outcome.failure(problem.code, problem.message)
+            return ObjectOutcome.failure(problem.code, problem.message)
         except MemoryError:
-            return Outcome.failure(
+            return ObjectOutcome.failure(
                 Code.TOO_LARGE, "not enough memory for it; give the service more `memory`"
             )
         except Exception as error:  # a defect of ours costs this object a try, and says so
             what = f"{type(error).__name__}: {str(error)[:200]}; please report"
-            return Outcome.failure(Code.INTERNAL, what)
+            return ObjectOutcome.failure(Code.INTERNAL, what)
 
-    def _image(self, path: Path, version: ObjectVersion) -> Outcome:
+    def _image(self, path: Path, version: ObjectVersion) -> ObjectOutcome:
         cap = self._settings.classify.limits.member_bytes
         if version.size > cap:
-            return Outcome.failure(
+            return ObjectOutcome.failure(
                 Code.TOO_LARGE, f"{version.size:,} bytes; the cap is {cap:,}; send an archive"
             )
         item = Item(f"s3://{version.bucket}/", readable(version.key), path.read_bytes())
@@ -111,14 +111,14 @@ class Contents:
         if found.failures:
             return _failed(found.failures[0])
         if not found.rows:
-            return Outcome.failure(
+            return ObjectOutcome.failure(
                 Code.UNSUPPORTED_FORMAT,
                 f"it begins with {item.data[:8]!r}: no image, archive or request"
                 if item.data
                 else "no image, archive or request",
             )
         [row] = self._rows(found)
-        return Outcome(Ending.RESULT, {"kind": "image", "prediction": row}, {})
+        return ObjectOutcome(Ending.RESULT, {"kind": "image", "prediction": row}, {})
 
     def _rows(self, found: ChunkResult) -> list[dict[str, Any]]:
         names = columns(self.package.classes)
@@ -130,13 +130,13 @@ class Contents:
                     row[name] = float(str(np.float32(value)))  # as the table holds it
         return rows
 
-    def _request(self, path: Path, version: ObjectVersion) -> Outcome:
+    def _request(self, path: Path, version: ObjectVersion) -> ObjectOutcome:
         request = Request.parse(path.read_bytes())
         total: dict[str, int] = {"inputs": 0, "results": 0, "failures": 0, "skipped": 0}
         rows: list[dict[str, Any]] = []
         failures: list[dict[str, Any]] = []
         limits = self._settings.classify.limits
-        for chunk in chunks(settled(lambda: request.items(address(version), limits))):
+        for chunk in chunks(keep_last_copies(lambda: request.items(address(version), limits))):
             found = self._engine.process(chunk, Gallery())
             rows += self._rows(found)
             failures += [_member_failure(failure) for failure in found.failures]
@@ -144,19 +144,19 @@ class Contents:
             total["results"] += len(found.rows)
             total["failures"] += len(found.failures)
             total["skipped"] += found.skipped
-        said = {"kind": "request", "totals": total, "predictions": rows, "failures": failures}
+        fields = {"kind": "request", "totals": total, "predictions": rows, "failures": failures}
         if not rows:
             first = failures[0] if failures else {"code": Code.UNSUPPORTED_FORMAT.value}
-            failed = Outcome.failure(
+            failed = ObjectOutcome.failure(
                 Code(first["code"]), first.get("message", "no image in it"),
                 member=first.get("member", ""),
             )  # fmt: skip
-            return replace(failed, said={**failed.said, **said})
-        return Outcome(Ending.RESULT, said, {})
+            return replace(failed, fields={**failed.fields, **fields})
+        return ObjectOutcome(Ending.RESULT, fields, {})
 
     def _archive(
         self, path: Path, version: ObjectVersion, folder: Path, check: Callable[[], None]
-    ) -> Outcome:
+    ) -> ObjectOutcome:
         name = f"s3://{version.bucket}/{readable(version.key)}"
         unit = LocalArchive(
             path, version.size, path.stat().st_mtime_ns, self._settings.classify.limits, name
@@ -168,7 +168,7 @@ class Contents:
         run = classify_units(iter([unit]), [name], folder / "run", self._settings.classify,
                              self._model, progress=progress)  # fmt: skip
         tally = run.tally
-        said = {
+        fields = {
             "kind": "archive",
             "totals": dict(tally.totals),
             "failures_by_code": dict(sorted(tally.failures_by_code.items())),
@@ -176,15 +176,15 @@ class Contents:
             "warnings": tally.warnings,
         }
         if run.exit_code is ExitCode.NOTHING_READ:
-            failed = Outcome.failure(*_why_nothing(run.out))
-            return replace(failed, said={**failed.said, **said})
+            failed = ObjectOutcome.failure(*_why_nothing(run.out))
+            return replace(failed, fields={**failed.fields, **fields})
         [part] = (run.out / "predictions.parquet").glob("*.parquet")
         tables = {ending: run.out / name for ending, name in _TABLES.items()}
-        return Outcome(Ending.TABLES_RESULT, said, {Ending.PREDICTIONS: part, **tables})
+        return ObjectOutcome(Ending.TABLES_RESULT, fields, {Ending.PREDICTIONS: part, **tables})
 
 
-def _failed(failure: Failure) -> Outcome:
-    return Outcome.failure(failure.code, failure.message)
+def _failed(failure: Failure) -> ObjectOutcome:
+    return ObjectOutcome.failure(failure.code, failure.message)
 
 
 def _member_failure(failure: Failure) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Events as MinIO sends them, OSCAR passes them on and faas-supervisor unwraps them."""
+"""Parses storage events, as MinIO, OSCAR and faas-supervisor pass them on."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Event:
     def parse(cls, text: str) -> Event | None:
         """Read an event's JSON, plain or wrapped for another storage; None where it is none."""
         try:
-            said: Any = json.loads(text)
-            while "event" in said:
-                inner = said["event"]
-                said = json.loads(inner) if isinstance(inner, str) else inner
-            record = said["Records"][0]
+            payload: Any = json.loads(text)
+            while "event" in payload:
+                inner = payload["event"]
+                payload = json.loads(inner) if isinstance(inner, str) else inner
+            record = payload["Records"][0]
             s3 = record["s3"]
             stored = s3["object"]
             return cls(
@@ -58,13 +58,13 @@ class Event:
 
         None for a synchronous call, which has a body and no object.
         """
-        said = cls.parse(environ.get("EVENT", ""))
-        key = environ.get("STORAGE_OBJECT_KEY") or (said.key if said else "")
+        payload = cls.parse(environ.get("EVENT", ""))
+        key = environ.get("STORAGE_OBJECT_KEY") or (payload.key if payload else "")
         if not key:
             return None
-        if said and said.key == key:
-            return said
-        return cls(said.bucket if said else "", key)
+        if payload and payload.key == key:
+            return payload
+        return cls(payload.bucket if payload else "", key)
 
     def to_json(self) -> str:
         r"""An event as MinIO would send it, for submitting an object again.
@@ -90,22 +90,22 @@ class Event:
                 "object": stored,
             },
         }
-        said = {
+        payload = {
             "EventName": "s3:ObjectCreated:Put",
             "Key": f"{self.bucket}/{name}",
             "Records": [record],
         }
-        return json.dumps(said, separators=(",", ":"))
+        return json.dumps(payload, separators=(",", ":"))
 
 
-def _attempt(said: Any) -> int:
-    number = said.get("attempt") if isinstance(said, dict) else 0
+def _attempt(payload: Any) -> int:
+    number = payload.get("attempt") if isinstance(payload, dict) else 0
     return number if isinstance(number, int) and 0 < number <= MAX_ATTEMPTS else 0
 
 
-def _time(said: Any) -> datetime | None:
+def _time(payload: Any) -> datetime | None:
     try:
-        when = datetime.fromisoformat(str(said))
+        when = datetime.fromisoformat(str(payload))
     except ValueError:
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)

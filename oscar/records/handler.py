@@ -1,4 +1,4 @@
-"""One object -> one record, success or failure, and for an archive its tables.
+"""Turns one object into one record, and for an archive its tables.
 
 The handler knows nothing of buckets: it gets a file and the object's name, and leaves
 files in a folder. An event's job and the reconciler in place both use it.
@@ -15,7 +15,13 @@ from pi10_classifier.errors import OutputError
 from pi10_classifier.oscar.records.classify_object import Contents
 from pi10_classifier.oscar.records.identity import etag_of, model_identity
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, ResultName, stem_of
-from pi10_classifier.oscar.records.record import Outcome, publish, record_bytes, staging, write_new
+from pi10_classifier.oscar.records.record import (
+    ObjectOutcome,
+    publish,
+    record_bytes,
+    staging,
+    write_new,
+)
 from pi10_classifier.oscar.records.settings import ServiceSettings
 from pi10_classifier.sources.base import unreadable
 
@@ -42,23 +48,23 @@ class Handler:
     def handle(
         self,
         path: Path | None,
-        said: ObjectVersion,
+        claimed: ObjectVersion,
         out: Path,
         check: Callable[[], None] = lambda: None,
     ) -> Done:
         """Classify the file and publish its record under ``out``, last of its files.
 
-        ``said`` is the object as its event tells of it; ``check`` is called between two
+        ``claimed`` is the object as its event tells of it; ``check`` is called between two
         steps and may raise to stop. Raises OutputError where not even a record of the
         failure could be written, ModelError and SettingError before any work.
         """
-        outcome: Outcome | None = None
+        outcome: ObjectOutcome | None = None
         try:
-            version = self._version(path, said)
+            version = self._version(path, claimed)
         except OSError as error:
             problem = unreadable(error)
-            version, path = said, None
-            outcome = Outcome.failure(problem.code, problem.message)
+            version, path = claimed, None
+            outcome = ObjectOutcome.failure(problem.code, problem.message)
         with staging(out) as folder:
             if outcome is None:
                 outcome = self._contents.outcome(path, version, folder, check)
@@ -68,25 +74,27 @@ class Handler:
                 if not outcome.files:
                     raise
                 # the tables found no room: their record may
-                failed = Outcome.failure(error.code, error.message)
+                failed = ObjectOutcome.failure(error.code, error.message)
                 for table in outcome.files.values():
                     table.unlink(missing_ok=True)
                 return self._publish(failed, version, folder, out)
 
-    def _version(self, path: Path | None, said: ObjectVersion) -> ObjectVersion:
+    def _version(self, path: Path | None, claimed: ObjectVersion) -> ObjectVersion:
         if path is None:
-            return said
-        etag = etag_of(path, said.etag, self._etags)
-        return replace(said, etag=etag, size=path.stat().st_size)
+            return claimed
+        etag = etag_of(path, claimed.etag, self._etags)
+        return replace(claimed, etag=etag, size=path.stat().st_size)
 
-    def _publish(self, outcome: Outcome, version: ObjectVersion, folder: Path, out: Path) -> Done:
+    def _publish(
+        self, outcome: ObjectOutcome, version: ObjectVersion, folder: Path, out: Path
+    ) -> Done:
         def name(ending: str) -> str:
             return str(ResultName.of(version, self.identity, ending))
 
         files = [(path, name(ending)) for ending, path in sorted(outcome.files.items())]
         data = record_bytes(outcome, version, self.package, self.identity)
         record = write_new(folder / "record", data)
-        if version.bucket and outcome.said.get("kind") == "request":
+        if version.bucket and outcome.fields.get("kind") == "request":
             # the marketplace looks for its own name, in no folder
             base = version.key.rpartition("/")[2].removesuffix(".json")
             files.append((write_new(folder / "answer", data), f"{stem_of(base)}.json"))
@@ -95,5 +103,5 @@ class Handler:
             version,
             outcome.ending,
             (*(name(ending) for ending in sorted(outcome.files)), name(outcome.ending)),
-            outcome.said.get("failure"),
+            outcome.fields.get("failure"),
         )

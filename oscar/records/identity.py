@@ -1,4 +1,4 @@
-"""What decides whether a result is there: the object's content and the model.
+"""Identifies a result by the object's content and the model.
 
 Everything here is cheap: no session is loaded, so listing tools use it too.
 """
@@ -29,7 +29,7 @@ def model_identity(package: Package, settings: Settings) -> str:
 
     Not the device, the batch or the number of threads: they choose speed.
     """
-    said = {
+    value = {
         "tables": TABLE_VERSION,
         "model_sha256": package.sha256,
         "name": f"{package.name} {package.version}",
@@ -40,15 +40,15 @@ def model_identity(package: Package, settings: Settings) -> str:
         "measure": settings.measure,
         "um_per_px": settings.um_per_px,
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def etags_from(environ: Mapping[str, str]) -> str:
     """``PI10_ETAG``: content (etags are MD5 sums, as MinIO's are) or opaque (encrypted buckets)."""
-    said = environ.get("PI10_ETAG") or ETAGS[0]
-    if said not in ETAGS:
-        raise SettingError(f"PI10_ETAG is {said!r}; it must be one of {', '.join(ETAGS)}")
-    return said
+    value = environ.get("PI10_ETAG") or ETAGS[0]
+    if value not in ETAGS:
+        raise SettingError(f"PI10_ETAG is {value!r}; it must be one of {', '.join(ETAGS)}")
+    return value
 
 
 def etag_of(path: Path, claimed: str, etags: str = "content") -> str:

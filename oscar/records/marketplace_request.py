@@ -38,12 +38,12 @@ class Request:
                 f"a request of {len(data):,} bytes; the cap is {MAX_BYTES:,}; send an archive",
             )
         try:
-            said: Any = json.loads(data)
+            payload: Any = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise InputError(
-                Code.UNSUPPORTED_FORMAT, f"it begins as JSON and is none: {str(error)[:100]}"
+                Code.UNSUPPORTED_FORMAT, f"it starts like JSON but is not: {str(error)[:100]}"
             ) from error
-        given = said.get(FILES) if isinstance(said, dict) else None
+        given = payload.get(FILES) if isinstance(payload, dict) else None
         if not isinstance(given, list):
             raise InputError(
                 Code.UNSUPPORTED_FORMAT,
@@ -64,7 +64,7 @@ class Request:
             try:
                 data = base64.b64decode(text, validate=True)
             except (binascii.Error, ValueError) as error:
-                why = InputError(Code.CORRUPT_IMAGE, f"its data is no base64: {error}; send again")
+                why = InputError(Code.CORRUPT_IMAGE, f"its data is not base64: {error}; send again")
                 yield Item(source, name, error=why)
                 continue
             if looks_like_archive(data[:512]):

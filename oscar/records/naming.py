@@ -1,4 +1,4 @@
-"""Names of results: a function of the object's key, its version and the model, nothing else.
+"""Names results by the object's key, its version and the model.
 
 Beside ``in/cruise/a b.tif`` of the input bucket lies, under the output folder,
 ``in/cruise/a b.tif.pi10.<model>.<version>.json``: eight hex digits of the model's

@@ -1,4 +1,4 @@
-"""The record of one input, and how files reach the folder that OSCAR uploads.
+"""Builds the record of one input and publishes it in OSCAR's output folder.
 
 Everything is built in a folder beside it and moved in at the end, the record last: what
 OSCAR finds there, also after a kill, is whole files or none. The bytes are a function of
@@ -29,26 +29,26 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ObjectOutcome:
     """What became of one object. ``files`` are its tables, by their endings."""
 
     ending: Ending
-    said: Mapping[str, Any]
+    fields: Mapping[str, Any]
     files: Mapping[Ending, Path]
 
     @classmethod
-    def failure(cls, code: Code, message: str, *, member: str = "") -> Outcome:
+    def failure(cls, code: Code, message: str, *, member: str = "") -> ObjectOutcome:
         """An input without a result; one that may have it later is to be tried again."""
-        said: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "code": code.value,
             "message": readable(message),
             "meaning": code.meaning,
             "retryable": code.retryable,
         }
         if member:
-            said["member"] = readable(member)
+            fields["member"] = readable(member)
         ending = Ending.RETRY if code.retryable else Ending.FAILURE
-        return cls(ending, {"failure": said}, {})
+        return cls(ending, {"failure": fields}, {})
 
     @property
     def failed(self) -> bool:
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def record_bytes(
-    outcome: Outcome, version: ObjectVersion, package: Package, identity: str
+    outcome: ObjectOutcome, version: ObjectVersion, package: Package, identity: str
 ) -> bytes:
     """The record as it is stored: JSON, UTF-8, the same bytes for the same input."""
     tables = {
@@ -67,7 +67,7 @@ def record_bytes(
         }
         for ending, path in sorted(outcome.files.items())
     }
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "format": FORMAT,
         "status": "failure" if outcome.failed else "result",
         "bucket": version.bucket,
@@ -82,11 +82,11 @@ def record_bytes(
             "identity": identity,
         },
         "program": f"pi10-classifier {pi10_classifier.__version__}",
-        **outcome.said,
+        **outcome.fields,
     }
     if tables:
-        said["tables"] = tables
-    return json_bytes(said)
+        fields["tables"] = tables
+    return json_bytes(fields)
 
 
 def address(version: ObjectVersion) -> str:

@@ -1,4 +1,4 @@
-"""How services classify: settings from the environment, as FDLs carry them.
+"""The classification settings of services, from environment variables.
 
 ``PI10_MODEL`` (starter), ``PI10_DEVICE`` (cpu), ``PI10_JOBS`` (cores), ``PI10_MEASURE``
 (true), ``PI10_UM_PER_PX`` (10), ``PI10_ETAG`` (content).

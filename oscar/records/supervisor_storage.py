@@ -1,4 +1,4 @@
-"""What faas-supervisor was told of a job's storage: where its output goes, by which keys.
+"""Reads a job's output folder and keys from faas-supervisor's configuration.
 
 Its configuration is ``FUNCTION_CONFIG`` (base64), or in a cluster the file that OSCAR mounts
 at ``/oscar/config/function_config.yaml``; supervisor 1.5.8 reads the same two.
@@ -25,16 +25,16 @@ _DEADLINE_S = "5"
 def output_of(environ: Mapping[str, str] = os.environ, mounted: Path = MOUNTED) -> Bucket | None:
     """The job's output folder; None where there is no configuration, or none of S3."""
     try:
-        said = _said(environ, mounted)
-        output = said["output"][0]
+        config = _config(environ, mounted)
+        output = config["output"][0]
         kind, _, name = str(output["storage_provider"]).partition(".")
-        provider = said["storage_providers"][kind][name or "default"]
+        provider = config["storage_providers"][kind][name or "default"]
         return _bucket(kind, provider, str(output["path"])) if kind in ("minio", "s3") else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, Pi10Error):
         return None
 
 
-def _said(environ: Mapping[str, str], mounted: Path) -> Any:
+def _config(environ: Mapping[str, str], mounted: Path) -> Any:
     text = environ.get("FUNCTION_CONFIG")
     data = base64.b64decode(text) if text else mounted.read_bytes()
     import yaml  # late: most jobs need no storage of their own
@@ -49,9 +49,9 @@ def _bucket(kind: str, provider: Mapping[str, Any], path: str) -> Bucket:
     import urllib3
 
     from pi10_classifier.oscar.bucket import Bucket
-    from pi10_classifier.sources.s3_client import Store
+    from pi10_classifier.sources.s3_client import S3Client
 
-    said = {
+    config = {
         "AWS_ENDPOINT_URL": str(provider["endpoint"]) if kind == "minio" else "",
         "AWS_ACCESS_KEY_ID": str(provider["access_key"]),
         "AWS_SECRET_ACCESS_KEY": str(provider["secret_key"]),
@@ -63,4 +63,4 @@ def _bucket(kind: str, provider: Mapping[str, Any], path: str) -> Bucket:
     if provider.get("verify") is False:  # as the supervisor does, which has just used it
         timeout = urllib3.Timeout(connect=float(_DEADLINE_S), read=float(_DEADLINE_S))
         http = urllib3.PoolManager(cert_reqs="CERT_NONE", timeout=timeout, retries=False)
-    return Bucket.of(Store(said, http, remedy="the job goes on without it"), f"s3://{path}")
+    return Bucket.of(S3Client(config, http, remedy="the job goes on without it"), f"s3://{path}")

@@ -1,4 +1,4 @@
-"""How many workers a cluster can take: from ``/system/status``, as OSCAR 4 and 3 tell it."""
+"""Computes how many workers a cluster can take, from ``/system/status``."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Capacity:
             cores, memory_, node_cores, node_memory = (float(value) for value in found)
         except (LookupError, TypeError, ValueError) as error:
             raise SettingError(
-                f"the cluster's status is of no known form ({type(error).__name__}: {error}); "
-                "say how many workers it can take: --workers"
+                f"the cluster's status has an unknown form ({type(error).__name__}: {error}); "
+                "set the number of workers with --workers"
             ) from None
         return cls(cores / 1000, memory_, node_cores / 1000, node_memory)
 
@@ -68,20 +68,20 @@ class Need:
     memory: float
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> Need:
+    def of(cls, fdl: Mapping[str, Any]) -> Need:
         """As a service says it, in an FDL or as a cluster tells it."""
         try:
-            need = cls(quantity(str(said.get("cpu") or "0.2")),
-                       quantity(str(said.get("memory") or "256Mi")))  # fmt: skip
+            need = cls(quantity(str(fdl.get("cpu") or "0.2")),
+                       quantity(str(fdl.get("memory") or "256Mi")))  # fmt: skip
         except (ValueError, KeyError) as error:
-            raise SettingError(f"the service's cpu or memory is no quantity: {error}") from None
+            raise SettingError(f"the service's cpu or memory is not a quantity: {error}") from None
         if need.cpu <= 0 or need.memory <= 0:
-            raise SettingError("the service asks for no cpu or no memory; correct its FDL")
+            raise SettingError("the service requests no cpu or no memory; correct its FDL")
         return need
 
     @classmethod
     def of_service(cls, service: Service) -> Need:
-        return cls.of(service.said)
+        return cls.of(service.fdl)
 
     def workers(self, free: Capacity) -> int:
         """How many fit now. Raises SettingError where not one does."""

@@ -1,4 +1,4 @@
-"""A cluster: where it is, who asks, its version and its services, through oscar_python.
+"""Accesses a cluster through oscar_python: its version, status and services.
 
 Credentials come from the environment (``OSCAR_ENDPOINT`` with ``OSCAR_USERNAME`` and
 ``OSCAR_PASSWORD``, or ``OSCAR_TOKEN``, ``OSCAR_REFRESH_TOKEN``, ``OSCAR_OIDC_ACCOUNT`` of
@@ -65,9 +65,9 @@ class Access:
         import yaml
 
         try:
-            said = yaml.safe_load(path.read_text("utf-8")) or {}
-            name = cluster or said.get("default") or next(iter(said["oscar"]))
-            entry = said["oscar"][name]
+            payload = yaml.safe_load(path.read_text("utf-8")) or {}
+            name = cluster or payload.get("default") or next(iter(payload["oscar"]))
+            entry = payload["oscar"][name]
             endpoint = str(entry["endpoint"])
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise SettingError(f"{path} cannot be read: {type(error).__name__}") from error
@@ -124,8 +124,8 @@ class Cluster:
 
     def version(self) -> str:
         """OSCAR's version, as it says it."""
-        said = self._ask("its version", self._client.get_cluster_info)
-        version = str(said.get("version", ""))
+        payload = self._ask("its version", self._client.get_cluster_info)
+        version = str(payload.get("version", ""))
         takes_lists(version)
         return version
 
@@ -141,19 +141,19 @@ class Cluster:
 
     def service(self, name: str) -> dict[str, Any] | None:
         """One service, or None where there is none of that name."""
-        return next((said for said in self.services() if said.get("name") == name), None)
+        return next((payload for payload in self.services() if payload.get("name") == name), None)
 
     def deploy(self, service: Service) -> str:
         """Create the service, or bring it up to date. Returns which of both.
 
         Raises SettingError with the cluster's own words where it refuses.
         """
-        said = service.to_api(self.version())
+        payload = service.to_api(self.version())
         if self.service(service.name) is None:
-            self._ask(f"to create {service.name}", lambda: self._client.create_service(said))
+            self._ask(f"to create {service.name}", lambda: self._client.create_service(payload))
             return "created"
         self._ask(
-            f"to update {service.name}", lambda: self._client.update_service(service.name, said)
+            f"to update {service.name}", lambda: self._client.update_service(service.name, payload)
         )
         return "updated"
 
@@ -177,7 +177,7 @@ class Cluster:
             ) from None
         except ValueError as error:
             raise SettingError(
-                f"{self.access.endpoint}, asked for {what}, answers what is no JSON "
+                f"{self.access.endpoint}, asked for {what}, does not answer with JSON "
                 f"({str(error)[:80]}); is it an OSCAR endpoint?"
             ) from None
 
@@ -191,5 +191,5 @@ class Cluster:
                 "; OSCAR makes a service's buckets itself: give it another by --bucket, or "
                 "delete the old one once it is empty"
             )
-        said = f": {text}" if text else "; it says no more: is OSCAR_ENDPOINT a cluster's address?"
-        return f"{self.access.endpoint} answers {status}, asked for {what}{said}{more}"
+        reason = f": {text}" if text else "; no reason: is OSCAR_ENDPOINT a cluster's address?"
+        return f"{self.access.endpoint} answers {status}, asked for {what}{reason}{more}"

@@ -1,4 +1,4 @@
-"""FDL files: read, checked beyond their schema, varied by parameter, fitted to a cluster."""
+"""Reads FDL files, checks them, and fits them to a cluster's version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.oscar.bucket_folder import BucketFolder
 
 SERVICES = ("pi10-events", "pi10-sync", "pi10-api", "pi10-batch")
 _VERSION = re.compile(r"v?(?P<major>[0-9]+)(?:\.(?P<minor>[0-9]+))?.*")
@@ -39,50 +39,50 @@ class Service:
     """One service of an FDL file, checked; ``script`` is the text of its script."""
 
     cluster: str
-    said: Mapping[str, Any]
+    fdl: Mapping[str, Any]
     script: str
 
     @property
     def name(self) -> str:
-        return str(self.said["name"])
+        return str(self.fdl["name"])
 
     @property
-    def inputs(self) -> tuple[Place, ...]:
-        return tuple(Place.of(e["path"], self.name) for e in self.said.get("input", ()))
+    def inputs(self) -> tuple[BucketFolder, ...]:
+        return tuple(BucketFolder.of(e["path"], self.name) for e in self.fdl.get("input", ()))
 
     @property
-    def outputs(self) -> tuple[Place, ...]:
-        return tuple(Place.of(e["path"], self.name) for e in self.said.get("output", ()))
+    def outputs(self) -> tuple[BucketFolder, ...]:
+        return tuple(BucketFolder.of(e["path"], self.name) for e in self.fdl.get("output", ()))
 
     @property
-    def mount(self) -> Place | None:
+    def mount(self) -> BucketFolder | None:
         """The bucket, or the folder of one, that its jobs see as ``/mnt/<path>``."""
-        said = self.said.get("mount")
-        if not said:
+        fdl = self.fdl.get("mount")
+        if not fdl:
             return None
-        bucket, _, folder = str(said["path"]).strip("/").partition("/")
-        return Place(bucket, folder)
+        bucket, _, folder = str(fdl["path"]).strip("/").partition("/")
+        return BucketFolder(bucket, folder)
 
     @property
     def variables(self) -> dict[str, str]:
-        return dict(self.said.get("environment", {}).get("variables", {}))
+        return dict(self.fdl.get("environment", {}).get("variables", {}))
 
     def changed(self, **fields: Any) -> Service:
         """With some keys replaced; None leaves one out. Raises SettingError."""
-        said = {key: value for key, value in {**self.said, **fields}.items() if value is not None}
-        return checked(replace(self, said=said))
+        fdl = {key: value for key, value in {**self.fdl, **fields}.items() if value is not None}
+        return checked(replace(self, fdl=fdl))
 
     def to_api(self, version: str) -> dict[str, Any]:
         """The JSON that the API of an OSCAR of ``version`` takes."""
-        said: dict[str, Any] = deepcopy(dict(self.said))
-        said["script"] = self.script
-        said["cluster_id"] = self.cluster
-        expose = said.get("expose", {})
+        fdl: dict[str, Any] = deepcopy(dict(self.fdl))
+        fdl["script"] = self.script
+        fdl["cluster_id"] = self.cluster
+        expose = fdl.get("expose", {})
         lists = takes_lists(version)
         for key in ("api_port", "nodePort"):
             if key in expose:
                 expose[key] = _ports(expose[key], lists, key, version)
-        return said
+        return fdl
 
 
 def takes_lists(version: str) -> bool:
@@ -96,12 +96,12 @@ def takes_lists(version: str) -> bool:
     return (int(found["major"]), int(found["minor"] or 0)) >= (4, 1)
 
 
-def _ports(said: int | list[int], lists: bool, key: str, version: str) -> int | list[int]:
-    ports = said if isinstance(said, list) else [said]
+def _ports(fdl: int | list[int], lists: bool, key: str, version: str) -> int | list[int]:
+    ports = fdl if isinstance(fdl, list) else [fdl]
     if lists:
         return ports
     if len(ports) > 1:
-        raise SettingError(f"{key} is {ports}; OSCAR {version} takes one port, 4.1 the first list")
+        raise SettingError(f"{key} is {ports}; OSCAR {version} takes one port, lists need 4.1")
     return ports[0]
 
 
@@ -110,14 +110,14 @@ def read_fdl(path: Path) -> list[Service]:
     import yaml
 
     try:
-        said = yaml.safe_load(path.read_text("utf-8"))
+        fdl = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"FDL {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise SettingError(f"FDL {path} is no YAML: {error}") from error
-    _validate(said, path)
+        raise SettingError(f"FDL {path} is not YAML: {error}") from error
+    _validate(fdl, path)
     services = []
-    for entry in said["functions"]["oscar"]:
+    for entry in fdl["functions"]["oscar"]:
         [(cluster, service)] = entry.items()
         script = path.parent / service["script"]
         try:
@@ -148,11 +148,11 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def _validate(said: Any, where: object) -> None:
+def _validate(fdl: Any, where: object) -> None:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    error = best_match(Draft202012Validator(schema()).iter_errors(said))
+    error = best_match(Draft202012Validator(schema()).iter_errors(fdl))
     if error is not None:
         at = "/".join(str(step) for step in error.absolute_path) or "the whole file"
         raise SettingError(f"{where}: {at}: {error.message}")
@@ -161,8 +161,8 @@ def _validate(said: Any, where: object) -> None:
 def checked(service: Service) -> Service:
     """The service, if nothing is wrong with it; else SettingError with all that is."""
     _validate(
-        {"functions": {"oscar": [{service.cluster: dict(service.said)}]}},
-        f"service {service.said.get('name', '?')!r}",
+        {"functions": {"oscar": [{service.cluster: dict(service.fdl)}]}},
+        f"service {service.fdl.get('name', '?')!r}",
     )
     wrong = list(_problems(service))
     if wrong:
@@ -171,7 +171,7 @@ def checked(service: Service) -> Service:
 
 
 def _problems(service: Service) -> Iterator[str]:
-    said = service.said
+    fdl = service.fdl
     for place in service.inputs:
         for result in service.outputs:
             if place.holds(result):
@@ -182,34 +182,34 @@ def _problems(service: Service) -> Iterator[str]:
                 )
     for place in (*service.inputs, *service.outputs):
         if not _BUCKET.fullmatch(place.bucket):
-            yield f"bucket {place.bucket!r} is no bucket's name; use 3 to 63 of a-z, 0-9, . and -"
+            yield f"bucket {place.bucket!r} is not a bucket name; use 3 to 63 of a-z, 0-9, . and -"
     if service.mount and not _BUCKET.fullmatch(service.mount.bucket):
-        yield f"mount {said['mount']['path']!r} names no bucket; write bucket or bucket/folder"
+        yield f"mount {fdl['mount']['path']!r} names no bucket; write bucket or bucket/folder"
     for place in service.inputs:
         if not place.folder:
             yield f"input {place.bucket!r} has no folder; write {place.bucket}/in"
     if service.inputs and not service.outputs:
         yield "it has an input and no output: its results would be lost; add an output"
-    if service.inputs and said.get("file_stage_in"):
+    if service.inputs and fdl.get("file_stage_in"):
         yield "file_stage_in is true, which means that inputs are NOT downloaded; set it to false"
-    if said.get("output") and any(e.get("suffix") or e.get("prefix") for e in said["output"]):
+    if fdl.get("output") and any(e.get("suffix") or e.get("prefix") for e in fdl["output"]):
         yield "suffix and prefix of an output keep records from being uploaded; leave them out"
-    cpu, memory = said.get("cpu", "0.2"), said.get("memory", "256Mi")
+    cpu, memory = fdl.get("cpu", "0.2"), fdl.get("memory", "256Mi")
     if not 0 < quantity(cpu) <= 256:
         yield f"cpu is {cpu!r}; it must be more than 0 and at most 256"
     if quantity(memory) < _LEAST_MEMORY:
         yield f"memory is {memory!r}; the model needs 512Mi at the least"
     for total, one in (("total_cpu", cpu), ("total_memory", memory)):
-        if total in said and quantity(said[total]) < quantity(one):
-            yield f"{total} is {said[total]!r}, less than one job's {one!r}"
+        if total in fdl and quantity(fdl[total]) < quantity(one):
+            yield f"{total} is {fdl[total]!r}, less than one job's {one!r}"
     jobs = service.variables.get("PI10_JOBS", "")
     if jobs.isdigit() and int(jobs) > max(1, quantity(cpu)):
         yield f"PI10_JOBS is {jobs}, more than its cpu {cpu!r}; they would wait for each other"
     for group in ("expose", "synchronous"):
-        low, high = (said.get(group, {}).get(key, 0) for key in ("min_scale", "max_scale"))
+        low, high = (fdl.get(group, {}).get(key, 0) for key in ("min_scale", "max_scale"))
         if high and low > high:
             yield f"{group}.min_scale is {low}, more than max_scale {high}"
-    if said.get("visibility") == "restricted" and not said.get("allowed_users"):
+    if fdl.get("visibility") == "restricted" and not fdl.get("allowed_users"):
         yield "visibility is restricted and allowed_users is empty; name them"
     if len(service.script.encode()) > 900_000:
         yield f"its script has {len(service.script):,} characters; a ConfigMap holds 1 MiB"

@@ -1,4 +1,4 @@
-"""Variants of a service by parameter: GPU, image, bucket, model; never a copy of its file."""
+"""Makes variants of a service by parameter: GPU, image, bucket, model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pi10_classifier.oscar.services.fdl import Service, checked
 
 def on_gpu(service: Service) -> Service:
     """The same service on a GPU: the resource, the device, and the image that has CUDA."""
-    image = str(service.said["image"])
+    image = str(service.fdl["image"])
     name, colon, tag = image.rpartition(":")
     if not colon or "/" in tag:
         name, tag = image, "latest"
@@ -26,7 +26,7 @@ def on_gpu(service: Service) -> Service:
 
 def with_variables(service: Service, variables: dict[str, str]) -> Service:
     """With more variables in its environment."""
-    environment: dict[str, Any] = dict(service.said.get("environment", {}))
+    environment: dict[str, Any] = dict(service.fdl.get("environment", {}))
     environment["variables"] = {**service.variables, **variables}
     return service.changed(environment=environment)
 
@@ -36,7 +36,7 @@ def in_bucket(service: Service, bucket: str) -> Service:
     fields: dict[str, Any] = {}
     for kind, places in (("input", service.inputs), ("output", service.outputs)):
         if places:
-            entries = service.said[kind]
+            entries = service.fdl[kind]
             fields[kind] = [
                 {**entry, "path": f"{bucket}/{place.folder}".rstrip("/")}
                 for entry, place in zip(entries, places, strict=True)
@@ -44,7 +44,7 @@ def in_bucket(service: Service, bucket: str) -> Service:
     mount = service.mount
     if mount:
         path = f"{bucket}/{mount.folder}".rstrip("/")
-        fields["mount"] = {**service.said["mount"], "path": path}
+        fields["mount"] = {**service.fdl["mount"], "path": path}
     if not fields:
         raise SettingError(f"service {service.name!r} has no bucket; leave --bucket out")
     changed = service.changed(**fields)
@@ -77,7 +77,7 @@ def with_settings(service: Service, settings: Sequence[str]) -> Service:
         else:
             raise SettingError(f"--set {key} is unknown here; write it into an FDL file of yours")
     if variables:
-        environment: dict[str, Any] = dict(service.said.get("environment", {}))
+        environment: dict[str, Any] = dict(service.fdl.get("environment", {}))
         environment["variables"] = {**service.variables, **variables}
         fields["environment"] = environment
     return service.changed(**fields)

@@ -1,4 +1,4 @@
-"""The command ``pi10``: one file a command. They parse, call the core and print; no science."""
+"""The command ``pi10``: one module per command, each of which parses, calls the core and prints."""
 
 from __future__ import annotations
 
@@ -31,27 +31,33 @@ from pi10_classifier.cli import (
 )
 from pi10_classifier.cli.oscar import oscar
 from pi10_classifier.errors import Code, ExitCode, OutputError, Pi10Error, output_error
-from pi10_classifier.foundation.output import Lossy, let_go, stand_in
+from pi10_classifier.foundation.output import LossyStream, flush_or_drop, open_standard_streams
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_CONTEXT, epilog="Try `pi10 classify --help`, or `pi10 doctor`.")
+@click.group(
+    context_settings=_CONTEXT,
+    epilog="For one command: pi10 classify --help. To check the installation: pi10 doctor.",
+)
 @click.version_option(pi10_classifier.__version__, prog_name="pi10")
 def pi10() -> None:
-    """From Plankton Imager Pi-10 images to individuals per litre.
+    """Turn Plankton Imager Pi-10 images into individuals per litre.
 
     \b
-    A first run, without any data of your own:
+    A first run, without data of your own:
       pi10 simulate demo --bins 2 --images 300
       pi10 classify demo --out results
       (then open results/report.html)
 
     \b
-    Exit codes: 0 all inputs have a result; 2 wrong usage or settings;
-    3 some inputs failed, results are written; 4 nothing could be read;
-    5 the disk refused results (full, or failing): mend it and run again;
-    130 interrupted, run again (classify, train, search: with --resume).
+    Exit codes:
+      0    every input has a result
+      2    wrong usage or settings
+      3    some inputs failed; results are written
+      4    nothing could be read
+      5    results could not be written (disk full or failing); fix it and run again
+      130  interrupted; run again (classify, train and search: with --resume)
     """
 
 
@@ -64,15 +70,15 @@ for command in (
 
 
 def main() -> NoReturn:
-    """The console script: exit codes and messages instead of tracebacks."""
+    """The console script: turns exceptions into messages and exit codes."""
     signal.signal(signal.SIGTERM, _interrupt)
-    stand_in()
+    open_standard_streams()
     if sys.stderr:
-        sys.stderr = Lossy(sys.stderr)
+        sys.stderr = LossyStream(sys.stderr)
     try:
         _main()
     finally:
-        let_go()
+        flush_or_drop()
 
 
 def _main() -> NoReturn:
@@ -93,10 +99,10 @@ def _main() -> NoReturn:
     except Pi10Error as error:
         click.echo(f"pi10: {error.message}", err=True)
         _stop(ExitCode.USAGE, error.code, error.message)
-    except BrokenPipeError:  # whoever read standard output has left
+    except BrokenPipeError:  # the reader of standard output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.OK)
-    except OSError as error:  # a path that the system refuses to look at, or a failing disk
+    except OSError as error:  # a path that the system cannot open, or a failing disk
         click.echo(f"pi10: {error}", err=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             code_ = output_error(error, error.filename or "the output").code

@@ -1,4 +1,4 @@
-"""``pi10 adapt``."""
+"""The command ``pi10 adapt``: fit a new head to a model with a few labelled crops."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pi10_classifier.cli.terminal.package_options import (
     LABEL_MAP,
     MODEL,
     read_label_map,
+    show_left_out,
     span,
-    tell_left_out,
     training_extra,
 )
 from pi10_classifier.datasets.records import exit_code
@@ -21,14 +21,33 @@ from pi10_classifier.datasets.records import exit_code
 
 @click.command()
 @MODEL
-@click.option("--gallery", required=True, type=click.Path(exists=True, path_type=Path),
-              help="Labelled crops: a folder with a folder a class, archive or table.")  # fmt: skip
+@click.option(
+    "--gallery",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Labelled crops: a folder with one subfolder per class, an archive of one, or a .csv or"
+    " .parquet table with the columns path and label.",
+)
 @LABEL_MAP
-@click.option("--head", type=click.Choice(["auto", "linear", "knn", "forest"]), default="auto",
-              show_default=True, help="auto: the best in cross-validation.")  # fmt: skip
-@click.option("--name", default="", help="Name of the new model.  [default: NAME-adapted]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same package.")
-@click.option("--out", required=True, type=FOLDER, help="Package folder.")
+@click.option(
+    "--head",
+    type=click.Choice(["auto", "linear", "knn", "forest"]),
+    default="auto",
+    show_default=True,
+    help="Classifier to fit on the network's features; auto takes the one with the best"
+    " cross-validated macro-F1.",
+)
+@click.option(
+    "--name", default="", help="Name of the new model.  [default: the model's name with -adapted]"
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed; the same seed gives the same package.",
+)
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the new package to.")
 def adapt(
     model: str,
     gallery: Path,
@@ -38,10 +57,11 @@ def adapt(
     seed: int,
     out: Path,
 ) -> None:
-    """Teach a model new classes or a new sea from a handful of labelled crops.
+    """Adapt a model to new classes or waters with a few labelled crops.
 
-    The network's features stay; only its last layer is fitted anew, in a minute or two on a CPU.
-    Ten to twenty crops a class are a good start. Writes a package that `classify --model` takes.
+    The network's features are kept; only its last layer is fitted again, which takes a minute
+    or two on a CPU. Ten to twenty crops per class are a good start. The result is a package for
+    `classify --model`.
 
     \b
     Example:
@@ -62,7 +82,7 @@ def adapt(
         label_map=read_label_map(label_map),
         name=name,
         seed=seed,
-        tell=tell_left_out,
+        on_scan=show_left_out,
     )
     rows = [
         (label + (" (new)" if label in done.new else ""), n,
@@ -73,8 +93,8 @@ def adapt(
     tried = ", ".join(f"{head} {value:.3f}" for head, value in done.tried.items())
     click.echo(
         f"{done.head} head, cross-validated macro-F1 {span(done.figures['macro_f1'])} on these"
-        f" crops alone (tried: {tried})"
+        f" crops only (tried: {tried})"
     )
-    click.echo("note: label crops of another day and run `pi10 evaluate` before you trust it")
+    click.echo("note: before you rely on it, label crops of another day and run `pi10 evaluate`")
     click.echo(out)
     sys.exit(exit_code(done.left_out))

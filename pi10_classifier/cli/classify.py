@@ -1,4 +1,4 @@
-"""``pi10 classify``."""
+"""The command ``pi10 classify``: classify, measure and count the particles in images."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from pi10_classifier.foundation.output import lossy_output
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--out", required=True, type=FOLDER, help="Folder for results.")
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the results to.")
 @engine_options
 @click.option("--report/--no-report", default=True, show_default=True,
-              help="Write report.html (needs the extra [report]).")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option("--overwrite", is_flag=True, help="Delete the run in --out and begin anew.")
-@click.option("--json", "as_json", is_flag=True, help="Print run.json, for machines; no progress.")
+              help="Whether to write report.html (needs the extra [report]).")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
+@click.option("--overwrite", is_flag=True, help="Delete the run in --out and start again.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print run.json instead of progress and tables."
+)
 @lossy_output()
 def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, report: bool,
              resume: bool, overwrite: bool, measure: bool, **options: Any) -> None:  # fmt: skip
     """Classify particles, measure them and compute their abundance.
 
-    INPUT is a TIFF, PNG or JPEG, a folder tree, a tar or zip, or s3://bucket/prefix; folders
-    and buckets may hold archives (one ten-minute bin each). Archives are streamed, never
-    extracted. S3 takes its endpoint and keys from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and
+    INPUT is a TIFF, PNG or JPEG, a folder tree, a tar or zip, or s3://bucket/prefix. Folders
+    and buckets may hold archives, one per ten-minute bin. Archives are streamed, not
+    extracted. The S3 endpoint and keys come from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and
     AWS_SECRET_ACCESS_KEY.
 
     \b
     Written into the folder --out:
-      predictions.parquet/  one row a particle: class, scores, sizes in µm, time, place
+      predictions.parquet/  one row per particle: class, scores, sizes in µm, time, position
       counts.csv            per minute and class: count, raised count, individuals per litre
       bins.csv              the same per ten-minute bin
-      failures.csv          every input without a result, and why
+      failures.csv          each input without a result, and why
       run.json              totals, parameters, versions
-      report.html           figures and pictures of it all
+      report.html           figures and example images
 
     \b
     Examples:
@@ -55,15 +57,15 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
     from pi10_classifier.model.package import find
 
     if resume and overwrite:
-        raise SettingError("--resume and --overwrite exclude each other; give one")
+        raise SettingError("--resume and --overwrite exclude each other; give only one")
     given = {name: value for name, value in options.items() if value is not None}
     given |= caps_of(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
     settings = Settings(model=find(model), measure=measure, **given)
     watched = is_terminal() and not as_json
-    with stoppable() as check, progress_of(inputs, shown=watched) as show:
+    with stoppable() as raise_if_cancelled, progress_of(inputs, shown=watched) as show:
 
         def progress(reached: Progress) -> None:
-            check()
+            raise_if_cancelled()
             show(reached)
 
         run = run_classify(

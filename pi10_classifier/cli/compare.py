@@ -1,4 +1,4 @@
-"""``pi10 compare``."""
+"""The command ``pi10 compare``: a table of tested trainings."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ import click
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--against", default="", metavar="ROW",
-              help='The row to test against, e.g. "vit las".  [default: the best]')  # fmt: skip
+@click.option(
+    "--against",
+    default="",
+    metavar="ROW",
+    help='Row to test the others against, e.g. "vit las".  [default: the best row]',
+)
 @click.option("--resamples", type=click.IntRange(100, 100_000), default=2000, show_default=True,
-              help="Bootstrap resamples.")  # fmt: skip
+              help="Number of bootstrap resamples.")  # fmt: skip
 @click.option("--csv", "table_file", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the table to this file too.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+              help="Also write the table to this CSV file.  [default: none]")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON instead of text.")
 def compare(runs: tuple[str, ...], against: str, resamples: int, table_file: Path | None,
             as_json: bool) -> None:  # fmt: skip
-    """Print the table of tested RUNs: macro-F1 and F1 per class, a row per network and loss.
+    """Compare tested trainings: macro-F1 and F1 per class for each network and loss.
 
-    RUN is a folder (searched for test_predictions.csv), such a file, or runs:/RUN_ID of
-    MLflow with the runs nested in it. Runs of one network and loss are seeds of one row.
+    RUN is a folder that is searched for test_predictions.csv, such a file, or runs:/RUN_ID for
+    an MLflow run and the runs nested in it. Runs with the same network and loss form one row;
+    they are its seeds.
 
-    Figures are means over seeds with 95 % bootstrap intervals over images and seeds; rows
-    are tested against the best by a paired bootstrap, Holm-adjusted.
+    Figures are means over seeds, with 95 % bootstrap intervals over images and seeds. Each row
+    is tested against the best one with a paired bootstrap and Holm's correction.
 
     \b
     Example:

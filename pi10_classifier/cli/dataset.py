@@ -1,4 +1,4 @@
-"""Commands of training data. A face: it parses, calls ``training`` and prints."""
+"""The command ``pi10 dataset``: check, split and report on labelled images."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...",
                 type=click.Path(path_type=Path))  # fmt: skip
-@click.option("--out", required=True, type=FOLDER, help="Folder for the files.")
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the files to.")
 @click.option("--label-map", type=click.Path(path_type=Path),
-              help="CSV of label,class: globs allowed, class '-' leaves out.  "
-                   "[default: a label's first folder]")  # fmt: skip
+              help="CSV with the columns label and class; labels may be globs, and class '-' leaves"
+                   " images out.  [default: the first folder of a label is its class]")  # fmt: skip
 @click.option("--split-seed", type=int, default=0, show_default=True,
-              help="Another seed, another split.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace another manifest in --out.")
+              help="Random seed of the split; another seed gives another split.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace a different manifest in --out.")
 def dataset(
     inputs: tuple[Path, ...], out: Path, label_map: Path | None, split_seed: int, overwrite: bool
 ) -> None:
     """Check labelled images, split them 70/10/20 and report on them.
 
-    INPUT is a folder tree or tar or zip of label/image files, or a .csv or .parquet table of
-    path,label and, where known, bin, split, source. Images of one ten-minute bin, and
-    duplicates, share a split.
+    INPUT is a folder tree, tar or zip of label/image files, or a .csv or .parquet table with
+    the columns path and label and, where known, bin, split and source. Images from the same
+    ten-minute bin always share a split, and so do duplicates.
 
     \b
     Written into the folder --out:
       manifest.csv   each image, its class, split and SHA-256
-      left_out.csv   each file not used, and why
+      left_out.csv   each file that is not used, and why
       dataset.html   counts, sizes, duplicates, contact sheets
-      dataset.json   the same figures, for machines
+      dataset.json   the same figures as JSON
 
     \b
     Examples:
@@ -63,21 +63,21 @@ def dataset(
     labels = LabelMap.read(label_map) if label_map else None
     try:
         with _counter() as progress:
-            found = scan(inputs, labels, progress=progress)
+            scanned = scan(inputs, labels, progress=progress)
     except KeyboardInterrupt:  # there is no --resume here, as the face would say
         click.echo("interrupted; nothing was written: run the same command again", err=True)
         sys.exit(ExitCode.INTERRUPTED)
-    _show_left_out(found)  # before the split, which may be refused for what was left out
-    samples = split(found.samples, seed=split_seed)
+    _show_left_out(scanned)  # before the split, which may be refused for what was left out
+    samples = split(scanned.samples, seed=split_seed)
     before = out / MANIFEST
     if before.is_file() and not overwrite and _digest(before) != _sha256(manifest(samples)):
         raise SettingError(
-            f"{before} holds another split, which trainings may name; give another --out, or"
-            f" --overwrite"
+            f"{before} holds another split, which trainings may refer to; give another --out,"
+            " or --overwrite"
         )
-    page = write_dataset(found, samples, out, split_seed)
-    _show(found, samples, page)
-    sys.exit(exit_code(found.left_out))
+    page = write_dataset(scanned, samples, out, split_seed)
+    _show(scanned, samples, page)
+    sys.exit(exit_code(scanned.left_out))
 
 
 def _sha256(text: str) -> str:
@@ -109,19 +109,19 @@ def _counter() -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _show_left_out(found: Scan) -> None:
+def _show_left_out(scanned: Scan) -> None:
     from collections import Counter
 
-    for code, n in sorted(Counter(x.code for x in found.left_out).items()):
-        first = next(x for x in found.left_out if x.code == code)
+    for code, n in sorted(Counter(x.code for x in scanned.left_out).items()):
+        first = next(x for x in scanned.left_out if x.code == code)
         name = f"{first.source}: {first.member}" if first.member else first.source
         click.echo(f"left out: {n:,} x {code}, such as {name}: {first.message}")
-    if found.unused_rules:
-        shown = ", ".join(found.unused_rules[:20])
-        click.echo(f"the label map's lines without an image, misspelt perhaps: {shown}")
+    if scanned.unused_rules:
+        shown = ", ".join(scanned.unused_rules[:20])
+        click.echo(f"label map lines without an image, perhaps misspelt: {shown}")
 
 
-def _show(found: Scan, samples: list[Sample], page: Path) -> None:
+def _show(scanned: Scan, samples: list[Sample], page: Path) -> None:
     from pi10_classifier.cli.terminal.console import show_table
     from pi10_classifier.datasets.report import FACTS
     from pi10_classifier.datasets.split import SPLITS, counts
@@ -129,25 +129,26 @@ def _show(found: Scan, samples: list[Sample], page: Path) -> None:
     table = counts(samples)
     rows = [
         (name, *(f"{n:,}" for n in numbers), f"{sum(numbers):,}")
-        for name in found.classes
+        for name in scanned.classes
         for numbers in [[table[part][name] for part in SPLITS]]
     ]
     show_table("Images by class", ("class", *SPLITS, "all"), rows)
     facts = json.loads((page.parent / FACTS).read_text("utf-8"))
     click.echo(f"imbalance ratio: {facts['imbalance_ratio']:g}")
-    if len(found.classes) == 1:
+    if len(scanned.classes) == 1:
         click.echo(
-            f"warning: {found.classes[0]!r} is the only class; where the classes lie a folder"
-            f" deeper, name that folder, or give a --label-map"
+            f"warning: {scanned.classes[0]!r} is the only class; if the classes are one folder"
+            " deeper, name that folder or give a --label-map"
         )
-    twins = facts["duplicates"]
+    duplicates = facts["duplicates"]
     click.echo(
-        f"duplicates: {twins['images']:,} images in groups that share a split;"
-        f" {len(twins['under_two_classes']):,} of the groups stand under two classes"
+        f"duplicates: {duplicates['images']:,} images in groups that share a split;"
+        f" {len(duplicates['under_two_classes']):,} of the groups have images of two classes"
     )
     if facts["leaks"]:
         click.echo(
             f"warning: {len(facts['leaks']):,} bins or groups of duplicates lie in several"
-            f" splits, as the table's column split has it: test figures will look too good"
+            " splits, because the table's column split says so; test figures will look too"
+            " good"
         )
     click.echo(f"report: {page}")

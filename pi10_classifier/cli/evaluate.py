@@ -1,4 +1,4 @@
-"""The commands ``pi10 evaluate`` and ``calibrate``: a package against labelled images."""
+"""The commands ``pi10 evaluate`` and ``pi10 calibrate``: a package and labelled images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pi10_classifier.cli.terminal.package_options import (
     MANIFEST,
     MODEL,
     read_label_map,
+    show_left_out,
     span,
-    tell_left_out,
-    tell_split,
+    warn_of_other_split,
 )
 from pi10_classifier.datasets.records import LeftOut, exit_code
 
@@ -28,8 +28,13 @@ _KEYS = ("f1", "precision", "recall")
 @DATA
 @LABEL_MAP
 @MANIFEST
-@click.option("--split", default="", help="The split to judge.  [default: test, with --manifest]")
-@click.option("--out", required=True, type=FOLDER, help="Folder for figures.")
+@click.option(
+    "--split",
+    default="",
+    help="Split to evaluate on: train, validation or test.  [default: test with --manifest,"
+    " otherwise all images]",
+)
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the figures to.")
 def evaluate(
     model: str,
     inputs: tuple[Path, ...],
@@ -38,10 +43,10 @@ def evaluate(
     split: str,
     out: Path,
 ) -> None:
-    """Judge a model package on labelled images, as serving would see them.
+    """Evaluate a model package on labelled images, prepared as `classify` prepares them.
 
-    Writes evaluation.json and evaluation.html: macro-F1, precision, recall and F1 by class with
-    95 % intervals, confusion, calibration before and after temperature scaling.
+    Writes evaluation.json and evaluation.html: macro-F1, precision, recall and F1 per class with
+    95 % intervals, the confusion matrix, and calibration before and after temperature scaling.
 
     \b
     Examples:
@@ -53,41 +58,43 @@ def evaluate(
     from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
 
-    judged = Model.load(find(model))
-    found = room.evaluate(
-        judged,
+    evaluated = Model.load(find(model))
+    figures = room.evaluate(
+        evaluated,
         inputs,
         label_map=read_label_map(label_map),
         split=split,
         manifest=manifest,
-        tell=tell_left_out,
+        on_scan=show_left_out,
     )
     if not manifest and not split:
         click.echo(
-            "note: without --manifest all images are judged, those that the model was trained on"
-            " too, if they are among them",
+            "note: without --manifest the model is evaluated on all images, including any"
+            " that it was trained on",
             err=True,
         )
-    tell_split(judged.package, manifest)
-    written = room.write_evaluation(out, found)
+    warn_of_other_split(evaluated.package, manifest)
+    written = room.write_evaluation(out, figures)
     rows = []
-    for source, part in {"all": found["all"], **found["sources"]}.items():
+    for source, part in {"all": figures["all"], **figures["sources"]}.items():
         macro = {key: part[f"macro_{key}"] for key in _KEYS} | {"support": part["n"]}
         for label, row in {"macro": macro, **part["per_class"]}.items():
             others = (f"{row[key]['value']:.3f}" for key in _KEYS[1:])  # the page has all intervals
             rows.append((source, label, row["support"], span(row["f1"]), *others))
     show_table("", ("images from", "class", "images", "F1", "precision", "recall"), rows)
-    for label in found["data"]["absent_classes"]:
-        click.echo(f"note: no image of {label!r}; the macro figures are without it", err=True)
+    for label in figures["data"]["absent_classes"]:
+        click.echo(
+            f"note: there is no image of {label!r}, so the macro figures leave it out", err=True
+        )
     for name in ("uncalibrated", "as_served", "refitted"):
-        part = found["calibration"][name]
+        part = figures["calibration"][name]
         click.echo(
             f"{name.replace('_', ' ')}: ECE {part['ece']:.4f}, Brier {part['brier']:.4f},"
             f" NLL {part['nll']:.4f}, temperature {part.get('temperature', 1.0)}"
         )
     for path in written:
         click.echo(path)
-    sys.exit(exit_code(LeftOut(**entry) for entry in found["data"]["left_out"]))
+    sys.exit(exit_code(LeftOut(**entry) for entry in figures["data"]["left_out"]))
 
 
 @click.command()
@@ -96,13 +103,24 @@ def evaluate(
 @LABEL_MAP
 @MANIFEST
 @click.option(
-    "--split", default="", help="Split to fit on.  [default: validation, with --manifest]"
+    "--split",
+    default="",
+    help="Split to fit on: train, validation or test.  [default: validation with --manifest,"
+    " otherwise all images]",
 )
 @click.option(
-    "--precision", type=float, help="Flag scores below which a class is less often right."
+    "--precision",
+    type=float,
+    help="Set each class's threshold so that this share of the particles above it is right, above"
+    " 0 to 1. Excludes --coverage.  [default: no thresholds]",
 )
-@click.option("--coverage", type=float, help="Flag all but this share of each class.")
-@click.option("--out", required=True, type=FOLDER, help="Package folder.")
+@click.option(
+    "--coverage",
+    type=float,
+    help="Set each class's threshold so that this share of its particles is above it, above 0 to 1."
+    " Excludes --precision.  [default: no thresholds]",
+)
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the new package to.")
 def calibrate(
     model: str,
     inputs: tuple[Path, ...],
@@ -113,10 +131,10 @@ def calibrate(
     coverage: float | None,
     out: Path,
 ) -> None:
-    """Fit temperature and thresholds on labelled images; writes a new package.
+    """Fit a model's temperature and class thresholds on labelled images.
 
-    The classes' thresholds make `classify` flag doubtful particles as below_threshold. Fit on
-    images that the model was neither trained on nor will be judged by.
+    Writes a new package. With thresholds, `classify` flags doubtful particles as
+    below_threshold. Use images that the model was not trained on and will not be tested on.
 
     \b
     Example:
@@ -129,7 +147,7 @@ def calibrate(
     from pi10_classifier.packaging.calibrate import calibrate as fit
 
     fitted = Model.load(find(model))
-    tell_split(fitted.package, manifest)
+    warn_of_other_split(fitted.package, manifest)
     done = fit(
         fitted,
         inputs,
@@ -139,9 +157,12 @@ def calibrate(
         split=split,
         precision=precision,
         coverage=coverage,
-        tell=tell_left_out,
+        on_scan=show_left_out,
     )
-    click.echo(f"temperature {done.temperature:.4f}, was {done.before:.4f}; {done.images:,} images")
+    click.echo(
+        f"temperature {done.temperature:.4f} (before: {done.before:.4f}), fitted on"
+        f" {done.images:,} images"
+    )
     rows = [
         (label, f"{t.score:.4f}", t.called, t.kept, f"{t.precision:.3f}", "" if t.reached else "no")
         for label, t in done.thresholds.items()
@@ -150,6 +171,8 @@ def calibrate(
         header = ("class", "least score", "called", "kept", "precision of kept", "as wished")
         show_table("", header, rows)
     for label in done.without:
-        click.echo(f"note: too few images were called {label!r} to fit its threshold", err=True)
+        click.echo(
+            f"note: too few images were classified as {label!r} to fit its threshold", err=True
+        )
     click.echo(out)
     sys.exit(exit_code(done.left_out))

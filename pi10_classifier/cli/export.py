@@ -1,4 +1,4 @@
-"""The commands that make packages of packages: ``pi10 export int8, cascade``, ``adapt``."""
+"""The commands ``pi10 export int8``, ``cascade`` and ``onnx``: write a model package."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pi10_classifier.cli.terminal.package_options import (
     MANIFEST,
     MODEL,
     read_label_map,
+    show_left_out,
     span,
-    tell_left_out,
-    tell_split,
     training_extra,
+    warn_of_other_split,
 )
 from pi10_classifier.datasets.records import exit_code
 
 
 @click.group()
 def export() -> None:
-    """Turn results and trainings into what other programs take."""
+    """Write a model package from a training or from other packages."""
 
 
 @export.command()
@@ -32,14 +32,18 @@ def export() -> None:
 @DATA
 @LABEL_MAP
 @MANIFEST
-@click.option("--method", type=click.Choice(["minmax", "entropy", "percentile"]), default="minmax",
-              show_default=True,
-              help="How ranges are taken; entropy and percentile need memory.")  # fmt: skip
+@click.option(
+    "--method",
+    type=click.Choice(["minmax", "entropy", "percentile"]),
+    default="minmax",
+    show_default=True,
+    help="How the value ranges are calibrated; entropy and percentile need more memory.",
+)
 @click.option("--images", type=click.IntRange(30, 10_000), default=512, show_default=True,
-              help="Images that ranges are taken from.")  # fmt: skip
+              help="Number of images to calibrate the value ranges on.")  # fmt: skip
 @click.option("--allow", type=float, default=0.5, show_default=True,
-              help="Points of macro-F1 that may be lost.")  # fmt: skip
-@click.option("--out", required=True, type=FOLDER, help="Package folder.")
+              help="Largest loss of macro-F1 to accept, in percentage points.")  # fmt: skip
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the package to.")
 def int8(
     model: str,
     inputs: tuple[Path, ...],
@@ -50,10 +54,11 @@ def int8(
     allow: float,
     out: Path,
 ) -> None:
-    """Make a package in int8: smaller, and faster where the network is heavy.
+    """Quantise a package to int8: smaller, and faster for large networks.
 
-    Judged against the float package on held-out images (the validation split of --manifest, else
-    half of the data): refused, with the figures, where it loses too much.
+    The result is compared with the float package on held-out images: the validation split of
+    --manifest, or else half of the data. If it loses more than --allow, nothing is written and
+    the figures are printed.
 
     \b
     Example:
@@ -64,10 +69,10 @@ def int8(
 
     with training_extra("export int8"):
         from pi10_classifier.packaging.int8 import export_int8
-    judged = Model.load(find(model))
-    tell_split(judged.package, manifest)
+    original = Model.load(find(model))
+    warn_of_other_split(original.package, manifest)
     done = export_int8(
-        judged,
+        original,
         inputs,
         out,
         label_map=read_label_map(label_map),
@@ -75,7 +80,7 @@ def int8(
         method=method,
         images=images,
         allowed=allow / 100,
-        tell=tell_left_out,
+        on_scan=show_left_out,
     )
     click.echo(f"accepted: {done.gate}")
     click.echo(f"{done.bytes_before / 1e6:.2f} MB became {done.bytes_after / 1e6:.2f} MB")
@@ -84,18 +89,34 @@ def int8(
 
 
 @export.command()
-@click.option("--fast", default="fast", show_default=True, help="The package that answers.")
-@click.option("--accurate", default="starter", show_default=True,
-              help="The package that doubtful images go to.")  # fmt: skip
+@click.option(
+    "--fast",
+    default="fast",
+    show_default=True,
+    help="Package that sees every image: a folder, or the name of an embedded one.",
+)
+@click.option(
+    "--accurate",
+    default="starter",
+    show_default=True,
+    help="Package that sees the doubtful images: a folder, or an embedded one's name.",
+)
 @DATA
-@click.option("--manifest", required=True,
-              type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="The manifest.csv of a training or of `pi10 dataset`.")  # fmt: skip
-@click.option("--share", type=float,
-              help="Share of the validation images that is passed on.  [default: the least that "
-                   "is as good as the accurate package alone, else the best]")  # fmt: skip
+@click.option(
+    "--manifest",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The manifest.csv of a training or of `pi10 dataset`, whose splits are used.",
+)
+@click.option(
+    "--share",
+    type=float,
+    help="Share of the validation images that the accurate package sees, 0 to 1.  [default:"
+    " the smallest share that is as good as the accurate package alone, or else the"
+    " best one]",
+)
 @click.option("--name", default="cascade", show_default=True, help="Name of the new model.")
-@click.option("--out", required=True, type=FOLDER, help="Package folder.")
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the package to.")
 def cascade(
     fast: str,
     accurate: str,
@@ -105,11 +126,11 @@ def cascade(
     name: str,
     out: Path,
 ) -> None:
-    """Join a fast and an accurate package: the doubtful images get a second look.
+    """Combine a fast and an accurate package; only doubtful images go to the accurate one.
 
-    What is doubtful is set on the validation split of --manifest; figures are of its test split.
-    The result is one ordinary package, which `classify --model` takes; where the fast
-    model alone is as good it is written all the same, and says so.
+    The score below which an image is doubtful is fitted on the validation split of --manifest;
+    the figures come from its test split. The result is an ordinary package for `classify
+    --model`. If the fast model alone is as good, the package is still written, with a note.
 
     \b
     Example:
@@ -123,13 +144,14 @@ def cascade(
         from pi10_classifier.packaging.cascade import cascade as join
     models = [Model.load(find(which)) for which in (fast, accurate)]
     for model in models:
-        tell_split(model.package, manifest)
+        warn_of_other_split(model.package, manifest)
     done = join(models[0], models[1], inputs, out, manifest=manifest, share=share, name=name)
-    tell_left_out(done.found)
+    show_left_out(done.found)
     f1 = done.validation
     click.echo(
-        f"below {done.below:.4f} goes on: {done.share:.1%} of the validation images; macro-F1 there"
-        f" {f1['fast']:.4f} fast, {f1['accurate']:.4f} accurate, {f1['cascade']:.4f} together"
+        f"images with a score below {done.below:.4f} go to the accurate model:"
+        f" {done.share:.1%} of the validation images; validation macro-F1:"
+        f" {f1['fast']:.4f} fast, {f1['accurate']:.4f} accurate, {f1['cascade']:.4f} cascade"
     )
     if not done.pays:
         click.echo(NO_GAIN.format(models[0].package.name))
@@ -141,11 +163,12 @@ def cascade(
 
 @export.command()
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", required=True, type=FOLDER, help="Package folder.")
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the package to.")
 def onnx(checkpoint: Path, out: Path) -> None:
-    """Export a training's CHECKPOINT folder to a model package that `classify --model` takes.
+    """Export a training's CHECKPOINT folder to a model package for `classify --model`.
 
-    Refuses where ONNX Runtime's scores differ from the network's. Needs the extra [train].
+    Nothing is written if ONNX Runtime's scores differ from the network's. Needs the extra
+    [train].
     """
     from pi10_classifier.errors import SettingError
 
@@ -153,7 +176,7 @@ def onnx(checkpoint: Path, out: Path) -> None:
         from pi10_classifier.training.onnx_export import export_package
     except ImportError as error:
         raise SettingError(
-            f'export needs torch ({error}); pip install "pi10-classifier[train]"'
+            f'export needs torch ({error}); run: pip install "pi10-classifier[train]"'
         ) from error
     export_package(checkpoint, out)
     click.echo(out)

@@ -1,4 +1,4 @@
-"""``pi10 models`` and ``pi10 doctor``: what is installed, and whether it works."""
+"""The commands ``pi10 models`` and ``pi10 doctor``: what is installed, and whether it works."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the whole descriptions.")
+@click.option("--json", "as_json", is_flag=True, help="Print the full descriptions as JSON.")
 def models(as_json: bool) -> None:
-    """List the embedded models, a line each; --json has all their figures."""
+    """List the embedded models, one per line; --json prints all their figures."""
     from pi10_classifier.model.package import installed, read_package
 
     packages = [read_package(folder)[0] for folder in installed()]
@@ -25,23 +25,25 @@ def models(as_json: bool) -> None:
         click.echo(json.dumps([package.description for package in packages], indent=2))
         return
     for package in packages:
-        said = package.description.get("summary") or _summary(package)
-        click.echo(f"{package.name} {package.version}: {', '.join(package.classes)}; {said}")
+        summary = package.description.get("summary") or _summary(package)
+        click.echo(f"{package.name} {package.version}: {', '.join(package.classes)}; {summary}")
 
 
 def _summary(package: Package) -> str:
     """Of a package that brings none: its input, and its figures on withheld images."""
     figures = [
-        f"{source} {found['macro_f1']['value']:.2f}"
-        for source, found in package.description.get("metrics", {}).items()
-        if isinstance(found, dict) and "macro_f1" in found
+        f"{source} {metrics['macro_f1']['value']:.2f}"
+        for source, metrics in package.description.get("metrics", {}).items()
+        if isinstance(metrics, dict) and "macro_f1" in metrics
     ]
-    told = f"macro-F1 on withheld images: {', '.join(figures)}" if figures else "never judged"
-    return f"{package.preprocessing.size} px, {told}"
+    scores = f"macro-F1 on withheld images: {', '.join(figures)}" if figures else "never judged"
+    return f"{package.preprocessing.size} px, {scores}"
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the findings as JSON instead of a table."
+)
 def doctor(as_json: bool) -> None:
     """Check this installation: packages, models, devices, settings."""
     from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""``pi10 search``."""
+"""The command ``pi10 search``: search for the best settings of a training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pi10_classifier.cli.terminal.options import FOLDER
-from pi10_classifier.cli.terminal.package_options import tell_left_out
-from pi10_classifier.cli.train import pair, say
+from pi10_classifier.cli.terminal.package_options import show_left_out
+from pi10_classifier.cli.train import log, pair
 from pi10_classifier.datasets.records import exit_code
 from pi10_classifier.errors import SettingError
 from pi10_classifier.search.spaces import SAMPLERS, Value
@@ -24,51 +24,93 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--data", required=True, multiple=True, metavar="PATH",
               type=click.Path(exists=True, path_type=Path),
-              help="Labelled images, as for train; may be given several times.")  # fmt: skip
-@click.option("--out", required=True, type=FOLDER, help="Folder of the search.")
-@click.option("--network", default="vit", show_default=True,
-              help="vit, beit, resnet18, resnet50; with --grid, any of train's.")  # fmt: skip
+              help="Labelled images, as for `pi10 train`; may be repeated.")  # fmt: skip
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the search to.")
+@click.option(
+    "--network",
+    default="vit",
+    show_default=True,
+    help="Network to train: vit, beit, resnet18 or resnet50; with --grid, any network that"
+    " `pi10 train` takes.",
+)
 @click.option("--loss", "losses", multiple=True, default=("las",), show_default=True,
-              help="A loss; several are searched too.")  # fmt: skip
-@click.option("--grid", "grids", multiple=True, metavar="NAME=VALUE,VALUE",
-              help="Settings to try instead of the paper's, e.g. rate=0.001,0.0003.")  # fmt: skip
-@click.option("--set", "others", multiple=True, metavar="NAME=VALUE",
-              help="A setting of the recipe that all trials share, e.g. size=128.")  # fmt: skip
-@click.option("--sampler", type=click.Choice(SAMPLERS), default="grid", show_default=True,
-              help="The grid, or TPE (of the paper's rates, between their ends).")  # fmt: skip
-@click.option("--trials", type=int, help="How many trainings.  [default: the whole grid]")
+              help="Loss to train with; repeat it to compare several.")  # fmt: skip
+@click.option(
+    "--grid",
+    "grids",
+    multiple=True,
+    metavar="NAME=VALUE,VALUE",
+    help="Values to try for a setting, e.g. rate=0.001,0.0003; may be repeated.  [default: the"
+    " paper's grid]",
+)
+@click.option(
+    "--set",
+    "others",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Recipe setting that all trials share, e.g. size=128; may be repeated.  [default: the"
+    " network's recipe]",
+)
+@click.option(
+    "--sampler",
+    type=click.Choice(SAMPLERS),
+    default="grid",
+    show_default=True,
+    help="How to choose trials: every point of the grid, or TPE, which samples learning rates"
+    " between the lowest and highest of the grid.",
+)
+@click.option(
+    "--trials", type=int, help="Number of trials; required with tpe.  [default: the whole grid]"
+)
 @click.option("--seed", type=int, default=0, show_default=True,
-              help="Of the order of trials, and of each training.")  # fmt: skip
-@click.option("--init", default="pretrained", show_default=True, metavar="HOW",
-              help="pretrained, random, or a folder of safetensors.")  # fmt: skip
-@click.option("--label-map", type=click.Path(path_type=Path), help="CSV of label,class.")
+              help="Random seed of the order of trials and of each training.")  # fmt: skip
+@click.option(
+    "--init",
+    default="pretrained",
+    show_default=True,
+    metavar="HOW",
+    help="Initial weights: pretrained, random, or a folder with safetensors.",
+)
+@click.option("--label-map", type=click.Path(path_type=Path),
+              help="CSV with the columns label and class.  [default: the first folder of a label is"
+                   " its class]")  # fmt: skip
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    help="The split of `pi10 dataset`, instead of a new one.",
+    help="The manifest.csv of `pi10 dataset`, whose split is used.  [default: a new split]",
 )
-@click.option("--device", default="", help="cpu, to leave a GPU alone.")
-@click.option("--resume", is_flag=True, help="Go on with the search in --out.")
-@click.option("--experiment", default="", metavar="NAME",
-              help="Of MLflow.  [default: pi10; on --resume that of before]")  # fmt: skip
-@click.option("--no-tracking", is_flag=True, help="Tell MLflow nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the best trial as JSON.")
+@click.option(
+    "--device",
+    default="",
+    help="Device to train on; cpu ignores a GPU.  [default: a GPU if there is one]",
+)
+@click.option("--resume", is_flag=True, help="Continue the search in --out.")
+@click.option(
+    "--experiment",
+    default="",
+    metavar="NAME",
+    help="MLflow experiment.  [default: pi10; with --resume, the one used before]",
+)
+@click.option("--no-tracking", is_flag=True, help="Do not record the search in MLflow.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the best trial as JSON instead of text."
+)
 def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, ...],
            grids: tuple[str, ...], others: tuple[str, ...], sampler: str, trials: int | None,
            seed: int, init: str, label_map: Path | None, manifest: Path | None, device: str,
            resume: bool, experiment: str, no_tracking: bool, as_json: bool) -> None:  # fmt: skip
-    """Search for the best settings of a training: the paper's grid, or TPE.
+    """Search for the best training settings, on the paper's grid or with TPE.
 
-    With LAS alone its four shapes are searched too. Trials are judged by macro-F1 on the
-    validation images; the test images are never looked at. MLflow gets a run with one nested
-    in it for each trial. Then train with the best settings, with several seeds.
+    If LAS is the only loss, its four shapes are searched too. Trials are ranked by macro-F1 on
+    the validation images; the test images are never used. In MLflow the search is one run, with
+    a nested run per trial. Afterwards, train with the best settings and several seeds.
 
     \b
     Written into the folder --out:
-      trials.csv   settings and validation macro-F1 of each trial, or why it has none
+      trials.csv   settings and validation macro-F1 of each trial, or why it failed
       best.json    the best trial
       trials/      a folder for each training, named after its settings
-      search.db    Optuna's record, from which --resume goes on; it tries again what failed
+      search.db    Optuna's record; --resume continues from it and retries failed trials
 
     \b
     Examples:
@@ -86,15 +128,16 @@ def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, .
         from pi10_classifier.search.trial import Trainer, recipe_of
         from pi10_classifier.tracking import mlflow_reporter
         from pi10_classifier.training.data.loading import read_examples
-        from pi10_classifier.training.plan import Plan
+        from pi10_classifier.training.plan import TrainingPlan
     except ImportError as error:
         raise SettingError(
-            f'search needs torch and transformers ({error}); pip install "pi10-classifier[train]"'
+            f"search needs torch and transformers ({error}); run: pip install"
+            ' "pi10-classifier[train]"'
         ) from error
 
-    def tell(trial: Trial) -> None:
+    def log_trial(trial: Trial) -> None:
         result = f"{trial.macro_f1:.4f}" if trial.macro_f1 is not None else trial.error
-        say(f"trial {trial.number}: {_listed(trial.params)}: {result}")
+        log(f"trial {trial.number}: {_listed(trial.params)}: {result}")
 
     space = read_space(grids, losses) if grids else paper_space(network, sampler, losses)
     base = {"loss": losses[0], **dict(map(pair, others))}
@@ -103,29 +146,34 @@ def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, .
     recipe_of(network, base, first)
     recipe = recipe_of(network, base, {})
     command = shlex.join(["pi10", *sys.argv[1:]])
-    plan = Plan(network, recipe, out, (seed,), init, device=device, command=command)
+    plan = TrainingPlan(network, recipe, out, (seed,), init, device=device, command=command)
     reporter = None if no_tracking else mlflow_reporter.of_search(
-        out, say, experiment=experiment, resume=resume
+        out, log, experiment=experiment, resume=resume
     )  # fmt: skip
-    with stoppable() as check:
-        examples = read_examples(data, label_map, manifest, progress=lambda done: check())
-        tell_left_out(examples.scan)
-        train_one = Trainer(examples, plan, base, reporter, say, check)
+    with stoppable() as raise_if_cancelled:
+        examples = read_examples(
+            data, label_map, manifest, progress=lambda done: raise_if_cancelled()
+        )
+        show_left_out(examples.scan)
+        train_one = Trainer(examples, plan, base, reporter, log, raise_if_cancelled)
         about = {"network": network, "init": init, "split_sha256": examples.sha256,
                  "recipe": recipe.to_dict()}  # fmt: skip
-        found = run_search(train_one, space, folder=out, sampler=sampler, trials=trials, seed=seed,
-                           resume=resume, about=about, done=tell, reporter=reporter)  # fmt: skip
-    best = best_of(found)
-    lacking = [trial for trial in found if trial.macro_f1 is None]
-    if lacking:
-        say(f"{len(lacking)} of {len(found)} points have no value, see trials.csv; --resume tries "
-            "them again")  # fmt: skip
+        finished = run_search(train_one, space, folder=out, sampler=sampler, trials=trials,
+                              seed=seed, resume=resume, about=about, done=log_trial,
+                              reporter=reporter)  # fmt: skip
+    best = best_of(finished)
+    failed = [trial for trial in finished if trial.macro_f1 is None]
+    if failed:
+        log(f"{len(failed)} of {len(finished)} trials failed, see trials.csv; --resume retries"
+            " them")  # fmt: skip
     if best is None:
-        raise SettingError(f"none of {len(found)} trials could be trained: {found[0].error}")
+        raise SettingError(
+            f"all of the {len(finished)} trials failed, the first with: {finished[0].error}"
+        )
     if as_json:
         click.echo((out / BEST_TRIAL).read_text("utf-8"), nl=False)
     else:
-        click.echo(f"best of {len(found)} trials by validation macro-F1 {best.macro_f1:.4f}:"
+        click.echo(f"best of {len(finished)} trials by validation macro-F1 {best.macro_f1:.4f}:"
                    f" {_listed(best.params)}")  # fmt: skip
     sys.exit(exit_code(examples.scan.left_out))
 

@@ -1,4 +1,4 @@
-"""``pi10 simulate``."""
+"""The command ``pi10 simulate``: write bins in the instrument's format."""
 
 from __future__ import annotations
 
@@ -12,19 +12,35 @@ from pi10_classifier.cli.terminal.options import FOLDER
 
 @click.command()
 @click.argument("out", type=FOLDER)
-@click.option("--bins", type=int, default=3, show_default=True, help="Ten-minute bins.")
-@click.option("--images", type=int, default=500, show_default=True, help="Images a bin.")
-@click.option("--sizes", help="Images of each bin in turn, e.g. 50000,200,300.")
+@click.option("--bins", type=int, default=3, show_default=True, help="Number of ten-minute bins.")
+@click.option(
+    "--images", type=int, default=500, show_default=True, help="Number of images per bin."
+)
+@click.option(
+    "--sizes",
+    help="Number of images of each bin, e.g. 50000,200,300; replaces --bins and --images."
+    "  [default: none]",
+)
 @click.option("--partial", type=int, default=0, show_default=True,
-              help="How many of the bins start late.")  # fmt: skip
-@click.option("--seed", type=int, default=7, show_default=True, help="Same seed, same bytes.")
-@click.option("--folders", is_flag=True, help="Write folders, not tars.")
-@click.option("--from", "crops", type=click.Path(exists=True, path_type=Path),
-              help="Wrap real crops: a folder or a tar of images.")  # fmt: skip
+              help="Number of bins, counted from the last, that start late.")  # fmt: skip
+@click.option(
+    "--seed",
+    type=int,
+    default=7,
+    show_default=True,
+    help="Random seed; the same seed gives the same bytes.",
+)
+@click.option("--folders", is_flag=True, help="Write each bin as a folder instead of a tar.")
+@click.option(
+    "--from",
+    "crops",
+    type=click.Path(exists=True, path_type=Path),
+    help="Use your own crops, from a folder or a tar of images.  [default: drawn particles]",
+)
 def simulate(out: Path, crops: Path | None, sizes: str | None, **options: Any) -> None:
-    """Write bins as the Pi-10 would, for demos and tests.
+    """Write bins in the format of the Pi-10, for demos and tests.
 
-    Particles are drawn; --from wraps your own images into bins instead.
+    The particles are drawn, unless --from gives images to use instead.
 
     \b
     Examples:

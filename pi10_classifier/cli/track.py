@@ -1,4 +1,4 @@
-"""``pi10 track``: runs of trainings and what MLflow has of them."""
+"""The command ``pi10 track``: the MLflow runs of trainings."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from pi10_classifier.errors import ExitCode
 
 @click.group()
 def track() -> None:
-    """See to the runs of trainings in MLflow.
+    """Manage the MLflow runs of trainings.
 
-    Trainings write to MLFLOW_TRACKING_URI; without it to mlflow.db in the working folder,
-    which `mlflow ui` shows.
+    Trainings record their runs at MLFLOW_TRACKING_URI or, if it is not set, in mlflow.db in the
+    working folder. `mlflow ui` shows that file.
     """
 
 
 @track.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print what was sent as JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what was sent as JSON instead of text."
+)
 def sync(folder: Path, as_json: bool) -> None:
-    """Send what MLflow has not taken yet of the trainings under FOLDER.
+    """Send MLflow what it has not received yet from the trainings under FOLDER.
 
-    May be run at any time and again: nothing is sent twice. Exit code 3 where something
-    could not be sent.
+    It can be run at any time and repeated; nothing is sent twice. The exit code is 3 if
+    something could not be sent.
 
     \b
     Example, after the server was away:
@@ -40,7 +42,7 @@ def sync(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(run) for run in runs], indent=2))
     for run in runs if not as_json else ():
-        state = f"{run.pending} entries wait: {run.problem}" if run.pending else "complete"
+        state = f"{run.pending} entries not sent: {run.problem}" if run.pending else "complete"
         click.echo(f"{run.experiment} / {run.name}: {run.sent} sent, {state}")
         click.echo(f"    {run.status or 'unknown'}, run {run.run_id or '-'} in {run.destination}")
         for reason in run.refused:

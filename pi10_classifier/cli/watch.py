@@ -1,4 +1,4 @@
-"""``pi10 watch``. A face."""
+"""The command ``pi10 watch``: classify new files as they arrive."""
 
 from __future__ import annotations
 
@@ -22,44 +22,56 @@ from pi10_classifier.foundation.output import lossy_output
 
 @click.command()
 @click.argument("source")
-@click.option("--out", required=True, type=FOLDER, help="Folder for results; gone on with.")
+@click.option(
+    "--out",
+    required=True,
+    type=FOLDER,
+    help="Folder to write the results to; an existing run in it is continued.",
+)
 @engine_options
 @click.option("--settle", "settle_s", type=float, default=2.0, show_default=True,
-              help="Seconds that a file stays as it is before it is read.")  # fmt: skip
+              help="Seconds that a file must stay unchanged before it is read.")  # fmt: skip
 @click.option("--rescan", "rescan_s", type=float, default=60.0, show_default=True,
-              help="Seconds from one look at everything to the next.")  # fmt: skip
+              help="Seconds between full scans of SOURCE.")  # fmt: skip
 @click.option("--summary-url", default="", envvar="PI10_SUMMARY_URL",
-              help="POST a line a minute there; its token is in PI10_SUMMARY_TOKEN.")  # fmt: skip
-@click.option("--until-idle", is_flag=True, help="End once everything that is there is done.")
-@click.option("--report/--no-report", default=True, show_default=True,
-              help="Write report.html at the end (needs the extra [report]).")  # fmt: skip
+              help="URL to post one line per minute to, with the token in PI10_SUMMARY_TOKEN."
+                   "  [default: none]")  # fmt: skip
+@click.option("--until-idle", is_flag=True, help="Stop as soon as all files in SOURCE are done.")
+@click.option(
+    "--report/--no-report",
+    default=True,
+    show_default=True,
+    help="Whether to write report.html at the end (needs the extra [report]).",
+)
 @click.option("--json", "as_json", is_flag=True,
-              help="Print each minute's line, at the end run.json in one; no status.")  # fmt: skip
+              help="Print the line of each minute and, at the end, run.json on one line; show no"
+                   " status.")  # fmt: skip
 @lossy_output()
 def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, rescan_s: float,
           summary_url: str, until_idle: bool, report: bool, as_json: bool,
           **options: Any) -> None:  # fmt: skip
-    """Classify what appears in SOURCE, as it appears, until stopped: the ship's mode.
+    """Classify new files in SOURCE as they arrive, e.g. aboard a ship, until stopped.
 
-    SOURCE is a folder, or s3://bucket/prefix of a MinIO: images, archives, bins being filled.
-    Events tell of new files at once; a look at everything, every --rescan seconds, finds what
-    events did not tell. Files are read once they have settled. Results go into --out as those
-    of classify do, one part a minute and one an archive; the tables are written every ten
-    minutes and at the end. Started again, it goes on where it was, after a power cut too.
+    SOURCE is a folder, or s3://bucket/prefix on a MinIO server. It may hold images, archives,
+    and bins that are still being filled. Events announce new files at once; a full scan every
+    --rescan seconds finds files without an event. A file is read once it has stopped changing.
+    The results in --out are those of `classify`, with one part per minute and one per archive;
+    the tables are written every ten minutes and at the end. After a restart, even after a power
+    cut, it continues where it stopped.
 
-    \b
-    Each minute (UTC) makes one line of JSON below 500 bytes: counts by class, failures,
-    backlog, and densities of the instrument's minutes that are complete. Lines are kept on
-    disk and posted to --summary-url in order until they are acknowledged.
-
-    \b
-    SIGTERM or Ctrl-C: what is in work is finished and published; exit code 0. A second one
-    stops at once: 130. 5: the disk refuses what is left (full, or failing); it is done at the
-    next start. With --until-idle the exit codes are those of classify.
+    Each minute (UTC) gives one line of JSON of less than 500 bytes: counts by class, failures,
+    backlog, and densities of the instrument's complete minutes. The lines are kept on disk and
+    posted to --summary-url in order until they are acknowledged.
 
     \b
-    Standard error has a live line at a terminal. Elsewhere it has a line at the start, and one
-    for each minute that brought results, failures, or a change of what holds it up.
+    Exit codes:
+      0    stopped by SIGTERM or Ctrl-C, after publishing the work in progress
+      5    results could not be written (disk full or failing); the next start retries
+      130  stopped at once, by a second SIGTERM or Ctrl-C
+    With --until-idle, the exit codes are those of `classify`.
+
+    At a terminal, standard error shows a live status line. Elsewhere it gets one line at the
+    start and one for each minute with results, failures, or a new cause of delay.
 
     \b
     Examples:
@@ -71,16 +83,16 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     from pi10_classifier.inference.settings import Settings
     from pi10_classifier.model.package import find
     from pi10_classifier.watch.status import Log, status_line
-    from pi10_classifier.watch.watcher import Plan
+    from pi10_classifier.watch.watcher import WatchOptions
     from pi10_classifier.watch.watcher import watch as run_watch
 
     given = {name: value for name, value in options.items() if value is not None}
     given |= caps_of(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
     settings = Settings(model=find(model), measure=measure, **given)
-    plan = Plan(settle_s, rescan_s, summary_url, until_idle)
+    plan = WatchOptions(settle_s, rescan_s, summary_url, until_idle)
     run = None
 
-    def tell(line: str) -> None:
+    def emit(line: str) -> None:
         if as_json:
             click.echo(line)
 
@@ -91,8 +103,10 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     log = Log(first, lambda text: click.echo(text, err=True))
     seen = nullcontext(log) if in_log else status_line(shown=not as_json)
     try:
-        with stoppable() as check, seen as show:
-            run = run_watch(source, out, settings, plan, check=check, show=show, tell=tell)
+        with stoppable() as raise_if_cancelled, seen as show:
+            run = run_watch(
+                source, out, settings, plan, check=raise_if_cancelled, show=show, tell=emit
+            )
     except KeyboardInterrupt:
         if run is None:  # a second signal, before all was published
             raise

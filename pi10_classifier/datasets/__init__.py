@@ -1,1 +1,1 @@
-"""Labelled images: found, read, checked, split. No torch."""
+"""Labelled images: finding, reading, checking and splitting them. No torch."""

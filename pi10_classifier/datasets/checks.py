@@ -1,4 +1,4 @@
-"""What of a scan is left out, file by file, and what no scan may lack."""
+"""Checks of a scan: which files are left out, and which classes must have images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED = 20  # labels or classes in one message
 
 
 def lost_label(entry: Entry, group: str | None) -> LeftOut | None:
-    """Why a file's label makes no sample of it; None where it does."""
+    """Why a file is left out for its label; None if it is not."""
     if group == LEFT_OUT:
         code, message = Code.LABEL_LEFT_OUT, f"label {entry.label!r} is '-' in the label map"
     elif group is None:
@@ -35,13 +35,19 @@ def lost_label(entry: Entry, group: str | None) -> LeftOut | None:
 
 
 def repeated(entry: Entry) -> LeftOut:
-    """The later one of two files of one name; reading again finds the first, so it counts."""
+    """Leave out the later of two files with the same name; reading again finds the first one."""
     message = "the name occurs before in this source; the first was used"
     return LeftOut(entry.source, entry.member, Code.REPEATED_NAME.value, message)
 
 
+def contradicted(entry: Entry | Sample, group: str | None, other: str | None) -> LeftOut:
+    """Leave out a file that a table lists under two classes: nobody knows which is right."""
+    message = f"listed as {group!r} and as {other!r}; keep the right one of the two"
+    return LeftOut(entry.source, entry.member, Code.MISLABELLED.value, message)
+
+
 def mislabelled(samples: Sequence[Sample]) -> dict[int, LeftOut]:
-    """The places of samples whose bytes stand under two classes, and each one's other place."""
+    """Indices of samples whose bytes are labelled with two classes -> index of the other sample."""
     other = contradictions([s.sha256 for s in samples], [s.group for s in samples])
     found = {}
     for place, twin in ((at, samples[i]) for at, i in other.items()):
@@ -55,7 +61,7 @@ def mislabelled(samples: Sequence[Sample]) -> dict[int, LeftOut]:
 
 
 def of_input(path: Path, origins: Mapping[str, Path]) -> set[str]:
-    """The names of the sources that lie at or under an input."""
+    """Names of the sources at or under an input."""
     return {name for name, at in origins.items() if at == path or path in at.parents}
 
 
@@ -65,7 +71,7 @@ def check_inputs_used(
     samples: Iterable[Sample],
     left_out: Sequence[LeftOut],
 ) -> None:
-    """Raise SettingError where an input that was named gave no image at all.
+    """Raise SettingError if an input has no usable image.
 
     An archive found in a folder may give none: a damaged one among hundreds is listed.
     """
@@ -78,8 +84,9 @@ def check_inputs_used(
         why = ", ".join(f"{n} {code}" for code, n in Counter(x.code for x in lost).items())
         first = f"; first: {lost[0].member or path.name}: {lost[0].message}" if lost else ""
         raise SettingError(
-            f"{path} has no usable image (left out: {why or 'none'}{first}); images must lie in"
-            f" folders named as their class, or in a table of path,label"
+            f"{path} has no usable image (left out: {why or 'none'}{first}); put images into"
+            " folders named after their class, or list them in a table with the columns path"
+            " and label"
         )
 
 
@@ -89,7 +96,7 @@ def check_classes(
     label_map: LabelMap | None,
     left_out: Iterable[LeftOut],
 ) -> None:
-    """Raise SettingError where a class has no image.
+    """Raise SettingError if a class has no image.
 
     lost: of each class that has files left out, one of them.
     """
@@ -98,8 +105,8 @@ def check_classes(
         first = lost[emptied[0]]
         raise SettingError(
             f"class {_names(emptied)} has no usable image; its files were left out, such as"
-            f" {first.source}: {first.member}: {first.message}; mend them, or leave the label out"
-            f" ('-' in a label map)"
+            f" {first.source}: {first.member}: {first.message}; repair them, or leave the"
+            " label out (class '-' in a label map)"
         )
     empty = sorted(set(label_map.classes) - set(classes)) if label_map else []
     if empty:

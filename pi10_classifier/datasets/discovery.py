@@ -1,4 +1,4 @@
-"""Where labelled files lie: folder trees, archives and tables -> one stream of entries.
+"""Labelled files in folder trees, archives and tables, as one stream of entries.
 
 Archives are streamed through ``sources``, never extracted. The stream's order is fixed,
 and ``wanted`` picks members from it, so that what was scanned can be read again.
@@ -23,17 +23,23 @@ from pi10_classifier.sources.base import LIMITS, Item, printable, unreadable
 from pi10_classifier.sources.discovery import check_inputs, discover
 from pi10_classifier.sources.input_rules import skip_reason
 from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
-from pi10_classifier.sources.repeats import Repeated, file_of, once, settled
+from pi10_classifier.sources.repeats import (
+    RepeatedFile,
+    file_key,
+    keep_last_copies,
+    raise_on_repeat,
+)
 
 SPLITS = ("train", "validation", "test")
 TABLES = frozenset({".csv", ".parquet"})
 _COLUMNS = ("path", "label", "bin", "split", "source")
 _ROWS_TOGETHER = 2048
 _NO_IMAGE = InputError(
-    Code.UNSUPPORTED_FORMAT, "neither name nor content are those of an image; mend the table"
+    Code.UNSUPPORTED_FORMAT,
+    "neither the name nor the content is that of an image; correct the table",
 )
 _FOREIGN_FORMAT = InputError(
-    Code.UNSUPPORTED_FORMAT, f"not a {NAMES}; convert it to one, best to PNG"
+    Code.UNSUPPORTED_FORMAT, f"not a {NAMES}; convert it, preferably to PNG"
 )
 # pictures the decoder does not read: a folder of them must not pass for an empty one
 _FOREIGN = (".bmp", ".gif", ".webp", ".heic", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga")
@@ -42,7 +48,7 @@ _SUFFIX = re.compile(r"(\.tar)?\.[^.]+$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One labelled file: its bytes, or why there are none. ``member`` uses ``/``."""
+    """One labelled file: its bytes, or the error met in reading it. ``member`` uses ``/``."""
 
     source: str
     member: str
@@ -54,7 +60,7 @@ class Entry:
 
 
 def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
-    """Name each source of the inputs: its file or folder, by its stem.
+    """Map the name of each source, the stem of its path, to its file or folder.
 
     An archive that lies in a folder is a source of its own, named with its path there.
     Raises SettingError where an input is missing, no such thing, or two share a name.
@@ -106,7 +112,7 @@ def _stem(name: str) -> str:
 
 
 def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> Iterator[Entry]:
-    """Stream the labelled files of one source, in a fixed order; all, or the wanted members.
+    """Stream the labelled files of one source in a fixed order: all, or only the wanted members.
 
     The label of a file is the folder path above it. Files that are no images by name and
     content, and the instrument's sidecars, are passed over unless a table names them; those
@@ -123,7 +129,7 @@ def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> I
         elif path.is_dir():
             continue  # an archive in a folder is a source of its own
         elif isinstance(unit, LocalArchive) and _repeats(unit):
-            yield from _unit_entries(source, settled(unit.items, file_of), wanted)
+            yield from _unit_entries(source, keep_last_copies(unit.items, file_key), wanted)
             continue
         yield from _unit_entries(source, unit.items(), wanted)
 
@@ -131,9 +137,9 @@ def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> I
 @lru_cache(maxsize=1024)  # asked at each reading of the same archive
 def _repeats(archive: LocalArchive) -> bool:
     try:
-        for _ in once(archive.items(), file_of):
+        for _ in raise_on_repeat(archive.items(), file_key):
             pass
-    except Repeated:
+    except RepeatedFile:
         return True
     return False
 
@@ -226,13 +232,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
         )
     rows = []
     for number, values in enumerate(raw, start=1):
-        said = {name: values.get(name) for name in _COLUMNS}
-        row = {name: "" if cell is None else str(cell).strip() for name, cell in said.items()}
+        cells = {name: values.get(name) for name in _COLUMNS}
+        row = {name: "" if cell is None else str(cell).strip() for name, cell in cells.items()}
         row["path"] = row["path"].replace("\\", "/")
         row["label"] = tidy_label(row["label"].replace("\\", "/"))
         row["source"] = row["source"] or path.stem
         if not row["path"]:
-            raise SettingError(f"table {path}, row {number} has no path; fill it in")
+            raise SettingError(f"table {path}, row {number} has no path; add it")
         if row["split"] and row["split"] not in SPLITS:
             raise SettingError(
                 f"table {path}, row {number}: split is {row['split']!r}; it must be"
@@ -240,14 +246,27 @@ def _rows(path: Path) -> list[dict[str, str]]:
             )
         rows.append(row)
     if not rows:
-        raise SettingError(f"table {path} has no rows")
+        raise SettingError(f"table {path} has no rows; add one row per image")
     return rows
 
 
 def _csv(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
-        return [str(name) for name in reader.fieldnames or ()], list(reader)
+        names = [str(name) for name in reader.fieldnames or ()]
+        for name in _COLUMNS:
+            if names.count(name) > 1:
+                raise SettingError(
+                    f"table {path} has the column {name} {names.count(name)} times; keep one"
+                )
+        rows = list(reader)
+    for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise SettingError(
+                f"table {path}, row {number} has more cells than the header; put names with commas "
+                "in quotes"
+            )
+    return names, rows
 
 
 def _parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:

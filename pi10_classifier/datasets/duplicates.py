@@ -1,4 +1,4 @@
-"""Images that are the same particle: groups that must share a split.
+"""Groups of images of the same particle, which must share a split.
 
 Exact duplicates share their SHA-256. Near ones (a re-encoded, rescaled or slightly
 shifted copy, a particle stuck before the lens in successive frames) pass three tests,
@@ -50,8 +50,8 @@ _PAIRS_TOGETHER = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is kept of an image to compare it: size in px, hash, grey (32, 32) uint8."""
+class Fingerprint:
+    """The fingerprint of an image: size in px, hash, and grey thumbnail (32, 32) uint8."""
 
     width: int
     height: int
@@ -59,8 +59,8 @@ class Look:
     thumbnail: U8
 
 
-def look(rgb: U8) -> Look:
-    """Hash and shrink an RGB image (H, W, 3) uint8, its aspect ratio not kept.
+def fingerprint(rgb: U8) -> Fingerprint:
+    """Hash an RGB image (H, W, 3) uint8, and shrink it to a square thumbnail.
 
     The hash is of the 8 x 8 lowest frequencies, each above their median or not
     (Zauner 2010, "pHash"); the mean grey is no part of it.
@@ -71,11 +71,11 @@ def look(rgb: U8) -> Look:
     signs = low > np.median(low[1:])
     signs[0] = False
     bits = int.from_bytes(np.packbits(signs).tobytes(), "big")
-    return Look(rgb.shape[1], rgb.shape[0], bits, small)
+    return Fingerprint(rgb.shape[1], rgb.shape[0], bits, small)
 
 
 def contradictions(sha256: Sequence[str], groups: Sequence[str]) -> dict[int, int]:
-    """Places of images whose bytes stand under two classes -> a place of another class."""
+    """Indices of images whose bytes have two classes -> index of one with another class."""
     first: dict[str, int] = {}
     second: dict[str, int] = {}
     for place, (digest, group) in enumerate(zip(sha256, groups, strict=True)):
@@ -90,14 +90,14 @@ def contradictions(sha256: Sequence[str], groups: Sequence[str]) -> dict[int, in
     return found
 
 
-def clusters(sha256: Sequence[str], looks: Sequence[Look]) -> list[str]:
-    """A name for each image: the same for duplicates of one another, "" for one alone.
+def clusters(sha256: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list[str]:
+    """A cluster name for each image: the same for duplicates, "" for an image without any.
 
     The name is the beginning of the group's smallest hash, whatever the images' order.
     """
     different = {digest: place for place, digest in enumerate(sha256)}
     digests = sorted(different)
-    pairs, closeness = near_pairs([looks[different[digest]] for digest in digests])
+    pairs, closeness = near_pairs([fingerprints[different[digest]] for digest in digests])
     component = _components(len(digests), pairs)
     for limit in _TIGHTER:
         crowded = np.bincount(component, minlength=1)[component] > MAX_GROUP
@@ -120,18 +120,18 @@ def _components(count: int, pairs: I64) -> I64:
     return np.asarray(labels, np.int64)
 
 
-def near_pairs(looks: Sequence[Look]) -> tuple[I64, F32]:
-    """All pairs of near duplicates, (M, 2) places, each once, and how near they are (M,).
+def near_pairs(fingerprints: Sequence[Fingerprint]) -> tuple[I64, F32]:
+    """All pairs of near duplicates (M, 2), as indices, each once, and their closeness (M,).
 
     The closeness goes from 0, at the lesser of the two correlations' limits, to 1.
     Compares blocks of images of like aspect ratio: for N images about N^2 / 5 counts of
     bits, all in NumPy; its memory does not grow with the pairs compared.
     """
     pairs, closeness = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
-    aspect = np.log([x.width / x.height for x in looks])
+    aspect = np.log([x.width / x.height for x in fingerprints])
     order = np.argsort(aspect, kind="stable")
-    hashes = np.array([looks[i].hash for i in order], np.uint64)
-    thumbnails = [looks[i].thumbnail for i in order]
+    hashes = np.array([fingerprints[i].hash for i in order], np.uint64)
+    thumbnails = [fingerprints[i].thumbnail for i in order]
     for some in _candidates(hashes, aspect[order]):
         one, other = (np.stack([thumbnails[i] for i in some[:, k]]) for k in (0, 1))
         near = _correlation(one.astype(np.float32), other.astype(np.float32)) >= MIN_CORRELATION

@@ -1,4 +1,4 @@
-"""The label map: which class each label of a source belongs to, e.g. 121 taxa to 3 groups.
+"""The label map, which gives each label of a source its class, e.g. 121 taxa to 3 groups.
 
 A CSV of ``label,class``, where a label may be a glob and the class ``-`` leaves out::
 
@@ -25,13 +25,13 @@ _GLOB = frozenset("*?[")
 
 
 def tidy_label(label: str) -> str:
-    """A label as it is compared: composed letters (NFC), no spaces around its folders' names."""
+    """Normalise a label for comparison: NFC, and no spaces around the names of its folders."""
     parts = unicodedata.normalize("NFC", label).split("/")
     return "/".join(part.strip() for part in parts)
 
 
 def check_twins(classes: Iterable[str]) -> None:
-    """Refuse classes that are equal but for case, which tables and people take for one.
+    """Refuse classes that differ only in case, which are easily confused.
 
     Raises SettingError that names them.
     """
@@ -47,7 +47,7 @@ def check_twins(classes: Iterable[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LabelMap:
-    """Rules (label or glob, class) in their order.
+    """Rules (label or glob, class), in order.
 
     A rule holds for a whole label (``copepod/calanoid_eggs``) or, where it has no slash,
     for a label's last folder (``calanoid_eggs``). A rule without wildcards comes before
@@ -58,28 +58,29 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         if not self.classes:
-            raise SettingError("the label map names no class; give lines of label,class")
+            raise SettingError("the label map has no class; add lines of label,class")
         seen: dict[str, str] = {}
         for label, group in self.rules:
             if not label or not group:
                 raise SettingError(
                     f"label map: label {label!r} has class {group!r}; neither may be empty,"
-                    f" and '-' leaves a label out"
+                    " and the class '-' leaves a label out"
                 )
             if seen.setdefault(label, group) != group:
                 raise SettingError(
-                    f"label map: {label!r} is given to {seen[label]!r} and to {group!r}; keep one"
+                    f"label map: {label!r} is given to {seen[label]!r} and to {group!r}; keep"
+                    " one line"
                 )
         check_twins(self.classes)
 
     @classmethod
     def of(cls, classes: Mapping[str, str]) -> LabelMap:
-        """From a dict of label or glob -> class."""
+        """Make a label map from a dict of label or glob -> class."""
         return cls(tuple(classes.items()))
 
     @classmethod
     def read(cls, path: Path) -> LabelMap:
-        """From a CSV file; raises SettingError naming the line that cannot be used."""
+        """Read a label map from CSV; raises SettingError that names the unusable line."""
         try:
             text = path.read_text("utf-8-sig")
         except OSError as error:
@@ -109,12 +110,12 @@ class LabelMap:
         return tuple(sorted({group for _, group in self.rules} - {LEFT_OUT}))
 
     def group(self, label: str) -> str | None:
-        """The class of a label: ``-`` where it is left out, None where no rule holds."""
+        """The class of a label: ``-`` if the label is left out, None if no rule matches."""
         rule = self._rule(label)
         return rule[1] if rule else None
 
     def unused(self, labels: Iterable[str]) -> tuple[str, ...]:
-        """The rules that decide none of the labels, in their order: most likely misspelt."""
+        """The rules that match none of the labels, in order; they are most likely misspelt."""
         used = {rule for label in labels if (rule := self._rule(label))}
         return tuple(dict.fromkeys(rule[0] for rule in self.rules if rule not in used))
 

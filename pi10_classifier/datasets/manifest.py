@@ -1,4 +1,4 @@
-"""The manifest: which image is in which split, with the hash of each, as CSV text."""
+"""The manifest: a CSV text with the split and the SHA-256 of each image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def manifest(samples: Iterable[Sample]) -> str:
-    """The split as CSV text, a line a sample, with the SHA-256 of each file."""
+    """Write the samples as CSV text, one line each, with the SHA-256 of the file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -27,7 +27,7 @@ def manifest(samples: Iterable[Sample]) -> str:
 
 
 def read_manifest(text: str) -> list[Sample]:
-    """The inverse of ``manifest``; whether the files are still those, ``read_rgb`` checks.
+    """Read what ``manifest`` wrote; ``read_rgb`` checks that the files are unchanged.
 
     Raises SettingError naming the line that is incomplete, repeated, or lets the same
     bytes into two splits.
@@ -35,7 +35,9 @@ def read_manifest(text: str) -> list[Sample]:
     rows = csv.DictReader(io.StringIO(text))
     missing = _NEEDED - set(rows.fieldnames or ())
     if missing:
-        raise SettingError(f"the manifest lacks {', '.join(sorted(missing))}; split again")
+        raise SettingError(
+            f"the manifest lacks {', '.join(sorted(missing))}; make it again with `pi10 dataset`"
+        )
     samples: list[Sample] = []
     lines: dict[tuple[str, str], int] = {}
     parts: dict[str, str] = {}
@@ -48,7 +50,7 @@ def read_manifest(text: str) -> list[Sample]:
             raise _bad(rows.line_num, f"the bytes of {sample.member} are in another split too")
         samples.append(sample)
     if not samples:
-        raise SettingError("the manifest has no lines; split again")
+        raise SettingError("the manifest has no lines; make it again with `pi10 dataset`")
     return samples
 
 

@@ -39,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that is not trained on, and why: ``code`` is one of ``errors.Code``."""
+    """A file that is not used, and why: ``code`` is one of ``errors.Code``."""
 
     source: str
     member: str
@@ -48,13 +48,13 @@ class LeftOut:
 
     @property
     def failed(self) -> bool:
-        """Whether a label is lost with the file, and nobody asked for it."""
+        """Whether a label is lost with this file without the user's request."""
         return self.code not in _MEANT
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the inputs hold.
+    """The samples of the inputs, and the files left out.
 
     origins: each source's file or folder. unused_rules: labels of the label map that no
     file has, most likely misspelt.
@@ -77,5 +77,5 @@ def left_out_csv(left_out: Iterable[LeftOut]) -> str:
 
 
 def exit_code(left_out: Iterable[LeftOut]) -> ExitCode:
-    """What a command returns that is done, but for these files."""
+    """The exit code of a command that is complete except for these files."""
     return ExitCode.SOME_FAILED if any(x.failed for x in left_out) else ExitCode.OK

@@ -1,4 +1,4 @@
-"""What a data set holds, before anything is trained on it: figures as JSON, and a page."""
+"""The report on a data set before training: figures as JSON, and an HTML page."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _pictures(scan: Scan, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _spread(samples: Sequence[Sample], name: str) -> list[Sample]:
-    """As many images of a class as a sheet holds, by turns of its sources, by hash."""
+    """Choose the images of a class for its sheet: from each source in turn, ordered by hash."""
     queues: dict[str, list[Sample]] = defaultdict(list)
     for s in sorted((s for s in samples if s.group == name), key=lambda s: (s.sha256, s.member)):
         queues[s.source].append(s)
@@ -169,7 +169,7 @@ def _spread(samples: Sequence[Sample], name: str) -> list[Sample]:
 
 
 def tile(rgb: U8) -> U8:
-    """An image shrunk to fit, never enlarged, in the middle of a (TILE, TILE, 3) frame."""
+    """Centre an image in a (TILE, TILE, 3) frame; it is shrunk to fit, but never enlarged."""
     scale = min(1.0, (TILE - 4) / max(rgb.shape[:2]))
     height, width = (max(1, round(n * scale)) for n in rgb.shape[:2])
     small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
@@ -180,7 +180,7 @@ def tile(rgb: U8) -> U8:
 
 
 def sheet(tiles: Sequence[U8]) -> U8:
-    """Tiles in rows of SHEET_COLUMNS, the last filled up with empty ones."""
+    """Arrange tiles in rows of SHEET_COLUMNS; empty tiles fill the last row."""
     blank: U8 = np.full((TILE, TILE, 3), _FRAME, np.uint8)
     columns = min(SHEET_COLUMNS, max(1, len(tiles)))
     filled = [*tiles, *[blank] * (-len(tiles) % columns)]
@@ -228,7 +228,7 @@ def _size_figure(
 
 
 def imbalance(counts: ArrayLike) -> float:
-    """The imbalance ratio gamma: images of the largest class by those of the smallest."""
+    """The imbalance ratio gamma: images of the largest class divided by those of the smallest."""
     sizes = np.asarray(counts, np.float64)
     if not sizes.size or not (sizes > 0).all():
         raise SettingError("an imbalance ratio needs at least one image of every class")

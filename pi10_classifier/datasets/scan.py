@@ -1,4 +1,4 @@
-"""Labelled images for training: every one read once, checked, hashed and accounted for."""
+"""The scan of labelled images: each is read once, checked and hashed, or left out with a reason."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from pi10_classifier.datasets.checks import (
     check_classes,
     check_inputs_used,
+    contradicted,
     lost_label,
     mislabelled,
     repeated,
 )
 from pi10_classifier.datasets.discovery import Entry, entries, find_origins
-from pi10_classifier.datasets.duplicates import Look, clusters, look
+from pi10_classifier.datasets.duplicates import Fingerprint, clusters, fingerprint
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap, check_twins
 from pi10_classifier.datasets.records import LeftOut, Sample, Scan
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.imaging.decode import decode
-from pi10_classifier.sources.input_rules import same_name
+from pi10_classifier.sources.input_rules import normalised_name
 
 __all__ = ["LeftOut", "Sample", "Scan", "read_rgb", "reopen", "scan"]
 
@@ -48,13 +49,14 @@ def scan(
     origins = find_origins(inputs)
     left_out: list[LeftOut] = []
     samples: list[Sample] = []
-    looks: list[Look] = []
+    fingerprints: list[Fingerprint] = []
     groups: dict[str, str | None] = {}
     lost: dict[str, LeftOut] = {}
+    twice: dict[tuple[str, str], str] = {}  # source and name -> the other class it stands under
 
     def labelled() -> Iterator[tuple[Entry, str]]:
         for source, path in origins.items():
-            named: set[str] = set()
+            named: dict[str, str | None] = {}  # name -> class that it was met with first
             for entry in entries(source, path):
                 if entry.label not in groups:
                     groups[entry.label] = (
@@ -63,11 +65,14 @@ def scan(
                 group = groups[entry.label]
                 asked = group == LEFT_OUT  # then it does not matter that it cannot be read
                 why = lost_label(entry, group) if asked or not entry.error else None
-                key = same_name(entry.member)
+                key = normalised_name(entry.member)
                 if why is None and entry.error is None and key in named:
                     why = repeated(entry)
+                    if named[key] != group:
+                        why = contradicted(entry, group, named[key])
+                        twice[source, key] = group or ""
                 if not (entry.error and entry.error.code is Code.REPEATED_NAME):
-                    named.add(key)
+                    named.setdefault(key, group)
                 if why:
                     left_out.append(why)
                 else:
@@ -82,14 +87,18 @@ def scan(
                 lost.setdefault(group, found)
         else:
             samples.append(found[0])
-            looks.append(found[1])
+            fingerprints.append(found[1])
         progress(done)
     wrong = mislabelled(samples)
+    for place, sample in enumerate(samples):
+        other = twice.get((sample.source, normalised_name(sample.member)))
+        if other is not None and place not in wrong:
+            wrong[place] = contradicted(sample, sample.group, other)
     left_out += wrong.values()
     for place, why in wrong.items():
         lost.setdefault(samples[place].group, why)
     kept = [i for i in range(len(samples)) if i not in wrong]
-    names = clusters([samples[i].sha256 for i in kept], [looks[i] for i in kept])
+    names = clusters([samples[i].sha256 for i in kept], [fingerprints[i] for i in kept])
     samples = [replace(samples[i], cluster=name) for i, name in zip(kept, names, strict=True)]
     samples.sort(key=lambda s: (s.source, s.member))
     left_out.sort(key=lambda x: (x.source, x.member, x.code))
@@ -101,13 +110,15 @@ def scan(
     return Scan(tuple(samples), tuple(left_out), classes, origins, unused)
 
 
-def _read(given: tuple[Entry, str]) -> tuple[str, LeftOut | tuple[Sample, Look]]:
+def _read(given: tuple[Entry, str]) -> tuple[str, LeftOut | tuple[Sample, Fingerprint]]:
     """The class of an entry, and its sample or why there is none."""
     entry, group = given
     try:
         if entry.error or entry.data is None:
-            raise entry.error or InputError(Code.EMPTY_OBJECT, "0 bytes; fetch it again")
-        seen = look(decode(entry.data).rgb)
+            raise entry.error or InputError(
+                Code.EMPTY_OBJECT, "the file has 0 bytes; copy it again"
+            )
+        seen = fingerprint(decode(entry.data).rgb)
     except InputError as error:
         return group, LeftOut(entry.source, entry.member, error.code.value, error.message)
     sample = Sample(
@@ -125,7 +136,7 @@ def _read(given: tuple[Entry, str]) -> tuple[str, LeftOut | tuple[Sample, Look]]
 
 
 def reopen(samples: Iterable[Sample], inputs: Sequence[Path]) -> Scan:
-    """A scan from a manifest's samples, reading no image; ``read_rgb`` checks the hashes."""
+    """Make a scan from a manifest's samples, reading no image; ``read_rgb`` checks the hashes."""
     samples = tuple(samples)
     origins = find_origins(inputs)
     missing = sorted({sample.source for sample in samples} - set(origins))
@@ -144,7 +155,7 @@ def read_rgb(
     threads: int | None = None,
     change: Mapping[str, Callable[[U8], U8]] | None = None,
 ) -> Iterator[tuple[Sample, U8]]:
-    """Decode the samples to RGB (H, W, 3) uint8, in the sources' own order.
+    """Decode the samples to RGB (H, W, 3) uint8, in the order of their sources.
 
     ``change`` gives a source's images a transform, e.g. ``devices.Device.apply``.
     Raises SettingError where a sample is gone, or no longer what was scanned.
@@ -162,7 +173,10 @@ def read_rgb(
                     yield sample, entry
             if left:
                 gone = min(left)
-                raise SettingError(f"{path} no longer holds {gone} ({len(left)} gone); scan again")
+                raise SettingError(
+                    f"{path} no longer holds {gone} ({len(left)} gone); restore"
+                    " it, or make the manifest again"
+                )
 
     def read(given: tuple[Sample, Entry]) -> tuple[Sample, U8]:
         sample, entry = given
@@ -173,14 +187,14 @@ def read_rgb(
             if digest != sample.sha256:
                 raise SettingError(
                     f"{name} has SHA-256 {digest[:12]}…, not {sample.sha256[:12]}… as in the"
-                    f" manifest; it was changed: scan and split again"
+                    " manifest; it has changed: scan and split again"
                 )
         try:
             if entry.error:
                 raise entry.error
             rgb = decode(data).rgb
         except InputError as error:
-            raise SettingError(f"{name}: {error.message}; take it out of the data") from error
+            raise SettingError(f"{name}: {error.message}; remove it from the data") from error
         transform = (change or {}).get(sample.source)
         return sample, transform(rgb) if transform else rgb
 

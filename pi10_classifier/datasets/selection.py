@@ -1,4 +1,4 @@
-"""The labelled images that a package is judged or fitted on: all there are, or a manifest's."""
+"""The labelled images to evaluate or fit a package on: all of them, or those of a manifest."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pi10_classifier.datasets.scan import scan
 from pi10_classifier.errors import SettingError
 
 
-def gather(
+def load_labelled(
     inputs: Sequence[Path], label_map: LabelMap | None = None, manifest: Path | None = None
 ) -> Scan:
-    """Scan the inputs, or take from ``manifest`` what it says of them, splits included.
+    """Scan the inputs, or take their images and splits from ``manifest``.
 
     A manifest spares the scan: no image is read yet, and ``data.read_rgb`` refuses one that
     is gone or changed. Of its sources only those among the inputs count; a label map gives
@@ -27,19 +27,20 @@ def gather(
     if manifest is None:
         return scan(inputs, label_map)
     try:
-        said = read_manifest(manifest.read_text("utf-8"))
+        listed = read_manifest(manifest.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"manifest {manifest} cannot be read: {error}") from error
     except SettingError as error:
         raise SettingError(f"{manifest}: {error.message}") from error
     origins = find_origins(inputs)
-    samples = [sample for sample in said if sample.source in origins]
+    samples = [sample for sample in listed if sample.source in origins]
     used = {sample.source for sample in samples}
     for path in inputs:
         if not of_input(path, origins) & used:
             raise SettingError(
                 f"{path} is not in {manifest}, whose sources are"
-                f" {', '.join(sorted({s.source for s in said}))}; give what it was made of"
+                f" {', '.join(sorted({s.source for s in listed}))}; name the inputs that it was"
+                " made from"
             )
     left_out: list[LeftOut] = []
     if label_map:
@@ -63,7 +64,7 @@ def _relabelled(
 
 
 def of_split(found: Scan, split: str) -> list[Sample]:
-    """The samples of one split, as a manifest or a table has it; SettingError without any."""
+    """The samples of one split, as given by a manifest or table; SettingError if there are none."""
     chosen = [sample for sample in found.samples if sample.split == split]
     if not chosen:
         there = ", ".join(sorted({sample.split for sample in found.samples} - {""}))

@@ -1,4 +1,4 @@
-"""Train, validation, test: stratified, grouped, and a function of names and a seed alone.
+"""The split into train, validation and test: stratified, grouped, reproducible by its seed.
 
 Own code, because scikit-learn's StratifiedGroupKFold makes folds of one size, by the order
 its rows come in and by one label. Here an image's place depends on its own name: images
@@ -30,7 +30,7 @@ _TRAIN, _VALIDATION, _TEST = range(3)
 def split(
     samples: Iterable[Sample], fractions: Sequence[float] = FRACTIONS, seed: int = 0
 ) -> list[Sample]:
-    """Assign each sample to train, validation or test; returns them by source and member.
+    """Assign each sample to train, validation or test; the result is sorted by source and member.
 
     1. Within each source x label, in the order of SHA-256(seed, member): first the test
        images, then validation, then training.
@@ -46,7 +46,7 @@ def split(
     _check_fractions(fractions)
     samples = sorted(samples, key=lambda s: (s.source, s.member))
     if not samples:
-        raise SettingError("there is no image to split; look at left_out.csv")
+        raise SettingError("there is no image to split; left_out.csv says why")
     place = _places(samples, fractions, seed)
     groups = _groups(samples)
     table = _Table(samples, fractions)
@@ -139,7 +139,7 @@ class _Table:
                 self._have[key][place] += 1
 
     def cost(self, members: Sequence[int], place: int) -> float:
-        """Growth of the sum of (images - target)^2 / target, were the group put there."""
+        """Increase of the sum of (images - target)^2 / target if the group is put there."""
         more = Counter(key for i in members for key in self._levels(i))
         cost = 0.0
         for key, count in more.items():
@@ -193,21 +193,21 @@ def _check(samples: Sequence[Sample], groups: Sequence[Sequence[int]]) -> None:
             else ""
         )
         raise SettingError(
-            f"split {part!r} has no image of class {name!r}, which has {images} image(s)"
-            f"{together}; each of the three splits needs at least one: add images, merge the"
-            f" class or leave it out ('-') in the label map, or mend the table's own splits"
-            + (f"; the same holds for {others}" if others else "")
+            f"split {part!r} has no image of class {name!r}, which has {images}"
+            f" image(s){together}; each of the three splits needs at least one: add images,"
+            " merge the class or leave it out ('-') in the label map, or correct the table's"
+            " own splits" + (f"; the same holds for {others}" if others else "")
         )
     for kind, key, parts in leaks(samples):
         if kind == "sha256":
             raise SettingError(
-                f"the same bytes ({key[:12]}…) were given to {' and '.join(parts)}; mend the"
-                f" column split of the table"
+                f"the same bytes ({key[:12]}…) were given to {' and '.join(parts)}; correct"
+                " the column split of the table"
             )
 
 
 def leaks(samples: Iterable[Sample]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(kind, key, splits) of bytes, duplicates and bins that lie in several splits.
+    """Bytes, duplicates and bins that lie in several splits, as (kind, key, splits).
 
     Only splits given by a table can have any.
     """
@@ -226,7 +226,7 @@ def leaks(samples: Iterable[Sample]) -> list[tuple[str, str, tuple[str, ...]]]:
 def counts(
     samples: Iterable[Sample], classes: Sequence[str] | None = None
 ) -> dict[str, dict[str, int]]:
-    """Images per split and class; of all classes met, or of those named alone."""
+    """Number of images per split and class, for the given classes or for all."""
     samples = list(samples)
     names = sorted({s.group for s in samples}) if classes is None else classes
     table = {part: dict.fromkeys(names, 0) for part in SPLITS}

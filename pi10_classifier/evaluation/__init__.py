@@ -1,1 +1,1 @@
-"""Scores against labels: metrics, intervals, calibration, comparison. No torch."""
+"""Evaluation of scores against labels: metrics, intervals, calibration, comparison. No torch."""

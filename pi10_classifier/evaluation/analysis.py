@@ -1,4 +1,4 @@
-"""What scored images say of a package: figures with intervals, calibration, thresholds."""
+"""The analysis of scored images: figures with intervals, calibration, thresholds."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def figures_of(
 def judge_calibration(
     model: Model, judged: Scored, fitted_on: Scored | None, name: str = ""
 ) -> dict[str, Any]:
-    """ECE, Brier and NLL without a temperature, as served, and at one fitted on other images.
+    """ECE, Brier and NLL without temperature, as served, and with one fitted on other images.
 
     ``fitted_on`` are the other images, called ``name``; None fits each half of ``judged``
     on the other one.
@@ -105,7 +105,7 @@ def judge_calibration(
 
 
 def judge_outside(model: Model, outside: Scored) -> dict[str, Any]:
-    """How images of none of the model's classes are called, and how surely."""
+    """How the model classifies images of none of its classes, and with which scores."""
     classes, least = model.package.classes, np.array(model.package.thresholds)
     found: dict[str, Any] = {}
     for group in sorted({sample.group for sample in outside.samples}):
@@ -122,7 +122,7 @@ def judge_outside(model: Model, outside: Scored) -> dict[str, Any]:
 
 
 def judge_thresholds(model: Model, judged: Scored) -> dict[str, Any]:
-    """What the package's thresholds do here: precision and share of what they do not flag."""
+    """Precision and share of the images that the package's thresholds do not flag."""
     package, truth = model.package, judged.truth(model.package.classes)
     guess, top = judged.probabilities.argmax(axis=1), judged.probabilities.max(axis=1)
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Intervals and paired tests over test images and training seeds; NumPy alone.
+"""Bootstrap intervals and paired tests over test images and training seeds.
 
 One resample draws images with replacement, once for all runs: runs tested on the same
 images share their luck with them, so differences between rows are paired. Within each row
@@ -31,8 +31,8 @@ _CHUNK = 200  # resamples at a time: bounds the memory of the draws
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """One run on the union of all test images: class indices (N,), -1 where not tested."""
+class RunOutcome:
+    """One run on the union of all test images: class indices (N,), -1 for untested images."""
 
     truth: I64
     guess: I64
@@ -57,17 +57,17 @@ class Difference:
     p: float
 
 
-def class_f1(outcome: Outcome, classes: int, weight: NDArray[np.float32] | None = None) -> F64:
-    """F1 per class (..., K) with the images' weights (..., N); 0/0 counts as 0."""
+def class_f1(outcome: RunOutcome, classes: int, weight: NDArray[np.float32] | None = None) -> F64:
+    """F1 per class (..., K), with weights of the images (..., N); 0/0 counts as 0."""
     tested = outcome.truth >= 0
     k = np.arange(classes)
     true = (outcome.truth[:, None] == k) & tested[:, None]
-    said = (outcome.guess[:, None] == k) & tested[:, None]
+    predicted = (outcome.guess[:, None] == k) & tested[:, None]
     if weight is None:
         weight = np.ones(len(tested), np.float32)
-    hits = (weight @ (true & said).astype(np.float32)).astype(np.float64)
+    hits = (weight @ (true & predicted).astype(np.float32)).astype(np.float64)
     # weights are whole numbers far below 2^24, so float32 sums are exact
-    both = (weight @ (true.astype(np.float32) + said)).astype(np.float64)
+    both = (weight @ (true.astype(np.float32) + predicted)).astype(np.float64)
     return ratio(2 * hits, both)
 
 
@@ -100,9 +100,12 @@ class Resampled:
 
 
 def resample(
-    rows: Mapping[str, Sequence[Outcome]], classes: int, resamples: int = RESAMPLES, seed: int = 0
+    rows: Mapping[str, Sequence[RunOutcome]],
+    classes: int,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Resampled:
-    """Draw images and seeds ``resamples`` times. rows: name -> one outcome a seed."""
+    """Draw images and seeds ``resamples`` times. rows: name -> one outcome per seed."""
     runs = [outcome for outcomes in rows.values() for outcome in outcomes]
     # images on which every run says the same are one pattern, and there are far fewer of them
     cells = np.stack([x for run in runs for x in (run.truth, run.guess)], axis=1)
@@ -118,7 +121,7 @@ def resample(
         for name, outcomes in rows.items():
             found = np.zeros((size, classes))
             for s in range(len(outcomes)):
-                outcome = Outcome(patterns[:, column], patterns[:, column + 1])
+                outcome = RunOutcome(patterns[:, column], patterns[:, column + 1])
                 found += picks[name][part, s, None] * class_f1(outcome, classes, weight)
                 column += 2
             draws[name][part] = found
@@ -138,7 +141,7 @@ def _picks(rng: np.random.Generator, seeds: int, resamples: int) -> F64:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """P values adjusted for testing several rows (Holm 1979, Scand. J. Stat. 6:65)."""
+    """Adjust p values for testing several rows (Holm 1979, Scand. J. Stat. 6:65)."""
     order = np.argsort(p, kind="stable")
     factors = len(p) - np.arange(len(p))
     adjusted = np.minimum(np.maximum.accumulate(np.asarray(p)[order] * factors), 1.0)

@@ -1,4 +1,4 @@
-"""Do the scores mean what they say: temperature, ECE, Brier, and the least score to trust.
+"""Calibration of scores: temperature, ECE, Brier score, and the thresholds of the classes.
 
 Probabilities are float64 (N, K), classes int64 indices (N,). NumPy alone. The search
 for a temperature itself is ``metrics.least_temperature``.
@@ -30,7 +30,7 @@ _TINY = 1e-45  # the least float32 above zero, as the engine's scores are
 
 
 def as_logits(probabilities: NDArray[Any]) -> F64:
-    """Logits that give these probabilities; the constant a row may add is lost."""
+    """Logits that give these probabilities, up to a constant per row."""
     return np.asarray(np.log(np.maximum(probabilities, _TINY)), np.float64)
 
 
@@ -46,7 +46,7 @@ def brier(probabilities: F64, truth: I64) -> float:
 
 
 def reliability(probabilities: F64, truth: I64, bins: int = BINS) -> list[dict[str, float]]:
-    """Mean top score beside the share that is right, in equal bins of the score; empty ones out."""
+    """Mean top score and share of correct images in equal bins of the score, without empty bins."""
     top = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     place = np.minimum((top * bins).astype(int), bins - 1)
@@ -88,7 +88,7 @@ def refit_halves(probabilities: F64, truth: I64, seed: int = 0) -> tuple[F64, li
 
 
 def fit_temperature_of_few(logits: NDArray[Any], truth: I64) -> float:
-    """A temperature from a handful of images, 0.05..20.
+    """Fit a temperature, 0.05..20, to a few images.
 
     Where all are right the likeliest temperature is none at all. The targets are therefore
     those of Platt (1999): (n + 1) / (n + K) for the true class of n images, 1 / (n + K) for
@@ -106,7 +106,7 @@ def fit_temperature_of_few(logits: NDArray[Any], truth: I64) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The least score of a class, and what it brings on the images it was fitted on.
+    """The threshold of a class, and its effect on the images it was fitted on.
 
     precision: share right among the ``kept`` of ``called`` images at or above ``score``.
     reached: False where no score brings the wanted precision; ``score`` is then that of
@@ -129,8 +129,8 @@ def check_wish(precision: float | None, coverage: float | None) -> None:
     wanted = precision if coverage is None else coverage
     if (precision is None) == (coverage is None) or wanted is None or not 0 < wanted <= 1:
         raise SettingError(
-            f"thresholds need either a precision or a coverage above 0 and at most 1, not"
-            f" precision {precision} and coverage {coverage}"
+            f"precision is {precision} and coverage is {coverage}; thresholds need either a"
+            " precision or a coverage, above 0 and at most 1"
         )
 
 
@@ -142,7 +142,7 @@ def fit_thresholds(
     precision: float | None = None,
     coverage: float | None = None,
 ) -> dict[str, Threshold]:
-    """The least score for each class that brings a wanted precision, or keeps a wanted share.
+    """The lowest score per class that reaches a wanted precision or keeps a wanted share.
 
     precision: among images called a class with at least its score, this share is right;
     the lowest such score is taken, so that as many as possible are kept.
@@ -185,5 +185,5 @@ def _threshold(
 
 
 def stored(thresholds: Mapping[str, Threshold]) -> dict[str, float]:
-    """As ``thresholds`` of model.json: only those that flag anything."""
+    """The thresholds as stored in model.json: only those that flag any image."""
     return {label: found.score for label, found in thresholds.items() if found.score > 0}

@@ -1,4 +1,4 @@
-"""The table of runs in the paper's form: a row per network and loss, with intervals."""
+"""The comparison of runs in the paper's form: one row per network and loss, with intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pi10_classifier.evaluation.bootstrap import (
     RESAMPLES,
     Difference,
     Interval,
-    Outcome,
+    RunOutcome,
     holm,
     resample,
 )
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows by falling macro-F1; notes say what intervals and tests do not cover."""
+    """Rows by descending macro-F1; notes say what the intervals and tests do not cover."""
 
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -55,7 +55,7 @@ class Table:
         return {"method": METHOD, **asdict(self)}
 
     def to_text(self) -> str:
-        """The table for people: figures to three digits, notes below."""
+        """The table as text: figures with three digits, notes below."""
         lines = [["network", "loss", "seeds", "macro-F1", *self.classes, "difference", "p"]]
         for row in self.rows:
             figures = [_text(f) for f in (row.macro_f1, *row.per_class.values())]
@@ -77,7 +77,7 @@ class Table:
         return f"{text}\n\n{METHOD}\n{notes}"
 
     def to_csv(self) -> str:
-        """A line a row: figures with their bounds, full precision."""
+        """The table as CSV: one line per row, figures with their bounds in full precision."""
         stream = io.StringIO()
         lines = csv.writer(stream, lineterminator="\n")
         names = ("macro_f1", *(f"f1_{name}" for name in self.classes), "difference")
@@ -99,27 +99,27 @@ def _text(f: Interval) -> str:
 def compare(
     runs: Sequence[Predictions], against: str = "", resamples: int = RESAMPLES, seed: int = 0
 ) -> Table:
-    """The table of ``runs``, which are seeds of the same row where network and loss agree.
+    """Tabulate ``runs``; runs with the same network and loss are seeds of one row.
 
     against: the row ("vit LAS") that the others are tested against; by default the one of
     highest macro-F1. That it was chosen for being highest makes p a little too small.
     Raises SettingError where runs cannot be compared.
     """
     if not runs:
-        raise SettingError("there is no run to compare")
+        raise SettingError("there is no run to compare; name at least one tested run")
     classes = runs[0].classes
     outcomes, notes = _align(runs)
     rows: dict[str, dict[int, int]] = {}
     for i, run in enumerate(runs):
         if run.classes != classes:
             raise SettingError(
-                f"{run.row} seed {run.seed} has the classes {', '.join(run.classes)}, not"
-                f" {', '.join(classes)} as {runs[0].row}; compare runs of the same classes"
+                f"{run.row} seed {run.seed} has the classes {', '.join(run.classes)}, but"
+                f" {runs[0].row} has {', '.join(classes)}; compare runs with the same classes"
             )
         if run.seed in rows.setdefault(run.row, {}):
             raise SettingError(
-                f"{run.row} seed {run.seed} is there twice; give each run once (two trainings of"
-                " one seed are no two seeds)"
+                f"{run.row} seed {run.seed} is there twice; give each run once (two trainings"
+                " with the same seed do not count as two seeds)"
             )
         rows[run.row][run.seed] = i
     if against and against not in rows:
@@ -149,7 +149,7 @@ def compare(
     return Table(classes, tuple(table), tuple(notes))
 
 
-def _align(runs: Sequence[Predictions]) -> tuple[list[Outcome], list[str]]:
+def _align(runs: Sequence[Predictions]) -> tuple[list[RunOutcome], list[str]]:
     """Every run over the union of test images; -1 where a run did not test an image."""
     place: dict[tuple[str, str], int] = {}
     for run in runs:
@@ -163,17 +163,17 @@ def _align(runs: Sequence[Predictions]) -> tuple[list[Outcome], list[str]]:
         if clash.any():
             name = "/".join(run.images[int(np.flatnonzero(clash)[0])])
             raise SettingError(
-                f"{run.row} seed {run.seed} gives {name} another true class than a run before"
-                " it; compare runs of the same labels"
+                f"{run.row} seed {run.seed} gives {name} another true class than an earlier"
+                " run; compare runs with the same labels"
             )
         known[where] = run.truth
         full = [np.full(len(place), -1, np.int64) for _ in range(2)]
         full[0][where], full[1][where] = run.truth, run.guess
-        outcomes.append(Outcome(*full))
+        outcomes.append(RunOutcome(*full))
     notes = []
     shared = set.intersection(*(set(run.images) for run in runs))
     if not shared:
-        raise SettingError("the runs share no test image; test them on the same split")
+        raise SettingError("the runs have no test image in common; test them on the same split")
     if len(shared) < len(place):
         notes.append(
             f"the runs share {len(shared):,} of {len(place):,} test images: each row counts its"

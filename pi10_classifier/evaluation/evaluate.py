@@ -1,4 +1,4 @@
-"""A model package against labelled images: figures with intervals, and their page.
+"""The evaluation of a model package on labelled images: figures with intervals, and a page.
 
 Images pass through the decoder, the preprocessing and the runtime that serve them; no
 torch. What is written: ``evaluation.json`` and ``evaluation.html``.
@@ -17,7 +17,7 @@ from typing import Any
 import pi10_classifier
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import Scan
-from pi10_classifier.datasets.selection import gather, of_split
+from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.evaluation.analysis import (
     figures_of,
@@ -40,9 +40,9 @@ def evaluate(
     split: str = "",
     manifest: Path | None = None,
     jobs: int = 0,
-    tell: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda found: None,
 ) -> dict[str, Any]:
-    """Judge a package on labelled images; returns what ``evaluation.json`` holds.
+    """Evaluate a package on labelled images; returns the content of ``evaluation.json``.
 
     Without a manifest all images are judged. With one, or where a table names splits, those
     of ``split`` (with a manifest: test) are, and the temperature is refitted on the validation
@@ -50,8 +50,8 @@ def evaluate(
     where nothing can be judged.
     """
     classes = model.package.classes
-    found = gather(inputs, label_map, manifest)
-    tell(found)
+    found = load_labelled(inputs, label_map, manifest)
+    on_scan(found)
     split = split or ("test" if manifest else "")
     chosen = of_split(found, split) if split else list(found.samples)
     name = "train" if split == "validation" else "validation"
@@ -59,11 +59,13 @@ def evaluate(
     known = [sample for sample in chosen if sample.group in classes]
     if not known:
         raise SettingError(
-            f"none of the images is of a class of the model ({_some(classes)}); their classes are"
+            f"no image belongs to a class of the model ({_some(classes)}); their classes are"
             f" {_some(sorted({s.group for s in chosen})) or 'none'}; give --label-map"
         )
     if len(known) == 1:
-        raise SettingError("one image is nothing to judge by; give at least two, better hundreds")
+        raise SettingError(
+            "one image is too few to evaluate a model; give at least two, preferably hundreds"
+        )
     wanted = [*chosen, *(sample for sample in other if sample.group in classes)]
     everything = score(model, found, wanted, jobs)
     mine = {(sample.source, sample.member) for sample in chosen}
@@ -120,7 +122,7 @@ def _some(names: Sequence[str], most: int = 8) -> str:
 
 
 def write_evaluation(out: Path, evaluation: Mapping[str, Any]) -> list[Path]:
-    """Publish the JSON, and the page where the extra [report] is installed."""
+    """Write the JSON file and, if the extra [report] is installed, the page."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Figures of a test: confusion, precision and recall, calibration. Colours as in the report."""
+"""Plots of a test: confusion matrix, precision and recall, calibration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_CELLS = 12  # classes up to which a confusion matrix shows its numbers
 
 
 def normalised(counts: I64) -> F64:
-    """Confusion counts (K, K) as shares of each true class; an empty class stays 0."""
+    """Confusion counts (K, K) as shares of each true class; 0 for an empty class."""
     total = counts.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0))
 
@@ -37,7 +37,7 @@ def table(matrix: I64 | F64, classes: Sequence[str]) -> str:
 
 
 def precision_recall(truth: I64, score: F64, index: int) -> tuple[F64, F64, float]:
-    """Recall, precision and average precision of class ``index`` against the rest.
+    """Recall, precision and average precision of class ``index`` against all others.
 
     One point per distinct score, falling; average precision is the sum of precision times
     the step of recall (no interpolation). Without a true image all are empty and 0.
@@ -63,7 +63,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def confusion_figure(matrix: I64 | F64, classes: Sequence[str]) -> Figure:
-    """Shaded by the share of the true class; numbered up to twelve classes."""
+    """The confusion matrix, shaded by share of the true class; with counts up to twelve classes."""
     side = min(2.5 + 0.45 * len(classes), 14.0)
     figure, axes = _figure(side + 0.8, side)
     total = matrix.sum(axis=1, keepdims=True)
@@ -82,7 +82,7 @@ def confusion_figure(matrix: I64 | F64, classes: Sequence[str]) -> Figure:
 
 
 def precision_recall_figure(truth: I64, scores: F64, classes: Sequence[str]) -> Figure:
-    """One curve a class, with its average precision."""
+    """Precision against recall: one curve per class, with its average precision."""
     figure, axes = _figure(5.2, 4.2)
     shades = colours(classes)
     for i, name in enumerate(classes):
@@ -96,7 +96,7 @@ def precision_recall_figure(truth: I64, scores: F64, classes: Sequence[str]) -> 
 
 
 def calibration_figure(truth: I64, scores: F64) -> Figure:
-    """Share right against mean score of the top class, with the number of images."""
+    """Accuracy against mean top score per bin, with the number of images."""
     figure, axes = _figure(5.2, 4.2)
     rows = reliability(scores, truth)
     mean, share, n = (np.array([row[key] for row in rows]) for key in ("score", "right", "n"))

@@ -1,4 +1,4 @@
-"""Figures of merit from predicted and true classes, with bootstrap intervals.
+"""Metrics from predicted and true classes, with bootstrap intervals.
 
 All arrays of classes are int64 indices (N,); NumPy alone, so that the engine's
 environment can evaluate a package.
@@ -38,12 +38,12 @@ def scores(matrix: NDArray[Any]) -> dict[str, F64]:
 
 
 def ratio(above: F64, below: F64) -> F64:
-    """Their quotient; 0/0 counts as 0."""
+    """The quotient of two arrays; 0/0 counts as 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def macro_f1(truth: I64, guess: I64, classes: int) -> float:
-    """Mean of the classes' F1."""
+    """Mean F1 over the classes."""
     return float(scores(confusion(truth, guess, classes))["f1"].mean())
 
 
@@ -62,7 +62,7 @@ def nll(logits: NDArray[Any], truth: I64, temperature: float = 1.0) -> float:
 
 
 def fit_temperature(logits: NDArray[Any], truth: I64) -> float:
-    """Temperature in 0.05..20 of least NLL (Guo et al. 2017), by golden section.
+    """The temperature in 0.05..20 with the lowest NLL (Guo et al. 2017).
 
     NLL is convex in 1/T.
     """
@@ -70,7 +70,7 @@ def fit_temperature(logits: NDArray[Any], truth: I64) -> float:
 
 
 def least_temperature(loss: Callable[[float], float]) -> float:
-    """The temperature in 0.05..20 of least ``loss``, which is convex in 1/T.
+    """The temperature in 0.05..20 that minimises ``loss``, which must be convex in 1/T.
 
     Golden section over log T, on which such a loss has one minimum.
     """
@@ -120,7 +120,7 @@ def report(
 
 
 def redrawn(matrix: I64, resamples: int, seed: int = 0) -> I64:
-    """Confusion counts (B, K, K) of images drawn anew with replacement.
+    """Confusion counts (B, K, K) of images resampled with replacement.
 
     The images of a cell are alike, so cells are drawn in their place.
     """
@@ -129,7 +129,7 @@ def redrawn(matrix: I64, resamples: int, seed: int = 0) -> I64:
 
 
 def redraw(counts: NDArray[Any], resamples: int, rng: np.random.Generator) -> I64:
-    """Resamples with replacement of things that fall into kinds: how many of each, (B, G).
+    """Counts per group (B, G) after resampling with replacement.
 
     counts (G,): how many of each kind there are, and so how many are drawn in all: drawing
     things one by one is drawing kinds from a multinomial (Efron 1979).

@@ -1,4 +1,4 @@
-"""The page of an evaluation: one self-contained HTML file. Needs the extra ``report``."""
+"""The evaluation page: one self-contained HTML file. Needs the extra ``report``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_NUMBERED = 12  # classes whose confusion is written out; beyond, only shade
 
 
 def page(evaluation: Mapping[str, Any]) -> str:
-    """HTML that loads nothing, the same for the same ``evaluation.json``."""
+    """The page as HTML without external resources; the same figures give the same page."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pi10_classifier.report"), autoescape=True, trim_blocks=True
     )
@@ -50,7 +50,7 @@ def _picture(drawing: bytes, alt: str) -> dict[str, str]:
 
 
 def confusion_figure(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> bytes:
-    """Rows are the truth, each shaded by its own shares; counts written in the cells."""
+    """The confusion matrix: rows are the truth, shaded by their shares; cells show counts."""
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [plain(label, 18) for label in classes]
@@ -75,7 +75,7 @@ def confusion_figure(classes: Sequence[str], matrix: Sequence[Sequence[int]]) ->
 
 
 def classes_figure(per_class: Mapping[str, Any]) -> bytes:
-    """A row per class: three dots with their intervals."""
+    """Precision, recall and F1 per class, as dots with intervals."""
     names = list(per_class)
 
     def paint(figure: Figure) -> None:
@@ -103,7 +103,7 @@ def classes_figure(per_class: Mapping[str, Any]) -> bytes:
 
 
 def reliability_figure(reliability: Mapping[str, Any]) -> bytes:
-    """Share right against mean score per bin; dots grow with the images behind them."""
+    """Accuracy against mean score per bin; larger dots stand for more images."""
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()

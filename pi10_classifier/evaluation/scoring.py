@@ -1,4 +1,4 @@
-"""Labelled images as serving would see them: read, prepared, and scored by a package."""
+"""Scoring of labelled images by a package, with the preprocessing of serving."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from pi10_classifier.model.session import Model
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Samples in the order read, and their class probabilities float64 (N, K)."""
+    """Samples in the order in which they were read, with class probabilities float64 (N, K)."""
 
     samples: tuple[Sample, ...]
     probabilities: F64
 
     def of(self, keep: Callable[[Sample], bool]) -> Scored:
-        """The samples that ``keep`` wants."""
+        """The part of the samples for which ``keep`` is true."""
         mask = np.array([keep(sample) for sample in self.samples], bool)
         chosen = tuple(s for s, wanted in zip(self.samples, mask, strict=True) if wanted)
         return Scored(chosen, self.probabilities[mask])
 
     def truth(self, classes: Sequence[str]) -> I64:
-        """Class indices (N,); every sample must be of one of ``classes``."""
+        """Class indices (N,); every sample must belong to one of ``classes``."""
         place = {label: i for i, label in enumerate(classes)}
         return np.array([place[sample.group] for sample in self.samples], np.int64)
 
     def truth_or(self, place: Mapping[str, int], otherwise: int) -> I64:
-        """Class indices (N,), ``otherwise`` where a sample's class is not in ``place``."""
+        """Class indices (N,), or ``otherwise`` for a sample whose class is not in ``place``."""
         return np.array([place.get(s.group, otherwise) for s in self.samples], np.int64)
 
 
 def prepared(
     model: Model, found: Scan, samples: Sequence[Sample], batch: int = BATCH
 ) -> Iterator[tuple[list[Sample], U8]]:
-    """The samples in batches (n, C, S, S) uint8, as serving prepares and cuts them."""
+    """Yield the samples in batches (n, C, S, S) uint8, with the preprocessing of serving."""
     spec = model.package.preprocessing
     held: list[tuple[Sample, U8]] = []
     for sample, rgb in read_rgb(found, samples):
@@ -57,7 +57,7 @@ def prepared(
 
 
 def score(model: Model, found: Scan, samples: Sequence[Sample], jobs: int = 0) -> Scored:
-    """Ask the model for every sample; batches run on ``jobs`` threads (0: all cores).
+    """Score all samples; batches run on ``jobs`` threads (0: one per core).
 
     Raises ModelError where the graph gives what is no number.
     """
@@ -75,5 +75,8 @@ def score(model: Model, found: Scan, samples: Sequence[Sample], jobs: int = 0) -
     empty = np.empty((0, len(model.package.classes)))
     probabilities = np.concatenate([empty, *parts])
     if not np.isfinite(probabilities).all():
-        raise ModelError(f"{model.package.folder}: some scores are not numbers; it is not judged")
+        raise ModelError(
+            f"{model.package.folder}: some scores are not numbers, so it cannot"
+            " be evaluated; export or train the model again"
+        )
     return Scored(tuple(seen), probabilities)

@@ -1,4 +1,4 @@
-"""``test_predictions.csv``: what a trained network said of each test image.
+"""``test_predictions.csv``: the prediction of a trained network for each test image.
 
 Columns: ``network, loss, seed`` (the same in every row, so that the file tells by itself
 which run it is of), ``source, member`` (which image), ``truth, guess`` (class names) and one
@@ -43,12 +43,12 @@ class Predictions:
 
     @property
     def row(self) -> str:
-        """The row of the table this run belongs to."""
+        """The row of the comparison that this run belongs to."""
         return f"{self.network} {self.loss}"
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> Path:
-    """Publish ``test_predictions.csv`` in ``folder``; return its path. Raises OutputError."""
+    """Write ``test_predictions.csv`` to ``folder``; return its path. Raises OutputError."""
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
     p = predictions
@@ -63,27 +63,29 @@ def write_predictions(folder: Path, predictions: Predictions) -> Path:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read ``path``, a file or the folder that holds it. Raises SettingError, with the line."""
+    """Read ``path``, a file or its folder. Raises SettingError that names the line."""
     if path.is_dir():
         path = path / PREDICTIONS
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} cannot be read: {error}; name a tested run") from error
+        raise SettingError(
+            f"{path} cannot be read: {error}; name the folder of a tested training"
+        ) from error
     rows = csv.reader(io.StringIO(text))
     header = next(rows, [])
     classes = tuple(name.removeprefix(_SCORE) for name in header[len(_BEFORE) :])
     if tuple(header) != (*_BEFORE, *(f"{_SCORE}{name}" for name in classes)) or not classes:
         raise SettingError(
             f"{path} begins with {','.join(header)[:200]!r}, not with"
-            f" {','.join(_BEFORE)},{_SCORE}CLASS,...; it is no table of predictions"
+            f" {','.join(_BEFORE)},{_SCORE}CLASS,...; give a table of predictions"
         )
     return _parse(path, classes, list(rows))
 
 
 def _parse(path: Path, classes: tuple[str, ...], rows: Sequence[list[str]]) -> Predictions:
     if not rows:
-        raise SettingError(f"{path} holds no prediction")
+        raise SettingError(f"{path} holds no prediction; test the training again")
     place = {name: i for i, name in enumerate(classes)}
     first = rows[0][:3]
     images: dict[tuple[str, str], None] = {}
@@ -93,7 +95,7 @@ def _parse(path: Path, classes: tuple[str, ...], rows: Sequence[list[str]]) -> P
             if len(row) != len(_BEFORE) + len(classes):
                 raise ValueError(f"{len(row)} columns, not {len(_BEFORE) + len(classes)}")
             if row[:3] != first:
-                raise ValueError(f"another run's row: {row[:3]}, not {first}")
+                raise ValueError(f"the row belongs to another run: {row[:3]}, not {first}")
             image = (row[3], row[4])
             if image in images:
                 raise ValueError(f"{'/'.join(image)} is there twice")
@@ -102,13 +104,13 @@ def _parse(path: Path, classes: tuple[str, ...], rows: Sequence[list[str]]) -> P
             guess.append(place[row[6]])
             figures = [float(cell) for cell in row[len(_BEFORE) :]]
             if not np.isfinite(figures).all():
-                raise ValueError("a score is no number")
+                raise ValueError("a score is not a number")
             scores.append(figures)
         except KeyError as error:
             what = f"class {error} has no score column"
-            raise SettingError(f"{path}, line {line}: {what}; mend the file") from error
+            raise SettingError(f"{path}, line {line}: {what}; correct the file") from error
         except ValueError as error:
-            raise SettingError(f"{path}, line {line}: {error}; mend the file") from error
+            raise SettingError(f"{path}, line {line}: {error}; correct the file") from error
     try:
         seed = int(first[2])
     except ValueError as error:

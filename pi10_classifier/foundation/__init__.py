@@ -1,1 +1,1 @@
-"""Ground floor: files, ordered threads, signals, output, redaction. It knows no domain."""
+"""Helpers without domain knowledge: files, ordered threads, signals, output, redaction."""

@@ -1,4 +1,4 @@
-"""Threads whose results come back in the order of their tasks, bounded in number and bytes."""
+"""Thread pools that return results in the order of their tasks and bound the memory held."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 Tag = TypeVar("Tag")
 
-AHEAD = 4  # items under way per thread: what bounds the memory
+AHEAD = 4  # items in flight per thread; bounds the memory
 
 
 class _Task(NamedTuple, Generic[Tag, R]):
@@ -22,10 +22,10 @@ class _Task(NamedTuple, Generic[Tag, R]):
 
 
 class OrderedPool(Generic[Tag, R]):
-    """A pool of threads and the queue of its tasks, which are taken out in their order.
+    """A thread pool with a queue of its tasks; results are taken out in the order of submission.
 
-    Used by one thread: it submits until ``is_full``, then takes out the first. The bounds are
-    the caller's to keep, so it may do something else between two steps.
+    One thread uses it: it submits until ``is_full``, then takes out the first result. The pool
+    does not enforce its bounds, so the caller can do other work between two steps.
     """
 
     def __init__(
@@ -41,35 +41,36 @@ class OrderedPool(Generic[Tag, R]):
 
     @property
     def is_full(self) -> bool:
-        """True while more tasks, or bytes of them, are in the queue than it is to hold."""
+        """True while the queue holds more tasks or bytes than its bounds allow."""
         return len(self._tasks) > self._window or self._held_bytes > self._most_bytes
 
     @property
     def tags(self) -> list[Tag]:
-        """The tags of all that has not been taken out."""
+        """The tags of all tasks and markers still in the queue."""
         return [task.tag for task in self._tasks]
 
     def submit(
         self, tag: Tag, function: Callable[..., R], *args: object, held_bytes: int = 0
     ) -> None:
-        """Have ``function(*args)`` done. held_bytes: what it keeps in memory."""
+        """Queue ``function(*args)``. held_bytes: the memory that its arguments hold."""
         future = self._pool.submit(function, *args)
         self._tasks.append(_Task(tag, future, held_bytes))
         self._held_bytes += held_bytes
 
-    def mark(self, tag: Tag) -> None:
-        """Nothing to be done: a place in the queue, for what follows all tasks before it."""
+    def add_marker(self, tag: Tag) -> None:
+        """Queue a tag without a task, to learn when all tasks before it are done."""
         self._tasks.append(_Task(tag, None, 0))
 
     def is_first_done(self) -> bool:
-        """True where ``first`` would not wait. IndexError where nothing is in the queue."""
+        """True where ``first`` would not wait. Raises IndexError where the queue is empty."""
         future = self._tasks[0].future
         return future is None or future.done()
 
     def first(self) -> tuple[Tag, R | None]:
-        """The first task's tag and its result, None of a mark; waits, and raises what it raised.
+        """Wait for the first task; returns its tag and its result (None for a marker).
 
-        It stays in the queue until ``drop_first``, so that ``tags`` has it where its use fails.
+        Raises the task's exception. The task stays in the queue until ``drop_first``, so that
+        ``tags`` still has it where the caller fails to use the result.
         """
         task = self._tasks[0]
         return task.tag, task.future.result() if task.future else None
@@ -78,23 +79,23 @@ class OrderedPool(Generic[Tag, R]):
         self._held_bytes -= self._tasks.popleft().held_bytes
 
     def close(self) -> None:
-        """Wait for what is at work; what has not begun never will."""
+        """Wait for running tasks and cancel those that have not begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def ordered_map(
     function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int = AHEAD
 ) -> Iterator[R]:
-    """``map`` by ``threads``, at most ``ahead`` items a thread under way.
+    """``map`` on ``threads`` threads, with at most ``ahead`` items in flight per thread.
 
-    Items are taken up in the caller's thread. What is left when the caller stops is not begun.
+    ``items`` is read in the caller's thread. When the caller stops early, the rest is not begun.
     """
     pool: OrderedPool[None, R] = OrderedPool(threads, window=threads * ahead - 1, name="ahead")
 
     def take() -> R:
         _, result = pool.first()
         pool.drop_first()
-        return result  # type: ignore[return-value]  # there are no marks
+        return result  # type: ignore[return-value]  # there are no markers
 
     try:
         for item in items:

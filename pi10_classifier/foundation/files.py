@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, then renamed."""
+"""Atomic writing: a file is written under a temporary name, then renamed into place."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pi10_classifier.errors import output_error
 
 @contextmanager
 def atomic_path(path: Path, *, shared: bool = False, sync: bool = True) -> Iterator[Path]:
-    """A path beside ``path`` to write a file to: renamed at the end, removed where that fails.
+    """A temporary path in the folder of ``path``: renamed to it at the end, removed on failure.
 
-    shared: others write there whose process ids may be the same, as containers' are. sync: have
-    the bytes on the disk before they get their name. Raises OutputError for what the system
-    refuses inside.
+    shared: processes with equal ids, as in containers, may write to the folder at once.
+    sync: flush the bytes to the disk before the rename. Raises OutputError for any OSError
+    inside the block.
     """
-    ours = secrets.token_hex(8) if shared else str(os.getpid())
-    temporary = path.with_name(f".{path.name[:150]}.{ours}.tmp")
+    writer = secrets.token_hex(8) if shared else str(os.getpid())
+    temporary = path.with_name(f".{path.name[:150]}.{writer}.tmp")
     try:
         yield temporary
         if sync:
@@ -40,13 +40,13 @@ def atomic_path(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Publish ``data`` at ``path``: written beside, synced, renamed. Raises OutputError."""
+    """Write ``data`` to ``path`` atomically, flushed to the disk. Raises OutputError."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 class _LineFeeds:
-    """Ends rows in a line feed; Python up to 3.12 would leave a lone CR in a name unquoted."""
+    """Ends rows in a line feed; given to the writer, Python to 3.12 leaves a lone CR unquoted."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -56,7 +56,7 @@ class _LineFeeds:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """A CSV with line-feed ends, published atomically; None is an empty cell."""
+    """Write a CSV file atomically, with line feeds as line ends; None is an empty cell."""
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream,
@@ -68,7 +68,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) 
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Publish JSON atomically; bytes of a path that are no UTF-8 become JSON escapes."""
+    """Write JSON atomically; bytes of a path that are not UTF-8 become escapes."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
 

@@ -1,4 +1,4 @@
-"""Secrets, kept out of every file and message: the environment's, and what looks like one."""
+"""Keeps secrets out of files and messages: values from the environment, and known patterns."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 _WORDS = r"PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|AUTHORIZATION|API_?KEY|ACCESS_KEY|PRIVATE_KEY"
-# by the end of the name: TOKENIZERS_PARALLELISM and AWS_ACCESS_KEY_ID hold no secret
+# matched at the end of the name: TOKENIZERS_PARALLELISM and AWS_ACCESS_KEY_ID hold no secret
 _SECRET_NAME = re.compile(rf"(?:^|_)(?:{_WORDS})$", re.IGNORECASE)
-_SHORTEST_SECRET = 4  # a shorter one would also strike out innocent words
+_SHORTEST_SECRET = 4  # replacing a shorter one would also hit ordinary words
 _HIDDEN = "***"
-# What is no variable of this process: an address in a message of a library, a pasted header.
+# secrets that come from elsewhere: an address in a library's message, a pasted header
 _SHAPES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        # user:password@ of an address
+        # user:password@ in an address
         (r"(?<=://)[^\s/?#'\"<>]+@", f"{_HIDDEN}@"),
         # ?token=…, &X-Amz-Signature=…
         (
@@ -24,7 +24,7 @@ _SHAPES = tuple(
             r"?key|sig)=)[^\s&#'\"]+",
             rf"\g<1>{_HIDDEN}",
         ),
-        # Authorization: Basic …, X-Auth-Token: …, X-Api-Key: …, also as JSON or Python write them
+        # Authorization: Basic …, X-Auth-Token: …, X-Api-Key: …, also in JSON or Python syntax
         (
             r"(?i)\b((?:proxy-)?authorization|cookie|x-[\w-]*(?:token|key|secret))"
             r"(['\"]?\s*[:=]\s*['\"]?)(?:(basic|bearer|token|digest)\s+)?[^\s'\",;]+",
@@ -43,7 +43,7 @@ def redacted(uri: str) -> str:
     if parts.netloc:
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     bare = uri.partition("?")[0]
-    # without its http://, user and password still stand before an @ of the first part
+    # without http://, user and password still come before an @ in the first part
     host, slash, path = bare.partition("/")
     return bare if "://" in bare else host.rpartition("@")[2] + slash + path
 
@@ -51,22 +51,22 @@ def redacted(uri: str) -> str:
 def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The values of the environment that no file and no message may show.
 
-    Those of variables named as secrets are (``*_PASSWORD``, ``*_TOKEN``, ``*_SECRET_ACCESS_KEY``
-    and the like), and of any address in a variable its password, its lone user (a token) and
-    the values of its query.
+    These are the values of variables with a secret's name (``*_PASSWORD``, ``*_TOKEN``,
+    ``*_SECRET_ACCESS_KEY`` and similar). From each address in any variable they include the
+    password, a user without a password (a token) and the values of the query.
     """
-    found = {value for name, value in environ.items() if _SECRET_NAME.search(name)}
+    secrets = {value for name, value in environ.items() if _SECRET_NAME.search(name)}
     for value in environ.values():
         if "://" in value:
-            found |= _of_address(value)
-    found |= {unquote(value) for value in found}
-    return tuple(sorted((s for s in found if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
+            secrets |= _address_secrets(value)
+    secrets |= {unquote(value) for value in secrets}
+    return tuple(sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
 
 
-def _of_address(value: str) -> set[str]:
+def _address_secrets(value: str) -> set[str]:
     try:
         parts = urlsplit(value.strip())
-    except ValueError:  # no address after all
+    except ValueError:  # not an address after all
         return set()
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
     return {password or user, *(text for _, text in parse_qsl(parts.query))}
@@ -75,8 +75,8 @@ def _of_address(value: str) -> set[str]:
 def scrub(value: Any, secrets: tuple[str, ...]) -> Any:
     """``value`` (text, list or dict of JSON) with every secret replaced by ``***``.
 
-    So are, whatever the environment holds: user and password of an address, tokens in its
-    query, the values of headers that authorise.
+    Also replaced, with or without ``secrets``: the user and password of an address, tokens in
+    its query, and the values of authorisation headers.
     """
     if isinstance(value, str):
         for secret in secrets:

@@ -1,8 +1,8 @@
-"""Stopping between two steps of work instead of amid one.
+"""Stops work on SIGINT and SIGTERM between two steps, not in the middle of one.
 
-Python raises KeyboardInterrupt wherever it happens to be: half-way through a file, or
-in a finaliser, which swallows it. So the first signal only asks, and the work looks
-between its steps; a second one stops at once.
+Python raises KeyboardInterrupt at any point: half-way through a file, or in a finaliser, which
+swallows it. So the first signal only requests a stop, which the work checks between its steps.
+A second signal stops at once.
 """
 
 from __future__ import annotations
@@ -19,32 +19,31 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], None]]:
-    """While open, signals wait for the next call of what is yielded.
+    """Yield a function that raises KeyboardInterrupt once a signal has arrived.
 
-    That call, and the end of the block, raise KeyboardInterrupt where a signal came. A
-    signal that the shell has us ignore stays ignored; threads other than the main one
-    receive none.
+    The end of the block raises it as well. A signal that the shell set to be ignored stays
+    ignored. Outside the main thread no signal is handled.
     """
-    asked = False
+    stop_requested = False
 
-    def ask(signum: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def request_stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stop_requested
+        if stop_requested:
             raise KeyboardInterrupt
-        asked = True
+        stop_requested = True
 
-    def check() -> None:
-        if asked:
+    def raise_if_cancelled() -> None:
+        if stop_requested:
             raise KeyboardInterrupt
 
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, ask)
+                before[number] = signal.signal(number, request_stop)
     try:
-        yield check
-        check()
+        yield raise_if_cancelled
+        raise_if_cancelled()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

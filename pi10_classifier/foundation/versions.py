@@ -1,10 +1,10 @@
-"""Versions of what results may depend on."""
+"""Versions of the packages that results may depend on."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-# by module: onnxruntime-gpu and opencv-python are as good as the packages we ask for
+# asked by module name: onnxruntime-gpu and opencv-python can replace the listed packages
 MODULES = {
     "onnxruntime": "onnxruntime",
     "numpy": "numpy",
@@ -15,11 +15,11 @@ MODULES = {
 
 
 def versions() -> dict[str, str]:
-    """The versions of what results may depend on; empty where a package is missing."""
-    found = {}
+    """Package -> version; empty where the package is missing."""
+    installed = {}
     for name, module in MODULES.items():
         try:
-            found[name] = str(import_module(module).__version__)
+            installed[name] = str(import_module(module).__version__)
         except ImportError:
-            found[name] = ""
-    return found
+            installed[name] = ""
+    return installed

@@ -1,14 +1,15 @@
-"""Bytes from outside -> an RGB array, or a typed failure: the only decoder gate.
+"""Decodes the bytes of one image to RGB, or fails with a code; all images pass through here.
 
-Conversions to 8-bit RGB, for all that is not the instrument's own layout:
+Conversions to 8-bit RGB, for files that do not have the instrument's own layout:
 
-- grey 1 and 8 bit: repeated over the channels; 1 bit: 0 and 255;
+- grey, 1 and 8 bit: repeated over the channels; 1 bit becomes 0 and 255;
 - palette: through its table; CMYK: Pillow's naive conversion;
-- alpha (RGBA, LA, transparent palette): laid over white, a light flow cell's ground;
-- 16 bit, grey or colour: value x 255 / full scale, rounded. Full scale is 4095 where no sample
-  exceeds it (the camera gives 12 bits), or so few do (one in a thousand; one in a hundred, or
-  all by less than twice, where the TIFF's MaxSampleValue (281) says 4095) that they are defects
-  of a 12-bit image: these alone are clipped, and flagged ``over_range=<samples>``. Else 65535;
+- alpha (RGBA, LA, transparent palette): composited over white, like a light flow cell;
+- 16 bit, grey or colour: value x 255 / full scale, rounded. Full scale is 4095 (the camera gives
+  12 bits) where no sample exceeds it, or where so few do that they are defects of a 12-bit image:
+  up to one in a thousand or, where the TIFF's MaxSampleValue (281) is 4095, up to one in a
+  hundred, or any number up to 8190. Such samples are clipped and flagged
+  ``over_range=<samples>``. Otherwise full scale is 65535;
 - several pages: the first, flagged ``multi_page=<pages>`` (counted up to 1000);
 - EXIF orientation: applied;
 - float, 32-bit integer, YCbCr outside JPEG, Lab, complex, 16-bit CMYK, 16-bit or
@@ -53,10 +54,10 @@ _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Bounds checked from the header before a pixel is touched.
+    """Size limits, checked from the header before any pixel is decoded.
 
-    bytes: of one file. pixels: width x height. side: of either, px. ratio: decoded
-    bytes per file byte, over one megabyte decoded.
+    bytes: file size. pixels: width x height. side: width or height, px. ratio: decoded bytes
+    per byte of the file; checked above one decoded megabyte.
     """
 
     bytes: int = 128 * 2**20
@@ -78,7 +79,7 @@ class Image:
 
 
 def decode(data: bytes | memoryview, caps: Caps = CAPS) -> Image:
-    """Decode one image. Raises InputError, and nothing else, for whatever bytes."""
+    """Decode one image. Raises InputError, and nothing else, for any other bytes."""
     size = len(data)
     if size == 0:
         raise InputError(Code.EMPTY_OBJECT, "0 bytes; fetch the file again from its origin")
@@ -92,7 +93,7 @@ def decode(data: bytes | memoryview, caps: Caps = CAPS) -> Image:
             raise InputError(
                 Code.CORRUPT_IMAGE,
                 f"{size} bytes, but {header.width} x {header.height} px need "
-                f"{PIXEL_OFFSET + count}; the file is cut, fetch it again",
+                f"{PIXEL_OFFSET + count}; the file is truncated, fetch it again",
             )
         pixels = np.frombuffer(data, np.uint8, count, PIXEL_OFFSET)
         return Image(pixels.reshape(header.height, header.width, 3), header.tags)
@@ -105,9 +106,10 @@ def looks_like_image(head: bytes | memoryview) -> bool:
 
 
 def too_many_bytes(size: int, caps: Caps) -> InputError:
-    """The failure of a file whose length alone rules it out."""
+    """The failure of a file with more bytes than the cap allows."""
     return InputError(
-        Code.TOO_LARGE, f"{size:,} bytes; the cap is {caps.bytes:,}; raise it if genuine"
+        Code.TOO_LARGE,
+        f"{size:,} bytes; the cap is {caps.bytes:,}; raise it if the file is genuine",
     )
 
 
@@ -115,7 +117,7 @@ def _check_size(width: int, height: int, size: int, caps: Caps) -> None:
     pixels = width * height
     if width > caps.side or height > caps.side or pixels > caps.pixels:
         code = Code.TOO_LARGE
-        # more pixels than bits in the file: no photograph, but a bomb
+        # a photograph has fewer pixels than its file has bits; a bomb has more
         if pixels > 8 * size * 8:
             code = Code.DECOMPRESSION_BOMB
         raise InputError(
@@ -135,15 +137,17 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
     if kind is None:
         raise InputError(
             Code.UNSUPPORTED_FORMAT,
-            f"content begins {data[:8]!r}, which is no {NAMES}; convert the file",
+            f"content begins with {data[:8]!r}, which is not {NAMES}; convert the file",
         )
-    if kind == "PNG" and _PNG_END not in data:  # decoders make do with the pixels alone
-        raise InputError(Code.CORRUPT_IMAGE, "the PNG has no end; the file is cut, fetch it again")
-    # imported on first need: the instrument's own files never come here
+    if kind == "PNG" and _PNG_END not in data:  # decoders do not require it
+        raise InputError(
+            Code.CORRUPT_IMAGE, "the PNG has no end; the file is truncated, fetch it again"
+        )
+    # imported on first need: the instrument's own files do not take this path
     from PIL import Image as Pillow
     from PIL import ImageOps, UnidentifiedImageError
 
-    Pillow.MAX_IMAGE_PIXELS = None  # it only warns, up to twice its value; the caps here refuse
+    Pillow.MAX_IMAGE_PIXELS = None  # up to twice its value it only warns; Caps are checked instead
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     silence_libtiff()
@@ -166,7 +170,7 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
             over = 0
             if deep:
                 rgb, over = _sixteen_bit(image, data, kind)
-                if "exif" in image.info and kind == "PNG":  # of a TIFF, both readers turn it
+                if "exif" in image.info and kind == "PNG":  # for TIFF, both readers apply it
                     upright = Pillow.fromarray(rgb)
                     upright.info["exif"] = image.info["exif"]
                     rgb = np.asarray(ImageOps.exif_transpose(upright), np.uint8)
@@ -174,27 +178,27 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
                 rgb = _eight_bit(ImageOps.exif_transpose(image))
     except InputError:
         raise
-    except UnidentifiedImageError as error:  # its own words hold an address, new in every run
+    except UnidentifiedImageError as error:  # its message holds a memory address
         raise _unidentified(data, kind) from error
     except MemoryError as error:
         raise InputError(Code.TOO_LARGE, f"not enough memory to decode: {error}") from error
-    except Exception as error:  # a decoder of foreign bytes may raise anything at all
+    except Exception as error:  # a decoder may raise anything on damaged bytes
         raise InputError(
             Code.CORRUPT_IMAGE,
             f"{kind} cannot be decoded: {str(error)[:160] or type(error).__name__}; "
             "fetch the file again",
         ) from error
-    told = ((MULTI_PAGE, pages if pages > 1 else 0), (OVER_RANGE, over))
-    return Image(rgb, _tags(data, kind), tuple(f"{flag}={n}" for flag, n in told if n))
+    counts = ((MULTI_PAGE, pages if pages > 1 else 0), (OVER_RANGE, over))
+    return Image(rgb, _tags(data, kind), tuple(f"{flag}={n}" for flag, n in counts if n))
 
 
 def _unidentified(data: bytes, kind: str) -> InputError:
     try:
         ifd = Ifd(data)
-        whole = ifd.integer(256) > 0 and ifd.integer(257) > 0 and ifd.raw(258) != b""
+        has_sizes = ifd.integer(256) > 0 and ifd.integer(257) > 0 and ifd.raw(258) != b""
     except ValueError:
-        whole = False
-    if whole:
+        has_sizes = False
+    if has_sizes:
         return InputError(
             Code.UNSUPPORTED_MODE,
             f"the pixel type of this {kind} has no documented conversion to 8-bit RGB; convert it",
@@ -203,7 +207,7 @@ def _unidentified(data: bytes, kind: str) -> InputError:
 
 
 def _check_layout(image: Any, deep: bool, size: int, caps: Caps) -> None:
-    """Refuse tiles larger than any image may be, and planes that would be mixed up."""
+    """Refuse tiles beyond the caps, and planar layouts that would be read wrongly."""
     tags = image.tag_v2
     wide, high = tags.get(322, 0), tags.get(323, 0)
     if wide or high:
@@ -231,7 +235,7 @@ def _tags(data: bytes, kind: str) -> Tags:
 
 
 def _bits(image: Any, kind: str, data: bytes) -> int:
-    """Bits per sample; refuses what Pillow would quietly reinterpret."""
+    """Bits per sample; refuses formats that Pillow would silently reinterpret."""
     if kind == "PNG":
         return data[24] if len(data) > 24 else 0
     if kind == "JPEG":
@@ -243,7 +247,8 @@ def _bits(image: Any, kind: str, data: bytes) -> int:
     if len(set(bits)) != 1 or set(formats) - {1} or bits[0] not in (1, 2, 4, 8, 16):
         raise InputError(
             Code.UNSUPPORTED_MODE,
-            f"samples of {bits} bits, format {formats}, have no documented conversion; convert",
+            f"samples of {bits} bits, format {formats}, have no documented conversion; "
+            "convert the file",
         )
     return int(bits[0])
 
@@ -275,19 +280,19 @@ def _eight_bit(image: Any) -> U8:
 
 
 def _sixteen_bit(image: Any, data: bytes, kind: str) -> tuple[U8, int]:
-    """8-bit RGB, and how many samples lie beyond its full scale.
+    """8-bit RGB, and how many samples exceed full scale.
 
-    Pillow keeps 16 bits of grey only; colour is read again by OpenCV, already vetted.
+    Pillow keeps 16 bits only for grey; colour is read again by OpenCV, after Pillow's checks.
     """
     if image.mode in _SIXTEEN_BIT:
         deep = np.asarray(image).astype(np.uint16)[:, :, None]
     else:
-        cv2.utils.logging.setLogLevel(0)  # else it prints what the file makes it stumble over
+        cv2.utils.logging.setLogLevel(0)  # else OpenCV prints its warnings
         read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if read is None or read.dtype != np.uint16 or read.shape[:2] != image.size[::-1]:
             raise InputError(
                 Code.UNSUPPORTED_MODE,
-                f"16-bit {image.mode} {kind} of this layout is not read; convert it to 8 bits",
+                f"16-bit {image.mode} {kind} of this layout cannot be read; convert it to 8 bits",
             )
         deep = np.asarray(read, np.uint16).reshape(*read.shape[:2], -1)
         if deep.shape[2] in (3, 4):
@@ -306,24 +311,24 @@ def _sixteen_bit(image: Any, data: bytes, kind: str) -> tuple[U8, int]:
 
 
 def _full_scale(samples: NDArray[np.uint16], data: bytes, kind: str) -> tuple[int, int]:
-    """The value that becomes 255, and how many samples contradict it."""
-    said = _max_sample_value(data) if kind == "TIFF" else 0
-    if said == 65535:
+    """The value that becomes 255, and how many samples exceed it."""
+    declared = _max_sample_value(data) if kind == "TIFF" else 0
+    if declared == 65535:
         return 65535, 0
     over = int(np.count_nonzero(samples > _TWELVE_BIT))
     if not over:
         return _TWELVE_BIT, 0
-    if said == _TWELVE_BIT:
+    if declared == _TWELVE_BIT:
         trusted = over <= -(-samples.size // 100) or samples.max() <= 2 * _TWELVE_BIT
     else:
-        # a dark picture of 16 bits has few values above 4095 too, but few below it that are
-        # more than a quarter of it
+        # a dark 16-bit image also has few values above 4095, but then its other values are
+        # mostly below a quarter of that
         few = over <= -(-samples.size // 1000)
         rest = samples[samples <= _TWELVE_BIT]
         trusted = few and rest.size > 0 and float(np.percentile(rest, 99)) >= 1024
     if trusted:
         return _TWELVE_BIT, over
-    return 65535, over if said == _TWELVE_BIT else 0
+    return 65535, over if declared == _TWELVE_BIT else 0
 
 
 def _max_sample_value(data: bytes) -> int:
@@ -332,8 +337,8 @@ def _max_sample_value(data: bytes) -> int:
         ifd = Ifd(data)
     except ValueError:
         return 0
-    entry, said = ifd.entries.get(281), ifd.raw(281)
-    if not entry or entry[0] != 3 or len(said) < 2:
+    entry, raw = ifd.entries.get(281), ifd.raw(281)
+    if not entry or entry[0] != 3 or len(raw) < 2:
         return 0
-    value: int = struct.unpack(ifd.order + "H", said[:2])[0]
+    value: int = struct.unpack(ifd.order + "H", raw[:2])[0]
     return value

@@ -1,7 +1,7 @@
-"""The C library that decodes compressed TIFFs writes what it stumbles over to stderr: not here.
+"""Keeps libtiff, the C library that decodes compressed TIFFs, from writing to stderr.
 
-What is wrong with a file is a failure with a code. Pillow turns the library's warnings off, but
-not its errors; so their handler is taken away, once a process, in the copy that Pillow loaded.
+A damaged file is recorded as a failure with a code. Pillow turns off the library's warnings but
+not its errors. So the error handlers are removed, once per process, in the copy that Pillow loaded.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _HANDLERS = ("TIFFSetErrorHandler", "TIFFSetErrorHandlerExt", "TIFFSetWarningHan
 
 @cache
 def silence_libtiff() -> bool:
-    """Keep libtiff from writing to stderr; False where it cannot be reached (linked in)."""
-    found = False
+    """Keep libtiff from writing to stderr; False where it is linked in and out of reach."""
+    silenced = False
     for path in _loaded():
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(str(path))
@@ -26,14 +26,14 @@ def silence_libtiff() -> bool:
                 handler = getattr(library, name)
                 handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
                 handler(None)
-            found = True
-    return found
+            silenced = True
+    return silenced
 
 
 def _loaded() -> list[Path]:
-    """The libtiff files in this process, or beside Pillow where the system does not tell."""
+    """The libtiff files loaded by this process; on systems without /proc, those with Pillow."""
     import PIL
-    from PIL import _imaging  # noqa: F401  loads it
+    from PIL import _imaging  # noqa: F401  loads libtiff
 
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError):

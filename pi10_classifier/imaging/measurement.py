@@ -1,9 +1,9 @@
-"""The particle's size and shape in µm, from its silhouette against its own background.
+"""Measures a particle's size and shape in µm from its silhouette.
 
-Lengths and areas are those of the silhouette, i.e. of the projection on the camera,
-appendages included. The edge is drawn at about a third of the particle's contrast;
-moving it between a quarter and a half changes the area of a genuine Pi-10 crop by
-about 10 % either way, so sizes are no better than that.
+Lengths and areas are those of the silhouette, i.e. of the projection on the camera, with
+appendages. The edge is drawn at about a third of the particle's contrast. Moving it between a
+quarter and a half changes the area of a genuine Pi-10 crop by about 10 % either way, so that is
+the accuracy of the sizes.
 """
 
 from __future__ import annotations
@@ -20,25 +20,31 @@ from numpy.typing import NDArray
 from pi10_classifier.errors import InputError
 from pi10_classifier.imaging.decode import CAPS, Caps, decode
 from pi10_classifier.imaging.preprocess import Grey
-from pi10_classifier.imaging.segmentation import MARGIN, MIN_SIDE_PX, Sheet, deal, pieces
+from pi10_classifier.imaging.segmentation import (
+    MARGIN,
+    MIN_SIDE_PX,
+    Mosaic,
+    find_outlines,
+    group_by_width,
+)
 from pi10_classifier.instrument.names import UM_PER_PX
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
 
-MIN_AREA_PX = 9  # a speck; the instrument's smallest particle is 18 px long
-MAX_SIDE_PX = 2048  # longer images are halved, thirded, ... first: bounds time and memory
+MIN_AREA_PX = 9  # smaller is a speck; the instrument's smallest particle is 18 px long
+MAX_SIDE_PX = 2048  # longer images are reduced by a whole factor, to bound time and memory
 
 STRIPE_PX = 12  # stripes of the line scan are narrower
-LEAST_UM = 180.0  # the smallest particle that the instrument saves
+SMALLEST_UM = 180.0  # the smallest particle that the instrument saves
 
 _KULPA = math.pi / 8 * (1 + math.sqrt(2))
 
 
-def ground_grey(data: bytes, caps: Caps = CAPS) -> float | None:
+def border_grey(data: bytes, caps: Caps = CAPS) -> float | None:
     """Mean grey (0 to 255) of an image's outermost pixels; None where it cannot be decoded.
 
-    Of Background.tif it tells how bright the empty flow cell is.
+    For Background.tif this is the brightness of the empty flow cell.
     """
     try:
         grey = Grey.of(decode(data, caps).rgb).pixels
@@ -63,11 +69,12 @@ class Measurement:
         outwards from the pixel centres (Steiner's formula).
     solidity: area over the area of the convex hull's pixels, 0..1.
     mean_grey: mean luma (ITU-R 601) inside the silhouette, 0..255, as recorded.
-    touches_border: the frame cuts the silhouette; its sizes are then lower bounds.
-    like_ground: it may be none: two sides of the frame or more cut it, as they do shadows, or it
-        is narrow and runs down more than half of it, as do stripes of the line scan.
-    objects: silhouettes of comparable standing, this one included: at least a quarter of its
-        area, and as long as the least particle.
+    touches_border: the frame cuts the silhouette, so its sizes are lower bounds.
+    like_background: it may not be a particle: two or more sides of the frame cut it, as with a
+        shadow, or it is narrow and runs down more than half of the image, as with a stripe of
+        the line scan.
+    objects: number of comparable silhouettes, including this one: others count that have at
+        least a quarter of its area and are as long as the smallest particle.
     """
 
     area_um2: float
@@ -79,18 +86,18 @@ class Measurement:
     solidity: float
     mean_grey: float
     touches_border: bool
-    like_ground: bool = False
+    like_background: bool = False
     objects: int = 1
 
 
 def measure(rgb: U8, um_per_px: float = UM_PER_PX) -> Measurement | None:
     """Measure the particle in an RGB image (H, W, 3) uint8; None where nothing stands out.
 
-    Where the image shows several pieces, only the largest counts, with whatever lies
-    within two pixels of it (an antenna broken by noise); the others are ignored, be
-    they specks or neighbours. Particles may be dark on light or light on dark, but the
-    background must hold more than half of the image's border.
-    Images longer than ``MAX_SIDE_PX`` are reduced by a whole factor first.
+    Where the image shows several pieces, only the largest is measured, together with anything
+    within two pixels of it (an antenna broken by noise). Other pieces, specks or neighbours, are
+    ignored. Particles may be dark on light or light on dark, but the background must cover more
+    than half of the image's border. Images longer than ``MAX_SIDE_PX`` are first reduced by a
+    whole factor.
     """
     longest = max(rgb.shape[:2])
     if longest > MAX_SIDE_PX:
@@ -105,28 +112,28 @@ def measure(rgb: U8, um_per_px: float = UM_PER_PX) -> Measurement | None:
 
 
 def measure_greys(greys: Sequence[Grey], um_per_px: float = UM_PER_PX) -> list[Measurement | None]:
-    """``measure`` for many images of up to ``MAX_SIDE_PX`` at once, in a fraction of the time."""
-    found: list[Measurement | None] = [None] * len(greys)
+    """``measure`` for many images of up to ``MAX_SIDE_PX`` at once, which is much faster."""
+    sizes: list[Measurement | None] = [None] * len(greys)
     large = [i for i, grey in enumerate(greys) if min(grey.pixels.shape) >= MIN_SIDE_PX]
-    for hand in deal([greys[i] for i in large]):
-        indices = [large[i] for i in hand]
-        on_sheet = [greys[i] for i in indices]
-        sheet = Sheet.of(on_sheet)
-        seen, rivals = pieces(sheet, on_sheet)
-        for index, size in zip(indices, _describe(sheet, seen, rivals, um_per_px), strict=True):
-            found[index] = size
-    return found
+    for group in group_by_width([greys[i] for i in large]):
+        indices = [large[i] for i in group]
+        in_mosaic = [greys[i] for i in indices]
+        mosaic = Mosaic.of(in_mosaic)
+        largest, others = find_outlines(mosaic, in_mosaic)
+        for index, size in zip(indices, _describe(mosaic, largest, others, um_per_px), strict=True):
+            sizes[index] = size
+    return sizes
 
 
 def _describe(
-    sheet: Sheet, seen: list[Any], rivals: dict[int, list[Any]], um_per_px: float
+    mosaic: Mosaic, largest: list[Any], others: dict[int, list[Any]], um_per_px: float
 ) -> list[Measurement | None]:
-    shown = [outline for outline in seen if outline is not None]
-    hulls = [cv2.convexHull(outline) for outline in shown]
-    sums = _sums(sheet, _filled(sheet, shown), _filled(sheet, hulls))
+    outlines = [outline for outline in largest if outline is not None]
+    hulls = [cv2.convexHull(outline) for outline in outlines]
+    sums = _sums(mosaic, _filled(mosaic, outlines), _filled(mosaic, hulls))
     feret = iter(largest_distances(hulls))
     out: list[Measurement | None] = []
-    rows = zip(seen, _frames(sheet), sums.tolist(), strict=True)
+    rows = zip(largest, _frames(mosaic), sums.tolist(), strict=True)
     for number, (outline, frame, sums_) in enumerate(rows):
         if outline is None:
             out.append(None)
@@ -157,65 +164,65 @@ def _describe(
                 solidity=area / hull_area,
                 mean_grey=grey / area,
                 touches_border=cut > 0,
-                like_ground=cut > 1
+                like_background=cut > 1
                 or (width <= STRIPE_PX and height > max(2 * width, (frame[3] - frame[1]) / 2)),
-                objects=1 + _long_ones(rivals.get(number, ()), um_per_px),
+                objects=1 + _count_long(others.get(number, ()), um_per_px),
             )
         )
     return out
 
 
-def _long_ones(rivals: Sequence[Any], um_per_px: float) -> int:
-    """How many outlines are as long as the least particle."""
-    if not rivals:
+def _count_long(outlines: Sequence[Any], um_per_px: float) -> int:
+    """How many outlines are as long as the smallest particle."""
+    if not outlines:
         return 0
-    spans = largest_distances([cv2.convexHull(outline) for outline in rivals])
-    return sum((span + 1) * um_per_px >= LEAST_UM for span in spans)
+    spans = largest_distances([cv2.convexHull(outline) for outline in outlines])
+    return sum((span + 1) * um_per_px >= SMALLEST_UM for span in spans)
 
 
-def _frames(sheet: Sheet) -> list[list[int]]:
-    """First column, first row, and the ones behind the last, of each image on its sheet."""
-    left = np.full_like(sheet.tops, MARGIN)
-    frames = (left, sheet.tops, left + sheet.widths, sheet.tops + sheet.heights)
+def _frames(mosaic: Mosaic) -> list[list[int]]:
+    """Each image's first column and row in the mosaic, and its end column and row (exclusive)."""
+    left = np.full_like(mosaic.tops, MARGIN)
+    frames = (left, mosaic.tops, left + mosaic.widths, mosaic.tops + mosaic.heights)
     rows: list[list[int]] = np.stack(frames, axis=1).tolist()
     return rows
 
 
-def _filled(sheet: Sheet, polygons: Sequence[Any]) -> U8:
-    """A canvas as large as the sheet: 1 inside the polygons and on their edges, else 0."""
-    canvas = np.zeros_like(sheet.paper)
+def _filled(mosaic: Mosaic, polygons: Sequence[Any]) -> U8:
+    """A canvas of the mosaic's size: 1 inside the polygons and on their edges, else 0."""
+    canvas = np.zeros_like(mosaic.canvas)
     cv2.fillPoly(canvas, polygons, (1,))
     return canvas
 
 
-def _sums(sheet: Sheet, inside: U8, hulls: U8) -> F64:
+def _sums(mosaic: Mosaic, inside: U8, hulls: U8) -> F64:
     """Sums over the silhouette of each image: (n, 8) float64, whole numbers.
 
-    Its pixels, x, x squared, y, y squared, x y, grey value; and the pixels of its hull.
-    x counts from the sheet's left, y from the image's top, in px.
+    The columns: pixels, x, x squared, y, y squared, x y, grey value, and pixels of the hull.
+    x counts from the mosaic's left, y from the image's top, in px.
     """
     rows, columns = inside.shape
     middle = columns // 2
     x = np.arange(columns)
-    # not by ``@`` or ``cv2.gemm``: BLAS would start threads of its own beside the pipeline's
+    # without ``@`` or ``cv2.gemm``: BLAS would start threads in addition to the pipeline's
     count = _row_sums(inside)
-    sum_x = _row_sums(inside * _least_kind(x))
-    sum_xx = _row_sums(inside * _least_kind((x - middle) ** 2)) + middle * (
+    sum_x = _row_sums(inside * _smallest_dtype(x))
+    sum_xx = _row_sums(inside * _smallest_dtype((x - middle) ** 2)) + middle * (
         2 * sum_x - middle * count
     )
-    y = np.arange(rows) - np.repeat(sheet.tops, sheet.spans)
+    y = np.arange(rows) - np.repeat(mosaic.tops, mosaic.spans)
     sum_y = y * count
     by_row = (count, sum_x, sum_xx, sum_y, y * sum_y, y * sum_x,
-              _row_sums(inside * sheet.paper), _row_sums(hulls))  # fmt: skip
-    starts = sheet.tops - MARGIN
+              _row_sums(inside * mosaic.canvas), _row_sums(hulls))  # fmt: skip
+    starts = mosaic.tops - MARGIN
     sums: F64 = np.stack([np.add.reduceat(column, starts) for column in by_row], axis=1)
-    # as recorded: on paper particles are dark
-    sums[:, 6] = np.where(sheet.turned, 255 * sums[:, 0] - sums[:, 6], sums[:, 6])
+    # grey values as recorded: on the canvas all particles are dark
+    sums[:, 6] = np.where(mosaic.inverted, 255 * sums[:, 0] - sums[:, 6], sums[:, 6])
     return sums
 
 
-def _least_kind(weights: NDArray[np.int64]) -> NDArray[Any]:
-    """Weights of pixels in the narrowest type: float64 where no unsigned one is wide enough."""
+def _smallest_dtype(weights: NDArray[np.int64]) -> NDArray[Any]:
+    """Weights in the smallest type that holds them: uint8, uint16, else float64."""
     largest = int(weights.max())
     return weights.astype(np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else float)
 

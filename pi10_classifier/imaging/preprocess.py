@@ -1,8 +1,8 @@
-"""RGB particle image -> model input: the one definition training and serving share.
+"""Turns an RGB particle image into model input; training and inference share this module.
 
-Plankton cameras differ in polarity and brightness: the Pi-10 draws dark particles
-on a light ground, others light ones on black. ``prepare`` brings them to one look
-(grey, dark on a ground of 255) so that a model trained on one serves the other.
+Plankton cameras differ in polarity and brightness: the Pi-10 shows dark particles on a light
+background, others show light ones on black. ``prepare`` gives them one look (grey, dark on a
+background of 255), so that a model trained on one camera can be used on another.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pi10_classifier.errors import ModelError
 U8 = NDArray[np.uint8]
 
 MIN_SIZE, MAX_SIZE = 16, 1024
-_PARTICLE = 224  # grey at most this dark, on a ground of 255, is particle
-_LEAST_PX = 6  # a box with a shorter side is a speck, or a hair: nothing to frame by
+_PARTICLE = 224  # on a background of 255, darker pixels belong to the particle
+_MIN_BOX_PX = 6  # a box with a shorter side is a speck or a hair: the image is not trimmed to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Preprocessing:
 
     size: side of the square input, px.
     channels: 1 (grey) or 3 (RGB).
-    level: turn light-on-dark images over and scale the ground to 255.
-    trim: cut the crop to the particle's box and this margin about it, as a share of the box's
-    longest side; 0 leaves the crop as it came. Cameras frame differently: the margin that one
-    leaves is wider than the particle, another's is nil. Needs ``level``.
+    level: invert light-on-dark images and scale the background to 255.
+    trim: crop to the particle's box plus this margin, as a share of the box's longest side; 0
+    keeps the crop. It evens out the margins of different cameras, from none to wider than the
+    particle. Needs ``level``.
     mean, std: per channel, on the 0..1 scale; used only where the graph takes
     floats. A graph that takes uint8 normalises by itself.
     """
@@ -65,10 +65,10 @@ class Preprocessing:
     def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:
         """Read the ``preprocessing`` object of ``model.json``."""
         try:
-            size = int(fields["size"])  # what is no mapping ends here
+            size = int(fields["size"])  # raises TypeError where ``fields`` is not a mapping
             margin = fields.get("trim", 0.0)
             if isinstance(margin, bool) or not isinstance(margin, int | float):
-                raise TypeError(f"trim is {margin!r}, which is no number")
+                raise TypeError(f"trim is {margin!r}, which is not a number")
             return cls(
                 size=size,
                 channels=int(fields["channels"]),
@@ -78,10 +78,10 @@ class Preprocessing:
                 trim=float(margin),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ModelError(f"model.json: preprocessing is incomplete: {error}") from error
+            raise ModelError(f"model.json: preprocessing is unusable: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``from_dict`` reads it; no trim is left out, so older packages stay the same."""
+        """The inverse of ``from_dict``; a trim of 0 is left out, as in older packages."""
         fields = asdict(self)
         if not self.trim:
             del fields["trim"]
@@ -90,42 +90,42 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True)
 class Grey:
-    """An image in grey, and what its border says of its background.
+    """A grey image, and the quartiles of its border, which describe its background.
 
-    pixels: (H, W) uint8, luma of ITU-R 601. quarters: least value, quartiles and greatest
-    value of the outermost pixels (corners counted twice), 0..255.
+    pixels: (H, W) uint8, luma of ITU-R 601. quartiles: minimum, quartiles and maximum of the
+    outermost pixels (corners counted twice), 0..255.
     """
 
     pixels: U8
-    quarters: tuple[int, int, int, int, int]
+    quartiles: tuple[int, int, int, int, int]
 
     @classmethod
     def of(cls, rgb: U8) -> Grey:
         """From RGB (H, W, 3) uint8."""
         luma: Any = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         edge = np.concatenate((luma[0], luma[-1], luma[:, 0], luma[:, -1]))
-        edge.sort(kind="stable")  # by radix: the quickest for bytes
+        edge.sort(kind="stable")  # radix sort, the fastest for bytes
         values, last = edge.tobytes(), edge.size - 1
         low, high = values[last // 4], values[last * 3 // 4]
         return cls(luma, (values[0], low, values[(last + 1) // 2], high, values[last]))
 
     @property
-    def ground(self) -> int:
-        """Median of the border: the level of the background."""
-        return self.quarters[2]
+    def background(self) -> int:
+        """Median of the border: the grey level of the background."""
+        return self.quartiles[2]
 
 
 def prepare(rgb: U8, spec: Preprocessing, grey: Grey | None = None) -> U8:
-    """RGB (H, W, 3) uint8 -> (channels, size, size) uint8; ``grey`` where it is at hand.
+    """RGB (H, W, 3) uint8 -> (channels, size, size) uint8. grey: of ``rgb``, if already made.
 
-    The aspect ratio is kept; the crop is centred on a ground of 255 when levelled,
-    else on the image's own border level.
+    The aspect ratio is kept. The crop is centred on a background of 255 when levelled, else on
+    the level of the image's own border.
     """
     grey = grey or Grey.of(rgb)
     image: Any = grey.pixels if spec.channels == 1 else rgb
-    ground = grey.ground
+    background = grey.background
     if spec.level:
-        image, ground = level(image, ground), 255
+        image, background = level(image, background), 255
     if spec.trim:
         image = trim(image, spec.trim)
     height, width = image.shape[:2]
@@ -135,43 +135,43 @@ def prepare(rgb: U8, spec: Preprocessing, grey: Grey | None = None) -> U8:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(image, (new_w, new_h), interpolation=method)
     shape = (spec.size, spec.size) if spec.channels == 1 else (spec.size, spec.size, 3)
-    canvas: U8 = np.full(shape, ground, np.uint8)
+    canvas: U8 = np.full(shape, background, np.uint8)
     top, left = (spec.size - new_h) // 2, (spec.size - new_w) // 2
     canvas[top : top + new_h, left : left + new_w] = small
     return canvas[None] if spec.channels == 1 else np.ascontiguousarray(canvas.transpose(2, 0, 1))
 
 
-def level(image: Any, ground: int) -> Any:
-    """Grey or RGB uint8 -> dark on 255: turned over where ``ground`` is dark, and scaled."""
-    if ground < 128:
+def level(image: Any, background: int) -> Any:
+    """Grey or RGB uint8 -> dark on 255: inverted where ``background`` is dark, then scaled."""
+    if background < 128:
         image = cv2.bitwise_not(image)
-        ground = 255 - ground
-    return cv2.convertScaleAbs(image, alpha=255.0 / ground) if ground < 255 else image
+        background = 255 - background
+    return cv2.convertScaleAbs(image, alpha=255.0 / background) if background < 255 else image
 
 
 def particle_box(grey: Any) -> tuple[int, int, int, int] | None:
-    """Top, left, bottom, right (px, half open) of what is dark in levelled grey (H, W) uint8.
+    """The box of all dark pixels in levelled grey (H, W) uint8.
 
-    All of it: on a speckled ground that is the whole crop. None where it is shorter than 6 px
-    on a side.
+    Top, left, bottom, right; px, half open. On a speckled background it covers the whole crop.
+    None where a side is under 6 px.
     """
     dark = cv2.threshold(grey, _PARTICLE, 255, cv2.THRESH_BINARY_INV)[1]
     left, top, width, height = cv2.boundingRect(dark)
-    if min(width, height) < _LEAST_PX:
+    if min(width, height) < _MIN_BOX_PX:
         return None
     return top, left, top + height, left + width
 
 
 def trim(image: Any, margin: float) -> Any:
-    """A levelled image (H, W) or (H, W, 3) uint8, cut to its particle's box and ``margin``."""
+    """Crop a levelled image (H, W) or (H, W, 3) uint8 to its particle's box plus ``margin``."""
     box = particle_box(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
     if box is None:
         return image
     top, left, bottom, right = box
-    about = math.ceil(margin * max(bottom - top, right - left))
+    pad = math.ceil(margin * max(bottom - top, right - left))
     return image[
-        max(0, top - about) : bottom + about,
-        max(0, left - about) : right + about,
+        max(0, top - pad) : bottom + pad,
+        max(0, left - pad) : right + pad,
     ]
 
 

@@ -22,7 +22,7 @@ from pi10_classifier.imaging.decode import CAPS, Caps, decode, looks_like_image
 from pi10_classifier.imaging.measurement import (
     MAX_SIDE_PX,
     Measurement,
-    ground_grey,
+    border_grey,
     measure,
     measure_greys,
 )
@@ -186,7 +186,7 @@ class Engine:
                 _fail(result, item, InputError(Code.BAD_SIDECAR, f"{problem}; mend the file"))
                 return False
         if is_background(item.member):
-            grey = ground_grey(item.data, self._caps)
+            grey = border_grey(item.data, self._caps)
             if grey is not None:
                 result.backgrounds[_folder_key(item)] = grey
         result.skipped += 1

@@ -14,7 +14,7 @@ from pi10_classifier.results.run_folder import UnitRecord
 
 
 @dataclass(slots=True)
-class OpenPart:
+class PartBuilder:
     """A part that takes up the results of chunks until it is published.
 
     whole: it is taken to hold all images of its bins, so that raising factors are known.

@@ -11,13 +11,13 @@ from importlib import import_module
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.foundation.concurrency import OrderedPool
 from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
-from pi10_classifier.inference.part_builder import OpenPart
+from pi10_classifier.inference.part_builder import PartBuilder
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.session import Model
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
 from pi10_classifier.sources.base import Item, Unit
-from pi10_classifier.sources.repeats import Repeated, once, settled
+from pi10_classifier.sources.repeats import RepeatedFile, keep_last_copies, raise_on_repeat
 
 HELD_BYTES = 256 * 2**20
 
@@ -42,7 +42,7 @@ class Pipeline:
         self._folder = folder
         self._engine = engine
         self._progress = progress
-        self._pool: OrderedPool[tuple[OpenPart, Unit], ChunkResult] = OrderedPool(
+        self._pool: OrderedPool[tuple[PartBuilder, Unit], ChunkResult] = OrderedPool(
             jobs, window=4 * jobs + 4, held_bytes=HELD_BYTES
         )
         self._bytes = self._inputs = self._failures = 0
@@ -76,7 +76,7 @@ class Pipeline:
     def _feed(self, unit: Unit) -> None:
         try:
             self._read(unit, items_of(unit))
-        except Repeated:
+        except RepeatedFile:
             # what was read of it is undone: which of its files count is known at its end only
             while self._pool:
                 self._collect()
@@ -87,7 +87,7 @@ class Pipeline:
 
     def _read(self, unit: Unit, items: Iterator[Item]) -> None:
         record = UnitRecord(unit.name, unit.group, unit.fingerprint)
-        part = OpenPart(record, PartWriter(self._folder, unit.name), whole=not unit.group)
+        part = PartBuilder(record, PartWriter(self._folder, unit.name), whole=not unit.group)
         try:
             for chunk in chunks(items):
                 held = sum(len(item.data) for item in chunk if item.data)
@@ -96,14 +96,14 @@ class Pipeline:
                 )
                 while self._pool.is_full:
                     self._collect()
-        except Repeated:
-            self._pool.mark((part, unit))
+        except RepeatedFile:
+            self._pool.add_marker((part, unit))
             self._undone = record
             raise
         except BaseException:
-            self._pool.mark((part, unit))  # so that its writer is abandoned
+            self._pool.add_marker((part, unit))  # so that its writer is abandoned
             raise
-        self._pool.mark((part, unit))
+        self._pool.add_marker((part, unit))
 
     def _collect(self) -> None:
         (part, unit), result = self._pool.first()
@@ -135,15 +135,15 @@ def import_ahead() -> None:
 def items_of(unit: Unit, *, again: bool | None = False) -> Iterator[Item]:
     """The unit's items; a defect of ours in reading costs its rest, not the run.
 
-    again: True after it raised Repeated, with all but one of what is there twice as
+    again: True after it raised RepeatedFile, with all but one of what is there twice as
     failures; None for a unit whose files are different ones by their names.
     """
     try:
         if again is None:
             yield from unit.items()
         else:
-            yield from settled(unit.items) if again else once(unit.items())
-    except Repeated:
+            yield from keep_last_copies(unit.items) if again else raise_on_repeat(unit.items())
+    except RepeatedFile:
         raise
     except Exception as error:
         what = f"{type(error).__name__}: {str(error)[:200]}; please report"

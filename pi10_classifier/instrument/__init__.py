@@ -1,1 +1,1 @@
-"""What the Pi-10 writes: names, sidecars, the layout of its TIFFs."""
+"""Reads what the Pi-10 writes: file names, sidecars and the layout of its TIFFs."""

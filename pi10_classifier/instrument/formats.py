@@ -1,6 +1,6 @@
-"""The image formats that are read, and how each is told: by its first bytes and its names.
+"""The image formats that can be read, each with its first bytes and file name suffixes.
 
-A format that is added here must pass the decoder gate too, ``imaging/decode.py``.
+A format added here must also be handled by the decoder, ``imaging/decode.py``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """name: Pillow's. suffixes: the usual one first. magic: how files begin."""
+    """name: Pillow's name. suffixes: the usual one first. magic: the possible first bytes."""
 
     name: str
     suffixes: tuple[str, ...]
@@ -25,11 +25,11 @@ FORMATS = (
 )
 SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 NAMES = f"{', '.join(f.name for f in FORMATS[:-1])} or {FORMATS[-1].name}"
-"""The formats as messages name them."""
+"""The formats' names as they appear in messages."""
 
 
 def format_of(head: bytes) -> str | None:
-    """The name of the format of a file that begins so; None for none of them."""
+    """The name of the format whose files begin with ``head``; None where no format matches."""
     for known in FORMATS:
         if head.startswith(known.magic):
             return known.name

@@ -1,4 +1,4 @@
-"""``HitsMisses.txt``: how many particles the instrument counted and how many it saved."""
+"""Reads ``HitsMisses.txt``: how many particles the instrument counted and how many it saved."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ from dataclasses import dataclass
 from pi10_classifier.instrument.names import BIN_MINUTES, Rows
 
 MAX_HITS_MISSES_ROWS = 1440
-
-
 MAX_HITS_MISSES_BYTES = 65_536
-
-
 _TOTALS = re.compile(r"(total|sum)", re.IGNORECASE)
 
 
 def note_hits_misses(
     tables: dict[str, Rows], members: dict[str, str], folder: str, member: str, rows: Rows
 ) -> None:
-    """Enter the rows of a folder's HitsMisses.txt, and the member they came from.
+    """Store the rows of a folder's HitsMisses.txt, and the member that they came from.
 
-    The same member again is a newer copy, and used. Of another one that differs nobody knows
-    which is right: no rows at all.
+    The same member again is a newer copy and replaces the first. Where another member has
+    different rows, neither can be trusted: the rows become empty.
     """
     known = tables.get(folder, rows)
     tables[folder] = rows if known == rows or members.get(folder) == member else ()
@@ -31,23 +27,26 @@ def note_hits_misses(
 
 @dataclass(frozen=True, slots=True)
 class HitsMisses:
-    """Per minute of a bin: particles saved (hits) and counted but not saved (misses)."""
+    """For each minute of a bin: particles saved (hits), and counted but not saved (misses)."""
 
     rows: Rows
 
     @classmethod
     def parse(cls, data: bytes) -> HitsMisses:
-        """Read ``HitsMisses.txt``: ``hits,misses`` a minute, with or without a header.
+        """Read ``HitsMisses.txt``: ``hits,misses`` per minute, with or without a header.
 
-        A blank row between others is a minute of which nothing is known: None, so that the
-        others keep their minutes. A row of totals, named so, is no minute and left out.
-        Raises ValueError naming the line that is not two whole numbers.
+        A blank row between others is an unknown minute: None, so that the others keep their
+        minutes. A row that is named as totals is left out. Raises ValueError with the line
+        that does not hold two whole numbers.
         """
         if len(data) > MAX_HITS_MISSES_BYTES:
-            raise ValueError(f"HitsMisses has {len(data):,} bytes, beyond any bin's")
+            raise ValueError(
+                f"HitsMisses has {len(data):,} bytes, more than the {MAX_HITS_MISSES_BYTES:,} "
+                "that a bin can have"
+            )
         rows: list[tuple[int, int] | None] = []
         may_be_header, swapped = True, False
-        # a line end that was translated twice is one line end, not a blank line
+        # "\r\r\n" comes from translating a line end twice: it is one line end
         text = data.replace(b"\r\r\n", b"\n").decode("utf-8-sig", "replace")
         for number, line in enumerate(text.splitlines(), start=1):
             cells = [cell.strip() for cell in re.split(r"[,;\t]", line)]
@@ -58,19 +57,19 @@ class HitsMisses:
             may_be_header = False
             if header:
                 swapped = cells[0].lower().startswith("miss")
-                rows.clear()  # what stands above a header is no minute
+                rows.clear()  # lines above a header are not minutes
                 continue
             if _TOTALS.match(cells[0]):
                 continue
             if len(cells) != 2 or not all(c.isascii() and c.isdigit() for c in cells):
                 raise ValueError(f"HitsMisses line {number} is {line[:40]!r}, not 'hits,misses'")
             if any(len(cell) > 12 for cell in cells):
-                raise ValueError(f"HitsMisses line {number} holds a number beyond 12 digits")
+                raise ValueError(f"HitsMisses line {number} holds a number of over 12 digits")
             hits, misses = reversed(cells) if swapped else cells
             rows.append((int(hits), int(misses)))
-        while rows and rows[-1] is None:  # nor those below the last
+        while rows and rows[-1] is None:  # blank lines below the last minute
             rows.pop()
-        # written with a blank line after each: no minute between two
+        # a file with a blank line after each row
         if len(rows) > BIN_MINUTES and not any(rows[1::2]):
             rows = rows[::2]
         while len(rows) > BIN_MINUTES and rows[0] is None:  # an empty line above a whole bin

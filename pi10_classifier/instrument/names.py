@@ -1,6 +1,6 @@
-"""What the Plankton Imager Pi-10 says in names and sidecars: particles, bins, hits and misses.
+"""Parses the Pi-10's file names: particles, bins and sidecars.
 
-Its TIFF tags are read in ``tiff.py``. The instrument's clock is taken as UTC.
+TIFF tags are read in ``tiff.py``. The instrument's clock is taken as UTC.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _SIDECARS = frozenset(
 
 
 Rows = tuple[tuple[int, int] | None, ...]
-"""Hits and misses of each minute; None where a row says nothing."""
+"""Hits and misses of each minute; None where they are unknown."""
 
 
 class Kind(Enum):
-    """What a member is, judged by its name alone."""
+    """What a member is, by its name alone."""
 
     IMAGE = "image"
     HITS_MISSES = "hits_misses"
@@ -45,41 +45,42 @@ class Kind(Enum):
     OTHER = "other"
 
 
-@lru_cache(maxsize=256)  # each name is asked about several times in a row
+@lru_cache(maxsize=256)  # each name is looked up several times in a row
 def split_member(member: str) -> tuple[str, str]:
-    r"""``RawImages\pia7….tif`` -> (folder, base name); ``/`` and ``\`` both separate."""
+    r"""Split ``RawImages\pia7….tif`` into folder and base name, at the last ``/`` or ``\``."""
     cut = max(member.rfind("/"), member.rfind("\\"))
     return member[: max(cut, 0)], member[cut + 1 :]
 
 
 def kind_of(member: str) -> Kind:
-    """Judge a member by its name; content has the last word at the decoder gate."""
+    """The kind of a member, by its name; the decoder checks the content."""
     base = split_member(member)[1].lower()
     if base in _SIDECARS:
         return Kind.HITS_MISSES if base == "hitsmisses.txt" else Kind.SIDECAR
-    if base.startswith("."):  # AppleDouble twins (._x.tif) and desktop litter
+    if base.startswith("."):  # AppleDouble files (._x.tif) and other hidden files
         return Kind.OTHER
     return Kind.IMAGE if base.endswith(SUFFIXES) else Kind.OTHER
 
 
 def is_background(member: str) -> bool:
-    """True for the picture of the empty flow cell that lies beside a bin's particles."""
+    """True for ``Background.tif``, the bin's image of the empty flow cell."""
     return split_member(member)[1].lower() == "background.tif"
 
 
 def bin_folder(member: str) -> str:
-    """The folder a member's bin lives in: its own, less a trailing ``RawImages``."""
+    """The folder of a member's bin: the member's folder without a trailing ``RawImages``."""
     folder = split_member(member)[0]
     parent, last = split_member(folder)
-    found = parent if last.lower() == "rawimages" else folder
-    return "" if found == "." else found.removeprefix("./")  # as some tars write it
+    if last.lower() == "rawimages":
+        folder = parent
+    return "" if folder == "." else folder.removeprefix("./")  # some tars write "./"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Bin:
-    """A recording of up to ten minutes, named by its instrument and start (UTC).
+    """A recording of up to ten minutes, identified by its instrument and start (UTC).
 
-    ``instrument`` is empty where only the archive's path names the bin.
+    ``instrument`` is empty where only the archive's path identifies the bin.
     """
 
     instrument: str
@@ -95,22 +96,22 @@ class Bin:
 
     @classmethod
     def from_archive(cls, path: str) -> Bin | None:
-        """``…/2024-06-24/1450.tar`` or ``…/2024-06-24/1450`` -> its bin, if it names one."""
-        found = list(_ARCHIVED_BIN.finditer(path))
-        start = _stamp(found[-1]["date"], found[-1]["time"]) if found else None
+        """The bin in a path such as ``…/2024-06-24/1450.tar`` or ``…/2024-06-24/1450``."""
+        matches = list(_ARCHIVED_BIN.finditer(path))
+        start = _stamp(matches[-1]["date"], matches[-1]["time"]) if matches else None
         return cls("", start) if start else None
 
     @classmethod
     def parse(cls, text: str) -> Bin | None:
         """The inverse of ``str``."""
-        found = _BIN.fullmatch(text)
-        start = _stamp(found["date"], found["time"]) if found else None
-        return cls(found["instrument"] or "", start) if found and start else None
+        match = _BIN.fullmatch(text)
+        start = _stamp(match["date"], match["time"]) if match else None
+        return cls(match["instrument"] or "", start) if match and start else None
 
 
 @dataclass(frozen=True, slots=True)
 class Particle:
-    """The identity of one particle: unique over instruments, bins and cruises."""
+    """The identity of one particle, unique over instruments, bins and cruises."""
 
     bin: Bin
     number: int
@@ -122,17 +123,17 @@ class Particle:
     def parse(cls, member: str) -> Particle | None:
         r"""Read a member name such as ``RawImages\pia7.2024-06-24.1454+N00000000.tif``.
 
-        None where the name is not the instrument's: such images are classified too.
+        None for any other name; such images are classified too.
         """
-        found = _PARTICLE.fullmatch(split_member(member)[1])
-        if not found:
+        match = _PARTICLE.fullmatch(split_member(member)[1])
+        if not match:
             return None
-        bin_ = _bin(found["instrument"], found["date"], found["time"])
-        return cls(bin_, int(found["number"])) if bin_ else None
+        bin_ = _bin(match["instrument"], match["date"], match["time"])
+        return cls(bin_, int(match["number"])) if bin_ else None
 
 
 def names_particle(base: str) -> bool:
-    """True where a base name has the form of the instrument's names, in any case."""
+    """True where a base name has the form of a particle's name, in upper or lower case."""
     return _PARTICLE.fullmatch(base) is not None
 
 
@@ -146,7 +147,7 @@ def particle_id(member: str) -> str:
     return member[: len(member) - len(base)] + (stem or base)
 
 
-# A bin holds up to half a million particles: its name is parsed and written once.
+# cached: a bin holds up to half a million particles
 @lru_cache(maxsize=256)
 def _bin(instrument: str, date: str, time: str) -> Bin | None:
     start = _stamp(date, time)
@@ -155,7 +156,7 @@ def _bin(instrument: str, date: str, time: str) -> Bin | None:
 
 @lru_cache(maxsize=256)
 def _bin_text(bin_: Bin) -> str:
-    stamp = f"{bin_.start.date()}.{bin_.start:%H%M}"  # %Y is not padded everywhere
+    stamp = f"{bin_.start.date()}.{bin_.start:%H%M}"  # %Y is not padded on every system
     return f"{bin_.instrument}.{stamp}" if bin_.instrument else stamp
 
 

@@ -1,7 +1,7 @@
-"""TIFF tags, read without trusting them, and the Pi-10's own file layout.
+"""Reads TIFF tags defensively, and recognises the Pi-10's own file layout.
 
-The instrument writes every particle with the same 17 tags and its pixels at byte 392.
-``particle_header`` recognises that layout at one glance; ``Ifd`` reads any classic TIFF.
+The instrument writes every particle with the same 17 tags and with its pixels at byte 392.
+``particle_header`` recognises that layout in one step; ``Ifd`` reads any classic TIFF.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What a particle's TIFF tags say; None where absent, absurd or (0, 0)."""
+    """Values of a particle's TIFF tags; None where absent or implausible, or a (0, 0) position."""
 
     when: datetime | None = None
     latitude: float | None = None
@@ -34,10 +34,10 @@ Entry = tuple[int, int, int]
 
 
 class Ifd:
-    """The first image directory of a classic TIFF, read without trusting it.
+    """The first image directory of a classic TIFF.
 
     ``entries`` maps a tag to (field type, count, raw 32-bit value or offset).
-    Raises ValueError where the directory is not inside the bytes.
+    Raises ValueError where the directory does not lie inside the bytes.
     """
 
     __slots__ = ("data", "entries", "next_offset", "order")
@@ -79,7 +79,7 @@ class Ifd:
         return entry[2]
 
     def raw(self, tag: int, limit: int = 256) -> bytes:
-        """The value's bytes, inline or from its offset; empty where absent or outside."""
+        """The value's bytes, inline or from its offset; empty where absent or out of bounds."""
         entry = self.entries.get(tag)
         if entry is None:
             return b""
@@ -117,10 +117,10 @@ _YEARS = range(1990, 2100)  # within which a particle can have been imaged
 @lru_cache(maxsize=1024)  # hundreds of particles pass in a second
 def _date_time(text: bytes) -> datetime | None:
     # 'YYYY:MM:DD HH:MM:SS\0'; strptime costs ten times as much
-    found = _DATE_TIME.match(text)
-    if not found:
+    match = _DATE_TIME.match(text)
+    if not match:
         return None
-    year, month, day, hour, minute, second = map(int, found.groups())
+    year, month, day, hour, minute, second = map(int, match.groups())
     if year not in _YEARS:  # a clock never set, or a damaged tag
         return None
     try:
@@ -137,17 +137,17 @@ def _position(ifd: Ifd) -> tuple[float | None, float | None]:
         gps = Ifd(ifd.data, offset, ifd.order)
     except ValueError:
         return None, None
-    return _place(gps.raw(1), _angle(gps, 2), gps.raw(3), _angle(gps, 4))
+    return _coordinates(gps.raw(1), _angle(gps, 2), gps.raw(3), _angle(gps, 4))
 
 
-def _place(
+def _coordinates(
     north: bytes, latitude_parts: tuple[float, ...], east: bytes, longitude_parts: tuple[float, ...]
 ) -> tuple[float | None, float | None]:
     latitude = _degrees(latitude_parts, north[:1] in b"Ss" and bool(north))
     longitude = _degrees(longitude_parts, east[:1] in b"Ww" and bool(east))
     if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
         return None, None
-    if latitude == 0 and longitude == 0:  # the instrument's way to say "no fix"
+    if latitude == 0 and longitude == 0:  # the instrument writes this for "no fix"
         return None, None
     return latitude, longitude
 
@@ -158,7 +158,7 @@ def _angle(gps: Ifd, tag: int) -> tuple[float, ...]:
 
 
 def _degrees(parts: tuple[float, ...], negative: bool) -> float | None:
-    # 60 is what 59.999996 is rounded to
+    # 59.999996 is rounded to 60
     if len(parts) != 3 or parts[1] > 60 or parts[2] > 60:
         return None
     value = parts[0] + parts[1] / 60 + parts[2] / 3600
@@ -169,10 +169,10 @@ _SIX = {order: struct.Struct(f"{order}6I") for order in "<>"}
 
 
 def _three(raw: bytes, order: str = "<") -> tuple[float, ...]:
-    """Degrees, minutes and seconds of three rationals; empty where one is not a number.
+    """Degrees, minutes and seconds from three rationals; empty where one is not a number.
 
-    0/0 is EXIF's "unknown": taken as 0 for seconds, which the minutes' fraction stands for, and
-    for minutes and seconds where the degrees have a fraction.
+    0/0 is EXIF's "unknown". It is taken as 0 for seconds, as the minutes may have a fraction,
+    and for minutes and seconds where the degrees have a fraction.
     """
     a, b, c, d, e, f = _SIX[order].unpack(raw)
     if b and d and f:
@@ -186,7 +186,7 @@ def _three(raw: bytes, order: str = "<") -> tuple[float, ...]:
 
 PIXEL_OFFSET = 392
 _HEADER = struct.Struct("<18sI8sI68s4s32sI8sI64s18s22s4s20s4s32s20s24s24s6s")
-# What never changes in the instrument's header, as (index in _HEADER, bytes). Left out are
+# The constant parts of the instrument's header, as (index in _HEADER, bytes). Not constant are
 # sizes, the model tag, 18 bytes of uninitialised memory, GPS references and values, and time.
 _CONSTANT = (
     (0, "49492a00080000001100000104000100 0000"),
@@ -223,10 +223,10 @@ class ParticleHeader:
 
 
 def particle_header(data: bytes | memoryview) -> ParticleHeader | None:
-    """Recognise the instrument's own layout; None for any other file, however close.
+    """Recognise the instrument's own layout; None for any other file, even a similar one.
 
-    Written by hand for speed: the pixels lie where a general reader (``Ifd`` and a
-    decoder, the fallback for all else) would find them, and a test holds both together.
+    Written by hand for speed. All other files take the general path (``Ifd`` and a decoder);
+    a test checks that both find the same pixels and tags.
     """
     if len(data) < PIXEL_OFFSET:
         return None
@@ -242,5 +242,5 @@ def particle_header(data: bytes | memoryview) -> ParticleHeader | None:
     when = _date_time(fields[17])
     if fields[18] == _NO_FIX and fields[19] == _NO_FIX:
         return ParticleHeader(width, height, Tags(when, None, None, 10.0))
-    place = _place(fields[13], _three(fields[18]), fields[15], _three(fields[19]))
-    return ParticleHeader(width, height, Tags(when, *place, 10.0))
+    position = _coordinates(fields[13], _three(fields[18]), fields[15], _three(fields[19]))
+    return ParticleHeader(width, height, Tags(when, *position, 10.0))

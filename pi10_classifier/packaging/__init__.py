@@ -1,1 +1,1 @@
-"""Packages made of packages: int8, cascade, calibrated. No torch."""
+"""New packages made from packages: int8, cascade, calibrated, adapted. No torch."""

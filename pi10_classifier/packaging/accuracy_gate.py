@@ -1,4 +1,4 @@
-"""The accuracy gate: macro-F1 of two graphs on the same held-out images, and a refusal."""
+"""The accuracy gate: compare macro-F1 of two graphs on the same held-out images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pi10_classifier.errors import ModelError
-from pi10_classifier.evaluation.bootstrap import Outcome, resample
+from pi10_classifier.evaluation.bootstrap import RunOutcome, resample
 from pi10_classifier.evaluation.metrics import bounds
 from pi10_classifier.evaluation.scoring import Scored
 
@@ -16,15 +16,15 @@ RESAMPLES = 1000
 
 
 class RefusedError(ModelError):
-    """The int8 graph lost more than is allowed; ``gate`` holds the figures."""
+    """The int8 graph lost more macro-F1 than allowed; ``gate`` has the figures."""
 
-    def __init__(self, message: str, gate: Gate) -> None:
+    def __init__(self, message: str, gate: AccuracyGate) -> None:
         super().__init__(message)
         self.gate = gate
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class AccuracyGate:
     """Macro-F1 of both graphs on the same held-out images; ``drop`` with its 95 % interval.
 
     The interval is of the paired difference over resamples of the images. absent: classes
@@ -41,24 +41,24 @@ class Gate:
     absent: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        unknown = f"; of {', '.join(self.absent)} there was none to judge" if self.absent else ""
+        unknown = f"; there was no image of {', '.join(self.absent)}" if self.absent else ""
         return (
-            f"macro-F1 {self.before:.4f} in float, {self.after:.4f} in int8 on {self.images:,}"
-            f" held-out images: a drop of {100 * self.drop:.2f} points (95 % interval"
-            f" {100 * self.low:.2f} to {100 * self.high:.2f}); the class is the same for"
-            f" {self.agree:.1%}{unknown}"
+            f"macro-F1 {self.before:.4f} in float and {self.after:.4f} in int8 on"
+            f" {self.images:,} held-out images: a drop of {100 * self.drop:.2f} points (95 %"
+            f" interval {100 * self.low:.2f} to {100 * self.high:.2f}); both predict the same"
+            f" class for {self.agree:.1%}{unknown}"
         )
 
 
-def judge(before: Scored, after: Scored, classes: Sequence[str], seed: int = 0) -> Gate:
-    """The paired comparison of two graphs' scores of the same samples, in the same order."""
+def judge(before: Scored, after: Scored, classes: Sequence[str], seed: int = 0) -> AccuracyGate:
+    """Compare two graphs' scores of the same samples, given in the same order."""
     truth = before.truth(classes)
     first, second = (x.probabilities.argmax(axis=1) for x in (before, after))
     present = np.unique(truth)
-    rows = {"before": [Outcome(truth, first)], "after": [Outcome(truth, second)]}
+    rows = {"before": [RunOutcome(truth, first)], "after": [RunOutcome(truth, second)]}
     found = resample(rows, len(classes), RESAMPLES, seed)
     one, two = (float(found.point[row][present].mean()) for row in rows)
     apart = (found.draws["before"] - found.draws["after"])[:, present].mean(axis=1)
     agree = float((first == second).mean())
     absent = tuple(name for i, name in enumerate(classes) if i not in present)
-    return Gate(len(truth), one, two, one - two, *bounds(apart), agree, absent)
+    return AccuracyGate(len(truth), one, two, one - two, *bounds(apart), agree, absent)

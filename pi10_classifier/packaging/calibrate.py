@@ -1,4 +1,4 @@
-"""Fit a package's temperature and thresholds on labelled images: a new package."""
+"""Fit a package's temperature and thresholds on labelled images, and write a new package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import LeftOut, Scan
-from pi10_classifier.datasets.selection import gather, of_split
+from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation import calibration
 from pi10_classifier.evaluation.metrics import fit_temperature
@@ -21,7 +21,7 @@ LEAST_IMAGES = 30
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What was fitted. ``without``: classes called too seldom for a threshold."""
+    """The fitted values. ``without``: classes predicted too rarely for a threshold."""
 
     package: Path
     images: int
@@ -42,9 +42,9 @@ def calibrate(
     split: str = "",
     precision: float | None = None,
     coverage: float | None = None,
-    tell: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda found: None,
 ) -> Calibrated:
-    """Write ``out``: the same graph, its temperature refitted, thresholds where wished.
+    """Write ``out``: the same graph with a new temperature and, if wanted, thresholds.
 
     Images of none of the model's classes count as wrong whatever they are called when
     thresholds are fitted to a precision; the temperature is fitted without them.
@@ -59,19 +59,19 @@ def calibrate(
         wish = f"precision {precision}" if coverage is None else f"coverage {coverage}"
     if package.activation != "softmax":
         raise ModelError(
-            f"{package.folder} gives probabilities, to which no temperature is applied;"
+            f"{package.folder} gives probabilities, to which no temperature can be applied;"
             " export it with logits"
         )
-    found = gather(inputs, label_map, manifest)
-    tell(found)
+    found = load_labelled(inputs, label_map, manifest)
+    on_scan(found)
     split = split or ("validation" if manifest else "")
     samples = of_split(found, split) if split else list(found.samples)
     scored = score(model, found, samples)
     known = scored.of(lambda sample: sample.group in package.classes)
     if len(known.samples) < LEAST_IMAGES:
         raise SettingError(
-            f"{len(known.samples)} images of the model's classes are too few to fit a temperature;"
-            f" give at least {LEAST_IMAGES}"
+            f"{len(known.samples)} images of the model's classes are too few to fit a"
+            f" temperature; give at least {LEAST_IMAGES}"
         )
     logits = calibration.as_logits(known.probabilities) * package.temperature
     temperature = fit_temperature(logits, known.truth(package.classes))

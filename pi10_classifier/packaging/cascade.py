@@ -1,4 +1,4 @@
-"""Two packages in one graph: a fast one answers, the doubtful images go to an accurate one.
+"""Two packages in one graph: a fast one, and an accurate one for the doubtful images.
 
 The result is an ordinary package: input of the accurate model's size, shrunk inside the
 graph for the fast one. What is doubtful is set on validation images; no torch.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
 from pi10_classifier.datasets.records import Scan
-from pi10_classifier.datasets.selection import gather, of_split
+from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.metrics import F64, I64, macro_f1, report
 from pi10_classifier.evaluation.scoring import Scored, score
@@ -34,7 +34,7 @@ _LEAST = 1e-30  # no probability is taken for less, for its logarithm
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """What was written. ``validation``: macro-F1 of fast, accurate and the chosen cascade."""
+    """The written package. ``validation``: macro-F1 of fast, accurate and cascade."""
 
     package: Path
     below: float
@@ -59,7 +59,7 @@ def cascade(
     share: float | None = None,
     name: str = "cascade",
 ) -> Cascade:
-    """Join two packages of the same classes; judge the result on the manifest's test split.
+    """Combine two packages with the same classes; evaluate the result on the test split.
 
     share: of the validation images that the accurate model shall answer; None takes the
     least of ``SHARES`` at which the cascade's macro-F1 there is the accurate model's, else
@@ -70,7 +70,7 @@ def cascade(
     check_out(out, accurate.package)
     _check_pair(fast, accurate, share)
     classes = fast.package.classes
-    found = gather(inputs, None, manifest)
+    found = load_labelled(inputs, None, manifest)
     held, tested = (of_split(found, split) for split in ("validation", "test"))
     alone, slow = score(fast, found, held), score(accurate, found, held)
     quick = score(_joined(accurate, joint(fast, accurate, 0.0)), found, held)
@@ -106,7 +106,7 @@ def cascade(
 
 
 def joint(fast: Model, accurate: Model, below: float) -> bytes:
-    """The graph: probabilities of ``fast``, replaced where the highest is less than ``below``."""
+    """The graph: probabilities of ``fast``, replaced if the highest is less than ``below``."""
     small, large = (m.package.preprocessing.size for m in (fast, accurate))
     first, second = _part(fast, _FAST), _part(accurate, _ACCURATE)
     nodes = [
@@ -177,25 +177,25 @@ def _check_pair(fast: Model, accurate: Model, share: float | None) -> None:
     one, two = fast.package, accurate.package
     if one.classes != two.classes:
         raise SettingError(
-            f"{one.name} knows {', '.join(one.classes)}, {two.name} {', '.join(two.classes)}; a"
-            " cascade needs the same classes in the same order"
+            f"{one.name} has the classes {', '.join(one.classes)}, {two.name} has"
+            f" {', '.join(two.classes)}; a cascade needs the same classes in the same order"
         )
     a, b = one.preprocessing, two.preprocessing
     looks = [f"{p.channels} channels, level {p.level}, trim {p.trim}" for p in (a, b)]
     if looks[0] != looks[1]:
         raise SettingError(
-            f"{one.name} takes {looks[0]}, {two.name} {looks[1]}; a cascade needs the same input"
-            " but for its size"
+            f"{one.name} takes {looks[0]}, {two.name} {looks[1]}; a cascade needs the same"
+            " input, except for its size"
         )
     if a.size > b.size:
         raise SettingError(
-            f"{one.name} takes {a.size} px, {two.name} {b.size} px; the fast model's input must be"
-            " the accurate one's, or smaller"
+            f"{one.name} takes {a.size} px, {two.name} {b.size} px; the size of the fast model"
+            " must be the accurate one's, or smaller"
         )
     for package in (one, two):
         if package.input_dtype != "uint8" or package.activation != "softmax":
             raise SettingError(
-                f"{package.name} does not take uint8 and give logits; export it anew"
+                f"{package.name} does not take uint8 and give logits; export it again"
             )
     if share is not None and not 0 < share < 1:
         raise SettingError(f"share is {share}; it must be above 0 and below 1")
@@ -250,12 +250,13 @@ def _figures(seen: Scored, found: Scan, classes: tuple[str, ...]) -> dict[str, A
 
 
 def _card(fields: dict[str, Any], fast: Model, accurate: Model, pays: bool) -> str:
-    told = fields["cascade"]
-    f1 = told["validation_macro_f1"]
+    summary = fields["cascade"]
+    f1 = summary["validation_macro_f1"]
     lines = [
         f"{fast.package.name} answers; images whose highest probability is below"
-        f" {told['below']:.4f} go to {accurate.package.name}: {told['share_of_validation']:.1%} of"
-        f" the validation images, on which macro-F1 is {f1['fast']:.4f} for {fast.package.name},"
+        f" {summary['below']:.4f} go to {accurate.package.name}:"
+        f" {summary['share_of_validation']:.1%} of the validation images,"
+        f" on which macro-F1 is {f1['fast']:.4f} for {fast.package.name},"
         f" {f1['accurate']:.4f} for {accurate.package.name} and {f1['cascade']:.4f} together.",
         "",
         *([] if pays else [f"{NO_GAIN.format(fast.package.name)}.", ""]),

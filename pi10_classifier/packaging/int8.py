@@ -1,4 +1,4 @@
-"""Static int8 of a model package, behind an accuracy gate.
+"""Static int8 quantisation of a model package, behind an accuracy gate.
 
 ONNX Runtime's quantiser: activations uint8, weights int8 per output channel at seven
 bits (``reduce_range``: without VNNI, eight overflow the 16-bit sums of AVX2). What comes
@@ -23,7 +23,7 @@ import onnx
 
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import LeftOut, Sample, Scan
-from pi10_classifier.datasets.selection import gather
+from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.scoring import prepared, score
@@ -31,7 +31,7 @@ from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.model.package import Package, read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
-from pi10_classifier.packaging.accuracy_gate import Gate, RefusedError, judge
+from pi10_classifier.packaging.accuracy_gate import AccuracyGate, RefusedError, judge
 
 DROP = 0.005  # of macro-F1: half a point
 CALIBRATION_IMAGES = 512
@@ -43,10 +43,10 @@ _HEAVY = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """The written package, what the gate saw, and what was left out of the data."""
+    """The written package, the figures of the gate, and the files left out."""
 
     package: Path
-    gate: Gate
+    gate: AccuracyGate
     bytes_before: int
     bytes_after: int
     left_out: tuple[LeftOut, ...]
@@ -62,9 +62,9 @@ def export_int8(
     method: str = "minmax",
     images: int = CALIBRATION_IMAGES,
     allowed: float = DROP,
-    tell: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda found: None,
 ) -> Quantised:
-    """Write ``out``: ``model`` in int8, where macro-F1 falls by at most ``allowed``.
+    """Write ``out``: ``model`` in int8, if macro-F1 falls by at most ``allowed``.
 
     Ranges come from ``images`` images of the training split, macro-F1 from the validation
     split, as ``manifest`` or a table has them; without splits, from two halves of the data.
@@ -74,13 +74,13 @@ def export_int8(
     check_out(out, package)
     if "cascade" in package.description:
         raise SettingError(
-            f"{package.name} is a cascade of two networks; make int8 packages of these, and join"
-            " them with `pi10 export cascade`"
+            f"{package.name} is a cascade of two networks; make int8 packages of both, and"
+            " combine them with `pi10 export cascade`"
         )
     if method not in METHODS:
         raise SettingError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
-    found = gather(inputs, label_map, manifest)
-    tell(found)
+    found = load_labelled(inputs, label_map, manifest)
+    on_scan(found)
     known = [sample for sample in found.samples if sample.group in package.classes]
     divided = any(sample.split for sample in known)
     if divided:
@@ -90,8 +90,9 @@ def export_int8(
     for what, some in (("to take ranges from", fit), ("to judge on", held)):
         if len(some) < LEAST_IMAGES:
             raise SettingError(
-                f"{len(some)} images {what} are too few, {LEAST_IMAGES} are the least"
-                f" (of the model's classes{', by split' if divided else ', in either half'})"
+                f"{len(some)} images {what} are too few; at least {LEAST_IMAGES} of the"
+                " model's classes are needed"
+                f" {'per split' if divided else 'in either half of the data'}"
             )
     chosen = fit[:: max(1, -(-len(fit) // images))]
     sample = np.concatenate([batch for _, batch in prepared(model, found, chosen)])
@@ -201,12 +202,14 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
         finally:
             quiet.setLevel(level)
     if not any(n.op_type == "QuantizeLinear" for n in onnx.load_from_string(found).graph.node):
-        raise ModelError(f"{package.folder}: the graph holds nothing that is done in int8")
+        raise ModelError(
+            f"{package.folder}: the graph has nothing that is done in int8; keep the float package"
+        )
     return found
 
 
 def before_first(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that the input passes before the first convolution or matrix."""
+    """Names of the nodes between the input and the first convolution or matrix product."""
     reached = {value.name for value in model.graph.input}
     names = []
     for node in model.graph.node:
@@ -217,7 +220,7 @@ def before_first(model: onnx.ModelProto) -> list[str]:
     return names
 
 
-def _section(gate: Gate, images: int, method: str, divided: bool) -> str:
+def _section(gate: AccuracyGate, images: int, method: str, divided: bool) -> str:
     whose = (
         "the training's own validation split"
         if divided

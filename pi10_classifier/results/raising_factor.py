@@ -14,7 +14,7 @@ from pi10_classifier.abundance.track import Place
 from pi10_classifier.foundation.files import atomic_path, write_atomically
 from pi10_classifier.results.factor_column import Factors, fill
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, entry_bytes
-from pi10_classifier.results.tables import Found, minute_of, rows_of
+from pi10_classifier.results.tables import JournalSums, minute_of, rows_of
 
 
 def factors_of(record: UnitRecord, classes: Sequence[str]) -> Factors:
@@ -22,7 +22,7 @@ def factors_of(record: UnitRecord, classes: Sequence[str]) -> Factors:
     if not record.hits_misses:
         return []
     entry = record.to_json()
-    found = Found()
+    found = JournalSums()
     found.take({**entry, "fixes": []})  # positions change no factor
     rows = rows_of(found, classes[:1], [])
     return _of_entry(entry, {(r.bin, r.minute): r.raising_factor for r in rows})

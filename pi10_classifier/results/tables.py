@@ -56,7 +56,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Found:
+class JournalSums:
     """What the journal's entries say of minutes and of bins' folders."""
 
     counts: Counter[tuple[str, datetime | None, str]] = field(default_factory=Counter)
@@ -91,7 +91,7 @@ def summarise(folder: RunFolder) -> Tally:
         ("source", "member", "code", "message", "retryable"),
         _failures(folder, tally),
     )
-    found = Found()
+    found = JournalSums()
     for entry in folder.entries():
         tally.totals.update(entry["totals"])
         for _, _, label, count in entry["counts"]:
@@ -112,7 +112,7 @@ def summarise(folder: RunFolder) -> Tally:
     return tally
 
 
-def rows_of(found: Found, classes: Sequence[str], warnings: list[str]) -> list[CountRow]:
+def rows_of(found: JournalSums, classes: Sequence[str], warnings: list[str]) -> list[CountRow]:
     """The minutes' rows; ``warnings`` takes what a user should hear of."""
     homes: dict[str, list[str]] = {}
     for key, its in sorted(found.folders.items()):
@@ -157,7 +157,9 @@ def _failures(folder: RunFolder, tally: Tally) -> Iterator[tuple[Any, ...]]:
             yield source, member, code, message, str(Code(code).retryable).lower()
 
 
-def _by_bin(homes: dict[str, list[str]], found: Found, warnings: list[str]) -> dict[str, Table]:
+def _by_bin(
+    homes: dict[str, list[str]], found: JournalSums, warnings: list[str]
+) -> dict[str, Table]:
     """Give each bin the HitsMisses of its folder; none where it would be a guess.
 
     homes: the folders in which each bin lies.
@@ -235,7 +237,7 @@ def _columns(kind: type) -> list[str]:
 
 def bins_of(entries: Iterable[dict[str, Any]], classes: Sequence[str]) -> list[BinRow]:
     """The rows of ``bins.csv`` from journal entries alone."""
-    found = Found()
+    found = JournalSums()
     for entry in entries:
         found.take(entry)
     return bin_rows(rows_of(found, classes, []))

@@ -1,4 +1,4 @@
-"""What a search may choose from: the paper's grids as data, and ranges for TPE."""
+"""The search spaces: the paper's grids, and ranges for TPE."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def paper_space(network: str, sampler: str = "grid", losses: Sequence[str] = ("l
 
 
 def read_space(texts: Sequence[str], losses: Sequence[str] = ()) -> Space:
-    """Settings to try instead of the paper's, from ``NAME=VALUE,VALUE,...`` each.
+    """Read a space from texts ``NAME=VALUE,VALUE,...``, in place of the paper's grid.
 
     NAME is as in a recipe; ``loss_options.NAME`` for an option of the loss. Values are as
     TOML has them, else words. losses: searched too where there are several. Raises SettingError.
@@ -75,7 +75,9 @@ def read_space(texts: Sequence[str], losses: Sequence[str] = ()) -> Space:
     for text in texts:
         name, equals, listed = (part.strip() for part in text.partition("="))
         if not (name and equals and listed) or name in space:
-            raise SettingError(f"{text!r} is no NAME=VALUE,VALUE,... of a setting given once")
+            raise SettingError(
+                f"{text!r} is not of the form NAME=VALUE,VALUE,..., or names a setting twice"
+            )
         space[name] = tuple(_value(word.strip()) for word in listed.split(","))
     if len(losses) > 1:
         space["loss"] = tuple(losses)
@@ -91,7 +93,7 @@ def _value(word: str) -> Value:
 
 
 def count_trials(space: Space, sampler: str, trials: int | None) -> int:
-    """How many trials a search of ``space`` has. Raises SettingError where it is unusable."""
+    """Number of trials of a search in ``space``. Raises SettingError if it is unusable."""
     if sampler not in SAMPLERS:
         raise SettingError(f"sampler is {sampler!r}; it must be one of {', '.join(SAMPLERS)}")
     if trials is not None and trials < 1:
@@ -104,7 +106,10 @@ def count_trials(space: Space, sampler: str, trials: int | None) -> int:
             if sampler == "grid":
                 raise SettingError(f"{name} is a range; a grid needs a list of values")
             if not values.low < values.high or (values.log and values.low <= 0):
-                raise SettingError(f"{name} runs from {values.low} to {values.high}; mend it")
+                raise SettingError(
+                    f"{name} runs from {values.low} to {values.high}; the first"
+                    " must be smaller and, on a log scale, above 0"
+                )
         elif not values or len(set(values)) < len(values):
             raise SettingError(f"{name} has the values {list(values)}; give different ones")
         else:
@@ -112,12 +117,12 @@ def count_trials(space: Space, sampler: str, trials: int | None) -> int:
     if sampler == "grid":
         return size if trials is None else min(trials, size)
     if trials is None:
-        raise SettingError("TPE has no end of its own; say how many trials (--trials)")
+        raise SettingError("TPE has no natural end; give the number of trials with --trials")
     return trials
 
 
 def as_json(values: Sequence[Value] | Range) -> Any:
-    """Values or a range, for the search's settings."""
+    """Values or a range as JSON, for the record of the search's settings."""
     if isinstance(values, Range):
         return {"low": values.low, "high": values.high, "log": values.log, "whole": values.whole}
     return list(values)

@@ -1,4 +1,4 @@
-"""Search over settings of a training with Optuna: the paper's grids, or TPE; resumable.
+"""A resumable search over the settings of a training with Optuna: a grid, or TPE.
 
 The search knows a training only as a function of its settings that returns the macro-F1
 on *validation* images: it never sees the test split, so nothing can be selected on it.
@@ -22,7 +22,7 @@ from pi10_classifier.errors import OutputError, Pi10Error, SettingError, output_
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.search.spaces import Range, Space, Value, as_json, count_trials
 from pi10_classifier.training.output_folder import BEST_TRIAL, TRIALS_TABLE
-from pi10_classifier.training.reporter import Reporter, Silence, told
+from pi10_classifier.training.reporter import NullReporter, Reporter, reported
 
 if TYPE_CHECKING:
     import optuna
@@ -33,7 +33,7 @@ _REFUSED, _REPEATS = "refused", "repeats"
 
 
 class TrainOne(Protocol):
-    """Trains once with these settings; returns macro-F1 on the validation images, 0 to 1.
+    """Train once with these settings; returns the validation macro-F1, 0 to 1.
 
     Raises a Pi10Error where the settings cannot be trained (the search notes it and goes
     on), an OutputError where the disk fails (the search stops and can be resumed).
@@ -68,7 +68,7 @@ def search(
     done: Callable[[Trial], None] = lambda _: None,
     reporter: Reporter | None = None,
 ) -> list[Trial]:
-    """Train with settings from ``space`` until the grid, or ``trials``, is through.
+    """Train with settings from ``space`` until the grid or ``trials`` is exhausted.
 
     folder: of the search; a killed search goes on there with ``resume``. A trial that was
     running then is trained again, and so is, once each time, one that failed: Optuna takes a
@@ -89,11 +89,13 @@ def search(
         folder.mkdir(parents=True, exist_ok=True)
         held = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout as error:
-        raise SettingError(f"another search works in {folder}; wait, or name another") from error
+        raise SettingError(
+            f"another search is using {folder}; wait for it, or name another folder"
+        ) from error
     except OSError as error:
         raise output_error(error, folder) from error
-    teller = reporter or Silence()
-    with held, _opened(folder, settings, resume) as study, told(teller, folder, settings):
+    active = reporter or NullReporter()
+    with held, _opened(folder, settings, resume) as study, reported(active, folder, settings):
         _requeue(study)
         _choose_sampler(study, space, sampler, seed)
         try:
@@ -114,7 +116,9 @@ def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
         write_atomically(path, (json.dumps(settings, indent=1) + "\n").encode())
         return
     if not resume:
-        raise SettingError(f"{folder} holds a search; add --resume to go on, or name another")
+        raise SettingError(
+            f"{folder} holds a search; add --resume to continue, or name another folder"
+        )
     try:
         known = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -123,7 +127,9 @@ def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
     changed = [key for key in settings if known.get(key) != settings[key]]
     if changed:
         what = "; ".join(f"{k} was {known.get(k)}, is {settings[k]}" for k in changed)
-        raise SettingError(f"cannot resume {folder}: {what}; use the old, or another folder")
+        raise SettingError(
+            f"cannot resume {folder}: {what}; use the old settings, or another folder"
+        )
 
 
 @contextmanager
@@ -220,7 +226,7 @@ def _objective(train_one: TrainOne, space: Space) -> Callable[[optuna.Trial], fl
         try:
             value = float(train_one(params))
             if not 0 <= value <= 1:
-                raise SettingError(f"validation macro-F1 is {value}; it must be in 0..1")
+                raise SettingError(f"validation macro-F1 is {value}; it must be 0 to 1")
         except OutputError:
             raise
         except Pi10Error as error:
@@ -232,7 +238,7 @@ def _objective(train_one: TrainOne, space: Space) -> Callable[[optuna.Trial], fl
 
 
 def finished(study: optuna.Study) -> list[Trial]:
-    """Trials with a result, or that failed; what was cut short is left out.
+    """Trials with a result or an error, without interrupted ones.
 
     A failed one that was tried again since is left out, too: each point is there once.
     """
@@ -240,7 +246,7 @@ def finished(study: optuna.Study) -> list[Trial]:
 
 
 def table(study: optuna.Study) -> list[Trial]:
-    """All points that were tried, each by its last trial that ended, by number."""
+    """All tried points by number, each with its last finished trial."""
     ended = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "FAIL")]
     outdone = {trial.user_attrs.get(_REPEATS) for trial in ended}
     return [
@@ -259,7 +265,7 @@ def _last(study: optuna.Study) -> Trial:
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """The highest macro-F1 on validation, the earlier of equals; None where there is none."""
+    """The trial with the highest validation macro-F1, the earlier of equals; None without any."""
     scored = [trial for trial in trials if trial.macro_f1 is not None]
     return max(scored, key=lambda t: (t.macro_f1 or 0.0, -t.number), default=None)
 

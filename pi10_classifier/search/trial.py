@@ -1,4 +1,4 @@
-"""One trial of a search: a training in a folder of its own, judged on validation images.
+"""One trial of a search: a training in its own folder, evaluated on validation images.
 
 The folder is named after the settings, so that a trial that was cut goes on where it was.
 """
@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pi10_classifier.search.spaces import Value
-from pi10_classifier.tracking.mlflow_reporter import Alone
+from pi10_classifier.tracking.mlflow_reporter import SingleSeedReporter
 from pi10_classifier.training import output_folder
 from pi10_classifier.training import run as runs
 from pi10_classifier.training.data.loading import Examples
-from pi10_classifier.training.plan import Plan
+from pi10_classifier.training.plan import TrainingPlan
 from pi10_classifier.training.recipe import Recipe, recipe_for
-from pi10_classifier.training.reporter import Reporter, Silence
+from pi10_classifier.training.reporter import NullReporter, Reporter
 
 TRIALS = "trials"
 _LONGEST_NAME = 120  # characters; of 255 that file systems take
@@ -26,7 +26,7 @@ _LONGEST_NAME = 120  # characters; of 255 that file systems take
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """Trains once with a trial's settings: the ``TrainOne`` of a search.
+    """Trains once with a trial's settings; the ``TrainOne`` of a search.
 
     plan: of all trials, but for what a trial changes of its recipe; its ``out`` is the folder
     of the search. base: settings of the recipe that all trials share, as they were given. The
@@ -34,11 +34,11 @@ class Trainer:
     """
 
     examples: Examples
-    plan: Plan
+    plan: TrainingPlan
     base: Mapping[str, Any]
     reporter: Reporter | None = None
-    say: Callable[[str], None] = print
-    check: Callable[[], None] = lambda: None
+    emit: Callable[[str], None] = print
+    raise_if_cancelled: Callable[[], None] = lambda: None
 
     def __call__(self, params: Mapping[str, Value], /) -> float:
         """The highest validation macro-F1 of an epoch, whose weights are kept.
@@ -52,16 +52,16 @@ class Trainer:
             self.examples,
             plan,
             resume=True,
-            say=self.say,
-            check=self.check,
-            reporter=Alone((self.reporter or Silence()).child(name)),
+            emit=self.emit,
+            raise_if_cancelled=self.raise_if_cancelled,
+            reporter=SingleSeedReporter((self.reporter or NullReporter()).child(name)),
             test=False,
         )
         return output_folder.best_validation(folder)
 
 
 def recipe_of(network: str, base: Mapping[str, Any], params: Mapping[str, Value]) -> Recipe:
-    """The network's recipe with ``base`` and a trial's settings; ``a.b`` is b within a.
+    """The network's recipe with ``base`` and a trial's settings; ``a.b`` means b within a.
 
     Raises SettingError for what a recipe does not have.
     """
@@ -75,7 +75,7 @@ def recipe_of(network: str, base: Mapping[str, Any], params: Mapping[str, Value]
 
 
 def slug(params: Mapping[str, Value]) -> str:
-    """A folder's name that tells the settings, and none else."""
+    """A folder name made from the settings, unique to them."""
     text = ",".join(f"{name}={value}" for name, value in sorted(params.items()))
     name = re.sub(r"[^\w.,=+-]", "_", text)
     if name == text and len(name) <= _LONGEST_NAME:

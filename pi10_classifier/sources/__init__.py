@@ -1,1 +1,1 @@
-"""Inputs as units of work: files, folders, archives, buckets."""
+"""Finds and reads inputs as units of work: files, folders, archives and buckets."""

@@ -1,7 +1,7 @@
-"""Units of work as streams of items, never extracted to disk.
+"""The types that all sources share: units of work, their items, and the caps on archives.
 
-A unit is what a run publishes and resumes by: one archive, or a block of loose files of one
-folder. Items come in a fixed order.
+A unit is the step in which a run publishes and resumes: one archive, or a block of loose files
+of one folder. A unit's items always come in the same order.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ READ_BUFFER = 2**20
 
 
 def printable(name: str) -> str:
-    r"""A path that can be written as UTF-8; an undecodable byte becomes ``\xe9``."""
+    r"""The path as valid UTF-8; an undecodable byte is written as an escape, such as ``\xe9``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One input to account for: its bytes, the reason there are none, or neither.
+    """One input: its bytes, or the error why it has none, or neither.
 
-    ``source`` and ``member`` are the names recorded in the tables. An item with
-    neither bytes nor error is a folder entry, counted as skipped.
+    ``source`` and ``member`` are the names recorded in the tables. An item with neither bytes
+    nor error is a folder entry or another file to skip.
     """
 
     source: str
@@ -36,10 +36,11 @@ class Item:
 
 
 class Unit(Protocol):
-    """What a run publishes at once. ``fingerprint`` changes when the content may have.
+    """Inputs that a run publishes together.
 
-    ``group`` is the folder that blocks of loose files were cut from, empty for an archive,
-    and ``block`` the block's number there; ``size`` is in bytes, for progress.
+    ``fingerprint`` changes when the content may have changed. For a block of loose files,
+    ``group`` is the folder and ``block`` the block's number in it; for an archive they are empty
+    and None. ``size`` is in bytes, for progress.
     """
 
     @property
@@ -54,12 +55,12 @@ class Unit(Protocol):
     def fingerprint(self) -> str: ...
 
     def items(self) -> Iterator[Item]:
-        """Stream the unit's items in their order; never raises InputError."""
+        """Yield the unit's items in order; never raises InputError."""
         ...
 
 
 def unreadable(error: OSError) -> InputError:
-    """Translate an OSError met while reading an input."""
+    """Translate an OSError from reading an input."""
     if isinstance(error, FileNotFoundError):
         return InputError(Code.OBJECT_GONE, "deleted before it was read")
     return InputError(
@@ -68,15 +69,15 @@ def unreadable(error: OSError) -> InputError:
     )
 
 
-MAX_NAME_CHARS = 4096  # as file systems have it
+MAX_NAME_CHARS = 4096  # the limit of file systems
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Caps on an archive, against hostile ones.
+    """Caps that protect against hostile archives.
 
-    members: count. member_bytes: of one member. ratio: bytes out per byte in, of
-    compressed archives, beyond the first ``free_bytes`` out.
+    members: their number. member_bytes: size of one member. ratio: decompressed bytes per
+    compressed byte, checked beyond the first ``free_bytes``. name_bytes: size of a name record.
     """
 
     members: int = 2_000_000
@@ -91,7 +92,7 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One entry of an archive: its bytes, or why it has none.
+    """One entry of an archive: its bytes, or the error why it has none.
 
     A folder entry has neither bytes nor error.
     """
@@ -101,11 +102,12 @@ class Member:
     error: InputError | None = None
 
 
-def corrupt(what: str) -> InputError:
-    return InputError(Code.ARCHIVE_CORRUPT, f"{what}; fetch the archive again")
+def corrupt(problem: str) -> InputError:
+    return InputError(Code.ARCHIVE_CORRUPT, f"{problem}; fetch the archive again")
 
 
 def too_large(size: int, limits: Limits) -> InputError:
     return InputError(
-        Code.TOO_LARGE, f"{size:,} bytes; the cap is {limits.member_bytes:,}; raise it if genuine"
+        Code.TOO_LARGE,
+        f"{size:,} bytes; the cap is {limits.member_bytes:,}; raise it if the file is genuine",
     )

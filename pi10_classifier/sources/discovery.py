@@ -1,7 +1,8 @@
-"""Inputs -> units of work: what is met below files, folders and buckets, each once.
+"""Finds the units of work in files, folders, archives and buckets, each of them once.
 
-Folders are walked in the order of their names. One that links or mounts reach again is
-entered once, by its own name where it has one; ``input_rules`` says what is left out.
+Folders are walked in the order of their names. A folder that links or mounts reach again is
+entered only once, under its own path where that lies in the inputs. ``input_rules`` decides
+what is skipped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.instrument.names import Kind, kind_of
 from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import LIMITS, Limits, Unit
-from pi10_classifier.sources.input_rules import Notes
+from pi10_classifier.sources.input_rules import SkippedPaths
 from pi10_classifier.sources.local import (
     FolderWalk,
     LooseFile,
@@ -29,18 +30,18 @@ def discover(
     inputs: Sequence[str],
     limits: Limits = LIMITS,
     environ: Mapping[str, str] = os.environ,
-    notes: Notes | None = None,
+    notes: SkippedPaths | None = None,
     *,
     files_once: bool = True,
 ) -> Iterator[Unit]:
     """Find the units of all inputs: files, folders, archives and ``s3://bucket/prefix``.
 
-    notes: told of what is left out. files_once: of files that links make one, only one is
-    an input. Raises SettingError where an input does not exist or its storage is not set up.
+    notes: collects what is skipped. files_once: read a file once even where several links lead
+    to it. Raises SettingError where an input does not exist or S3 is not configured.
     """
-    notes = notes if notes is not None else Notes()
+    notes = notes if notes is not None else SkippedPaths()
     yield from _each_once(
-        _discovered(inputs, limits, environ, FolderWalk(limits, notes, files_once))
+        _discover_all(inputs, limits, environ, FolderWalk(limits, notes, files_once))
     )
 
 
@@ -52,32 +53,34 @@ def _each_once(units: Iterator[Unit]) -> Iterator[Unit]:
             yield unit
 
 
-def _discovered(
+def _discover_all(
     inputs: Sequence[str], limits: Limits, environ: Mapping[str, str], walk: FolderWalk
 ) -> Iterator[Unit]:
     loose: dict[Path, list[LooseFile]] = {}
     walk.roots = [Path(text).resolve() for text in inputs if not text.startswith("s3://")]
     for text in inputs:
         if text.startswith("s3://"):
-            # the S3 client takes longer to import than a small bin takes to classify
+            # imported late: the S3 client's import takes longer than classifying a small bin
             from pi10_classifier.sources.s3 import discover_s3
 
-            yield from discover_s3(text, limits, environ, walk.notes)
+            yield from discover_s3(text, limits, environ, walk.skipped)
         else:
             yield from discover_local(text, limits, loose, walk)
-    yield from walk.through_links()
+    yield from walk.linked_folders()
     for parent in sorted(loose):
         yield from named_files(parent, loose[parent], limits)
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
-    """Refuse inputs that are mistyped, or that would be counted twice, before any work."""
+    """Raise SettingError for inputs that are mistyped or would be counted twice."""
     if not inputs:
         raise SettingError("no input given; name a file, folder, tar, zip or s3://bucket/prefix")
     for text in inputs:
         if "://" in text and not text.startswith("s3://"):
-            raise SettingError(f"input {text!r}: only local paths and s3:// are read")
-        if not text.strip():  # an unset variable of a script; Path would make it "."
+            raise SettingError(
+                f"input {text!r} is neither a local path nor an s3:// address; give one of these"
+            )
+        if not text.strip():  # e.g. an unset variable in a script; Path would make it "."
             raise SettingError("an input is empty; name a file, folder, tar, zip or s3:// address")
         if not text.startswith("s3://") and not Path(text).exists():
             raise SettingError(f"input {text!r} does not exist; check the path")
@@ -100,7 +103,7 @@ def check_inputs(inputs: Sequence[str]) -> None:
 
 
 def check_images(inputs: Sequence[str]) -> None:
-    """Refuse inputs that are all single files of another kind, before an empty result."""
+    """Raise SettingError where every input is a single file that is neither image nor archive."""
     others = []
     for text in inputs:
         path = Path(text)
@@ -114,10 +117,10 @@ def check_images(inputs: Sequence[str]) -> None:
     if others:
         with Path(others[0]).open("rb") as stream:
             head = stream.read(16)
-        hint = "; a table of labels is for pi10 dataset" if _is_table(others[0]) else ""
+        hint = "; for a table of labels use pi10 dataset" if _is_table(others[0]) else ""
         raise SettingError(
-            f"input {others[0]!r} is no image and no archive (it begins {head!r}); name TIFF, PNG "
-            f"or JPEG files, a folder, a tar or zip, or s3://bucket/prefix{hint}"
+            f"input {others[0]!r} is neither an image nor an archive (it begins with {head!r}); "
+            f"name TIFF, PNG or JPEG files, a folder, a tar or zip, or s3://bucket/prefix{hint}"
         )
 
 
@@ -127,6 +130,6 @@ def _is_table(name: str) -> bool:
 
 def _inside(inner: str, outer: str) -> SettingError:
     return SettingError(
-        f"input {inner!r} lies inside, or is, {outer!r}: "
+        f"input {inner!r} is the same as {outer!r} or lies inside it: "
         "its images would be counted twice; leave one out"
     )

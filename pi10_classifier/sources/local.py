@@ -1,4 +1,4 @@
-"""Archives and image files on this machine's disks."""
+"""Finds archives and image files on local disks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.names import Kind, kind_of
 from pi10_classifier.sources.archives import archive_items, is_archive, looks_like_archive
-from pi10_classifier.sources.base import READ_BUFFER, Item, Limits, Unit, printable, unreadable
+from pi10_classifier.sources.base import (
+    READ_BUFFER,
+    Item,
+    Limits,
+    Unit,
+    printable,
+    too_large,
+    unreadable,
+)
 from pi10_classifier.sources.input_rules import (
-    Notes,
-    is_left_folder,
+    SkippedPaths,
     is_read_elsewhere,
-    same_name,
+    is_skipped_folder,
+    normalised_name,
     skip_reason,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class LocalArchive:
-    """A tar or zip on a local disk. source: its name in the tables, "" for its path."""
+    """A tar or zip on a local disk. source: its name in the tables; "" for its path."""
 
     path: Path
     size: int
@@ -58,9 +66,9 @@ class LocalArchive:
 
 @dataclass(frozen=True, slots=True)
 class LooseFile:
-    """A file that is not in an archive; its stat when it was found.
+    """A file outside any archive, with its size and time when it was found.
 
-    skip: it is counted, but is no input by ``input_rules``.
+    skip: the file is counted, but ``input_rules`` skips it.
     """
 
     path: Path
@@ -93,15 +101,15 @@ class FileBlock:
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for file in self.files:
-            said = "" if file.error is None else f"\0{file.error.code}"
-            digest.update(f"{file.member}\0{file.size}\0{file.modified_ns}{said}\n".encode())
+            code = "" if file.error is None else f"\0{file.error.code}"
+            digest.update(f"{file.member}\0{file.size}\0{file.modified_ns}{code}\n".encode())
         return digest.hexdigest()[:32]
 
     def items(self) -> Iterator[Item]:
         return map(self.read, self.files)
 
     def read(self, file: LooseFile) -> Item:
-        """One file as an item; whatever is wrong with it is the item's error."""
+        """One file as an item; any problem with it is the item's error."""
         member = file.member
         if file.skip:
             return Item(self.source, member)
@@ -110,30 +118,26 @@ class FileBlock:
         if kind_of(member) is Kind.OTHER and not holds_image(file.path):
             return Item(self.source, member)
         if file.size > self.limits.member_bytes:
-            cap = self.limits.member_bytes
-            error = InputError(
-                Code.TOO_LARGE, f"{file.size:,} bytes; the cap is {cap:,}; raise it if genuine"
-            )
-            return Item(self.source, member, error=error)
+            return Item(self.source, member, error=too_large(file.size, self.limits))
         try:
             with file.path.open("rb", buffering=0) as stream:
-                data = stream.readall()  # goes on after a short read, unlike read(size)
+                data = stream.readall()  # unlike read(size), continues after a short read
         except OSError as problem:
             return Item(self.source, member, error=unreadable(problem))
         return Item(self.source, member, data)
 
 
 def holds_image(path: Path) -> bool:
-    """A file not named as an image may be one all the same; a video is not read whole."""
+    """True where a file's first bytes are those of an image, or cannot be read."""
     try:
         with path.open("rb") as stream:
             return looks_like_image(stream.read(16))
     except OSError:
-        return True  # reading it will say why
+        return True  # reading the file will give the error
 
 
 def is_run_folder(folder: Path) -> bool:
-    """True where ``folder`` is what a run wrote: its ``--out``."""
+    """True where ``folder`` is the output folder of a run."""
     return (folder / "journal" / "settings.json").is_file() and (
         folder / "predictions.parquet"
     ).is_dir()
@@ -163,10 +167,10 @@ def discover_local(
 
 
 def named_files(parent: Path, files: list[LooseFile], limits: Limits) -> Iterator[Unit]:
-    """Blocks of the files of one folder that were named one by one (``bin/*.tif``)."""
+    """Blocks of files of one folder that the user named one by one (``bin/*.tif``)."""
     files = sorted({file.path: file for file in files}.values(), key=lambda file: file.member)
     source = printable(parent.as_posix())
-    # their own group: were the folder given later, it must not take these for its blocks
+    # a group of its own: if the folder is given later, these must not count as its blocks
     for number, start in enumerate(range(0, len(files), BLOCK_FILES)):
         block = tuple(files[start : start + BLOCK_FILES])
         yield FileBlock(source, f"{source}/*", number, block, limits)
@@ -182,58 +186,62 @@ def is_archive_file(path: Path) -> bool:
 
 @dataclass(slots=True)
 class FolderWalk:
-    """The folders of a run, each once however links and mounts lead to it.
+    """Walks the folders of a run, each once even where several links and mounts lead to it.
 
     roots: the local inputs, resolved. seen: identities of the folders that were entered.
-    links: folders behind links, with their roots: entered last, so that a folder goes by its
-    own name where it has one among the inputs. files: identities of linked files.
+    links: folders behind links, with their roots. They are entered last, so that a folder that
+    also lies in the inputs keeps its own path. files: identities of linked files.
     """
 
     limits: Limits
-    notes: Notes
+    skipped: SkippedPaths
     files_once: bool
     roots: list[Path] = field(default_factory=list)
     seen: set[tuple[int, int]] = field(default_factory=set)
     links: deque[tuple[Path, Path]] = field(default_factory=deque)
     files: set[tuple[int, int]] = field(default_factory=set)
 
-    def through_links(self) -> Iterator[Unit]:
+    def linked_folders(self) -> Iterator[Unit]:
         while self.links:
             yield from self.folder(*self.links.popleft())
 
     def folder(self, top: Path, root: Path) -> Iterator[Unit]:
-        """The units of ``top`` and of what lies below it; members are named from ``root``."""
-        # a stack, not a recursion: folders can lie deeper than Python calls
+        """The units in ``top`` and below it; members are named relative to ``root``."""
+        # a stack: folders can be nested deeper than Python's recursion limit
         waiting = [top]
         while waiting:
             folder = waiting.pop()
             try:
                 info = folder.stat()
                 identity = (info.st_dev, info.st_ino)
-                # as well a link back to a folder above, which would never end
+                # this also catches a link to a parent folder, which would never end
                 if info.st_ino and identity in self.seen:
-                    self.notes.again(printable(folder.as_posix()))
+                    self.skipped.add_repeated_folder(printable(folder.as_posix()))
                     continue
                 self.seen.add(identity)
                 with os.scandir(folder) as entries:
-                    found = sorted((entry.name, entry.is_symlink()) for entry in entries)
+                    names = sorted((entry.name, entry.is_symlink()) for entry in entries)
                 if is_run_folder(folder):
-                    continue  # results that lie among the inputs are none of them
+                    continue  # results that lie among the inputs are not inputs
             except OSError as error:
-                lost = LooseFile(folder, _relative(folder, root), 0, 0, unreadable(error))
+                failed = LooseFile(folder, _relative(folder, root), 0, 0, unreadable(error))
                 source, group = printable(root.as_posix()), printable(folder.as_posix())
-                yield FileBlock(source, group, 0, (lost,), self.limits)
+                yield FileBlock(source, group, 0, (failed,), self.limits)
                 continue
             folders: list[Path] = []
-            yield from _cut(root, folder, self._files(root, folder, found, folders), self.limits)
+            files = self._files(root, folder, names, folders)
+            yield from _units_of(root, folder, files, self.limits)
             waiting.extend(reversed(folders))
 
     def _files(
-        self, root: Path, folder: Path, found: list[tuple[str, bool]], folders: list[Path]
+        self, root: Path, folder: Path, names: list[tuple[str, bool]], folders: list[Path]
     ) -> Iterator[LooseFile | LocalArchive]:
-        """The files of one folder; what is to be entered is put into ``folders``."""
-        twins = _twins([name for name, _ in found])
-        for name, is_link in found:
+        """The files of one folder; the subfolders to enter are added to ``folders``.
+
+        names: each entry's name, and whether it is a link.
+        """
+        spellings = _spellings([name for name, _ in names])
+        for name, is_link in names:
             path = folder / name
             member = _relative(path, root)
             try:
@@ -243,8 +251,8 @@ class FolderWalk:
                 yield LooseFile(path, member, 0, 0, unreadable(error), skip)
                 continue
             if stat.S_ISDIR(info.st_mode):
-                if is_left_folder(name):
-                    self.notes.left(printable(path.as_posix()))
+                if is_skipped_folder(name):
+                    self.skipped.add_folder(printable(path.as_posix()))
                 elif is_link:
                     self.links.append((path, root))
                 else:
@@ -252,22 +260,22 @@ class FolderWalk:
             elif skip_reason(name):
                 yield LooseFile(path, member, 0, 0, skip=True)
             elif not stat.S_ISREG(info.st_mode):
-                error_ = InputError(Code.UNSUPPORTED_FORMAT, "no regular file; not opened")
+                error_ = InputError(Code.UNSUPPORTED_FORMAT, "not a regular file; not opened")
                 yield LooseFile(path, member, 0, 0, error_)
-            elif self._is_again(path, info, is_link):
-                self.notes.link(printable(path.as_posix()))
+            elif self._is_repeated(path, info, is_link):
+                self.skipped.add_repeated_file(printable(path.as_posix()))
                 yield LooseFile(path, member, 0, 0, skip=True)
             elif is_archive(name):
                 yield LocalArchive(path, info.st_size, info.st_mtime_ns, self.limits)
             else:
-                twin = _beside(folder, name, twins) if name in twins else None
-                yield LooseFile(path, member, info.st_size, info.st_mtime_ns, twin)
+                repeat = _repeat_error(folder, name, spellings) if name in spellings else None
+                yield LooseFile(path, member, info.st_size, info.st_mtime_ns, repeat)
 
-    def _is_again(self, path: Path, info: os.stat_result, is_link: bool) -> bool:
-        """True for a file that is an input by another name: by a link, soft or hard."""
+    def _is_repeated(self, path: Path, info: os.stat_result, is_link: bool) -> bool:
+        """True for a file that is an input under another name, by a symbolic or hard link."""
         if not self.files_once or not (is_link or info.st_nlink > 1):
             return False
-        # sidecars of bins may well be one file, where a store keeps equal content once
+        # sidecars of several bins may be one file, where storage deduplicates equal content
         if kind_of(path.name) is not Kind.IMAGE and not is_archive(path.name):
             return False
         if is_link and is_read_elsewhere(path, self.roots):
@@ -279,10 +287,10 @@ class FolderWalk:
         return False
 
 
-def _twins(names: list[str]) -> dict[str, list[str]]:
-    """Image names of one folder that are one file's, spelled otherwise -> all its spellings."""
+def _spellings(names: list[str]) -> dict[str, list[str]]:
+    """Each image name that is a spelling of the same file as another -> all its spellings."""
     images = [name for name in names if kind_of(name) is Kind.IMAGE and not skip_reason(name)]
-    keys = [same_name(name) for name in images]
+    keys = [normalised_name(name) for name in images]
     if len(set(keys)) == len(keys):
         return {}
     groups: dict[str, list[str]] = {}
@@ -291,10 +299,13 @@ def _twins(names: list[str]) -> dict[str, list[str]]:
     return {name: group for group in groups.values() if len(group) > 1 for name in group}
 
 
-def _beside(folder: Path, name: str, twins: dict[str, list[str]]) -> InputError | None:
-    """Why a file is left to its twin; None for the largest, of equal ones the last."""
+def _repeat_error(folder: Path, name: str, spellings: dict[str, list[str]]) -> InputError | None:
+    """The error of a file that lies in the folder under another spelling too.
+
+    None for the copy that is used: the largest, and the last one where sizes are equal.
+    """
     sizes = []
-    for other in twins[name]:
+    for other in spellings[name]:
         try:
             sizes.append(((folder / other).stat().st_size, other))
         except OSError:
@@ -302,14 +313,14 @@ def _beside(folder: Path, name: str, twins: dict[str, list[str]]) -> InputError 
     used = max(sizes, default=(0, name))[1]
     if used == name:
         return None
-    what = f"the same file lies beside it as {printable(used)!r}; that one is used"
-    return InputError(Code.REPEATED_NAME, what)
+    message = f"the folder also holds this file as {printable(used)!r}, which is used instead"
+    return InputError(Code.REPEATED_NAME, message)
 
 
-def _cut(
+def _units_of(
     root: Path, folder: Path, files: Iterator[LooseFile | LocalArchive], limits: Limits
 ) -> Iterator[Unit]:
-    """One folder's archives, and its loose files in blocks."""
+    """The archives of one folder, and its loose files in blocks."""
     group, source = printable(folder.as_posix()), printable(root.as_posix())
     loose: list[LooseFile] = []
     number = 0

@@ -1,9 +1,9 @@
-"""Each file of a unit once, however often an archive holds it: the last whole one counts.
+"""Handles files that an archive holds more than once: the last complete copy is used.
 
-An archive that was added to after an interrupted copy holds files twice, and tar means the
-last. That is known at its end only, so reading is done in good faith: ``once`` keeps a
-number for each name and nothing else, and raises ``Repeated`` at the first that comes again.
-Whoever reads then begins anew with ``settled``, which looks through all names first.
+An archive that was appended to after an interrupted copy holds files twice; in a tar the last
+copy is the valid one. That is known only at the archive's end. So a unit is first read with
+``raise_on_repeat``, which keeps one number per file and raises ``RepeatedFile`` at the first
+repeat. The caller then reads the unit again with ``keep_last_copies``, which scans it first.
 """
 
 from __future__ import annotations
@@ -15,77 +15,82 @@ from pi10_classifier.errors import Code, InputError
 from pi10_classifier.imaging.decode import decode, looks_like_image
 from pi10_classifier.instrument.names import Kind, kind_of, names_particle, split_member
 from pi10_classifier.sources.base import Item
-from pi10_classifier.sources.input_rules import same_name
+from pi10_classifier.sources.input_rules import normalised_name
 
-# a number of 64 bits, not the name: those of two million members are to fit into memory
-Mark = Callable[[Item], int | None]
+# a 64-bit number, not the name, so that the keys of two million members fit into memory
+FileKey = Callable[[Item], int | None]
 
 
-def particle_of(item: Item) -> int | None:
-    """What is one particle: of the instrument's in whatever folder, of others by their path."""
+def particle_key(item: Item) -> int | None:
+    """A key of the particle: the instrument's name in any folder; for other files, the path."""
     if item.data is None:
         return None
     base = split_member(item.member)[1]
     if names_particle(base):
         return hash(base[: base.rfind(".")].lower())
-    return file_of(item)
+    return file_key(item)
 
 
-def file_of(item: Item) -> int | None:
-    """What is one file: its path, however it is spelled; None for what is no image."""
+def file_key(item: Item) -> int | None:
+    """A key of the file: its path in any spelling; None for a file that is not an image."""
     if item.data is None:
         return None
     kind = kind_of(item.member)
     if kind is Kind.IMAGE or (kind is Kind.OTHER and looks_like_image(item.data[:16])):
-        return hash((item.source, same_name(item.member)))
+        return hash((item.source, normalised_name(item.member)))
     return None
 
 
-class Repeated(Exception):  # noqa: N818  no error
-    """The unit holds a file twice: what was read of it is to be forgotten, and read anew."""
+class RepeatedFile(Exception):  # noqa: N818  not an error
+    """The unit holds a file twice: discard what was read of it and read it again."""
 
 
-def once(items: Iterator[Item], mark_of: Mark = particle_of) -> Iterator[Item]:
-    """Pass the items on; raises Repeated before an image that was there before."""
+def raise_on_repeat(items: Iterator[Item], key_of: FileKey = particle_key) -> Iterator[Item]:
+    """Pass the items on; raises RepeatedFile instead of yielding a file a second time."""
     seen: set[int] = set()
     add = seen.add
     for item in items:
-        mark = mark_of(item)
-        if mark is not None:
-            if mark in seen:
-                raise Repeated
-            add(mark)
+        key = key_of(item)
+        if key is not None:
+            if key in seen:
+                raise RepeatedFile
+            add(key)
         yield item
 
 
-def settled(read: Callable[[], Iterator[Item]], mark_of: Mark = particle_of) -> Iterator[Item]:
-    """The items of ``read``, called twice; all but the last whole one of a name are failures."""
+def keep_last_copies(
+    read: Callable[[], Iterator[Item]], key_of: FileKey = particle_key
+) -> Iterator[Item]:
+    """The items of ``read``, which is called twice; only a file's last complete copy has bytes.
+
+    Its other copies are failures.
+    """
     last: dict[int, int] = {}
-    twice: set[int] = set()
-    for place, item in enumerate(read()):
-        mark = mark_of(item)
-        if mark is None:
+    repeated: set[int] = set()
+    for position, item in enumerate(read()):
+        key = key_of(item)
+        if key is None:
             continue
-        if mark not in last:
-            last[mark] = place
+        if key not in last:
+            last[key] = position
         else:
-            twice.add(mark)
-            if _is_whole(item):
-                last[mark] = place
-    used = {mark: last[mark] for mark in twice}
+            repeated.add(key)
+            if _is_complete(item):
+                last[key] = position
+    used = {key: last[key] for key in repeated}
     del last
-    for place, item in enumerate(read()):
-        mark = mark_of(item)
-        kept = place if mark is None else used.get(mark, place)
-        if kept == place:
+    for position, item in enumerate(read()):
+        key = key_of(item)
+        kept = position if key is None else used.get(key, position)
+        if kept == position:
             yield item
             continue
-        where = "later" if kept > place else "before"
-        what = f"the same file comes {where} in this source; that one is used"
-        yield replace(item, data=None, error=InputError(Code.REPEATED_NAME, what))
+        where = "after" if kept > position else "before"
+        message = f"this source has another copy of the file {where} this one, which is used"
+        yield replace(item, data=None, error=InputError(Code.REPEATED_NAME, message))
 
 
-def _is_whole(item: Item) -> bool:
+def _is_complete(item: Item) -> bool:
     try:
         decode(item.data or b"")
     except InputError:

@@ -1,4 +1,4 @@
-"""``s3://bucket/prefix`` as a source: its objects as units of work."""
+"""Finds and reads the objects of ``s3://bucket/prefix`` as units of work."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.names import Kind, kind_of, split_member
 from pi10_classifier.sources.archives import archive_items, is_archive
-from pi10_classifier.sources.base import READ_BUFFER, Item, Limits, Unit
-from pi10_classifier.sources.input_rules import Notes, is_left_folder, skip_reason
-from pi10_classifier.sources.s3_client import FETCHERS, ObjectStream, Store
+from pi10_classifier.sources.base import READ_BUFFER, Item, Limits, Unit, too_large
+from pi10_classifier.sources.input_rules import SkippedPaths, is_skipped_folder, skip_reason
+from pi10_classifier.sources.s3_client import FETCHERS, ObjectStream, S3Client
 
 BLOCK_OBJECTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object as listed."""
+class S3Object:
+    """An object, as a listing describes it."""
 
     key: str
     member: str
@@ -33,12 +33,12 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredArchive:
-    """A tar or zip in a bucket."""
+class S3Archive:
+    """A tar or zip archive in a bucket."""
 
-    store: Store
+    store: S3Client
     bucket: str
-    entry: StoredObject
+    entry: S3Object
     limits: Limits
     group: str = ""
     block: int | None = None
@@ -71,15 +71,15 @@ class StoredArchive:
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectBlock:
+class S3Block:
     """Consecutive loose objects of one folder of a bucket, fetched a few at a time."""
 
-    store: Store
+    store: S3Client
     bucket: str
     source: str
     group: str
     block: int
-    objects: tuple[StoredObject, ...]
+    objects: tuple[S3Object, ...]
     limits: Limits
 
     @property
@@ -102,16 +102,12 @@ class ObjectBlock:
     def items(self) -> Iterator[Item]:
         return ordered_map(self._fetch, self.objects, FETCHERS, ahead=2)
 
-    def _fetch(self, entry: StoredObject) -> Item:
+    def _fetch(self, entry: S3Object) -> Item:
         if skip_reason(entry.member):
             return Item(self.source, entry.member)
         other = kind_of(entry.member) is Kind.OTHER
         if entry.size > self.limits.member_bytes and not other:
-            cap = self.limits.member_bytes
-            error = InputError(
-                Code.TOO_LARGE, f"{entry.size:,} bytes; the cap is {cap:,}; raise it if genuine"
-            )
-            return Item(self.source, entry.member, error=error)
+            return Item(self.source, entry.member, error=too_large(entry.size, self.limits))
         try:
             with (
                 ObjectStream(self.store, self.bucket, entry.key, entry.size, entry.etag) as raw,
@@ -126,9 +122,9 @@ class ObjectBlock:
 
 
 def discover_s3(
-    text: str, limits: Limits, environ: Mapping[str, str], notes: Notes | None = None
+    text: str, limits: Limits, environ: Mapping[str, str], notes: SkippedPaths | None = None
 ) -> Iterator[Unit]:
-    """The units under ``s3://bucket/prefix``; the prefix is taken literally, undecoded."""
+    """The units under ``s3://bucket/prefix``; the prefix is used literally, not URL-decoded."""
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
     if not bucket:
         raise SettingError(f"input {text!r} names no bucket; write s3://bucket/prefix")
@@ -136,65 +132,66 @@ def discover_s3(
         check_bucket_name(bucket)
     except ValueError as error:
         raise SettingError(f"input {text!r}: {error}") from error
-    yield from stored_units(Store(environ), bucket, prefix, limits, notes=notes)
+    yield from stored_units(S3Client(environ), bucket, prefix, limits, notes=notes)
 
 
 def stored_units(
-    store: Store,
+    store: S3Client,
     bucket: str,
     prefix: str,
     limits: Limits,
     skip: Callable[[str], bool] = lambda key: key.endswith("/"),
-    notes: Notes | None = None,
-) -> Iterator[StoredArchive | ObjectBlock]:
-    """The units of a listing as it comes, in its order; by default no folder markers.
+    notes: SkippedPaths | None = None,
+) -> Iterator[S3Archive | S3Block]:
+    """The units of a listing, in its order and while it is read.
 
-    notes: told of the hidden and system folders, whose objects are left out.
+    skip: the keys to leave out; by default folder markers. notes: collects the hidden and system
+    folders, whose objects are skipped.
     """
-    left = ""
+    skipped = ""
     root = prefix[: prefix.rfind("/") + 1]
     source = f"s3://{bucket}/{root}"
-    loose: list[StoredObject] = []
+    loose: list[S3Object] = []
     # keys of a folder need not be consecutive: 'a/b/c', 'a/b.tif' interleave with it
     numbers: dict[str, int] = {}
     folder = ""
 
-    def block() -> ObjectBlock:
-        # a part of a folder must not pass for the folder, nor for another part of it
+    def block() -> S3Block:
+        # a part of a folder needs another name than the folder and its other parts
         part = f"{prefix[len(root) :]}*" if folder == root != prefix else ""
         group = f"s3://{bucket}/{folder}{part}"
         number = numbers.get(group, 0)
         numbers[group] = number + 1
-        return ObjectBlock(store, bucket, source, group, number, tuple(loose), limits)
+        return S3Block(store, bucket, source, group, number, tuple(loose), limits)
 
     for listed in store.objects(bucket, prefix):
         key = listed.object_name
         if skip(key):
             continue
-        entry = StoredObject(key, key[len(root) :], listed.size or 0, listed.etag or "")
-        if above := _left_folder(entry.member):
-            # one listing has a folder's keys together, but for few of other folders
-            if notes and above != left:
-                notes.left(f"s3://{bucket}/{root}{above}")
-            left = above
+        entry = S3Object(key, key[len(root) :], listed.size or 0, listed.etag or "")
+        if above := _skipped_folder(entry.member):
+            # a listing has almost all keys of a folder together
+            if notes and above != skipped:
+                notes.add_folder(f"s3://{bucket}/{root}{above}")
+            skipped = above
             continue
         if is_archive(key) and not skip_reason(entry.member):
-            yield StoredArchive(store, bucket, entry, limits)
+            yield S3Archive(store, bucket, entry, limits)
             continue
-        its_folder = key[: key.rfind("/") + 1]
-        if loose and (its_folder != folder or len(loose) == BLOCK_OBJECTS):
+        parent = key[: key.rfind("/") + 1]
+        if loose and (parent != folder or len(loose) == BLOCK_OBJECTS):
             yield block()
             loose = []
-        folder = its_folder
+        folder = parent
         loose.append(entry)
     if loose:
         yield block()
 
 
-def _left_folder(member: str) -> str:
-    """The first hidden or system folder of a path, with what is above it; empty without one."""
+def _skipped_folder(member: str) -> str:
+    """The path down to its first hidden or system folder; empty where there is none."""
     parts = split_member(member)[0].replace("\\", "/").split("/")
     for number, part in enumerate(parts, 1):
-        if is_left_folder(part):
+        if is_skipped_folder(part):
             return "/".join(parts[:number])
     return ""

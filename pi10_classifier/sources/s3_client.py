@@ -1,9 +1,9 @@
-"""S3: listing, ranged reads, retries, nothing on disk.
+"""An S3 client for listings and ranged reads that retries each request up to a deadline.
 
-Endpoint and keys come from the environment alone: ``AWS_ENDPOINT_URL_S3`` or
-``AWS_ENDPOINT_URL`` (Amazon's own where there is only ``AWS_REGION``), ``AWS_ACCESS_KEY_ID``,
-``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_REGION``;
-``PI10_S3_DEADLINE`` is how many seconds to retry one request (60).
+Endpoint and keys come only from the environment: ``AWS_ENDPOINT_URL_S3`` or
+``AWS_ENDPOINT_URL`` (without them Amazon's, where ``AWS_REGION`` is set), ``AWS_ACCESS_KEY_ID``,
+``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_REGION``. ``PI10_S3_DEADLINE`` is the
+number of seconds to retry one request (default 60).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pi10_classifier.errors import Code, InputError, SettingError
 
 FETCHERS = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
-_SILENT_S = 1.0  # how long nobody need know that a request is tried again
+_QUIET_S = 1.0  # retries within this time are not logged
 _GONE = {"NoSuchKey", "NoSuchVersion", "NoSuchObject"}
 _REFUSED = {
     "NoSuchBucket",
@@ -37,16 +37,16 @@ _REFUSED = {
     "ExpiredToken",
     "InvalidToken",
 }
-_PASSING = {"RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "OperationAborted"}
+_TRANSIENT = {"RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "OperationAborted"}
 
 T = TypeVar("T")
 
 
-class Store:
-    """An S3 client whose every request is retried, with jitter, up to a deadline.
+class S3Client:
+    """An S3 client that retries every request, with jitter, up to a deadline.
 
-    ``remedy`` ends the message of one that never answered; ``say`` is told, once, that it
-    does not, early and not only when time is up.
+    remedy: ends the error message of a request that was never answered. log: called once, soon
+    after the storage stops answering, with a message for the user.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class Store:
         http: urllib3.PoolManager | None = None,
         *,
         remedy: str = "run again with --resume",
-        say: Callable[[str], None] = lambda _: None,
+        log: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._remedy, self._say, self._said = remedy, say, False
+        self._remedy, self._log, self._logged = remedy, log, False
         url = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
         if not url and not region:
-            # keys alone do not tell whose storage is meant, and Amazon may never answer here
+            # keys alone do not identify the storage, and Amazon may be out of reach
             raise SettingError(
                 "AWS_ENDPOINT_URL is not set; set it to the storage's address, such as "
-                "http://host:9000, or for Amazon's own S3 set AWS_REGION"
+                "http://host:9000, or set AWS_REGION to use Amazon S3"
             )
         try:
             parts = urlsplit(url or "https://s3.amazonaws.com")
@@ -72,7 +72,7 @@ class Store:
         except ValueError:
             usable = None
         if not usable or "@" in parts.netloc or parts.path.strip("/"):
-            # its value is not repeated: some write a password into it
+            # the value is not shown: it may hold a password
             raise SettingError(
                 "AWS_ENDPOINT_URL must look like http://host:9000, without a path or a user; "
                 "keys go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -83,8 +83,10 @@ class Store:
         except ValueError:
             self.deadline_s = math.nan
         if not 0 < self.deadline_s < math.inf:
-            raise SettingError(f"PI10_S3_DEADLINE is {deadline!r}; give seconds, more than 0")
-        patience = min(30.0, self.deadline_s)
+            raise SettingError(
+                f"PI10_S3_DEADLINE is {deadline!r}; give a number of seconds above 0"
+            )
+        timeout = min(30.0, self.deadline_s)
         try:
             self.client = Minio(
                 endpoint=parts.netloc,
@@ -95,36 +97,36 @@ class Store:
                 secure=parts.scheme == "https",
                 http_client=http
                 or urllib3.PoolManager(
-                    timeout=urllib3.Timeout(connect=min(5.0, patience), read=patience),
+                    timeout=urllib3.Timeout(connect=min(5.0, timeout), read=timeout),
                     maxsize=FETCHERS + 2,
-                    retries=False,  # retried here, where the deadline is known
+                    retries=False,  # ``retry`` does it, up to the deadline
                 ),
             )
         except (ValueError, TypeError) as error:
             raise SettingError(f"the S3 settings are unusable: {error}") from error
 
-    def retrying(self, what: str, request: Callable[[], T]) -> T:
-        """Run ``request`` until it succeeds, is refused for good, or time is up.
+    def retry(self, what: str, request: Callable[[], T]) -> T:
+        """Run ``request`` until it succeeds, fails permanently, or the deadline passes.
 
-        Raises InputError (object_gone, object_unreadable, storage_unavailable), or
-        SettingError where no request at all can succeed.
+        what: the request or address, for messages. Raises InputError (object_gone,
+        object_unreadable, storage_unavailable), or SettingError where no request can succeed.
         """
         started, wait = time.monotonic(), _FIRST_WAIT_S
         while True:
             try:
                 return request()
             except S3Error as error:
-                self._judge(what, error)
+                self._raise_if_permanent(what, error)
                 last: Exception = error
             except (urllib3.exceptions.HTTPError, ServerError, InvalidResponseError,
                     OSError, ParseError, UnicodeDecodeError) as error:  # fmt: skip
                 last = error
             pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  jitter, no secret  # nosec B311
-            if not self._said and time.monotonic() - started > _SILENT_S:
-                self._said = True
-                self._say(
-                    f"{what}: the storage does not answer yet; trying for {self.deadline_s:g} s "
-                    f"(PI10_S3_DEADLINE): {_brief(last)}"
+            if not self._logged and time.monotonic() - started > _QUIET_S:
+                self._logged = True
+                self._log(
+                    f"{what}: the storage does not answer yet; retrying for "
+                    f"{self.deadline_s:g} s (PI10_S3_DEADLINE): {_brief(last)}"
                 )
             if time.monotonic() + pause - started > self.deadline_s:
                 raise InputError(
@@ -135,7 +137,7 @@ class Store:
             time.sleep(pause)
             wait = min(wait * 2, _LONGEST_WAIT_S)
 
-    def _judge(self, what: str, error: S3Error) -> None:
+    def _raise_if_permanent(self, what: str, error: S3Error) -> None:
         if error.code in _GONE:
             raise InputError(Code.OBJECT_GONE, f"{what}: deleted before it was read") from error
         if error.code == "PreconditionFailed":
@@ -145,22 +147,22 @@ class Store:
             ) from error
         if error.code in _REFUSED:
             raise SettingError(
-                f"{what}: the storage answers {error.code}; check the name, "
+                f"{what}: the storage answered {error.code}; check the bucket's name, "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
         status = error.response.status
-        if 400 <= status < 500 and status not in (408, 429) and error.code not in _PASSING:
+        if 400 <= status < 500 and status not in (408, 429) and error.code not in _TRANSIENT:
             raise InputError(
                 Code.OBJECT_UNREADABLE,
-                f"{what}: the storage answers {error.code}; check its permissions and state",
+                f"{what}: the storage answered {error.code}; check the permissions and the object",
             ) from error
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Any]:
-        """List objects in the order of their keys, page by page, going on after an error."""
+        """List objects in the order of their keys, page by page; continues after an error."""
         last = ""
         listing: Iterator[Any] | None = None
 
-        def following() -> Any:
+        def next_object() -> Any:
             nonlocal listing
             try:
                 if listing is None:
@@ -179,7 +181,7 @@ class Store:
 
         while True:
             try:
-                entry = self.retrying(f"listing s3://{bucket}/{prefix}", following)
+                entry = self.retry(f"listing s3://{bucket}/{prefix}", next_object)
             except InputError as error:
                 if error.code is Code.OBJECT_UNREADABLE:
                     raise SettingError(error.message) from error
@@ -191,9 +193,9 @@ class Store:
 
 
 class ObjectStream(io.RawIOBase):
-    """One object as a seekable stream of ranged reads; a cut body is taken up again."""
+    """One object as a seekable stream; a body that breaks off is resumed by a ranged read."""
 
-    def __init__(self, store: Store, bucket: str, key: str, size: int, etag: str) -> None:
+    def __init__(self, store: S3Client, bucket: str, key: str, size: int, etag: str) -> None:
         self._store, self._bucket, self._key = store, bucket, key
         self._size, self._etag = size, etag
         self._at = 0
@@ -221,11 +223,11 @@ class ObjectStream(io.RawIOBase):
         wanted = min(len(buffer), self._size - self._at)
         if wanted <= 0:
             return 0
-        what = f"s3://{self._bucket}/{self._key}"
+        url = f"s3://{self._bucket}/{self._key}"
         try:
-            data = self._store.retrying(what, lambda: self._read(wanted))
+            data = self._store.retry(url, lambda: self._read(wanted))
         except SettingError as error:
-            # it was listed with these keys: they are refused now, and may not be later
+            # the listing accepted these keys, so the refusal may be temporary
             raise InputError(Code.STORAGE_UNAVAILABLE, error.message) from error
         buffer[: len(data)] = data
         self._at += len(data)
@@ -242,7 +244,7 @@ class ObjectStream(io.RawIOBase):
                 )
                 if self._at and self._response.status != 206:
                     raise OSError("the storage ignores ranges")
-            # as stored: ranges and sizes count these bytes, whatever Content-Encoding says
+            # not decoded: ranges and sizes count the stored bytes, whatever Content-Encoding is
             data: bytes = self._response.read(wanted, decode_content=False)
             if not data:
                 raise OSError(f"body ends at byte {self._at:,} of {self._size:,}")

@@ -1,4 +1,4 @@
-"""Members of a tar, streamed."""
+"""Reads the members of a tar as a stream."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ from pi10_classifier.errors import Code, InputError
 from pi10_classifier.sources.base import MAX_NAME_CHARS, Limits, Member, corrupt, too_large
 
 BLOCK = 512
-
-
 _PIECE = 2**20
-
-
 _ZERO_PIECE = bytes(_PIECE)
-
-
 _ZEROS = bytes(BLOCK)
 
 
@@ -27,28 +21,28 @@ def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
     common: dict[str, str] = {}
     long_name: str | None = None
     position = zeros = 0
-    ahead: _Ahead | None = None
+    ahead: _LookaheadReader | None = None
     while True:
         head = read(BLOCK)
         ends = (not head and position) or (zeros and not any(head) and len(head) < BLOCK)
         if (pax or long_name) and (ends or head == _ZEROS):
-            raise corrupt(f"at byte {position:,} a name has no member")
+            raise corrupt(f"a name at byte {position:,} is followed by no member")
         if ends:
-            # some writers leave out the end marker, so a cut right there cannot be told
+            # some writers leave out the end marker, so a cut exactly here cannot be detected
             return
         if head == _ZEROS:
-            # the end marker or a hole: read on, for members behind a hole must not be lost,
-            # and a compressed stream has its checksum at the very end
+            # the end marker or a hole: read on, as members may follow a hole, and a compressed
+            # stream has its checksum at the very end
             position += BLOCK
             zeros += 1
-            if zeros > 1:  # a long hole a megabyte at a time: it must not hold a reader up
-                ahead = ahead or _Ahead(read)
+            if zeros > 1:  # a long hole is skipped a megabyte at a time, for speed
+                ahead = ahead or _LookaheadReader(read)
                 read = ahead.read
                 position += ahead.skip_zeros()
             continue
         if len(head) < BLOCK:
             raise corrupt(f"the archive ends at byte {position + len(head):,}, inside a header")
-        # the checksum is of the header with its own field blank
+        # the checksum covers the header with its own field blank
         if sum(head) - sum(head[148:156]) + 256 != _number(head[148:156], position):
             raise corrupt(f"the tar header at byte {position:,} is damaged")
         kind = head[156]
@@ -59,9 +53,10 @@ def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
             if size > limits.name_bytes:
                 raise InputError(
                     Code.ARCHIVE_LIMIT,
-                    f"a name record of {size:,} bytes; the cap is {limits.name_bytes:,}",
+                    f"a name record has {size:,} bytes; the cap is {limits.name_bytes:,}; "
+                    "shorten the name",
                 )
-            record = _exactly(read, padded, position)[:size]
+            record = _read_exactly(read, padded, position)[:size]
             position += padded
             if kind in b"xX":
                 pax = _pax(record, position)
@@ -78,7 +73,7 @@ def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
         extended = common | pax if common or pax else pax
         name = extended.get("GNU.sparse.name") or extended.get("path") or long_name or _name(head)
         too_long = len(name) > MAX_NAME_CHARS
-        if too_long:  # kept whole, such names would fill the memory of failures
+        if too_long:  # long names in many failures would fill the memory
             name = f"{name[:100]}…"
         if "size" in extended:
             digits = extended["size"]
@@ -89,32 +84,34 @@ def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
         sparse = kind == 0x53 or "GNU.sparse" in extended
         pax, long_name = {}, None
         if kind in b"12346":
-            what = {0x31: "a hard link", 0x32: "a symbolic link", 0x36: "a FIFO"}.get(
+            noun = {0x31: "a hard link", 0x32: "a symbolic link", 0x36: "a FIFO"}.get(
                 kind, "a device"
             )
             yield Member(
                 name,
                 error=InputError(
-                    Code.ARCHIVE_UNSAFE, f"{what}, which is never followed; store the file itself"
+                    Code.ARCHIVE_UNSAFE, f"{noun}, which is never followed; store the file itself"
                 ),
             )
             continue
         if kind == 0x35 or (kind == 0 and name.endswith("/")):
-            yield Member(name)  # its size, if any, is a quota: no data follows
+            yield Member(name)  # a folder's size, if any, is a quota: no data follows
             continue
         more = kind == 0x53 and head[482]
-        while more:  # old GNU sparse maps go on in blocks of their own
-            more = _exactly(read, BLOCK, position)[504]
+        while more:  # old GNU sparse maps continue in blocks of their own
+            more = _read_exactly(read, BLOCK, position)[504]
             position += BLOCK
         if sparse or size > limits.member_bytes:
             _skip(read, padded, position)
             position += padded
-            why = (
-                InputError(Code.ARCHIVE_UNSAFE, "a sparse member, not read; store the file plainly")
+            refusal = (
+                InputError(
+                    Code.ARCHIVE_UNSAFE, "a sparse member, which is not read; store the whole file"
+                )
                 if sparse
                 else too_large(size, limits)
             )
-            yield Member(name, error=why)
+            yield Member(name, error=refusal)
             continue
         data = read(padded)
         if len(data) < size:
@@ -135,8 +132,8 @@ def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
         position += padded
 
 
-class _Ahead:
-    """A reader that has looked ahead over zeros, and gives back what it saw behind them."""
+class _LookaheadReader:
+    """A reader that can skip zeros, and returns first what it read behind them."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
@@ -148,7 +145,7 @@ class _Ahead:
         return head if len(head) == count else head + self._read(count - len(head))
 
     def skip_zeros(self) -> int:
-        """Pass over whole blocks of zeros; returns their bytes."""
+        """Skip whole blocks of zeros; returns the number of bytes skipped."""
         passed = 0
         while (piece := self.read(_PIECE)) == _ZERO_PIECE:
             passed += _PIECE
@@ -157,7 +154,7 @@ class _Ahead:
         return passed + zeros
 
 
-def _exactly(read: object, count: int, position: int) -> bytes:
+def _read_exactly(read: object, count: int, position: int) -> bytes:
     data: bytes = read(count)  # type: ignore[operator]
     if len(data) < count:
         raise corrupt(f"the archive ends at byte {position + len(data):,}")
@@ -167,7 +164,7 @@ def _exactly(read: object, count: int, position: int) -> bytes:
 def _skip(read: object, count: int, position: int) -> None:
     while count > 0:
         step = min(count, 2**20)
-        _exactly(read, step, position)
+        _read_exactly(read, step, position)
         count -= step
 
 
@@ -176,7 +173,7 @@ def _number(field: bytes, position: int) -> int:
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.split(b"\0", 1)[0].strip(b" ")
-    # not left to int(), which takes signs and underscores
+    # checked here, as int() accepts signs and underscores
     if digits.strip(b"01234567"):
         raise corrupt(f"the tar header at byte {position:,} is damaged")
     return int(digits or b"0", 8)
@@ -195,7 +192,7 @@ def _text(raw: bytes) -> str:
 
 
 def _pax(record: bytes, position: int) -> dict[str, str]:
-    """The records that matter here: others are dropped, so that they cannot pile up."""
+    """The PAX records that are used here; others are dropped to save memory."""
     fields = {}
     while record and record[0]:
         length, space, _ = record[:21].partition(b" ")

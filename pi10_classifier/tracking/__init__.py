@@ -1,1 +1,1 @@
-"""MLflow: spool, sender, reporter."""
+"""MLflow tracking: spool, sender, reporter."""

@@ -1,4 +1,4 @@
-"""Sending one run's events to MLflow, each once however often it is tried.
+"""The delivery of one run's events to MLflow, each exactly once despite retries.
 
 A run is found again by its tag ``pi10.run_id``, a metric by its key and step, a model
 version by the tag ``pi10.event``; an artifact is replaced by itself.
@@ -22,11 +22,11 @@ _ENDED = {"FINISHED", "FAILED", "KILLED"}
 
 
 class UnsentError(Exception):
-    """The run cannot be sent now; the message says why."""
+    """The run cannot be sent now, for the reason in the message."""
 
 
 class Delivery:
-    """A run that exists in MLflow, with what is already in it."""
+    """A run in MLflow, and what has been delivered to it."""
 
     def __init__(self, client: Any, uri: str, spool: RunSpool, sent: Sent, root: Path) -> None:
         self.client, self.uri, self.spool = client, uri, spool
@@ -65,8 +65,8 @@ class Delivery:
             )
         if sent.run_id and sent.run_id not in {run.info.run_id for run in found}:
             raise UnsentError(
-                f"a part of this run is in {sent.destination}, which is not {destination};"
-                " set MLFLOW_TRACKING_URI to the former"
+                f"part of this run is in {sent.destination}, not in {destination}; set"
+                " MLFLOW_TRACKING_URI to the former"
             )
         return found[0] if found else None
 
@@ -223,7 +223,7 @@ class Delivery:
 
 
 def artifacts_beside(uri: str, experiment: str) -> str | None:
-    """Where a local store keeps artifacts: ``mlruns`` beside its database; None for a server."""
+    """The artifact folder of a local store: ``mlruns`` beside its database; None for a server."""
     if not uri.startswith("sqlite:///"):
         return None
     slug = "".join(c if c.isalnum() or c in "._-" else "_" for c in experiment).strip(".")

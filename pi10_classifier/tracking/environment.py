@@ -1,5 +1,6 @@
-"""What a training ran on: programs, versions, processor. No environment variables: they
-hold secrets.
+"""The environment of a training: programs, versions, processor.
+
+Environment variables are left out, as they may hold secrets.
 """
 
 from __future__ import annotations

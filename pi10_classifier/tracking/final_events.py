@@ -1,4 +1,4 @@
-"""What MLflow is told of a training or a search when it has finished: figures, files, packages."""
+"""The events of a finished training or search: figures, files, packages."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from pi10_classifier.evaluation.test_predictions import PREDICTIONS, read_predictions
-from pi10_classifier.tracking.run import Run
+from pi10_classifier.tracking.run import TrackingRun
 from pi10_classifier.training import output_folder as out
 
 BEST_FIGURE = "best/validation_macro_f1"
-Step = Callable[[Run], object]
+Step = Callable[[TrackingRun], object]
 # run's folder -> what to tell of it once it is finished
 Last = Callable[[Path], Iterator[Step]]
 
 
-def last_of_seed(folder: Path, register: str = "") -> Iterator[Step]:
-    """The test's figures, every epoch once more (none is doubled), the files and the package."""
+def final_events_of_seed(folder: Path, register: str = "") -> Iterator[Step]:
+    """The test figures, all epochs again (repeats are ignored), the files and the package."""
     from pi10_classifier.tracking.environment import environment_text
     from pi10_classifier.tracking.log_test import log_test
 
-    yield from last_of_trial(folder)
+    yield from final_events_of_trial(folder)
     yield lambda run: log_test(run, read_predictions(folder))
     for path in (folder / PREDICTIONS, folder / out.METRICS, folder / out.CONFIG):
         yield lambda run, path=path: run.artifact(path)  # type: ignore[misc]
@@ -39,10 +39,10 @@ def last_of_seed(folder: Path, register: str = "") -> Iterator[Step]:
     )
 
 
-def last_of_training(folder: Path) -> Iterator[Step]:
-    """Means over the seeds, under the names of the seeds' own figures, and the shared files."""
+def final_events_of_training(folder: Path) -> Iterator[Step]:
+    """Means over the seeds, named like the figures of a seed, and the shared files."""
 
-    def means(run: Run) -> None:
+    def means(run: TrackingRun) -> None:
         seeds = _tested(folder)
         reports = [json.loads((s / out.PACKAGE / "model.json").read_text("utf-8")) for s in seeds]
         tested = [report["metrics"]["test split"]["macro_f1"]["value"] for report in reports]
@@ -57,16 +57,16 @@ def last_of_training(folder: Path) -> Iterator[Step]:
         yield lambda run, name=name: run.artifact(folder / name)  # type: ignore[misc]
 
 
-def last_of_trial(folder: Path) -> Iterator[Step]:
-    """Every epoch once more, and the figure that the search goes by."""
+def final_events_of_trial(folder: Path) -> Iterator[Step]:
+    """All epochs again, and the figure that the search maximises."""
     yield lambda run: _all_epochs(run, folder)
     yield lambda run: run.metrics({BEST_FIGURE: out.best_validation(folder)})
 
 
-def last_of_search(folder: Path) -> Iterator[Step]:
-    """The best trial and the table of all."""
+def final_events_of_search(folder: Path) -> Iterator[Step]:
+    """The best trial, and the table of all trials."""
 
-    def best(run: Run) -> None:
+    def best(run: TrackingRun) -> None:
         found = json.loads((folder / out.BEST_TRIAL).read_text("utf-8"))
         run.metrics({BEST_FIGURE: found["validation_macro_f1"]}, found["trial"])
         run.tags({f"best.{name}": value for name, value in found["params"].items()})
@@ -77,7 +77,7 @@ def last_of_search(folder: Path) -> Iterator[Step]:
     yield lambda run: run.artifact(folder / out.TRIALS_TABLE)
 
 
-def _all_epochs(run: Run, folder: Path) -> None:
+def _all_epochs(run: TrackingRun, folder: Path) -> None:
     """What a process that was killed had no time to tell; a step told twice stays as it was."""
     for record in out.read_metrics(folder):
         run.on_epoch(record)

@@ -1,4 +1,4 @@
-"""A test's metrics, tables and figures, logged to a run of MLflow."""
+"""Logging of a test's metrics, tables and figures to an MLflow run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pi10_classifier.evaluation.metrics import confusion, report
 from pi10_classifier.evaluation.test_predictions import Predictions
 
 if TYPE_CHECKING:
-    from pi10_classifier.tracking.run import Run
+    from pi10_classifier.tracking.run import TrackingRun
 
 
-def log_test(run: Run, predictions: Predictions, part: str = "test") -> dict[str, Any]:
+def log_test(run: TrackingRun, predictions: Predictions, part: str = "test") -> dict[str, Any]:
     """Log metrics, tables and figures of ``predictions`` to ``run``; return the report.
 
     Artifacts, in the folder ``part``: confusion.csv (counts) and confusion_normalised.csv

@@ -1,4 +1,4 @@
-"""What trainings and searches tell MLflow: the reporter between ``runs.py`` and ``tracking.py``.
+"""The reporter that sends the progress of trainings and searches to MLflow.
 
 A training is a run, each seed a run nested in it; a search is a run, each trial one nested in
 it. Nothing here stops a training: what goes wrong is said, and the training goes on.
@@ -17,22 +17,22 @@ from pi10_classifier.tracking import spool as sp
 from pi10_classifier.tracking.final_events import (
     Last,
     Step,
-    last_of_search,
-    last_of_seed,
-    last_of_training,
-    last_of_trial,
+    final_events_of_search,
+    final_events_of_seed,
+    final_events_of_training,
+    final_events_of_trial,
 )
-from pi10_classifier.tracking.run import Run, Status, check_model_name, open_run
+from pi10_classifier.tracking.run import Status, TrackingRun, check_model_name, open_run
 from pi10_classifier.tracking.sync import destination, installed
-from pi10_classifier.training.reporter import Reporter, Silence
+from pi10_classifier.training.reporter import NullReporter, Reporter
 
 EXPERIMENT = "pi10"
-Say = Callable[[str], None]
+Emit = Callable[[str], None]
 
 
 def of_training(
     folder: Path,
-    say: Say,
+    emit: Emit,
     *,
     experiment: str = "",
     register: str = "",
@@ -46,71 +46,80 @@ def of_training(
     a bad name or address.
     """
     check_model_name(register)
-    if not _usable(say, environ):
-        return Silence()
-    enter = _entrance(folder, say, experiment, resume, environ)
-    return Tracked(enter, say, last_of_training, lambda seed: last_of_seed(seed, register))
+    if not _usable(emit, environ):
+        return NullReporter()
+    enter = _entrance(folder, emit, experiment, resume, environ)
+    return MlflowReporter(
+        enter, emit, final_events_of_training, lambda seed: final_events_of_seed(seed, register)
+    )
 
 
 def of_search(
     folder: Path,
-    say: Say,
+    emit: Emit,
     *,
     experiment: str = "",
     resume: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Reporter:
     """The reporter of ``pi10 search``; its children are the trials."""
-    if not _usable(say, environ):
-        return Silence()
-    return Tracked(
-        _entrance(folder, say, experiment, resume, environ), say, last_of_search, last_of_trial
+    if not _usable(emit, environ):
+        return NullReporter()
+    return MlflowReporter(
+        _entrance(folder, emit, experiment, resume, environ),
+        emit,
+        final_events_of_search,
+        final_events_of_trial,
     )
 
 
-class Tracked:
-    """A run of MLflow as a Reporter; ``last`` yields what is told when it has finished."""
+class MlflowReporter:
+    """An MLflow run as a Reporter; ``last`` yields the events of the finished run."""
 
     def __init__(
-        self, enter: Callable[[], Run], say: Say, last: Last, last_of_child: Last | None = None
+        self,
+        enter: Callable[[], TrackingRun],
+        emit: Emit,
+        last: Last,
+        last_of_child: Last | None = None,
     ) -> None:
-        self._enter, self._say = enter, say
+        self._enter, self._emit = enter, emit
         self._last, self._last_of_child = last, last_of_child
-        self._run: Run | None = None
+        self._run: TrackingRun | None = None
 
     def on_start(self, params: Mapping[str, Any]) -> None:
         def enter() -> None:
             self._run = self._enter()
 
         self._unless_it_fails(enter)
-        self._tell(lambda run: run.params(plain(params)))
+        self._send(lambda run: run.params(plain(params)))
 
     def on_epoch(self, metrics: Mapping[str, float], step: int) -> None:
-        self._tell(lambda run: run.metrics(metrics, step))
+        self._send(lambda run: run.metrics(metrics, step))
 
     def on_end(self, folder: Path, status: str) -> None:
         steps: list[Step] = []
         if status == "FINISHED":
             self._unless_it_fails(lambda: steps.extend(self._last(folder)))
         for step in steps:
-            self._tell(step)
-        self._tell(lambda run: run.end(cast(Status, status)))
+            self._send(step)
+        self._send(lambda run: run.end(cast(Status, status)))
 
     def on_done_before(self, folder: Path, params: Mapping[str, Any]) -> None:
-        """Complete a run that was cut off after the training's last file, or never begun."""
+        """Complete a run that was cut off after the training's last file, or never started."""
         if not _is_whole(folder):
             self.on_start(params)
             self.on_end(folder, "FINISHED")
 
     def child(self, name: str) -> Reporter:
-        def enter() -> Run:
+        def enter() -> TrackingRun:
             if self._run is None:
-                raise SettingError(f"{name} has no run above it")
+                raise SettingError(f"{name} has no parent run")
             return self._run.child(name)
 
-        return Tracked(enter, self._say, self._last_of_child or self._last)
+        return MlflowReporter(enter, self._emit, self._last_of_child or self._last)
 
-    def _tell(self, step: Step) -> None:
+    def _send(self, step: Step) -> None:
         run = self._run
         if run is not None:
             self._unless_it_fails(lambda: step(run))
@@ -120,11 +129,11 @@ class Tracked:
             act()
         except Exception as error:  # a training of days does not end for its record
             reason = error.message if isinstance(error, Pi10Error) else repr(error)
-            self._say(f"tracking, which misses something now: {reason}")
+            self._emit(f"tracking, which is now incomplete: {reason}")
 
 
-class Alone(Silence):
-    """The reporter of a training whose only seed is told of as ``inner``, without a parent."""
+class SingleSeedReporter(NullReporter):
+    """The reporter of a training with one seed: the run ``inner``, without a parent."""
 
     def __init__(self, inner: Reporter) -> None:
         self.inner = inner
@@ -134,20 +143,21 @@ class Alone(Silence):
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A training's config.json as parameters: recipe and identity without their folders."""
-    told = {k: v for k, v in config.items() if k not in ("identity", "format", "notes")}
+    """A training's config.json as parameters: recipe and identity, without nesting."""
+    params = {k: v for k, v in config.items() if k not in ("identity", "format", "notes")}
     identity = dict(config.get("identity", {}))
     recipe = dict(identity.pop("recipe", {}))
-    if "seeds" in told:  # of the training as a whole; the recipe has the first one's
+    if "seeds" in params:  # of the training as a whole; the recipe has the first one's
         recipe.pop("seed", None)
-    return {**identity, **recipe, **told}
+    return {**identity, **recipe, **params}
 
 
-def _usable(say: Say, environ: Mapping[str, str]) -> bool:
+def _usable(emit: Emit, environ: Mapping[str, str]) -> bool:
     if not installed():
-        say(
-            "mlflow is not installed, so this is not tracked; its folder holds all figures"
-            ' (pip install "pi10-classifier[train]" brings mlflow, --no-tracking spares this line)'
+        emit(
+            "mlflow is not installed, so this is not tracked; the folder holds all figures"
+            ' (to track: pip install "pi10-classifier[train]"; to hide this line:'
+            " --no-tracking)"
         )
         return False
     destination(environ)
@@ -155,11 +165,11 @@ def _usable(say: Say, environ: Mapping[str, str]) -> bool:
 
 
 def _entrance(
-    folder: Path, say: Say, experiment: str, resume: bool, environ: Mapping[str, str]
-) -> Callable[[], Run]:
+    folder: Path, emit: Emit, experiment: str, resume: bool, environ: Mapping[str, str]
+) -> Callable[[], TrackingRun]:
     """Opens the run: the folder's latest where a training is resumed, else a new one."""
 
-    def enter() -> Run:
+    def enter() -> TrackingRun:
         before = [run for run in sp.runs_of(folder / sp.SPOOL) if not run.header.parent]
         name, where = folder.resolve().name or "run", experiment or EXPERIMENT
         if resume and before:
@@ -167,8 +177,8 @@ def _entrance(
             name, where = header.name, header.experiment
         elif before:  # of a training whose folders were deleted; its record stays
             name = f"{name}-{len(before) + 1}"
-        run = open_run(where, name, folder=folder, environ=environ, warn=say)
-        say(f"tracking: run {name!r} of experiment {where!r}, {redacted(destination(environ))}")
+        run = open_run(where, name, folder=folder, environ=environ, warn=emit)
+        emit(f"tracking: run {name!r} of experiment {where!r}, {redacted(destination(environ))}")
         return run
 
     return enter

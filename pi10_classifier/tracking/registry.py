@@ -1,4 +1,4 @@
-"""Registered versions of model packages in MLflow."""
+"""Model packages as registered model versions in MLflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF_EVENT = {FIGURE_TAG: "figure", SPLIT_TAG: "split"}
 
 
 def register(client: Any, run_id: str, artifacts: str, ours: str, event: Mapping[str, Any]) -> None:
-    """A version of the registered model, once, and the alias where it is the better one.
+    """Register the package once as a model version, with the alias if it is better.
 
     A run's package is one version however often it is told: the tag EVENT_TAG is of its
     content, not of the telling.
@@ -56,7 +56,7 @@ def is_better(new: Mapping[str, str], held: Mapping[str, str]) -> bool:
 
 
 def write_mlmodel(package: Path, run_id: str, folder: str) -> None:
-    """MLflow's own description, so that ``mlflow.onnx.load_model`` opens the package too."""
+    """Write MLflow's description, so that ``mlflow.onnx.load_model`` opens the package."""
     from mlflow import pyfunc
     from mlflow.models import Model
 

@@ -1,4 +1,4 @@
-"""MLflow tracking that a dead server cannot stop: everything is spooled, a process sends it.
+"""MLflow runs that a dead server cannot stop: events are spooled, and a process sends them.
 
 Without ``MLFLOW_TRACKING_URI`` runs go to ``mlflow.db`` (SQLite) and ``mlruns/`` in the
 working folder: MLflow 3.17's own default, needing no server; ``mlflow ui`` there shows them.
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-__all__ = ["Run", "Synced", "open_run", "sync"]
+__all__ = ["Synced", "TrackingRun", "open_run", "sync"]
 ALIAS = "candidate"
 PACKAGE = "model"
 LONGEST_PARAM, LONGEST_KEY = 6000, 250  # characters; MLflow's limits
 _log = logging.getLogger(__name__)
 
 
-class Run:
+class TrackingRun:
     """A run of MLflow, written to its spool; a context manager that ends it.
 
     ``id`` (32 hex digits) is known at once and is the run's tag ``pi10.run_id`` in MLflow.
@@ -65,17 +65,17 @@ class Run:
         return self._spool.pending
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Parameters; nested mappings become ``outer.inner``. The first value of a name stays."""
+        """Log parameters; nested mappings become ``outer.inner``. A name keeps its first value."""
         flat = {_key(k): _text(v)[:LONGEST_PARAM] for k, v in _flat(values).items()}
         self._append("params", values=flat)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Metrics of one step (an epoch). A step told twice keeps its first value."""
+        """Log metrics of one step (an epoch). A repeated step keeps its first value."""
         flat = {_key(k): float(v) for k, v in _flat(values).items()}
         self._append("metrics", values=flat, step=int(step))
 
     def on_epoch(self, record: Mapping[str, Any]) -> None:
-        """The numbers of one epoch's record, at the step ``record["epoch"]``."""
+        """Log the numbers of an epoch's record, at the step ``record["epoch"]``."""
         numbers = {k: v for k, v in _flat(record).items() if isinstance(v, (int, float))}
         self.metrics(numbers, int(numbers.pop("epoch", 0)))
 
@@ -83,18 +83,18 @@ class Run:
         self._append("tags", values={_key(k): _text(v) for k, v in values.items()})
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """A file or folder, copied as it is now into the artifacts' ``folder``."""
+        """Log a copy of a file or folder in its present state, in the artifacts' ``folder``."""
         where = _safe(folder)
         if not path.exists():
             raise SettingError(f"artifact {path} does not exist")
         self._append("artifact", stored=self._spool.store(path, path.name), folder=where)
 
     def text(self, text: str, name: str) -> None:
-        """``text`` as the artifact ``name`` (may hold folders: ``tables/x.csv``), UTF-8."""
+        """Log ``text`` as the UTF-8 artifact ``name``, which may have folders: ``tables/x.csv``."""
         self._blob(scrub(text, self._secrets).encode("utf-8"), name)
 
     def figure(self, figure: Figure, name: str) -> None:
-        """A matplotlib figure as the artifact ``name`` (.png or .svg)."""
+        """Log a matplotlib figure as the artifact ``name`` (.png or .svg)."""
         stream = io.BytesIO()
         figure.savefig(stream, format=PurePosixPath(name).suffix.lstrip(".") or "png", dpi=120)
         self._blob(stream.getvalue(), name)
@@ -107,14 +107,14 @@ class Run:
         figure: float | None = None,
         split: str = "",
     ) -> None:
-        """A model package as artifact ``model``; with a name, as a registered version too.
+        """Log a model package as the artifact ``model`` and, with a name, as a registered version.
 
         figure: validation macro-F1, on the split of SHA-256 ``split``: by it the version takes
         ``alias`` from another one, see ``registry.is_better``.
         ``mlflow artifacts download -u models:/NAME@candidate`` brings the package back.
         """
         if not (folder / "model.onnx").is_file():
-            raise SettingError(f"{folder} holds no model.onnx; give a model package")
+            raise SettingError(f"{folder} holds no model.onnx; name a model package")
         check_model_name(register_as)
         stored = self._spool.store(folder, PACKAGE)
         fields = {}
@@ -125,15 +125,15 @@ class Run:
             }  # fmt: skip
         self._append("package", stored=stored, folder=PACKAGE, **fields)
 
-    def child(self, name: str, **tags: Any) -> Run:
-        """A nested run in the same spool; the same name again goes on with the same run."""
+    def child(self, name: str, **tags: Any) -> TrackingRun:
+        """Open a nested run in the same spool; a repeated name continues the same run."""
         header = self._spool.header
         spool = _enter(self._spool.path.parent, header.experiment, name, self.id,
                        header.destination, {k: _text(v) for k, v in tags.items()})  # fmt: skip
-        return Run(spool, self._environ, False, self._warn)
+        return TrackingRun(spool, self._environ, False, self._warn)
 
     def end(self, status: Status = "FINISHED") -> None:
-        """End the run. The root run also waits for its sender while that gets on.
+        """End the run. The root run also waits for its sender while that makes progress.
 
         It gives up at once where the server is away, and after a minute without one entry
         sent. What the server did not take stays spooled: a warning names the command.
@@ -145,7 +145,7 @@ class Run:
         if self._sender is not None:
             finish(self._sender, self._spool.path.parent, self._warn)
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> TrackingRun:
         return self
 
     def __exit__(
@@ -170,8 +170,8 @@ def open_run(
     folder: Path,
     environ: Mapping[str, str] = os.environ,
     warn: Warn = _log.warning,
-) -> Run:
-    """Open a run, or go on with the one of this name that ``folder`` already holds.
+) -> TrackingRun:
+    """Open a run, or continue the one of this name in ``folder``.
 
     folder: the training's output folder; the spool lies in it. warn: is told what MLflow did
     not take, and how to send it later. Raises SettingError for a bad MLFLOW_TRACKING_URI,
@@ -179,11 +179,11 @@ def open_run(
     """
     where = redacted(destination(environ))
     spool = _enter(folder / sp.SPOOL, experiment, name, "", where, {})
-    return Run(spool, environ, True, warn)
+    return TrackingRun(spool, environ, True, warn)
 
 
 def check_model_name(name: str) -> None:
-    """Raises SettingError for what MLflow does not take as a registered model's name."""
+    """Raise SettingError if MLflow does not accept the name for a registered model."""
     if re.search(r"[/:\\'\"]", name):
         raise SettingError(f"a registered model cannot be named {name!r}; no / : or '")
 
@@ -239,5 +239,8 @@ def _text(value: Any) -> str:
 def _safe(path: str) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path:
-        raise SettingError(f"artifact path {path!r} leaves the run's artifacts; name it plainly")
+        raise SettingError(
+            f"artifact path {path!r} leaves the run's artifacts; give a path"
+            " without .. and without a leading /"
+        )
     return "" if str(pure) == "." else str(pure)

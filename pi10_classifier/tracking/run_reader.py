@@ -11,7 +11,7 @@ from pi10_classifier.evaluation.test_predictions import PREDICTIONS, Predictions
 
 
 def read_runs(places: Sequence[str]) -> list[Predictions]:
-    """Runs from folders (searched for ``test_predictions.csv``), files, or ``runs:/RUN_ID``.
+    """Read runs from folders (searched for ``test_predictions.csv``), files, or ``runs:/RUN_ID``.
 
     ``runs:/RUN_ID`` is fetched from MLflow (MLFLOW_TRACKING_URI), with the runs nested in it.
     Raises SettingError where a place holds none.
@@ -26,7 +26,7 @@ def read_runs(places: Sequence[str]) -> list[Predictions]:
         # copies that wait in a spool are not further runs
         files = [file for file in files if "tracking-spool" not in file.parts]
         if not files:
-            raise SettingError(f"{path} holds no {PREDICTIONS}; name folders of tested runs")
+            raise SettingError(f"{path} holds no {PREDICTIONS}; name folders of tested trainings")
         runs += [read_predictions(file) for file in files]
     return runs
 

@@ -31,7 +31,7 @@ PROBLEM = ".sender-problem"  # there while the sender at work gets nothing throu
 
 
 class Sender:
-    """Sends the runs of one spool; remembers what it learned of each between passes."""
+    """Sends the runs of one spool, and remembers their state between passes."""
 
     def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
         self.root = root
@@ -41,7 +41,7 @@ class Sender:
         self._deliveries: dict[str, Delivery] = {}
 
     def pass_over(self) -> dict[str, str]:
-        """Send all that is unsent; return {run id: why it was not sent}."""
+        """Send all unsent events; return {run id: why it could not be sent}."""
         problems: dict[str, str] = {}
         for spool in sp.runs_of(self.root):
             if spool.sent.offset >= spool.size:
@@ -77,7 +77,7 @@ class Sender:
 
 
 def follow(sender: Sender, ending: threading.Event) -> dict[str, str]:
-    """Send as events come, until ``ending``; then what is left, once."""
+    """Send events as they arrive, until ``ending``; then send the rest once."""
     failures = 0
     mark = sender.root / PROBLEM
     mark.unlink(missing_ok=True)

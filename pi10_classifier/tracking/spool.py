@@ -1,4 +1,4 @@
-"""The spool: what a training has to say, on the local disk before any server hears of it.
+"""The spool: the events of a training, kept on the local disk until they are sent.
 
 ``RUN_FOLDER/tracking-spool/`` holds one folder a run (a parent and its children)::
 
@@ -35,7 +35,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Who a run is. ``id`` is ours (32 hex digits); MLflow's own id comes with the first send."""
+    """The identity of a run. ``id`` (32 hex digits) is our own; MLflow's comes later."""
 
     id: str
     experiment: str
@@ -48,7 +48,7 @@ class Header:
 
 @dataclass(slots=True)
 class Sent:
-    """How far MLflow has acknowledged a run."""
+    """The events of a run that MLflow has acknowledged."""
 
     offset: int = 0
     run_id: str = ""
@@ -68,7 +68,9 @@ class RunSpool:
                 raise ValueError(f"format {fields['format']!r}, not {FORMAT}")
             self.header = Header(**fields)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise SettingError(f"{path / HEADER}: no run of a tracking spool ({error})") from error
+            raise SettingError(
+                f"{path / HEADER} is not a run of a tracking spool ({error})"
+            ) from error
 
     @classmethod
     def create(cls, root: Path, header: Header) -> RunSpool:
@@ -83,7 +85,7 @@ class RunSpool:
         return cls(path)
 
     def append(self, kind: str, **fields: Any) -> None:
-        """Add an event with the time of now (ms since 1970, UTC). Raises OutputError."""
+        """Add an event with the current time (ms since 1970, UTC). Raises OutputError."""
         line = _json({"kind": kind, "at": round(time.time() * 1000), **fields}) + b"\n"
         path = self.path / EVENTS
         try:
@@ -143,7 +145,7 @@ class RunSpool:
 
     @property
     def size(self) -> int:
-        """Bytes of events."""
+        """Size of the events in bytes."""
         try:
             return (self.path / EVENTS).stat().st_size
         except FileNotFoundError:
@@ -151,7 +153,7 @@ class RunSpool:
 
     @property
     def sent(self) -> Sent:
-        """What was acknowledged; nothing, where the record is missing or damaged."""
+        """The acknowledged events; none if the record is missing or damaged."""
         try:
             return Sent(**json.loads((self.path / SENT).read_text("utf-8")))
         except (OSError, ValueError, TypeError):
@@ -162,7 +164,7 @@ class RunSpool:
 
     @property
     def pending(self) -> int:
-        """Events that MLflow has not acknowledged."""
+        """Number of events that MLflow has not acknowledged."""
         return sum(1 for _ in self.events(self.sent.offset))
 
 

@@ -1,4 +1,4 @@
-"""Where runs go, the process that sends them, and ``pi10 track sync``."""
+"""The destination of runs, the sender process, and ``pi10 track sync``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def destination(environ: Mapping[str, str]) -> str:
-    """Where runs go: MLFLOW_TRACKING_URI, or a SQLite store in the working folder."""
+    """The destination of runs: MLFLOW_TRACKING_URI, or a SQLite store in the working folder."""
     uri = environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
         return f"sqlite:///{(Path.cwd() / 'mlflow.db').as_posix()}"
@@ -65,7 +65,7 @@ class Synced:
 
 
 def sync(folder: Path, environ: Mapping[str, str] = os.environ) -> list[Synced]:
-    """Send every spool under ``folder`` to MLflow; what was sent before is not sent again.
+    """Send every spool under ``folder`` to MLflow; nothing is sent twice.
 
     Goes to MLFLOW_TRACKING_URI where it is set, else to where the training meant to send.
     Raises SettingError where there is no spool, or a training is still sending it.
@@ -126,7 +126,7 @@ def _command(root: Path, *more: str) -> list[str]:
 
 
 def installed() -> bool:
-    """Whether there is an MLflow to send to; it is not imported."""
+    """Whether MLflow is installed; it is not imported."""
     return importlib.util.find_spec("mlflow") is not None
 
 
@@ -134,7 +134,7 @@ def start_sender(
     root: Path, environ: Mapping[str, str], warn: Warn = _log.warning
 ) -> subprocess.Popen[bytes] | None:
     if not installed():
-        warn(f"mlflow is not installed: the run is spooled in {root}, not sent")
+        warn(f"mlflow is not installed: the run is kept in the spool {root} and not sent")
         return None
     try:
         return subprocess.Popen(  # noqa: S603
@@ -144,12 +144,12 @@ def start_sender(
             start_new_session=True,  # Ctrl-C is for the training, which then ends its run
         )  # fmt: skip
     except OSError as error:
-        warn(f"tracking is spooled only: no sender ({error})")
+        warn(f"tracking only goes to the spool: the sender could not start ({error})")
         return None
 
 
 def finish(sender: subprocess.Popen[bytes], root: Path, warn: Warn = _log.warning) -> None:
-    """Let the sender send what is left, as long as it gets on; warn of what it could not."""
+    """Let the sender send the rest while it makes progress; warn of what stays unsent."""
     why, left = "it took too long", _pending(root)
     # a word, not only the end of the pipe: data-loading processes may hold a copy of it
     word: bytes | None = b"end\n"
@@ -166,8 +166,8 @@ def finish(sender: subprocess.Popen[bytes], root: Path, warn: Warn = _log.warnin
             why = "the sender stopped"
     if left := _pending(root):
         warn(
-            f"MLflow did not take {left} entries ({why}); they wait in {root}. When it answers"
-            f" again: pi10 track sync {shlex.quote(str(root.parent))}"
+            f"MLflow did not take {left} entries ({why}); they wait in {root}. When MLflow"
+            f" answers again, run: pi10 track sync {shlex.quote(str(root.parent))}"
         )
 
 

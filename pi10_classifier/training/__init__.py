@@ -1,1 +1,1 @@
-"""``pi10 train``: recipe, plan, seeds. Torch is imported from here and from ``search`` alone."""
+"""``pi10 train``: recipe, plan, seeds. Only this folder and ``search`` import torch."""

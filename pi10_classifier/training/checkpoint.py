@@ -22,7 +22,7 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
 
 
 def save_checkpoint(folder: Path, network: nn.Module, description: dict[str, Any]) -> None:
-    """Publish weights and description, each written beside and renamed."""
+    """Write weights and description, each to a temporary file that is then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / (WEIGHTS + ".part")
     try:
@@ -35,7 +35,7 @@ def save_checkpoint(folder: Path, network: nn.Module, description: dict[str, Any
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Write safetensors, to be read by whom any new file is; raises OSError or SafetensorError."""
+    """Write safetensors with the permissions of a new file; raises OSError or SafetensorError."""
     path.touch()
     mode = path.stat().st_mode
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
@@ -43,12 +43,12 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:
-    """Replace ``checkpoint.json`` in one step."""
+    """Replace ``checkpoint.json`` atomically."""
     write_atomically(folder / DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode())
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and description of a checkpoint folder; pickles are never read.
+    """Read weights and description of a checkpoint folder; pickles are never read.
 
     Raises ModelError where a part is missing, damaged or not the other's.
     """
@@ -62,7 +62,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         known = fields["weights_sha256"] == digest
         state = load_file(weights) if known else {}
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(f"{folder} is no readable checkpoint: {error}") from error
+        raise ModelError(f"{folder} is not a readable checkpoint: {error}") from error
     if not known:
-        raise ModelError(f"{weights} is not the file {DESCRIPTION} describes; train again")
+        raise ModelError(f"{weights} is not the file that {DESCRIPTION} describes; train again")
     return state, fields

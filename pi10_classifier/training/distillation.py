@@ -1,4 +1,4 @@
-"""Teachers: what a student is told of an image besides its label (Hinton et al. 2015)."""
+"""Distillation from a teacher's logits, besides the labels (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TINY = 1e-7  # a teacher package says probabilities: none is taken for less tha
 
 
 class Teacher(Protocol):
-    """Answers for a batch, called in the threads or processes that prepare batches.
+    """Gives logits for a batch; called in the threads or processes that prepare batches.
 
     spec: how the teacher wants its images, None where it needs none. augmented: whether
     they are varied as the student's are (the same draw), else plain.
@@ -33,16 +33,16 @@ class Teacher(Protocol):
     augmented: bool
 
     def logits(self, images: U8 | None, chosen: I64) -> F32 | None:
-        """Images (N, C, S, S) uint8 and their places (N,) -> (N, K), or None: ask ``network``."""
+        """Images (N, C, S, S) uint8 and their indices (N,) -> (N, K), or None: use ``network``."""
 
     @property
     def network(self) -> nn.Module | None:
-        """A torch teacher, run on the student's device; None for the others."""
+        """A torch teacher, to run on the student's device; None for other kinds."""
 
 
 @dataclass(slots=True)
 class GivenTeacher:
-    """Logits (training images, K) worked out before; blind to the variation."""
+    """Precomputed logits (training images, K), which do not see the augmentation."""
 
     given: F32
     spec: Preprocessing | None = None
@@ -57,7 +57,7 @@ class GivenTeacher:
 
 
 class PackageTeacher:
-    """A model package through ONNX Runtime, as the service would ask it."""
+    """A model package, run with ONNX Runtime as in serving."""
 
     def __init__(self, model: Model, augmented: bool = True) -> None:
         self.model, self.augmented = model, augmented
@@ -91,27 +91,28 @@ class NetworkTeacher:
 
 
 def check_teacher(teacher: Teacher | None, weight: float, images: int, classes: int) -> None:
-    """Refuse a weight without a teacher, a teacher without a weight, and other shapes."""
+    """Refuse a weight without a teacher, a teacher without a weight, and mismatched shapes."""
     if (teacher is None) != (weight == 0):
         raise SettingError(
-            f"distil is {weight}, but there is {'no' if teacher is None else 'a'} teacher; give"
-            " both a teacher and a weight above 0, or neither"
+            f"distil is {weight}, but there is {'no' if teacher is None else 'a'} teacher;"
+            " give both a teacher and a weight above 0, or neither"
         )
     if isinstance(teacher, GivenTeacher) and teacher.given.shape != (images, classes):
         raise SettingError(
-            f"the teacher's logits have shape {teacher.given.shape}; there are {images} training"
-            f" images and {classes} classes"
+            f"the teacher's logits have shape {teacher.given.shape}, but there are {images}"
+            f" training images and {classes} classes"
         )
     if isinstance(teacher, PackageTeacher) and len(teacher.model.package.classes) != classes:
         raise SettingError(
             f"the teacher {teacher.model.package.folder} knows"
-            f" {', '.join(teacher.model.package.classes)}; there are {classes} classes to learn"
+            f" {', '.join(teacher.model.package.classes)}, but there are {classes} classes to"
+            " learn; give another teacher"
         )
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch, nats."""
-    told = torch.log_softmax(teacher.float() / temperature, dim=1)
-    said = torch.log_softmax(student.float() / temperature, dim=1)
-    gap = functional.kl_div(said, told, reduction="batchmean", log_target=True)
+    teacher_log_p = torch.log_softmax(teacher.float() / temperature, dim=1)
+    student_log_p = torch.log_softmax(student.float() / temperature, dim=1)
+    gap = functional.kl_div(student_log_p, teacher_log_p, reduction="batchmean", log_target=True)
     return gap * temperature**2

@@ -1,4 +1,4 @@
-"""Checkpoint folder -> model package: ONNX behind a parity gate, description, card."""
+"""The export of a checkpoint to a model package: ONNX graph, parity gate, description, card."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def _parity_images(folder: Path) -> U8:
     try:
         return np.asarray(np.load(path, allow_pickle=False), np.uint8)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: no images for the parity gate ({error}); give some") from error
+        raise ModelError(
+            f"{path}: there are no images for the parity gate ({error}); give some"
+        ) from error
 
 
 def write_onnx(network: nn.Module, spec: Preprocessing, path: Path) -> None:
@@ -138,7 +140,7 @@ def run_session(session: ort.InferenceSession, images: U8, batch: int = 64) -> F
 
 
 def check_parity(network: nn.Module, path: Path, images: U8, temperature: float = 1.0) -> float:
-    """Largest absolute difference of a probability, torch against ONNX Runtime.
+    """Largest absolute difference of a probability between torch and ONNX Runtime.
 
     Raises ModelError with the figure where it exceeds 1e-4 or is no number.
     """
@@ -150,13 +152,13 @@ def check_parity(network: nn.Module, path: Path, images: U8, temperature: float 
     if not gap <= TOLERANCE:
         raise ModelError(
             f"ONNX Runtime and torch differ by {gap:.2e} in a probability over {len(images)}"
-            f" images (allowed {TOLERANCE:.0e}); the package was not written"
+            f" images (allowed: {TOLERANCE:.0e}); the package was not written"
         )
     return gap
 
 
 def describe(package: Path, fields: dict[str, Any]) -> None:
-    """Write ``model.json`` and ``README.md`` for the ``model.onnx`` that is there.
+    """Write ``model.json`` and ``README.md`` beside an existing ``model.onnx``.
 
     ``fields`` is a checkpoint's description.
     """

@@ -1,4 +1,4 @@
-"""Options of a training that the command line and the API share: one table of both."""
+"""The options of a training that the command line and the API share."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from pi10_classifier.training.losses.registry import LOSSES
 OPTIONS: Mapping[str, tuple[str, str]] = {
     "recipe": (
         "small",
-        "vit, beit, resnet18, resnet50, vit_small, vit_tiny, mobilenet_v2 (small), "
+        "Recipe: vit, beit, resnet18, resnet50, vit_small, vit_tiny, mobilenet_v2 (small), "
         "mobilenetv4_conv_small, efficientnet_lite0, or a TOML file.",
     ),
-    "network": ("", "Another network with that recipe."),
-    "loss": ("", f"{', '.join(list(LOSSES)[:-1])} or {list(LOSSES)[-1]}."),
-    "seeds": ("0", "Seeds, e.g. 1,2,3."),
+    "network": ("", "Network to train with that recipe, if not the recipe's own."),
+    "loss": ("", f"Loss: {', '.join(list(LOSSES)[:-1])} or {list(LOSSES)[-1]}."),
+    "seeds": ("0", "Random seeds, e.g. 1,2,3; one training per seed."),
     "init": (
         "pretrained",
-        "pretrained, random, a folder of safetensors, or a model package: its folder, or starter "
-        "or fast.",
+        "Initial weights: pretrained, random, a folder with safetensors, or a model package: its "
+        "folder, starter or fast.",
     ),
-    "teacher": ("", "Learn from a model package too."),
-    "name": ("", "Of the model package."),
-    "split_seed": ("0", "Another seed, another split."),
-    "device": ("", "cpu, to leave a GPU alone."),
-    "experiment": ("", "Of MLflow."),
+    "teacher": ("", "Model package to distil from, besides learning from the labels."),
+    "name": ("", "Name of the model package."),
+    "split_seed": ("0", "Random seed of the split; another seed gives another split."),
+    "device": ("", "Device to train on; cpu ignores a GPU."),
+    "experiment": ("", "MLflow experiment."),
     "register": (
         "",
-        "Make the best package a version of this model; alias candidate, where it is better.",
+        "Registered MLflow model to add the best package to as a version; the version gets the "
+        "alias candidate if it is better than the one that has it.",
     ),
 }
-"""What is asked of a training by the command line and the API: default (as text) and meaning."""
+"""Name -> default as text, and meaning."""

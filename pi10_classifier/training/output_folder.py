@@ -1,4 +1,4 @@
-"""The folder of one training: its settings, its epochs, and whether it is done."""
+"""The folder of one training: its settings, its epochs, and its completion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRIALS_TABLE, BEST_TRIAL = "trials.csv", "best.json"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and keep other trainings out of it."""
+    """Create the folder and lock it against other trainings."""
     from filelock import FileLock, Timeout
 
     try:
@@ -42,12 +42,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def reached(folder: Path) -> bool:
-    """Whether a training has come as far as an epoch or a checkpoint: what is worth keeping."""
+    """Whether a training has an epoch or a checkpoint that is worth keeping."""
     return (folder / METRICS).is_file() or any((folder / RESUME).glob("checkpoint-*"))
 
 
 def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
-    """Store a new training's settings, or see that they are those of the one that is there.
+    """Store a new training's settings, or check them against those of an existing one.
 
     One that failed before its first epoch stands in nobody's way. Raises SettingError naming
     what differs, or where a training is there and ``resume`` is not asked for.
@@ -56,14 +56,14 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     if path.is_file() and reached(folder):
         if not resume:
             raise SettingError(
-                f"{folder} holds a training; go on with --resume, or choose another --out"
+                f"{folder} holds a training; continue with --resume, or choose another --out"
             )
         before = read_config(folder)
-        told = json.loads(json.dumps(config))
-        for name in _differences(before["identity"], told["identity"]):
+        as_stored = json.loads(json.dumps(config))
+        for name in _differences(before["identity"], as_stored["identity"]):
             raise SettingError(
-                f"{folder} was begun with another {name}; go on with the same, or choose"
-                " another --out"
+                f"{folder} was started with another {name}; continue with the same one, or"
+                " choose another --out"
             )
         return
     try:
@@ -75,7 +75,7 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """``config.json``; raises SettingError where it is damaged."""
+    """Read ``config.json``; raises SettingError if it is damaged."""
     try:
         found = json.loads((folder / CONFIG).read_text("utf-8"))
         if isinstance(found, dict) and isinstance(found.get("identity"), dict):
@@ -87,7 +87,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def write_metrics(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """``metrics.csv``: a line an epoch."""
+    """Write ``metrics.csv``: one line per epoch."""
     stream = io.StringIO()
     columns = list(dict.fromkeys(name for record in history for name in record))
     rows = csv.DictWriter(stream, columns, lineterminator="\n")
@@ -97,7 +97,7 @@ def write_metrics(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def add_metrics(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add an epoch to ``metrics.csv``, in place of what a killed training wrote of it."""
+    """Add an epoch to ``metrics.csv``, replacing what a killed training wrote of it."""
     before: list[Mapping[str, Any]] = []
     if (folder / METRICS).is_file():
         rows = csv.DictReader(io.StringIO((folder / METRICS).read_text("utf-8")))
@@ -106,7 +106,7 @@ def add_metrics(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The numbers of ``metrics.csv``, an epoch each; raises SettingError where it is damaged."""
+    """Read ``metrics.csv``, one record per epoch; raises SettingError if it is damaged."""
     path = folder / METRICS
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
@@ -116,7 +116,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def best_validation(folder: Path) -> float:
-    """The highest validation macro-F1 of ``metrics.csv``: that of the weights that are kept."""
+    """The highest validation macro-F1 in ``metrics.csv``, that of the stored weights."""
     found = [row["validation_macro_f1"] for row in read_metrics(folder)]
     if not found:
         raise SettingError(f"{folder / METRICS} holds no epoch; train again")
@@ -124,7 +124,7 @@ def best_validation(folder: Path) -> float:
 
 
 def write_validation(folder: Path) -> None:
-    """``validation.json``: the figure of a training that was not tested."""
+    """Write ``validation.json``: the figure of a training without a test."""
     text = json.dumps({"macro_f1": best_validation(folder)}) + "\n"
     write_atomically(folder / VALIDATION, text.encode("utf-8"))
 

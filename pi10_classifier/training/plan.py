@@ -1,4 +1,4 @@
-"""What is asked of a training besides its data, and the record of it."""
+"""The plan of a training: everything but its data, and how it is recorded."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _SPLIT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked of a training besides its data.
+class TrainingPlan:
+    """The settings of a training besides its data.
 
     init: "pretrained", "random", a folder of safetensors, or a model package. teacher: a
     package, "" for none. sources: of a source's name, its title and licence for the model card.
@@ -68,7 +68,10 @@ class Plan:
         if self.recipe.loss not in LOSSES:
             raise SettingError(f"unknown loss {self.recipe.loss!r}; known: {', '.join(LOSSES)}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise SettingError(f"seeds are {list(self.seeds)}; give one or more, from 0, each once")
+            raise SettingError(
+                f"seeds are {list(self.seeds)}; give one or more different"
+                " whole numbers of 0 or more"
+            )
         if self.init not in ("pretrained", "random") and not Path(self.init).exists():
             names = [*(folder.name for folder in installed()), *ALIASES]
             if self.init not in names:
@@ -78,17 +81,17 @@ class Plan:
                 )
 
     def folder(self, seed: int) -> Path:
-        """Where that seed's training lies."""
+        """The folder of that seed's training."""
         return self.out / f"seed-{seed}"
 
     def source(self, name: str) -> dict[str, str]:
-        """A source as the model card cites it."""
+        """The citation of a source in the model card."""
         title, licence = self.sources.get(name, (name, "not stated"))
         return {"source": title, "licence": licence}
 
     @property
     def weights(self) -> Path | None:
-        """The folder of the first weights; a training's seed folder stands for its best ones."""
+        """The folder of the initial weights; a training's seed folder means its best weights."""
         if self.init in ("pretrained", "random"):
             return None
         if _by_name(self.init):
@@ -98,13 +101,13 @@ class Plan:
 
     @property
     def package(self) -> Package | None:
-        """The model package of the first weights, where they are one's."""
+        """The model package of the initial weights, or None."""
         if self.weights is None or not (self.weights / "model.json").is_file():
             return None
         return read_package(self.weights)[0]
 
     def build(self, classes: int) -> nn.Module:
-        """The network with its first weights; what is random there is torch's next draw."""
+        """Build the network with its initial weights; random ones depend on torch's generator."""
         loss = LOSSES[self.recipe.loss]
         return build(
             self.network,
@@ -123,9 +126,12 @@ class Plan:
 
 
 def config_of(
-    examples: Examples, plan: Plan, teacher: PackageTeacher | None, recipe: Recipe | None = None
+    examples: Examples,
+    plan: TrainingPlan,
+    teacher: PackageTeacher | None,
+    recipe: Recipe | None = None,
 ) -> dict[str, Any]:
-    """What a training is; under "identity" what must be the same for it to go on."""
+    """The record of a training; "identity" is what must be unchanged to resume it."""
     return {
         "format": 1,
         "identity": {
@@ -149,7 +155,7 @@ def config_of(
 
 
 def _leaks(
-    examples: Examples, plan: Plan, teacher: PackageTeacher | None
+    examples: Examples, plan: TrainingPlan, teacher: PackageTeacher | None
 ) -> dict[str, dict[str, str]]:
     """Who was trained on another split: the test images here may be training images there."""
     found: dict[str, str] = {}
@@ -162,7 +168,7 @@ def _leaks(
     return {"trained_on_another_split": other} if other else {}
 
 
-def origin_of(plan: Plan) -> dict[str, str]:
+def origin_of(plan: TrainingPlan) -> dict[str, str]:
     kept = origin(plan.network, "random" if plan.init == "random" else "", plan.weights)
     if plan.weights is None:
         return kept
@@ -174,7 +180,7 @@ def origin_of(plan: Plan) -> dict[str, str]:
     return {**kept, "weights_sha256": digest.hexdigest()}
 
 
-def _before(plan: Plan) -> dict[str, Any]:
+def _before(plan: TrainingPlan) -> dict[str, Any]:
     """The description of the training that gave the first weights; empty where there is none."""
     if package := plan.package:
         return {**package.description, "weights_sha256": package.sha256}
@@ -183,8 +189,8 @@ def _before(plan: Plan) -> dict[str, Any]:
     return load_checkpoint(plan.weights)[1]
 
 
-def named(plan: Plan) -> dict[str, dict[str, str]]:
-    """Version and graph of the embedded packages that the plan takes by name.
+def named(plan: TrainingPlan) -> dict[str, dict[str, str]]:
+    """Version and graph of the embedded packages that the plan names.
 
     Another release may have others of that name: the command alone would not tell which.
     """
@@ -204,8 +210,8 @@ def _by_name(name: str) -> bool:
     return name in known and not any(folder.glob("*.safetensors"))
 
 
-def provenance(plan: Plan) -> dict[str, Any]:
-    """``origin_of`` for a model's description: of earlier weights, all they came from.
+def provenance(plan: TrainingPlan) -> dict[str, Any]:
+    """The origin of the weights for a model's description, with that of earlier weights.
 
     "stages" are the trainings that gave these first weights, the earliest first.
     """
@@ -223,20 +229,22 @@ def provenance(plan: Plan) -> dict[str, Any]:
     return {"origin": "unknown", **begun, "stages": [*stages, last]}
 
 
-def teacher_of(examples: Examples, plan: Plan, say: Callable[[str], None]) -> PackageTeacher | None:
-    """The plan's teacher, which must know the data's classes; says who may know test images."""
+def teacher_of(
+    examples: Examples, plan: TrainingPlan, emit: Callable[[str], None]
+) -> PackageTeacher | None:
+    """The plan's teacher, with the data's classes; notes who may know the test images."""
     teacher: PackageTeacher | None = None
     if plan.teacher:
         teacher = PackageTeacher(Model.load(find(plan.teacher)))
         known = tuple(teacher.model.package.classes)
         if known != examples.classes:
             raise SettingError(
-                f"the teacher {plan.teacher} knows {', '.join(known)}; the data hold"
-                f" {', '.join(examples.classes)}: give a label map, or another teacher"
+                f"the teacher {plan.teacher} knows {', '.join(known)}, but the data have"
+                f" {', '.join(examples.classes)}; give a label map, or another teacher"
             )
     for who in _leaks(examples, plan, teacher).get("trained_on_another_split", {}):
-        say(
-            f"note: the {who} may have seen test images of this split in training (another split"
-            " is named there, or none); test figures may flatter"
+        emit(
+            f"note: the {who} may have been trained on test images of this split (it names"
+            " another split, or none), so the test figures may be too good"
         )
     return teacher

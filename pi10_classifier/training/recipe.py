@@ -1,4 +1,4 @@
-"""What decides a training besides data and network: a recipe, per network, from TOML and flags."""
+"""The settings of a training: a recipe per network, changed by a TOML file and flags."""
 
 from __future__ import annotations
 
@@ -50,68 +50,86 @@ class Recipe:
     Each setting tells what it means; ``HELP`` has all of these texts.
     """
 
-    epochs: int = _setting(30, "Passes over the training images; the learning rate ends at zero.")
+    epochs: int = _setting(30, "Number of passes over the training images.")
     minutes: float | None = _setting(
         None,
-        "If set, the training ends after this long; the learning rate follows the clock.",
+        "Length of the training in minutes, in place of epochs; the learning rate follows the"
+        " clock.",
     )
-    size: int = _setting(224, "Side of the input, px.")
-    channels: int = _setting(3, "1: grey; 3: RGB.")
-    level: bool = _setting(False, "Bring the background of each image to one grey level.")
+    size: int = _setting(224, "Side of the network's input, px.")
+    channels: int = _setting(3, "Channels of the input: 1 for grey, 3 for RGB.")
+    level: bool = _setting(
+        False, "Whether to bring the background of each image to one grey level."
+    )
     trim: float = _setting(
         0.0,
-        "Cut the image to its particle and this share of its longest side around it; 0: do not.",
+        "Margin around the particle that images are cut to, as a share of its longest side; 0: no"
+        " cut.",
     )
-    warm_size: int = _setting(0, "Side of the input during the first epochs, px; 0: always size.")
-    warm_share: float = _setting(0.0, "The share of the training that has warm_size.")
-    batch: int = _setting(32, "Images in one forward pass of one process.")
-    accumulate: int = _setting(4, "Forward passes for each optimiser step.")
-    optimiser: str = _setting("adam", "adam, adamw or sgd.")
-    rate: float = _setting(5e-5, "The highest learning rate.")
-    schedule: str = _setting("linear", "How the learning rate falls: linear or cosine.")
-    warmup_share: float = _setting(0.1, "Share of the steps over which the learning rate rises.")
+    warm_size: int = _setting(
+        0, "Side of the input at the start of the training, px; 0: size from the start."
+    )
+    warm_share: float = _setting(0.0, "Share of the training that uses warm_size, 0 to 1.")
+    batch: int = _setting(32, "Images per forward pass of one process.")
+    accumulate: int = _setting(4, "Forward passes per optimiser step.")
+    optimiser: str = _setting("adam", "Optimiser: adam, adamw or sgd.")
+    rate: float = _setting(5e-5, "Highest learning rate.")
+    schedule: str = _setting("linear", "Decay of the learning rate: linear or cosine.")
+    warmup_share: float = _setting(
+        0.1, "Share of the steps in which the learning rate rises, 0 to 1."
+    )
     warmup_steps: int = _setting(
         0,
-        "Steps over which the learning rate rises, at most a fifth; 0: as warmup_share says.",
+        "Steps in which the learning rate rises, at most a fifth of all; 0: use warmup_share.",
     )
     weight_decay: float = _setting(
-        0.0, "Weight decay of matrices and kernels; biases and norms have none."
+        0.0, "Weight decay of matrices and kernels; biases and norms are not decayed."
     )
-    clip: float = _setting(0.0, "The highest norm of the gradient; 0: no limit.")
-    loss: str = _setting("las", "The loss by its name.")
+    clip: float = _setting(0.0, "Largest norm of the gradient; 0: no limit.")
+    loss: str = _setting("las", "Name of the loss.")
     loss_options: Mapping[str, Any] = field(default_factory=dict)
-    augmentation: str = _setting("paper", "paper, pi10 or none.")
-    look: float = _setting(0.5, "With augmentation pi10: images in the Pi-10's look, a share.")
-    drawn: int = _setting(0, "Drawn particles of `pi10 simulate` added to each class.")
-    mixup: float = _setting(0.0, "Alpha of mixup's Beta distribution; 0: no mixup.")
+    augmentation: str = _setting("paper", "Augmentation: paper, pi10 or none.")
+    look: float = _setting(
+        0.5,
+        "With augmentation pi10: share of the images that are made to look like the Pi-10's, 0 to"
+        " 1.",
+    )
+    drawn: int = _setting(
+        0, "Synthetic particles, as `pi10 simulate` draws them, to add to each class."
+    )
+    mixup: float = _setting(0.0, "Alpha of the Beta distribution of mixup; 0: no mixup.")
     balance: float = _setting(
         0.0,
-        "An image's weight is (images of its stratum)^-balance; 0: each once an epoch.",
+        "Images are drawn with the weight (images of their stratum)^-balance; 0: each once per"
+        " epoch.",
     )
     class_minimum: int = _setting(
         0,
-        "With balance 0: the fewest images of a class in an epoch; 0: no minimum.",
+        "With balance 0: fewest images of a class per epoch; 0: no minimum.",
     )
     class_maximum: int = _setting(
         0,
-        "With balance 0: the most images of a class in an epoch; 0: no maximum.",
+        "With balance 0: most images of a class per epoch; 0: no maximum.",
     )
     ema: float = _setting(
-        0.0, "Decay of the averaged weights that are validated and kept; 0: the last weights."
+        0.0,
+        "Decay of the moving average of the weights, which is validated and kept; 0: no average.",
     )
     patience: int = _setting(
-        0, "Epochs without a better validation macro-F1 before training ends; 0: never."
+        0, "Epochs without a better validation macro-F1 after which the training ends; 0: never."
     )
-    precision: str = _setting("float32", "float32, bf16 or fp16.")
+    precision: str = _setting("float32", "Precision of the computation: float32, bf16 or fp16.")
     finer: float = _setting(
-        0.0, "Weight of a second head's cross-entropy on the sources' own labels."
+        0.0,
+        "Weight of an auxiliary head, trained with cross-entropy on the sources' own labels; 0:"
+        " none.",
     )
     distil: float = _setting(
-        0.0, "w of (1-w) loss + w T^2 KL(teacher || student), with the teacher."
+        0.0, "Weight w of the teacher in (1-w) loss + w T^2 KL(teacher || student), 0 to 1."
     )
-    distil_temperature: float = _setting(2.0, "T of that formula.")
+    distil_temperature: float = _setting(2.0, "Temperature T in the formula of distil.")
     deterministic: bool = _setting(
-        False, "The same bits every time on one machine, at some cost on a GPU."
+        False, "Make trainings on one machine repeatable bit by bit; slower on a GPU."
     )
     seed: int = 0
 
@@ -125,23 +143,25 @@ class Recipe:
                 )
         if any(getattr(self, name) < BOUNDS[name][0] for name in ("epochs", "batch", "accumulate")):
             raise SettingError(
-                f"epochs {self.epochs} and accumulate {self.accumulate} must be >= 1,"
-                f" batch {self.batch} >= 2"
+                f"epochs is {self.epochs}, accumulate {self.accumulate} and batch"
+                f" {self.batch}; epochs and accumulate must be >= 1, batch >= 2"
             )
         for name in _KINDS:
             value = getattr(self, name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise SettingError(f"{name} is {value}; it must be a finite number")
             if name != "seed" and isinstance(value, int | float) and value > MOST:
-                raise SettingError(f"{name} is {value:,}; at most {MOST:,} are taken")
+                raise SettingError(f"{name} is {value:,}; it must be at most {MOST:,}")
         for name, most in POSITIVE.items():
             value = getattr(self, name)
             if value is not None and not 0 < value <= most:
-                raise SettingError(f"{name} is {value}; it must be positive, and {most:,} at most")
+                raise SettingError(f"{name} is {value}; it must be above 0 and at most {most:,}")
         for size in {self.size, self.warm_size} - {0}:
             low, high = BOUNDS["size"]
             if not low <= size <= (high or size):
-                raise SettingError(f"input size {size} px is outside 32..512")
+                raise SettingError(
+                    f"input size {size} px is outside 32..512; give a size in that range"
+                )
         if self.channels not in CHANNELS:
             raise SettingError(f"channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
         for name in _FROM_ZERO:
@@ -153,35 +173,37 @@ class Recipe:
 
         if self.augmentation == "pi10" and not self.level:
             raise SettingError(
-                "augmentation 'pi10' varies levelled images, and level is false, so serving would"
-                " show others than training; set level=true, or augmentation to 'paper'"
+                "augmentation 'pi10' needs levelled images, but level is false, so the model"
+                " would be used on other images than it was trained on; set level=true, or"
+                " augmentation to 'paper'"
             )
         if self.trim and not self.level:
             raise SettingError(
-                f"trim is {self.trim}, but level is false: a particle is found on a levelled"
-                " ground alone; set level=true, or trim=0"
+                f"trim is {self.trim}, but level is false, and particles can only be found on"
+                " a levelled background; set level=true, or trim=0"
             )
         if self.augmentation == "pi10" and self.trim > MARGIN:
             raise SettingError(
-                f"trim is {self.trim}, but augmentation 'pi10' shows margins of {MARGIN} at most,"
-                f" so serving would show others than training; set trim to {MARGIN} or less"
+                f"trim is {self.trim}, but augmentation 'pi10' leaves margins of at most"
+                f" {MARGIN}, so the model would be used on other images than it was trained"
+                f" on; set trim to {MARGIN} or less"
             )
         if self.drawn and self.augmentation != "pi10":
             raise SettingError(
-                f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn particles"
-                " go with augmentation 'pi10' alone"
+                f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn"
+                " particles need augmentation 'pi10'"
             )
 
         if self.finer and self.mixup:
             raise SettingError(
-                f"finer is {self.finer} and mixup {self.mixup}; mixed images have no label of their"
-                " own, set one of the two to 0"
+                f"finer is {self.finer} and mixup {self.mixup}, but mixed images have no label"
+                " of their own; set one of the two to 0"
             )
         check_limits(self.class_minimum, self.class_maximum or None)
         if self.balance and (self.class_minimum or self.class_maximum):
             raise SettingError(
-                f"balance is {self.balance}, and a class has a minimum or maximum; give one of"
-                " them: the limits need balance 0"
+                f"balance is {self.balance}, but class_minimum or class_maximum is set; give"
+                " only one, as the limits need balance 0"
             )
 
     @property
@@ -190,11 +212,11 @@ class Recipe:
         return Preprocessing(self.size, self.channels, self.level, trim=self.trim)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it; but for no trim, so that trainings from before trim can be resumed."""
-        told = asdict(self)
+        """All settings, without a trim of 0, so that trainings from before trim can be resumed."""
+        settings = asdict(self)
         if not self.trim:
-            del told["trim"]
-        return told
+            del settings["trim"]
+        return settings
 
 
 HELP: Mapping[str, str] = {
@@ -240,7 +262,7 @@ SMALL = "mobilenet_v2"  # what "small" stands for
 
 
 def named(name_or_file: str, network: str = "", **changes: Any) -> tuple[str, Recipe]:
-    """Network and recipe of ``--recipe``: a network's name, "small", or a TOML file.
+    """The network and recipe of ``--recipe``: a network's name, "small", or a TOML file.
 
     The file may name its ``network``; an explicit one comes before it. Raises SettingError.
     """
@@ -249,7 +271,7 @@ def named(name_or_file: str, network: str = "", **changes: Any) -> tuple[str, Re
         chosen = network or _read(path).get("network", "")
         if not isinstance(chosen, str) or not chosen:
             raise SettingError(
-                f'recipe {path} names no network; add network = "...", or give --network'
+                f"recipe {path} names no network; add a line 'network = …', or give --network"
             )
         return chosen, read_recipe(path, chosen, **changes)
     base = SMALL if name_or_file == "small" else name_or_file
@@ -297,7 +319,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def changed(recipe: Recipe, **changes: Any) -> Recipe:
-    """A copy with changes, checked like a new one."""
+    """Copy a recipe with changes, and check it."""
     return replace(recipe, **changes)
 
 
@@ -333,6 +355,6 @@ def check_limits(minimum: int, maximum: int | None) -> None:
     """Refuse limits per class that contradict each other."""
     if minimum < 0 or (maximum is not None and maximum < max(1, minimum)):
         raise SettingError(
-            f"per-class minimum {minimum} and maximum {maximum}: the minimum must not be below"
-            f" 0, the maximum not below 1 or the minimum"
+            f"per-class minimum {minimum} and maximum {maximum}: the minimum must be at least"
+            " 0, and the maximum at least 1 and the minimum"
         )

@@ -1,4 +1,4 @@
-"""Who is told of a training as it goes: a tracking server, or nobody.
+"""Reporters, which follow the progress of a training, e.g. for a tracking server.
 
 The one hook of ``runs.py`` and ``search.py``. A reporter must not stop a training: what it
 cannot deliver it keeps, and says so by itself.
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 
 class Reporter(Protocol):
-    """One run: of all seeds together, or (``child``) of one of them.
+    """The reporter of one run: of all seeds together or, as ``child``, of one seed.
 
     A training that is resumed calls ``on_start`` anew, and ``on_epoch`` for new epochs alone.
     """
@@ -25,17 +25,17 @@ class Reporter(Protocol):
         """The numbers of epoch ``step``, from 1."""
 
     def on_end(self, folder: Path, status: str) -> None:
-        """The run's folder is as complete as it gets. status: FINISHED, FAILED or KILLED."""
+        """The run has ended and its folder is final. status: FINISHED, FAILED or KILLED."""
 
     def on_done_before(self, folder: Path, params: Mapping[str, Any]) -> None:
-        """In place of all the others: the folder was complete before this process began."""
+        """Called instead of the other methods if the folder was complete before this process."""
 
     def child(self, name: str) -> Reporter:
-        """The reporter of one seed, nested in this one; nobody is told before its start."""
+        """The reporter of one seed, nested in this one; nothing is reported before its start."""
 
 
-class Silence:
-    """Tells nobody."""
+class NullReporter:
+    """A reporter that does nothing."""
 
     def on_start(self, params: Mapping[str, Any]) -> None:
         pass
@@ -54,8 +54,8 @@ class Silence:
 
 
 @contextmanager
-def told(reporter: Reporter, folder: Path, params: Mapping[str, Any]) -> Iterator[None]:
-    """A reporter's beginning and end around a piece of work."""
+def reported(reporter: Reporter, folder: Path, params: Mapping[str, Any]) -> Iterator[None]:
+    """Report the start and the end of a piece of work."""
     reporter.on_start(params)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What ``pi10 train`` does: from examples and a plan to a folder a seed, tested and packaged."""
+"""The core of ``pi10 train``: train, package and test each seed of a plan."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
 from pi10_classifier.training.data.loading import Examples, load
-from pi10_classifier.training.data.synthetic import add_drawn
+from pi10_classifier.training.data.synthetic import add_synthetic
 from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.loop.loop import train
 from pi10_classifier.training.loop.memory import free_memory
 from pi10_classifier.training.loop.preflight import arguments_of, checked_loss
-from pi10_classifier.training.plan import Plan, config_of, teacher_of
+from pi10_classifier.training.plan import TrainingPlan, config_of, teacher_of
 from pi10_classifier.training.recipe import changed
-from pi10_classifier.training.reporter import Reporter, Silence, told
+from pi10_classifier.training.reporter import NullReporter, Reporter, reported
 from pi10_classifier.training.seed_run import SeedRun
 
-Say = Callable[[str], None]
+Emit = Callable[[str], None]
 
 
 def train_seeds(
     examples: Examples,
-    plan: Plan,
+    plan: TrainingPlan,
     *,
     resume: bool = False,
-    say: Say = print,
-    check: Callable[[], None] = lambda: None,
+    emit: Emit = print,
+    raise_if_cancelled: Callable[[], None] = lambda: None,
     reporter: Reporter | None = None,
     test: bool = True,
 ) -> list[Path]:
-    """Train each seed in ``plan.out/seed-N``; return those folders.
+    """Train each seed in ``plan.out/seed-N``; return these folders.
 
     Each holds config.json, metrics.csv (a line an epoch), checkpoint/ (the best epoch's
     weights as safetensors), package/ (ONNX, behind the parity gate), test_predictions.csv,
@@ -49,50 +49,52 @@ def train_seeds(
     written, and validation.json is the last.
     Raises SettingError, ModelError or OutputError; KeyboardInterrupt from ``check``.
     """
-    teller = reporter or Silence()
+    active = reporter or NullReporter()
     if not _first_process():  # of several on one machine or more: it trains, and writes nothing
-        return _follow(examples, plan, check)
+        return _follow(examples, plan, raise_if_cancelled)
     with out.locked(plan.out):
         if not resume and any(map(out.reached, plan.out.glob("seed-*"))):
             raise SettingError(
-                f"{plan.out} holds trainings; go on with --resume, or choose another --out"
+                f"{plan.out} holds trainings; continue with --resume, or choose another --out"
             )
         write_atomically(plan.out / out.MANIFEST, examples.manifest.encode("utf-8"))
         if examples.scan.left_out or not (plan.out / out.LEFT_OUT).is_file():
             text = left_out_csv(examples.scan.left_out)
             write_atomically(plan.out / out.LEFT_OUT, text.encode("utf-8"))
-        teacher = teacher_of(examples, plan, say)
+        teacher = teacher_of(examples, plan, emit)
         last = PREDICTIONS if test else out.VALIDATION
         if not all((plan.folder(seed) / last).is_file() for seed in plan.seeds):
-            _check(examples, plan, say)
+            _check(examples, plan, emit)
         for seed in plan.seeds:  # before anyone is told: a refused one leaves the runs as they are
-            run = SeedRun(examples, plan, seed, teacher, say)
+            run = SeedRun(examples, plan, seed, teacher, emit)
             out.begin(run.folder, run.config, resume)
         images: tuple[TrainingSet, HeldOut] | None = None
-        with told(teller, plan.out, {**config_of(examples, plan, teacher), "seeds": plan.seeds}):
+        with reported(
+            active, plan.out, {**config_of(examples, plan, teacher), "seeds": plan.seeds}
+        ):
             for seed in plan.seeds:
-                run = SeedRun(examples, plan, seed, teacher, say)
-                child = teller.child(run.folder.name)
+                run = SeedRun(examples, plan, seed, teacher, emit)
+                child = active.child(run.folder.name)
                 if (run.folder / last).is_file():
-                    say(f"{run.folder} is done")
+                    emit(f"{run.folder} is done")
                     child.on_done_before(run.folder, run.config)
                     continue
-                say(f"seed {seed}: {run.folder}")
+                emit(f"seed {seed}: {run.folder}")
                 if images is None:
                     images = _load(examples, plan, teacher)
-                with told(child, run.folder, run.config):
-                    run.train(*images, check, child)
+                with reported(child, run.folder, run.config):
+                    run.train(*images, raise_if_cancelled, child)
                     if test:
                         run.package()
-                        check()
-                        run.test(check)
+                        raise_if_cancelled()
+                        run.test(raise_if_cancelled)
                     else:
                         out.write_validation(run.folder)
                     shutil.rmtree(run.folder / out.RESUME, ignore_errors=True)
     return [plan.folder(seed) for seed in plan.seeds]
 
 
-def _check(examples: Examples, plan: Plan, say: Say) -> None:
+def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
     """Refuse what cannot be trained before a folder is made, an image decoded, MLflow told."""
     place = {name: i for i, name in enumerate(examples.classes)}
     fit, held = (
@@ -110,22 +112,23 @@ def _check(examples: Examples, plan: Plan, say: Say) -> None:
     )
     if plan.recipe.loss in ("las", "dynamic_las") and len(set(np.bincount(fit).tolist())) == 1:
         tail = plan.recipe.loss_options.get("tail", 0.0)
-        say(
-            f"all classes have {len(fit) // len(place):,} training images: {plan.recipe.loss}"
-            f" smooths each by its tail's {tail:g}, and tells none from the others"
+        emit(
+            f"all classes have {len(fit) // len(place):,} training images, so"
+            f" {plan.recipe.loss} smooths all of them by {tail:g}, the value for the rarest"
+            " class"
         )
 
 
 def _load(
-    examples: Examples, plan: Plan, teacher: PackageTeacher | None
+    examples: Examples, plan: TrainingPlan, teacher: PackageTeacher | None
 ) -> tuple[TrainingSet, HeldOut]:
     side = teacher.spec.size if teacher and teacher.spec else 0
     training, validation = load(examples, plan.recipe, side, free_memory(torch.device("cpu")))
-    return add_drawn(training, examples.classes, plan.recipe.drawn), validation
+    return add_synthetic(training, examples.classes, plan.recipe.drawn), validation
 
 
 def use_threads(count: int) -> None:
-    """Give the network so many CPU threads."""
+    """Set the number of CPU threads of the network."""
     torch.set_num_threads(count)
 
 
@@ -133,7 +136,9 @@ def _first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _follow(examples: Examples, plan: Plan, check: Callable[[], None]) -> list[Path]:
+def _follow(
+    examples: Examples, plan: TrainingPlan, raise_if_cancelled: Callable[[], None]
+) -> list[Path]:
     """What the other processes of ``accelerate launch`` do: their share of each training."""
     teacher = teacher_of(examples, plan, lambda line: None)
     images = _load(examples, plan, teacher)
@@ -155,6 +160,6 @@ def _follow(examples: Examples, plan: Plan, check: Callable[[], None]) -> list[P
             teacher=teacher,
             loaders=plan.loaders,
             device=plan.device,
-            check=check,
+            raise_if_cancelled=raise_if_cancelled,
         )
     return [plan.folder(seed) for seed in plan.seeds]

@@ -1,4 +1,4 @@
-"""One seed of ``pi10 train``: trained, packaged, tested once, and described."""
+"""One seed of ``pi10 train``: training, packaging, test and description."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.loop.loop import predict, train
 from pi10_classifier.training.networks.from_package import settle
 from pi10_classifier.training.onnx_export import PARITY_IMAGES, describe, export_package
-from pi10_classifier.training.plan import Plan, config_of, named, provenance
+from pi10_classifier.training.plan import TrainingPlan, config_of, named, provenance
 from pi10_classifier.training.recipe import Recipe, changed
 from pi10_classifier.training.reporter import Reporter
 
 U8 = NDArray[np.uint8]
-Say = Callable[[str], None]
+Emit = Callable[[str], None]
 
 PARITY_COUNT = 256
 _SETTLING = 16  # batches
@@ -52,12 +52,17 @@ _NEVER_SEEN = "Images of other cameras, seas and seasons than those of the table
 
 
 class SeedRun:
-    """One seed of a plan: trained, packaged and tested in ``folder``."""
+    """One seed of a plan, trained, packaged and tested in ``folder``."""
 
     def __init__(
-        self, examples: Examples, plan: Plan, seed: int, teacher: PackageTeacher | None, say: Say
+        self,
+        examples: Examples,
+        plan: TrainingPlan,
+        seed: int,
+        teacher: PackageTeacher | None,
+        emit: Emit,
     ) -> None:
-        self.examples, self.plan, self.teacher, self.say = examples, plan, teacher, say
+        self.examples, self.plan, self.teacher, self.emit = examples, plan, teacher, emit
         self.recipe = changed(plan.recipe, seed=seed)
         self.folder = plan.folder(seed)
         self.checkpoint = self.folder / out.CHECKPOINT
@@ -67,10 +72,10 @@ class SeedRun:
         self,
         training: TrainingSet,
         validation: HeldOut,
-        check: Callable[[], None],
+        raise_if_cancelled: Callable[[], None],
         reporter: Reporter,
     ) -> None:
-        """Leaves the best epoch's weights in ``checkpoint/``."""
+        """Train the network; the best epoch's weights are in ``checkpoint/`` afterwards."""
         plan, folder = self.plan, self.folder
         torch.manual_seed(self.recipe.seed)
         network = plan.build(len(self.examples.classes))
@@ -91,16 +96,16 @@ class SeedRun:
             validation,
             self.recipe,
             keep,
-            self.say,
+            self.emit,
             names=self.examples.classes,
             folder=folder / out.RESUME,
             resume=(folder / out.RESUME).is_dir(),
             save_steps=plan.save_steps,
             teacher=self.teacher,
-            watchers=[_Epochs(folder, reporter)],
+            listeners=[_Epochs(folder, reporter)],
             loaders=plan.loaders,
             device=plan.device,
-            check=check,
+            raise_if_cancelled=raise_if_cancelled,
         )
         out.write_metrics(folder, history)
         # The kept epoch is rarely the last: what came after it belongs to the record too.
@@ -109,11 +114,11 @@ class SeedRun:
         write_description(self.checkpoint, kept)
 
     def package(self) -> None:
-        """Export; raises ModelError where ONNX Runtime and torch differ by more than 1e-4."""
+        """Export the package; raises ModelError if ONNX Runtime and torch differ by over 1e-4."""
         export_package(self.checkpoint, self.folder / out.PACKAGE)
 
-    def test(self, check: Callable[[], None]) -> None:
-        """Judge the package on the test split, once, and store what it said of each image.
+    def test(self, raise_if_cancelled: Callable[[], None]) -> None:
+        """Test the package once on the test split, and store its prediction for each image.
 
         Batches run on all cores; ``check`` is called after each.
         """
@@ -124,7 +129,10 @@ class SeedRun:
         names: list[tuple[str, str]] = []
         truth: list[int] = []
         scores: list[NDArray[np.float32]] = []
-        shown, told = batches(self.examples, "test", model.package.preprocessing), time.monotonic()
+        shown, last_line_at = (
+            batches(self.examples, "test", model.package.preprocessing),
+            time.monotonic(),
+        )
 
         def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], NDArray[np.float32]]:
             return batch[0], model.scores(batch[1])
@@ -133,29 +141,37 @@ class SeedRun:
             names += [(s.source, s.member) for s in samples]
             truth += [place[s.group] for s in samples]
             scores.append(said_of)
-            check()
-            if time.monotonic() - told > _LINE_S:
-                self.say(f"  tested {len(names):,} of {len(self.examples.of('test')):,} images")
-                told = time.monotonic()
-        said, right = np.concatenate(scores).astype(np.float64), np.asarray(truth, np.int64)
-        if not np.isfinite(said).all():
-            raise ModelError(f"{package} gives scores that are no numbers; train again, slower")
+            raise_if_cancelled()
+            if time.monotonic() - last_line_at > _LINE_S:
+                self.emit(f"  tested {len(names):,} of {len(self.examples.of('test')):,} images")
+                last_line_at = time.monotonic()
+        probabilities, right = (
+            np.concatenate(scores).astype(np.float64),
+            np.asarray(truth, np.int64),
+        )
+        if not np.isfinite(probabilities).all():
+            raise ModelError(
+                f"{package} gives scores that are not numbers; train again with a"
+                " lower learning rate"
+            )
         _, fields = load_checkpoint(self.checkpoint)
         fields["parity"] = model.package.description["parity"]
-        fields["metrics"] = {TEST: report(right, said, classes)}
+        fields["metrics"] = {TEST: report(right, probabilities, classes)}
         origins = np.asarray([source for source, _ in names])
         for source in self.examples.scan.origins if len(self.examples.scan.origins) > 1 else ():
             mine = origins == source
             if mine.any():
-                fields["metrics"][source] = report(right[mine], said[mine], classes)
+                fields["metrics"][source] = report(right[mine], probabilities[mine], classes)
         write_description(self.checkpoint, fields)
         describe(package, fields)
-        guess = said.argmax(axis=1).astype(np.int64)
+        guess = probabilities.argmax(axis=1).astype(np.int64)
         loss, seed = self.recipe.loss, self.recipe.seed
-        row = Predictions(self.plan.network, loss, seed, classes, tuple(names), right, guess, said)
+        row = Predictions(
+            self.plan.network, loss, seed, classes, tuple(names), right, guess, probabilities
+        )
         write_predictions(self.folder, row)
         f1 = fields["metrics"][TEST]["macro_f1"]
-        self.say(
+        self.emit(
             f"seed {seed}: test macro-F1 {f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f}),"
             f" {len(names)} images"
         )

@@ -1,1 +1,1 @@
-"""``pi10 watch``: a bucket or folder, looked after by one warm process."""
+"""``pi10 watch``: one process that classifies what arrives in a bucket or folder."""

@@ -1,4 +1,4 @@
-"""Two threads that look for inputs: one listens to events, one scans, for events get lost."""
+"""Finds new inputs with two threads: one listens to events, one scans for missed ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import time
 from collections.abc import Iterable
 
 from pi10_classifier.errors import Code, InputError, Pi10Error
-from pi10_classifier.watch.inputs.base import Found, Place
-from pi10_classifier.watch.queue import Waiting
+from pi10_classifier.watch.inputs.base import InputVersion, WatchedInput
+from pi10_classifier.watch.queue import InputQueue
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 _WITHOUT_EVENTS_S = 10.0
 _SCANNING_SHARE = 4  # pauses are so many times as long as a scan
 
 
-class Lookout:
+class InputDiscovery:
     """Offers what it sees to ``waiting``. ``listening`` and ``scanning`` say how it stands."""
 
-    def __init__(self, place: Place, waiting: Waiting, rescan_s: float) -> None:
-        self._place, self._waiting, self._rescan_s = place, waiting, rescan_s
+    def __init__(self, watched: WatchedInput, waiting: InputQueue, rescan_s: float) -> None:
+        self._input, self._waiting, self._rescan_s = watched, waiting, rescan_s
         self._stop, self._soon = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=self._listen, name="pi10-listen", daemon=True),
@@ -46,10 +46,10 @@ class Lookout:
     def scan_soon(self) -> None:
         self._soon.set()
 
-    def _tell(self, found: Iterable[Found]) -> None:
+    def _offer(self, found: Iterable[InputVersion]) -> None:
         self._waiting.offer(found, patient=False)
 
-    def _up(self) -> None:
+    def _connected(self) -> None:
         self.listening = "ok"
         self.scan_soon()  # for what came while nobody listened
 
@@ -58,7 +58,7 @@ class Lookout:
         while not self._stop.is_set():
             since = time.monotonic()
             try:
-                self._place.listen(self._tell, self._up, self._stop)
+                self._input.listen(self._offer, self._connected, self._stop)
             except (Pi10Error, OSError) as error:
                 self.listening = str(error)
                 if isinstance(error, InputError) and error.code is Code.OBJECT_UNREADABLE:
@@ -80,7 +80,7 @@ class Lookout:
             since = time.monotonic()
             try:
                 roll = self._waiting.roll()
-                if self._waiting.offer(roll.calling(self._place.scan()), patient=True):
+                if self._waiting.offer(roll.calling(self._input.scan()), patient=True):
                     self._waiting.call(roll)
             except (Pi10Error, OSError) as error:
                 self.scanning = str(error)

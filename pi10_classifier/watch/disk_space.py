@@ -1,4 +1,4 @@
-"""Waiting for room on the output disk, where nothing can go on without it."""
+"""Waits until the output disk has room or answers again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a watcher has done, in one SQLite file: inputs, parts, and a line a minute.
+"""The watcher's SQLite ledger: inputs, parts, and one summary line per minute.
 
 A part's inputs are entered in the same transaction that ends its publication. Killed at any
 moment, the file and the parts on disk differ by one part at the most, and ``reconcile_parts``
@@ -91,7 +91,7 @@ class Ledger:
         self._lock = threading.RLock()
         self.news: set[int] = set()  # parts that were entered since the last scan began
         self.moved = 0  # inputs that left since this start, for their bytes are elsewhere
-        with self._speaking():
+        with self._connection():
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             try:
                 self._set_up()
@@ -117,7 +117,7 @@ class Ledger:
             self._db.close()
 
     @contextmanager
-    def _speaking(self) -> Iterator[None]:
+    def _connection(self) -> Iterator[None]:
         """Hold the lock, and say of SQLite's errors what a user can do."""
         with self._lock:
             try:
@@ -132,7 +132,7 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing. Raises OutputError."""
-        with self._speaking():
+        with self._connection():
             self._db.execute("begin immediate")
             try:
                 yield self._db
@@ -144,7 +144,7 @@ class Ledger:
 
     def ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """The rows of a query. Raises OutputError."""
-        with self._speaking():
+        with self._connection():
             return self._db.execute(query, values).fetchall()
 
     def fact(self, name: str) -> str:
@@ -275,8 +275,8 @@ class Ledger:
         with self.transaction() as db:
             self._count(db, self._counts_of(db, part), -1)
             self._count(db, counts, 1)
-            said = json.dumps(sorted([*key, n] for key, n in counts.items()))
-            db.execute("update parts set counts = ? where id = ?", (said, part))
+            text = json.dumps(sorted([*key, n] for key, n in counts.items()))
+            db.execute("update parts set counts = ? where id = ?", (text, part))
             # no others: a scan may have added some since
             db.executemany(
                 "delete from superseded where part = ? and name = ?", ((part, n) for n in gone)
@@ -318,7 +318,7 @@ class Ledger:
         unknown = on_disk - set(entered)
         if len(unknown) > 1:
             raise SettingError(
-                f"{self._path} knows nothing of {len(unknown)} parts beside it; they are another "
+                f"{self._path} does not list {len(unknown)} parts beside it; they are another "
                 "run's, or the file was replaced: choose another --out"
             )
         for stem in set(entered) - on_disk:

@@ -1,4 +1,4 @@
-"""Minutes as keys: each once, in order, whatever becomes of the machine's clock."""
+"""Numbers minutes once and in order, even if the machine's clock is changed."""
 
 from __future__ import annotations
 

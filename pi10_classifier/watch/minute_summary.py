@@ -1,4 +1,4 @@
-"""One line a minute for a thin link: what was published, what waits, what was sampled.
+"""Composes one short JSON line per minute: what was published, queued and sampled.
 
 A line is made once, of parts that no earlier line has counted, and never changes: so lines add up
 to the dataset, whatever was killed in between. Densities are those of ``abundance``, over the
@@ -26,7 +26,7 @@ _REST = "_rest"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class LinkState:
     """What a line says beside counts. backlog: inputs seen and not done, at least."""
 
     backlog: int
@@ -39,7 +39,7 @@ def compose(
     minute: datetime,
     model_sha256: str,
     classes: Sequence[str],
-    state: State,
+    state: LinkState,
     is_quiet: Callable[[str, str], bool],
 ) -> str:
     """Make the line of ``minute`` and keep it for sending; returns it, without its line feed.
@@ -54,13 +54,13 @@ def compose(
         rows = db.execute("select counts, failed, skipped from parts where line is null")
         labels: Counter[str] = Counter(dict.fromkeys(classes, 0))
         failed = skipped = 0
-        for counts, its_failed, its_skipped in rows:
+        for counts, part_failed, part_skipped in rows:
             for _, _, label, count in json.loads(counts):
                 labels[label] += count
-            failed, skipped = failed + its_failed, skipped + its_skipped
+            failed, skipped = failed + part_failed, skipped + part_skipped
         seq = (db.execute("select max(seq) from lines").fetchone()[0] or 0) + 1
         dropped = _prune(db, seq)
-        said: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "id": ledger.id,
             "seq": seq,
             "minute": f"{minute.replace(tzinfo=None).isoformat(timespec='minutes')}Z",
@@ -74,13 +74,13 @@ def compose(
             **({"dropped": dropped} if dropped else {}),
             **sampled,
         }
-        line = fitted(said)
+        line = fitted(fields)
         db.execute("update parts set line = ? where line is null", (seq,))
         db.executemany(
             "update sampled set line = ? where bin = ? and minute = ?",
             ((seq, bin_id, when) for bin_id, when in closed),
         )
-        db.execute("insert into lines values (?, ?, ?)", (seq, said["minute"], line))
+        db.execute("insert into lines values (?, ?, ?)", (seq, fields["minute"], line))
     return line
 
 
@@ -139,25 +139,25 @@ def _sampled(
         made = minute_rows(
             counts, {bin_id: table}, {bin_id: found.start if found else None}, classes
         )
-        told = [row for row in made if row.minute in wanted and row.raised_count is not None]
-        unknown += len(wanted - {row.minute for row in told})
-        rows += told
-    said: dict[str, Any] = {"no_density": unknown} if unknown else {}
+        known = [row for row in made if row.minute in wanted and row.raised_count is not None]
+        unknown += len(wanted - {row.minute for row in known})
+        rows += known
+    fields: dict[str, Any] = {"no_density": unknown} if unknown else {}
     if not rows:
-        return said
+        return fields
     each = {(row.bin, row.minute): row for row in rows}
     minutes = sorted(row.minute for row in each.values() if row.minute)
     pooled = {label: pool(r for r in rows if r.label == label) for label in classes}
-    return said | {
+    return fields | {
         "from": f"{minutes[0].replace(tzinfo=None).isoformat(timespec='minutes')}Z",
         "minutes": len(each),
         "hits": sum(row.hits or 0 for row in each.values()),
         "misses": sum(row.misses or 0 for row in each.values()),
         # raised count, per litre, low, high
         "density": {
-            label: [_short(v) for v in (its.raised_count, its.per_litre, its.low, its.high)]
-            for label, its in pooled.items()
-            if its
+            label: [_short(v) for v in (row.raised_count, row.per_litre, row.low, row.high)]
+            for label, row in pooled.items()
+            if row
         },
     }  # fmt: skip
 
@@ -184,25 +184,25 @@ def _short(value: float | None) -> float | int | None:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def fitted(said: dict[str, Any]) -> str:
+def fitted(fields: dict[str, Any]) -> str:
     """The line as JSON, below 500 bytes with its line feed: rare classes share one count."""
-    said = {**said, "n": dict(said["n"])}
-    if "density" in said:
-        said["density"] = dict(said["density"])
-    while len(line := _json(said)) + 1 >= LINE_BYTES:
-        labels = [label for label in said["n"] if label != _REST]
-        if said.get("trouble"):
-            said["trouble"] = said["trouble"][: len(said["trouble"]) // 2]
-        elif said.get("density"):
-            least = min(said["density"], key=lambda label: said["n"].get(label, 0))
-            del said["density"][least]
+    fields = {**fields, "n": dict(fields["n"])}
+    if "density" in fields:
+        fields["density"] = dict(fields["density"])
+    while len(line := _json(fields)) + 1 >= LINE_BYTES:
+        labels = [label for label in fields["n"] if label != _REST]
+        if fields.get("trouble"):
+            fields["trouble"] = fields["trouble"][: len(fields["trouble"]) // 2]
+        elif fields.get("density"):
+            least = min(fields["density"], key=lambda label: fields["n"].get(label, 0))
+            del fields["density"][least]
         elif labels:
-            least = min(labels, key=lambda label: said["n"][label])
-            said["n"][_REST] = said["n"].get(_REST, 0) + said["n"].pop(least)
+            least = min(labels, key=lambda label: fields["n"][label])
+            fields["n"][_REST] = fields["n"].get(_REST, 0) + fields["n"].pop(least)
         else:
             break
     return line
 
 
-def _json(said: dict[str, Any]) -> str:
-    return json.dumps(said, separators=(",", ":"))
+def _json(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""Inputs through the engine into parts: one a minute for images, one for each archive.
+"""Classifies inputs into parts: one part per minute of images, one per archive.
 
 Chunks are taken up in the order in which they were begun; whatever is to happen after them
 (ending a part, a minute's line) waits in the same row.
@@ -17,18 +17,18 @@ from pathlib import Path
 from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10Error, output_error
 from pi10_classifier.foundation.concurrency import OrderedPool
 from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
-from pi10_classifier.inference.part_builder import OpenPart
+from pi10_classifier.inference.part_builder import PartBuilder
 from pi10_classifier.inference.pipeline import HELD_BYTES, items_of
 from pi10_classifier.results.gallery import Gallery, Picture
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
 from pi10_classifier.sources.base import Item, Unit
-from pi10_classifier.sources.repeats import Repeated
-from pi10_classifier.watch.inputs.base import Found, Place
+from pi10_classifier.sources.repeats import RepeatedFile
+from pi10_classifier.watch.inputs.base import InputVersion, WatchedInput
 from pi10_classifier.watch.inputs.departed import AGAIN
 from pi10_classifier.watch.ledger import Entry, Ledger
-from pi10_classifier.watch.quarantine import Suspects
-from pi10_classifier.watch.queue import Waiting
+from pi10_classifier.watch.quarantine import CrashQuarantine
+from pi10_classifier.watch.queue import InputQueue
 
 ATTEMPTS = 5
 PART_ITEMS = 65_536
@@ -51,10 +51,10 @@ class _Closed(Gallery):
 @dataclass(slots=True)
 class _Part:
     number: int
-    open: OpenPart
+    open: PartBuilder
     unit: str
-    taken: list[tuple[Found, str]] = field(default_factory=list)
-    archive: Found | None = None
+    taken: list[tuple[InputVersion, str]] = field(default_factory=list)
+    archive: InputVersion | None = None
     begun: int = 0
     lost: OutputError | None = None
 
@@ -64,12 +64,12 @@ class _Step:
     """A chunk in work, or something to be done when all before it is."""
 
     part: _Part | None = None
-    found: Sequence[Found] = ()
+    found: Sequence[InputVersion] = ()
     names: Sequence[str] = ()
     then: Callable[[], None] | None = None
 
 
-class Parts:
+class PartPublisher:
     """Holds the threads and the parts that are open; used by the watcher's thread alone."""
 
     def __init__(
@@ -78,14 +78,14 @@ class Parts:
         engine: Engine,
         jobs: int,
         ledger: Ledger,
-        waiting: Waiting,
-        place: Place,
-        suspects: Suspects,
+        waiting: InputQueue,
+        watched: WatchedInput,
+        quarantine: CrashQuarantine,
         tick: Callable[[], None],
     ) -> None:
         self._folder, self._engine, self._ledger = folder, engine, ledger
-        self._suspects = suspects
-        self._waiting, self._place, self._tick = waiting, place, tick
+        self._quarantine = quarantine
+        self._waiting, self._input, self._tick = waiting, watched, tick
         self._pool: OrderedPool[_Step, ChunkResult] = OrderedPool(
             jobs, window=4 * jobs + 4, held_bytes=HELD_BYTES
         )
@@ -107,55 +107,55 @@ class Parts:
         for part in self._live.values():
             part.open.writer.abandon()
 
-    def images(self, found: Sequence[Found]) -> None:
+    def images(self, found: Sequence[InputVersion]) -> None:
         """Put images and sidecars to work in the part of this minute."""
-        sound = [one for one in found if one.name not in self._suspects]
+        sound = [one for one in found if one.name not in self._quarantine]
         if sound:
-            self._feed(None, items_of(self._place.block(sound), again=None), sound)
+            self._feed(None, items_of(self._input.block(sound), again=None), sound)
         for one in found:
-            if one.name in self._suspects:
+            if one.name in self._quarantine:
                 # alone, so that it is known who did it, were the process to die
                 self.collect(wait=True)
-                self._feed(None, self._items(one, self._place.block([one])), [one])
+                self._feed(None, self._items(one, self._input.block([one])), [one])
                 self.collect(wait=True)
 
-    def archive(self, found: Found) -> None:
+    def archive(self, found: InputVersion) -> None:
         """Put an archive to work, which is a part of its own."""
-        suspect = found.name in self._suspects
+        suspect = found.name in self._quarantine
         if suspect:
             self.collect(wait=True)  # alone, as images are
-        part = self._begin(replace(found, content=self._place.content(found, None)))
-        unit = self._place.archive(found)
+        part = self._begin(replace(found, content=self._input.content(found, None)))
+        unit = self._input.archive(found)
         try:
             self._feed(part, self._items(found, unit), ())
-        except Repeated:  # what was read of it is undone
+        except RepeatedFile:  # what was read of it is undone
             self.collect(wait=True)
             self.results -= part.open.record.results
             part.open.writer.abandon()
             del self._live[part.number]
             part = self._begin(part.archive)
             self._feed(part, self._items(found, unit, again=True), ())
-        self._pool.mark(_Step(part, then=lambda: self._end(part)))
+        self._pool.add_marker(_Step(part, then=lambda: self._end(part)))
         if suspect:
             self.collect(wait=True)
 
-    def _items(self, found: Found, unit: Unit, *, again: bool = False) -> Iterator[Item]:
-        error = self._suspects.verdict(found.name)
+    def _items(self, found: InputVersion, unit: Unit, *, again: bool = False) -> Iterator[Item]:
+        error = self._quarantine.verdict(found.name)
         if error is None:
             return items_of(unit, again=again)
         if found.is_archive:
             return iter((Item(unit.name, "", error=error),))
-        return iter((Item(self._place.source, found.name, error=error),))
+        return iter((Item(self._input.source, found.name, error=error),))
 
     def rotate(self) -> None:
         """End the images' part once what is in work is taken up."""
         part, self._open = self._open, None
         if part:
-            self._pool.mark(_Step(part, then=lambda: self._end(part)))
+            self._pool.add_marker(_Step(part, then=lambda: self._end(part)))
 
     def after(self, then: Callable[[], None]) -> None:
         """Have something done when all that was begun before is."""
-        self._pool.mark(_Step(then=then))
+        self._pool.add_marker(_Step(then=then))
 
     def collect(self, *, wait: bool) -> None:
         """Take up what is finished, or all there is."""
@@ -169,33 +169,37 @@ class Parts:
             self._open = self._begin()
         return self._open
 
-    def _begin(self, archive: Found | None = None) -> _Part:
+    def _begin(self, archive: InputVersion | None = None) -> _Part:
         number, self._next = self._next, self._next + 1
-        unit = f"{archive.name if archive else self._place.source}@{number:09d}"
+        unit = f"{archive.name if archive else self._input.source}@{number:09d}"
         now = time.monotonic()
         gallery: Gallery = _Closed()
         if archive or now >= self._gallery_due:
             gallery = Gallery()
             self._gallery_due = now + GALLERY_EVERY_S if not archive else self._gallery_due
         record = UnitRecord(unit, "", archive.version if archive else f"{self._ledger.id}-{number}")
-        part = OpenPart(record, PartWriter(self._folder, unit), gallery, whole=archive is not None)
+        part = PartBuilder(
+            record, PartWriter(self._folder, unit), gallery, whole=archive is not None
+        )
         made = self._live[number] = _Part(number, part, unit, archive=archive)
         return made
 
-    def _feed(self, into: _Part | None, items: Iterator[Item], found: Sequence[Found]) -> None:
+    def _feed(
+        self, into: _Part | None, items: Iterator[Item], found: Sequence[InputVersion]
+    ) -> None:
         """Cut items into chunks, and put them to work for ``into``, or the part of the minute."""
         left = {one.name: one for one in found}
         for chunk in chunks(items):
             # by name: an item more, for a defect of ours, must not shift the others
             read = [
-                replace(one, content=self._place.content(one, item.data))
+                replace(one, content=self._input.content(one, item.data))
                 for item in chunk
                 if (one := left.pop(item.member, None))
             ]
             held = sum(len(item.data) for item in chunk if item.data)
             part = into or self._of_minute()
             names = [into.archive.name] if into and into.archive else [i.member for i in chunk]
-            self._suspects.begin(names)
+            self._quarantine.begin(names)
             step = _Step(part, read, names)
             self._pool.submit(step, self._engine.process, chunk, part.open.gallery, held_bytes=held)
             part.begun += len(chunk)
@@ -209,12 +213,12 @@ class Parts:
         step, result = self._pool.first()
         self._pool.drop_first()
         if result is not None and step.part is not None:
-            self._suspects.end(step.names)
+            self._quarantine.end(step.names)
             self._take(step.part, step.found, result)
         elif step.then:
             step.then()
 
-    def _take(self, part: _Part, found: Sequence[Found], result: ChunkResult) -> None:
+    def _take(self, part: _Part, found: Sequence[InputVersion], result: ChunkResult) -> None:
         if part.archive is None:
             found = self._put_off(found, result)
         ended = dict.fromkeys((row.member for row in result.rows), "r")
@@ -228,7 +232,7 @@ class Parts:
             part.lost = error
         self.results += len(result.rows)
 
-    def _put_off(self, found: Sequence[Found], result: ChunkResult) -> list[Found]:
+    def _put_off(self, found: Sequence[InputVersion], result: ChunkResult) -> list[InputVersion]:
         """Take out of the result what may succeed later; returns what remains of ``found``."""
         put_off = {}
         for failure in result.failures:
@@ -311,7 +315,7 @@ class Parts:
         for name, _, _ in entry.inputs:
             self._attempts.pop(name, None)
         names = [name for name, _, _ in entry.inputs]
-        self._suspects.clear(names)
+        self._quarantine.clear(names)
         self._waiting.done(names)
 
     def _publish(self, part: _Part) -> None:
@@ -334,7 +338,7 @@ def _outcome(failures: Sequence[Failure], otherwise: str = "f") -> str:
     return "u" if any(failure.retryable for failure in failures) else otherwise
 
 
-def _version(found: Found, outcome: str) -> str:
+def _version(found: InputVersion, outcome: str) -> str:
     # what was gone and comes back, as it was, is to be done
     return AGAIN + found.version if outcome == "g" else found.version
 

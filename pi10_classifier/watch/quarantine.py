@@ -1,4 +1,4 @@
-"""What was in work when the process died: done one by one from then on, and set aside in the end.
+"""Isolates inputs that were in work at a crash, and sets them aside after several.
 
 Names are written before work begins, without waiting for the disk: that survives the process,
 which is all that an image can kill.
@@ -21,7 +21,7 @@ DEATHS = 5
 _ROOM = 1_000_000
 
 
-class Suspects:
+class CrashQuarantine:
     """Keeps the file of names in work, and in the ledger how often each was there at a death."""
 
     def __init__(self, path: Path, ledger: Ledger) -> None:
@@ -72,8 +72,8 @@ class Suspects:
             return None
         return InputError(
             Code.SET_ASIDE,
-            f"the process died {deaths} times while at work on it; look at the file, and change "
-            "its time or upload it again to have it done",
+            f"the process died {deaths} times while working on it; check the file, then change "
+            "its time or upload it again to retry it",
         )
 
     def clear(self, names: Sequence[str]) -> None:

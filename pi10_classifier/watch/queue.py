@@ -1,4 +1,4 @@
-"""Inputs that wait: each name once, files until they have settled, a bounded number."""
+"""The queue of inputs: bounded, each name once, files only when they have settled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import count, islice
 
-from pi10_classifier.watch.inputs.base import Found
+from pi10_classifier.watch.inputs.base import InputVersion
 from pi10_classifier.watch.inputs.departed import Roll, depart
 from pi10_classifier.watch.ledger import Ledger
 
@@ -17,7 +17,7 @@ CAPACITY = 50_000
 _PAGE = 500
 
 
-class Waiting:
+class InputQueue:
     """What was seen and is not done; threads offer, the watcher takes.
 
     An input leaves when it is ``done`` or ``gone``; until then its name is not taken in again.
@@ -28,8 +28,8 @@ class Waiting:
         self._settle_s = settle_s
         self._capacity = capacity
         self._names: set[str] = set()
-        self._ready: deque[Found] = deque()
-        self._due: list[tuple[float, int, Found]] = []
+        self._ready: deque[InputVersion] = deque()
+        self._due: list[tuple[float, int, InputVersion]] = []
         self._order = count()
         self._change = threading.Condition()
         self._closed = False
@@ -50,7 +50,7 @@ class Waiting:
     def holds(self, name: str) -> bool:
         return name in self._names
 
-    def offer(self, found: Iterable[Found], *, patient: bool) -> bool:
+    def offer(self, found: Iterable[InputVersion], *, patient: bool) -> bool:
         """Take in what is neither done nor waiting already; False where it was cut short.
 
         patient: wait for room, as a scan does; else what has no room is left to the next scan.
@@ -87,13 +87,13 @@ class Waiting:
         self._ledger.news.clear()
         return Roll()
 
-    def _put(self, found: Found, seconds: float) -> None:
+    def _put(self, found: InputVersion, seconds: float) -> None:
         if seconds > 0:
             heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), found))
         else:
             self._ready.append(found)
 
-    def due(self) -> list[Found]:
+    def due(self) -> list[InputVersion]:
         """Inputs to be looked at once more, before they are ``ready`` or put off again."""
         now, out = time.monotonic(), []
         with self._change:
@@ -101,20 +101,20 @@ class Waiting:
                 out.append(heapq.heappop(self._due)[2])
         return out
 
-    def ready(self, found: Found) -> None:
+    def ready(self, found: InputVersion) -> None:
         with self._change:
             self._put(found, 0)
 
-    def later(self, found: Found, seconds: float) -> None:
+    def later(self, found: InputVersion, seconds: float) -> None:
         """Look at it again after so many seconds."""
         with self._change:
             self._put(found, max(seconds, 1e-3))
 
-    def settle(self, found: Found) -> None:
+    def settle(self, found: InputVersion) -> None:
         """It has changed since it was seen: wait until it has not."""
         self.later(found, self._settle_s)
 
-    def take(self, most: int, enough: int, wait_s: float) -> list[Found]:
+    def take(self, most: int, enough: int, wait_s: float) -> list[InputVersion]:
         """Up to ``most`` inputs that are ready; waits up to ``wait_s`` for ``enough``."""
         until = time.monotonic() + wait_s
         with self._change:

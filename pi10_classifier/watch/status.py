@@ -1,4 +1,4 @@
-"""What is seen of a watcher: a live line at a terminal, plain lines in a log."""
+"""Shows the watcher's status: a live line at a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -68,34 +68,34 @@ class Log:
         if not (fresh or failed or skipped or moved or gone or now != self._told):
             return
         self._told = now
-        said = [f"{datetime.now(UTC):%H:%M} UTC: {fresh:,} more images, {status.results:,} in all"]
+        words = [f"{datetime.now(UTC):%H:%M} UTC: {fresh:,} more images, {status.results:,} in all"]
         if failed:
-            said[0] += f", {failed:,} failed"
-        said.append(f"{'at least ' if status.more else ''}{status.backlog:,} waiting")
+            words[0] += f", {failed:,} failed"
+        words.append(f"{'at least ' if status.more else ''}{status.backlog:,} waiting")
         if moved:
-            said.append(f"{moved:,} moved: their old names left")
+            words.append(f"{moved:,} moved: old names removed")
         if gone:
-            said.append(f"{status.gone:,} no longer there: their results are kept")
-        said += _state(status)
-        self._write(" | ".join(said))
+            words.append(f"{status.gone:,} no longer there: their results are kept")
+        words += _state(status)
+        self._write(" | ".join(words))
 
 
 def described(status: Status) -> str:
     """Rate, what waits, the last minute, the link, and what is wrong."""
-    said = [f"{status.results:,} done, {status.per_second:,.0f}/s"]
-    said.append(f"{'at least ' if status.more else ''}{status.backlog:,} waiting")
+    words = [f"{status.results:,} done, {status.per_second:,.0f}/s"]
+    words.append(f"{'at least ' if status.more else ''}{status.backlog:,} waiting")
     if status.line:
         line = json.loads(status.line)
         counts = ", ".join(f"{count:,} {label}" for label, count in line["n"].items())
-        said.append(f"{line['minute'][11:16]} UTC: {counts}")
-    said += _state(status)
-    return " | ".join(said)
+        words.append(f"{line['minute'][11:16]} UTC: {counts}")
+    words += _state(status)
+    return " | ".join(words)
 
 
 def _state(status: Status) -> list[str]:
-    said = [f"link {status.link}"] if status.link else []
+    words = [f"link {status.link}"] if status.link else []
     if status.listening not in ("ok", "not yet"):
-        said.append(status.listening)
+        words.append(status.listening)
     if status.trouble:
-        said.append(status.trouble)
-    return said
+        words.append(status.trouble)
+    return words

@@ -1,4 +1,4 @@
-"""Inputs that changed or moved after they were done leave the part that holds what they were.
+"""Removes inputs that changed or moved from the parts that hold their old results.
 
 What a part holds is computed from its remaining rows and the ledger, not subtracted, so
 that doing it twice, as after a kill, changes nothing.
@@ -18,7 +18,7 @@ from pi10_classifier.watch.ledger import Counts, Ledger, minute_text
 from pi10_classifier.watch.publisher import remove_part
 
 
-def amend(folder: RunFolder, ledger: Ledger) -> None:
+def remove_superseded(folder: RunFolder, ledger: Ledger) -> None:
     """Take superseded inputs out of their old parts. Raises OutputError."""
     gone: dict[tuple[int, str], dict[str, str]] = {}
     query = "select part, stem, name, outcome from superseded join parts on id = part"
@@ -43,8 +43,8 @@ def _left(ledger: Ledger) -> dict[int, dict[str, int]]:
             "where part in (select part from superseded) group by part, outcome"
         )
         for part, outcome, count in ledger.ask(query):
-            its = left.setdefault(part, {})
-            its[outcome] = its.get(outcome, 0) + count
+            by_outcome = left.setdefault(part, {})
+            by_outcome[outcome] = by_outcome.get(outcome, 0) + count
     return left
 
 
@@ -54,32 +54,32 @@ def _rewrite(
     """Publish the part without ``gone``; None where its journal entry cannot be read."""
     entry = folder.journal / f"{stem}.json"
     try:
-        said: dict[str, Any] = json.loads(entry.read_text("utf-8"))
+        record: dict[str, Any] = json.loads(entry.read_text("utf-8"))
     except (OSError, ValueError):
         return None
     part = folder.parts / f"{stem}.parquet"
-    counts = {(b, minute, label): n for b, minute, label, n in said["counts"]}
-    results = said["totals"]["results"]
+    counts = {(b, minute, label): n for b, minute, label, n in record["counts"]}
+    results = record["totals"]["results"]
     rows = {name for name, outcome in gone.items() if outcome == "r"}
     with atomic_path(part) if rows else nullcontext(part) as temporary:
         if rows:
-            counts, said["folders"], results = _without(part, rows, temporary)
-            said["part_bytes"] = temporary.stat().st_size
-        said["failures"] = [failure for failure in said["failures"] if failure[1] not in gone]
-        said["totals"] = {
-            "inputs": results + len(said["failures"]) + left.get("s", 0),
+            counts, record["folders"], results = _without(part, rows, temporary)
+            record["part_bytes"] = temporary.stat().st_size
+        record["failures"] = [failure for failure in record["failures"] if failure[1] not in gone]
+        record["totals"] = {
+            "inputs": results + len(record["failures"]) + left.get("s", 0),
             "results": results,
-            "failures": len(said["failures"]),
+            "failures": len(record["failures"]),
             "skipped": left.get("s", 0),
         }
-        said["counts"] = sorted([*key, n] for key, n in counts.items())
+        record["counts"] = sorted([*key, n] for key, n in counts.items())
         sidecars = {bin_folder(name) for name in gone if kind_of(name) is Kind.HITS_MISSES}
-        said["hits_misses"] = {
+        record["hits_misses"] = {
             key: table
-            for key, table in said["hits_misses"].items()
+            for key, table in record["hits_misses"].items()
             if key.rpartition("|")[2] not in sidecars
         }
-        write_atomically(entry, json.dumps(said, sort_keys=True).encode() + b"\n")
+        write_atomically(entry, json.dumps(record, sort_keys=True).encode() + b"\n")
     return counts
 
 

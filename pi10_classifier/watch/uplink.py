@@ -1,4 +1,4 @@
-"""Sends the minutes' lines to a receiver, in order, until each is acknowledged."""
+"""Sends the minute lines to a receiver, in order, until each is acknowledged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINES = 60
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 
 
-class Link:
+class Uplink:
     """A thread with a connection; what waits lies in the ledger, not here."""
 
     def __init__(self, url: str, ledger: Ledger, environ: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The watcher: has what appears classified, publishes and tells it by the minute, until stopped.
+"""The watch loop: finds inputs, classifies and publishes them, reports each minute.
 
 Its own thread alone writes to the output folder; others look for inputs, classify, send lines,
 and now and then write the summary tables.
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.classify import Run, describe, exit_code_of
+from pi10_classifier.classify import RunResult, describe, exit_code_of
 from pi10_classifier.errors import ExitCode, InputError, OutputError, Pi10Error, SettingError
 from pi10_classifier.foundation.files import write_json
 from pi10_classifier.inference.engine import Engine
@@ -27,19 +27,19 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.results.raising_factor import write_factors
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import summarise
-from pi10_classifier.watch.discovery import Lookout
+from pi10_classifier.watch.discovery import InputDiscovery
 from pi10_classifier.watch.disk_space import patiently
-from pi10_classifier.watch.inputs.base import Place
+from pi10_classifier.watch.inputs.base import WatchedInput
 from pi10_classifier.watch.inputs.folder import FolderPlace
 from pi10_classifier.watch.ledger import FILE, Ledger
 from pi10_classifier.watch.minute_clock import MinuteClock, utc_now
-from pi10_classifier.watch.minute_summary import State, compose
-from pi10_classifier.watch.publisher import Parts, remove_part
+from pi10_classifier.watch.minute_summary import LinkState, compose
+from pi10_classifier.watch.publisher import PartPublisher, remove_part
 from pi10_classifier.watch.quarantine import FILE as IN_WORK
-from pi10_classifier.watch.quarantine import Suspects
-from pi10_classifier.watch.queue import Waiting
-from pi10_classifier.watch.superseded import amend
-from pi10_classifier.watch.uplink import Link
+from pi10_classifier.watch.quarantine import CrashQuarantine
+from pi10_classifier.watch.queue import InputQueue
+from pi10_classifier.watch.superseded import remove_superseded
+from pi10_classifier.watch.uplink import Uplink
 
 QUIET_S = 120.0
 TABLES_EVERY_S = 600.0
@@ -52,7 +52,7 @@ _LAST_SEND_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WatchOptions:
     """How to watch. settle_s: how long a file must stay as it is before it is read.
 
     rescan_s: how often to look for what events did not tell. until_idle: end once
@@ -91,7 +91,7 @@ class Status:
     gone: int = 0
 
 
-def place_of(source: str, settings: Settings, environ: Mapping[str, str]) -> Place:
+def place_of(source: str, settings: Settings, environ: Mapping[str, str]) -> WatchedInput:
     """Raises SettingError where ``source`` is nothing that can be watched."""
     if source.startswith("s3://"):
         # the S3 client takes longer to import than a folder's first image to classify
@@ -107,35 +107,35 @@ def watch(
     source: str,
     out: Path,
     settings: Settings,
-    plan: Plan,
+    plan: WatchOptions,
     *,
     check: Callable[[], None] = lambda: None,
     show: Callable[[Status], None] = lambda _: None,
     tell: Callable[[str], None] = lambda _: None,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = utc_now,
-) -> Run:
+) -> RunResult:
     """Watch until ``check`` raises KeyboardInterrupt, or all is done; then publish the rest.
 
     ``show`` is called about once a second, ``tell`` with each minute's line. Raises
     SettingError or ModelError before any work, and OutputError where the last of it cannot
     be written, which is then done at the next start.
     """
-    place = place_of(source, settings, environ)
-    place.check()
+    watched = place_of(source, settings, environ)
+    watched.check()
     if not source.startswith("s3://") and Path(source).resolve().is_relative_to(out.resolve()):
-        raise SettingError(f"{source} lies in --out {out}: its results would; choose another --out")
+        raise SettingError(f"{source} is inside --out {out}; choose an --out outside it")
     model = Model.load(settings.model, settings.device)
     folder = RunFolder(out, model.package.classes)
-    said = {"inputs": [source], "watch": 1, **settings.fingerprint(model.package)}
+    fields = {"inputs": [source], "watch": 1, **settings.fingerprint(model.package)}
     try:
         waits = partial(patiently, check=check, tell=lambda error: _show_refusal(show, error))
-        waits(lambda: _open(folder, said))
+        waits(lambda: _open(folder, fields))
         ledger = waits(lambda: Ledger(folder.journal / FILE))
         try:
             waits(lambda: _reconcile(folder, ledger))
             watcher = waits(
-                lambda: _Watcher(place, folder, ledger, settings, plan, model, environ, clock)
+                lambda: _Watcher(watched, folder, ledger, settings, plan, model, environ, clock)
             )
             return watcher.run(source, check, show, tell)
         finally:
@@ -144,9 +144,9 @@ def watch(
         folder.close()
 
 
-def _open(folder: RunFolder, said: dict[str, Any]) -> None:
+def _open(folder: RunFolder, fields: dict[str, Any]) -> None:
     try:
-        folder.open(said, resume=True, overwrite=False)
+        folder.open(fields, resume=True, overwrite=False)
     except OutputError:
         folder.close()  # its lock would refuse the next try
         raise
@@ -167,26 +167,33 @@ def _show_refusal(show: Callable[[Status], None], error: OutputError) -> None:
 class _Watcher:
     def __init__(
         self,
-        place: Place,
+        watched: WatchedInput,
         folder: RunFolder,
         ledger: Ledger,
         settings: Settings,
-        plan: Plan,
+        plan: WatchOptions,
         model: Model,
         environ: Mapping[str, str],
         clock: Callable[[], datetime],
     ) -> None:
-        self._folder, self._ledger, self._place = folder, ledger, place
+        self._folder, self._ledger, self._input = folder, ledger, watched
         self._settings, self._plan, self._model = settings, plan, model
         self._package = model.package
-        self._waiting = Waiting(ledger, plan.settle_s if place.settles else 0.0)
-        self._lookout = Lookout(place, self._waiting, plan.rescan_s)
+        self._waiting = InputQueue(ledger, plan.settle_s if watched.settles else 0.0)
+        self._discovery = InputDiscovery(watched, self._waiting, plan.rescan_s)
         url = plan.summary_url
-        self._link = Link(url, ledger, environ) if url else None
+        self._uplink = Uplink(url, ledger, environ) if url else None
         engine = Engine.from_settings(model, settings)
-        self._suspects = Suspects(folder.journal / IN_WORK, ledger)
-        self._parts = Parts(
-            folder, engine, settings.jobs, ledger, self._waiting, place, self._suspects, self._tick
+        self._quarantine = CrashQuarantine(folder.journal / IN_WORK, ledger)
+        self._parts = PartPublisher(
+            folder,
+            engine,
+            settings.jobs,
+            ledger,
+            self._waiting,
+            watched,
+            self._quarantine,
+            self._tick,
         )
         self._begun = time.monotonic()
         self._tables_due = self._begun + TABLES_EVERY_S
@@ -205,13 +212,13 @@ class _Watcher:
         check: Callable[[], None],
         show: Callable[[Status], None],
         tell: Callable[[str], None],
-    ) -> Run:
+    ) -> RunResult:
         self._check, self._show, self._tell = check, show, tell
         started, clock = datetime.now(UTC), time.perf_counter()
         threading.Thread(target=import_ahead, name="pi10-imports").start()
-        self._lookout.start()
-        if self._link:
-            self._link.start()
+        self._discovery.start()
+        if self._uplink:
+            self._uplink.start()
         stopped = False
         try:
             try:
@@ -221,16 +228,16 @@ class _Watcher:
                 stopped = True
             return self._finish(source, started, clock, stopped)
         finally:
-            self._lookout.close()
+            self._discovery.close()
             self._parts.close()
-            self._suspects.close()
-            if self._link:
-                self._link.close(_LAST_SEND_S)
+            self._quarantine.close()
+            if self._uplink:
+                self._uplink.close(_LAST_SEND_S)
 
     def _is_done(self) -> bool:
-        if self._lookout.defect:
-            raise self._lookout.defect
-        if not (self._plan.until_idle and self._lookout.scans and self._waiting.is_drained):
+        if self._discovery.defect:
+            raise self._discovery.defect
+        if not (self._plan.until_idle and self._discovery.scans and self._waiting.is_drained):
             return False
         self._parts.rotate()
         self._parts.collect(wait=True)
@@ -256,13 +263,13 @@ class _Watcher:
         """Look at what was put off: it has settled, changed, or is gone."""
         for found in self._waiting.due():
             try:
-                now = self._place.look(found)
+                now = self._input.look(found)
             except (InputError, SettingError):  # or keys that are refused for the time being
                 self._waiting.later(found, _DISK_WAIT_S)
                 continue
             if now is None:
                 self._waiting.done([found.name])
-            elif now.version == found.version or not self._place.settles:
+            elif now.version == found.version or not self._input.settles:
                 self._waiting.ready(now)
             else:
                 self._waiting.settle(now)
@@ -273,7 +280,7 @@ class _Watcher:
         over = self._minutes.over()
         if over:
             self._parts.rotate()
-            self._parts.after(lambda: self._tell_of(over))
+            self._parts.after(lambda: self._compose_lines(over))
         if time.monotonic() >= self._show_due:
             self._show_due = time.monotonic() + _SHOWN_EVERY_S
             with suppress(OSError):  # a display is never a reason to stop
@@ -281,14 +288,14 @@ class _Watcher:
         if time.monotonic() >= self._tables_due and not self._parts.trouble:
             self._write_tables()
 
-    def _tell_of(self, minutes: list[datetime]) -> None:
+    def _compose_lines(self, minutes: list[datetime]) -> None:
         """Make the lines of minutes that are over; where the disk refuses, with the next ones."""
         self._due_lines += minutes
         trouble = self._parts.trouble
         try:
-            amend(self._folder, self._ledger)
+            remove_superseded(self._folder, self._ledger)
             while self._due_lines:
-                state = State(
+                state = LinkState(
                     len(self._waiting), self._waiting.is_full, trouble.code if trouble else ""
                 )
                 self._line = compose(
@@ -298,8 +305,8 @@ class _Watcher:
                 self._due_lines.pop(0)
                 with suppress(OSError):
                     self._tell(self._line)
-                if self._link:
-                    self._link.wake()
+                if self._uplink:
+                    self._uplink.wake()
         except OutputError as error:
             self._parts.pause(error, _DISK_WAIT_S)
 
@@ -313,16 +320,16 @@ class _Watcher:
             rate = (self._parts.results - results) / (now - since)
             self._shown = (now, self._parts.results, rate)
         trouble: Pi10Error | None = self._parts.trouble
-        said = trouble.message if trouble else ""
-        if not said and self._lookout.scanning not in ("ok", "not yet"):
-            said = self._lookout.scanning
+        message = trouble.message if trouble else ""
+        if not message and self._discovery.scanning not in ("ok", "not yet"):
+            message = self._discovery.scanning
         link = ""
-        if self._link:
+        if self._uplink:
             with suppress(OutputError):
-                link = f"{self._link.state}, {self._link.waiting} to send"
+                link = f"{self._uplink.state}, {self._uplink.waiting} to send"
         return Status(
-            self._parts.results, rate, len(self._waiting), self._waiting.is_full, said,
-            self._lookout.listening, link, self._line, self._ledger.moved, self._ledger.gone,
+            self._parts.results, rate, len(self._waiting), self._waiting.is_full, message,
+            self._discovery.listening, link, self._line, self._ledger.moved, self._ledger.gone,
         )  # fmt: skip
 
     def _write_tables(self) -> None:
@@ -341,9 +348,9 @@ class _Watcher:
         self._tables = threading.Thread(target=write, name="pi10-tables")
         self._tables.start()
 
-    def _finish(self, source: str, started: datetime, clock: float, stopped: bool) -> Run:
+    def _finish(self, source: str, started: datetime, clock: float, stopped: bool) -> RunResult:
         """Take no more, publish what is in work, tell of the last minute, write the tables."""
-        self._lookout.close()
+        self._discovery.close()
         self._parts.trouble = None
         self._parts.rotate()
         self._parts.collect(wait=True)
@@ -358,22 +365,22 @@ class _Watcher:
         )  # fmt: skip
         return run
 
-    def _last(self, source: str, started: datetime, clock: float, stopped: bool) -> Run:
+    def _last(self, source: str, started: datetime, clock: float, stopped: bool) -> RunResult:
         """The last lines and the tables. Raises OutputError; may be done again."""
         self._parts.trouble = None
-        self._tell_of([])
+        self._compose_lines([])
         if self._due_lines and isinstance(self._parts.trouble, OutputError):
             raise self._parts.trouble
-        amend(self._folder, self._ledger)
+        remove_superseded(self._folder, self._ledger)
         tally = summarise(self._folder)
         write_factors(self._folder, tally.factors)
         if gone := self._ledger.gone:
             tally.warnings.append(
-                f"{gone} inputs are no longer there; their results are kept (what is moved "
-                "within the place leaves its old name)"
+                f"{gone} inputs no longer exist; their results are kept (an input that was "
+                "moved keeps only its new name)"
             )
         seconds = time.perf_counter() - clock
-        run = Run(
+        run = RunResult(
             out=self._folder.path,
             tally=tally,
             seconds=seconds,
@@ -383,6 +390,6 @@ class _Watcher:
             exit_code=ExitCode.OK if stopped else exit_code_of(tally),
             never_seen=str(self._package.description.get("never_seen", "")),
         )
-        said = describe(run, [source], self._settings, self._model.package, started)
-        write_json(self._folder.path / "run.json", said)
+        record = describe(run, [source], self._settings, self._model.package, started)
+        write_json(self._folder.path / "run.json", record)
         return run

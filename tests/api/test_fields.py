@@ -100,6 +100,17 @@ class TestTrain:
             with pytest.raises(ValidationError):
                 load(known, **{name: "none of them"})
 
+    @pytest.mark.parametrize(
+        "given",
+        [{"top_k": "1_0"}, {"um_per_px": "１０"}, {"thresholds": '{"a": 0.1, "a": 0.9}'}],
+    )
+    def test_numbers_are_plain_and_classes_named_once(self, given: dict[str, str]) -> None:
+        with pytest.raises(ValidationError):
+            Wanted.of(given, SERVICE)
+
+    def test_an_alias_of_the_command_line_is_known_here_too(self) -> None:
+        assert Wanted.of({"model": "accurate"}, SERVICE).model == "accurate"
+
     def test_texts_tell_the_defaults(self) -> None:
         said = train_args(SERVICE)["epochs"].metadata["description"]
         assert said.startswith("Passes over the training images")

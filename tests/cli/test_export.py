@@ -82,7 +82,7 @@ def test_a_label_without_a_line_is_a_failure(run, data, tmp_path, name):
 def test_a_misspelt_line_of_the_label_map_is_named(run, tmp_path):
     done = run("evaluate", *label_map(tmp_path, *(f"{x},{x}" for x in EACH), "copepood,copepod"))
     assert done.exit_code == ExitCode.OK
-    assert "lines without an image, misspelt perhaps: copepood" in done.stderr
+    assert "lines without an image, perhaps misspelt: copepood" in done.stderr
 
 
 @every_command

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import broken_files
+import click
 import numpy as np
 import pytest
 import support
@@ -24,6 +25,19 @@ posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signa
 COMMANDS: list[list[str]] = [
     [], ["classify"], ["simulate"], ["models"], ["doctor"], ["export"], ["export", "onnx"],
 ]  # fmt: skip
+
+
+def walk(
+    command: click.Command, words: tuple[str, ...] = ("pi10",)
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """The command and all commands below it, each with its words."""
+    yield words, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from walk(below, (*words, name))
+
+
+EVERY_COMMAND = dict(walk(cli.pi10))
 
 
 @dataclass(frozen=True)
@@ -212,13 +226,16 @@ class TestHelp:
         assert all(name in out for name in cli.pi10.commands)
         assert {"classify", "simulate", "models", "doctor", "export"} <= set(cli.pi10.commands)
 
-    def test_every_option_is_explained(self) -> None:
-        for command in (
-            cli.pi10.commands[name] for name in ("classify", "simulate", "models", "doctor")
-        ):
-            for option in command.params:
-                if option.param_type_name == "option":
-                    assert getattr(option, "help", None), f"{command.name} {option.name}"
+    @pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)
+    def test_every_option_is_explained(self, words: tuple[str, ...]) -> None:
+        command = EVERY_COMMAND[words]
+        assert command.help
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, f"{' '.join(words)} {option.opts[0]} lacks a help text"
+                stated = option.show_default or "[default: " in option.help
+                needless = option.is_flag or option.required or option.prompt
+                assert stated or needless, f"{' '.join(words)} {option.opts[0]} lacks its default"
 
     def test_every_exit_code_is_told(self, pi10: Pi10) -> None:
         out = pi10("--help").out

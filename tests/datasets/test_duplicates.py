@@ -9,7 +9,7 @@ from pi10_classifier.datasets.duplicates import (
     MAX_GROUP,
     clusters,
     contradictions,
-    look,
+    fingerprint,
     near_pairs,
 )
 
@@ -60,38 +60,40 @@ CHANGES = {
 def test_copies_are_found_among_others(change):
     images = [particle(seed) for seed in range(40)]
     images += [change(images[7]), change(images[21])]
-    pairs, closeness = near_pairs([look(image) for image in images])
+    pairs, closeness = near_pairs([fingerprint(image) for image in images])
     assert sorted(map(sorted, pairs.tolist())) == [[7, 40], [21, 41]]
     assert ((closeness >= 0) & (closeness <= 1.0001)).all()
 
 
 def test_detail_tells_particles_of_one_shape_apart():
-    looks = [look(blot(seed)) for seed in range(120)]
-    everything = np.array([x.thumbnail for x in looks]).reshape(120, -1).astype(np.float64)
+    fingerprints = [fingerprint(blot(seed)) for seed in range(120)]
+    everything = np.array([x.thumbnail for x in fingerprints]).reshape(120, -1).astype(np.float64)
     pairs = np.corrcoef(everything)[np.triu_indices(120, 1)]
     assert (pairs >= duplicates.MIN_CORRELATION).mean() > 0.1, "the thumbnails alone do not"
-    assert len(near_pairs(looks)[0]) < 0.005 * len(pairs)
+    assert len(near_pairs(fingerprints)[0]) < 0.005 * len(pairs)
 
 
 def test_discs_without_features_do_not_make_one_large_group():
-    looks = [look(blot(seed, lobes=0)) for seed in range(200)]
-    copies = [look(particle(1))] * 70
-    assert len(near_pairs(looks)[0]) > 1000
-    names = clusters([f"{i:03d}" for i in range(270)], looks + copies)
+    fingerprints = [fingerprint(blot(seed, lobes=0)) for seed in range(200)]
+    copies = [fingerprint(particle(1))] * 70
+    assert len(near_pairs(fingerprints)[0]) > 1000
+    names = clusters([f"{i:03d}" for i in range(270)], fingerprints + copies)
     sizes = Counter(names)
     assert sizes[names[-1]] == 70, "copies stay together, however many"
     assert max(sizes[name] for name in names[:200] if name) <= MAX_GROUP
 
 
 def test_blank_images_are_not_alike():
-    looks = [look(np.full((40, 40, 3), level, np.uint8)) for level in (0, 100, 100, 255)]
-    assert len(near_pairs(looks)[0]) == 0
+    fingerprints = [
+        fingerprint(np.full((40, 40, 3), level, np.uint8)) for level in (0, 100, 100, 255)
+    ]
+    assert len(near_pairs(fingerprints)[0]) == 0
 
 
 def test_stretched_image_is_another():
     image = particle(3)
-    looks = [look(image), look(cv2.resize(image, (120, 84)))]
-    assert len(near_pairs(looks)[0]) == 0
+    fingerprints = [fingerprint(image), fingerprint(cv2.resize(image, (120, 84)))]
+    assert len(near_pairs(fingerprints)[0]) == 0
 
 
 def test_pairs_are_those_of_the_plain_definition(monkeypatch):
@@ -99,8 +101,8 @@ def test_pairs_are_those_of_the_plain_definition(monkeypatch):
     monkeypatch.setattr(duplicates, "_BLOCK", 4)
     monkeypatch.setattr(duplicates, "_PAIRS_TOGETHER", 3)
     images = [particle(seed // 3, 60 + 8 * (seed % 5)) for seed in range(36)]
-    looks = [look(encoded(x, 70 + i % 20)) for i, x in enumerate(images)]
-    assert len({x.width for x in looks}) == 5
+    fingerprints = [fingerprint(encoded(x, 70 + i % 20)) for i, x in enumerate(images)]
+    assert len({x.width for x in fingerprints}) == 5
 
     def alike(one, other):
         ratio = (one.width / one.height) / (other.width / other.height)
@@ -112,8 +114,13 @@ def test_pairs_are_those_of_the_plain_definition(monkeypatch):
         whole, detail = (np.corrcoef(x[0].ravel(), x[1].ravel())[0, 1] for x in (plain, fine))
         return bits <= 10 and 1 / 1.1 <= ratio <= 1.1 and whole >= 0.98 and detail >= 0.85
 
-    expected = {(i, j) for i in range(36) for j in range(i + 1, 36) if alike(looks[i], looks[j])}
-    assert {tuple(sorted(pair)) for pair in near_pairs(looks)[0].tolist()} == expected
+    expected = {
+        (i, j)
+        for i in range(36)
+        for j in range(i + 1, 36)
+        if alike(fingerprints[i], fingerprints[j])
+    }
+    assert {tuple(sorted(pair)) for pair in near_pairs(fingerprints)[0].tolist()} == expected
     assert len(expected) > 10
 
 
@@ -121,10 +128,10 @@ def test_clusters_join_exact_and_near_ones_through_others():
     one, other = particle(1), particle(2)
     images = [one, other, one, encoded(one, 80), particle(3), other]
     digests = ["c1", "b2", "c1", "a9", "d4", "b2"]
-    looks = [look(image) for image in images]
-    found = clusters(digests, looks)
+    fingerprints = [fingerprint(image) for image in images]
+    found = clusters(digests, fingerprints)
     assert found == ["a9", "b2", "a9", "a9", "", "b2"]
-    turned = clusters(digests[::-1], looks[::-1])
+    turned = clusters(digests[::-1], fingerprints[::-1])
     assert turned[::-1] == found, "the order does not matter"
     assert clusters([], []) == []
 

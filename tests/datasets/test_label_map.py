@@ -43,7 +43,7 @@ def test_first_of_several_globs_counts():
         ("", "has the columns none"),
         ("label,class\na,b\nc,\n", "line 3: label 'c', class ''"),
         ("label,class\n,b\n", "line 2"),
-        ("label,class\na,-\n", "names no class"),
+        ("label,class\na,-\n", "the label map has no class"),
         ("label,class\na,b\na,c\n", "'a' is given to 'b' and to 'c'"),
     ],
 )

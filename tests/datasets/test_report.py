@@ -170,7 +170,7 @@ def test_command_writes_all_and_says_what_is_left_out(tar, tmp_path):
     result = run(tar, "--out", out, "--label-map", labels)
     assert result.exit_code == 3, result.output
     assert "left out: 1 x corrupt_image, such as set: cop/broken.png: " in result.output
-    assert "misspelt perhaps: copepd" in result.output
+    assert "perhaps misspelt: copepd" in result.output
     assert "duplicates: 4 images in groups that share a split; 1 of the groups" in result.output
     assert "may be misspelt: <code>copepd</code>" in (out / "dataset.html").read_text("utf-8")
     assert {p.name for p in out.iterdir()} == FILES
@@ -222,7 +222,7 @@ def test_interrupted_command_writes_nothing_and_speaks_of_no_resume(tar, tmp_pat
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scan, "look", stopped)
+    monkeypatch.setattr(scan, "fingerprint", stopped)
     result = run(tar, "--out", tmp_path / "out")
     assert result.exit_code == 130
     assert "interrupted; nothing was written: run the same command again" in result.output

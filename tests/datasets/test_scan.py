@@ -240,6 +240,12 @@ def test_damaged_and_empty_tables_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("path,label\n")
     with pytest.raises(SettingError, match="has no rows"):
         scan.scan([tmp_path / "t.csv"])
+    (tmp_path / "t.csv").write_text("path,label,label\n1.png,a,b\n")
+    with pytest.raises(SettingError, match="has the column label 2 times"):
+        scan.scan([tmp_path / "t.csv"])
+    (tmp_path / "t.csv").write_text("path,label\n1,2.png,a\n")
+    with pytest.raises(SettingError, match="row 1 has more cells"):
+        scan.scan([tmp_path / "t.csv"])
 
 
 def test_rows_of_lost_files_are_left_out(tmp_path, noise):
@@ -335,3 +341,16 @@ def test_of_a_file_twice_in_an_archive_the_last_whole_one_is_read(tmp_path, nois
     digests = [hashlib.sha256(noise(n)).hexdigest() for n in (3, 2)]
     assert [s.sha256 for s in found.samples] == digests
     assert len(list(scan.read_rgb(found, found.samples))) == 2
+
+
+@pytest.mark.parametrize("order", [("copepod", "detritus"), ("detritus", "copepod")])
+def test_a_file_listed_under_two_classes_is_left_out_in_both(order, tmp_path, noise):
+    """Whichever row comes first: nobody knows which is right."""
+    for n in range(6):
+        (tmp_path / f"{n}.png").write_bytes(noise(n))
+    rows = [f"{n}.png,{'copepod' if n % 2 else 'detritus'}\n" for n in range(5)]
+    rows += [f"5.png,{label}\n" for label in order]
+    (tmp_path / "table.csv").write_text("path,label\n" + "".join(rows))
+    found = scan.scan([tmp_path / "table.csv"])
+    assert [(x.member, x.code) for x in found.left_out] == [("5.png", "mislabelled")] * 2
+    assert "5.png" not in {sample.member for sample in found.samples}

@@ -30,7 +30,7 @@ def written(scanned, tmp_path_factory) -> Path:
 
 
 def test_a_manifest_gives_the_scans_samples_and_its_splits(tars, written, scanned):
-    found = selection.gather(tars, manifest=written)
+    found = selection.load_labelled(tars, manifest=written)
     assert [replace(s, split="") for s in found.samples] == list(scanned.samples)
     assert (found.classes, found.origins) == (scanned.classes, scanned.origins)
     parts = [selection.of_split(found, name) for name in ("train", "validation", "test")]
@@ -39,19 +39,19 @@ def test_a_manifest_gives_the_scans_samples_and_its_splits(tars, written, scanne
 
 
 def test_one_of_a_manifests_sources_may_be_judged_alone(tars, written):
-    found = selection.gather(tars[:1], manifest=written)
+    found = selection.load_labelled(tars[:1], manifest=written)
     assert {s.source for s in found.samples} == {"light"} and set(found.origins) == {"light"}
 
 
 def test_an_input_that_the_manifest_does_not_know_is_told(tars, written, tmp_path):
     other = marks.tree(tmp_path / "other", {"copepod": 2})
     with pytest.raises(SettingError, match=r"other is not in .*whose sources are black, light"):
-        selection.gather([*tars, other], manifest=written)
+        selection.load_labelled([*tars, other], manifest=written)
 
 
 def test_a_label_map_gives_a_manifests_labels_other_classes(tars, written):
     labels = LabelMap.of({"copepod/*": "animal", "other/*": "-", "detritus/detritus_0": "dead"})
-    found = selection.gather(tars, labels, written)
+    found = selection.load_labelled(tars, labels, written)
     assert found.classes == ("animal", "dead")
     codes = {x.member.split("/")[1]: x.code for x in found.left_out}
     assert codes["other_1"] == "label_left_out"
@@ -61,9 +61,9 @@ def test_a_label_map_gives_a_manifests_labels_other_classes(tars, written):
 def test_a_manifest_of_another_kind_is_named(tars, tmp_path):
     (tmp_path / "split.csv").write_text("source,member,group,label,split\n", "utf-8")
     with pytest.raises(SettingError, match=r"split\.csv: the manifest lacks sha256"):
-        selection.gather(tars, manifest=tmp_path / "split.csv")
+        selection.load_labelled(tars, manifest=tmp_path / "split.csv")
     with pytest.raises(SettingError, match="cannot be read"):
-        selection.gather(tars, manifest=tmp_path)
+        selection.load_labelled(tars, manifest=tmp_path)
 
 
 class TestJudged:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from pi10_classifier.cli.compare import compare as compare_command
 from pi10_classifier.errors import SettingError
-from pi10_classifier.evaluation.bootstrap import Outcome, class_f1, holm, resample
+from pi10_classifier.evaluation.bootstrap import RunOutcome, class_f1, holm, resample
 from pi10_classifier.evaluation.comparison import compare
 from pi10_classifier.evaluation.test_predictions import (
     PREDICTIONS,
@@ -68,7 +68,7 @@ def naive_draws(rows, resamples, seed):
 
 
 def outcomes(*runs):
-    return [Outcome(run.truth, run.guess) for run in runs]
+    return [RunOutcome(run.truth, run.guess) for run in runs]
 
 
 def test_weighted_f1_is_f1_of_repeated_images():
@@ -83,7 +83,7 @@ def test_weighted_f1_is_f1_of_repeated_images():
 
 def test_images_a_run_did_not_test_do_not_count():
     run = run_of(n=50)
-    longer = Outcome(np.append(run.truth, [-1, -1]), np.append(run.guess, [-1, -1]))
+    longer = RunOutcome(np.append(run.truth, [-1, -1]), np.append(run.guess, [-1, -1]))
     assert class_f1(longer, 3) == pytest.approx(class_f1(outcomes(run)[0], 3))
 
 
@@ -112,7 +112,7 @@ def test_the_spread_of_seeds_is_not_understated():
     for wrong in (0.0, 0.1, 0.2):
         guess = truth.copy()
         guess[: round(n * wrong)] = 1 - truth[: round(n * wrong)]
-        runs.append(Outcome(truth, guess))
+        runs.append(RunOutcome(truth, guess))
     singles = [class_f1(run, 2).mean() for run in runs]
     draws = resample({"a": runs}, 2, 8000).draws["a"].mean(axis=1)
     assert draws.std() == pytest.approx(np.std(singles, ddof=1) / np.sqrt(3), rel=0.03)
@@ -123,7 +123,7 @@ def test_pairing_sees_what_separate_intervals_hide():
     guess = a.guess.copy()
     worse = np.flatnonzero(a.guess == a.truth)[::40]  # 2 % of the images, and only these
     guess[worse] = (guess[worse] + 1) % 3
-    found = resample({"a": outcomes(a), "b": [Outcome(a.truth, guess)]}, 3)
+    found = resample({"a": outcomes(a), "b": [RunOutcome(a.truth, guess)]}, 3)
     wide, narrow = found.f1("a"), found.difference("a", "b")
     assert found.f1("b").high > wide.low  # the rows' intervals overlap
     assert narrow.low > 0 and narrow.p < 0.01
@@ -171,7 +171,7 @@ def test_what_cannot_be_compared():
         ([run, run], "there twice"),
         ([run, other], "same classes"),
         ([run, flipped], "another true class"),
-        ([run, run_of(seed=1, begin=1000)], "share no test image"),
+        ([run, run_of(seed=1, begin=1000)], "no test image in common"),
     ):
         with pytest.raises(SettingError, match=message):
             compare(runs)
@@ -200,12 +200,16 @@ def test_predictions_survive_their_file(tmp_path):
     [
         ("day 1/1.png", "day 1/0.png", "line 3: tank/day 1/0.png is there twice"),
         (",copepod,copepod,", ",copepod,krill,", "'krill' has no score column"),
-        ("vit,LAS,0,tank,day 1/1.png", "vit,LAS,9,tank,day 1/1.png", "line 3: another run's row"),
-        (",0.8", ",nan", "a score is no number"),
+        (
+            "vit,LAS,0,tank,day 1/1.png",
+            "vit,LAS,9,tank,day 1/1.png",
+            "line 3: the row belongs to another run",
+        ),
+        (",0.8", ",nan", "a score is not a number"),
         (",0.8", ",high", "could not convert"),
         (",0.8", ",0.8,1", "columns, not 10"),
         ("vit,LAS,0,", "vit,LAS,first,", "seed is 'first'"),
-        ("truth,guess", "label,score", "no table of predictions"),
+        ("truth,guess", "label,score", "give a table of predictions"),
     ],
 )
 def test_damaged_predictions_are_refused(tmp_path, old, new, message):

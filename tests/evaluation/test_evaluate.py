@@ -198,7 +198,7 @@ class TestData:
 
     def test_one_image(self, model, tmp_path):
         data = marks.tree(tmp_path / "d", {"copepod": 1})
-        with pytest.raises(SettingError, match="one image is nothing to judge by"):
+        with pytest.raises(SettingError, match="one image is too few"):
             room.evaluate(model, [data])
         data = marks.tree(tmp_path / "d", {"copepod": 2})
         assert room.evaluate(model, [data])["all"]["n"] == 2
@@ -261,7 +261,7 @@ def test_needs_no_torch():
 def test_the_command_says_whose_training_images_may_be_judged(data, tmp_path):
     split = write_manifest(data, tmp_path / "split.csv", lambda i: ("test", "validation")[i % 2])
     digest = hashlib.sha256(split.read_bytes()).hexdigest()
-    note = "was trained by another split than"
+    note = "was trained with another split than"
     for name, sha in (("own", digest), ("another", "0" * 64), ("none", "")):
         folder = marks.package(tmp_path / name, training={"split_sha256": sha} if sha else {})
         words = ["evaluate", "--model", str(folder), "--data", str(data)]

@@ -37,7 +37,7 @@ def test_results_come_in_the_order_of_their_tasks_with_marks_between() -> None:
     release = threading.Event()
     pool.submit("slow", lambda: release.wait(30) and 1)
     pool.submit("quick", lambda: 2)
-    pool.mark("end")
+    pool.add_marker("end")
     assert not pool.is_first_done()
     release.set()
     found = []

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi10_classifier.imaging import segmentation
-from pi10_classifier.imaging.measurement import MAX_SIDE_PX, MIN_AREA_PX, ground_grey, measure
+from pi10_classifier.imaging.measurement import MAX_SIDE_PX, MIN_AREA_PX, border_grey, measure
 from pi10_classifier.imaging.preprocess import Grey
-from pi10_classifier.imaging.segmentation import MARGIN, Sheet, outlines
+from pi10_classifier.imaging.segmentation import MARGIN, Mosaic, outlines
 
 GENUINE = sorted((Path(__file__).parents[3] / "shared" / "data" / "pi10-examples").glob("*.tif"))
 GROUND, PARTICLE = 235, 30
@@ -152,7 +152,7 @@ class TestAgainstScikitImage:
             rgb = read(path)
             mask = np.zeros(rgb.shape[:2], np.uint8)
             greys = [Grey.of(rgb)]
-            outline = outlines(Sheet.of(greys), greys)[0] - MARGIN
+            outline = outlines(Mosaic.of(greys), greys)[0] - MARGIN
             cv2.fillPoly(mask, [outline], (1,))
             (truth,) = skimage.regionprops(mask)
             m = measure(rgb, um_per_px=1)
@@ -376,9 +376,9 @@ class TestGroundGrey:
         rgb = np.full((40, 60, 3), 20, np.uint8)
         rgb[[0, -1]] = rgb[:, [0, -1]] = 140
         rgb[0] = 240  # 60 of 196 pixels
-        assert ground_grey(png(rgb)) == pytest.approx(140 + 100 * 60 / 196)
+        assert border_grey(png(rgb)) == pytest.approx(140 + 100 * 60 / 196)
 
     def test_is_unknown_of_what_is_no_image(self):
-        assert ground_grey(b"") is None
-        assert ground_grey(b"hits,misses") is None
-        assert ground_grey(png(np.zeros((9, 9, 3), np.uint8))[:40]) is None
+        assert border_grey(b"") is None
+        assert border_grey(b"hits,misses") is None
+        assert border_grey(png(np.zeros((9, 9, 3), np.uint8))[:40]) is None

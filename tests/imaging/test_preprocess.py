@@ -54,7 +54,7 @@ class TestLook:
     def test_specks_on_the_border_do_not_move_the_ground(self) -> None:
         rgb = square(204, 80)
         rgb[0, :10] = 0
-        assert Grey.of(rgb).ground == 204
+        assert Grey.of(rgb).background == 204
 
 
 class TestFrame:
@@ -204,7 +204,7 @@ class TestDescription:
 
     @pytest.mark.parametrize("wrong", ["0.2", True, None, [0.2]])
     def test_trim_is_a_number(self, wrong: object) -> None:
-        with pytest.raises(ModelError, match="which is no number"):
+        with pytest.raises(ModelError, match="which is not a number"):
             Preprocessing.from_dict(GREY.to_dict() | {"trim": wrong})
 
     def test_trim_needs_a_levelled_ground(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pi10_classifier.imaging.measurement import measure, measure_greys
 from pi10_classifier.imaging.preprocess import Grey
-from pi10_classifier.imaging.segmentation import _closed, deal
+from pi10_classifier.imaging.segmentation import _closed, group_by_width
 
 
 def image(seed: int, height: int, width: int) -> np.ndarray:
@@ -58,7 +58,7 @@ def test_nothing_to_measure() -> None:
 def test_every_image_is_dealt_once() -> None:
     random = np.random.default_rng(1)
     greys = [Grey.of(np.zeros((*side, 3), np.uint8)) for side in random.integers(3, 900, (50, 2))]
-    hands = deal(greys)
+    hands = group_by_width(greys)
     assert sorted(index for hand in hands for index in hand) == list(range(50))
     for hand in hands:
         if len(hand) > 1:

@@ -224,7 +224,7 @@ class TestHitsMisses:
             (b"10,\xd9\xa3\n", "line 1"),
             (b"10,1e3\n", "line 1"),
             (b"10,", "line 1"),
-            (b"1,1234567890123", "beyond 12 digits"),
+            (b"1,1234567890123", "over 12 digits"),
             (b"\x00" * 40, "line 1"),
             ("hits,misses\n1,2".encode("utf-16"), "line 1"),
             (b"1,2\n" * (MAX_HITS_MISSES_ROWS + 1), "rows"),

@@ -17,7 +17,7 @@ from objects import record_of, version_of
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.settings import ServiceSettings
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.sources.s3_client import S3Client
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +71,7 @@ def worlds(
         count += 1
         unique = hashlib.sha256(f"{tmp_path}{count}".encode()).hexdigest()[:12]
         s3.client.make_bucket(bucket_name=f"b{unique}")
-        world = World(Store(s3.environ()), f"b{unique}", tmp_path / str(count), package)
+        world = World(S3Client(s3.environ()), f"b{unique}", tmp_path / str(count), package)
         for key, data in files.items():
             put(world, key, data)
         return world

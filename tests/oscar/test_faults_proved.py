@@ -46,16 +46,16 @@ from s3_server import Proxy, Server
 
 from pi10_classifier.oscar.bucket import Bucket, Listed, Output
 from pi10_classifier.oscar.local import supervisor
-from pi10_classifier.oscar.local.supervisor import JobEnd, Storage, Worker
+from pi10_classifier.oscar.local.supervisor import JobEnd, Storage, SupervisorJob
 from pi10_classifier.oscar.reconcile import reconcile
-from pi10_classifier.oscar.reconcile.pairing import State, pairs
-from pi10_classifier.oscar.reconcile.reconcile import Plan, Reconciler
+from pi10_classifier.oscar.reconcile.pairing import PairState, pairs
+from pi10_classifier.oscar.reconcile.reconcile import ReconcileOptions, Reconciler
 from pi10_classifier.oscar.reconcile.resubmit import InPlace
 from pi10_classifier.oscar.records.event import Event
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.services.fdl import named
 from pi10_classifier.oscar.services.variants import in_bucket, with_variables
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.sources.s3_client import S3Client
 
 _numbers = itertools.count()
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -89,7 +89,7 @@ def put(s3: Server, bucket: str, key: str, data: bytes) -> None:
 
 
 def outputs(s3: Server, bucket: str) -> dict[str, bytes]:
-    out = Bucket.of(Store(s3.environ()), f"s3://{bucket}/out/")
+    out = Bucket.of(S3Client(s3.environ()), f"s3://{bucket}/out/")
     return {e.name: out.get(e.name) for e in out.outputs("") if not e.name.startswith(".pi10/")}
 
 
@@ -111,7 +111,7 @@ def job(url: str, bucket: str, key: str, data: bytes, package: Path, scratch: Pa
     storage = Storage(url, s3_server.ACCESS_KEY, s3_server.SECRET_KEY)
     etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
     event = Event(bucket, key, etag, len(data)).to_json().encode()
-    return Worker(service, storage, python, scratch).job(event, lambda _: None)
+    return SupervisorJob(service, storage, python, scratch).job(event, lambda _: None)
 
 
 @pytest.mark.slow
@@ -140,7 +140,7 @@ def test_a_cut_download_is_no_result_of_the_object(
     done = handler.handle(path, said, out)
     found = [Output(name, WHEN) for name in done.names]
     [pair] = pairs([Listed(said, WHEN)], found, handler.identity, lambda _: [])
-    assert pair.state is State.MISSING  # so `reconcile` does it again
+    assert pair.state is PairState.MISSING  # so `reconcile` does it again
 
 
 @pytest.mark.slow
@@ -207,11 +207,11 @@ def test_a_wrong_clock_changes_nothing(
 
     monkeypatch.setattr(reconcile, "datetime", Wrong)
     put(s3, bucket, "in/a.tif", support.particle(1))
-    store = Store(s3.environ())
+    store = S3Client(s3.environ())
     source, out = (Bucket.of(store, f"s3://{bucket}/{folder}/") for folder in ("in", "out"))
     report = Reconciler(
         source, out, handler.package, handler.identity, InPlace(handler, out, lambda: None),
-        Plan(grace_s=600),
+        ReconcileOptions(grace_s=600),
     ).run()  # fmt: skip
     assert report.counts["waiting"] == 1  # young by the server's clock, whatever ours says
 
@@ -219,7 +219,7 @@ def test_a_wrong_clock_changes_nothing(
 def test_fifty_writers_of_one_result_leave_one(s3: Server, bucket: str, handler: Handler) -> None:
     data = support.particle(1)
     put(s3, bucket, "in/a.tif", data)
-    out = Bucket.of(Store(s3.environ()), f"s3://{bucket}/out/")
+    out = Bucket.of(S3Client(s3.environ()), f"s3://{bucket}/out/")
     version = version_of("in/a.tif", data, bucket)
     seen = set()
 

@@ -29,7 +29,7 @@ from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import summarise
 from pi10_classifier.sources.base import LIMITS
 from pi10_classifier.sources.input_rules import skip_reason
-from pi10_classifier.watch.watcher import Plan, watch
+from pi10_classifier.watch.watcher import WatchOptions, watch
 
 LATER = support.START + timedelta(minutes=10)
 ARCHIVE = "2024-06-24/1500.tar"
@@ -113,7 +113,7 @@ def whole(root: Path, package: Path, tmp_path_factory: pytest.TempPathFactory) -
     assert run.tally.totals["results"] == PARTICLES
     assert set(run.tally.failures_by_code) == {"repeated_name"}
     [said] = [text for text in run.tally.warnings if "folders" in text]
-    assert said.startswith("9 hidden or system folders were not looked into")
+    assert said.startswith("9 hidden or system folders were skipped")
     return out
 
 
@@ -134,7 +134,7 @@ def test_each_particle_counts_once(whole: Path) -> None:
 
 
 def test_watch(root: Path, whole: Path, package: Path, tmp_path: Path) -> None:
-    plan = Plan(settle_s=0.0, until_idle=True)
+    plan = WatchOptions(settle_s=0.0, until_idle=True)
     run = watch(str(root), tmp_path / "out", Settings(model=package, jobs=2), plan, environ={})
     assert run.tally.adds_up
     same_tables(tmp_path / "out", whole)
@@ -213,6 +213,6 @@ def test_links_count_once(root: Path, whole: Path, package: Path, tmp_path: Path
     run = classify([str(source)], tmp_path / "out", settings)
     assert len([text for text in run.tally.warnings if "link" in text]) == 2
     same_tables(tmp_path / "out", whole)
-    watch(str(source), tmp_path / "watched", settings, Plan(settle_s=0.0, until_idle=True),
+    watch(str(source), tmp_path / "watched", settings, WatchOptions(settle_s=0.0, until_idle=True),
           environ={})  # fmt: skip
     same_tables(tmp_path / "watched", whole)

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pi10_classifier import cli
 from pi10_classifier.datasets.records import Sample
-from pi10_classifier.datasets.selection import gather, of_split
+from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.metrics import macro_f1
 from pi10_classifier.evaluation.scoring import Scored, score
@@ -88,7 +88,7 @@ def test_the_share_is_that_of_the_validation_images(pair, trees, tmp_path):
     done = cascade(fast, accurate, trees, tmp_path / "both", manifest=manifest, share=0.4)
     package = Model.load(done.package)
     assert package.package.classes == fast.package.classes
-    found = gather(trees, None, manifest)
+    found = load_labelled(trees, None, manifest)
     held = of_split(found, "validation")
     said, quick, slow = (
         score(model, found, held).probabilities for model in (package, fast, accurate)
@@ -140,7 +140,7 @@ def test_its_package_tells_of_both_and_of_the_test_split(pair, trees, tmp_path):
     assert "p32, version 1" in text
     assert "p64, version 1" in text
     assert f"below {done.below:.4f} go to p64" in text
-    model, found = Model.load(done.package), gather(trees, None, manifest)
+    model, found = Model.load(done.package), load_labelled(trees, None, manifest)
     seen = score(model, found, of_split(found, "validation"))
     classes = model.package.classes
     f1 = macro_f1(seen.truth(classes), seen.probabilities.argmax(axis=1), len(classes))
@@ -160,14 +160,14 @@ def test_one_that_does_not_pay_says_so(pair, trees, tmp_path):
     )
     assert found.exit_code == 0, found.output
     assert said in found.output
-    assert "trained by another split" not in found.output
+    assert "trained with another split" not in found.output
     other = tmp_path / "manifest.csv"  # the same split in other bytes
     lines = manifest.read_text().splitlines(keepends=True)
     other.write_text("".join([lines[0], *reversed(lines[1:])]))
     found = CliRunner().invoke(
         cli.pi10, [*words, "--manifest", str(other), "--out", str(tmp_path / "other")]
     )
-    assert found.output.count("note: p32 was trained by another split") == 2
+    assert found.output.count("note: p32 was trained with another split") == 2
     other = cascade(fast, accurate, trees, tmp_path / "both", manifest=manifest)
     assert other.pays is (said not in (other.package / "README.md").read_text())
 

@@ -161,7 +161,7 @@ class TestGate:
         gate = judge(self.scored(truth, truth), self.scored(truth, truth), self.classes)
         assert gate.before == 1, "the mean is over the others"
         assert gate.absent == (self.classes[2],)
-        assert str(gate).endswith(f"; of {self.classes[2]} there was none to judge")
+        assert str(gate).endswith(f"; there was no image of {self.classes[2]}")
 
     def test_same_graph_loses_nothing(self):
         truth = np.arange(60) % 3

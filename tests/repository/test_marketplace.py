@@ -123,7 +123,7 @@ def test_one_release_date(
             codemeta["datePublished"]}  # fmt: skip
     assert len(told) == 1, told
     version = re.escape(pi10_classifier.__version__)
-    released = re.search(rf"^## {version} \(([\d-]+)\)", read("CHANGELOG.md"), re.MULTILINE)
+    released = re.search(rf"^## \[{version}\] - ([\d-]+)$", read("CHANGELOG.md"), re.MULTILINE)
     assert released and {released[1]} == told
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import support
 
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.results.input_spelling import spelled_as_before
@@ -42,7 +42,7 @@ def test_a_prefix_is_literal_and_a_bucket_is_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"bin,count\n1,2\n", b"", b"%PDF-1.7"])
 def test_a_file_of_another_kind_is_refused(
-    start: Callable[..., Run], tmp_path: Path, data: bytes
+    start: Callable[..., RunResult], tmp_path: Path, data: bytes
 ) -> None:
     path = tmp_path / "some.csv"
     path.write_bytes(data)
@@ -52,7 +52,9 @@ def test_a_file_of_another_kind_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_such_a_file_among_images_is_skipped(start: Callable[..., Run], tmp_path: Path) -> None:
+def test_such_a_file_among_images_is_skipped(
+    start: Callable[..., RunResult], tmp_path: Path
+) -> None:
     (tmp_path / "some.csv").write_bytes(b"a,b\n")
     (tmp_path / "odd.name").write_bytes(support.particle(1))
     run = start(tmp_path / "some.csv", tmp_path / "odd.name")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import support
 
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.results.run_folder import RunFolder
@@ -19,7 +19,7 @@ def cruise(tmp_path: Path) -> Path:
     return tmp_path / "cruise"
 
 
-def run(package: Path, out: Path, *inputs: Path, resume: bool = False) -> Run:
+def run(package: Path, out: Path, *inputs: Path, resume: bool = False) -> RunResult:
     settings = Settings(model=package, jobs=1)
     return classify([str(path) for path in inputs], out, settings, resume=resume)
 

@@ -76,7 +76,7 @@ search(train_one, {GRID!r}, folder=Path({str(tmp_path / "out")!r}), resume=True)
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"third\n"
-    with pytest.raises(SettingError, match="another search works"):
+    with pytest.raises(SettingError, match="another search is using"):
         search(score, GRID, folder=tmp_path / "out", resume=True)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -250,7 +250,7 @@ def test_tpe_finds_what_a_grid_misses(tmp_path):
         ({"space": {"rate": (0.1, 0.1)}}, "give different ones"),
         ({"space": {"rate": Range(0.1, 1)}}, "a grid needs a list"),
         ({"space": {"rate": Range(0, 1, log=True)}, "sampler": "tpe"}, "from 0 to 1"),
-        ({"sampler": "tpe"}, "say how many trials"),
+        ({"sampler": "tpe"}, "give the number of trials"),
         ({"sampler": "luck"}, "must be one of grid, tpe"),
         ({"trials": 0}, "must be 1 or more"),
     ],
@@ -287,5 +287,5 @@ def test_a_grid_of_ones_own():
         "rate": (0.1, 0.001), "loss_options.shape": ("linear", "convex"), "loss": ("las", "st_ce"),
     }  # fmt: skip
     for wrong in (["rate"], ["rate="], ["rate=1", "rate=2"]):
-        with pytest.raises(SettingError, match="is no NAME=VALUE,VALUE"):
+        with pytest.raises(SettingError, match="is not of the form NAME=VALUE,VALUE"):
             read_space(wrong)

@@ -23,7 +23,7 @@ from pi10_classifier.search.trial import Trainer, recipe_of, slug
 from pi10_classifier.tracking import spool as sp
 from pi10_classifier.training import output_folder
 from pi10_classifier.training.data.loading import read_examples
-from pi10_classifier.training.plan import Plan
+from pi10_classifier.training.plan import TrainingPlan
 
 COUNTS = {"copepod": 24, "detritus": 24, "noncopepod": 24}
 BASE = {"epochs": 1, "size": 32, "batch": 16, "loss": "st_ce", "augmentation": "none"}
@@ -93,7 +93,7 @@ def test_a_trial_that_was_cut_goes_on_and_a_whole_one_is_not_trained_again(data,
 
     def trainer(check, said):
         recipe = recipe_of("mobilenet_v2", base, {})
-        plan = Plan("mobilenet_v2", recipe, tmp_path, init="random")
+        plan = TrainingPlan("mobilenet_v2", recipe, tmp_path, init="random")
         return Trainer(examples, plan, base, None, said.append, check)
 
     with pytest.raises(KeyboardInterrupt):
@@ -114,12 +114,12 @@ def test_a_trial_that_was_cut_goes_on_and_a_whole_one_is_not_trained_again(data,
     ("flags", "message"),
     [
         (("--grid", "ratee=1,2"), "a recipe has no 'ratee'"),
-        (("--grid", "epochs"), "is no NAME=VALUE,VALUE"),
+        (("--grid", "epochs"), "is not of the form NAME=VALUE,VALUE"),
         (("--set", "batch=one"), "batch is 'one'"),
         (("--loss", "focal"), "unknown loss 'focal'"),
         (("--network", "vgg"), "unknown network 'vgg'"),
         (("--init", "absent"), "init is 'absent'"),
-        (("--sampler", "tpe"), "TPE has no end of its own"),
+        (("--sampler", "tpe"), "TPE has no natural end"),
     ],
 )
 def test_wrong_settings_are_told_before_data_are_read(command, tmp_path, flags, message):
@@ -152,7 +152,9 @@ def test_data_and_weights_that_cannot_be_used_are_refused(tmp_path, command):
     (tmp_path / "map.csv").write_text(lines)
     refused("leaves class 'krill' empty", "--label-map", tmp_path / "map.csv")
     (tmp_path / "weights.pt").write_bytes(b"\x80\x04.")
-    refused(r"none of 2 trials .*weights\.pt is a pickle", "--init", tmp_path / "weights.pt")
+    refused(
+        r"all of the 2 trials failed, .*weights\.pt is a pickle", "--init", tmp_path / "weights.pt"
+    )
 
 
 def test_without_torch_it_names_the_extra(command):

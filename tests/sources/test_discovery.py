@@ -18,7 +18,7 @@ from pi10_classifier.errors import Code, SettingError
 from pi10_classifier.sources import local
 from pi10_classifier.sources.base import LIMITS, Item, Limits, Unit
 from pi10_classifier.sources.discovery import check_inputs, discover
-from pi10_classifier.sources.input_rules import Notes
+from pi10_classifier.sources.input_rules import SkippedPaths
 from pi10_classifier.sources.local import FileBlock, LocalArchive
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="the file system's names are text here")
@@ -288,7 +288,7 @@ class TestOddFiles:
 class TestLeftOut:
     def test_litter_is_neither_entered_nor_read(self, tmp_path: Path) -> None:
         fill(tmp_path, "a.tif", "b/@eaDir/a.tif", ".Trash-1/a.tif", "b/.a.tif.Qx7A2b", "c.tar.part")
-        notes = Notes()
+        notes = SkippedPaths()
         found = [i for unit in discover([str(tmp_path)], notes=notes) for i in unit.items()]
         assert [(i.member, i.data) for i in found] == [
             ("a.tif", b"a.tif"), ("c.tar.part", None), ("b/.a.tif.Qx7A2b", None),
@@ -310,11 +310,11 @@ class TestLeftOut:
             (tmp_path / "in" / name).symlink_to(tmp_path / "in/z")
             (tmp_path / "in" / f"{name}-out").symlink_to(tmp_path / "out")
         (tmp_path / "in" / "also").symlink_to(tmp_path / "other")
-        notes = Notes()
+        notes = SkippedPaths()
         given = [str(tmp_path / "in"), str(tmp_path / "other")]
         found = [i.member for u in discover(given, notes=notes) for i in u.items()]
         assert found == ["z/1.tif", "3.tif", "a-out/2.tif"]
-        assert notes.warnings()[0].startswith("4 folders were reached again by links")
+        assert notes.warnings()[0].startswith("4 folders were reached again through links")
 
     @POSIX
     def test_an_image_or_archive_that_links_reach_counts_once(self, tmp_path: Path) -> None:
@@ -326,12 +326,12 @@ class TestLeftOut:
         (tmp_path / "in/soft.tif").symlink_to("z.tif")
         for name in ("1.tif", "2.tif"):
             (tmp_path / "in" / name).symlink_to(tmp_path / "out/y.tif")
-        notes = Notes()
+        notes = SkippedPaths()
         found = [i for u in discover([str(tmp_path / "in")], notes=notes) for i in u.items()]
         read = [i.member for i in found if i.data is not None]
         assert read == ["x.tif", "1.tif", "HitsMisses.txt", "z.tif", "b/HitsMisses.txt"]
         assert notes.warnings() == [
-            "4 files were reached again by links and counted once: "
+            "4 files were reached again through links and counted once: "
             + ", ".join((tmp_path / "in" / n).as_posix() for n in ("2.tif", "soft.tif"))
             + f", {(tmp_path / 'in/b/hard.tif').as_posix()} and 1 more"
         ]

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pi10_classifier.sources.input_rules import Notes, is_read_elsewhere, same_name, skip_reason
+from pi10_classifier.sources.input_rules import (
+    SkippedPaths,
+    is_read_elsewhere,
+    normalised_name,
+    skip_reason,
+)
 
 NAME = "pia7.2024-06-24.1450+N00000000"
 
@@ -53,7 +58,7 @@ def test_others_are_inputs(name: str) -> None:
     ],
 )
 def test_spellings_of_one_file(one: str, other: str) -> None:
-    assert same_name(one) == same_name(other)
+    assert normalised_name(one) == normalised_name(other)
 
 
 @pytest.mark.parametrize(
@@ -64,18 +69,18 @@ def test_spellings_of_one_file(one: str, other: str) -> None:
     ],
 )  # fmt: skip
 def test_names_of_two_files(one: str, other: str) -> None:
-    assert same_name(one) != same_name(other)
+    assert normalised_name(one) != normalised_name(other)
 
 
 def test_notes_name_a_few_and_count_all() -> None:
-    notes = Notes()
+    notes = SkippedPaths()
     assert notes.warnings() == []
     for number in range(1200):
-        notes.left(f"f{number}")
-    notes.again("g")
+        notes.add_folder(f"f{number}")
+    notes.add_repeated_folder("g")
     assert notes.warnings() == [
-        "1,200 hidden or system folders were not looked into: f0, f1, f2 and 1,197 more",
-        "1 folders were reached again by links and counted once: g",
+        "1,200 hidden or system folders were skipped: f0, f1, f2 and 1,197 more",
+        "1 folders were reached again through links and counted once: g",
     ]
 
 

@@ -9,14 +9,19 @@ import pytest
 import support
 import tars
 
-from pi10_classifier.classify import Run
+from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import Code
 from pi10_classifier.sources.base import Item
-from pi10_classifier.sources.repeats import Repeated, file_of, once, settled
+from pi10_classifier.sources.repeats import (
+    RepeatedFile,
+    file_key,
+    keep_last_copies,
+    raise_on_repeat,
+)
 
 NAME = "pia7.2024-06-24.1450+N00000007"
 ONE, TWO = support.particle(1), support.particle(2)
-Start = Callable[..., Run]
+Start = Callable[..., RunResult]
 
 
 def stream(*files: tuple[str, bytes | None]) -> Callable[[], list[Item]]:
@@ -26,7 +31,7 @@ def stream(*files: tuple[str, bytes | None]) -> Callable[[], list[Item]]:
 def kept(*files: tuple[str, bytes | None]) -> list[int]:
     """Places of the items that count; the others must be listed."""
     read = stream(*files)
-    found = list(settled(lambda: iter(read())))
+    found = list(keep_last_copies(lambda: iter(read())))
     assert [item.member for item in found] == [name for name, _ in files]
     lost = [item for item in found if item.error]
     assert all(item.error and item.error.code is Code.REPEATED_NAME for item in lost)
@@ -36,7 +41,7 @@ def kept(*files: tuple[str, bytes | None]) -> list[int]:
 
 def test_nothing_is_changed_where_all_differ() -> None:
     files = [("a.tif", ONE), ("b.tif", ONE), ("b.png", ONE), ("x/", None), ("HitsMisses.txt", b"")]
-    assert list(once(iter(stream(*files)()))) == stream(*files)()
+    assert list(raise_on_repeat(iter(stream(*files)()))) == stream(*files)()
     assert kept(*files) == [0, 1, 2, 3, 4]
 
 
@@ -51,8 +56,8 @@ def test_nothing_is_changed_where_all_differ() -> None:
     ],
 )
 def test_one_file_by_two_names_is_met_once(one: str, other: str) -> None:
-    with pytest.raises(Repeated):
-        list(once(iter(stream((one, ONE), (other, TWO))())))
+    with pytest.raises(RepeatedFile):
+        list(raise_on_repeat(iter(stream((one, ONE), (other, TWO))())))
     assert kept((one, ONE), (other, TWO)) == [1]
 
 
@@ -66,14 +71,14 @@ def test_the_last_whole_one_counts() -> None:
 
 def test_sidecars_and_other_files_may_come_again() -> None:
     files = [("HitsMisses.txt", b"1,2"), ("HitsMisses.txt", b"1,2"), ("a.md", b""), ("a.md", b"")]
-    list(once(iter(stream(*files)())))
+    list(raise_on_repeat(iter(stream(*files)())))
 
 
 def test_labels_are_folders_so_a_particle_may_lie_in_two() -> None:
     files = stream((f"copepod/{NAME}.tif", ONE), (f"detritus/{NAME}.tif", ONE))
-    list(once(iter(files()), file_of))
-    with pytest.raises(Repeated):
-        list(once(iter(files())))
+    list(raise_on_repeat(iter(files()), file_key))
+    with pytest.raises(RepeatedFile):
+        list(raise_on_repeat(iter(files())))
 
 
 @pytest.mark.parametrize("kind", ["tar", "tgz", "zip"])

@@ -22,7 +22,7 @@ from pi10_classifier.oscar.local.s3_gateway import free_port
 from pi10_classifier.sources import s3_client
 from pi10_classifier.sources.base import LIMITS, Item, Limits, Unit
 from pi10_classifier.sources.discovery import discover
-from pi10_classifier.sources.s3_client import ObjectStream, Store
+from pi10_classifier.sources.s3_client import ObjectStream, S3Client
 
 PAYLOAD = bytes(range(256)) * 12_000  # 3 MB: several reads of a stream's buffer
 _numbers = itertools.count()
@@ -76,7 +76,7 @@ def zip_of(**files: bytes) -> bytes:
 
 def stream_of(s3: Server, bucket: str, key: str, **environ: str) -> ObjectStream:
     info = s3.client.stat_object(bucket_name=bucket, object_name=key)
-    return ObjectStream(Store(s3.environ(**environ)), bucket, key, info.size, info.etag)
+    return ObjectStream(S3Client(s3.environ(**environ)), bucket, key, info.size, info.etag)
 
 
 class TestListing:
@@ -374,17 +374,17 @@ class TestSettings:
     )
     def test_an_unusable_endpoint_is_refused_and_not_repeated(self, url: str) -> None:
         with pytest.raises(SettingError, match="AWS_ENDPOINT_URL") as caught:
-            Store({"AWS_ENDPOINT_URL": url})
+            S3Client({"AWS_ENDPOINT_URL": url})
         assert "Hidden7" not in caught.value.message
 
     @pytest.mark.parametrize("seconds", ["soon", "nan", "inf", "-1", "0"])
     def test_an_unusable_deadline_is_refused(self, seconds: str) -> None:
         with pytest.raises(SettingError, match="PI10_S3_DEADLINE"):
-            Store({"AWS_REGION": "eu-west-2", "PI10_S3_DEADLINE": seconds})
+            S3Client({"AWS_REGION": "eu-west-2", "PI10_S3_DEADLINE": seconds})
 
     def test_a_key_without_its_secret_is_refused(self) -> None:
         with pytest.raises(SettingError):
-            Store({"AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "Hidden7"})
+            S3Client({"AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "Hidden7"})
 
     @pytest.mark.parametrize(
         "environ", [{}, {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}]
@@ -394,7 +394,7 @@ class TestSettings:
             list(discover(["s3://nosuch/x"], environ=environ))
 
     def test_amazon_is_meant_by_a_region(self) -> None:
-        assert Store({"AWS_DEFAULT_REGION": "eu-west-2"}).client._base_url.is_https
+        assert S3Client({"AWS_DEFAULT_REGION": "eu-west-2"}).client._base_url.is_https
 
     @pytest.mark.parametrize("text", ["s3://", "s3:///a", "s3://a", "s3://UP_PER/a", "s3://a..b/c"])
     def test_a_bucket_that_cannot_be_is_refused(self, s3: Server, text: str) -> None:

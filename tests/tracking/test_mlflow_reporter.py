@@ -21,9 +21,9 @@ from pi10_classifier.tracking.sync import sync
 from pi10_classifier.training import output_folder
 from pi10_classifier.training import run as runs
 from pi10_classifier.training.data.loading import read_examples
-from pi10_classifier.training.plan import Plan
+from pi10_classifier.training.plan import TrainingPlan
 from pi10_classifier.training.recipe import recipe_for
-from pi10_classifier.training.reporter import Silence
+from pi10_classifier.training.reporter import NullReporter
 
 # MLflow's command line and Alembic's use names that Python or SQLAlchemy deprecate.
 pytestmark = [
@@ -46,19 +46,24 @@ def examples(shapes):
     return read_examples([shapes / "light.tar"])
 
 
-def plan(out: Path, seeds=(1,), epochs=2) -> Plan:
+def plan(out: Path, seeds=(1,), epochs=2) -> TrainingPlan:
     recipe = recipe_for(
         "mobilenet_v2", epochs=epochs, size=32, batch=32, loss="las", augmentation="none"
     )
-    return Plan("mobilenet_v2", recipe, out, seeds, init="random")
+    return TrainingPlan("mobilenet_v2", recipe, out, seeds, init="random")
 
 
-def train(examples, plan, environ, said, resume=False, check=lambda: None, **options):
+def train(examples, plan, environ, said, resume=False, raise_if_cancelled=lambda: None, **options):
     reporter = mlflow_reporter.of_training(
         plan.out, said.append, resume=resume, environ=environ, **options
     )  # fmt: skip
     return runs.train_seeds(
-        examples, plan, resume=resume, say=said.append, check=check, reporter=reporter
+        examples,
+        plan,
+        resume=resume,
+        emit=said.append,
+        raise_if_cancelled=raise_if_cancelled,
+        reporter=reporter,
     )
 
 
@@ -83,7 +88,7 @@ def test_a_training_is_a_parent_and_its_seeds(examples, tmp_path, monkeypatch):
     """The first seed was trained untracked; resumed, MLflow learns of both, each once."""
     environ = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
     out, said = tmp_path / "las", []
-    runs.train_seeds(examples, plan(out), say=said.append)
+    runs.train_seeds(examples, plan(out), emit=said.append)
     folders = train(
         examples, plan(out, (1, 2)), environ, said, resume=True, experiment="sea", register="krill"
     )
@@ -144,7 +149,7 @@ def test_a_server_killed_in_mid_training(examples, tmp_path, server):
         raise AssertionError("nothing arrived before the kill")
 
     server.start()
-    folders = train(examples, plan(out, (1, 2)), environ, said, check=check)
+    folders = train(examples, plan(out, (1, 2)), environ, said, raise_if_cancelled=check)
     assert server.killed
     assert all((folder / "test_predictions.csv").is_file() for folder in folders)
     assert f"pi10 track sync {out}" in said[-1]
@@ -179,7 +184,7 @@ def test_a_killed_training_goes_on_with_the_same_runs(examples, tmp_path):
 
     out, said = tmp_path / "las", []
     with pytest.raises(KeyboardInterrupt):
-        train(examples, plan(out), NOWHERE, said, check=check, experiment="sea")
+        train(examples, plan(out), NOWHERE, said, raise_if_cancelled=check, experiment="sea")
     train(examples, plan(out), NOWHERE, said, resume=True)
     parent, seed = sp.runs_of(out / sp.SPOOL)
     assert (parent.header.name, parent.header.experiment) == ("las", "sea")
@@ -201,7 +206,7 @@ def test_a_new_training_in_the_folder_of_a_deleted_one_is_another_run(tmp_path):
 def test_without_mlflow_it_says_so_once(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     said = []
-    assert isinstance(mlflow_reporter.of_training(tmp_path, said.append), Silence)
+    assert isinstance(mlflow_reporter.of_training(tmp_path, said.append), NullReporter)
     assert len(said) == 1 and "mlflow is not installed" in said[0]
     assert not list(tmp_path.iterdir())
 
@@ -216,7 +221,7 @@ def test_a_spool_that_cannot_be_written_stops_nothing(tmp_path):
     seed.on_epoch({"loss": 1.0}, 1)
     seed.on_end(tmp_path / "seed-1", "FINISHED")
     reporter.on_end(tmp_path, "FINISHED")
-    assert said and all(line.startswith("tracking, which misses something") for line in said)
+    assert said and all(line.startswith("tracking, which is now incomplete") for line in said)
 
 
 @pytest.mark.parametrize(

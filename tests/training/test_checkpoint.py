@@ -55,5 +55,5 @@ def test_pickled_weights_are_refused(tmp_path):
     fields = json.loads((tmp_path / "checkpoint.json").read_text())
     digest = hashlib.sha256((tmp_path / "model.safetensors").read_bytes())
     checkpoint.write_description(tmp_path, {**fields, "weights_sha256": digest.hexdigest()})
-    with pytest.raises(ModelError, match="no readable checkpoint"):
+    with pytest.raises(ModelError, match="not a readable checkpoint"):
         checkpoint.load_checkpoint(tmp_path)

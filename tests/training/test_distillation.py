@@ -88,7 +88,7 @@ def test_teacher_and_weight_belong_together():
         check_teacher(None, 0.5, 30, 3)
     with pytest.raises(SettingError, match="there is a teacher"):
         check_teacher(given, 0.0, 30, 3)
-    with pytest.raises(SettingError, match=r"shape \(30, 3\); there are 31 training images"):
+    with pytest.raises(SettingError, match=r"shape \(30, 3\), but there are 31 training images"):
         check_teacher(given, 0.5, 31, 3)
     with pytest.raises(SettingError, match="there are 4 classes to learn"):
         check_teacher(PackageTeacher(Model.load(embedded("starter"))), 0.5, 30, 4)

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 
 from sklearn.metrics import f1_score
 
-from pi10_classifier.datasets.selection import gather, of_split
+from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.imaging.preprocess import Preprocessing
@@ -23,7 +23,7 @@ from pi10_classifier.training import checkpoint, onnx_export
 from pi10_classifier.training import run as runs
 from pi10_classifier.training.data.loading import read_examples
 from pi10_classifier.training.networks import registry as networks
-from pi10_classifier.training.plan import Plan
+from pi10_classifier.training.plan import TrainingPlan
 from pi10_classifier.training.recipe import recipe_for
 
 RECIPE = recipe_for(
@@ -48,7 +48,7 @@ def trained(shapes, tmp_path_factory):
     labels = out / "groups.csv"
     labels.write_text(GROUPS)
     examples = read_examples([shapes / f"{name}.tar" for name in CITED], labels)
-    plan = Plan(
+    plan = TrainingPlan(
         network="mobilenet_v2",
         recipe=RECIPE,
         out=out / "training",
@@ -57,7 +57,7 @@ def trained(shapes, tmp_path_factory):
         never_seen="Labelled Pi-10 images.",
         command="again",
     )
-    (folder,) = runs.train_seeds(examples, plan, say=lambda line: None)
+    (folder,) = runs.train_seeds(examples, plan, emit=lambda line: None)
     return folder
 
 
@@ -77,7 +77,7 @@ def test_the_figures_are_the_packages_own_on_each_sources_test_images(trained, f
     assert all(np.isfinite(record["loss"]) for record in history)
     model = Model.load(trained / "package")
     tars = [shapes / f"{name}.tar" for name in CITED]
-    found = gather(tars, None, trained.parent / "manifest.csv")
+    found = load_labelled(tars, None, trained.parent / "manifest.csv")
     seen = score(model, found, of_split(found, "test"))
     for source in CITED:
         mine = seen.of(lambda sample, name=source: sample.source == name)
@@ -209,7 +209,7 @@ def test_a_folder_of_other_things_is_not_overwritten(trained, tmp_path):
 def test_a_second_stage_tells_of_the_first(trained, shapes, tmp_path):
     (tmp_path / "groups.csv").write_text(GROUPS)
     tars = [shapes / f"{name}.tar" for name in CITED]
-    again = Plan(
+    again = TrainingPlan(
         network="mobilenet_v2",
         recipe=recipe_for("mobilenet_v2", epochs=1, size=32, warm_size=0, batch=16),
         out=tmp_path / "second",
@@ -217,7 +217,7 @@ def test_a_second_stage_tells_of_the_first(trained, shapes, tmp_path):
         command="second",
     )
     examples = read_examples(tars, tmp_path / "groups.csv")
-    (folder,) = runs.train_seeds(examples, again, say=lambda line: None)
+    (folder,) = runs.train_seeds(examples, again, emit=lambda line: None)
     found = json.loads((folder / "package" / "model.json").read_text())["training"]
     assert found["initial_weights"]["origin"] == "random"
     (stage,) = found["initial_weights"]["stages"]

@@ -113,7 +113,7 @@ def test_drawn_particles_need_their_augmentation():
 
 
 def test_images_are_levelled_in_training_and_service_or_in_neither():
-    with pytest.raises(SettingError, match="serving would show others than training"):
+    with pytest.raises(SettingError, match="used on other images than it was trained on"):
         recipe_for("vit", augmentation="pi10")
     with pytest.raises(SettingError, match="level is false"):
         recipe_for("mobilenet_v2", level=False)
@@ -123,11 +123,11 @@ def test_images_are_levelled_in_training_and_service_or_in_neither():
 def test_what_is_not_levelled_is_not_trimmed():
     assert recipe_for("mobilenet_v2").spec.trim == 0.2
     assert recipe_for("mobilenet_v2", level=False, augmentation="none").spec.trim == 0
-    with pytest.raises(SettingError, match="level is false: a particle"):
+    with pytest.raises(SettingError, match="level is false, and particles"):
         recipe_for("vit", trim=0.1)
     with pytest.raises(SettingError, match="trim is 2; it must be"):
         recipe_for("mobilenet_v2", trim=2)
-    with pytest.raises(SettingError, match=r"shows margins of 0\.22 at most"):
+    with pytest.raises(SettingError, match=r"leaves margins of at most 0\.22"):
         recipe_for("mobilenet_v2", trim=0.3)
     assert recipe_for("mobilenet_v2", trim=0.3, augmentation="none").spec.trim == 0.3
 
@@ -146,5 +146,7 @@ def test_no_number_is_a_number_that_is_none(name, value):
 
 @pytest.mark.parametrize("name", ["class_minimum", "epochs", "batch", "drawn"])
 def test_counts_have_an_end(name):
-    with pytest.raises(SettingError, match=f"{name} is 5,000,000,000; at most 10,000,000"):
+    with pytest.raises(
+        SettingError, match=f"{name} is 5,000,000,000; it must be at most 10,000,000"
+    ):
         recipe_for("mobilenet_v2", balance=0.0, **{name: 5_000_000_000})

@@ -19,7 +19,7 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.training import output_folder
 from pi10_classifier.training import run as runs
 from pi10_classifier.training.data.loading import batches, read_examples
-from pi10_classifier.training.plan import Plan, named
+from pi10_classifier.training.plan import TrainingPlan, named
 from pi10_classifier.training.recipe import recipe_for
 
 TIMED = {"seconds", "images_per_second", "waiting"}
@@ -32,7 +32,7 @@ def recipe(**changes):
 
 def plan(out, seeds=(1,), **changes):
     given = {"network": "mobilenet_v2", "recipe": recipe(), "init": "random", **changes}
-    return Plan(out=out, seeds=seeds, **given)
+    return TrainingPlan(out=out, seeds=seeds, **given)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ class Recorder:
 def trained(examples, tmp_path_factory):
     out, told = tmp_path_factory.mktemp("trained") / "las", []
     folders = runs.train_seeds(
-        examples, plan(out, (1, 2)), say=lambda _: None, reporter=Recorder(told)
+        examples, plan(out, (1, 2)), emit=lambda _: None, reporter=Recorder(told)
     )
     return folders, told
 
@@ -92,8 +92,10 @@ def test_a_refused_resume_is_told_to_nobody(trained, examples):
     folders, _ = trained
     told = []
     longer = plan(folders[0].parent, (1, 2), recipe=recipe(epochs=3))
-    with pytest.raises(SettingError, match=r"begun with another recipe\.epochs"):
-        runs.train_seeds(examples, longer, resume=True, say=lambda _: None, reporter=Recorder(told))
+    with pytest.raises(SettingError, match=r"started with another recipe\.epochs"):
+        runs.train_seeds(
+            examples, longer, resume=True, emit=lambda _: None, reporter=Recorder(told)
+        )
     assert told == []
 
 
@@ -141,8 +143,8 @@ def test_a_reporter_is_told_of_parent_and_seeds(trained):
 def test_what_is_done_is_not_done_again(trained, examples):
     folders, _ = trained
     again = plan(folders[0].parent, (1, 2))
-    with pytest.raises(SettingError, match="go on with --resume"):
-        runs.train_seeds(examples, again, say=lambda _: None)
+    with pytest.raises(SettingError, match="continue with --resume"):
+        runs.train_seeds(examples, again, emit=lambda _: None)
 
     def never():
         raise AssertionError("a step was made")
@@ -150,7 +152,12 @@ def test_what_is_done_is_not_done_again(trained, examples):
     said = []
     told = []
     done = runs.train_seeds(
-        examples, again, resume=True, say=said.append, check=never, reporter=Recorder(told)
+        examples,
+        again,
+        resume=True,
+        emit=said.append,
+        raise_if_cancelled=never,
+        reporter=Recorder(told),
     )
     assert done == folders
     assert [(name, what) for name, what, _ in told] == [
@@ -175,7 +182,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_read(
     wrong = plan(tmp_path / "las", **change)
     monkeypatch.setattr(runs, "load", None)  # no image is decoded
     with pytest.raises(SettingError, match=message):
-        runs.train_seeds(examples, wrong, say=lambda _: None, reporter=Recorder(told))
+        runs.train_seeds(examples, wrong, emit=lambda _: None, reporter=Recorder(told))
     assert told == []
     assert not (tmp_path / "las" / "seed-1").exists()
 
@@ -189,9 +196,9 @@ def test_equal_counts_leave_las_nothing_to_do_and_it_says_so(examples, tmp_path)
         if left[sample.group] >= 0:
             samples.append(sample)
     even, said = replace(examples, samples=tuple(samples)), []
-    runs.train_seeds(even, plan(tmp_path / "las", recipe=recipe(epochs=1)), say=said.append,
+    runs.train_seeds(even, plan(tmp_path / "las", recipe=recipe(epochs=1)), emit=said.append,
                      test=False)  # fmt: skip
-    assert said[0].startswith("all classes have 20 training images: las smooths each by its")
+    assert said[0].startswith("all classes have 20 training images, so las smooths all of them")
 
 
 def test_a_training_that_failed_before_its_first_epoch_stands_in_nobodys_way(examples, tmp_path):
@@ -201,10 +208,10 @@ def test_a_training_that_failed_before_its_first_epoch_stands_in_nobodys_way(exa
         raise SettingError("no memory")
 
     with pytest.raises(SettingError, match="no memory"):
-        runs.train_seeds(examples, plan(out), say=lambda _: None, check=full)
+        runs.train_seeds(examples, plan(out), emit=lambda _: None, raise_if_cancelled=full)
     assert (out / "seed-1" / "config.json").is_file()
     mended = plan(out, recipe=recipe(epochs=1, batch=8))
-    (folder,) = runs.train_seeds(examples, mended, say=lambda _: None)
+    (folder,) = runs.train_seeds(examples, mended, emit=lambda _: None)
     assert output_folder.read_config(folder)["identity"]["recipe"]["batch"] == 8
 
 
@@ -212,7 +219,7 @@ def test_another_recipe_does_not_go_on(trained, examples):
     folders, _ = trained
     other = plan(folders[0].parent, recipe=recipe(rate=0.5))
     with pytest.raises(SettingError, match=r"another recipe.rate \(0.001, now 0.5\)"):
-        runs.train_seeds(examples, other, resume=True, say=lambda _: None)
+        runs.train_seeds(examples, other, resume=True, emit=lambda _: None)
 
 
 def test_killed_in_mid_epoch_and_resumed_it_ends_the_same(trained, examples, tmp_path):
@@ -226,10 +233,12 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_the_same(trained, examples, tmp
     told = []
     first = plan(tmp_path / "las", save_steps=2)
     with pytest.raises(KeyboardInterrupt):
-        runs.train_seeds(examples, first, say=lambda _: None, check=check, reporter=Recorder(told))
+        runs.train_seeds(
+            examples, first, emit=lambda _: None, raise_if_cancelled=check, reporter=Recorder(told)
+        )
     assert told[-1] == ("", "end", "las KILLED")
     assert not (tmp_path / "las" / "seed-1" / "test_predictions.csv").exists()
-    (folder,) = runs.train_seeds(examples, first, resume=True, say=lambda _: None)
+    (folder,) = runs.train_seeds(examples, first, resume=True, emit=lambda _: None)
     assert epochs(folder) == epochs(folders[0])
     for name in ("test_predictions.csv", "checkpoint/model.safetensors"):
         assert (folder / name).read_bytes() == (folders[0] / name).read_bytes()
@@ -246,12 +255,12 @@ def test_stopped_in_the_test_it_goes_on_there(trained, examples, tmp_path):
 
     first = plan(tmp_path / "las")
     with pytest.raises(KeyboardInterrupt):
-        runs.train_seeds(examples, first, say=lambda _: None, check=check)
+        runs.train_seeds(examples, first, emit=lambda _: None, raise_if_cancelled=check)
     seed = tmp_path / "las" / "seed-1"
     assert (seed / "package" / "model.onnx").exists()
     assert not (seed / "test_predictions.csv").exists()
     lines = []
-    (folder,) = runs.train_seeds(examples, first, resume=True, say=lines.append)
+    (folder,) = runs.train_seeds(examples, first, resume=True, emit=lines.append)
     assert any("is a finished training" in line for line in lines)
     mine, whole = ((f / "test_predictions.csv").read_bytes() for f in (folder, folders[0]))
     assert mine == whole
@@ -281,13 +290,15 @@ def test_a_student_learns_from_a_package(trained, examples, tmp_path):
         tmp_path / "student", teacher=teacher, recipe=recipe(epochs=1, distil=1.0, loss="st_ce")
     )
     said = []
-    (folder,) = runs.train_seeds(examples, student, say=said.append)
-    assert not any("may have seen test images" in line for line in said)
+    (folder,) = runs.train_seeds(examples, student, emit=said.append)
+    assert not any("may have been trained on test images" in line for line in said)
     config = json.loads((folder / "config.json").read_text())
     assert config["identity"]["teacher"] == Model.load(folders[0] / "package").package.sha256
     other = plan(tmp_path / "other", teacher="starter", recipe=recipe(distil=0.5))
-    with pytest.raises(SettingError, match="knows copepod, detritus, noncopepod; the data hold"):
-        runs.train_seeds(examples, other, say=said.append)
+    with pytest.raises(
+        SettingError, match="knows copepod, detritus, noncopepod, but the data have"
+    ):
+        runs.train_seeds(examples, other, emit=said.append)
 
 
 def test_a_teacher_of_another_split_is_spoken_of(trained, shapes, tmp_path):
@@ -300,8 +311,8 @@ def test_a_teacher_of_another_split_is_spoken_of(trained, shapes, tmp_path):
         recipe=recipe(epochs=1, distil=0.5),
     )
     said = []
-    (folder,) = runs.train_seeds(examples, student, say=said.append)
-    assert sum("may have seen test images" in line for line in said) == 2
+    (folder,) = runs.train_seeds(examples, student, emit=said.append)
+    assert sum("may have been trained on test images" in line for line in said) == 2
     fields = json.loads((folder / "package" / "model.json").read_text())
     assert fields["training"]["trained_on_another_split"].keys() == {"teacher", "initial weights"}
 
@@ -309,7 +320,7 @@ def test_a_teacher_of_another_split_is_spoken_of(trained, shapes, tmp_path):
 def test_a_training_goes_on_from_a_package_alone(examples, trained, tmp_path):
     package = trained[0][0] / "package"
     again = plan(tmp_path / "on", init=str(package), recipe=recipe(epochs=1))
-    (folder,) = runs.train_seeds(examples, again, say=lambda _: None)
+    (folder,) = runs.train_seeds(examples, again, emit=lambda _: None)
     before, after = (
         json.loads((x / "model.json").read_text()) for x in (package, folder / "package")
     )
@@ -326,7 +337,7 @@ def test_two_trainings_do_not_share_a_folder(examples, tmp_path):
         output_folder.locked(tmp_path),
         pytest.raises(SettingError, match="another training is writing"),
     ):
-        runs.train_seeds(examples, plan(tmp_path), say=lambda _: None)
+        runs.train_seeds(examples, plan(tmp_path), emit=lambda _: None)
 
 
 @pytest.mark.parametrize(

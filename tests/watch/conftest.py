@@ -10,21 +10,21 @@ import pytest
 from summary_receiver import Receiver
 from watching import Background, Clock, incoming
 
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.watch.ledger import Ledger
-from pi10_classifier.watch.watcher import Plan, watch
+from pi10_classifier.watch.watcher import WatchOptions, watch
 
 
 @pytest.fixture
-def done(package: Path, tmp_path: Path) -> Callable[..., Run]:
+def done(package: Path, tmp_path: Path) -> Callable[..., RunResult]:
     """Watch a source into ``tmp_path/out`` until all that is there is done."""
 
     def run(source: object, out: str = "out", *, model: Path | None = None, step_s: float = 1.0,
             environ: dict[str, str] | None = None, tell: Callable[[str], None] = lambda _: None,
-            **plan: Any) -> Run:  # fmt: skip
+            **plan: Any) -> RunResult:  # fmt: skip
         settings = Settings(model=model or package, jobs=2)
-        chosen = Plan(**{"settle_s": 0.0, "until_idle": True, **plan})
+        chosen = WatchOptions(**{"settle_s": 0.0, "until_idle": True, **plan})
         ended = watch(str(source), tmp_path / out, settings, chosen, tell=tell,
                       environ=environ or {}, clock=Clock(step_s))  # fmt: skip
         assert ended.tally.adds_up
@@ -48,7 +48,7 @@ def at_work(package: Path, tmp_path: Path) -> Iterator[Callable[..., Background]
     def start(source: object, *, step_s: float = 0.2, environ: dict[str, str] | None = None,
               **plan: Any) -> Background:  # fmt: skip
         settings = Settings(model=package, jobs=2)
-        chosen = Plan(**{"settle_s": 0.1, **plan})
+        chosen = WatchOptions(**{"settle_s": 0.1, **plan})
         begun.append(Background(str(source), tmp_path / "out", settings, chosen,
                                 environ=environ or {}, clock=Clock(step_s)))  # fmt: skip
         return begun[-1]

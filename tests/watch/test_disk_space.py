@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import support
 
-from pi10_classifier.classify import Run
+from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import Code, ExitCode, OutputError, output_error
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.watch import watcher as watchers
@@ -24,7 +24,7 @@ from pi10_classifier.watch.ledger import Ledger
 from pi10_classifier.watch.quarantine import FILE as IN_WORK
 
 posix = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-Done = Callable[..., Run]
+Done = Callable[..., RunResult]
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 

@@ -19,16 +19,16 @@ import pytest
 import support
 from watching import same_results
 
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.errors import OutputError
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.watch.ledger import Ledger
 from pi10_classifier.watch.publisher import remove_part
-from pi10_classifier.watch.quarantine import Suspects
+from pi10_classifier.watch.quarantine import CrashQuarantine
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
-Done = Callable[..., Run]
+Done = Callable[..., RunResult]
 
 
 KILLED = """
@@ -37,7 +37,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[5:]
 from watching import Clock
 from pi10_classifier.classify import Settings
-from pi10_classifier.watch.watcher import Plan, watch
+from pi10_classifier.watch.watcher import WatchOptions, watch
 
 source, out, model, last = sys.argv[1:5]
 left = int(last)
@@ -55,7 +55,7 @@ os.fsync, Path.replace, Path.unlink = deadly(os.fsync), deadly(Path.replace), de
 from pi10_classifier.watch import ledger
 from pi10_classifier.watch.inputs import departed
 ledger.leave = departed.leave = deadly(departed.leave)
-watch(source, Path(out), Settings(model=Path(model), jobs=2), Plan(0.0, until_idle=True),
+watch(source, Path(out), Settings(model=Path(model), jobs=2), WatchOptions(0.0, until_idle=True),
       clock=Clock(30))
 """
 
@@ -106,9 +106,9 @@ class TestKilled:
             note = json.dumps(["+", ["3.tif"]]) + '\n["-", ["7.tif'
             (run.out / "journal/watch.in-work").write_text(note)
             ledger = Ledger(run.out / "journal/watch.sqlite")
-            from pi10_classifier.watch.quarantine import FILE, Suspects
+            from pi10_classifier.watch.quarantine import FILE, CrashQuarantine
 
-            Suspects(run.out / "journal" / FILE, ledger)._stream.close()
+            CrashQuarantine(run.out / "journal" / FILE, ledger)._stream.close()
             (run.out / "journal" / FILE).unlink()
             ledger.close()
         run = done(source)
@@ -121,12 +121,12 @@ class TestKilled:
         """What kills may lie in the last chunk, after others have ended."""
         ledger = Ledger(tmp_path / "watch.sqlite")
         for _ in range(5):
-            suspects = Suspects(tmp_path / "in-work", ledger)
+            suspects = CrashQuarantine(tmp_path / "in-work", ledger)
             suspects.begin(["a.tar"])
             suspects.begin(["a.tar"])
             suspects.end(["a.tar"])
             suspects._stream.close()  # it dies
-        suspects = Suspects(tmp_path / "in-work", ledger)
+        suspects = CrashQuarantine(tmp_path / "in-work", ledger)
         assert suspects.verdict("a.tar")
         suspects.close()
         ledger.close()

@@ -13,11 +13,11 @@ from watching import BEGIN
 from pi10_classifier.abundance.minutes import minute_rows
 from pi10_classifier.instrument.names import Bin
 from pi10_classifier.watch.ledger import Counts, Entry, Ledger
-from pi10_classifier.watch.minute_summary import LINE_BYTES, State, compose, fitted
+from pi10_classifier.watch.minute_summary import LINE_BYTES, LinkState, compose, fitted
 
 CLASSES = ("copepod", "detritus")
 BIN = "pia7.2024-06-24.1450"
-NOTHING = State(0, False, "")
+NOTHING = LinkState(0, False, "")
 
 
 def entry(number: int, counts: Counts, **more: object) -> Entry:
@@ -30,7 +30,7 @@ def minute(number: int) -> str:
     return f"2024-06-24T14:{50 + number}:00Z"
 
 
-def said(ledger: Ledger, number: int, *, quiet: bool = False, state: State = NOTHING) -> dict:
+def said(ledger: Ledger, number: int, *, quiet: bool = False, state: LinkState = NOTHING) -> dict:
     at = BEGIN + timedelta(minutes=number)
     return json.loads(compose(ledger, at, "ab" * 32, CLASSES, state, lambda *_: quiet))
 
@@ -38,7 +38,7 @@ def said(ledger: Ledger, number: int, *, quiet: bool = False, state: State = NOT
 def test_each_part_is_counted_in_one_line(ledger: Ledger) -> None:
     ledger.enter(entry(1, {("", "", "copepod"): 3}, failed=1, skipped=2), lambda: None)
     ledger.enter(entry(2, {("", "", "copepod"): 1, ("", "", "detritus"): 4}), lambda: None)
-    first = said(ledger, 0, state=State(7, True, "disk_full"))
+    first = said(ledger, 0, state=LinkState(7, True, "disk_full"))
     assert first == {
         "id": ledger.id, "seq": 1, "minute": "2026-05-04T03:02Z", "model": "abababab",
         "n": {"copepod": 4, "detritus": 4}, "failed": 1, "skipped": 2, "backlog": 7,

@@ -7,22 +7,22 @@ import time
 from pathlib import Path
 
 from pi10_classifier.sources.local import LooseFile
-from pi10_classifier.watch.inputs.base import Found
+from pi10_classifier.watch.inputs.base import InputVersion
 from pi10_classifier.watch.ledger import Entry, Ledger
-from pi10_classifier.watch.queue import Waiting
+from pi10_classifier.watch.queue import InputQueue
 
 
-def found(name: str, version: str = "1") -> Found:
-    return Found(name, version, LooseFile(Path(name), name, 1, 1))
+def found(name: str, version: str = "1") -> InputVersion:
+    return InputVersion(name, version, LooseFile(Path(name), name, 1, 1))
 
 
-def names(taken: list[Found]) -> list[str]:
+def names(taken: list[InputVersion]) -> list[str]:
     return [one.name for one in taken]
 
 
 def test_each_name_once_until_it_is_done(ledger: Ledger) -> None:
     ledger.enter(Entry(1, "p", [("done", "1", "r"), ("changed", "0", "r")], 0, 0, {}), lambda: None)
-    waiting = Waiting(ledger, 0.0)
+    waiting = InputQueue(ledger, 0.0)
     for _ in range(2):
         waiting.offer(map(found, ("a", "done", "changed", "a")), patient=True)
     assert names(waiting.take(10, 1, 0)) == ["a", "changed"]
@@ -36,11 +36,11 @@ def test_each_name_once_until_it_is_done(ledger: Ledger) -> None:
 
 
 def test_settles(ledger: Ledger) -> None:
-    waiting = Waiting(ledger, 0.05)
+    waiting = InputQueue(ledger, 0.05)
     waiting.offer([found("a")], patient=True)
     assert waiting.take(10, 1, 0) == []
     assert not waiting.is_drained
-    due: list[Found] = []
+    due: list[InputVersion] = []
     while not due:
         due = waiting.due()
     waiting.settle(due[0])
@@ -53,7 +53,7 @@ def test_settles(ledger: Ledger) -> None:
 
 
 def test_events_are_dropped_and_scans_wait_where_there_is_no_room(ledger: Ledger) -> None:
-    waiting = Waiting(ledger, 0.0, capacity=600)
+    waiting = InputQueue(ledger, 0.0, capacity=600)
     waiting.offer((found(f"{n}") for n in range(600)), patient=False)
     waiting.offer([found("event")], patient=False)
     assert waiting.overflowed

@@ -17,15 +17,15 @@ import support
 from summary_receiver import Receiver
 from watching import BEGIN
 
-from pi10_classifier.classify import Run
+from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import SettingError
 from pi10_classifier.watch import ledger as ledgers
 from pi10_classifier.watch import uplink as links
 from pi10_classifier.watch.ledger import Ledger
-from pi10_classifier.watch.minute_summary import State, compose
-from pi10_classifier.watch.uplink import Link
+from pi10_classifier.watch.minute_summary import LinkState, compose
+from pi10_classifier.watch.uplink import Uplink
 
-NOTHING = State(0, False, "")
+NOTHING = LinkState(0, False, "")
 
 
 def line(ledger: Ledger, number: int) -> str:
@@ -48,7 +48,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lines_arrive_in_order_through_an_outage(ledger: Ledger, receiver: Receiver) -> None:
     receiver.down()
-    link = Link(receiver.url, ledger, {"PI10_SUMMARY_TOKEN": "secret"})
+    link = Uplink(receiver.url, ledger, {"PI10_SUMMARY_TOKEN": "secret"})
     link.start()
     for number in range(150):
         line(ledger, number)
@@ -70,7 +70,7 @@ def test_what_is_not_acknowledged_is_sent_again(
 ) -> None:
     receiver.answers = [answer] * 3
     line(ledger, 0)
-    link = Link(receiver.url, ledger, {})
+    link = Uplink(receiver.url, ledger, {})
     link.start()
     wait(lambda: not link.waiting)
     link.close(10)
@@ -98,7 +98,7 @@ def test_any_body_of_an_acknowledgement_will_do(ledger: Ledger, header: str) -> 
     thread = threading.Thread(target=answer)
     thread.start()
     line(ledger, 0)
-    link = Link(f"http://127.0.0.1:{server.getsockname()[1]}/", ledger, {})
+    link = Uplink(f"http://127.0.0.1:{server.getsockname()[1]}/", ledger, {})
     link.start()
     try:
         wait(lambda: not link.waiting)
@@ -115,10 +115,10 @@ def test_tokens(ledger: Ledger, receiver: Receiver, token: str, sent: str) -> No
     """Of a file with ends of lines, and those that no header can hold."""
     if not sent:
         with pytest.raises(SettingError, match="PI10_SUMMARY_TOKEN"):
-            Link(receiver.url, ledger, {"PI10_SUMMARY_TOKEN": token})
+            Uplink(receiver.url, ledger, {"PI10_SUMMARY_TOKEN": token})
         return
     line(ledger, 0)
-    link = Link(receiver.url, ledger, {"PI10_SUMMARY_TOKEN": token})
+    link = Uplink(receiver.url, ledger, {"PI10_SUMMARY_TOKEN": token})
     link.start()
     wait(lambda: not link.waiting)
     link.close(10)
@@ -129,7 +129,7 @@ def test_too_large_a_request_is_cut(ledger: Ledger, receiver: Receiver) -> None:
     receiver.answers = [413, 413]
     for number in range(60):
         line(ledger, number)
-    link = Link(receiver.url, ledger, {})
+    link = Uplink(receiver.url, ledger, {})
     link.start()
     wait(lambda: not link.waiting)
     link.close(10)
@@ -138,7 +138,10 @@ def test_too_large_a_request_is_cut(ledger: Ledger, receiver: Receiver) -> None:
 
 
 def test_sent_after_a_restart(
-    done: Callable[..., Run], receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: Callable[..., RunResult],
+    receiver: Receiver,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lines of a run whose receiver was away go with the next run's, and none twice."""
     source = support.write_folder(tmp_path / "in", support.bin_members(20))
@@ -161,7 +164,7 @@ def test_spool_is_bounded_and_says_what_it_dropped(
 ) -> None:
     monkeypatch.setattr("pi10_classifier.watch.minute_summary.KEPT_LINES", 10)
     assert ledgers.KEPT_LINES > 10
-    link = Link(receiver.url, ledger, {})
+    link = Uplink(receiver.url, ledger, {})
     for number in range(25):
         last = line(ledger, number)
     assert json.loads(last)["dropped"] == 15
@@ -177,5 +180,5 @@ def test_spool_is_bounded_and_says_what_it_dropped(
 @pytest.mark.parametrize("url", ["", "ftp://x/y", "https://", "http://user:pass@x/", "http://x:0/"])
 def test_addresses(ledger: Ledger, url: str) -> None:
     with pytest.raises(SettingError, match="PI10_SUMMARY_TOKEN") as caught:
-        Link(url, ledger, {})
+        Uplink(url, ledger, {})
     assert "pass" not in caught.value.message

@@ -15,15 +15,15 @@ import pytest
 import support
 from watching import incoming, same_results
 
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.errors import ExitCode, SettingError
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.watch.ledger import Ledger
-from pi10_classifier.watch.publisher import Parts
-from pi10_classifier.watch.watcher import Plan
+from pi10_classifier.watch.publisher import PartPublisher
+from pi10_classifier.watch.watcher import WatchOptions
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
-Done = Callable[..., Run]
+Done = Callable[..., RunResult]
 
 
 class TestResults:
@@ -114,7 +114,7 @@ class TestRefusals:
         source = incoming(tmp_path / "in")
         out = done(source, step_s=60).out
         (out / "journal/watch.sqlite").unlink()
-        with pytest.raises(SettingError, match="knows nothing of"):
+        with pytest.raises(SettingError, match="does not list"):
             done(source)
         assert len(support.rows_of(out)) == 151  # and removed nothing
 
@@ -123,7 +123,7 @@ class TestRefusals:
     )
     def test_numbers(self, name: str, value: float) -> None:
         with pytest.raises(SettingError, match=name.removesuffix("_s")):
-            Plan(**{name: value})
+            WatchOptions(**{name: value})
 
 
 class TestAtWork:
@@ -207,14 +207,14 @@ class TestAtWork:
         """A file that is moved away and back, as it was."""
         source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
         one, away = source / "1.tif", tmp_path / "away.tif"
-        images = Parts.images
+        images = PartPublisher.images
 
-        def late(self: Parts, found: Any) -> None:
+        def late(self: PartPublisher, found: Any) -> None:
             one.replace(away)  # seen, settled, and gone before it is opened
             images(self, found)
 
         with pytest.MonkeyPatch.context() as moved:
-            moved.setattr(Parts, "images", late)
+            moved.setattr(PartPublisher, "images", late)
             assert done(source).tally.totals["failures"] == 1
         away.replace(one)
         totals = {"inputs": 1, "results": 1, "failures": 0, "skipped": 0}

@@ -107,7 +107,7 @@ async function start(files) {
   const turn = ++job.turn;
   history.replaceState(null, "", location.pathname + location.search);
   if (!files.length) {
-    fail("Nothing to classify", "There is no file in it. Choose images, a tar or a zip.", "");
+    fail("Nothing to classify", "It holds no file. Choose images, a tar or a zip.", "");
     return;
   }
   const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
@@ -152,7 +152,7 @@ function send(form, bytes) {
         progress(`Uploading: ${size(part * bytes)} of ${size(bytes)}`, part);
       }
     };
-    request.upload.onload = () => progress("Uploaded; waiting for its turn");
+    request.upload.onload = () => progress("Uploaded; waiting for a free worker");
     request.onload = () => {
       if (request.status === 201) done(request.response);
       else failed(problemOf(request.status, request.response, request.getResponseHeader("Retry-After")));
@@ -220,7 +220,7 @@ async function watch(id, turn, files) {
       return;
     }
     const { step, inputs, total } = status.progress;
-    if (status.state === "waiting") progress("Uploaded; waiting for its turn");
+    if (status.state === "waiting") progress("Uploaded; waiting for a free worker");
     else if (!inputs) progress("Reading");
     else {
       const of = step === "classifying" && files > 1 && inputs <= files ? ` of ${number(files)}` : "";
@@ -266,8 +266,8 @@ function fill() {
   $("none").hidden = totals.results > 0;
   $("none").textContent = totals.failures
     ? `No image could be classified: ${plural(totals.failures, "file has", "files have")} no result, for the reasons below.`
-    : totals.inputs ? "There is no image in it; only files that are none, and were skipped."
-      : "It is empty: there is nothing in it to classify.";
+    : totals.inputs ? "It holds no image; other files were skipped."
+      : "It is empty: nothing to classify.";
   $("seen").hidden = !page.never_seen || !totals.results;
   $("seen-text").textContent = page.never_seen;
   $("warnings").hidden = !page.warnings.length;
@@ -343,7 +343,7 @@ function fillFailures() {
     return row;
   }));
   const rest = page.totals.failures - page.failures.length;
-  $("failures-more").textContent = rest > 0 ? `${plural(rest, "more failure is", "more failures are")} listed in failures.csv of the zip.` : "";
+  $("failures-more").textContent = rest > 0 ? `${plural(rest, "more failure is", "more failures are")} in failures.csv, inside the zip.` : "";
 }
 
 const ORDERS = {
@@ -363,7 +363,7 @@ function fillParticles() {
   $("particles").replaceChildren(...shown.map(card));
   const all = page.totals.results;
   const held = page.particles.length;
-  const first = held < all ? ` Pictures are kept of the first ${number(held)} of ${number(all)}; the tables and the report hold all.` : "";
+  const first = held < all ? ` Only the first ${number(held)} of ${number(all)} have pictures; the tables and the report hold all.` : "";
   $("shown").textContent = `${number(shown.length)} of ${plural(chosenOnes.length, "particle", "particles")}${label ? ` labelled ${label}` : ""}.${first}`;
   $("more").hidden = shown.length === chosenOnes.length;
 }

@@ -1,4 +1,4 @@
-"""``pi10 oscar``: deploy services, close gaps, run it all on one machine."""
+"""The commands ``pi10 oscar ...``: services, buckets and batches on OSCAR."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pi10_classifier.cli.oscar import batch, crate, deploy, local, reconcile
 
 @click.group()
 def oscar() -> None:
-    """Buckets and events: OSCAR services, and the same path on one machine.
+    """Run on OSCAR: services, buckets and batches, on a cluster or on one machine.
 
     \b
-    Try it without a cluster:
+    To try it without a cluster:
       pi10 oscar local up
     """
 

@@ -1,4 +1,4 @@
-"""``pi10 oscar batch``: a bucket's archives classified by many workers. A face."""
+"""The command ``pi10 oscar batch``: classify a folder of a bucket with many workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pi10_classifier.cli.oscar.options import service_of
-from pi10_classifier.cli.terminal.console import tell
+from pi10_classifier.cli.terminal.console import log
 from pi10_classifier.errors import SettingError
 
 if TYPE_CHECKING:
@@ -20,35 +20,48 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source")
-@click.option("--out", required=True, help="A folder of the same bucket, s3://bucket/folder/.")
+@click.option("--out", required=True, help="Output folder in the same bucket, s3://bucket/folder/.")
 @click.option(
     "--service",
     default="pi10-batch",
     show_default=True,
-    help="Its name or FDL file: where to send ranges, and what a worker needs.",
+    help="Service that runs the workers: its name or FDL file.",
 )
-@click.option("--workers", type=int, help="How many at a time.  [default: what the cluster holds]")
+@click.option(
+    "--workers",
+    type=int,
+    help="Number of workers at a time.  [default: as many as the cluster has room for]",
+)
 @click.option(
     "--chunk",
     type=int,
-    help="Units a range, at the most: archives, or blocks of 1024 images.  [default: 1 to 64]",
+    help="Most units per range; a unit is an archive or a block of 1024 images.  [default: 1 to 64,"
+    " fewer towards the end]",
 )
 @click.option(
     "--attempts",
     type=int,
     default=3,
     show_default=True,
-    help="Set a unit aside after so many lost ranges that began with it.",
+    help="Number of lost ranges that began with the same unit before it is set aside.",
 )
-@click.option("--cruise", default="", help="One cruise of this name, whatever the folders are.")
-@click.option("--resume", is_flag=True, help="Go on with the batch in --out.")
-@click.option("--relist", is_flag=True, help="With --resume: list again first, for new inputs.")
-@click.option("--retry-failed", is_flag=True, help="With --resume: try again what was set aside.")
+@click.option(
+    "--cruise",
+    default="",
+    help="Put all results into one cruise of this name.  [default: one cruise per folder]",
+)
+@click.option("--resume", is_flag=True, help="Continue the batch in --out.")
+@click.option(
+    "--relist", is_flag=True, help="With --resume: list SOURCE again first, to find new inputs."
+)
+@click.option(
+    "--retry-failed", is_flag=True, help="With --resume: retry the units that were set aside."
+)
 @click.option(
     "--report/--no-report",
     default=True,
     show_default=True,
-    help="Write report.html for each cruise (needs the extra [report]).",
+    help="Whether to write report.html for each cruise (needs the extra [report]).",
 )
 @click.option(
     "--poll",
@@ -56,7 +69,7 @@ if TYPE_CHECKING:
     type=float,
     default=10.0,
     show_default=True,
-    help="Seconds between two looks.",
+    help="Seconds between two checks of the workers.",
 )
 @click.option(
     "--lost-after",
@@ -64,7 +77,7 @@ if TYPE_CHECKING:
     type=float,
     default=180.0,
     show_default=True,
-    help="A range is lost so many seconds after the last sign of its worker.",
+    help="Seconds after a worker's last heartbeat until its range counts as lost.",
 )
 @click.option(
     "--start-within",
@@ -72,23 +85,24 @@ if TYPE_CHECKING:
     type=float,
     default=900.0,
     show_default=True,
-    help="... or before the first.",
+    help="Seconds that a worker may take to its first heartbeat before its range counts as lost.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON instead of text.")
 def batch(source: str, out: str, service: str, workers: int | None, chunk: int | None,
           attempts: int, cruise: str, resume: bool, relist: bool, retry_failed: bool,
           report: bool, poll_s: float, lost_s: float, start_s: float,
           as_json: bool) -> None:  # fmt: skip
-    """Classify all archives and images of a folder of a bucket, by many workers.
+    """Classify all archives and images in a folder of a bucket with many workers.
 
-    SOURCE is s3://bucket/folder/. Workers are jobs of a service that mounts the bucket; each
-    gets a range of bins. May be killed at any moment: --resume goes on, and what is published
-    is not done again. Storage, cluster and model come from the environment as for `reconcile`;
-    to ask what the cluster can take, OSCAR_USERNAME and OSCAR_PASSWORD or OSCAR_TOKEN as well.
+    SOURCE is s3://bucket/folder/. The workers are jobs of a service that mounts the bucket; each
+    gets a range of bins. The command may be killed at any moment: --resume continues, and
+    published results are not computed again. Storage, cluster and model come from the
+    environment, as for `reconcile`. Without --workers, the cluster is asked for its capacity,
+    which needs OSCAR_USERNAME and OSCAR_PASSWORD, or OSCAR_TOKEN.
 
     \b
     Written into --out:
-      predictions.parquet/cruise=C/date=D/  one data set, one part a bin
+      predictions.parquet/cruise=C/date=D/  one data set, one part per bin
       tables/cruise=C/                      counts.csv, bins.csv, failures.csv, run.json, report
 
     \b
@@ -98,7 +112,7 @@ def batch(source: str, out: str, service: str, workers: int | None, chunk: int |
     """
     from pi10_classifier.foundation.signals import stoppable
     from pi10_classifier.model.package import read_package
-    from pi10_classifier.oscar.batch.batch import Batch, How
+    from pi10_classifier.oscar.batch.batch import Batch, BatchOptions
     from pi10_classifier.oscar.batch.in_flight import Patience
     from pi10_classifier.oscar.batch.options import Options
     from pi10_classifier.oscar.bucket import Bucket, store_of
@@ -106,20 +120,20 @@ def batch(source: str, out: str, service: str, workers: int | None, chunk: int |
     from pi10_classifier.oscar.records.settings import ServiceSettings
 
     if (relist or retry_failed) and not resume:
-        raise SettingError("--relist and --retry-failed go with --resume")
+        raise SettingError("--relist and --retry-failed need --resume")
     options = Options(workers, chunk, attempts=attempts, poll_s=poll_s,
                       patience=Patience(lost_s, start_s))  # fmt: skip
-    said = service_of(service)
-    settings = ServiceSettings.from_environ({**said.variables, **os.environ}).classify
-    store = store_of(os.environ, remedy="run again with --resume", say=tell)
-    with stoppable() as check:
+    described = service_of(service)
+    settings = ServiceSettings.from_environ({**described.variables, **os.environ}).classify
+    store = store_of(os.environ, remedy="run again with --resume", say=log)
+    with stoppable() as raise_if_cancelled:
         job = Batch(
             Bucket.of(store, source), Bucket.of(store, out), read_package(settings.model)[0],
-            settings, How(resume, relist, retry_failed, report, cruise),
-            say=lambda text: click.echo(text, err=True), check=check,
+            settings, BatchOptions(resume, relist, retry_failed, report, cruise),
+            say=lambda text: click.echo(text, err=True), check=raise_if_cancelled,
         )  # fmt: skip
         done = job.run(
-            JobEndpoint(os.environ, said.name), _capacity(service), options,
+            JobEndpoint(os.environ, described.name), _capacity(service), options,
             (lambda _: None) if as_json else _shown(),
         )  # fmt: skip
     if as_json:
@@ -138,7 +152,9 @@ def _capacity(service: str) -> Callable[[], int]:
         try:
             cluster = Cluster(Access.find(os.environ))
         except SettingError as error:
-            raise SettingError(f"{error.message}; or say how many: --workers") from error
+            raise SettingError(
+                f"{error.message}; or give the number of workers with --workers"
+            ) from error
         return need.workers(Capacity.of(cluster.status()))
 
     return ask
@@ -159,7 +175,7 @@ def _shown() -> Callable[[Reached], None]:
         share = 100 * reached.bytes_done / reached.bytes if reached.bytes else 100.0
         parts = [
             f"{reached.units_done:,} of {reached.units:,} units ({share:.1f} %)",
-            f"{counted(reached.ranges, 'range')} out",
+            f"{counted(reached.ranges, 'range')} in progress",
         ]
         if reached.images:
             rate = reached.images / max(reached.seconds, 1e-9)
@@ -181,19 +197,21 @@ def _span(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def _show(said: dict[str, object], out: str) -> None:
+def _show(report: dict[str, object], out: str) -> None:
     from pi10_classifier.cli.terminal.console import show_table
 
-    cruises = said["cruises"]
+    cruises = report["cruises"]
     assert isinstance(cruises, dict)  # noqa: S101  of our own making
     names = ("inputs", "results", "failures", "skipped")
     rows = [(name, *(f"{t.get(key, 0):,}" for key in names)) for name, t in cruises.items()]
     show_table("", ("cruise", *names), rows)
-    since = said["since_the_listing"]
+    since = report["since_the_listing"]
     assert isinstance(since, dict)  # noqa: S101
     if since["new_or_changed"]:
-        click.echo(f"{since['new_or_changed']:,} units are new or changed since the listing: "
-                   "run again with --resume --relist")  # fmt: skip
+        click.echo(f"{since['new_or_changed']:,} units are new or have changed since the"
+                   " listing: run again with --resume --relist")  # fmt: skip
     if since["gone_or_changed"]:
-        click.echo(f"{since['gone_or_changed']:,} listed units are gone or changed since")
+        click.echo(
+            f"{since['gone_or_changed']:,} listed units are gone or have changed since the listing"
+        )
     click.echo(f"results in {out}")

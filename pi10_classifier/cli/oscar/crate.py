@@ -1,4 +1,4 @@
-"""``pi10 oscar crate``: services as the OSCAR Hub wants them. A face."""
+"""The command ``pi10 oscar crate``: services packed for the OSCAR Hub."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pi10_classifier.cli.terminal.options import FOLDER
 @click.command()
 @click.argument("services", nargs=-1)
 @click.option("--out", type=FOLDER, default=Path("crates"), show_default=True,
-              help="Folder in which each service gets a folder of its own.")  # fmt: skip
+              help="Folder to write to; each service gets a subfolder.")  # fmt: skip
 @click.option("--published", type=click.DateTime(["%Y-%m-%d"]),
-              help="Date of publication; today where it is not given.")  # fmt: skip
+              help="Date of publication.  [default: today, UTC]")  # fmt: skip
 def crate(services: tuple[str, ...], out: Path, published: datetime | None) -> None:
-    """Write crates of SERVICES (all where none is given) for the OSCAR Hub.
+    """Write a crate for the OSCAR Hub for each of SERVICES, or for all services.
 
-    A crate is a service's FDL and script, an icon, a flow for Node-RED and their description
-    in RO-Crate 1.2, all made of what `pi10 oscar deploy` deploys.
+    A crate holds a service's FDL file and script, an icon, a Node-RED flow, and their
+    description in RO-Crate 1.2. It is made from the same files as `pi10 oscar deploy`.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``pi10 oscar local``: the whole path on one machine."""
+"""The commands ``pi10 oscar local ...``: the services and their storage on one machine."""
 
 from __future__ import annotations
 
@@ -17,35 +17,53 @@ if TYPE_CHECKING:
 
 @click.group()
 def local() -> None:
-    """The whole path on this machine: S3 with events, faas-supervisor, the services."""
+    """Run everything on this machine: S3 with events, faas-supervisor and the services."""
 
 
 @local.command()
 @click.option("--home", type=FOLDER, default=Path("pi10-local"), show_default=True,
-              help="Folder for objects, keys and logs; kept from one run to the next.")  # fmt: skip
+              help="Folder for objects, keys and logs; it is kept between runs.")  # fmt: skip
 @click.option("--service", "services", multiple=True,
               default=("pi10-events", "pi10-sync", "pi10-batch"), show_default=True,
-              help="A service's name or FDL file; may be repeated.")  # fmt: skip
-@click.option("--model", help="A model package, in place of the services' own.")
+              help="Service to run: its name or FDL file; may be repeated.")  # fmt: skip
+@click.option("--model",
+              help="Model package: a folder, or the name of an embedded one.  [default: each"
+                   " service's own]")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True,
-              help="Jobs that run at a time.")  # fmt: skip
-@click.option("--port", type=int, default=9911, show_default=True, help="Of the endpoint.")
-@click.option("--s3-port", type=int, default=9000, show_default=True, help="Of the S3 server.")
-@click.option("--s3", type=click.Choice(["embedded", "environment"]), default="embedded",
-              show_default=True, help="'environment': the MinIO of AWS_ENDPOINT_URL.")  # fmt: skip
-@click.option("--drop", type=float, default=0.0, help="Share of events to lose, for trials.")
-@click.option("--double", type=float, default=0.0, help="Share of events to deliver twice.")
-@click.option("--kill", type=float, default=0.0, help="Share of jobs to kill in their course.")
-@click.option("--shuffle", type=int, default=1, help="Draw the next of so many waiting events.")
-@click.option("--seed", type=int, default=0, help="Of these misfortunes.")
+              help="Number of jobs that run at a time.")  # fmt: skip
+@click.option("--port", type=int, default=9911, show_default=True, help="Port of the endpoint.")
+@click.option("--s3-port", type=int, default=9000, show_default=True,
+              help="Port of the embedded S3 server.")  # fmt: skip
+@click.option(
+    "--s3",
+    type=click.Choice(["embedded", "environment"]),
+    default="embedded",
+    show_default=True,
+    help="S3 server to use: the embedded one, or 'environment' for the MinIO at AWS_ENDPOINT_URL.",
+)
+@click.option("--drop", type=float, default=0.0, show_default=True,
+              help="Share of events to lose, 0 to 1, for tests.")  # fmt: skip
+@click.option("--double", type=float, default=0.0, show_default=True,
+              help="Share of events to deliver twice, 0 to 1, for tests.")  # fmt: skip
+@click.option("--kill", type=float, default=0.0, show_default=True,
+              help="Share of jobs to kill while they run, 0 to 1, for tests.")  # fmt: skip
+@click.option(
+    "--shuffle",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Number of waiting events to draw the next one from; 1 keeps their order.",
+)
+@click.option("--seed", type=int, default=0, show_default=True,
+              help="Random seed of --drop, --double, --kill and --shuffle.")  # fmt: skip
 def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port: int,
        s3_port: int, s3: str, **faults: Any) -> None:  # fmt: skip
-    """Bring it up; Ctrl-C takes it down, and objects stay in --home.
+    """Start everything; Ctrl-C stops it, and the objects stay in --home.
 
     \b
     Then, in another shell:
       . pi10-local/environment
-      (put a file under s3://pi10/in/ with any S3 client, and look under s3://pi10/out/)
+      (upload a file to s3://pi10/in/ with any S3 client; results appear in s3://pi10/out/)
       pi10 oscar reconcile --grace 0
     """
     import time
@@ -60,9 +78,9 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
     if model:
         chosen = [_with_model(service, model) for service in chosen]
     if supervisor.installed() is None:
-        click.echo("installing faas-supervisor, once …", err=True)
+        click.echo("installing faas-supervisor (only once) …", err=True)
     with (
-        stoppable() as check,
+        stoppable() as raise_if_cancelled,
         run_local(home, chosen, parallel=jobs, faults=Faults(**faults), port=port,
                   s3_port=s3_port, existing_s3=os.environ if s3 == "environment" else None) as it,
         environ_file(it, home / "environment"),
@@ -71,9 +89,9 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
         click.echo(f"{'S3':{wide}}  {it.storage.url}")
         for service in it.services:
             for source, target in zip(service.inputs, service.outputs, strict=False):
-                click.echo(f"{service.name:{wide}}  drop into "
-                           f"s3://{source.bucket}/{source.prefix}, "
-                           f"results in s3://{target.bucket}/{target.prefix}")  # fmt: skip
+                click.echo(f"{service.name:{wide}}  upload to"
+                           f" s3://{source.bucket}/{source.prefix}; results appear in"
+                           f" s3://{target.bucket}/{target.prefix}")  # fmt: skip
             if service.mount:
                 click.echo(
                     f"{service.name:{wide}}  pi10 oscar batch s3://{service.mount.bucket}/FOLDER/ "
@@ -85,15 +103,16 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
         click.echo(f"{'logs':{wide}}  {home / 'logs'}")
         click.echo("ready; Ctrl-C stops it")
         while True:
-            check()
+            raise_if_cancelled()
             time.sleep(0.2)
 
 
 @local.command()
 def prepare() -> None:
-    """Install faas-supervisor into an environment of its own, once; `up` does it as well.
+    """Install faas-supervisor into its own environment, as `up` does when it is missing.
 
-    It goes into the user's cache; PI10_SUPERVISOR_PYTHON names another Python that has it.
+    The environment lies in the user's cache. To use another Python that has faas-supervisor,
+    set PI10_SUPERVISOR_PYTHON.
     """
     from pi10_classifier.oscar.local import supervisor
 

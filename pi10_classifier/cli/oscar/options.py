@@ -1,4 +1,4 @@
-"""What commands of ``pi10 oscar`` share."""
+"""Helpers that the commands of ``pi10 oscar`` share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from pi10_classifier.oscar.services.fdl import Service
 
 
-_MISSING = 'this needs {}; pip install "pi10-classifier[oscar]"'
+_MISSING = 'this command needs {}; run: pip install "pi10-classifier[oscar]"'
 
 
 def service_of(name: str) -> Service:
-    """A service by name or FDL file, with a word on what is missing to read it."""
+    """The service of this name or FDL file. Raises SettingError, also if a package is missing."""
     try:
         from pi10_classifier.oscar.services.fdl import named
 

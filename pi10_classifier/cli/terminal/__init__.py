@@ -1,1 +1,1 @@
-"""What commands share at a terminal: options, progress, tables, messages."""
+"""What the commands share: options, progress, tables and messages."""

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: progress, tables, errors. No science, no decisions."""
+"""Progress, tables and messages at a terminal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pi10_classifier.errors import Pi10Error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pi10_classifier.classify import Run
+    from pi10_classifier.classify import RunResult
     from pi10_classifier.inference.pipeline import Progress
 
 
 @contextmanager
 def progress_of(inputs: Sequence[str], *, shown: bool) -> Iterator[Callable[[Progress], None]]:
-    """A live line with rate and time left on a terminal; silence elsewhere."""
+    """Show a live line with rate and remaining time if ``shown``; otherwise nothing."""
     if not shown:
         yield lambda _: None
         return
@@ -68,8 +68,8 @@ def _total_bytes(inputs: Sequence[str]) -> int | None:
         return None
 
 
-def show_run(run: Run, report: str | None, *, watched: bool = False) -> None:
-    """The table at the end of a classification, and where the files are.
+def show_run(run: RunResult, report: str | None, *, watched: bool = False) -> None:
+    """Print the table of a classification, and the paths of its files.
 
     watched: most of the time was spent waiting, so a rate over it would say nothing.
     """
@@ -80,8 +80,8 @@ def show_run(run: Run, report: str | None, *, watched: bool = False) -> None:
     console = Console(soft_wrap=True)
     totals = run.tally.totals
     if not totals["inputs"]:
-        console.print("no image and no archive was found in the inputs; check the paths")
-        console.print(f"results: {run.out}, all tables empty", markup=False, highlight=False)
+        console.print("no image or archive was found in the inputs; check the paths")
+        console.print(f"results: {run.out} (all tables are empty)", markup=False, highlight=False)
         return
     table = Table(title="Particles by class", title_justify="left")
     table.add_column("class")
@@ -92,7 +92,7 @@ def show_run(run: Run, report: str | None, *, watched: bool = False) -> None:
     console.print(table)
     rate = f"{run.images_per_second:,.0f} images/s"
     if run.units_resumed == run.units:
-        rate = "none of them new"
+        rate = "all done before"
     took = f"{run.seconds:.1f} s, {rate}"
     if watched:
         took = f"watched for {run.seconds:.1f} s"
@@ -114,15 +114,15 @@ def show_run(run: Run, report: str | None, *, watched: bool = False) -> None:
 
 
 def notes_of(never_seen: str) -> list[str]:
-    """What to know before a number is used, a line each; the rest is in the model card."""
+    """Notes on the use of the numbers, one line each; the model card has the rest."""
     begin, *more = never_seen.split("\n")
     short = begin if more else begin.partition(". ")[0]
     return [
         *([f"note: never seen by this model: {short.rstrip('.')}"] if short else []),
-        "note: intervals are of the water sampled; they leave classification out until a sample is"
-        " validated",
-        "note: so check the labels of about 300 particles by eye, look at the report's gallery, and"
-        " adapt the model with your labels (pi10 adapt)",
+        "note: intervals cover the sampling of water only; they leave classification out"
+        " until a sample is validated",
+        "note: therefore check the labels of about 300 particles by eye, look at the report's"
+        " gallery, and adapt the model with your own labels (pi10 adapt)",
     ]
 
 
@@ -132,7 +132,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A plain table on standard output."""
+    """Print a table to standard output."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -146,10 +146,10 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
 
 
 def is_terminal() -> bool:
-    """True where someone watches standard error."""
+    """Whether standard error is a terminal."""
     return bool(sys.stderr and sys.stderr.isatty())
 
 
-def tell(text: str) -> None:
-    """A line on standard error."""
+def log(text: str) -> None:
+    """Print a line to standard error."""
     click.echo(f"pi10: {text}", err=True)

@@ -1,4 +1,4 @@
-"""What options of several commands have in common."""
+"""Options, and their checks, that several commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pi10_classifier.instrument.names import UM_PER_PX
 
 
 class _Folder(click.Path):
-    """A path that is not empty: of an unset shell variable, ``Path`` would make ``.``."""
+    """A path that is not empty; ``Path`` would turn an unset shell variable into ``.``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value).strip():
@@ -31,20 +31,28 @@ _ENGINE = (
         "--model",
         default="starter",
         show_default=True,
-        help="A model package: a folder, or the name of an embedded one.",
+        help="Model package: a folder, or the name of an embedded one.",
     ),
-    click.option("--jobs", type=int, help="Threads that decode and predict.  [default: all cores]"),
+    click.option(
+        "--jobs",
+        type=int,
+        help="Number of threads that decode and predict.  [default: one per core]",
+    ),
     click.option("--batch", type=int, help=f"{HELP['batch']}  [default: {BATCH}]"),
     click.option(
         "--device",
         type=click.Choice(["cpu", "cuda", "tensorrt"]),
         default="cpu",
         show_default=True,
-        help="Where the model runs.",
+        help="Device that the model runs on.",
     ),
     click.option("--um-per-px", type=float, help=f"{HELP['um_per_px']}  [default: {UM_PER_PX:g}]"),
-    click.option("--max-megapixels", type=int, help="Refuse larger images.  [default: 36]"),
-    click.option("--max-megabytes", type=int, help="Refuse larger image files.  [default: 128]"),
+    click.option(
+        "--max-megapixels", type=int, help="Largest image to accept, megapixels.  [default: 36]"
+    ),
+    click.option(
+        "--max-megabytes", type=int, help="Largest image file to accept, MiB.  [default: 128]"
+    ),
     click.option(
         "--measure/--no-measure",
         default=True,
@@ -55,7 +63,7 @@ _ENGINE = (
 
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that become ``classify.Settings``, in their order."""
+    """Add the options that become ``inference.settings.Settings`` to a command."""
     for option in reversed(_ENGINE):
         command = option(command)
     return command
@@ -80,16 +88,16 @@ def caps_of(megapixels: int | None, megabytes: int | None) -> dict[str, Any]:
 
 
 def note_without_report() -> None:
-    """Say before long work that ``report.html`` will be missing, and how to get it."""
+    """Note before long work that ``report.html`` cannot be written, and how to enable it."""
     missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
     if missing:
-        click.echo(f"note: there will be no report.html: {' and '.join(missing)} not installed; "
-                   'run: pip install "pi10-classifier[report]", or give --no-report',
+        click.echo(f"note: there will be no report.html (not installed: {', '.join(missing)});"
+                   ' run: pip install "pi10-classifier[report]", or give --no-report',
                    err=True)  # fmt: skip
 
 
 def report_or_note(out: Path, package: Path) -> str | None:
-    """Write report.html and return its path; where that fails, a note and None."""
+    """Write report.html and return its path; on failure, print a note and return None."""
     from pi10_classifier.report.page import write_report
 
     try:
@@ -97,7 +105,7 @@ def report_or_note(out: Path, package: Path) -> str | None:
     except Pi10Error as error:
         click.echo(f"note: no report: {error.message}", err=True)
     except Exception as error:  # the tables are complete: a picture less does not undo them
-        what = f"{type(error).__name__}: {error}"
-        click.echo(f"note: no report, by a defect of this program ({what}); tables are complete; "
-                   "please report it", err=True)  # fmt: skip
+        problem = f"{type(error).__name__}: {error}"
+        click.echo(f"note: no report, because of a bug in this program ({problem}); the tables"
+                   " are complete. Please report the bug", err=True)  # fmt: skip
     return None

@@ -1,4 +1,4 @@
-"""What the commands that judge packages, or make new ones of them, have in common."""
+"""Options and messages of the commands that evaluate model packages or make new ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL = click.option(
     "--model",
     default="starter",
     show_default=True,
-    help="A model package: a folder, or the name of an embedded one.",
+    help="Model package: a folder, or the name of an embedded one.",
 )
 DATA = click.option(
     "--data",
@@ -27,18 +27,20 @@ DATA = click.option(
     required=True,
     metavar="INPUT",
     type=click.Path(path_type=Path),
-    help="Labelled images: a folder with a folder a class, an archive of one, or a .csv or"
-    " .parquet table of path,label; may be repeated.",
+    help="Labelled images: a folder with one subfolder per class, an archive of one, or a .csv or"
+    " .parquet table with the columns path and label; may be repeated.",
 )
 LABEL_MAP = click.option(
     "--label-map",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV label,class that turns the data's labels into classes.",
+    help="CSV with the columns label and class.  [default: the first folder of a label is its"
+    " class]",
 )
 MANIFEST = click.option(
     "--manifest",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The manifest.csv of a training or of `pi10 dataset`: its splits, no new scan.",
+    help="The manifest.csv of a training or of `pi10 dataset`, whose images and splits are used."
+    "  [default: none; all images are read]",
 )
 
 
@@ -49,20 +51,20 @@ def read_label_map(path: Path | None) -> Any:
 
 
 @contextmanager
-def training_extra(what: str) -> Iterator[None]:
-    """Around the import of what the extra [train] brings."""
+def training_extra(command: str) -> Iterator[None]:
+    """Turn a failed import from the extra [train] into a SettingError."""
     try:
         yield
     except ImportError as error:
         raise SettingError(
-            f'{what} needs {error.name}; run: pip install "pi10-classifier[train]"'
+            f'{command} needs {error.name}; run: pip install "pi10-classifier[train]"'
         ) from error
 
 
-def tell_left_out(found: Scan, most: int = 20) -> None:
-    """Names the files that are not used, with their codes; counts those left out as asked."""
-    asked = [entry for entry in found.left_out if entry.code == Code.LABEL_LEFT_OUT]
-    left_out = [entry for entry in found.left_out if entry.code != Code.LABEL_LEFT_OUT]
+def show_left_out(scanned: Scan, most: int = 20) -> None:
+    """Print the files that are not used, with their codes, and count those left out on request."""
+    on_request = [entry for entry in scanned.left_out if entry.code == Code.LABEL_LEFT_OUT]
+    left_out = [entry for entry in scanned.left_out if entry.code != Code.LABEL_LEFT_OUT]
     for entry in sorted(left_out, key=lambda x: not x.failed)[:most]:
         name = f"{entry.source}: {entry.member}" if entry.member else entry.source
         click.echo(f"left out: {name}: {entry.code}: {entry.message}", err=True)
@@ -70,22 +72,23 @@ def tell_left_out(found: Scan, most: int = 20) -> None:
         click.echo(
             f"left out: {len(left_out) - most:,} more; `pi10 dataset` lists them all", err=True
         )
-    if asked:
-        click.echo(f"left out as the label map asks: {len(asked):,} images", err=True)
-    if found.unused_rules:
-        shown = ", ".join(found.unused_rules[:most])
-        click.echo(f"the label map's lines without an image, misspelt perhaps: {shown}", err=True)
+    if on_request:
+        click.echo(f"left out as the label map asks: {len(on_request):,} images", err=True)
+    if scanned.unused_rules:
+        shown = ", ".join(scanned.unused_rules[:most])
+        click.echo(f"label map lines without an image, perhaps misspelt: {shown}", err=True)
 
 
-def tell_split(package: Package, manifest: Path | None) -> None:
-    """Warns where a model was trained by another split than ``manifest``."""
+def warn_of_other_split(package: Package, manifest: Path | None) -> None:
+    """Warn if a model was trained with another split than ``manifest``."""
     if manifest is None:
         return
     split = str(package.description.get("training", {}).get("split_sha256", ""))
     if hashlib.sha256(manifest.read_bytes()).hexdigest() != split:
         click.echo(
-            f"note: {package.name} was trained by another split than {manifest}, or names"
-            " none: it may have been trained on images used here, and the figures flatter",
+            f"note: {package.name} was trained with another split than {manifest}, or does not"
+            " say with which; it may have been trained on images used here, so the figures"
+            " may be too good",
             err=True,
         )
 

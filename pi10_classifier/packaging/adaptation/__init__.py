@@ -1,1 +1,1 @@
-"""``pi10 adapt``: a new head on the frozen features of a package."""
+"""``pi10 adapt``: fit a new head to the frozen features of a package."""

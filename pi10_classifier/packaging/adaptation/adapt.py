@@ -1,4 +1,4 @@
-"""A new head on a package's frozen features from a handful of labelled crops.
+"""Fit a new head to a package's frozen features with a few labelled crops.
 
 In minutes on a CPU, classes old or new; the result is an ordinary ONNX package. Every
 choice (penalty, neighbours, components, which head) is made by cross-validation over the
@@ -28,7 +28,13 @@ from pi10_classifier.model.package import Package, read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
 from pi10_classifier.packaging.adaptation.features import Trunk, cut
-from pi10_classifier.packaging.adaptation.gallery import Gallery, check, digest, distinct, look
+from pi10_classifier.packaging.adaptation.gallery import (
+    Gallery,
+    check_gallery,
+    compute_features,
+    digest,
+    distinct,
+)
 
 TOLERANCE = 1e-4
 FOLDS = 5
@@ -36,7 +42,7 @@ FOLDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A head with the settings that cross-validation chose, and its held-out logits (N, K)."""
+    """A head with the settings chosen by cross-validation, and its held-out logits (N, K)."""
 
     head: str
     settings: Mapping[str, Any]
@@ -48,7 +54,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """What was written, and how it did in cross-validation."""
+    """The package that was written, and its figures in cross-validation."""
 
     package: Path
     head: str
@@ -71,7 +77,7 @@ def adapt(
     label_map: LabelMap | None = None,
     name: str = "",
     seed: int = 0,
-    tell: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda found: None,
 ) -> Adapted:
     """Fit a head on ``gallery`` (a folder, archive or table, see ``data.scan``); write ``out``.
 
@@ -87,16 +93,16 @@ def adapt(
     check_out(out, model.package)
     if "cascade" in model.package.description:
         raise SettingError(
-            f"{model.package.name} is a cascade of two networks; adapt one of them, and join them"
-            " again with `pi10 export cascade`"
+            f"{model.package.name} is a cascade of two networks; adapt one of them, and"
+            " combine them again with `pi10 export cascade`"
         )
     found = scan([gallery], label_map)
     samples, left_out = distinct(found)
-    tell(replace(found, left_out=left_out))
+    on_scan(replace(found, left_out=left_out))
     labels = dict(sorted(Counter(s.group for s in samples).items()))
-    check(gallery, samples, left_out)
+    check_gallery(gallery, samples, left_out)
     trunk = cut(model.package, read_package(model.package.folder)[1])
-    known = look(model, trunk, found, samples)
+    known = compute_features(model, trunk, found, samples)
     tried = {x: choose(known, x, seed) for x in (HEADS if head == "auto" else [head])}
     best = min(tried.values(), key=lambda t: (-t.macro_f1, t.loss))
     fitted = HEADS[best.head](*known.fit_rows(slice(None)), seed, **best.settings)
@@ -125,7 +131,7 @@ def adapt(
 
 
 def choose(gallery: Gallery, head: str, seed: int) -> Tried:
-    """The head's settings of least cross-validated loss, each at its own temperature."""
+    """Choose the head's settings with the lowest cross-validated loss, each at its temperature."""
     from sklearn.model_selection import StratifiedKFold
 
     from pi10_classifier.packaging.adaptation.heads import HEADS
@@ -153,7 +159,7 @@ def choose(gallery: Gallery, head: str, seed: int) -> Tried:
 
 
 def extended(trunk: Trunk, head: Any, classes: int) -> bytes:
-    """The trunk's graph with the head behind it; outputs: logits, then features."""
+    """The trunk's graph extended by the head; outputs: logits, then features."""
     from pi10_classifier.packaging.adaptation.heads import LOGITS
 
     model = onnx.ModelProto.FromString(trunk.graph.SerializeToString())
@@ -164,7 +170,7 @@ def extended(trunk: Trunk, head: Any, classes: int) -> bytes:
 
 
 def check_parity(graph: bytes, trunk: Trunk, head: Any, gallery: Gallery, t: float) -> float:
-    """Largest difference of a probability over all views, ONNX Runtime to scikit-learn."""
+    """Largest difference of a probability between ONNX Runtime and scikit-learn over all views."""
     import onnxruntime as ort
 
     from pi10_classifier.packaging.adaptation.heads import LOGITS
@@ -181,8 +187,8 @@ def check_parity(graph: bytes, trunk: Trunk, head: Any, gallery: Gallery, t: flo
     if not gap <= TOLERANCE:
         raise ModelError(
             f"ONNX Runtime and scikit-learn differ by {gap:.2e} in a probability over"
-            f" {len(features)} views (allowed {TOLERANCE:.0e}); nothing was"
-            " written, try --head linear"
+            f" {len(features)} views (allowed: {TOLERANCE:.0e}); nothing was written. Try"
+            " --head linear"
         )
     return gap
 

@@ -1,4 +1,4 @@
-"""The features of a model package: its graph cut before the last layer, and run. No torch."""
+"""The features of a model package: its graph, cut before the last layer. No torch."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def cut(package: Package, graph: bytes) -> Trunk:
     opset = next((x.version for x in model.opset_import if x.domain in ("", "ai.onnx")), 0)
     if opset < 13:
         raise ModelError(
-            f"{package.folder}: the graph is of ONNX opset {opset}; 13 is the least that can be"
-            " adapted, export it anew"
+            f"{package.folder}: the graph has ONNX opset {opset}, but opset 13 or later is"
+            " needed; export the model again"
         )
-    said = package.description.get("features")
-    if isinstance(said, dict) and isinstance(said.get("name"), str):
-        name = said["name"]
+    described = package.description.get("features")
+    if isinstance(described, dict) and isinstance(described.get("name"), str):
+        name = described["name"]
     else:
         name = last_input(model, package.output_name, str(package.folder))
     prune(model, name)
@@ -75,8 +75,8 @@ def cut(package: Package, graph: bytes) -> Trunk:
         ) from error
     if found.ndim != 2 or found.dtype != np.float32 or len(found) != 2:
         raise ModelError(
-            f"{package.folder}: the last layer's input {name!r} is {found.dtype} {found.shape} for"
-            " two images; float32 (2, D) is needed"
+            f"{package.folder}: the last layer's input {name!r} is {found.dtype} {found.shape}"
+            " for two images; it must be float32 (2, D)"
         )
     # with its shape known, the graph can be judged and extended
     value = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", found.shape[1]])
@@ -104,13 +104,13 @@ def last_input(model: onnx.ModelProto, output: str, what: str) -> str:
             break
         at = from_image[0]
     raise ModelError(
-        f"{what}: no last layer (Gemm or MatMul) was found before {output!r}, so its features are"
-        " unknown; name them in model.json: features"
+        f"{what}: the graph has no last layer (Gemm or MatMul) before {output!r}, so its"
+        " features are unknown; name them in model.json: features"
     )
 
 
 def prune(model: onnx.ModelProto, output: str) -> None:
-    """Keep of the graph what ``output`` needs, and make it the only output; in place."""
+    """Remove from the graph, in place, what ``output`` does not need; make it the only output."""
     graph = model.graph
     needed, kept = {output}, []
     for node in reversed(graph.node):

@@ -1,4 +1,4 @@
-"""The labelled crops that a head is fitted on: each once, seen from eight sides."""
+"""The labelled crops that a head is fitted on, each in up to eight orientations."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Gallery:
 
 
 def distinct(found: Scan) -> tuple[list[Sample], tuple[LeftOut, ...]]:
-    """Each file once: the same bytes again would count as another label."""
+    """Drop repeated files, which would count as further labels."""
     kept: dict[str, Sample] = {}
     left_out = list(found.left_out)
     for s in found.samples:
@@ -55,21 +55,21 @@ def distinct(found: Scan) -> tuple[list[Sample], tuple[LeftOut, ...]]:
 
 
 def particles(samples: Sequence[Sample]) -> I64:
-    """Numbers (N,) from 0, the same for near duplicates, in the order first met."""
+    """Particle numbers (N,) from 0 in order of appearance; near duplicates share one."""
     numbers: dict[str, int] = {}
     found = [numbers.setdefault(s.cluster or s.sha256, len(numbers)) for s in samples]
     return np.array(found, np.int64)
 
 
-def check(gallery: Path, samples: Sequence[Sample], left_out: Sequence[LeftOut]) -> None:
-    """Raise SettingError where the crops are too few, or of too few or too many classes."""
+def check_gallery(gallery: Path, samples: Sequence[Sample], left_out: Sequence[LeftOut]) -> None:
+    """Raise SettingError if there are too few crops, or too few or too many classes."""
     lost = Counter(x.code for x in left_out)
     why = "; left out: " + ", ".join(f"{n} {code}" for code, n in lost.items()) if lost else ""
     labels = sorted({s.group for s in samples})
     if len(labels) < 2:
         raise SettingError(
-            f"{gallery} has the single class {labels[0]!r}; at least two are needed, for"
-            f" instance 'other' for all else{why}"
+            f"{gallery} has the single class {labels[0]!r}; at least two are needed, e.g."
+            f" 'other' for everything else{why}"
         )
     # a particle counts for the class that its first image has
     _, first = np.unique(particles(samples), return_index=True)
@@ -78,15 +78,18 @@ def check(gallery: Path, samples: Sequence[Sample], left_out: Sequence[LeftOut])
     if alone:
         raise SettingError(
             f"{gallery}: {', '.join(map(repr, alone))} has one image, near duplicates not"
-            " counted; at least two a class are needed to judge the head, five or more to trust"
-            f" it{why}"
+            " counted; evaluating the head takes at least two per class, and five or more for"
+            f" a reliable figure{why}"
         )
     if len(labels) > MAX_CLASSES:
-        raise SettingError(f"{gallery} has {len(labels)} classes; at most {MAX_CLASSES} are taken")
+        raise SettingError(
+            f"{gallery} has {len(labels)} classes; at most {MAX_CLASSES} are"
+            " accepted: merge some with a label map"
+        )
 
 
-def look(model: Model, trunk: Trunk, found: Scan, samples: Sequence[Sample]) -> Gallery:
-    """Features of the samples' views: eight of each, fewer where they are many."""
+def compute_features(model: Model, trunk: Trunk, found: Scan, samples: Sequence[Sample]) -> Gallery:
+    """Compute features of the samples' views: eight each, or fewer if there are many samples."""
     views = int(np.clip(MAX_ROWS // max(len(samples), 1), 1, VIEWS))
     seen: list[Sample] = []
 
@@ -98,14 +101,17 @@ def look(model: Model, trunk: Trunk, found: Scan, samples: Sequence[Sample]) -> 
 
     x = trunk.run(batches()).reshape(-1, views, trunk.size)
     if not np.isfinite(x).all():
-        raise ModelError(f"{model.package.folder}: some features are not numbers")
+        raise ModelError(
+            f"{model.package.folder}: some features are not numbers, so no head"
+            " can be fitted; export or train the model again"
+        )
     classes = tuple(sorted({s.group for s in seen}))
     y = np.array([classes.index(s.group) for s in seen], np.int64)
     return Gallery(x, y, classes, particles(seen))
 
 
 def view(images: U8, number: int) -> U8:
-    """The ``number``-th of the eight symmetries of square images (N, C, S, S); 0 is none."""
+    """Apply symmetry ``number`` of eight to square images (N, C, S, S); 0 is the identity."""
     turned = np.rot90(images, number % 4, axes=(2, 3))
     return np.ascontiguousarray(turned[:, :, :, ::-1] if number >= 4 else turned)
 

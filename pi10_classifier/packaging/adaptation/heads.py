@@ -1,4 +1,4 @@
-"""Small classifiers on frozen features, by scikit-learn, and the same in ONNX.
+"""Small classifiers on frozen features, fitted by scikit-learn and written as ONNX.
 
 Each gives logits float64 (N, K) for features float32 (N, D): those of the linear head are
 its own, of the others the logarithm of smoothed probabilities, so that a temperature
@@ -35,7 +35,7 @@ class Head(Protocol):
     def logits(self, features: F32) -> F64: ...
 
     def extend(self, model: onnx.ModelProto, features: str) -> None:
-        """Add the head's nodes behind the tensor ``features``; its output is LOGITS."""
+        """Add the head's nodes after the tensor ``features``; the output is LOGITS."""
 
 
 def _smoothed(probabilities: NDArray[Any]) -> F64:
@@ -68,7 +68,7 @@ class Linear:
 
 
 class Neighbours:
-    """Votes of the ``k`` views nearest by cosine, those most alike counting most.
+    """Votes of the ``k`` nearest views by cosine, weighted by similarity.
 
     A vote weighs exp((similarity - highest) / ``tau``), less that of the view next in line: so
     which of two equally distant views comes in does not matter, in any arithmetic.

@@ -1,1 +1,1 @@
-"""What the training loop is fed: decoded, sampled, augmented, batched."""
+"""The data of the training loop: decoding, sampling, augmentation, batches."""

@@ -1,4 +1,4 @@
-"""The paper's random variation: crop and resize, flip, turn by up to 10 degrees, colours.
+"""The paper's augmentation: crop and resize, flip, rotate by up to 10 degrees, change colours.
 
 Written with OpenCV; the operations and their order follow torchvision's RandomResizedCrop,
 RandomHorizontalFlip, RandomRotation and ColorJitter. The paper gives no numbers for its
@@ -28,7 +28,7 @@ _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 
 
 def paper_augment(image: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
-    """Grey (H, W) or RGB (H, W, 3) uint8 -> (channels, size, size) uint8, varied at random.
+    """Augment grey (H, W) or RGB (H, W, 3) uint8 -> (channels, size, size) uint8.
 
     Begins with ``prepare``, so training crops from what serving would make of the image.
     The result is a function of the image, ``spec`` and the state of ``rng``.
@@ -56,7 +56,7 @@ def _crop_turn_flip(picture: U8, rng: np.random.Generator) -> U8:
     middle = np.array([left + width / 2, top + height / 2]) - 0.5
     shift = middle - turn @ np.full(2, (side - 1) / 2)
     rgb = picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-    ground = float(Grey.of(np.asarray(rgb, np.uint8)).ground)
+    ground = float(Grey.of(np.asarray(rgb, np.uint8)).background)
     out = cv2.warpAffine(
         picture,
         np.concatenate((turn, shift[:, None]), axis=1),

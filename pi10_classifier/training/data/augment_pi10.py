@@ -1,4 +1,4 @@
-"""Random variation of training images, towards what the Pi-10 sees.
+"""Augmentation of training images towards the look of the Pi-10's images.
 
 The Pi-10 draws particles as near-black silhouettes on a light, slightly uneven
 ground with faint vertical stripes, specks and noise. No labelled Pi-10 images
@@ -24,7 +24,7 @@ _PARTICLE = 0.88  # darker than this is particle, on the 0..1 scale
 
 
 def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: float = 0.5) -> U8:
-    """Grey (H, W) uint8, dark on 255 -> (1, size, size) uint8, varied at random.
+    """Augment grey (H, W) uint8, dark on 255 -> (1, size, size) uint8.
 
     look: share of the images drawn in the Pi-10's look.
 
@@ -46,7 +46,7 @@ def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: f
             x = _ground(x, rng)
     grey = np.asarray(np.clip(x * 255 + 0.5, 0, 255), np.uint8)
     rgb = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
-    if Grey.of(rgb).ground < 140:
+    if Grey.of(rgb).background < 140:
         # The particle fills the border: without a margin ``prepare`` would turn it over.
         rgb = np.pad(rgb, ((6, 6), (6, 6), (0, 0)), constant_values=235)
     return prepare(rgb, replace(spec, trim=0.0))

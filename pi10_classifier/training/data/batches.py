@@ -1,4 +1,4 @@
-"""An epoch's batches, made by threads or processes while the network works.
+"""The batches of an epoch, prepared by threads or processes while the network computes.
 
 What a batch holds is a function of (seed, epoch, place in the epoch) alone: not of who
 makes it, not of when it was asked for, not of whether training was resumed.
@@ -45,7 +45,7 @@ _MIX = 1  # a second stream of the same seed
 
 
 def plain(image: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
-    """No variation: as serving would make it."""
+    """No augmentation: prepare the image as serving does."""
     rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
     return prepare(np.asarray(rgb, np.uint8), spec)
 
@@ -54,7 +54,7 @@ VARIATIONS: dict[str, Vary] = {"pi10": augment, "paper": paper_augment, "none": 
 
 
 class Batches(Dataset[dict[str, Tensor]]):
-    """The batches of one epoch at a time, for one of several processes.
+    """The batches of one epoch at a time, for one of the training's processes.
 
     Item ``b`` holds image (n, C, S, S) uint8, target (n,) int64 or, mixed, (n, K) float32,
     with a teacher either teacher (n, K) float32 or teacher_image uint8, and finer (n,) int64
@@ -85,23 +85,23 @@ class Batches(Dataset[dict[str, Tensor]]):
             self.vary = partial(augment, look=recipe.look)
         if recipe.augmentation == "pi10" and np.ndim(training.images[0]) != 2:
             raise SettingError(
-                "augmentation 'pi10' takes grey images; set channels to 1, or augmentation"
-                " to 'paper'"
+                "augmentation 'pi10' needs grey images; set channels to 1, or augmentation to"
+                " 'paper'"
             )
         self.waited = 0.0  # seconds the network waited for data, in all
         self._ahead = loaders + _AHEAD + recipe.accumulate
         self._coming: dict[int, Future[Made]] = {}
-        self.turn(0, recipe.size)
+        self.set_epoch(0, recipe.size)
         self._processes = Processes(loaders, self) if processes else None
         self._threads = ThreadPoolExecutor(loaders, thread_name_prefix="augment")
 
     def begin(self, epoch: int, size: int) -> None:
-        """Turn to an epoch, its images ``size`` px; what was made ahead is dropped."""
+        """Start an epoch with images of ``size`` px; batches prepared ahead are dropped."""
         self._drop()
-        self.turn(epoch, size)
+        self.set_epoch(epoch, size)
 
-    def turn(self, epoch: int, size: int) -> None:
-        """``begin`` for one who holds no batches made ahead."""
+    def set_epoch(self, epoch: int, size: int) -> None:
+        """Start an epoch in a worker process, which holds no batches prepared ahead."""
         cv2.setNumThreads(1)
         self.epoch = epoch
         self.spec = replace(self.recipe.spec, size=size)
@@ -135,8 +135,8 @@ class Batches(Dataset[dict[str, Tensor]]):
             made = self._coming.pop(b).result()
         except BrokenProcessPool as error:
             raise SettingError(
-                "a process that prepares images was killed, perhaps for memory; go on with"
-                " --resume, and with fewer --loaders"
+                "a process that prepares images was killed, perhaps for lack of memory;"
+                " continue with --resume and fewer --loaders"
             ) from error
         self.waited += monotonic() - began
         return {name: torch.from_numpy(value) for name, value in made.items()}
@@ -147,7 +147,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         return self._threads.submit(self.make, b)
 
     def make(self, b: int) -> Made:
-        """Batch ``b`` of the epoch, in arrays."""
+        """Batch ``b`` of the epoch, as arrays."""
         first = (b * self.world + self.rank) * self.batch
         chosen = self.order[first : first + self.batch]
         images = self._images(chosen, first, self.vary, self.spec)
@@ -164,7 +164,7 @@ class Batches(Dataset[dict[str, Tensor]]):
             item["image"] = _mix(images, share, partner)
             item["target"] = (share * one + (1 - share) * one[partner]).astype(np.float32)
         if self.teacher is not None:
-            item |= self._told(chosen, first, images, share, partner)
+            item |= self._teacher_input(chosen, first, images, share, partner)
         return item
 
     def _images(self, chosen: I64, first: int, vary: Vary, spec: Preprocessing) -> U8:
@@ -179,7 +179,7 @@ class Batches(Dataset[dict[str, Tensor]]):
             ]
         )
 
-    def _told(
+    def _teacher_input(
         self, chosen: I64, first: int, images: U8, share: float, partner: I64
     ) -> dict[str, NDArray[np.generic]]:
         """What the teacher says of the batch, mixed as the student's images are."""
@@ -192,15 +192,15 @@ class Batches(Dataset[dict[str, Tensor]]):
             if vary is not self.vary or teacher.spec != self.spec:
                 images = self._images(chosen, first, vary, teacher.spec)
             shown = _mix(images, share, partner)
-        said = teacher.logits(shown, chosen)
-        if said is not None:
-            return {"teacher": said}
+        logits = teacher.logits(shown, chosen)
+        if logits is not None:
+            return {"teacher": logits}
         if shown is None:
             raise TypeError("a torch teacher needs the description of its images")
         return {"teacher_image": shown}
 
     def loader(self) -> DataLoader[dict[str, Tensor]]:
-        """As Trainer wants it; able to begin in mid-epoch without making what is skipped."""
+        """The loader for Trainer; it can start in mid-epoch without preparing skipped batches."""
         places = BatchSampler(SequentialSampler(self), 1, drop_last=False)
         # a generator of its own, so that the global one is left to the network's dropout
         return DataLoader(self, batch_sampler=places, collate_fn=_only, generator=torch.Generator())

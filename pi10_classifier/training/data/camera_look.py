@@ -1,4 +1,4 @@
-"""From one camera's look towards another's: grey, inverted, another resolution."""
+"""Conversion from one camera's look to another's: grey, inverted, another resolution."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def to_grey(rgb: U8) -> U8:
 
 
 def invert(image: U8) -> U8:
-    """Light on dark -> dark on light, and back."""
+    """Invert an image: light on dark -> dark on light, and back."""
     return np.asarray(255 - image, np.uint8)
 
 
 def to_resolution(image: U8, um_per_px_from: float, um_per_px_to: float) -> U8:
-    """(H, W[, 3]) uint8 at one pixel size -> the same field at another, 1 px at the least.
+    """Rescale (H, W[, 3]) uint8 from one pixel size to another, to at least 1 px.
 
     Shrinking averages pixels, as a coarser camera would; enlarging interpolates and adds
     no detail. Raises SettingError where a size is not positive or the result too large.
@@ -40,8 +40,8 @@ def to_resolution(image: U8, um_per_px_from: float, um_per_px_to: float) -> U8:
     height, width = (max(1, round(n * scale)) for n in image.shape[:2])
     if max(height, width) > CAPS.side or height * width > CAPS.pixels:
         raise SettingError(
-            f"at {um_per_px_to} µm a pixel an image becomes {width} x {height} px;"
-            f" the cap is {CAPS.pixels:,} px: check um_per_px of the source"
+            f"at {um_per_px_to} µm per pixel an image becomes {width} x {height} px, but at"
+            f" most {CAPS.pixels:,} px are allowed; check the pixel size of the source"
         )
     if (height, width) == image.shape[:2]:
         return image
@@ -51,7 +51,7 @@ def to_resolution(image: U8, um_per_px_from: float, um_per_px_to: float) -> U8:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What to do to one source's images so that they look like those of another camera.
+    """How to make the images of one source look like those of another camera.
 
     um_per_px: the source's own pixel size; its images are brought to ``target_um_per_px``
     (by default the Pi-10's 10 µm). None leaves the resolution as it is.
@@ -64,7 +64,7 @@ class Device:
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """From words and numbers between commas: ``grey``, ``inverted``, µm a pixel (``5.2``)."""
+        """Read a comma-separated list of ``grey``, ``inverted`` and µm per pixel (``5.2``)."""
         given: dict[str, bool | float] = {}
         for word in (part.strip() for part in text.split(",")):
             if word in ("grey", "inverted"):
@@ -74,15 +74,15 @@ class Device:
                 given["um_per_px"] = float(word)
             except ValueError:
                 raise SettingError(
-                    f"a camera is {text!r}; it must be grey, inverted and its µm a pixel, or some"
-                    " of these, with commas between"
+                    f"camera is {text!r}; it must be grey, inverted, a pixel size in µm, or"
+                    " several of these separated by commas"
                 ) from None
         device = cls(**given)  # type: ignore[arg-type]
         device.apply(np.zeros((1, 1, 3), np.uint8))  # a size that is none is refused now
         return device
 
     def apply(self, rgb: U8) -> U8:
-        """RGB (H, W, 3) uint8 -> RGB uint8; a ``change`` for ``data.read_rgb``."""
+        """Convert RGB (H, W, 3) uint8 -> RGB uint8; a ``change`` for ``scan.read_rgb``."""
         if self.um_per_px is not None:
             rgb = to_resolution(rgb, self.um_per_px, self.target_um_per_px)
         if self.grey:

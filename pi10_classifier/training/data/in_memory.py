@@ -1,4 +1,4 @@
-"""The splits decoded into memory, as the training loop takes them."""
+"""The training and validation images, decoded into memory."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class HeldOut:
 
 
 def spread(images: U8, most: int) -> U8:
-    """At most ``most`` images, evenly spaced."""
+    """Choose at most ``most`` images, evenly spaced."""
     return np.ascontiguousarray(images[:: max(1, -(-len(images) // most))])
 
 
 def level(rgb: U8, side: int = CACHE_SIDE) -> U8:
-    """RGB (H, W, 3) -> grey (h, w) uint8, dark on 255, longest side ``side`` px.
+    """Level RGB (H, W, 3) -> grey (h, w) uint8, dark on 255, longest side ``side`` px.
 
     Levelled as ``prepare`` does it, and cut to the particle and the widest margin that
     ``augment`` leaves: what is farther off would but take pixels from the particle.
     """
     grey = Grey.of(rgb)
-    image = trim(preprocess.level(grey.pixels, grey.ground), MARGIN)
+    image = trim(preprocess.level(grey.pixels, grey.background), MARGIN)
     scale = side / max(image.shape)
     height, width = (max(1, round(n * scale)) for n in image.shape)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

@@ -1,4 +1,4 @@
-"""Labelled images as a training of ``pi10 train`` takes them: split, shrunk, in memory.
+"""The labelled images of a training: split, shrunk, and loaded into memory.
 
 The one place of a training that knows how labelled data are read.
 """
@@ -51,12 +51,12 @@ class Examples:
 
     @property
     def sha256(self) -> str:
-        """Of the manifest."""
+        """SHA-256 of the manifest."""
         return hashlib.sha256(self.manifest.encode()).hexdigest()
 
     @property
     def changes(self) -> dict[str, Callable[[U8], U8]]:
-        """The cameras as ``read_rgb`` takes them."""
+        """The conversions of the cameras, as ``read_rgb`` takes them."""
         return {source: device.apply for source, device in self.cameras.items()}
 
     def of(self, part: str) -> list[Sample]:
@@ -71,7 +71,7 @@ def read_examples(
     progress: Callable[[int], None] = lambda done: None,
     cameras: Mapping[str, Device] | None = None,
 ) -> Examples:
-    """Scan and split the inputs, or take the split of a manifest (then no image is read).
+    """Scan and split the inputs, or take the split of a manifest without reading images.
 
     Raises SettingError where data or manifest are unusable, or a label map gives other
     classes than the manifest.
@@ -90,13 +90,14 @@ def read_examples(
         samples = splitting.split(found.samples, seed=seed)
     if len(found.classes) < 2:
         raise SettingError(
-            f"the data hold one class, {', '.join(found.classes)}; a classifier needs two or more"
+            f"the data have only the class {', '.join(found.classes)}; a classifier needs two"
+            " or more"
         )
     for source in cameras or {}:
         if source not in found.origins:
             raise SettingError(
-                f"a camera is given for {source!r}; the data's sources are"
-                f" {', '.join(found.origins)}"
+                f"--camera names the source {source!r}, but the data's sources are"
+                f" {', '.join(found.origins)}; name one of these"
             )
     return Examples(found, tuple(samples), splitting.manifest(samples), dict(cameras or {}))
 
@@ -106,16 +107,15 @@ def _agree(samples: Sequence[Sample], labels: LabelMap, manifest: Path, label_ma
         group = labels.group(sample.label)
         if group != sample.group:
             raise SettingError(
-                f"label map {label_map} makes {sample.label!r} {group or 'nothing'}, manifest"
-                f" {manifest} makes it {sample.group}; leave the map out, or begin anew without"
-                " the manifest"
+                f"label map {label_map} gives {sample.label!r} the class {group or 'none'},"
+                f" but manifest {manifest} gives it {sample.group}; give only one of the two"
             )
 
 
 def load(
     examples: Examples, recipe: Recipe, side: int = 0, free: int | None = None
 ) -> tuple[TrainingSet, HeldOut]:
-    """The training and validation images, decoded into memory.
+    """Decode the training and validation images into memory.
 
     side: of the largest input that anyone (a teacher) needs, px. free: bytes of memory.
     Training images are shrunk to what inputs need, never enlarged; levelled grey ones for
@@ -127,8 +127,8 @@ def load(
     needed = _bytes(examples, spec, recipe, side)
     if free is not None and needed > _SHARE * free:
         raise SettingError(
-            f"the images need about {needed / _GIB:.1f} GiB, {free / _GIB:.1f} GiB are free; give a"
-            " smaller --size, --set channels=1, or fewer images"
+            f"the images need about {needed / _GIB:.1f} GiB, but {free / _GIB:.1f} GiB are"
+            " free; give a smaller --size, --set channels=1, or fewer images"
         )
     fit: list[U8] = []
     held: list[U8] = []
@@ -164,7 +164,7 @@ def _places(labels: Sequence[tuple[str, str]]) -> I64:
 def batches(
     examples: Examples, part: str, spec: Preprocessing, size: int = 64
 ) -> Iterator[tuple[list[Sample], U8]]:
-    """A split's samples and prepared images (n, C, S, S) uint8, never all in memory."""
+    """Yield a split's samples and prepared images (n, C, S, S) uint8, batch by batch."""
     samples: list[Sample] = []
     images: list[U8] = []
     for sample, rgb in read_rgb(examples.scan, examples.of(part), change=examples.changes):
@@ -182,7 +182,7 @@ def _keep(rgb: U8, recipe: Recipe, side: int) -> U8:
         return level(rgb, max(CACHE_SIDE, side))
     if recipe.trim:
         # before it is shrunk, as serving does; ``prepare`` will cut the rest
-        ground = Grey.of(rgb).ground
+        ground = Grey.of(rgb).background
         rgb = trim(preprocess.level(rgb, ground), recipe.trim + _SPARE)
         side = math.ceil(side * (1 + 2 * _SPARE))
     scale = side / max(rgb.shape[:2])

@@ -1,4 +1,4 @@
-"""Which images an epoch shows.
+"""The choice of the images of an epoch.
 
 Pure functions of the labels, a seed and the epoch: the same on any machine.
 """
@@ -18,7 +18,7 @@ F64 = NDArray[np.float64]
 def epoch_order(
     truth: ArrayLike, *, seed: int, epoch: int, minimum: int = 0, maximum: int | None = None
 ) -> I64:
-    """Indices of an epoch, shuffled: each class at least ``minimum``, at most ``maximum`` times.
+    """Shuffled indices of an epoch, with ``minimum`` to ``maximum`` images per class.
 
     truth: class indices (N,). A class below the minimum is repeated: each image equally
     often, but for a random rest (the loop varies each showing). One above the maximum shows
@@ -44,7 +44,7 @@ def epoch_order(
 
 
 def epoch_size(truth: ArrayLike, minimum: int = 0, maximum: int | None = None) -> int:
-    """How many images ``epoch_order`` shows."""
+    """Number of images in ``epoch_order``."""
     check_limits(minimum, maximum)
     sizes = np.bincount(_labels(truth))
     return int(np.clip(sizes[sizes > 0], minimum, maximum).sum())
@@ -54,13 +54,13 @@ def weighted_order(weights: ArrayLike, count: int, *, seed: int, epoch: int) -> 
     """``count`` indices drawn with replacement in proportion to ``weights`` (N,)."""
     shares = np.asarray(weights, np.float64)
     if shares.ndim != 1 or not shares.size or not (shares >= 0).all() or not shares.sum() > 0:
-        raise SettingError("sampling weights must be one row of numbers from 0, not all 0")
+        raise SettingError("sampling weights must be one row of numbers of 0 or more, not all 0")
     drawn = _generator(seed, epoch).choice(len(shares), count, p=shares / shares.sum())
     return np.asarray(drawn, np.int64)
 
 
 def sample_weights(strata: ArrayLike, balance: float) -> F64:
-    """The chance (N,) of each image to be drawn: its stratum's count^-balance, sum 1.
+    """Probability (N,) of each image to be drawn: its stratum's count^-balance, with sum 1.
 
     strata: indices (N,) of class, or of class x source. balance 0 draws images alike, 1
     draws strata alike, 0.5 lies between.
@@ -75,13 +75,15 @@ def sample_weights(strata: ArrayLike, balance: float) -> F64:
 def _labels(truth: ArrayLike) -> I64:
     labels = np.asarray(truth)
     if labels.ndim != 1 or not labels.size or labels.dtype.kind not in "iu" or labels.min() < 0:
-        raise SettingError("labels must be one row of whole numbers from 0, at least one")
+        raise SettingError("labels must be one non-empty row of whole numbers of 0 or more")
     return labels.astype(np.int64)
 
 
 def _check_balance(balance: float) -> None:
     if not 0 <= balance <= 1:
-        raise SettingError(f"balance is {balance}; it must be 0 (as it is) to 1 (all alike)")
+        raise SettingError(
+            f"balance is {balance}; it must be 0 (as in the data) to 1 (all strata alike)"
+        )
 
 
 def _generator(seed: int, epoch: int) -> np.random.Generator:

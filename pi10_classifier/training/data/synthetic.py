@@ -1,4 +1,4 @@
-"""Drawn particles as training images: the Pi-10's look, of which no labelled image is at hand.
+"""Synthetic particles as training images with the look of the Pi-10.
 
 The labelled sources show other cameras' framing: long antennae, wide margins. The Pi-10
 shows bodies that fill the crop, antennae folded or broken. ``pi10 simulate`` draws both.
@@ -22,10 +22,10 @@ U8 = NDArray[np.uint8]
 FIRST_STUDIO = 1_000_000
 
 
-def add_drawn(
+def add_synthetic(
     training: TrainingSet, classes: Sequence[str], count: int, seed: int = 0
 ) -> TrainingSet:
-    """The training set with ``count`` drawn images more of each class, as strata of their own.
+    """Add ``count`` synthetic images per class to the training set, as strata of their own.
 
     classes: those of the training set, in its order, each one that ``pi10 simulate`` draws.
     """
@@ -34,8 +34,8 @@ def add_drawn(
     unknown = sorted(set(classes) - set(KINDS))
     if unknown:
         raise SettingError(
-            f"no particle of class {unknown[0]!r} can be drawn, only of {', '.join(KINDS)}; set"
-            " drawn to 0"
+            f"particles of class {unknown[0]!r} cannot be drawn, only those of"
+            f" {', '.join(KINDS)}; set drawn to 0"
         )
     images, truth = list(training.images), list(training.truth)
     strata, first = list(training.strata), int(training.strata.max()) + 1

@@ -1,4 +1,4 @@
-"""Processes that make batches beside a GPU, where threads would wait for each other.
+"""Worker processes that prepare batches for a GPU, where threads would block each other.
 
 Varying an image is a chain of short NumPy and OpenCV calls, between which Python's lock is held:
 two threads of it are no faster than one, two processes are twice as fast.
@@ -24,10 +24,10 @@ Made = dict[str, NDArray[np.generic]]
 
 
 class Maker(Protocol):
-    """What a process needs of ``Batches``: it has a copy of its own."""
+    """What a worker process needs of ``Batches``; each has its own copy."""
 
-    def turn(self, epoch: int, size: int) -> None:
-        """To an epoch, its images ``size`` px."""
+    def set_epoch(self, epoch: int, size: int) -> None:
+        """Start an epoch with images of ``size`` px."""
 
     def make(self, b: int) -> Made:
         """Batch ``b`` of the epoch."""
@@ -40,12 +40,12 @@ _at: tuple[int, int] | None = None
 
 
 def can_fork() -> bool:
-    """Whether a process can be copied with the images it holds, instead of sent them."""
+    """Whether worker processes can be forked, so that the images need not be sent."""
     return "fork" in multiprocessing.get_all_start_methods()
 
 
 class Processes:
-    """``count`` processes with a copy each of ``maker``, its images' memory shared."""
+    """``count`` worker processes with a copy of ``maker`` each; the images' memory is shared."""
 
     def __init__(self, count: int, maker: Maker) -> None:
         before = set(multiprocessing.active_children())
@@ -63,11 +63,11 @@ class Processes:
         return [child.pid for child in self._children if child.pid is not None]
 
     def submit(self, epoch: int, size: int, b: int) -> Future[Made]:
-        """Ask for a batch. Raises BrokenProcessPool, as its result may, where one was killed."""
+        """Request a batch. If a process was killed, this or the result raises BrokenProcessPool."""
         return self._pool.submit(_make, epoch, size, b)
 
     def shutdown(self) -> None:
-        """End them all: those that do not end of themselves are killed.
+        """Stop all processes; those that do not exit are killed.
 
         They ignore the SIGTERM by which the pool would end the others of one that was killed.
         """
@@ -106,6 +106,6 @@ def _follow() -> None:
 def _make(epoch: int, size: int, b: int) -> Made:
     global _at
     if _at != (epoch, size):
-        _mine.turn(epoch, size)
+        _mine.set_epoch(epoch, size)
         _at = (epoch, size)
     return _mine.make(b)

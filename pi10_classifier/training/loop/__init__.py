@@ -1,1 +1,1 @@
-"""The training loop on Hugging Face's Trainer: schedule, average, preflight, resume."""
+"""The training loop on Hugging Face's Trainer: schedule, EMA, preflight, resume."""

@@ -1,4 +1,4 @@
-"""A second head that learns the sources' own labels beside the classes, and is then left off.
+"""An auxiliary head that learns the sources' own labels; it is not exported.
 
 121 taxa of one camera and 35 of another are merged into three classes; what tells the taxa
 apart is worth learning all the same (an auxiliary task, Caruana 1997).
@@ -20,8 +20,8 @@ from pi10_classifier.training.recipe import Recipe
 _DROPOUT = 0.2
 
 
-class FinerNetwork(nn.Module):
-    """A network and a linear head (N, D) -> (N, L) on its features, for L finer labels."""
+class AuxiliaryHeadNetwork(nn.Module):
+    """A network with an auxiliary linear head (N, D) -> (N, L) on its features, for L labels."""
 
     def __init__(self, network: nn.Module, features: int, labels: int) -> None:
         super().__init__()
@@ -35,8 +35,8 @@ class FinerNetwork(nn.Module):
         return output._replace(finer=self.head(seen))
 
 
-def with_finer(network: nn.Module, training: TrainingSet, recipe: Recipe) -> nn.Module:
-    """``network``, with the second head where the recipe weighs it.
+def with_auxiliary_head(network: nn.Module, training: TrainingSet, recipe: Recipe) -> nn.Module:
+    """``network``, with the auxiliary head if the recipe gives it a weight.
 
     Raises SettingError where the training images have no labels finer than their classes.
     """
@@ -45,8 +45,8 @@ def with_finer(network: nn.Module, training: TrainingSet, recipe: Recipe) -> nn.
     labels = int(training.finer.max(initial=UNKNOWN)) + 1
     if labels <= len(set(training.truth.tolist())):
         raise SettingError(
-            f"finer is {recipe.finer}, but the images have {labels} labels of their own, no more"
-            " than classes; give labels that a label map merges, or set finer to 0"
+            f"finer is {recipe.finer}, but the images have {labels} labels of their own, no"
+            " more than classes; give labels that a label map merges, or set finer to 0"
         )
     device = next(network.parameters()).device
     blank = torch.zeros(
@@ -56,16 +56,16 @@ def with_finer(network: nn.Module, training: TrainingSet, recipe: Recipe) -> nn.
     with torch.no_grad():
         features = Output(*network.eval()(blank)).features.shape[1]
     network.train(was)
-    return FinerNetwork(network, features, labels).to(device)
+    return AuxiliaryHeadNetwork(network, features, labels).to(device)
 
 
-def without_finer(network: nn.Module) -> nn.Module:
-    """The network that is kept and exported."""
-    return network.network if isinstance(network, FinerNetwork) else network
+def without_auxiliary_head(network: nn.Module) -> nn.Module:
+    """The network without its auxiliary head, as kept and exported."""
+    return network.network if isinstance(network, AuxiliaryHeadNetwork) else network
 
 
-def finer_loss(output: Output, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats over the images whose finer label (N,) is known; 0 for none."""
+def auxiliary_loss(output: Output, labels: Tensor) -> Tensor:
+    """Mean cross-entropy, nats, over the images with a known label (N,); 0 if there are none."""
     logits = cast(Tensor, output.finer).float()
     total = functional.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
     return total / (labels != UNKNOWN).sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""The exponential average of a network's weights and norm statistics."""
+"""The exponential moving average of a network's weights and norm statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Average:
 
     @torch.no_grad()
     def follow(self, trained: nn.Module, step: int) -> None:
-        """Move by one optimiser step; the first steps count for more."""
+        """Update the average after an optimiser step; the first steps have a larger weight."""
         if not self.decay:
             return
         decay = min(self.decay, (1 + step) / (10 + step))

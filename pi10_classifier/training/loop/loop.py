@@ -1,4 +1,4 @@
-"""Training: early checks, the recipe's loop on Hugging Face's Trainer, the best epoch kept.
+"""The training of a network: preflight, loop, and the weights of the best epoch.
 
 Several GPUs are a launch option: ``accelerate launch -m pi10_classifier train ...``. Each
 process takes ``batch`` images a pass, the first one validates and writes.
@@ -22,7 +22,7 @@ from pi10_classifier.evaluation.metrics import confusion, nll, scores
 from pi10_classifier.training.data.batches import Batches
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
 from pi10_classifier.training.distillation import Teacher, check_teacher
-from pi10_classifier.training.loop.auxiliary_head import with_finer, without_finer
+from pi10_classifier.training.loop.auxiliary_head import with_auxiliary_head, without_auxiliary_head
 from pi10_classifier.training.loop.ema import Average
 from pi10_classifier.training.loop.memory import check_disk, check_memory
 from pi10_classifier.training.loop.preflight import (
@@ -35,12 +35,12 @@ from pi10_classifier.training.loop.preflight import (
     use_processes,
 )
 from pi10_classifier.training.loop.resume_state import Reached, clear, reading, recall, writing
-from pi10_classifier.training.loop.schedule import Clock
-from pi10_classifier.training.loop.trainer import LoopTrainer, Watcher
+from pi10_classifier.training.loop.schedule import Schedule
+from pi10_classifier.training.loop.trainer import EpochListener, LoopTrainer
 from pi10_classifier.training.networks.base import Output
 from pi10_classifier.training.recipe import Recipe
 
-__all__ = ["Recipe", "Watcher", "predict", "train"]
+__all__ = ["EpochListener", "Recipe", "predict", "train"]
 
 U8 = NDArray[np.uint8]
 Keep = Callable[[nn.Module, dict[str, Any]], None]
@@ -52,18 +52,18 @@ def train(
     validation: HeldOut,
     recipe: Recipe,
     keep: Keep,
-    say: Callable[[str], None] = print,
+    emit: Callable[[str], None] = print,
     *,
     names: Sequence[str] = (),
     folder: Path | None = None,
     resume: bool = False,
     save_steps: int = 0,
     teacher: Teacher | None = None,
-    watchers: Sequence[Watcher] = (),
+    listeners: Sequence[EpochListener] = (),
     loaders: int | None = None,
     processes: bool | None = None,
     device: str = "",
-    check: Callable[[], None] = lambda: None,
+    raise_if_cancelled: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """Train ``network``; ``keep`` receives the averaged weights at each new best epoch.
 
@@ -84,8 +84,8 @@ def train(
     with tempfile.TemporaryDirectory() as nowhere, _determinism(recipe):
         home = Path(nowhere) if folder is None else folder
         arguments = arguments_of(recipe, home, device)
-        found = last_checkpoint(folder, resume, arguments, say)
-        network = with_finer(network.to(arguments.device), training, recipe)
+        found = last_checkpoint(folder, resume, arguments, emit)
+        network = with_auxiliary_head(network.to(arguments.device), training, recipe)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if arguments.process_index == 0 and folder is not None:
             check_disk(network, folder, recipe.ema > 0)
@@ -103,9 +103,9 @@ def train(
         if found is not None:
             reached = recall(found, identity, average.network if recipe.ema else None)
             if _finished(reached.history, recipe, reached.seconds):
-                say(f"{found.parent} is a finished training; nothing to do")
+                emit(f"{found.parent} is a finished training; nothing to do")
                 return reached.history
-            say(f"going on from {found.name}, epoch {len(reached.history) + 1}")
+            emit(f"continuing from {found.name}, epoch {len(reached.history) + 1}")
         batches = Batches(
             training,
             recipe,
@@ -117,16 +117,16 @@ def train(
             world=arguments.world_size,
         )
         steps = recipe.epochs * -(-len(batches) // recipe.accumulate)
-        clock = Clock(recipe, steps, reached.seconds)
+        clock = Schedule(recipe, steps, reached.seconds)
 
         def judge(record: dict[str, Any]) -> bool:
             record |= _validate(average.network, validation, names)
             history = [*reached.history, record]
-            say(f"{clock} {_told(record, names)}")
-            for watcher in watchers:
-                watcher.on_epoch(record)
+            emit(f"{clock} {_summary(record, names)}")
+            for listener in listeners:
+                listener.on_epoch(record)
             if _best(history) == len(history):
-                keep(without_finer(average.network), {"best": record, "history": history})
+                keep(without_auxiliary_head(average.network), {"best": record, "history": history})
             return _finished(history, recipe)
 
         try:
@@ -140,8 +140,8 @@ def train(
                 average=average,
                 reached=reached,
                 judge=judge,
-                say=say if arguments.process_index == 0 else lambda line: None,
-                check=check,
+                emit=emit if arguments.process_index == 0 else lambda line: None,
+                raise_if_cancelled=raise_if_cancelled,
                 folder=folder,
                 save_steps=save_steps,
             )
@@ -182,7 +182,7 @@ def _validate(network: nn.Module, held: HeldOut, names: Sequence[str]) -> dict[s
     }
 
 
-def _told(record: Mapping[str, Any], names: Sequence[str]) -> str:
+def _summary(record: Mapping[str, Any], names: Sequence[str]) -> str:
     """An epoch for people; ``metrics.csv`` has all of it."""
     each = ", ".join(f"{name} {record[f'validation_f1_{name}']:.3f}" for name in names)
     return (
@@ -229,6 +229,6 @@ def _memory(recipe: Recipe) -> Iterator[None]:
         if plain and "allocate memory" not in str(error):
             raise
         raise SettingError(
-            f"memory ran out at {recipe.batch} images of {recipe.size} px a pass; lower --batch"
-            f" and raise --accumulate ({recipe.accumulate}) to make up for it"
+            f"memory ran out with {recipe.batch} images of {recipe.size} px per pass; lower"
+            f" --batch, and raise --accumulate ({recipe.accumulate}) to make up for it"
         ) from error

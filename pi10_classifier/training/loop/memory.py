@@ -1,4 +1,4 @@
-"""Whether a training fits into memory and on the disk, said before it begins."""
+"""Checks before a training that it fits into memory and on the disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GIB = 2**30
 
 
 def activation_bytes(network: nn.Module, size: int, channels: int) -> int:
-    """Bytes an image that a forward pass keeps for the backward one, measured on two.
+    """Bytes per image that a forward pass keeps for the backward pass, measured on two images.
 
     Runs in eval mode, so that neither norms' statistics nor random numbers move.
     """
@@ -52,7 +52,7 @@ def weight_bytes(network: nn.Module) -> int:
 def check_memory(
     network: nn.Module, batch: int, size: int, channels: int, average: bool, half: bool = False
 ) -> None:
-    """Raise SettingError where weights, gradients, moments and a batch exceed what is free."""
+    """Raise SettingError if weights, gradients, moments and a batch exceed the free memory."""
     device = next(network.parameters()).device
     free = free_memory(device)
     if free is None:
@@ -70,14 +70,14 @@ def check_memory(
         else "take a smaller network or input"
     )
     raise SettingError(
-        f"training needs about {needed / _GIB:.1f} GiB on {device.type}, {free / _GIB:.1f} GiB are"
-        f" free: {fixed / _GIB:.2f} GiB for the weights, {image / 2**20:.1f} MiB for each of"
-        f" {batch} images; {remedy}"
+        f"training needs about {needed / _GIB:.1f} GiB on {device.type}, but {free / _GIB:.1f}"
+        f" GiB are free: {fixed / _GIB:.2f} GiB for the weights, {image / 2**20:.1f} MiB for"
+        f" each of {batch} images; {remedy}"
     )
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes free on a device, within a container's limit; None where nobody can tell."""
+    """Free bytes on a device, within a container's limit; None if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type != "cpu":
@@ -93,12 +93,12 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def check_disk(network: nn.Module, folder: Path, average: bool) -> None:
-    """Raise SettingError where the next checkpoint and the one before do not both fit."""
+    """Raise SettingError if the disk has no space for two checkpoints."""
     kept = 1 if any(folder.glob("checkpoint-*")) else 2  # one to go on from is there already
     needed = kept * weight_bytes(network) * (4 if average else 3)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise SettingError(
-            f"checkpoints in {folder} need {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are"
-            " free; free space, or give another --out"
+            f"checkpoints in {folder} need {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB"
+            " are free; free space, or give another --out"
         )

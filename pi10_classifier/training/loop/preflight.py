@@ -1,4 +1,4 @@
-"""What comes before a training's first step: does everything fit, where does it go on?"""
+"""The checks before a training's first step, and the checkpoint to continue from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pi10_classifier.training.recipe import Recipe
 
 
 def class_numbers(training: TrainingSet, validation: HeldOut) -> tuple[str, ...]:
-    """Names for classes that were given none."""
+    """Numbers as names for classes without names."""
     both = [int(truth.max()) for truth in (training.truth, validation.truth) if len(truth)]
     return tuple(str(i) for i in range(max(both, default=0) + 1))
 
@@ -37,7 +37,7 @@ def checked_loss(
     recipe: Recipe,
     names: Sequence[str],
 ) -> Loss:
-    """The loss, once data, recipe and network are known to suit each other.
+    """Build the loss after checking that data, recipe and network suit each other.
 
     Raises SettingError where a split is empty, a class has no image, or they do not.
     """
@@ -48,8 +48,8 @@ def checked_loss(
         for name, count in zip(names, counts.tolist(), strict=True):
             if not count:
                 raise SettingError(
-                    f"class {name!r} has no {split} image; give some (about ten a class are the"
-                    " least), or leave the class out by the label map"
+                    f"class {name!r} has no {split} image; add some (at least about ten per"
+                    " class), or leave the class out with the label map"
                 )
     counts = np.bincount(training.truth, minlength=len(names))
     loss = build_loss(recipe.loss, counts.tolist(), **recipe.loss_options)
@@ -58,7 +58,8 @@ def checked_loss(
         raise SettingError(f"loss {recipe.loss} needs a network built with head='cosine'")
     if isinstance(loss, LDAM) and heads[0].scale != loss.scale:
         raise SettingError(
-            f"LDAM's scale is {loss.scale}, the network's is {heads[0].scale}; leave the scale out"
+            f"LDAM's scale is {loss.scale}, but the network's is {heads[0].scale}; leave the"
+            " scale out"
         )
     if LOSSES[recipe.loss].needs_attention and not getattr(network, "attention", False):
         raise SettingError(
@@ -70,9 +71,11 @@ def checked_loss(
 
 
 def arguments_of(recipe: Recipe, home: Path, device: str) -> TrainingArguments:
-    """The recipe in Trainer's terms. device: "cpu" to leave a GPU alone."""
+    """The recipe as Trainer's arguments. device: "cpu" ignores a GPU."""
     if device not in ("", "cpu"):
-        raise SettingError(f"device is {device!r}; it must be 'cpu', or empty for the best there")
+        raise SettingError(
+            f"device is {device!r}; it must be 'cpu', or empty for the best device available"
+        )
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
     if recipe.precision == "fp16" and on_cpu:
         raise SettingError("precision fp16 needs a GPU; use bf16 or float32")
@@ -100,17 +103,19 @@ def arguments_of(recipe: Recipe, home: Path, device: str) -> TrainingArguments:
         )
         world = arguments.world_size  # sets up devices, which may fail
     except ValueError as error:
-        raise SettingError(f"this machine cannot train so: {error}") from error
+        raise SettingError(f"this machine cannot train with these settings: {error}") from error
     arguments._n_gpu = min(1, arguments.n_gpu)  # several only by launch, one process each
     if recipe.minutes and world > 1:
-        raise SettingError("minutes cannot be kept by several processes alike; set epochs alone")
+        raise SettingError(
+            "minutes is set, but several processes cannot keep the same clock; set epochs only"
+        )
     return arguments
 
 
 def last_checkpoint(
-    folder: Path | None, resume: bool, arguments: TrainingArguments, say: Callable[[str], None]
+    folder: Path | None, resume: bool, arguments: TrainingArguments, emit: Callable[[str], None]
 ) -> Path | None:
-    """The checkpoint to go on from, if any."""
+    """The checkpoint to continue from, if any."""
     if folder is None:
         if resume:
             raise SettingError("there is no folder to resume from")
@@ -121,17 +126,18 @@ def last_checkpoint(
     found = latest(folder)
     if found and not resume:
         raise SettingError(
-            f"{folder} holds a training ({found.name}); go on with --resume, or give another folder"
+            f"{folder} holds a training ({found.name}); continue with --resume, or give"
+            " another folder"
         )
     if resume and not found:
-        say(f"{folder} holds no checkpoint yet; beginning anew")
+        emit(f"{folder} holds no checkpoint yet; starting from the beginning")
     return found
 
 
 def identity_of(
     network: nn.Module, training: TrainingSet, recipe: Recipe, names: Sequence[str], world: int
 ) -> str:
-    """What must be the same for a training to go on; of the images, their classes and order."""
+    """What must be unchanged to resume a training; of the images, their classes and order."""
     shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
     truth = hashlib.sha256(training.truth.astype(np.int64).tobytes()).hexdigest()
     parts = [recipe.to_dict(), list(names), truth, shapes, world]
@@ -139,7 +145,7 @@ def identity_of(
 
 
 def loaders_of(arguments: TrainingArguments) -> int:
-    """On a CPU the network needs the cores itself; beside a GPU they are all for the data."""
+    """Number of loaders: one on a CPU, whose cores the network needs; more beside a GPU."""
     if arguments.device.type == "cpu":
         return 1
     shared = default_jobs() // int(arguments.world_size)
@@ -147,5 +153,5 @@ def loaders_of(arguments: TrainingArguments) -> int:
 
 
 def use_processes(arguments: TrainingArguments) -> bool:
-    """Beside a GPU images are prepared by processes: one Python could not keep up with it."""
+    """Whether processes prepare images: beside a GPU one Python process is too slow."""
     return arguments.device.type == "cuda" and can_fork()

@@ -1,4 +1,4 @@
-"""A training's checkpoints: whole or absent, and what they need besides Trainer's own files.
+"""A training's checkpoints, each complete or absent, and their state besides Trainer's files.
 
 Trainer writes into ``.partial``; a finished checkpoint is renamed out of it, and only then
 is the one before deleted. Trainer reads its optimiser and random states back with
@@ -29,7 +29,7 @@ PARTIAL, STATE, AVERAGE = ".partial", "pi10.json", "average.safetensors"
 
 @dataclass(slots=True)
 class Reached:
-    """How far a training has come; the sums are of the epoch under way."""
+    """The progress of a training; the sums are of the current epoch."""
 
     identity: str
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Reached:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a training folder."""
+    """The newest complete checkpoint of a training folder."""
     found = [
         (int(path.name.rpartition("-")[2]), path)
         for path in folder.glob("checkpoint-*")
@@ -51,7 +51,7 @@ def latest(folder: Path) -> Path | None:
 
 
 def publish(folder: Path, step: int, reached: Reached, average: nn.Module | None) -> None:
-    """Complete the checkpoint that Trainer has written and rename it into ``folder``."""
+    """Complete the checkpoint that Trainer has written, and rename it into ``folder``."""
     partial = folder / PARTIAL / f"checkpoint-{step}"
     if average is not None:
         save_weights(average, partial / AVERAGE)
@@ -65,31 +65,31 @@ def publish(folder: Path, step: int, reached: Reached, average: nn.Module | None
 
 
 def recall(checkpoint: Path, identity: str, average: nn.Module | None) -> Reached:
-    """What ``publish`` stored; raises SettingError where it is of another training."""
+    """Read what ``publish`` stored; raises SettingError if it is of another training."""
     try:
         reached = Reached(**json.loads((checkpoint / STATE).read_text("utf-8")))
         if reached.identity != identity:
             raise SettingError(
-                f"{checkpoint.parent} holds a training with another recipe, network or data; go on"
-                " with the same, or give another folder"
+                f"{checkpoint.parent} holds a training with another recipe, network or data;"
+                " continue with the same ones, or give another folder"
             )
         if average is not None:
             average.load_state_dict(load_file(checkpoint / AVERAGE))
     except (OSError, ValueError, TypeError, SafetensorError, RuntimeError) as error:
         raise SettingError(
-            f"{checkpoint} cannot be read ({error}); delete it and begin anew"
+            f"{checkpoint} cannot be read ({error}); delete it and start again"
         ) from error
     return reached
 
 
 def clear(folder: Path) -> None:
-    """Remove what a killed or failed training left half-written."""
+    """Remove the incomplete files of a killed or failed training."""
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def writing(folder: Path, under_way: Callable[[], bool]) -> Iterator[None]:
-    """Turn what a full or failing disk raises into OutputError, where writing is under way.
+    """Turn the errors of a full or failing disk into OutputError while writing.
 
     torch and safetensors wrap the system's error in types of their own, with its text.
     ``under_way()`` tells whether an error can have come from writing at all.
@@ -114,7 +114,7 @@ def writing(folder: Path, under_way: Callable[[], bool]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(folder: Path, under_way: Callable[[], bool]) -> Iterator[None]:
-    """Turn what a damaged or foreign checkpoint raises into SettingError.
+    """Turn the errors of a damaged or foreign checkpoint into SettingError.
 
     Nothing is unpickled: torch refuses whatever is not a tensor or a number.
     """
@@ -124,6 +124,6 @@ def reading(folder: Path, under_way: Callable[[], bool]) -> Iterator[None]:
         if not under_way():
             raise
         raise SettingError(
-            f"the checkpoint in {folder} cannot be read ({str(error).strip()[:120]}); delete it and"
-            " begin anew"
+            f"the checkpoint in {folder} cannot be read ({str(error).strip()[:120]}); delete"
+            " it and start again"
         ) from error

@@ -1,4 +1,4 @@
-"""Where a training stands, by steps or by minutes, and the learning rate there."""
+"""The progress of a training, by steps or minutes, and its learning rate."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 from pi10_classifier.training.recipe import Recipe
 
 
-class Clock:
-    """Progress is by steps or by minutes, whichever is further on.
+class Schedule:
+    """Progress by steps or by minutes, whichever is further.
 
     steps: optimiser steps of the whole training. before: seconds spent before a resume.
     """
@@ -38,7 +38,7 @@ class Clock:
         return self.progress >= 1.0
 
     def factor(self, step: int) -> float:
-        """The learning rate at a step, as a share of the recipe's: a rise, then a fall to 0."""
+        """The learning rate at a step, as a share of the recipe's: it rises, then falls to 0."""
         rise = min(1.0, (step + 1) / self.warmup)
         done = self.progress_at(step)
         if self.recipe.schedule == "cosine":

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer, taught our batches, losses, schedule, validation and checkpoints."""
+"""Hugging Face's Trainer with this project's batches, losses, schedule and checkpoints."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.training.checkpoint import save_weights
 from pi10_classifier.training.data.batches import Batches
 from pi10_classifier.training.distillation import distillation
-from pi10_classifier.training.loop.auxiliary_head import finer_loss
+from pi10_classifier.training.loop.auxiliary_head import auxiliary_loss
 from pi10_classifier.training.loop.ema import Average
 from pi10_classifier.training.loop.resume_state import Reached, publish
-from pi10_classifier.training.loop.schedule import Clock
+from pi10_classifier.training.loop.schedule import Schedule
 from pi10_classifier.training.losses.base import Loss
 from pi10_classifier.training.networks.base import Output
 from pi10_classifier.training.recipe import Recipe
 
 _LINE_STEPS, _LINE_S = 50, 30.0  # a progress line after so many steps or seconds
-_LOOK_STEPS = 20  # how often a GPU is asked whether the loss is still a number
+_LOSS_CHECK_STEPS = 20  # how often a GPU is asked whether the loss is still a number
 
 
-class Watcher(Protocol):
-    """Whoever wants to know of each epoch, e.g. a tracking run."""
+class EpochListener(Protocol):
+    """A listener to each epoch's record, e.g. a tracking run."""
 
     def on_epoch(self, record: Mapping[str, Any]) -> None:
         """``record``: one epoch's figures, as ``loop.train`` returns them."""
 
 
 class LoopTrainer(Trainer):
-    """Trainer for one recipe; ``judge`` validates and records, on the first process alone."""
+    """Trainer for one recipe; ``judge`` validates and records, only on the first process."""
 
     def __init__(
         self,
@@ -48,18 +48,23 @@ class LoopTrainer(Trainer):
         recipe: Recipe,
         batches: Batches,
         loss: Loss,
-        clock: Clock,
+        clock: Schedule,
         average: Average,
         reached: Reached,
         judge: Callable[[dict[str, Any]], bool],
-        say: Callable[[str], None],
-        check: Callable[[], None],
+        emit: Callable[[str], None],
+        raise_if_cancelled: Callable[[], None],
         folder: Path | None,
         save_steps: int,
     ) -> None:
         self.network, self.epoch_began = network, time.monotonic()
         self.recipe, self.batches, self.clock, self.average = recipe, batches, clock, average
-        self.reached, self.judge, self.say, self.check = reached, judge, say, check
+        self.reached, self.judge, self.emit, self.raise_if_cancelled = (
+            reached,
+            judge,
+            emit,
+            raise_if_cancelled,
+        )
         self.folder, self.save_steps = folder, save_steps
         self.writing, self.reading = False, False
         super().__init__(model=network, args=arguments, callbacks=[_Conductor(self)])
@@ -76,7 +81,7 @@ class LoopTrainer(Trainer):
         return self.batches.loader()
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Weight decay for matrices and kernels, none for biases and norms."""
+        """Create an optimiser with weight decay for matrices and kernels only."""
         if self.optimizer is None:
             parameters = [p for p in (model or self.network).parameters() if p.requires_grad]
             decay, rate = self.recipe.weight_decay, self.recipe.rate
@@ -111,24 +116,24 @@ class LoopTrainer(Trainer):
         output = Output(*model(inputs["image"]))
         loss = self.loss(output, inputs["target"])
         if self.recipe.distil:
-            told = self._told(inputs)
-            gap = distillation(output.logits, told, self.recipe.distil_temperature)
+            teacher_logits = self._teacher_logits(inputs)
+            gap = distillation(output.logits, teacher_logits, self.recipe.distil_temperature)
             loss = (1 - self.recipe.distil) * loss + self.recipe.distil * gap
         if self.recipe.finer:
-            loss = loss + self.recipe.finer * finer_loss(output, inputs["finer"])
+            loss = loss + self.recipe.finer * auxiliary_loss(output, inputs["finer"])
         seen = len(inputs["image"])
         self.total += loss.detach().to(self.total.dtype) * seen
         self.reached.seen += seen
         return (loss, output) if return_outputs else loss
 
-    def _told(self, inputs: dict[str, Tensor]) -> Tensor:
+    def _teacher_logits(self, inputs: dict[str, Tensor]) -> Tensor:
         if self.teacher is None:
             return inputs["teacher"]
         with torch.no_grad(), self.accelerator.autocast():
             return Output(*self.teacher(inputs["teacher_image"])).logits
 
-    def look(self) -> float:
-        """The epoch's sum of losses; raises SettingError where it is no number."""
+    def finite_loss(self) -> float:
+        """The epoch's sum of losses; raises SettingError if it is not finite."""
         total = self.total.item()
         if not math.isfinite(total):
             raise SettingError(
@@ -138,8 +143,8 @@ class LoopTrainer(Trainer):
         return total
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Close the epoch: validate, record, and stop where the judge has seen enough."""
-        self.look()
+        """End the epoch: validate, record, and stop if the judge asks for it."""
+        self.finite_loss()
         sums = torch.stack((self.total, torch.tensor(self.reached.seen).to(self.total)))
         total, seen = self.accelerator.reduce(sums, reduction="sum").tolist()
         seconds = time.monotonic() - self.epoch_began
@@ -167,12 +172,12 @@ class LoopTrainer(Trainer):
 
     @property
     def waited(self) -> float:
-        """Seconds of this epoch that the network waited for data."""
+        """Seconds of this epoch in which the network waited for data."""
         return self.batches.waited + self.reached.waited
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """The weights alone, as safetensors; the first thing of a checkpoint."""
-        self.look()
+        """Write the weights as safetensors, the first file of a checkpoint."""
+        self.finite_loss()
         self.writing = True
         if self.args.should_save and output_dir is not None:
             Path(output_dir).mkdir(parents=True, exist_ok=True)
@@ -207,7 +212,7 @@ class _Conductor(TrainerCallback):
         trainer = self.trainer
         trainer.clock.step = state.global_step
         trainer.epoch_began = time.monotonic() - trainer.reached.epoch_seconds
-        self.said = time.monotonic()
+        self.last_line_at = time.monotonic()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.reading = False  # a resumed one has its random states back by now
@@ -225,9 +230,9 @@ class _Conductor(TrainerCallback):
         trainer = self.trainer
         trainer.clock.step = state.global_step
         trainer.average.follow(trainer.network, state.global_step)
-        if args.device.type == "cpu" or state.global_step % _LOOK_STEPS == 0:
-            trainer.look()
-        late = time.monotonic() - self.said > _LINE_S
+        if args.device.type == "cpu" or state.global_step % _LOSS_CHECK_STEPS == 0:
+            trainer.finite_loss()
+        late = time.monotonic() - self.last_line_at > _LINE_S
         if state.global_step % _LINE_STEPS == 0 or late:
             self._line()
         control.should_training_stop |= trainer.clock.over
@@ -235,18 +240,18 @@ class _Conductor(TrainerCallback):
         ends = control.should_training_stop or state.global_step % trainer.updates == 0
         if trainer.folder and trainer.save_steps and not ends:
             control.should_save = state.global_step % trainer.save_steps == 0
-        trainer.check()
+        trainer.raise_if_cancelled()
 
     def _line(self) -> None:
         trainer = self.trainer
         seen, size = trainer.reached.seen, trainer.batches.spec.size
         seconds = max(time.monotonic() - trainer.epoch_began, 1e-9)
-        trainer.say(
-            f"  {trainer.clock} {size} px loss {trainer.look() / seen:.4f}"
+        trainer.emit(
+            f"  {trainer.clock} {size} px loss {trainer.finite_loss() / seen:.4f}"
             f" {seen * trainer.args.world_size / seconds:.1f} images/s,"
             f" {trainer.waited / seconds:.0%} of the time waiting for data"
         )
-        self.said = time.monotonic()
+        self.last_line_at = time.monotonic()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_evaluate = True

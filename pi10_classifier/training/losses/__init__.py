@@ -1,1 +1,1 @@
-"""Losses by name, one family a file."""
+"""Losses by name, one family per module."""

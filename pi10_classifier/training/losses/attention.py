@@ -1,4 +1,4 @@
-"""How focused a network's attention is on one image: the alpha of dynamic LAS.
+"""The focus of a network's attention on an image: the alpha of dynamic LAS.
 
 Both readings take the last block's attention from the CLS token to the patches and
 give one number an image. They are properties of the image, not of its class: the

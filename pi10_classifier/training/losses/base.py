@@ -1,4 +1,4 @@
-"""What all losses share: the target as shares, counts per class, cross-entropy per image."""
+"""The base class of all losses, and their targets, counts and cross-entropy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pi10_classifier.training.networks.base import Output
 
 
 class Loss(nn.Module):
-    """Common to all: what a loss asks of the network, and how far training is.
+    """Base class: what a loss needs from the network, and the progress of the training.
 
     ``progress`` (0..1) is set by the loop at the start of each epoch.
     """
@@ -31,8 +31,8 @@ class Loss(nn.Module):
             return functional.one_hot(target, self.classes).float()
         if not self.soft:
             raise SettingError(
-                f"{type(self).__name__} is defined for one class an image, not for mixed ones;"
-                " switch mixup off or choose another loss"
+                f"{type(self).__name__} is defined for one class per image, not for mixed"
+                " images; switch mixup off or choose another loss"
             )
         return target.float()
 
@@ -42,10 +42,10 @@ class Loss(nn.Module):
 
 
 def class_counts(counts: Sequence[int]) -> Tensor:
-    """The training images of each class (K,)."""
+    """Check and return the number of training images per class (K,)."""
     return torch.as_tensor(list(counts))
 
 
 def cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
-    """Per image (N,): in float32, whatever precision the network ran in."""
+    """Cross-entropy per image (N,), in float32 whatever the network's precision."""
     return -(shares * torch.log_softmax(logits.float(), dim=1)).sum(dim=1)

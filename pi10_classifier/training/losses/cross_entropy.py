@@ -16,14 +16,14 @@ from pi10_classifier.training.networks.base import Output
 def effective_weights(counts: Sequence[int], beta: float = 0.9999) -> Tensor:
     """Class weights (K,) float32: (1 - beta)/(1 - beta^N_y), scaled to sum to K (Cui 2019)."""
     if not 0 <= beta < 1:
-        raise SettingError(f"beta is {beta}; it must be in 0..1, below 1")
+        raise SettingError(f"beta is {beta}; it must be at least 0 and below 1")
     n = class_counts(counts).double()
     weight = (1 - beta) / (1 - torch.pow(torch.tensor(beta, dtype=torch.float64), n))
     return (weight * len(n) / weight.sum()).float()
 
 
 class SoftTargetCE(Loss):
-    """ST_CE: cross-entropy against shares, smoothed evenly over the K classes if asked."""
+    """ST_CE: cross-entropy against shares, with optional smoothing over the K classes."""
 
     def __init__(self, counts: Sequence[int], smoothing: float = 0.0) -> None:
         super().__init__(len(counts))
@@ -62,7 +62,7 @@ class BalancedCE(Loss):
 
 
 class ClassBalancedCE(Loss):
-    """CB_CE: each class's term weighed by ``effective_weights``; the mean is over images."""
+    """CB_CE: each class's term is weighted by ``effective_weights``; the mean is over images."""
 
     weight: Tensor
 
@@ -76,7 +76,7 @@ class ClassBalancedCE(Loss):
 
 def _share(smoothing: float) -> float:
     if not 0 <= smoothing < 1:
-        raise SettingError(f"smoothing is {smoothing}; it must be in 0..1, below 1")
+        raise SettingError(f"smoothing is {smoothing}; it must be at least 0 and below 1")
     return smoothing
 
 

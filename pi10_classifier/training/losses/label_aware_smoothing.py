@@ -35,7 +35,9 @@ def epsilon(
         raise SettingError(f"smoothing shape is {shape!r}; it must be one of {', '.join(SHAPES)}")
     for name, value in (("head", head), ("tail", tail)):
         if not 0 <= value < 1:
-            raise SettingError(f"smoothing at the {name} is {value}; it must be in 0..1, below 1")
+            raise SettingError(
+                f"smoothing at the {name} is {value}; it must be at least 0 and below 1"
+            )
     if power <= 0:
         raise SettingError(f"power is {power}; it must be positive")
     n = class_counts(counts).double()
@@ -91,7 +93,7 @@ class DynamicLAS(LabelAwareSmoothing):
         self.reading = reading
 
     def image_epsilon(self, output: Output, target: Tensor) -> Tensor:
-        """Eps (N,): the mass each image's own class loses."""
+        """Epsilon (N,): the mass that is moved away from each image's own class."""
         lost = -(self.shares(target) * self.change.diagonal()).sum(dim=1)
         return alpha(output.attention, self.reading) * lost
 

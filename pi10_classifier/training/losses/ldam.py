@@ -36,8 +36,8 @@ class LDAM(Loss):
         super().__init__(len(counts))
         if not 0 < margin <= 2 or scale <= 0 or not 0 <= defer <= 1:
             raise SettingError(
-                f"LDAM takes a margin in 0..2, a positive scale and defer in 0..1,"
-                f" not {margin}, {scale}, {defer}"
+                f"LDAM got margin {margin}, scale {scale} and defer {defer}; the margin must"
+                " be 0 to 2, the scale positive and defer 0 to 1"
             )
         quarter = class_counts(counts).double() ** -0.25
         margins = (quarter * margin / quarter.max()).float()

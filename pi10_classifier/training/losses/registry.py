@@ -1,4 +1,4 @@
-"""The long-tail losses of Eftekhari et al. (ECCV 2024 workshops), by name; imports no torch.
+"""The long-tail losses of Eftekhari et al. (ECCV 2024 workshops) by name, without torch.
 
 K classes, N_y training images of class y, p = softmax(logits). Every loss is called
 with a network's ``Output`` and a target: class indices (N,) int64, or shares (N, K)
@@ -22,7 +22,7 @@ _LAS_OPTIONS = ("form", "shape", "head", "tail", "power")
 
 @dataclass(frozen=True, slots=True)
 class LossSpec:
-    """A loss as the command line, the plan and the search know it.
+    """A loss's class, options and requirements, for the command line, the plan and the search.
 
     module, name: its class, below ``training.losses``. options: what ``--loss-option`` takes.
     needs_attention: reads the network's attention. needs_cosine: wants a cosine head.
@@ -36,7 +36,7 @@ class LossSpec:
     needs_cosine: bool = False
 
     def load(self) -> Callable[..., Loss]:
-        """Import the class, and torch with it."""
+        """Import the class, and with it torch."""
         module = import_module(f"pi10_classifier.training.losses.{self.module}")
         found: Callable[..., Loss] = getattr(module, self.name)
         return found
@@ -66,7 +66,7 @@ LOSSES: Mapping[str, LossSpec] = {
 
 
 def build_loss(name: str, counts: Sequence[int], **options: Any) -> Loss:
-    """A loss by name for ``counts`` training images a class (K,).
+    """Build a loss by name for ``counts`` (K,), the training images per class.
 
     Raises SettingError where the name, an option or a count is unusable.
     """
@@ -81,7 +81,7 @@ def build_loss(name: str, counts: Sequence[int], **options: Any) -> Loss:
             )
     if len(counts) < 2 or min(counts) < 1:
         raise SettingError(
-            f"counts are {list(counts)}; there must be two classes or more, each with at least"
+            f"counts are {list(counts)}; at least two classes are needed, each with at least"
             " one training image"
         )
     try:

@@ -1,1 +1,1 @@
-"""Networks by name, and their first weights."""
+"""Networks by name, and their initial weights."""

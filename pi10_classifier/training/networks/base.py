@@ -1,4 +1,4 @@
-"""What all networks share: their output, their heads, their normalisation."""
+"""The base of all networks: output, heads and normalisation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HALF = (0.5, 0.5, 0.5)
 
 
 class Output(NamedTuple):
-    """What a network says of N images. A tuple, which tracing and several GPUs understand.
+    """The output for N images: a tuple, as tracing and data-parallel training need it.
 
     logits: (N, K); features: (N, D), what the head saw; attention: (N, heads, P), of the
     last block's CLS token to the P patches, or None where it was not asked for. finer: (N, L)
@@ -55,7 +55,7 @@ def make_head(kind: str, features: int, classes: int) -> nn.Module:
 
 
 class Network(nn.Module):
-    """uint8 images (N, channels, S, S) -> ``Output``; normalises by itself.
+    """A network that normalises its input: uint8 (N, channels, S, S) -> ``Output``.
 
     Grey networks subtract the mean over the colours; with a stem that holds the sum of
     the colours' filters (``grey_stem``) they answer a grey picture as the colour network
@@ -76,7 +76,7 @@ class Network(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
 
     def normalise(self, image: Tensor) -> Tensor:
-        """uint8 (N, C, S, S) -> float32, per channel on the scale of the pretraining."""
+        """Scale uint8 (N, C, S, S) to float32 per channel, as in the pretraining."""
         return (image.to(torch.float32) - self.mean) / self.std
 
     def forward(self, image: Tensor) -> Output:
@@ -85,7 +85,7 @@ class Network(nn.Module):
 
 
 class Logits(nn.Module):
-    """A network's logits alone, as an exported graph gives them."""
+    """A network that returns only its logits, as an exported graph does."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ def pooled(maps: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def one_size() -> Iterator[None]:
-    """Sides become constants while a graph is exported, without a word.
+    """Make the sides constants during an export, without warnings.
 
     An exported graph is for one input size, by design; the tracer warns of each one.
     """

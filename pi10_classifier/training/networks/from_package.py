@@ -1,4 +1,4 @@
-"""A model package's graph -> the weights of its network, so that training can go on from it.
+"""The weights of a network from a model package's graph, to continue training from it.
 
 An exported graph holds each batch norm folded into the convolution before it:
 w' = w g / s, b' = b - m g / s, with s = sqrt(v + eps). Any norm that undoes itself on the
@@ -35,7 +35,7 @@ class _Folded:
 
 
 def load_package(network: Network, folder: Path) -> None:
-    """Fill a convolutional network from a package; a head of another shape stays as it is.
+    """Load a package's weights into a convolutional network; a head of another shape is kept.
 
     The norms undo nothing yet (mean 0, variance 1): the answers are the package's in eval
     mode, and ``settle`` comes before training. Raises ModelError for a damaged package,
@@ -49,8 +49,9 @@ def load_package(network: Network, folder: Path) -> None:
     what = f"{folder} does not fit {type(network).__name__}"
     if len(heavy) != len(folded):
         raise SettingError(
-            f"{what}: its graph has {len(folded)} convolutions and linear layers, the network has"
-            f" {len(heavy)}; name the package's own network (only convolutional ones can go on)"
+            f"{what}: its graph has {len(folded)} convolutions and linear layers, but the"
+            f" network has {len(heavy)}; name the package's own network (only convolutional"
+            " ones can be continued)"
         )
     followers = dict(pairwise(called))
     with torch.no_grad():
@@ -60,8 +61,9 @@ def load_package(network: Network, folder: Path) -> None:
                 if place == len(heavy) - 1:
                     return
                 raise SettingError(
-                    f"{what}: its layer {place + 1} is {list(found.weight.shape)}, the network's"
-                    f" {list(own.weight.shape)}; name the package's own network and channels"
+                    f"{what}: its layer {place + 1} is {list(found.weight.shape)}, but the"
+                    f" network's is {list(own.weight.shape)}; name the package's own network"
+                    " and channels"
                 )
             own.weight.copy_(found.weight)
             follower = followers.get(module)
@@ -75,13 +77,14 @@ def load_package(network: Network, folder: Path) -> None:
                 own.bias.copy_(found.bias)
             elif found.bias.any():
                 raise SettingError(
-                    f"{what}: its layer {place + 1} has a bias; the network has none"
+                    f"{what}: its layer {place + 1} has a bias, but the network's has none;"
+                    " name the package's own network"
                 )
 
 
 @torch.no_grad()
 def settle(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Give each norm the statistics of images (N, C, S, S) uint8; the answers stay the same."""
+    """Give each norm the statistics of images (N, C, S, S) uint8, without changing the output."""
     sums: dict[nn.BatchNorm2d, list[Any]] = {}
 
     def note(module: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""ViT, BEiT and ResNet, as transformers defines them, behind one face.
+"""ViT, BEiT and ResNet of transformers, as networks of this project.
 
 The head is ours, so that features are at hand and LDAM can have its normalised one.
 transformers is imported only when such a network is built.
@@ -29,7 +29,7 @@ _BEIT_EXTRA = 3  # rows of BEiT's bias tables that stand for pairs with the CLS 
 
 
 class TransformerNetwork(Network):
-    """A ViT or BEiT: ``config`` is transformers' own, for the size it is trained at.
+    """A ViT or BEiT; ``config`` is that of transformers, for the size of the training.
 
     Images of another size, a multiple of the patch, are taken too (position embeddings
     are interpolated on the way). attention=True runs transformers' eager attention and
@@ -69,7 +69,7 @@ class TransformerNetwork(Network):
 
 
 class ResNetNetwork(Network):
-    """A ResNet of transformers; features are its pooled last maps."""
+    """A ResNet of transformers; its features are the pooled last maps."""
 
     def __init__(self, config: Any, classes: int, *, head: str = "linear") -> None:
         from transformers import ResNetModel
@@ -85,7 +85,7 @@ class ResNetNetwork(Network):
 
 
 def check_size(size: int, patch: int) -> None:
-    """Refuse an input that no whole number of patches covers."""
+    """Refuse an input size that is not a whole number of patches."""
     if size % patch or size < 2 * patch:
         raise SettingError(
             f"input size {size} px does not suit patches of {patch} px; give a multiple of"
@@ -94,7 +94,7 @@ def check_size(size: int, patch: int) -> None:
 
 
 def adopt(network: TransformerNetwork | ResNetNetwork, pretrained: nn.Module) -> None:
-    """Copy a pretrained trunk in, whatever its input size and channels.
+    """Copy a pretrained trunk into the network, for any input size and channels.
 
     Grey stems get the sum of the colours' filters. ViT's position embeddings are
     interpolated (bicubic), BEiT's tables of relative position bias likewise (bilinear),

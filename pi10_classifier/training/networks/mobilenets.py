@@ -1,4 +1,4 @@
-"""MobileNetV2 and MobileNetV4-conv-small, defined here.
+"""The networks MobileNetV2 and MobileNetV4-conv-small.
 
 torchvision and timm (which needs it) have no CPU build for every torch this project
 supports. State-dict keys are torchvision's and timm's, so that their weights load.

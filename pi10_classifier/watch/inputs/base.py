@@ -1,4 +1,4 @@
-"""Where inputs appear: what a watcher asks of a bucket or a folder."""
+"""The protocol between the watcher and a watched bucket or folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pi10_classifier.sources.base import Unit
 from pi10_classifier.sources.local import LooseFile
 
 if TYPE_CHECKING:
-    from pi10_classifier.sources.s3 import StoredObject
+    from pi10_classifier.sources.s3 import S3Object
 
 
 CLOSED = "closed-"  # begins the version of what cannot be looked at
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class InputVersion:
     """An input as it was seen; ``version`` changes with its content.
 
     content: a number that bytes of their own have, known once it was read.
@@ -28,7 +28,7 @@ class Found:
 
     name: str
     version: str
-    handle: LooseFile | StoredObject
+    handle: LooseFile | S3Object
     content: int | None = None
 
     @property
@@ -36,7 +36,7 @@ class Found:
         return is_archive(self.name)
 
 
-class Place(Protocol):
+class WatchedInput(Protocol):
     """A source of inputs. Events are hints; ``scan`` has the last word."""
 
     source: str
@@ -46,12 +46,15 @@ class Place(Protocol):
         """Raises SettingError where no request can ever succeed."""
         ...
 
-    def scan(self) -> Iterator[Found]:
+    def scan(self) -> Iterator[InputVersion]:
         """All inputs that are there. Raises InputError or OSError where it cannot look."""
         ...
 
     def listen(
-        self, tell: Callable[[Iterable[Found]], None], up: Callable[[], None], stop: threading.Event
+        self,
+        emit: Callable[[Iterable[InputVersion]], None],
+        up: Callable[[], None],
+        stop: threading.Event,
     ) -> None:
         """Tell of inputs as they appear until ``stop``; ``up`` is called once it listens.
 
@@ -59,17 +62,17 @@ class Place(Protocol):
         """
         ...
 
-    def look(self, found: Found) -> Found | None:
+    def look(self, found: InputVersion) -> InputVersion | None:
         """The input as it is now; None where it is gone. Raises InputError."""
         ...
 
-    def block(self, found: Sequence[Found]) -> Unit:
+    def block(self, found: Sequence[InputVersion]) -> Unit:
         """Images and sidecars as a unit whose items come in their order."""
         ...
 
-    def archive(self, found: Found) -> Unit: ...
+    def archive(self, found: InputVersion) -> Unit: ...
 
-    def content(self, found: Found, data: bytes | None) -> int | None:
+    def content(self, found: InputVersion, data: bytes | None) -> int | None:
         """The same number for the same bytes, wherever they lie; None where it is not known.
 
         data: what was read of it, where it was read whole.

@@ -1,4 +1,4 @@
-"""``s3://bucket/prefix`` as a place to watch: MinIO's notifications, and listings."""
+"""Watches ``s3://bucket/prefix`` through MinIO's notifications and listings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from minio.helpers import check_bucket_name
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.sources.base import Limits, Unit
 from pi10_classifier.sources.input_rules import skip_reason
-from pi10_classifier.sources.s3 import ObjectBlock, StoredArchive, StoredObject
-from pi10_classifier.sources.s3_client import Store
-from pi10_classifier.watch.inputs.base import Found, digest
+from pi10_classifier.sources.s3 import S3Archive, S3Block, S3Object
+from pi10_classifier.sources.s3_client import S3Client
+from pi10_classifier.watch.inputs.base import InputVersion, digest
 
 _DEADLINE_S = "10"  # of one request: what fails is done later, and meanwhile nothing waits
 _SILENCE_S = 60.0  # MinIO sends a space now and then; a link that says nothing is dead
@@ -38,7 +38,7 @@ class BucketPlace:
         self._limits = limits
         deadline = environ.get("PI10_S3_DEADLINE") or _DEADLINE_S
         self._environ = {**environ, "PI10_S3_DEADLINE": deadline}
-        self._store = Store(self._environ)
+        self._store = S3Client(self._environ)
         self.source = f"s3://{self._bucket}/{self._root}"
 
     def check(self) -> None:
@@ -49,42 +49,45 @@ class BucketPlace:
                 raise SettingError(error.message) from error
             # it may come up later than we do, aboard after a power cut
 
-    def scan(self) -> Iterator[Found]:
+    def scan(self) -> Iterator[InputVersion]:
         for listed in self._store.objects(self._bucket, self._prefix):
             found = self._found(listed.object_name, listed.size or 0, listed.etag or "")
             if found:
                 yield found
 
-    def _found(self, key: str, size: int, etag: str) -> Found | None:
+    def _found(self, key: str, size: int, etag: str) -> InputVersion | None:
         member = key[len(self._root) :]
         if skip_reason(member):
             return None
-        return Found(member, f"{size}-{etag}", StoredObject(key, member, size, etag))
+        return InputVersion(member, f"{size}-{etag}", S3Object(key, member, size, etag))
 
     def listen(
-        self, tell: Callable[[Iterable[Found]], None], up: Callable[[], None], stop: threading.Event
+        self,
+        emit: Callable[[Iterable[InputVersion]], None],
+        up: Callable[[], None],
+        stop: threading.Event,
     ) -> None:
         # a client of its own: its connection stays open, and is read by lines as they come
-        store = Store(self._environ, _Lines(up, stop))
+        store = S3Client(self._environ, _Lines(up, stop))
         try:
             with store.client.listen_bucket_notification(
                 bucket_name=self._bucket, prefix=self._prefix, events=_EVENTS
             ) as events:
                 for event in events:
-                    tell(self._told(event))
+                    emit(self._from_event(event))
         except _Stopped:
             return
         except S3Error as error:
-            what = f"s3://{self._bucket}: no notifications: {error.code}"
+            message = f"s3://{self._bucket}: no notifications: {error.code}"
             code = Code.OBJECT_UNREADABLE if error.code in _NO_EVENTS else Code.STORAGE_UNAVAILABLE
-            raise InputError(code, what) from error
+            raise InputError(code, message) from error
         except ValueError as error:  # Amazon's S3 has no such request
             raise InputError(Code.OBJECT_UNREADABLE, f"no notifications: {error}") from error
         except (urllib3.exceptions.HTTPError, MinioException, OSError) as error:
-            what = f"s3://{self._bucket}: notifications ended: {type(error).__name__}"
-            raise InputError(Code.STORAGE_UNAVAILABLE, what) from error
+            message = f"s3://{self._bucket}: notifications ended: {type(error).__name__}"
+            raise InputError(Code.STORAGE_UNAVAILABLE, message) from error
 
-    def _told(self, event: Mapping[str, Any]) -> Iterator[Found]:
+    def _from_event(self, event: Mapping[str, Any]) -> Iterator[InputVersion]:
         for record in event.get("Records", ()):
             try:
                 stored = record["s3"]["object"]
@@ -96,10 +99,10 @@ class BucketPlace:
             if found and key.startswith(self._prefix):
                 yield found
 
-    def look(self, found: Found) -> Found | None:
+    def look(self, found: InputVersion) -> InputVersion | None:
         key = self._object(found).key
         try:
-            now = self._store.retrying(
+            now = self._store.retry(
                 f"s3://{self._bucket}/{key}",
                 lambda: self._store.client.stat_object(bucket_name=self._bucket, object_name=key),
             )
@@ -109,19 +112,19 @@ class BucketPlace:
             raise
         return self._found(key, now.size or 0, now.etag or "")
 
-    def block(self, found: Sequence[Found]) -> Unit:
+    def block(self, found: Sequence[InputVersion]) -> Unit:
         objects = tuple(self._object(one) for one in found)
-        return ObjectBlock(self._store, self._bucket, self.source, "", 0, objects, self._limits)
+        return S3Block(self._store, self._bucket, self.source, "", 0, objects, self._limits)
 
-    def archive(self, found: Found) -> Unit:
-        return StoredArchive(self._store, self._bucket, self._object(found), self._limits)
+    def archive(self, found: InputVersion) -> Unit:
+        return S3Archive(self._store, self._bucket, self._object(found), self._limits)
 
-    def content(self, found: Found, data: bytes | None) -> int | None:
+    def content(self, found: InputVersion, data: bytes | None) -> int | None:
         return digest(found.version.encode())  # size and etag
 
     @staticmethod
-    def _object(found: Found) -> StoredObject:
-        if not isinstance(found.handle, StoredObject):
+    def _object(found: InputVersion) -> S3Object:
+        if not isinstance(found.handle, S3Object):
             raise TypeError(f"{found.name} is of another place")
         return found.handle
 

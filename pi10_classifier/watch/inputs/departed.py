@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pi10_classifier.watch.inputs.base import CLOSED, Found
+from pi10_classifier.watch.inputs.base import CLOSED, InputVersion
 
 if TYPE_CHECKING:
     from pi10_classifier.watch.ledger import Ledger
@@ -62,7 +62,7 @@ class Roll:
         self._met = array("q")
         self._closed: list[str] = []
 
-    def calling(self, found: Iterable[Found]) -> Iterator[Found]:
+    def calling(self, found: Iterable[InputVersion]) -> Iterator[InputVersion]:
         """Pass on what is found, and note it."""
         for one in found:
             self._met.append(hash(one.name))

@@ -1,4 +1,4 @@
-"""A folder as a place to watch: events of the file system, and scans of the tree."""
+"""Watches a folder through file system events and scans of its tree."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.sources.base import Limits, Unit, printable, unreadable
-from pi10_classifier.sources.input_rules import is_left_folder, is_read_elsewhere, skip_reason
+from pi10_classifier.sources.input_rules import is_read_elsewhere, is_skipped_folder, skip_reason
 from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile, is_run_folder
-from pi10_classifier.watch.inputs.base import CLOSED, Found, digest
+from pi10_classifier.watch.inputs.base import CLOSED, InputVersion, digest
 
 EVENTS_EVERY_MS = 200
 _END_BYTES = 65_536
@@ -31,13 +31,13 @@ class FolderPlace:
     def check(self) -> None:
         if not self._root.is_dir():
             raise SettingError(
-                f"{str(self._root)!r} is no folder; name a folder to watch, or s3://bucket/prefix"
+                f"{str(self._root)!r} is not a folder; name a folder to watch, or s3://bucket/prefix"
             )
 
-    def scan(self) -> Iterator[Found]:
+    def scan(self) -> Iterator[InputVersion]:
         return self._below(self._root)
 
-    def _below(self, top: Path) -> Iterator[Found]:
+    def _below(self, top: Path) -> Iterator[InputVersion]:
         waiting = [top]
         while waiting:
             folder = waiting.pop()
@@ -58,7 +58,7 @@ class FolderPlace:
                 path = Path(entry.path)
                 try:
                     if entry.is_dir(follow_symlinks=False):
-                        if not is_left_folder(entry.name):
+                        if not is_skipped_folder(entry.name):
                             folders.append(path)
                         continue
                     if entry.is_symlink() and self._is_again(path):
@@ -74,14 +74,16 @@ class FolderPlace:
         """True for a link to a file that is met at its own place."""
         return path.is_symlink() and is_read_elsewhere(path, (self._root.resolve(),))
 
-    def _found(self, path: Path, info: os.stat_result) -> Found | None:
+    def _found(self, path: Path, info: os.stat_result) -> InputVersion | None:
         member = printable(path.relative_to(self._root).as_posix())
         if not stat.S_ISREG(info.st_mode) or skip_reason(member):
             return None
         version = f"{info.st_size}-{info.st_mtime_ns}"
-        return Found(member, version, LooseFile(path, member, info.st_size, info.st_mtime_ns))
+        return InputVersion(
+            member, version, LooseFile(path, member, info.st_size, info.st_mtime_ns)
+        )
 
-    def _closed(self, path: Path, error: OSError) -> Found | None:
+    def _closed(self, path: Path, error: OSError) -> InputVersion | None:
         """What cannot be looked at, as an input that cannot be read; None where it is gone."""
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return None  # removed meanwhile, or a link to nowhere
@@ -89,17 +91,20 @@ class FolderPlace:
         if skip_reason(member):
             return None
         file = LooseFile(path, member, 0, 0, unreadable(error))
-        return Found(member, f"{CLOSED}{error.errno}", file)
+        return InputVersion(member, f"{CLOSED}{error.errno}", file)
 
     def listen(
-        self, tell: Callable[[Iterable[Found]], None], up: Callable[[], None], stop: threading.Event
+        self,
+        emit: Callable[[Iterable[InputVersion]], None],
+        up: Callable[[], None],
+        stop: threading.Event,
     ) -> None:
         try:
             import watchfiles
         except ImportError as error:
             raise InputError(
                 Code.OBJECT_UNREADABLE,
-                'no file events, scans alone: pip install "pi10-classifier[watch]"',
+                'no file events, only scans; for events: pip install "pi10-classifier[watch]"',
             ) from error
         root = self._root.resolve()
         first = True
@@ -119,12 +124,12 @@ class FolderPlace:
             gone = watchfiles.Change.deleted
             changed = {path for change, path in changes if change is not gone}
             if changed:
-                tell(self._seen(root, sorted(changed)))
+                emit(self._seen(root, sorted(changed)))
                 lost = (Path(path) for change, path in changes if change is gone)
                 if any(not skip_reason(path.relative_to(root).as_posix()) for path in lost):
                     up()  # something was renamed: a scan tells what its old name was
 
-    def _seen(self, root: Path, paths: Sequence[str]) -> Iterator[Found]:
+    def _seen(self, root: Path, paths: Sequence[str]) -> Iterator[InputVersion]:
         inside: dict[Path, bool] = {}  # folder -> whether it lies in results
         for text in paths:
             path = self._root / Path(text).relative_to(root)
@@ -142,12 +147,12 @@ class FolderPlace:
                 continue
             if stat.S_ISDIR(info.st_mode):
                 # moved in as a whole it is one event, without its files
-                if not path.is_symlink() and not is_left_folder(path.name):
+                if not path.is_symlink() and not is_skipped_folder(path.name):
                     yield from self._below(path)
             elif found := self._found(path, info):
                 yield found
 
-    def look(self, found: Found) -> Found | None:
+    def look(self, found: InputVersion) -> InputVersion | None:
         file = self._file(found)
         path = file.path
         try:
@@ -163,16 +168,16 @@ class FolderPlace:
                 return self._closed(path, error)
             raise unreadable(error) from error
 
-    def block(self, found: Sequence[Found]) -> Unit:
+    def block(self, found: Sequence[InputVersion]) -> Unit:
         files = tuple(self._file(one) for one in found)
         return FileBlock(self.source, "", 0, files, self._limits)
 
-    def archive(self, found: Found) -> Unit:
+    def archive(self, found: InputVersion) -> Unit:
         file = self._file(found)
         size = 1 if file.error else file.size  # not empty, but not to be opened
         return LocalArchive(file.path, size, file.modified_ns, self._limits)
 
-    def content(self, found: Found, data: bytes | None) -> int | None:
+    def content(self, found: InputVersion, data: bytes | None) -> int | None:
         if data:
             return digest(data)
         file = self._file(found)
@@ -190,7 +195,7 @@ class FolderPlace:
         return digest(b"%d\0%b%b" % (file.size, first, last))
 
     @staticmethod
-    def _file(found: Found) -> LooseFile:
+    def _file(found: InputVersion) -> LooseFile:
         if not isinstance(found.handle, LooseFile):
             raise TypeError(f"{found.name} is of another place")
         return found.handle

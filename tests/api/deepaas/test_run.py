@@ -23,7 +23,7 @@ import tars
 from deepaas_server import Server, closed_by_server, running
 
 from pi10_classifier.api.predictions.writers import ACCEPTED
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import read_package
 from pi10_classifier.simulate import simulate_cruise
@@ -50,7 +50,7 @@ def bin_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def classified(bin_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def classified(bin_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """What ``pi10 classify`` makes of the same bin."""
     return classify([str(bin_tar)], tmp_path_factory.mktemp("out") / "o", Settings(jobs=2))
 
@@ -66,7 +66,7 @@ class TestJson:
         assert server.leftovers() == []
 
     def test_a_bin_is_classified_as_the_command_does(
-        self, server: Server, bin_tar: Path, classified: Run
+        self, server: Server, bin_tar: Path, classified: RunResult
     ) -> None:
         told = server.predict((bin_tar.name, bin_tar.read_bytes())).json()
         assert adds_up(told)
@@ -120,7 +120,7 @@ class TestAccept:
         answer = server.predict(("a.tif", IMAGE), accept=accept)
         assert answer.headers["Content-Type"].startswith("text/html")
 
-    def test_tables(self, server: Server, bin_tar: Path, classified: Run) -> None:
+    def test_tables(self, server: Server, bin_tar: Path, classified: RunResult) -> None:
         upload = (bin_tar.name, bin_tar.read_bytes())
         text = server.predict(upload, accept="text/csv").text
         rows = list(csv.DictReader(io.StringIO(text)))
@@ -183,7 +183,7 @@ class TestRefusals:
     def test_a_misspelt_option_is_named_with_those_there_are(self, server: Server) -> None:
         answer = server.predict(("a.tif", IMAGE), topk=1)
         assert answer.status_code == 422
-        assert "Unknown option; there are: " in answer.text
+        assert "Unknown option; the options are: " in answer.text
         assert "top_k" in answer.text
         assert server.leftovers() == []
 
@@ -296,7 +296,7 @@ class TestRefusals:
         answer = server.predict(("a.tif", IMAGE), thresholds='{"whale": 0.5}')
         assert answer.status_code == 422
         assert list(answer.json()) == ["thresholds"]
-        assert "'whale' is no class of starter" in answer.json()["thresholds"][0]
+        assert "'whale' is not a class of starter" in answer.json()["thresholds"][0]
         assert server.leftovers() == []
 
     def test_no_file_and_text_in_its_place(self, server: Server) -> None:

@@ -7,7 +7,9 @@ import io
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,9 @@ import support
 
 from pi10_classifier.api.predictions.contact_sheet import contact_sheet
 from pi10_classifier.api.predictions.handler import predict
-from pi10_classifier.api.predictions.inference import Outcome
+from pi10_classifier.api.predictions.inference import PredictionResult
 from pi10_classifier.api.predictions.response_schema import ModelPredictionResponse
-from pi10_classifier.api.predictions.uploads import Spooled
+from pi10_classifier.api.predictions.uploads import Spooled, Upload, clean_name
 from pi10_classifier.api.predictions.writers import as_json
 from pi10_classifier.inference.engine import ChunkResult
 from pi10_classifier.model.package import read_package
@@ -73,7 +75,7 @@ def test_a_damaged_sidecar_is_the_reason(spooled, environ, tmp_path):
     (name,) = (name for name in members if name.endswith("HitsMisses.txt"))
     told = ask(spooled, environ, bin__tar=tar_of(tmp_path, {**members, name: b"no table"}))
     assert told["densities"] == []
-    assert "HitsMisses.txt cannot be read" in told["densities_note"]
+    assert "HitsMisses.txt cannot be used" in told["densities_note"]
     assert [failure["code"] for failure in told["failures"]] == ["bad_sidecar"]
 
 
@@ -89,10 +91,60 @@ def test_hits_without_a_readable_image_are_unknown_never_zero(spooled, environ, 
     assert told["error"]["code"] == "corrupt_image"
 
 
-def outcome_of(package: Path, *labels: str) -> Outcome:
+def loose(folder: str, members: dict[str, bytes]) -> list[tuple[str, bytes]]:
+    """Members of a bin as uploads of one folder."""
+    return [(f"{folder}/{name}", data) for name, data in members.items()]
+
+
+def ask_loose(tmp_path: Path, environ: dict[str, str], files: list[tuple[str, bytes]]) -> Any:
+    """Several uploads by the names that a client gives them."""
+    home = tmp_path / f"request-{len(list(tmp_path.iterdir()))}"
+    home.mkdir()
+    kept = []
+    for number, (name, data) in enumerate(files):
+        (home / str(number)).write_bytes(data)
+        kept.append(Upload(clean_name(name), home / str(number)))
+    return predict(environ, data=Spooled(home, tuple(kept)), model="tiny")
+
+
+def test_two_bins_sent_in_their_folders_have_each_their_own_table(environ, tmp_path):
+    later = support.START + timedelta(minutes=10)
+    bins = [("1450", support.bin_members(20)), ("1500", support.bin_members(30, later, 1))]
+    told = ask_loose(tmp_path, environ, [f for name, its in bins for f in loose(name, its)])
+    wanted = {}
+    for name, its in bins:
+        alone = ask_loose(tmp_path, environ, loose(name, its))
+        wanted |= {(row["bin"], row["label"]): row["per_litre"] for row in alone["densities"]}
+    got = {(row["bin"], row["label"]): row["per_litre"] for row in told["densities"]}
+    assert got == wanted
+    assert len(got) == 6
+
+
+@pytest.mark.parametrize("other", ["HitsMisses.txt", "hitsmisses.txt"])
+def test_two_tables_that_differ_are_no_density_whichever_comes_first(environ, tmp_path, other):
+    bin_ = support.bin_members(20)
+    images = [(name, data) for name, data in bin_.items() if name.endswith(".tif")]
+    tables = [("HitsMisses.txt", bin_["HitsMisses.txt"]), (other, b"900,900\n" * 10)]
+    for order in (tables, tables[::-1]):
+        told = ask_loose(tmp_path, environ, [*images, *order])
+        assert not any(row["per_litre"] for row in told["densities"])
+        assert told["densities_note"].startswith("No density: ")
+        assert "no HitsMisses.txt among" not in told["densities_note"]
+    same = ask_loose(tmp_path, environ, [*images, tables[0], tables[0]])
+    assert any(row["per_litre"] for row in same["densities"]), "the same table twice is one"
+
+
+def test_a_table_without_an_image_of_a_bin_is_not_called_missing(environ, tmp_path):
+    files = [("a.tif", support.particle(1)), ("HitsMisses.txt", b"1,2\n" * 10)]
+    told = ask_loose(tmp_path, environ, files)
+    assert told["densities"] == []
+    assert told["densities_note"].startswith("No density: HitsMisses.txt was sent")
+
+
+def outcome_of(package: Path, *labels: str) -> PredictionResult:
     """What the engine makes of images with these labels; one without particle has no score."""
     known, _ = read_package(package)
-    outcome = Outcome(known)
+    outcome = PredictionResult(known)
     for n, label in enumerate(labels):
         known_label = label in known.classes
         scores = [(0.6 if name == label else 0.2) if known_label else 1 / 3

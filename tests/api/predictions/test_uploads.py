@@ -80,13 +80,16 @@ def test_what_cannot_be_used_is_an_item_with_a_code(
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        ("/etc/passwd", "passwd"),
+        ("/etc/passwd", "etc/passwd"),
         ("../../x.tif", "x.tif"),
         ("RawImages\\pia7.2024-06-24.1450+N00000001.tif",
          "RawImages\\pia7.2024-06-24.1450+N00000001.tif"),
         ("a\nb\x00\u202e.tif", "a_b__.tif"),
         ("", "upload"),
-        ("x/", "upload"),
+        ("x/", "x"),
+        ("1450/HitsMisses.txt", "1450/HitsMisses.txt"),
+        ("./a//../b.tif", "a/b.tif"),
+        ("../", "upload"),
         ("\udce9.tif", "_.tif"),
     ],
 )  # fmt: skip

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from pi10_classifier.api.server.admission import LONGEST_RETRY_S, Full, Gate
+from pi10_classifier.api.server.admission import LONGEST_RETRY_S, AdmissionLimit, Full
 
 
 def test_no_more_than_the_limit_are_inside_and_a_place_is_free_again():
-    gate = Gate(2, 1)
+    gate = AdmissionLimit(2, 1)
     with gate.pass_through():
         with gate.pass_through(), pytest.raises(Full, match="2 requests") as full:
             gate.pass_through().__enter__()
@@ -22,14 +22,14 @@ def test_no_more_than_the_limit_are_inside_and_a_place_is_free_again():
 
 
 def test_a_place_is_given_back_by_who_fails():
-    gate = Gate(1, 1)
+    gate = AdmissionLimit(1, 1)
     with pytest.raises(ValueError, match="x"), gate.pass_through():
         raise ValueError("x")
     assert gate.inside == 0
 
 
 def test_the_wait_told_grows_with_the_work_and_stays_within_bounds():
-    gate = Gate(100, 2)
+    gate = AdmissionLimit(100, 2)
     with ExitStack() as stack:
         for _ in range(40):
             stack.enter_context(gate.pass_through())
@@ -44,7 +44,7 @@ def test_the_wait_told_grows_with_the_work_and_stays_within_bounds():
 
 def test_draining_lets_nobody_in_and_waits_for_those_inside():
     async def test() -> None:
-        gate = Gate(5, 1)
+        gate = AdmissionLimit(5, 1)
         with ExitStack() as stack:
             stack.enter_context(gate.pass_through())
             draining = asyncio.create_task(gate.drain(30))
@@ -60,7 +60,7 @@ def test_draining_lets_nobody_in_and_waits_for_those_inside():
 
 def test_draining_ends_with_its_grace():
     async def test() -> None:
-        gate = Gate(5, 1)
+        gate = AdmissionLimit(5, 1)
         with gate.pass_through():
             assert not await gate.drain(0.05)
 

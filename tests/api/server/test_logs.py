@@ -9,7 +9,7 @@ import logging
 import pytest
 from aiohttp.http_exceptions import LineTooLong
 
-from pi10_classifier.api.request_stats import CURRENT, Account, request_id
+from pi10_classifier.api.request_stats import CURRENT, RequestStats, request_id
 from pi10_classifier.api.server import logs
 
 SECRET = "s3cr3t-token"
@@ -37,7 +37,7 @@ def test_a_line_has_time_level_logger_message_and_extras(log):
 
 
 def test_lines_of_a_request_carry_its_id(log):
-    token = CURRENT.set(Account("abc-1"))
+    token = CURRENT.set(RequestStats("abc-1"))
     logging.getLogger("pi10.test").info("inside")
     CURRENT.reset(token)
     logging.getLogger("pi10.test").info("outside")

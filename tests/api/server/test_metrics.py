@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pi10_classifier.api.request_stats import CURRENT, Account, note, stage
+from pi10_classifier.api.request_stats import CURRENT, RequestStats, note, stage
 from pi10_classifier.api.server.metrics import Metrics
 from pi10_classifier.errors import Code
 from pi10_classifier.model.package import read_package
@@ -29,7 +29,7 @@ def test_all_outcomes_and_codes_are_there_from_the_start():
 
 def test_a_request_is_counted_with_its_images_failures_and_stages():
     metrics = Metrics()
-    account = Account("x")
+    account = RequestStats("x")
     account.count({"inputs": 6, "results": 3, "failures": 2, "skipped": 1}, {"corrupt_image": 2})
     account.add("classify", 0.5)
     account.add("classify", 0.25)
@@ -61,7 +61,7 @@ def test_a_watched_value_is_read_when_it_is_asked_for():
 
 def test_notes_go_to_the_request_at_hand_and_else_nowhere():
     note({"inputs": 1}, {})  # no request: nothing to add to, and no error
-    account = Account("x")
+    account = RequestStats("x")
     token = CURRENT.set(account)
     with stage("write"):
         note({"inputs": 2, "results": 2}, {})

@@ -20,7 +20,7 @@ from batch_world import BINS, OUT, TABLES, Killed, World, keep, put, refuse
 from pi10_classifier.classify import classify
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import Settings
-from pi10_classifier.oscar.batch.batch import How
+from pi10_classifier.oscar.batch.batch import BatchOptions
 from pi10_classifier.oscar.batch.plan import Message
 from pi10_classifier.oscar.bucket import Bucket
 
@@ -51,7 +51,7 @@ def test_its_tables_are_those_of_pi10_classify(
     world: World, s3: s3_server.Server, tmp_path: Path
 ) -> None:
     whole = whole_of(world, s3, tmp_path / "whole")
-    outcome = world.run(How())
+    outcome = world.run(BatchOptions())
     assert outcome.adds_up and outcome.exit_code == 3
     assert (outcome.units, outcome.merged, outcome.new, outcome.gone) == (BINS + 1, BINS + 1, 0, 0)
     assert outcome.totals["inputs"] == outcome.cruises["rapid"]["inputs"]
@@ -95,10 +95,10 @@ def test_a_unit_that_kills_its_workers_is_set_aside_and_can_be_tried_again(
     # it cost nobody else
     assert outcome.totals["results"] == 4 + sum(10 + n for n in range(BINS) if n != 2)
     posts = len(world.posts)
-    assert world.run(How(resume=True, report=False)).totals == outcome.totals
+    assert world.run(BatchOptions(resume=True, report=False)).totals == outcome.totals
     assert len(world.posts) == posts
     world.poison = ""
-    healed = world.run(How(resume=True, retry_failed=True, report=False))
+    healed = world.run(BatchOptions(resume=True, retry_failed=True, report=False))
     assert len(world.posts) == posts + 1
     assert healed.adds_up
     check_same(world, whole)
@@ -162,7 +162,7 @@ def test_the_coordinator_killed_at_any_write(
         world.faults.clear()
         done_before = {n for n in world.results() if n.endswith(".parquet")}
         world.posts.clear()
-        world.run(How(resume=True, report=False))
+        world.run(BatchOptions(resume=True, report=False))
         check_same(world, whole)
         # whatever had a part was not sent again, but in a range that was on its way
         assert len(world.posts) <= BINS + 1 - len(done_before) + 2
@@ -177,10 +177,10 @@ def test_new_and_changed_inputs_are_told_and_done_by_relisting(
     put(world, "rapid/2024-06-30/0000.tar", files[names[0]])
     put(world, names[1], files[names[2]])
     world.store.client.remove_object(bucket_name=world.bucket, object_name=names[3])
-    outcome = world.run(How(resume=True, report=False))
+    outcome = world.run(BatchOptions(resume=True, report=False))
     assert (outcome.new, outcome.gone, outcome.exit_code) == (2, 2, 3)
     assert len(world.posts) == posts
-    outcome = world.run(How(resume=True, relist=True, report=False))
+    outcome = world.run(BatchOptions(resume=True, relist=True, report=False))
     assert (outcome.new, outcome.gone) == (0, 0)
     assert sum(m.end - m.start for m in world.posts[posts:]) == 2
     world.whole.delete("rapid/index.txt")
@@ -203,10 +203,10 @@ def test_a_relisting_that_is_cut_short_is_not_mixed_with_the_plan_before(
     with monkeypatch.context() as killing:
         killing.setattr(Bucket, "put", killed)
         with pytest.raises(Killed):
-            world.run(How(resume=True, relist=True, report=False))
+            world.run(BatchOptions(resume=True, relist=True, report=False))
     with pytest.raises(SettingError, match="--relist"):
-        world.run(How(resume=True, report=False))
-    assert world.run(How(resume=True, relist=True, report=False)).adds_up
+        world.run(BatchOptions(resume=True, report=False))
+    assert world.run(BatchOptions(resume=True, relist=True, report=False)).adds_up
     world.whole.delete("rapid/index.txt")
     check_same(world, whole_of(world, s3, tmp_path / "whole"))
 
@@ -216,10 +216,10 @@ def test_a_coordinator_whose_batch_was_listed_anew_removes_nothing(
 ) -> None:
     def another(message: Message) -> None:
         put(world, "rapid/2024-06-30/0000.tar", next(iter(files.values())))
-        assert world.run(How(resume=True, relist=True, report=False)).adds_up
+        assert world.run(BatchOptions(resume=True, relist=True, report=False)).adds_up
 
     world.faults = [another]
-    with pytest.raises(SettingError, match="listed anew"):
+    with pytest.raises(SettingError, match="listed again"):
         world.run()
     world.whole.delete("rapid/index.txt")
     check_same(world, whole_of(world, s3, tmp_path / "whole"))

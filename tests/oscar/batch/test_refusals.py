@@ -6,7 +6,7 @@ import pytest
 from batch_world import TABLES, World, keep, model_and_settings, put
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.oscar.batch.batch import Batch, How
+from pi10_classifier.oscar.batch.batch import Batch, BatchOptions
 from pi10_classifier.oscar.batch.in_flight import Patience
 from pi10_classifier.oscar.batch.options import Options
 from pi10_classifier.oscar.bucket import Bucket
@@ -14,18 +14,18 @@ from pi10_classifier.oscar.bucket import Bucket
 
 def test_workers_with_other_settings_stop_it(world: World) -> None:
     world.environ = {"PI10_MEASURE": "false"}
-    with pytest.raises(SettingError, match=r"a worker cannot do this batch.*measure is True"):
+    with pytest.raises(SettingError, match=r"a worker cannot run this batch.*measure is True"):
         world.run()
     world.environ = {}
-    assert world.run(How(resume=True, report=False)).adds_up
+    assert world.run(BatchOptions(resume=True, report=False)).adds_up
 
 
 def test_where_no_job_ever_starts_it_ends_and_loses_nothing(world: World) -> None:
     world.faults = [keep] * 40
-    with pytest.raises(SettingError, match=r"ranges in a row came to nothing.*no sign of a worker"):
+    with pytest.raises(SettingError, match=r"ranges in a row failed.*no heartbeat of a worker"):
         world.run()
     world.faults = []
-    outcome = world.run(How(resume=True, report=False))
+    outcome = world.run(BatchOptions(resume=True, report=False))
     assert outcome.adds_up and "set_aside" not in outcome.to_json()["cruises"]
     assert b"set_aside" not in world.whole.get(f"{TABLES}failures.csv")
 
@@ -35,10 +35,10 @@ def test_a_full_disk_is_no_units_fault(world: World, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("shutil.copyfileobj", full)
-    with pytest.raises(SettingError, match=r"came to nothing.*no space left"):
+    with pytest.raises(SettingError, match=r"ranges in a row failed.*no space left"):
         world.run(attempts=1)
     monkeypatch.undo()
-    assert world.run(How(resume=True, report=False)).adds_up
+    assert world.run(BatchOptions(resume=True, report=False)).adds_up
     assert b"set_aside" not in world.whole.get(f"{TABLES}failures.csv")
 
 
@@ -55,22 +55,22 @@ def test_an_index_of_a_batch_is_no_input_of_the_next(world: World) -> None:
     first = world.run()
     put(world, "rapid/notes/index.txt", b"what these folders hold")
     put(world, "rapid/copied/index.txt", b"/mnt/other/2024/1450.tar\n")
-    second = world.run(How(resume=True, relist=True, report=False))
+    second = world.run(BatchOptions(resume=True, relist=True, report=False))
     assert second.totals["inputs"] == first.totals["inputs"] + 1
     assert second.totals["skipped"] == first.totals["skipped"] + 1
     put(world, "above/rapid/2024-06-24/1450.tar", world.whole.get("rapid/2024-06-24/1450.tar"))
     options = Options(workers=1, poll_s=0.01)
-    below = world.batch(How(report=False), "above/rapid/", "results/below/")
+    below = world.batch(BatchOptions(report=False), "above/rapid/", "results/below/")
     assert below.run(world, lambda: 1, options).units == 1
     assert world.whole.get("above/rapid/index.txt").startswith(b"/mnt/")
-    above = world.batch(How(report=False), "above/", "results/above/")
+    above = world.batch(BatchOptions(report=False), "above/", "results/above/")
     outcome = above.run(world, lambda: 1, options)
     assert (outcome.units, outcome.new, set(outcome.cruises)) == (1, 0, {"rapid"})
 
 
 def test_a_file_that_the_index_would_replace_is_kept(world: World) -> None:
     put(world, "rapid/index.txt", b"what these folders hold")
-    with pytest.raises(SettingError, match=r"rapid/index\.txt is no index.*move or rename it"):
+    with pytest.raises(SettingError, match=r"rapid/index\.txt is not a batch's index.*move or rename it"):
         world.run()
     assert world.whole.get("rapid/index.txt") == b"what these folders hold"
 
@@ -78,14 +78,14 @@ def test_a_file_that_the_index_would_replace_is_kept(world: World) -> None:
 def test_each_worker_gets_a_range_whatever_the_chunk(world: World) -> None:
     said: list[str] = []
     at_first: list[int] = []
-    job = world.batch(How(report=False))
+    job = world.batch(BatchOptions(report=False))
     job._say = said.append
     world.faults = [keep, keep]
     job.run(world, lambda: 2, Options(chunk=64, poll_s=0.01, patience=Patience(0.02, 0.02)),
             lambda reached: at_first.append(reached.ranges))  # fmt: skip
     assert (
         at_first[0] == 2
-        and said.count("workers at a time: 2, for which there is room (or give --workers)") == 1
+        and said.count("workers at a time: 2, as many as fit (or set --workers)") == 1
     )
     first, second = world.posts[:2]
     assert first.end == second.start
@@ -94,7 +94,10 @@ def test_each_worker_gets_a_range_whatever_the_chunk(world: World) -> None:
 def test_what_cannot_be_is_refused(world: World) -> None:
     with pytest.raises(SettingError, match="another bucket"):
         Batch(
-            world.whole, Bucket.of(world.store, "s3://other/x/"), *model_and_settings(world), How()
+            world.whole,
+            Bucket.of(world.store, "s3://other/x/"),
+            *model_and_settings(world),
+            BatchOptions(),
         )
     with pytest.raises(SettingError, match="lies under"):
         world.batch(out="rapid/results/")
@@ -108,6 +111,6 @@ def test_what_cannot_be_is_refused(world: World) -> None:
     with pytest.raises(SettingError, match="already holds a batch; add --resume"):
         world.run()
     with pytest.raises(SettingError, match=r"um_per_px was 10\.0, is 9\.0"):
-        world.batch(How(resume=True), um_per_px=9.0).run(world, lambda: 1, Options())
+        world.batch(BatchOptions(resume=True), um_per_px=9.0).run(world, lambda: 1, Options())
     with pytest.raises(SettingError, match="inputs was"):
-        world.batch(How(resume=True), source="elsewhere/").run(world, lambda: 1, Options())
+        world.batch(BatchOptions(resume=True), source="elsewhere/").run(world, lambda: 1, Options())

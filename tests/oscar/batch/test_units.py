@@ -22,12 +22,12 @@ from pi10_classifier.oscar.batch.units import (
     read_units,
     write_units,
 )
-from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.oscar.bucket_folder import BucketFolder
 from pi10_classifier.sources.base import LIMITS
-from pi10_classifier.sources.input_rules import Notes
+from pi10_classifier.sources.input_rules import SkippedPaths
 from pi10_classifier.sources.s3 import BLOCK_OBJECTS, stored_units
 
-PLACE = Place("pi10", "rapid")
+PLACE = BucketFolder("pi10", "rapid")
 
 
 class Keys:
@@ -166,12 +166,10 @@ def test_what_is_no_range_is_refused(text: str) -> None:
 def test_litter_makes_no_units_and_is_noted() -> None:
     keys = ["rapid/.Trash-1/a.tif", "rapid/@eaDir/a.tar", "rapid/@eaDir/b.tif", "rapid/a.tif",
             "rapid/a.tif.part", "rapid/b.tar.part", "rapid/b\\@eaDir\\c.tif"]  # fmt: skip
-    notes = Notes()
+    notes = SkippedPaths()
     units = list(stored_units(Keys(keys), "pi10", "rapid/", LIMITS, notes=notes))  # type: ignore[arg-type]
     assert [unit.keys for unit in units] == [
         ("rapid/a.tif", "rapid/a.tif.part", "rapid/b.tar.part")
     ]
     [said] = notes.warnings()
-    assert said.startswith(
-        "3 hidden or system folders were not looked into: s3://pi10/rapid/.Trash"
-    )
+    assert said.startswith("3 hidden or system folders were skipped: s3://pi10/rapid/.Trash")

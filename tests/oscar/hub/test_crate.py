@@ -141,8 +141,8 @@ def test_it_says_what_the_rest_of_the_tree_says(tmp_path: Path) -> None:
     assert root["license"] == {"@id": codemeta["license"]}
     assert (root["url"], root["version"]) == (codemeta["codeRepository"], codemeta["version"])
     assert _entity(said, root["author"]["@id"])["name"] == codemeta["author"][0]["name"]
-    assert root["memoryRequirements"] == api.said["memory"]
-    assert root["processorRequirements"] == [f"{api.said['cpu']} CPU", "0 GPU"]
+    assert root["memoryRequirements"] == api.fdl["memory"]
+    assert root["processorRequirements"] == [f"{api.fdl['cpu']} CPU", "0 GPU"]
     assert root["serviceType"] == "exposed"
 
 
@@ -162,7 +162,7 @@ def test_the_command_writes_them_all_and_spares_a_strangers_folder(tmp_path: Pat
     (tmp_path / "pi10-api" / "thesis.tex").touch()
     with pytest.raises(SettingError, match=r"holds 'thesis\.tex', too"):
         write_crate("pi10-api", tmp_path, DAY)
-    with pytest.raises(SettingError, match="no crate of 'x'"):
+    with pytest.raises(SettingError, match="no service 'x'"):
         write_crate("x", tmp_path, DAY)
 
 

@@ -64,7 +64,7 @@ def test_it_holds_no_address_and_no_secret(flows: list[dict[str, Any]]) -> None:
                 assert variable["type"] == "env" or not variable.get("value"), node["id"]
     assert "Service" in {v["name"] for node in flows for v in node.get("env", ())}
     [service] = {v["value"] for n in flows for v in n.get("env", ()) if v["name"] == "Service"}
-    assert named(service).said["synchronous"]
+    assert named(service).fdl["synchronous"]
 
 
 @contextmanager

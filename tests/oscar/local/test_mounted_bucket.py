@@ -9,9 +9,9 @@ import pytest
 import s3_server
 
 from pi10_classifier.oscar.bucket import Bucket
-from pi10_classifier.oscar.bucket_folder import Place
-from pi10_classifier.oscar.local.mounted_bucket import Mirror
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.oscar.bucket_folder import BucketFolder
+from pi10_classifier.oscar.local.mounted_bucket import MountedBucket
+from pi10_classifier.sources.s3_client import S3Client
 
 NAME = "mirrored"
 
@@ -20,7 +20,7 @@ NAME = "mirrored"
 def bucket(s3: s3_server.Server) -> Bucket:
     if not s3.client.bucket_exists(bucket_name=NAME):
         s3.client.make_bucket(bucket_name=NAME)
-    found = Bucket(Store(s3.environ()), Place(NAME, ""))
+    found = Bucket(S3Client(s3.environ()), BucketFolder(NAME, ""))
     for output in list(found.outputs("")):
         found.delete(output.name)
     return found
@@ -33,7 +33,7 @@ def names(bucket: Bucket) -> set[str]:
 def test_a_job_sees_objects_and_leaves_objects(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("in/a b+é.tif", b"one")
     bucket.put("in/gone.tif", b"two")
-    mirror, folder = Mirror(bucket, tmp_path), tmp_path / NAME
+    mirror, folder = MountedBucket(bucket, tmp_path), tmp_path / NAME
     with mirror.attached():
         assert (folder / "in/a b+é.tif").read_bytes() == b"one"
         (folder / "out").mkdir()
@@ -49,7 +49,7 @@ def test_a_job_sees_objects_and_leaves_objects(bucket: Bucket, tmp_path: Path) -
 
 def test_what_changes_on_either_side_reaches_the_other(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("a", b"1")
-    mirror, folder = Mirror(bucket, tmp_path), tmp_path / NAME
+    mirror, folder = MountedBucket(bucket, tmp_path), tmp_path / NAME
     mirror.pull()
     bucket.put("a", b"2")
     bucket.put("b/c", b"3")
@@ -72,5 +72,5 @@ def test_keys_that_are_no_files_are_left_out(bucket: Bucket, tmp_path: Path) -> 
             bucket_name=NAME, object_name=key, data=io.BytesIO(b""), length=0
         )
     bucket.put("in/a", b"1")
-    Mirror(bucket, tmp_path).pull()
+    MountedBucket(bucket, tmp_path).pull()
     assert [p.name for p in (tmp_path / NAME).rglob("*") if p.is_file()] == ["a"]

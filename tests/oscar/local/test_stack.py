@@ -33,13 +33,13 @@ from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.local import supervisor
 from pi10_classifier.oscar.local.faults import Faults
 from pi10_classifier.oscar.local.stack import Local, local, write_environ
-from pi10_classifier.oscar.reconcile.reconcile import Plan, Reconciler, Report
+from pi10_classifier.oscar.reconcile.reconcile import ReconcileOptions, Reconciler, Report
 from pi10_classifier.oscar.reconcile.resubmit import JobEndpoint
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.naming import skip_reason
 from pi10_classifier.oscar.services.fdl import named
 from pi10_classifier.oscar.services.variants import in_bucket, with_variables
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.sources.s3_client import S3Client
 
 EXAMPLES = Path(__file__).parents[3] / "../shared/data/pi10-examples"
 JOB_S = 120.0  # a job takes two seconds; a busy machine, longer
@@ -97,7 +97,7 @@ def settled(up: Local, events: int) -> Iterator[None]:
 
 def records(up: Local, target: str = "s3://pi10/out/") -> dict[str, dict[str, Any]]:
     """Key -> record; an input has exactly one."""
-    out = Bucket.of(Store(up.environ()), target)
+    out = Bucket.of(S3Client(up.environ()), target)
     names = [entry.name for entry in out.outputs("") if entry.name.endswith("json")]
     ours = [name for name in names if skip_reason(name) and not name.startswith(".pi10/")]
     said = [json.loads(out.get(name)) for name in ours]
@@ -208,13 +208,13 @@ def test_nothing_is_lost_where_events_are_and_workers_die(
                 put(up, f"in/{name}", data, "chaos")
         before = len(records(up, "s3://chaos/out/"))
         assert before < len(images)
-        store = Store(up.environ())
+        store = S3Client(up.environ())
         handler = Handler(_settings(package))
         for _ in range(9):
             out = Bucket.of(store, "s3://chaos/out/")
             report = Reconciler(
                 Bucket.of(store, "s3://chaos/in/"), out, handler.package, handler.identity,
-                JobEndpoint(up.environ(), service.name), Plan(grace_s=0, attempts=9),
+                JobEndpoint(up.environ(), service.name), ReconcileOptions(grace_s=0, attempts=9),
             ).run()  # fmt: skip
             assert up.jobs.wait(JOB_S * len(images))
             if not report.open:
@@ -251,12 +251,13 @@ def test_a_queue_that_is_longer_than_the_attempts_is_no_killer(
         with settled(up, len(names)):
             for n, name in enumerate(names):
                 put(up, name, support.particle(n), "queue")
-            out = Bucket.of(Store(up.environ()), "s3://queue/out/")
+            out = Bucket.of(S3Client(up.environ()), "s3://queue/out/")
 
             def reconcile() -> Report:
                 return Reconciler(
-                    Bucket.of(Store(up.environ()), "s3://queue/in/"), out, handler.package,
-                    handler.identity, JobEndpoint(up.environ(), service.name), Plan(grace_s=0),
+                    Bucket.of(S3Client(up.environ()), "s3://queue/in/"), out, handler.package,
+                    handler.identity, JobEndpoint(up.environ(), service.name),
+                    ReconcileOptions(grace_s=0),
                 ).run()  # fmt: skip
 
             rounds = [reconcile() for _ in range(4)]
@@ -294,7 +295,7 @@ def test_a_batch_whose_workers_and_coordinator_are_killed(tmp_path: Path, packag
         command = [program, "oscar", "batch", "s3://pi10/rapid/", "--out", "s3://pi10/results/",
                    "--chunk", "2", "--attempts", "9", "--poll", "0.1", "--lost-after", "3",
                    "--start-within", "6", "--no-report", "--json"]  # fmt: skip
-        out = Bucket.of(Store(environ), "s3://pi10/results/")
+        out = Bucket.of(S3Client(environ), "s3://pi10/results/")
 
         def start(*more: str) -> subprocess.Popen[bytes]:
             return subprocess.Popen([*command, *more], env=environ, stdout=subprocess.PIPE)
@@ -348,7 +349,7 @@ def test_the_command_brings_it_up_and_ends_cleanly(
                 assert process.poll() is None, (tmp_path / "said").read_text()
                 time.sleep(0.1)
             text = (tmp_path / "said").read_text()
-            assert "drop into s3://pi10/in/, results in s3://pi10/out/" in text
+            assert "upload to s3://pi10/in/; results appear in s3://pi10/out/" in text
             columns = [
                 line.index("  ") for line in text.splitlines() if line.startswith("pi10-events")
             ]

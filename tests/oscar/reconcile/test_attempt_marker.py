@@ -28,7 +28,7 @@ from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, ResultName
 from pi10_classifier.oscar.records.supervisor_storage import output_of
 from pi10_classifier.oscar.services.fdl import folder
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.sources.s3_client import S3Client
 
 _numbers = itertools.count()
 PROVIDER = {"endpoint": "http://127.0.0.1:9", "access_key": "me", "secret_key": "secret"}
@@ -109,7 +109,7 @@ def test_a_job_in_time_asks_for_no_storage() -> None:
 
 
 def test_a_storage_that_is_away_stops_no_work(capfd: pytest.CaptureFixture[str]) -> None:
-    store = Store({"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "PI10_S3_DEADLINE": "0.1"})
+    store = S3Client({"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "PI10_S3_DEADLINE": "0.1"})
     out = Bucket.of(store, "s3://pi10/out/")
     with Marker(lambda: out, VERSION, "ab" * 32, 1, at_once=True) as marker:
         pass
@@ -130,7 +130,7 @@ class Place:
             bucket_name=self.bucket, object_name="in/a.tif", data=io.BytesIO(self.data),
             length=len(self.data),
         )  # fmt: skip
-        self.out = Bucket.of(Store(s3.environ()), f"s3://{self.bucket}/out/")
+        self.out = Bucket.of(S3Client(s3.environ()), f"s3://{self.bucket}/out/")
         self.provider = {"endpoint": s3.url, "access_key": s3_server.ACCESS_KEY,
                          "secret_key": s3_server.SECRET_KEY, "verify": False}  # fmt: skip
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.bucket import Listed, Output
-from pi10_classifier.oscar.reconcile.pairing import Pair, State, pairs
+from pi10_classifier.oscar.reconcile.pairing import Pair, PairState, pairs
 from pi10_classifier.oscar.records.naming import TABLES, Ending, ObjectVersion, ResultName, stem_of
 
 MODEL = "ab" * 32
@@ -50,20 +50,20 @@ def run(inputs: list[Listed], outputs: list[Output]) -> tuple[dict[str, Pair], l
 @pytest.mark.parametrize(
     ("endings", "state"),
     [
-        ((), State.MISSING),
-        ((Ending.RESULT,), State.RESULT),
-        ((Ending.FAILURE,), State.FAILURE),
-        ((Ending.RETRY,), State.RETRY),
-        ((Ending.RETRY, Ending.FAILURE), State.FAILURE),
-        ((Ending.RETRY, Ending.FAILURE, Ending.RESULT), State.RESULT),
-        ((Ending.TABLES_RESULT,), State.MISSING),
-        ((Ending.TABLES_RESULT, *TABLES[:3]), State.MISSING),
-        (TABLES, State.MISSING),
-        ((Ending.TABLES_RESULT, *TABLES), State.RESULT),
-        (("attempt-1",), State.MISSING),
+        ((), PairState.MISSING),
+        ((Ending.RESULT,), PairState.RESULT),
+        ((Ending.FAILURE,), PairState.FAILURE),
+        ((Ending.RETRY,), PairState.RETRY),
+        ((Ending.RETRY, Ending.FAILURE), PairState.FAILURE),
+        ((Ending.RETRY, Ending.FAILURE, Ending.RESULT), PairState.RESULT),
+        ((Ending.TABLES_RESULT,), PairState.MISSING),
+        ((Ending.TABLES_RESULT, *TABLES[:3]), PairState.MISSING),
+        (TABLES, PairState.MISSING),
+        ((Ending.TABLES_RESULT, *TABLES), PairState.RESULT),
+        (("attempt-1",), PairState.MISSING),
     ],
 )
-def test_the_state_of_an_input(endings: tuple[str, ...], state: State) -> None:
+def test_the_state_of_an_input(endings: tuple[str, ...], state: PairState) -> None:
     by_key, _ = run([listed("in/a")], [output("in/a", ending) for ending in endings])
     assert by_key["in/a"].state is state
 
@@ -93,7 +93,7 @@ def test_keys_that_begin_with_each_other_are_kept_apart() -> None:
     by_key, orphans = run(
         [listed(key) for key in keys], [output(key, Ending.RESULT) for key in done]
     )
-    assert {key for key, pair in by_key.items() if pair.state is State.RESULT} == set(done)
+    assert {key for key, pair in by_key.items() if pair.state is PairState.RESULT} == set(done)
     assert not orphans
 
 
@@ -137,7 +137,7 @@ def test_pairing_is_what_a_dictionary_would_say(
 
 def test_records_of_an_earlier_content_are_stale() -> None:
     by_key, orphans = run([listed("in/a", "e2")], [output("in/a", Ending.RESULT, "e1")])
-    assert by_key["in/a"].state is State.MISSING
+    assert by_key["in/a"].state is PairState.MISSING
     assert by_key["in/a"].stale == 1
     assert not orphans
 
@@ -170,11 +170,11 @@ def test_memory_is_bounded_by_a_few_keys() -> None:
     def outputs() -> Iterator[Output]:
         return (output(f"in/{number:07}.tif", Ending.RESULT) for number in range(0, count, 2))
 
-    states: dict[State, int] = dict.fromkeys(State, 0)
+    states: dict[PairState, int] = dict.fromkeys(PairState, 0)
     tracemalloc.start()
     for pair in itertools.islice(pairs(inputs(), outputs(), MODEL, lambda _: []), count):
         states[pair.state] += 1
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert states[State.RESULT] == states[State.MISSING] == count // 2
+    assert states[PairState.RESULT] == states[PairState.MISSING] == count // 2
     assert peak < 300_000

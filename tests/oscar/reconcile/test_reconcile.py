@@ -23,13 +23,13 @@ from pi10_classifier.cli import pi10
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.reconcile.attempt_marker import Marker
-from pi10_classifier.oscar.reconcile.reconcile import Plan, Reconciler, Report
+from pi10_classifier.oscar.reconcile.reconcile import ReconcileOptions, Reconciler, Report
 from pi10_classifier.oscar.reconcile.resubmit import InPlace, JobEndpoint
 from pi10_classifier.oscar.records.event import Event
 from pi10_classifier.oscar.records.handler import Handler
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, ResultName, skip_reason
-from pi10_classifier.oscar.records.record import Outcome, record_bytes
-from pi10_classifier.sources.s3_client import Store
+from pi10_classifier.oscar.records.record import ObjectOutcome, record_bytes
+from pi10_classifier.sources.s3_client import S3Client
 
 _numbers = itertools.count()
 KEYS = ["a b.tif", "é/c+d.tif", "RawImages\\p%2B.tif", "x" * 230 + ".tif", "a", "a.tif/b.tif",
@@ -52,8 +52,8 @@ class Room:
             data=io.BytesIO(data), length=len(data),
         )  # fmt: skip
 
-    def store(self, **environ: str) -> Store:
-        return Store(self.s3.environ(**environ))
+    def store(self, **environ: str) -> S3Client:
+        return S3Client(self.s3.environ(**environ))
 
     def run(self, submitter: Any = None, environ: dict[str, str] | None = None,
             **plan: Any) -> Report:  # fmt: skip
@@ -62,7 +62,7 @@ class Room:
         plan = {"grace_s": 0.0, "parallel": 2, **plan}
         return Reconciler(
             Bucket.of(store, self.source), out, self.handler.package, self.handler.identity,
-            submitter or InPlace(self.handler, out, lambda: None), Plan(**plan),
+            submitter or InPlace(self.handler, out, lambda: None), ReconcileOptions(**plan),
         ).run()  # fmt: skip
 
     def outputs(self) -> dict[str, bytes]:
@@ -313,7 +313,7 @@ class TestLongQueues:
         def job(event: Event) -> None:
             with job_of(out, handler, event):
                 version = ObjectVersion(event.bucket, event.key, event.etag, event.size)
-                failed = Outcome.failure(Code.DISK_FULL, "no space left")
+                failed = ObjectOutcome.failure(Code.DISK_FULL, "no space left")
                 data = record_bytes(failed, version, handler.package, handler.identity)
                 out.put(str(ResultName.of(version, handler.identity, Ending.RETRY)), data)
 
@@ -415,7 +415,7 @@ class TestNoFailureBesideAResult:
     ) -> None:
         out = Bucket.of(room.store(), room.target)
         InPlace(handler, out, lambda: None).submit(killer)
-        failed = Outcome.failure(Code.SET_ASIDE, "as an earlier version left it")
+        failed = ObjectOutcome.failure(Code.SET_ASIDE, "as an earlier version left it")
         data = record_bytes(failed, killer, handler.package, handler.identity)
         out.put(str(ResultName.of(killer, handler.identity, Ending.FAILURE)), data)
         assert adds_up(room.run()) == {
@@ -457,7 +457,7 @@ def test_passing_failures_are_tried_again_and_overruled(room: Room, handler: Han
     room.put("a.tif", data)
     [entry] = Bucket.of(room.store(), room.source).inputs()
     version = entry.version
-    failed = Outcome.failure(Code.DISK_FULL, "no space left")
+    failed = ObjectOutcome.failure(Code.DISK_FULL, "no space left")
     name = str(ResultName.of(version, handler.identity, Ending.RETRY))
     out = Bucket.of(room.store(), room.target)
     out.put(name, record_bytes(failed, version, handler.package, handler.identity))
@@ -542,13 +542,13 @@ def test_an_output_under_its_input_is_refused(room: Room) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Plan(attempts=0), "--attempts is 0"),
-        (lambda: Plan(grace_s=-1), "--grace is -1"),
-        (lambda: Plan(codes=("oops",)), "--code 'oops' is unknown"),
+        (lambda: ReconcileOptions(attempts=0), "--attempts is 0"),
+        (lambda: ReconcileOptions(grace_s=-1), "--grace is -1"),
+        (lambda: ReconcileOptions(codes=("oops",)), "--code 'oops' is unknown"),
         (lambda: JobEndpoint({}, "s"), "OSCAR_ENDPOINT is not set"),
         (lambda: JobEndpoint({"OSCAR_ENDPOINT": "http://u:p@h"}, "s"), "OSCAR_ENDPOINT must look"),
         (lambda: JobEndpoint({"OSCAR_ENDPOINT": "http://h"}, "s"), "OSCAR_SERVICE_TOKEN"),
-        (lambda: Bucket.of(None, "/tmp/x"), "no place in a bucket"),  # type: ignore[arg-type]
+        (lambda: Bucket.of(None, "/tmp/x"), "not an address in a bucket"),  # type: ignore[arg-type]
         (lambda: Bucket.of(None, "s3://a..b/"), "s3://a..b/"),  # type: ignore[arg-type]
     ],
 )

@@ -69,7 +69,7 @@ def test_where_nothing_fits_it_says_so(free: Any) -> None:
      {**three(1, 1, 1, 1), "memoryFreeTotal": None}],
 )  # fmt: skip
 def test_a_status_of_no_known_form(status: Any) -> None:
-    with pytest.raises(SettingError, match=r"no known form.*--workers"):
+    with pytest.raises(SettingError, match=r"unknown form.*--workers"):
         Capacity.of(status)
 
 

@@ -142,7 +142,7 @@ def test_a_refusal_says_what_the_cluster_said_and_what_to_do(stub: Stub) -> None
     with pytest.raises(SettingError, match="already exists; OSCAR makes a service's buckets"):
         cluster.deploy(named("pi10-events"))
     stub.refuse = (404, "")
-    with pytest.raises(SettingError, match="pi10-events; it says no more: is OSCAR_ENDPOINT a"):
+    with pytest.raises(SettingError, match="pi10-events; no reason: is OSCAR_ENDPOINT a"):
         cluster.deploy(named("pi10-events"))
     stub.auth = "Bearer other"
     with pytest.raises(SettingError, match="check the credentials") as caught:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.oscar.bucket_folder import Place
+from pi10_classifier.oscar.bucket_folder import BucketFolder
 from pi10_classifier.oscar.services.fdl import (
     SERVICES,
     Service,
@@ -61,7 +61,7 @@ def test_the_cron_job_names_the_service_and_its_places() -> None:
     ]  # fmt: skip
     [model] = (e["value"] for e in container["env"] if e["name"] == "PI10_MODEL")
     assert model == service.variables["PI10_MODEL"]
-    assert container["image"] == service.said["image"]
+    assert container["image"] == service.fdl["image"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_service_that_would_start_itself_is_refused(
         ({"file_stage_in": True}, "NOT downloaded"),
         ({"output": storage("pi10/out", suffix=["csv"])}, "keep records from being uploaded"),
         ({"input": storage("/pi10/in")}, "does not match"),
-        ({"input": storage("PI/in")}, "is no bucket's name"),
+        ({"input": storage("PI/in")}, "is not a bucket name"),
         ({"expose": {"api_port": 5000, "min_scale": 1, "max_scale": 2}}, "cpu_threshold"),
         ({"expose": {"api_port": 0, "min_scale": 1, "max_scale": 2, "cpu_threshold": 80}}, "0"),
         ({"synchronous": {"min_scale": 5, "max_scale": 2}}, "more than max_scale 2"),
@@ -127,7 +127,7 @@ def test_ports_are_what_the_version_wants() -> None:
     assert api.to_api("3.6.1")["expose"]["api_port"] == 5000
     assert api.to_api("v4.0.2")["expose"]["api_port"] == 5000
     assert api.to_api("4.1.0-rc1")["expose"]["api_port"] == [5000]
-    two = api.changed(expose={**api.said["expose"], "api_port": [5000, 9090]})
+    two = api.changed(expose={**api.fdl["expose"], "api_port": [5000, 9090]})
     assert two.to_api("5.0.0")["expose"]["api_port"] == [5000, 9090]
     with pytest.raises(SettingError, match="takes one port"):
         two.to_api("4.0")
@@ -149,21 +149,21 @@ def test_the_api_gets_the_scripts_text_and_cpu_as_text() -> None:
 def test_a_gpu_is_a_parameter() -> None:
     cpu = named("pi10-events")
     gpu = on_gpu(cpu)
-    assert gpu.said["enable_gpu"] is True
+    assert gpu.fdl["enable_gpu"] is True
     assert gpu.variables == {**cpu.variables, "PI10_DEVICE": "cuda"}
-    assert gpu.said["image"].endswith(":gpu")
-    assert on_gpu(cpu.changed(image="host:5000/pi10")).said["image"] == "host:5000/pi10:gpu"
-    assert on_gpu(cpu.changed(image="pi10:1.2")).said["image"] == "pi10:1.2-gpu"
-    changed = {k for k in gpu.said if gpu.said[k] != cpu.said.get(k)}
+    assert gpu.fdl["image"].endswith(":gpu")
+    assert on_gpu(cpu.changed(image="host:5000/pi10")).fdl["image"] == "host:5000/pi10:gpu"
+    assert on_gpu(cpu.changed(image="pi10:1.2")).fdl["image"] == "pi10:1.2-gpu"
+    changed = {k for k in gpu.fdl if gpu.fdl[k] != cpu.fdl.get(k)}
     assert changed == {"enable_gpu", "image", "environment"}
 
 
 def test_settings_and_buckets_are_parameters() -> None:
     service = with_settings(events(), ["cpu=8", "PI10_JOBS=8", "name=pi10-cruise"])
-    assert (service.name, service.said["cpu"], service.variables["PI10_JOBS"]) == (
+    assert (service.name, service.fdl["cpu"], service.variables["PI10_JOBS"]) == (
         "pi10-cruise", "8", "8",
     )  # fmt: skip
-    assert in_bucket(service, "rapid").inputs == (Place("rapid", "in"),)
+    assert in_bucket(service, "rapid").inputs == (BucketFolder("rapid", "in"),)
     for wrong in ("cpu", "=3", "script=/etc/passwd"):
         with pytest.raises(SettingError, match="--set"):
             with_settings(events(), [wrong])
@@ -183,7 +183,7 @@ def test_quantities(text: str, value: float) -> None:
     ("text", "message"),
     [
         ("- 1", "is not of type 'object'"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not YAML"),
         ("functions: {oscar: []}", "non-empty"),
         ("functions: {oscar: [{c: {name: a, image: b, script: none.sh}}]}", "cannot be read"),
     ],
@@ -202,14 +202,14 @@ def test_an_unknown_name_lists_the_services() -> None:
 
 def test_a_batch_service_mounts_a_bucket_and_has_no_input() -> None:
     service = named("pi10-batch")
-    assert (service.mount, service.inputs, service.outputs) == (Place("pi10", ""), (), ())
+    assert (service.mount, service.inputs, service.outputs) == (BucketFolder("pi10", ""), (), ())
     other = in_bucket(service, "rapid")
-    assert other.mount == Place("rapid", "")
+    assert other.mount == BucketFolder("rapid", "")
     assert other.variables["PI10_BATCH_INDEX"] == "/mnt/rapid/index.txt"
-    folder_of_one = service.changed(mount={**service.said["mount"], "path": "/pi10/rapid"})
-    assert folder_of_one.mount == Place("pi10", "rapid")
-    assert in_bucket(folder_of_one, "b22").said["mount"]["path"] == "b22/rapid"
+    folder_of_one = service.changed(mount={**service.fdl["mount"], "path": "/pi10/rapid"})
+    assert folder_of_one.mount == BucketFolder("pi10", "rapid")
+    assert in_bucket(folder_of_one, "b22").fdl["mount"]["path"] == "b22/rapid"
     gpu = on_gpu(service)
-    assert gpu.said["enable_gpu"] and gpu.variables["PI10_DEVICE"] == "cuda"
+    assert gpu.fdl["enable_gpu"] and gpu.variables["PI10_DEVICE"] == "cuda"
     with pytest.raises(SettingError, match="names no bucket"):
-        service.changed(mount={**service.said["mount"], "path": "/"})
+        service.changed(mount={**service.fdl["mount"], "path": "/"})

@@ -79,7 +79,7 @@ def known(base, crops):
     """Features of the crops' views."""
     found = scan([crops])
     trunk = features.cut(base.package, read_package(base.package.folder)[1])
-    return gallery.look(base, trunk, found, found.samples), trunk
+    return gallery.compute_features(base, trunk, found, found.samples), trunk
 
 
 def test_learns_a_new_class_and_keeps_the_old(adapted, unseen):
@@ -164,7 +164,7 @@ def test_a_class_of_one_particle_seen_twice_is_too_little():
     ]
     assert gallery.particles(samples).tolist() == [0, 1, 2, 2]
     with pytest.raises(SettingError, match="'b' has one image, near duplicates not counted"):
-        gallery.check(Path("crops"), samples, ())
+        gallery.check_gallery(Path("crops"), samples, ())
 
 
 class TestHeads:

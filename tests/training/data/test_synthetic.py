@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pi10_classifier.training.data.in_memory import CACHE_SIDE, TrainingSet
-from pi10_classifier.training.data.synthetic import add_drawn
+from pi10_classifier.training.data.synthetic import add_synthetic
 
 CLASSES = ("copepod", "detritus", "noncopepod")
 
@@ -18,7 +18,7 @@ def training() -> TrainingSet:
 
 
 def test_each_class_gets_so_many_in_strata_of_their_own(training: TrainingSet) -> None:
-    more = add_drawn(training, CLASSES, 3)
+    more = add_synthetic(training, CLASSES, 3)
     assert more.truth.tolist() == [0, 1, 2, 2, 0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert more.strata.tolist() == [0, 1, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8]
     assert len(more.images) == 13
@@ -29,11 +29,11 @@ def test_each_class_gets_so_many_in_strata_of_their_own(training: TrainingSet) -
 
 
 def test_drawings_depend_on_the_seed_alone_and_differ(training: TrainingSet) -> None:
-    one, again, other = (add_drawn(training, CLASSES, 4, seed).images[4:] for seed in (1, 1, 2))
+    one, again, other = (add_synthetic(training, CLASSES, 4, seed).images[4:] for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
     assert not any(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     assert len({image.tobytes() for image in one}) == len(one)
 
 
 def test_none_asked_for_changes_nothing(training: TrainingSet) -> None:
-    assert add_drawn(training, CLASSES, 0) is training
+    assert add_synthetic(training, CLASSES, 0) is training

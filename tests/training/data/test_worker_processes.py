@@ -80,7 +80,7 @@ def test_a_killed_process_is_a_plain_error(wait):
         for pid in batches._processes.pids:
             os.kill(pid, signal.SIGKILL)
         time.sleep(wait)
-        with pytest.raises(SettingError, match="was killed, perhaps for memory; go on with --res"):
+        with pytest.raises(SettingError, match="was killed, perhaps for lack of memory; cont"):
             for epoch in range(100):  # those made ahead come first
                 batches.begin(epoch, 32)
                 [batches[place] for place in range(len(batches))]

@@ -9,7 +9,7 @@ from toy_networks import NAN, Tiny, recipe, shades
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
 from pi10_classifier.training.loop import loop, memory
-from pi10_classifier.training.loop.schedule import Clock
+from pi10_classifier.training.loop.schedule import Schedule
 from pi10_classifier.training.networks.base import CosineHead
 from pi10_classifier.training.networks.registry import build
 from pi10_classifier.training.recipe import recipe_for
@@ -32,7 +32,7 @@ def test_history_progress_lines_and_watchers():
         def on_epoch(self, record):
             told.append(dict(record))
 
-    history, lines = run(Tiny(), recipe(epochs=3), watchers=[Watcher()], names=("a", "b", "c"))
+    history, lines = run(Tiny(), recipe(epochs=3), listeners=[Watcher()], names=("a", "b", "c"))
     assert [record["epoch"] for record in history] == [1, 2, 3]
     assert all(record["images"] == 30 for record in history)
     assert all(0 <= record["waiting"] <= 1 for record in history)
@@ -120,12 +120,12 @@ def test_minutes_end_the_schedule_at_a_rate_of_zero():
 
 
 def test_schedules_rise_and_fall():
-    linear = Clock(recipe_for("vit", epochs=1), steps=100)
+    linear = Schedule(recipe_for("vit", epochs=1), steps=100)
     assert linear.factor(0) == pytest.approx(0.1)
     assert linear.factor(9) == pytest.approx(1.0)
     assert linear.factor(55) == pytest.approx(0.5)
     assert linear.factor(100) == 0
-    cosine = Clock(recipe_for("vit", schedule="cosine", warmup_share=0.0), steps=100)
+    cosine = Schedule(recipe_for("vit", schedule="cosine", warmup_share=0.0), steps=100)
     assert cosine.factor(0) == pytest.approx(1.0)
     assert cosine.factor(50) == pytest.approx(0.5)
     assert cosine.factor(100) == pytest.approx(0.0)
@@ -200,7 +200,7 @@ def test_what_check_raises_ends_the_training():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(Tiny(), recipe(), check=check)
+        run(Tiny(), recipe(), raise_if_cancelled=check)
     assert len(seen) == 2
 
 

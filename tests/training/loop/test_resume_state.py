@@ -72,12 +72,12 @@ def test_killed_and_resumed_ends_as_if_nothing_had_been(tmp_path, step, accumula
     step = min(step, 4 * -(-3 // accumulate))
     with pytest.raises(Killed):
         run(tmp_path / "parts", options=options, keep=keeper("parts"), save_steps=1,
-            check=killer(step))  # fmt: skip
+            raise_if_cancelled=killer(step))  # fmt: skip
     parts, resumed, lines = run(
         tmp_path / "parts", options=options, keep=keeper("parts"), save_steps=1, resume=True
     )
     assert parts == whole
-    assert lines[0].startswith("going on from checkpoint-")
+    assert lines[0].startswith("continuing from checkpoint-")
     assert same(resumed.state_dict(), network.state_dict())
     assert same(kept["parts"][-1], kept["whole"][-1])
 
@@ -98,7 +98,8 @@ def test_a_real_network_killed_by_a_signal(tmp_path):
         "steps = iter(range(1, 100))\n"
         "loop.train(network, *shades(), recipe(epochs=2, deterministic=True), lambda *_: None,\n"
         "    folder=Path(sys.argv[1]), save_steps=2,\n"
-        "    check=lambda: next(steps) == 5 and os.kill(os.getpid(), signal.SIGKILL))\n"
+        "    raise_if_cancelled=lambda:\n"
+        "    next(steps) == 5 and os.kill(os.getpid(), signal.SIGKILL))\n"
     )
     done = subprocess.run(
         [sys.executable, script, tmp_path / "killed"],
@@ -118,7 +119,7 @@ def test_a_real_network_killed_by_a_signal(tmp_path):
         return run(tmp_path / folder, network, options, save_steps=2, **more)
 
     resumed, ours, lines = train("killed", resume=True)
-    assert any("going on from checkpoint-4" in line for line in lines)
+    assert any("continuing from checkpoint-4" in line for line in lines)
     whole, theirs, _ = train("whole")
     assert resumed == whole
     assert same(ours.state_dict(), theirs.state_dict())
@@ -143,30 +144,30 @@ class Evil:
 def test_a_pickle_planted_in_a_checkpoint_is_not_run(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Killed):
-        run(tmp_path / "out", save_steps=1, check=killer(5))
+        run(tmp_path / "out", save_steps=1, raise_if_cancelled=killer(5))
     (planted,) = (tmp_path / "out").glob("checkpoint-*")
     torch.save(Evil(), planted / name)
-    with pytest.raises(SettingError, match="delete it and begin anew"):
+    with pytest.raises(SettingError, match="delete it and start again"):
         run(tmp_path / "out", save_steps=1, resume=True)
     assert not (tmp_path / "evil").exists()
 
 
 def test_finished_training_is_not_repeated(tmp_path):
     whole, _, _ = run(tmp_path)
-    again, _, lines = run(tmp_path, resume=True, check=killer(1))
+    again, _, lines = run(tmp_path, resume=True, raise_if_cancelled=killer(1))
     assert again == whole
     assert "nothing to do" in lines[0]
 
 
 def test_a_training_is_not_begun_over_another(tmp_path):
     run(tmp_path)
-    with pytest.raises(SettingError, match="go on with --resume, or give another folder"):
+    with pytest.raises(SettingError, match="continue with --resume, or give another folder"):
         run(tmp_path)
 
 
 def test_resuming_before_the_first_checkpoint_begins_anew(tmp_path):
     with pytest.raises(Killed):
-        run(tmp_path, check=killer(2))
+        run(tmp_path, raise_if_cancelled=killer(2))
     history, _, lines = run(tmp_path, resume=True)
     assert len(history) == 4
     assert "holds no checkpoint yet" in lines[0]
@@ -183,10 +184,10 @@ def test_another_recipe_does_not_go_on(tmp_path, change):
 
 def test_damaged_checkpoint_says_what_to_do(tmp_path):
     with pytest.raises(Killed):
-        run(tmp_path, save_steps=1, check=killer(5))
+        run(tmp_path, save_steps=1, raise_if_cancelled=killer(5))
     (damaged,) = tmp_path.glob("checkpoint-*")
     (damaged / "average.safetensors").write_bytes(b"short")
-    with pytest.raises(SettingError, match="delete it and begin anew"):
+    with pytest.raises(SettingError, match="delete it and start again"):
         run(tmp_path, resume=True)
 
 
@@ -209,7 +210,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
 
     try:
         with pytest.raises(OutputError, match="cannot write a checkpoint in") as caught:
-            run(tmp_path, network(), options, save_steps=2, check=check)
+            run(tmp_path, network(), options, save_steps=2, raise_if_cancelled=check)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.code is Code.STORAGE_UNAVAILABLE

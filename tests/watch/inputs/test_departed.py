@@ -14,14 +14,14 @@ import pytest
 import support
 from watching import same_results
 
-from pi10_classifier.classify import Run, classify
+from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.sources.local import LooseFile
-from pi10_classifier.watch.inputs.base import Found
+from pi10_classifier.watch.inputs.base import InputVersion
 from pi10_classifier.watch.inputs.departed import Roll, depart
 from pi10_classifier.watch.ledger import Entry, Ledger
 
-Done = Callable[..., Run]
+Done = Callable[..., RunResult]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-def as_classified(run: Run, source: Path, package: Path, tmp_path: Path) -> None:
+def as_classified(run: RunResult, source: Path, package: Path, tmp_path: Path) -> None:
     whole = classify([str(source)], tmp_path / "whole", Settings(model=package), overwrite=True)
     assert run.tally.totals == whole.tally.totals
     assert run.tally.warnings == whole.tally.warnings
@@ -126,18 +126,18 @@ class TestMoved:
         self, tree: Path, done: Done, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A folder that is renamed while its files wait: their failures leave with their names."""
-        from pi10_classifier.watch.publisher import Parts
+        from pi10_classifier.watch.publisher import PartPublisher
 
-        images, gone = Parts.images, []
+        images, gone = PartPublisher.images, []
 
-        def late(self: Parts, found: Any) -> None:
+        def late(self: PartPublisher, found: Any) -> None:
             if (tree / "a").exists():
                 move_folder(tree)
                 gone.extend(one.name for one in found if one.name.startswith("a/"))
             images(self, found)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Parts, "images", late)
+            patch.setattr(PartPublisher, "images", late)
             done(tree)
         assert len(gone) > 20, "they were found, and gone when they were read"
         as_classified(done(tree), tree, package, tmp_path)
@@ -164,7 +164,7 @@ def _entry(number: int, contents: dict[str, int], version: str, outcome: str = "
 
 def _roll(*names: str, version: str = "v") -> Roll:
     roll = Roll()
-    list(roll.calling(Found(n, version, LooseFile(Path(n), n, 1, 1)) for n in names))
+    list(roll.calling(InputVersion(n, version, LooseFile(Path(n), n, 1, 1)) for n in names))
     return roll
 
 
@@ -177,7 +177,7 @@ class TestDeleted:
         after = support.tables(run.out)
         for name in ("counts.csv", "bins.csv", "failures.csv"):
             assert after[name] == before[name]
-        [said] = [w for w in run.tally.warnings if "no longer there" in w]
+        [said] = [w for w in run.tally.warnings if "no longer exist" in w]
         assert said.startswith("26 inputs")  # 20 images, 3 that are none, 2 broken, 1 archive
         assert said in json.loads((run.out / "run.json").read_text())["warnings"]
 
@@ -225,7 +225,7 @@ class TestRoll:
         ledger.enter(_entry(1, {"a/1.tif": 1, "ab.tif": 2, "b/1.tif": 3}, "v"), lambda: None)
         ledger.news.clear()
         roll = Roll()
-        closed = Found("a", "closed-13", LooseFile(Path("a"), "a", 0, 0))
+        closed = InputVersion("a", "closed-13", LooseFile(Path("a"), "a", 0, 0))
         list(roll.calling([closed]))
         depart(ledger, roll, lambda _: False)
         assert ledger.ask("select name from away") == [("ab.tif",), ("b/1.tif",)]
