@@ -26,7 +26,7 @@ LEVELS = (
     ("imaging", "abundance"),
     ("sources", "model", "simulate"),
     ("results", "report"),
-    ("inference", "datasets"),
+    ("inference", "datasets", "labelling"),
     ("classify", "evaluation"),
     ("doctor", "packaging", "training", "watch", "oscar"),
     ("tracking",),

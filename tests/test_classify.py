@@ -368,3 +368,28 @@ class TestDefects:
         run = start(support.write_tar(tmp_path / "a.tar", noise), jobs=4)
         assert run.tally.totals["failures"] == 20
         assert most <= 1_000_000 + 2 * 400_000
+
+
+class TestResultsAmongTheInputs:
+    def test_images_beside_the_results_of_a_run_are_read(
+        self, start: Start, tmp_path: Path
+    ) -> None:
+        """An earlier --out in the data hides none of them; its own files are no inputs."""
+        home = tmp_path / "cruise"
+        support.write_tar(home / "day/1450.tar", support.bin_members(20))
+        support.write_folder(home / "day/loose", {"a.tif": support.particle(1)})
+        first = start(home / "day/1450.tar", out="cruise/day")
+        again = start(home, out="again")
+        assert first.tally.totals["results"] == 20
+        assert again.tally.totals["results"] == 21
+        assert any("results of earlier runs" in warning for warning in again.tally.warnings)
+        third = start(home, out="cruise/day/third")
+        assert third.tally.totals["results"] == 21
+        fourth = start(home, out="fourth")
+        assert fourth.tally.totals["results"] == 21
+
+    def test_a_folder_may_be_its_own_output(self, start: Start, tmp_path: Path) -> None:
+        images = {f"{n}.tif": support.particle(n) for n in range(4)}
+        home = support.write_folder(tmp_path / "in", images)
+        assert start(home, out="in").tally.totals["results"] == 4
+        assert start(home, out="other").tally.totals["results"] == 4

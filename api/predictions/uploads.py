@@ -131,6 +131,8 @@ def clean_name(name: str) -> str:
 
     It is never used as a path. Its folders tell which HitsMisses.txt is of which bin.
     """
+    if name.startswith("/"):  # a path of the client's machine, as deepaas-cli gives it
+        name = name.rstrip("/").rpartition("/")[2]
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     name = "/".join("".join(c if c.isprintable() else "_" for c in part) for part in parts)
     return (printable(name) if name else "")[-MAX_NAME:] or "upload"

@@ -112,6 +112,7 @@ class SkippedPaths:
     folders: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=dict)
 
     def add_folder(self, folder: str) -> None:
@@ -126,6 +127,10 @@ class SkippedPaths:
         """Note a file that links reach a second time."""
         self._add("linked", file)
 
+    def add_results(self, folder: str) -> None:
+        """Note a folder that holds the results of a run."""
+        self._add("results", folder)
+
     def _add(self, kind: str, path: str) -> None:
         self._counts[kind] = self._counts.get(kind, 0) + 1
         shown: list[str] = getattr(self, kind)
@@ -138,6 +143,8 @@ class SkippedPaths:
             "folders": "hidden or system folders were skipped",
             "repeated": "folders were reached again through links and counted once",
             "linked": "files were reached again through links and counted once",
+            "results": "folders hold results of earlier runs, which were skipped; other files "
+            "there were read",
         }
         lines = []
         for kind, message in messages.items():

@@ -143,6 +143,25 @@ def is_run_folder(folder: Path) -> bool:
     ).is_dir()
 
 
+# what a run writes into its --out; all else that lies there is looked at as anywhere
+RUN_ENTRIES = frozenset(
+    {
+        "predictions.parquet", "journal", "validation", "counts.csv", "bins.csv", "failures.csv",
+        "run.json", "report.html",
+    }
+)  # fmt: skip
+
+
+def is_result(path: Path, root: Path) -> bool:
+    """True where ``path`` is what a run wrote, or lies in it; looked for up to ``root``."""
+    for entry in (path, *path.parents):
+        if entry == root:
+            return False
+        if entry.name in RUN_ENTRIES and is_run_folder(entry.parent):
+            return True
+    return False
+
+
 BLOCK_FILES = 2048
 
 
@@ -221,8 +240,9 @@ class FolderWalk:
                 self.seen.add(identity)
                 with os.scandir(folder) as entries:
                     names = sorted((entry.name, entry.is_symlink()) for entry in entries)
-                if is_run_folder(folder):
-                    continue  # results that lie among the inputs are not inputs
+                if is_run_folder(folder):  # results that lie among the inputs are not inputs
+                    self.skipped.add_results(printable(folder.as_posix()))
+                    names = [entry for entry in names if entry[0] not in RUN_ENTRIES]
             except OSError as error:
                 failed = LooseFile(folder, _relative(folder, root), 0, 0, unreadable(error))
                 source, group = printable(root.as_posix()), printable(folder.as_posix())

@@ -113,7 +113,7 @@ class TestTrain:
 
     def test_texts_tell_the_defaults(self) -> None:
         said = train_args(SERVICE)["epochs"].metadata["description"]
-        assert said.startswith("Passes over the training images")
+        assert said.startswith("Number of passes over the training images")
         assert said.endswith("Default: 16 (small), 30 (vit).")
 
     def test_the_command(self) -> None:

@@ -114,7 +114,7 @@ class TestExitCodes:
             (["--frobnicate"], "--frobnicate"),
             (["--model", "no-such-model"], "no-such-model"),
             (["no/such/input.tar"], "does not exist"),
-            (["ftp://host/x.tar"], "only local paths and s3://"),
+            (["ftp://host/x.tar"], "neither a local path nor an s3:// address"),
             (["x" * 5000], "x"),
         ],
         ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",

@@ -46,7 +46,7 @@ def test_a_file_of_another_kind_is_refused(
 ) -> None:
     path = tmp_path / "some.csv"
     path.write_bytes(data)
-    with pytest.raises(SettingError, match="no image and no archive") as caught:
+    with pytest.raises(SettingError, match="neither an image nor an archive") as caught:
         start(path)
     assert "some.csv" in caught.value.message
     assert not (tmp_path / "out").exists()

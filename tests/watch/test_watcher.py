@@ -102,7 +102,7 @@ class TestRefusals:
         for _ in range(2):
             run = done(source, out="in/out")
             assert run.tally.totals["inputs"] == 1
-        with pytest.raises(SettingError, match="lies in --out"):
+        with pytest.raises(SettingError, match="is inside --out"):
             done(source / "out" / "journal", out="in/out")
 
     @pytest.mark.parametrize("source", ["nowhere", "", "http://x/y", "s3://", "s3://x"])

@@ -11,7 +11,14 @@ from pathlib import Path
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.sources.base import Limits, Unit, printable, unreadable
 from pi10_classifier.sources.input_rules import is_read_elsewhere, is_skipped_folder, skip_reason
-from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile, is_run_folder
+from pi10_classifier.sources.local import (
+    RUN_ENTRIES,
+    FileBlock,
+    LocalArchive,
+    LooseFile,
+    is_result,
+    is_run_folder,
+)
 from pi10_classifier.watch.inputs.base import CLOSED, InputVersion, digest
 
 EVENTS_EVERY_MS = 200
@@ -46,7 +53,7 @@ class FolderPlace:
                 with os.scandir(folder) as entries:
                     listed = sorted(entries, key=lambda entry: entry.name)
                 if is_run_folder(folder):
-                    continue
+                    listed = [entry for entry in listed if entry.name not in RUN_ENTRIES]
             except OSError as error:
                 if folder == self._root:
                     raise
@@ -130,21 +137,14 @@ class FolderPlace:
                     up()  # something was renamed: a scan tells what its old name was
 
     def _seen(self, root: Path, paths: Sequence[str]) -> Iterator[InputVersion]:
-        inside: dict[Path, bool] = {}  # folder -> whether it lies in results
         for text in paths:
             path = self._root / Path(text).relative_to(root)
-            folder = path.parent
             try:
                 info = path.stat()
-                if folder not in inside:
-                    above = [folder, *folder.parents]
-                    inside[folder] = any(
-                        is_run_folder(each) for each in above[: above.index(self._root) + 1]
-                    )
+                if is_result(path, self._root) or self._is_again(path):
+                    continue
             except (OSError, ValueError):
-                continue  # gone, or above the root; what is closed is left to the next scan
-            if inside[folder] or self._is_again(path):
-                continue
+                continue  # gone; what is closed is left to the next scan
             if stat.S_ISDIR(info.st_mode):
                 # moved in as a whole it is one event, without its files
                 if not path.is_symlink() and not is_skipped_folder(path.name):
@@ -158,7 +158,7 @@ class FolderPlace:
         try:
             if file.error and path.is_dir():
                 os.scandir(path).close()
-                is_run_folder(path)
+                is_run_folder(path)  # as the scan does: it fails where the path is too long
                 return None  # open again: the next scan finds what is in it
             return self._found(path, path.stat())
         except (FileNotFoundError, NotADirectoryError):

@@ -64,5 +64,5 @@ def test_a_wrong_option_is_named(call, tmp_path: Path) -> None:
 def test_where_there_is_nothing_to_store_it_fails(call, tmp_path: Path) -> None:
     done = call(b"no image", accept="text/csv")
     assert done.returncode == 1
-    assert "no TIFF, PNG or JPEG" in done.stdout + done.stderr
+    assert "neither TIFF, PNG or JPEG nor" in done.stdout + done.stderr
     assert not list(tmp_path.glob("out*"))

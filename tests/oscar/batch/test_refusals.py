@@ -70,7 +70,9 @@ def test_an_index_of_a_batch_is_no_input_of_the_next(world: World) -> None:
 
 def test_a_file_that_the_index_would_replace_is_kept(world: World) -> None:
     put(world, "rapid/index.txt", b"what these folders hold")
-    with pytest.raises(SettingError, match=r"rapid/index\.txt is not a batch's index.*move or rename it"):
+    with pytest.raises(
+        SettingError, match=r"rapid/index\.txt is not a batch's index.*move or rename it"
+    ):
         world.run()
     assert world.whole.get("rapid/index.txt") == b"what these folders hold"
 

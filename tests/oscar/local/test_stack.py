@@ -68,7 +68,7 @@ def test_a_port_that_another_server_has_is_refused(
         other.bind((host, 0))
         other.listen()
         taken = other.getsockname()[1]
-        said = f"cannot listen on 127.0.0.1:{taken}, something else does; .*--"
+        said = f"cannot listen on 127.0.0.1:{taken}, it is in use; .*--"
         with (
             pytest.raises(SettingError, match=said + option.replace("_", "-")),
             local(tmp_path / "home", services, **{option: taken}),

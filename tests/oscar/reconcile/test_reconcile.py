@@ -228,7 +228,7 @@ def test_an_input_that_kills_its_workers_is_set_aside_and_tried_again_on_demand(
         assert [event.key for event in endpoint.taken].count("in/poison.tif") == 3
         said = room.records()["in/poison.tif"]
         assert said["failure"]["code"] == "set_aside"
-        assert said["failure"]["message"].startswith("3 jobs began on it and none ended")
+        assert said["failure"]["message"].startswith("3 jobs began on it and none finished")
         assert adds_up(room.run(submitter)) == {
             "inputs": 2, "results": 1, "failures": 1, "skipped": 0, "gone": 0,
             "open": 0, "submitted": 0, "set_aside": 0,
@@ -594,6 +594,6 @@ def test_a_storage_that_does_not_answer_is_told_early(bare: pytest.MonkeyPatch) 
     }.items():  # fmt: skip
         bare.setenv(name, value)
     done = CliRunner().invoke(pi10, ["oscar", "reconcile", "--dry-run", "--in-place"])
-    assert done.stderr.count("the storage does not answer yet; trying for 4 s") == 1
+    assert done.stderr.count("the storage does not answer yet; retrying for 4 s") == 1
     assert isinstance(done.exception, InputError)
     assert done.exception.message.endswith("check AWS_ENDPOINT_URL, and run again")

@@ -1,0 +1,26 @@
+"""``pi10 validate``: look at a sample, say what is right, get a density with an interval."""
+
+from __future__ import annotations
+
+import click
+
+from pi10_classifier.cli.validate import draw, estimate, labels, plan
+
+
+@click.group()
+def validate() -> None:
+    """Correct densities by a sample of particles that people have labelled.
+
+    \b
+    The way from a run to a number that can be published:
+      pi10 classify cruise --out results
+      pi10 validate draw results --n 300
+      pi10 validate import results labels.csv --labeller "A. Cleve"
+      pi10 validate estimate results
+    """
+
+
+for command in (
+    draw.draw, plan.plan, labels.import_labels, labels.export_labels, estimate.estimate,
+):  # fmt: skip
+    validate.add_command(command)

@@ -1,0 +1,61 @@
+"""``pi10 validate draw`` and ``plan``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+RUN = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("results", type=RUN)
+@click.option("--n", "size", type=int, default=300, show_default=True,
+              help="Particles to draw of each stratum.")  # fmt: skip
+@click.option("--by", default="cruise", show_default=True, metavar="cruise|day|bin|FILE",
+              help="What gets a density of its own; FILE is a CSV of bin,stratum.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same sample.")
+@click.option("--overwrite", is_flag=True,
+              help="Draw another sample, although the one before has labels.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the design as JSON.")
+def draw(results: Path, size: int, by: str, seed: int, overwrite: bool, as_json: bool) -> None:
+    """Draw a probability sample of the particles of a run, RESULTS.
+
+    Half of the sample follows the raised totals of the predicted classes, half is equal between
+    them; within a class, particles are drawn in proportion to their raising factor. Writes
+    RESULTS/validation/sample.csv. A larger --n adds to the sample and keeps what is labelled.
+    """
+    from dataclasses import asdict
+
+    from pi10_classifier.cli.terminal.console import is_terminal, show_table
+    from pi10_classifier.labelling.draw import draw as draw_sample
+
+    shown = is_terminal() and not as_json
+
+    def progress(done: int, parts: int) -> None:
+        if shown:
+            click.echo(f"\r{done:,} of {parts:,} parts read", nl=done == parts, err=True)
+
+    design, sample = draw_sample(
+        results, size, seed=seed, by=by, overwrite=overwrite, progress=progress
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(design), indent=2))
+        return
+    rows = [
+        (stratum, label, f"{its.particles:,}", f"{its.raised:,.0f}", f"{its.wanted:,}")
+        for stratum, classes in design.strata.items()
+        for label, its in classes.items()
+    ]
+    show_table("", ("stratum", "predicted", "particles", "raised", "drawn"), rows[:60])
+    if len(rows) > 60:
+        click.echo(f"and {len(rows) - 60:,} rows more in validation/design.json")
+    if design.left_out:
+        click.echo(
+            f"note: {design.left_out:,} particles have no raising factor (no HitsMisses of their "
+            "minute); they are not drawn and not in the densities",
+            err=True,
+        )
+    click.echo(f"{len(sample):,} particles in {results / 'validation/sample.csv'}")

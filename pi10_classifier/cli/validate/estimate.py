@@ -1,0 +1,78 @@
+"""``pi10 validate estimate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pi10_classifier.cli.validate.draw import RUN
+
+if TYPE_CHECKING:
+    from pi10_classifier.labelling.estimate import CorrectedRow
+
+
+@click.command()
+@click.argument("results", type=RUN)
+@click.option(
+    "--labeller", default="", help="Use the labels of one person.  [default: of all who agree]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def estimate(results: Path, labeller: str, as_json: bool) -> None:
+    """Correct the densities of RESULTS by the labels of its sample.
+
+    Writes RESULTS/validation/corrected.csv: individuals per litre of each class with 95 %
+    intervals that cover the chance of counting and the model's errors, precision and recall of the
+    model in this survey. Exit code 3 where a stratum has too few labels; it says how many.
+    """
+    from dataclasses import asdict
+
+    from pi10_classifier.cli.terminal.console import show_table
+
+    rows = corrected_rows(results, labeller)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        show_table(
+            "", ("stratum", "class", "per litre", "95 % interval", "plain", "labels"),
+            [(row.stratum, row.label, _number(row.per_litre), _interval(row),
+              _number(row.plain_per_litre), f"{row.labelled_class:,} of {row.labelled:,}")
+             for row in rows],
+        )  # fmt: skip
+        for note in dict.fromkeys(f"{row.stratum}: {row.note}" for row in rows if row.note):
+            click.echo(note, err=True)
+        click.echo(results / "validation/corrected.csv")
+    if not all(row.publishable for row in rows):
+        sys.exit(3)
+
+
+def corrected_rows(results: Path, labeller: str) -> list[CorrectedRow]:
+    """The corrected rows of a run, with a word on labels that contradict each other."""
+    from pi10_classifier.labelling.draw import DESIGN, FOLDER, Design, read_sample
+    from pi10_classifier.labelling.estimate import estimate as correct
+    from pi10_classifier.labelling.labels import LabelStore, verdicts
+    from pi10_classifier.results.run_info import classes_of
+
+    design = Design.read(results / FOLDER / DESIGN)
+    classes = classes_of(results, design.model_sha256)
+    known = verdicts(LabelStore(results, classes).read(), labeller)
+    if known.contradicting:
+        click.echo(
+            f"{len(known.contradicting):,} particles have labels that contradict each other and "
+            "are left out; agree on them, or give --labeller",
+            err=True,
+        )
+    return correct(results, design, read_sample(results), known, classes)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _interval(row: CorrectedRow) -> str:
+    if row.per_litre_low is None or row.per_litre_high is None:
+        return ""
+    return f"{row.per_litre_low:.3g} to {row.per_litre_high:.3g}"

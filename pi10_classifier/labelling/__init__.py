@@ -1,0 +1,1 @@
+"""Labels by people: a probability sample drawn, labelled, brought in and out."""

@@ -1,0 +1,393 @@
+"""``pi10 validate draw``: a probability sample of a run's particles, in one pass over its parts.
+
+Memory is bound by the size of the sample, not by the run: of each stratum and predicted class only
+the particles that may still be drawn are kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.files import write_csv, write_json
+from pi10_classifier.instrument.names import Bin
+from pi10_classifier.labelling.design import F64, allocate, priorities, taken
+from pi10_classifier.results.run_folder import PREDICTIONS
+
+FOLDER = "validation"
+SAMPLE, DESIGN = "sample.csv", "design.json"
+MOST_LABELS = 100_000
+READ = ("label", "bin", "raising_factor", "model_sha256")
+ALL = "all"  # the one stratum of --by cruise
+
+Progress = Callable[[int, int], None]
+"""Parts read and parts in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A particle of the sample: a line of ``sample.csv``.
+
+    order: of labelling, from 0; every beginning of the sample is a sample too. part, row: where
+    its line stands in ``predictions.parquet``. certain: drawn for certain, as its factor is so
+    large. probability: of having been drawn, by the design.
+    """
+
+    order: int
+    particle_id: str
+    stratum: str
+    predicted: str
+    source: str
+    member: str
+    bin: str
+    datetime: str
+    raising_factor: float
+    certain: bool
+    probability: float
+    part: str
+    row: int
+
+
+@dataclass(slots=True)
+class Totals:
+    """Of one stratum and predicted class: particles, and sums over their raising factors."""
+
+    particles: int = 0
+    raised: float = 0.0
+    variance: float = 0.0
+    largest: float = 0.0
+    wanted: int = 0
+
+
+@dataclass(slots=True)
+class Design:
+    """How a sample was drawn. strata: stratum -> predicted class -> totals.
+
+    left_out: particles without a raising factor, which stand for an unknown amount of water.
+    """
+
+    seed: int
+    size: int
+    by: str
+    model_sha256: str
+    strata: dict[str, dict[str, Totals]] = field(default_factory=dict)
+    left_out: int = 0
+
+    def write(self, path: Path) -> None:
+        write_json(path, {"format": 1, **asdict(self)})
+
+    @classmethod
+    def read(cls, path: Path) -> Design:
+        """Raises SettingError where there is none that can be read."""
+        try:
+            fields = json.loads(path.read_text("utf-8"))
+            strata = {
+                stratum: {label: Totals(**totals) for label, totals in classes.items()}
+                for stratum, classes in fields["strata"].items()
+            }
+            return cls(fields["seed"], fields["size"], fields["by"], fields["model_sha256"],
+                       strata, fields["left_out"])  # fmt: skip
+        except FileNotFoundError:
+            raise SettingError(
+                f"{path.parent.parent} has no sample; draw one: pi10 validate draw RESULTS"
+            ) from None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise SettingError(
+                f"{path} cannot be read ({error}); draw the sample again: pi10 validate draw"
+            ) from error
+
+
+class _Candidates:
+    """The particles of a stratum and predicted class that may still be drawn."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: NDArray[Any] = np.zeros(
+            0, [("rank", "f8"), ("factor", "f8"), ("part", "i4"), ("row", "i8")]
+        )
+        self._limit = np.inf  # a rank above it is not drawn by chance
+        self._large = 0.0  # a factor below it is not drawn for certain
+        self.totals = Totals()
+
+    def add(self, part: int, rows: NDArray[np.int64], ranks: F64, factors: F64) -> None:
+        totals = self.totals
+        totals.particles += len(rows)
+        totals.raised += float(factors.sum())
+        totals.variance += float((factors * factors).sum())
+        totals.largest = max(totals.largest, float(factors.max(initial=0.0)))
+        some = (ranks < self._limit) | (factors > self._large)
+        more = np.zeros(int(some.sum()), self._kept.dtype)
+        more["rank"], more["factor"], more["row"] = ranks[some], factors[some], rows[some]
+        more["part"] = part
+        self._kept = np.concatenate([self._kept, more])
+        if len(self._kept) > 4 * self._size + 1024:
+            self._prune()
+
+    def _prune(self) -> None:
+        if len(self._kept) <= self._size:
+            return
+        kept, size = self._kept, self._size
+        self._limit = float(np.partition(kept["rank"], size - 1)[size - 1])
+        large = np.partition(kept["factor"], len(kept) - size)[len(kept) - size]
+        # where most factors are alike, those above them alone can be drawn for certain
+        self._large = float(large)
+        self._kept = kept[(kept["rank"] <= self._limit) | (kept["factor"] > self._large)]
+
+    def drawn(self, wanted: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """By chance and for certain: entries of rank, factor, part, row."""
+        kept = self._kept
+        total = self.totals.raised
+        chance, certain = taken(kept["rank"], kept["factor"], wanted, total)
+        return kept[chance], kept[certain]
+
+
+def draw(
+    run: Path,
+    size: int,
+    *,
+    seed: int = 0,
+    by: str = "cruise",
+    overwrite: bool = False,
+    progress: Progress = lambda done, all_: None,
+) -> tuple[Design, list[Drawn]]:
+    """Draw ``size`` particles of each stratum and write the sample into ``run/validation``.
+
+    by: "cruise", "day", "bin", or the path of a CSV of bin,stratum. The same seed and run give
+    the same sample; a larger size adds to it. overwrite: leave labels out that an earlier sample
+    got; they stay in ``labels.csv``. Raises SettingError.
+    """
+    if not 1 <= size <= MOST_LABELS:
+        raise SettingError(f"--n is {size}; it must be 1 to {MOST_LABELS:,}")
+    parts = sorted((run / PREDICTIONS).glob("*.parquet"))
+    if not parts:
+        raise SettingError(f"{run} holds no predictions; give the --out of a finished classify")
+    if not overwrite:
+        _refuse_loss(run, size, seed, by)
+    stratum_of = strata_of(by)
+    found: dict[tuple[str, str], _Candidates] = {}
+    design = Design(seed, size, by, "")
+    for number, part in enumerate(parts):
+        _scan(part, number, design, found, stratum_of)
+        progress(number + 1, len(parts))
+    if not found:
+        raise SettingError(
+            f"no particle of {run} has a raising factor, so a sample says nothing of densities; "
+            "classify bins with their HitsMisses.txt"
+        )
+    sample = _chosen(parts, found, design)
+    home = run / FOLDER
+    home.mkdir(exist_ok=True)
+    names = list(Drawn.__dataclass_fields__)
+    write_csv(home / SAMPLE, names, ([getattr(one, name) for name in names] for one in sample))
+    design.write(home / DESIGN)
+    return design, sample
+
+
+def _refuse_loss(run: Path, size: int, seed: int, by: str) -> None:
+    """Labels that were given must not leave the sample unseen."""
+    if not (run / FOLDER / DESIGN).is_file() or not (run / FOLDER / "labels.csv").is_file():
+        return
+    old = Design.read(run / FOLDER / DESIGN)
+    changed = [
+        f"{name} was {before!r}, is {now!r}"
+        for name, before, now in (("--seed", old.seed, seed), ("--by", old.by, by))
+        if before != now
+    ]
+    if size < old.size:
+        changed.append(f"--n was {old.size}, is {size}")
+    if changed:
+        raise SettingError(
+            f"{run} has labels of another sample: {'; '.join(changed)}. They would not be used: "
+            "draw as before, with the same or a larger --n, or give --overwrite"
+        )
+
+
+def read_sample(run: Path) -> list[Drawn]:
+    """The sample in ``run/validation``. Raises SettingError."""
+    path = run / FOLDER / SAMPLE
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [
+                Drawn(
+                    order=int(row["order"]), raising_factor=float(row["raising_factor"]),
+                    certain=row["certain"] == "True", probability=float(row["probability"]),
+                    row=int(row["row"]),
+                    **{name: row[name] for name in (
+                        "particle_id", "stratum", "predicted", "source", "member", "bin",
+                        "datetime", "part",
+                    )},
+                )
+                for row in csv.DictReader(stream)
+            ]  # fmt: skip
+    except FileNotFoundError:
+        raise SettingError(f"{run} has no sample; draw one: pi10 validate draw {run}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingError(
+            f"{path} cannot be read ({error}); draw it again: pi10 validate draw {run}"
+        ) from error
+
+
+def strata_of(by: str) -> Callable[[str], str | None]:
+    """Bin -> stratum; None leaves the bin out."""
+    if by == "cruise":
+        return lambda _: ALL
+    if by == "bin":
+        return lambda name: name or None
+    if by == "day":
+        return lambda name: f"{found.start:%Y-%m-%d}" if (found := Bin.parse(name)) else None
+    path = Path(by)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            table = {row["bin"]: row["stratum"] for row in csv.DictReader(stream)}
+    except FileNotFoundError:
+        raise SettingError(
+            f"--by is {by!r}; give cruise, day, bin, or a CSV file of bin,stratum"
+        ) from None
+    except (OSError, KeyError, ValueError) as error:
+        raise SettingError(f"{by} is no CSV with the columns bin,stratum: {error}") from error
+    return table.get
+
+
+def _scan(
+    part: Path,
+    number: int,
+    design: Design,
+    found: dict[tuple[str, str], _Candidates],
+    stratum_of: Callable[[str], str | None],
+) -> None:
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(_seed(design.seed, part.stem))
+    first = 0
+    with pq.ParquetFile(part) as file:
+        for batch in file.iter_batches(2**17, columns=list(READ)):
+            size = batch.num_rows
+            u = 1.0 - rng.random(size)  # never 0
+            _same_model(design, batch, part)
+            labels, label_at = _codes(batch, "label")
+            bins, bin_at = _codes(batch, "bin")
+            factor = batch.column("raising_factor").to_numpy(zero_copy_only=False)
+            known = np.isfinite(factor) & (factor > 0)
+            strata = [stratum_of(name or "") for name in bins]
+            groups: dict[str, list[int]] = {}
+            for place, stratum in enumerate(strata):
+                if stratum is not None:
+                    groups.setdefault(stratum, []).append(place)
+            design.left_out += int(size - known.sum())
+            for stratum, places in groups.items():
+                here = known & np.isin(bin_at, places) if len(bins) > 1 else known
+                for code, label in enumerate(labels):
+                    rows = np.flatnonzero(here & (label_at == code))
+                    if not len(rows):
+                        continue
+                    key = (stratum, label)
+                    if key not in found:
+                        found[key] = _Candidates(design.size)
+                    found[key].add(number, rows + first, priorities(u[rows], factor[rows]),
+                                   factor[rows])  # fmt: skip
+            first += size
+
+
+def _same_model(design: Design, batch: Any, part: Path) -> None:
+    for sha256 in batch.column("model_sha256").unique().to_pylist():
+        if design.model_sha256 and design.model_sha256 != sha256:
+            raise SettingError(f"{part.name} was classified with another model; draw from one run")
+        design.model_sha256 = sha256
+
+
+def _codes(batch: Any, name: str) -> tuple[list[Any], NDArray[np.int64]]:
+    column = batch.column(name).dictionary_encode()
+    codes = column.indices.to_numpy(zero_copy_only=False)
+    values = column.dictionary.to_pylist()
+    if column.null_count:
+        codes = np.where(np.isnan(codes), len(values), codes)
+        values.append(None)
+    return values, codes.astype(np.int64)
+
+
+def _seed(seed: int, stem: str) -> int:
+    """Of the part's random numbers: each particle keeps its own, however often one draws."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{stem}".encode()).digest()[:8])
+
+
+def _chosen(
+    parts: list[Path], found: Mapping[tuple[str, str], _Candidates], design: Design
+) -> list[Drawn]:
+    entries = []
+    for stratum in sorted({stratum for stratum, _ in found}):
+        classes = {label: its for (name, label), its in sorted(found.items()) if name == stratum}
+        wanted = allocate(
+            {label: its.totals.raised for label, its in classes.items()},
+            {label: its.totals.particles for label, its in classes.items()},
+            design.size,
+        )
+        design.strata[stratum] = {label: its.totals for label, its in classes.items()}
+        for label, its in classes.items():
+            its.totals.wanted = wanted[label]
+            chance, certain = its.drawn(wanted[label])
+            rest = its.totals.raised - float(certain["factor"].sum())
+            for entry in certain:
+                entries.append((0.0, stratum, label, entry, True, 1.0))
+            for place, entry in enumerate(chance):
+                # its place among those of its class, as a share: classes take turns in proportion
+                turn = (place + 0.5) / len(chance)
+                share = min(1.0, len(chance) * float(entry["factor"]) / rest)
+                entries.append((turn, stratum, label, entry, False, share))
+    entries.sort(key=lambda x: (x[0], x[1], x[2], int(x[3]["part"]), int(x[3]["row"])))
+    lines = dict(_lines(parts, [(int(x[3]["part"]), int(x[3]["row"])) for x in entries]))
+    sample = []
+    for order, (_, stratum, label, entry, for_certain, probability) in enumerate(entries):
+        part, row = int(entry["part"]), int(entry["row"])
+        line = lines[part, row]
+        when = line["datetime"]
+        sample.append(
+            Drawn(
+                order=order,
+                particle_id=line["particle_id"],
+                stratum=stratum,
+                predicted=label,
+                source=line["source"],
+                member=line["member"],
+                bin=line["bin"] or "",
+                datetime=f"{when:%Y-%m-%dT%H:%M:%SZ}" if when else "",
+                raising_factor=float(entry["factor"]),
+                certain=for_certain,
+                probability=probability,
+                part=parts[part].stem,
+                row=row,
+            )
+        )
+    return sample
+
+
+def _lines(
+    parts: list[Path], places: list[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """The identities of particles at (part, row), read a row group at a time."""
+    import pyarrow.parquet as pq
+
+    names = ["particle_id", "source", "member", "bin", "datetime"]
+    by_part: dict[int, list[int]] = {}
+    for part, row in places:
+        by_part.setdefault(part, []).append(row)
+    for part, rows in by_part.items():
+        rows.sort()
+        with pq.ParquetFile(parts[part]) as file:
+            first = 0
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                here = [row - first for row in rows if first <= row < first + count]
+                if here:
+                    table = file.read_row_group(group, columns=names).take(here)
+                    for row, line in zip(here, table.to_pylist(), strict=True):
+                        yield (part, row + first), line
+                first += count

@@ -1,0 +1,182 @@
+"""``pi10 validate estimate``: densities corrected by the labels, with intervals that hold."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from pi10_classifier.abundance.correction import (
+    DRAWS,
+    Predicted,
+    TooFewLabelsError,
+    corrected,
+)
+from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.files import write_csv
+from pi10_classifier.instrument.names import NO_PARTICLE
+from pi10_classifier.labelling.draw import FOLDER, Design, Drawn, strata_of
+from pi10_classifier.labelling.labels import BESIDE, Verdicts
+
+CORRECTED = "corrected.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedRow:
+    """One true class of one stratum: a line of ``corrected.csv``.
+
+    per_litre: corrected, with 95 % limits that cover counting and classification. plain: what the
+    model's labels alone give. labelled: particles of the stratum with a label; of this class
+    ``labelled_class``. precision, recall: of the model in this survey, by raised particles, with
+    95 % limits. publishable: whether the corrected density may be published; ``note`` says why not.
+    """
+
+    stratum: str
+    label: str
+    per_litre: float | None
+    per_litre_low: float | None
+    per_litre_high: float | None
+    plain_per_litre: float | None
+    litres: float
+    labelled: int
+    labelled_class: int
+    precision: float | None
+    precision_low: float | None
+    precision_high: float | None
+    recall: float | None
+    recall_low: float | None
+    recall_high: float | None
+    publishable: bool
+    note: str
+
+
+def estimate(
+    run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts, classes: Sequence[str]
+) -> list[CorrectedRow]:
+    """Correct every stratum and write ``run/validation/corrected.csv``.
+
+    classes: of the model. Labels outside the sample are not used: they are no probability sample.
+    """
+    litres = _litres(run, design.by)
+    rows: list[CorrectedRow] = []
+    for stratum, totals in sorted(design.strata.items()):
+        here = [one for one in sample if one.stratum == stratum]
+        strata = {
+            label: Predicted(its.raised, its.variance, its.largest) for label, its in totals.items()
+        }
+        for one in here:
+            label = known.label_of.get(one.particle_id)
+            if label is None:
+                continue
+            its = strata[one.predicted]
+            if one.certain:
+                its.certain[label] = its.certain.get(label, 0.0) + one.raising_factor
+            else:
+                its.labels[label] = its.labels.get(label, 0) + 1
+        rows += _rows(stratum, strata, here, known, classes, litres.get(stratum, 0.0), design.seed)
+    names = [one.name for one in fields(CorrectedRow)]
+    write_csv(
+        run / FOLDER / CORRECTED, names, ([_cell(getattr(row, n)) for n in names] for row in rows)
+    )
+    return rows
+
+
+def _cell(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _rows(
+    stratum: str,
+    strata: Mapping[str, Predicted],
+    here: Sequence[Drawn],
+    known: Verdicts,
+    classes: Sequence[str],
+    litres: float,
+    seed: int,
+) -> list[CorrectedRow]:
+    labels = [known.label_of[one.particle_id] for one in here if one.particle_id in known.label_of]
+    seen = dict.fromkeys((*classes, *(name for name in BESIDE if name in labels), *labels))
+    reported = [name for name in seen if name != NO_PARTICLE]
+    plain = {name: strata[name].raised for name in strata}
+    try:
+        found = corrected(strata, list(seen), seed=seed)
+        note = "" if litres else "no minute of this stratum has a density"
+    except TooFewLabelsError as error:
+        found, note = {}, str(error)
+    rates = _rates(strata, list(seen), seed) if found else {}
+    rows = []
+    for name in reported:
+        its = found.get(name)
+        precision, recall = rates.get(name, ((None,) * 3, (None,) * 3))
+        rows.append(
+            CorrectedRow(
+                stratum=stratum,
+                label=name,
+                per_litre=its.total / litres if its and litres else None,
+                per_litre_low=its.low / litres if its and litres else None,
+                per_litre_high=its.high / litres if its and litres else None,
+                plain_per_litre=plain.get(name, 0.0) / litres if litres else None,
+                litres=litres,
+                labelled=len(labels),
+                labelled_class=labels.count(name),
+                precision=precision[0], precision_low=precision[1], precision_high=precision[2],
+                recall=recall[0], recall_low=recall[1], recall_high=recall[2],
+                publishable=bool(its and litres),
+                note=note,
+            )
+        )  # fmt: skip
+    return rows
+
+
+Rate = tuple[float | None, float | None, float | None]
+
+
+def _rates(
+    strata: Mapping[str, Predicted], classes: Sequence[str], seed: int
+) -> dict[str, tuple[Rate, Rate]]:
+    """Precision and recall of each class by raised particles: median and 95 % limits."""
+    rng = np.random.default_rng(seed)
+    of_class: dict[str, np.ndarray] = {}
+    right: dict[str, np.ndarray] = {}
+    precision: dict[str, Rate] = {}
+    for predicted, known in strata.items():
+        counts = np.array([known.labels.get(name, 0) for name in classes], np.float64)
+        shares = rng.dirichlet(counts + 1 / 3, DRAWS)
+        for place, name in enumerate(classes):
+            part = shares[:, place] * known.raised
+            of_class[name] = of_class.get(name, 0.0) + part
+            if name == predicted:
+                right[name] = part
+                if known.labels:
+                    low, high = np.quantile(shares[:, place], (0.025, 0.975)).tolist()
+                    precision[name] = (float(counts[place] / counts.sum()), low, high)
+    out: dict[str, tuple[Rate, Rate]] = {}
+    for name in classes:
+        recall: Rate = (None, None, None)
+        if name in right:
+            share = right[name] / np.maximum(of_class[name], 1e-12)
+            low, middle, high = np.quantile(share, (0.025, 0.5, 0.975)).tolist()
+            recall = (middle, low, high)
+        out[name] = (precision.get(name, (None, None, None)), recall)
+    return out
+
+
+def _litres(run: Path, by: str) -> dict[str, float]:
+    """The litres of each stratum: of the minutes with a density, each once."""
+    stratum_of = strata_of(by)
+    found: dict[str, float] = {}
+    seen: set[str] = set()
+    try:
+        with (run / "bins.csv").open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                stratum = stratum_of(row["bin"])
+                if row["bin"] in seen or stratum is None or not row["litres"]:
+                    continue
+                seen.add(row["bin"])
+                found[stratum] = found.get(stratum, 0.0) + float(row["litres"])
+    except (OSError, KeyError, ValueError) as error:
+        raise SettingError(f"{run / 'bins.csv'} cannot be read: {error}") from error
+    return found

@@ -1,0 +1,149 @@
+"""Labels that people gave: one line each in ``validation/labels.csv``, on the disk at once.
+
+Lines are only ever added. A later line of the same labeller takes the place of an earlier one, and
+an empty label takes it back, so nothing that was ever said is lost.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pi10_classifier.errors import SettingError, output_error
+from pi10_classifier.labelling.draw import FOLDER, Drawn
+
+LABELS = "labels.csv"
+COLUMNS = ("time", "labeller", "particle_id", "label")
+# what a particle may be besides the classes of the model
+BESIDE = {
+    "unknown": "cannot be told, even by eye",
+    "artefact": "bubble, reflection, or nothing of the sea",
+    "several": "several particles of different classes in one image",
+    "no_particle": "the image shows no particle",
+}
+MOST_NAME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What one labeller said of one particle."""
+
+    particle_id: str
+    label: str
+    labeller: str
+    time: str
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of labels that were brought in: none is dropped without a word."""
+
+    taken: int = 0
+    same: int = 0
+    unknown_ids: list[str] = field(default_factory=list)
+    unknown_labels: dict[str, int] = field(default_factory=dict)
+
+
+class LabelStore:
+    """The labels of one run; several processes may write to it at once."""
+
+    def __init__(self, run: Path, classes: Sequence[str]) -> None:
+        self.path = run / FOLDER / LABELS
+        self.allowed = (*classes, *(name for name in BESIDE if name not in classes))
+
+    def add(self, labels: Iterable[tuple[str, str]], labeller: str) -> list[Label]:
+        """Append (particle_id, label) lines and have them on the disk; "" takes a label back.
+
+        Raises SettingError for a label that is not allowed, OutputError where the disk refuses.
+        """
+        from filelock import FileLock
+
+        name = " ".join(labeller.split())[:MOST_NAME]
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        given = [Label(particle_id, label, name, now) for particle_id, label in labels]
+        for one in given:
+            if one.label and one.label not in self.allowed:
+                raise SettingError(f"label {one.label!r} is none of {', '.join(self.allowed)}")
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        for one in given:
+            writer.writerow((one.time, one.labeller, one.particle_id, one.label))
+        try:
+            with FileLock(self.path.with_name(f".{LABELS}.lock")), self.path.open("ab") as stream:
+                if stream.tell() == 0:
+                    stream.write(f"{','.join(COLUMNS)}\n".encode())
+                stream.write(text.getvalue().encode("utf-8"))
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise output_error(error, self.path) from error
+        return given
+
+    def read(self) -> list[Label]:
+        """The last word of each labeller on each particle, in the order it was given.
+
+        A last line that was cut short by a power failure is left out.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise SettingError(f"{self.path} cannot be read: {error}") from error
+        whole = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
+        last: dict[tuple[str, str], Label] = {}
+        for row in csv.DictReader(io.StringIO(whole, newline="")):
+            if None in row.values() or set(COLUMNS) - set(row):
+                continue
+            key = (row["labeller"], row["particle_id"])
+            last.pop(key, None)
+            last[key] = Label(row["particle_id"], row["label"], row["labeller"], row["time"])
+        return [one for one in last.values() if one.label]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """One label for each particle. contradicting: particles on which labellers differ."""
+
+    label_of: Mapping[str, str]
+    contradicting: tuple[str, ...]
+
+
+def verdicts(labels: Sequence[Label], labeller: str = "") -> Verdicts:
+    """The label of each particle: of one labeller, or where several agree.
+
+    Where labellers differ the particle has no label until they agree, or one of them is named.
+    """
+    chosen = [one for one in labels if not labeller or one.labeller == labeller]
+    by_particle: dict[str, set[str]] = {}
+    for one in chosen:
+        by_particle.setdefault(one.particle_id, set()).add(one.label)
+    agreed = {name: next(iter(found)) for name, found in by_particle.items() if len(found) == 1}
+    return Verdicts(agreed, tuple(sorted(set(by_particle) - set(agreed))))
+
+
+def bring_in(
+    store: LabelStore, sample: Sequence[Drawn], given: Iterable[tuple[str, str]], labeller: str
+) -> Imported:
+    """Add labels from elsewhere: (particle_id, label). What fits nowhere is told, not dropped."""
+    known = {one.particle_id for one in sample}
+    there = {(one.particle_id, one.label) for one in store.read() if one.labeller == labeller}
+    found, fresh = Imported(), []
+    for particle_id, label in given:
+        if particle_id not in known:
+            found.unknown_ids.append(particle_id)
+        elif label not in store.allowed:
+            found.unknown_labels[label] = found.unknown_labels.get(label, 0) + 1
+        elif (particle_id, label) in there:
+            found.same += 1
+        else:
+            fresh.append((particle_id, label))
+    if fresh:
+        store.add(fresh, labeller)
+    found.taken = len(fresh)
+    return found
