@@ -85,6 +85,33 @@ def refuse_too_few(strata: Mapping[str, Predicted]) -> None:
         )
 
 
+def _parts(known: Predicted, classes: Sequence[str]) -> tuple[F64, F64, float]:
+    """Raised particles drawn for certain (K,), labels of the others (K,), what those stand for."""
+    fixed = np.array([known.certain.get(name, 0.0) for name in classes])
+    labels = np.array([known.labels.get(name, 0) for name in classes], np.float64)
+    return fixed, labels, max(known.raised - float(fixed.sum()), 0.0)
+
+
+def shares(
+    known: Predicted, classes: Sequence[str], rng: np.random.Generator, draws: int = DRAWS
+) -> F64:
+    """Draws (draws, K) of the share of each true class in a predicted class's raised total.
+
+    Of the particles drawn for certain the classes are known; of the rest the shares have a
+    Dirichlet posterior.
+    """
+    fixed, labels, rest = _parts(known, classes)
+    drawn: F64 = (fixed + rest * rng.dirichlet(labels + PRIOR, draws)) / known.raised
+    return drawn
+
+
+def mean_shares(known: Predicted, classes: Sequence[str]) -> F64:
+    """The unbiased estimate (K,) of these shares."""
+    fixed, labels, rest = _parts(known, classes)
+    found: F64 = (fixed + rest * labels / max(labels.sum(), 1.0)) / known.raised
+    return found
+
+
 def corrected(
     strata: Mapping[str, Predicted], classes: Sequence[str], *, seed: int = 0, draws: int = DRAWS
 ) -> dict[str, Corrected]:
@@ -97,15 +124,10 @@ def corrected(
     low, high = np.zeros((2, draws, len(classes)))
     total = np.zeros(len(classes))
     for known in strata.values():
-        fixed = np.array([known.certain.get(name, 0.0) for name in classes])
-        rest = max(known.raised - float(fixed.sum()), 0.0)
-        labels = np.array([known.labels.get(name, 0) for name in classes], np.float64)
-        total += fixed + (rest * labels / labels.sum() if labels.sum() else 0.0)
         if known.raised <= 0:
             continue
-        shares = rng.dirichlet(labels + PRIOR, draws)
-        # of the particles drawn for certain the classes are known, not how many pass by chance
-        mixed = (fixed + rest * shares) / known.raised
+        total += known.raised * mean_shares(known, classes)
+        mixed = shares(known, classes, rng, draws)
         low += mixed * _raised(rng, known.raised, known.variance, draws)
         high += mixed * _raised(
             rng, known.raised + known.largest, known.variance + known.largest**2, draws

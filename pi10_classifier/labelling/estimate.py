@@ -11,9 +11,13 @@ import numpy as np
 
 from pi10_classifier.abundance.correction import (
     DRAWS,
+    F64,
+    TAIL,
     Predicted,
     TooFewLabelsError,
     corrected,
+    mean_shares,
+    shares,
 )
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_csv
@@ -110,7 +114,7 @@ def _rows(
     rows = []
     for name in reported:
         its = found.get(name)
-        precision, recall = rates.get(name, ((None,) * 3, (None,) * 3))
+        precision, recall = rates.get(name, (UNKNOWN, UNKNOWN))
         rows.append(
             CorrectedRow(
                 stratum=stratum,
@@ -132,36 +136,41 @@ def _rows(
 
 
 Rate = tuple[float | None, float | None, float | None]
+UNKNOWN: Rate = (None, None, None)
 
 
 def _rates(
     strata: Mapping[str, Predicted], classes: Sequence[str], seed: int
 ) -> dict[str, tuple[Rate, Rate]]:
-    """Precision and recall of each class by raised particles: median and 95 % limits."""
+    """Precision and recall of each class by raised particles, with 95 % limits."""
     rng = np.random.default_rng(seed)
-    of_class: dict[str, np.ndarray] = {}
-    right: dict[str, np.ndarray] = {}
-    precision: dict[str, Rate] = {}
-    for predicted, known in strata.items():
-        counts = np.array([known.labels.get(name, 0) for name in classes], np.float64)
-        shares = rng.dirichlet(counts + 1 / 3, DRAWS)
-        for place, name in enumerate(classes):
-            part = shares[:, place] * known.raised
-            of_class[name] = of_class.get(name, 0.0) + part
-            if name == predicted:
-                right[name] = part
-                if known.labels:
-                    low, high = np.quantile(shares[:, place], (0.025, 0.975)).tolist()
-                    precision[name] = (float(counts[place] / counts.sum()), low, high)
+    mean = np.zeros((len(strata), len(classes)))
+    drawn = np.zeros((len(strata), DRAWS, len(classes)))
+    for row, known in enumerate(strata.values()):
+        if known.raised > 0:
+            mean[row] = known.raised * mean_shares(known, classes)
+            drawn[row] = known.raised * shares(known, classes, rng)
+    rows = {name: row for row, name in enumerate(strata)}
     out: dict[str, tuple[Rate, Rate]] = {}
-    for name in classes:
-        recall: Rate = (None, None, None)
-        if name in right:
-            share = right[name] / np.maximum(of_class[name], 1e-12)
-            low, middle, high = np.quantile(share, (0.025, 0.5, 0.975)).tolist()
-            recall = (middle, low, high)
-        out[name] = (precision.get(name, (None, None, None)), recall)
+    for place, name in enumerate(classes):
+        if name not in rows:  # no class of the model: nothing was called so
+            out[name] = (UNKNOWN, UNKNOWN)
+            continue
+        row = rows[name]
+        right, right_drawn = mean[row, place], drawn[row, :, place]
+        out[name] = (
+            _rate(right, mean[row].sum(), right_drawn, drawn[row].sum(axis=1)),
+            _rate(right, mean[:, place].sum(), right_drawn, drawn[:, :, place].sum(axis=0)),
+        )
     return out
+
+
+def _rate(right: float, of: float, right_drawn: F64, of_drawn: F64) -> Rate:
+    if of <= 0:
+        return UNKNOWN
+    low, high = np.quantile(right_drawn / np.maximum(of_drawn, 1e-12), (TAIL, 1 - TAIL)).tolist()
+    value = right / of
+    return value, min(low, value), max(high, value)
 
 
 def _litres(run: Path, by: str) -> dict[str, float]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.labelling.draw import FOLDER, Drawn
@@ -27,6 +28,7 @@ BESIDE = {
     "no_particle": "the image shows no particle",
 }
 MOST_NAME = 80
+_LONGEST_LINE = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Imported:
 
     taken: int = 0
     same: int = 0
+    blank: int = 0
     unknown_ids: list[str] = field(default_factory=list)
     unknown_labels: dict[str, int] = field(default_factory=dict)
 
@@ -74,7 +77,8 @@ class LabelStore:
         for one in given:
             writer.writerow((one.time, one.labeller, one.particle_id, one.label))
         try:
-            with FileLock(self.path.with_name(f".{LABELS}.lock")), self.path.open("ab") as stream:
+            with FileLock(self.path.with_name(f".{LABELS}.lock")), self.path.open("a+b") as stream:
+                _drop_torn_line(stream)
                 if stream.tell() == 0:
                     stream.write(f"{','.join(COLUMNS)}\n".encode())
                 stream.write(text.getvalue().encode("utf-8"))
@@ -106,6 +110,19 @@ class LabelStore:
         return [one for one in last.values() if one.label]
 
 
+def _drop_torn_line(stream: BinaryIO) -> None:
+    """Cut off a last line without an end, of a writer that died: it was never acknowledged.
+
+    Left there, the next line would be joined to it, and half a label might read as a whole one.
+    """
+    end = stream.seek(0, os.SEEK_END)
+    tail = min(end, _LONGEST_LINE)
+    stream.seek(end - tail)
+    whole = stream.read(tail).rfind(b"\n") + 1
+    stream.truncate(end - tail + whole)
+    stream.seek(0, os.SEEK_END)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdicts:
     """One label for each particle. contradicting: particles on which labellers differ."""
@@ -135,7 +152,9 @@ def bring_in(
     there = {(one.particle_id, one.label) for one in store.read() if one.labeller == labeller}
     found, fresh = Imported(), []
     for particle_id, label in given:
-        if particle_id not in known:
+        if not label:
+            found.blank += 1  # a sheet that is not filled in to its end
+        elif particle_id not in known:
             found.unknown_ids.append(particle_id)
         elif label not in store.allowed:
             found.unknown_labels[label] = found.unknown_labels.get(label, 0) + 1

@@ -38,6 +38,22 @@ def test_a_line_that_was_cut_short_is_left_out(store: LabelStore) -> None:
     assert [one.particle_id for one in store.read()] == ["p1"]
 
 
+def test_a_torn_line_is_cut_off_before_the_next_is_written(store: LabelStore) -> None:
+    """Or the next label would be joined to it, and half a label read as a whole one."""
+    store.add([("p1", "copepod"), ("p2", "detritus")], "Anna")
+    store.path.write_bytes(store.path.read_bytes()[:-4])
+    store.add([("p3", "copepod")], "Anna")
+    assert [(one.particle_id, one.label) for one in store.read()] == [
+        ("p1", "copepod"), ("p3", "copepod"),
+    ]  # fmt: skip
+
+
+def test_a_sheet_that_is_filled_in_by_half_is_taken_by_half(store: LabelStore) -> None:
+    given = [("p1", "copepod"), ("p2", "")]
+    found = bring_in(store, [drawn("p1"), drawn("p2")], given, "file")
+    assert (found.taken, found.blank, found.unknown_labels) == (1, 1, {})
+
+
 def test_labels_outside_the_scheme_are_refused(store: LabelStore) -> None:
     with pytest.raises(SettingError, match="'krill' is none of copepod, detritus, unknown"):
         store.add([("p1", "krill")], "Anna")

@@ -28,7 +28,10 @@ def import_labels(results: Path, file: Path, labeller: str) -> None:
     sample = read_sample(results)
     store = LabelStore(results, classes_of(results))
     found = bring_in(store, sample, _pairs(file), labeller)
-    click.echo(f"{found.taken:,} labels taken, {found.same:,} were known already")
+    click.echo(
+        f"{found.taken:,} labels taken, {found.same:,} were known already, "
+        f"{found.blank:,} rows have none yet"
+    )
     for label, count in sorted(found.unknown_labels.items()):
         click.echo(
             f"label {label[:60]!r}, {count:,} times: none of {', '.join(store.allowed)}", err=True
