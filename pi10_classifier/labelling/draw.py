@@ -6,11 +6,8 @@ the particles that may still be drawn are kept.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,92 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.foundation.files import write_csv, write_json
-from pi10_classifier.instrument.names import Bin
+from pi10_classifier.foundation.files import write_csv
 from pi10_classifier.labelling.design import F64, allocate, priorities, taken
+from pi10_classifier.labelling.sample import (
+    DESIGN,
+    FOLDER,
+    SAMPLE,
+    Design,
+    Drawn,
+    Totals,
+    strata_of,
+)
 from pi10_classifier.results.run_folder import PREDICTIONS
 
-FOLDER = "validation"
-SAMPLE, DESIGN = "sample.csv", "design.json"
 MOST_LABELS = 100_000
 READ = ("label", "bin", "raising_factor", "model_sha256")
-ALL = "all"  # the one stratum of --by cruise
 
 Progress = Callable[[int, int], None]
 """Parts read and parts in all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A particle of the sample: a line of ``sample.csv``.
-
-    order: of labelling, from 0; every beginning of the sample is a sample too. part, row: where
-    its line stands in ``predictions.parquet``. certain: drawn for certain, as its factor is so
-    large. probability: of having been drawn, by the design.
-    """
-
-    order: int
-    particle_id: str
-    stratum: str
-    predicted: str
-    source: str
-    member: str
-    bin: str
-    datetime: str
-    raising_factor: float
-    certain: bool
-    probability: float
-    part: str
-    row: int
-
-
-@dataclass(slots=True)
-class Totals:
-    """Of one stratum and predicted class: particles, and sums over their raising factors."""
-
-    particles: int = 0
-    raised: float = 0.0
-    variance: float = 0.0
-    largest: float = 0.0
-    wanted: int = 0
-
-
-@dataclass(slots=True)
-class Design:
-    """How a sample was drawn. strata: stratum -> predicted class -> totals.
-
-    left_out: particles without a raising factor, which stand for an unknown amount of water.
-    """
-
-    seed: int
-    size: int
-    by: str
-    model_sha256: str
-    strata: dict[str, dict[str, Totals]] = field(default_factory=dict)
-    left_out: int = 0
-
-    def write(self, path: Path) -> None:
-        write_json(path, {"format": 1, **asdict(self)})
-
-    @classmethod
-    def read(cls, path: Path) -> Design:
-        """Raises SettingError where there is none that can be read."""
-        try:
-            fields = json.loads(path.read_text("utf-8"))
-            strata = {
-                stratum: {label: Totals(**totals) for label, totals in classes.items()}
-                for stratum, classes in fields["strata"].items()
-            }
-            return cls(fields["seed"], fields["size"], fields["by"], fields["model_sha256"],
-                       strata, fields["left_out"])  # fmt: skip
-        except FileNotFoundError:
-            raise SettingError(
-                f"{path.parent.parent} has no sample; draw one: pi10 validate draw RESULTS"
-            ) from None
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise SettingError(
-                f"{path} cannot be read ({error}); draw the sample again: pi10 validate draw"
-            ) from error
 
 
 class _Candidates:
@@ -211,52 +140,6 @@ def _refuse_loss(run: Path, size: int, seed: int, by: str) -> None:
         )
 
 
-def read_sample(run: Path) -> list[Drawn]:
-    """The sample in ``run/validation``. Raises SettingError."""
-    path = run / FOLDER / SAMPLE
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return [
-                Drawn(
-                    order=int(row["order"]), raising_factor=float(row["raising_factor"]),
-                    certain=row["certain"] == "True", probability=float(row["probability"]),
-                    row=int(row["row"]),
-                    **{name: row[name] for name in (
-                        "particle_id", "stratum", "predicted", "source", "member", "bin",
-                        "datetime", "part",
-                    )},
-                )
-                for row in csv.DictReader(stream)
-            ]  # fmt: skip
-    except FileNotFoundError:
-        raise SettingError(f"{run} has no sample; draw one: pi10 validate draw {run}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingError(
-            f"{path} cannot be read ({error}); draw it again: pi10 validate draw {run}"
-        ) from error
-
-
-def strata_of(by: str) -> Callable[[str], str | None]:
-    """Bin -> stratum; None leaves the bin out."""
-    if by == "cruise":
-        return lambda _: ALL
-    if by == "bin":
-        return lambda name: name or None
-    if by == "day":
-        return lambda name: f"{found.start:%Y-%m-%d}" if (found := Bin.parse(name)) else None
-    path = Path(by)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            table = {row["bin"]: row["stratum"] for row in csv.DictReader(stream)}
-    except FileNotFoundError:
-        raise SettingError(
-            f"--by is {by!r}; give cruise, day, bin, or a CSV file of bin,stratum"
-        ) from None
-    except (OSError, KeyError, ValueError) as error:
-        raise SettingError(f"{by} is no CSV with the columns bin,stratum: {error}") from error
-    return table.get
-
-
 def _scan(
     part: Path,
     number: int,
@@ -315,7 +198,7 @@ def _codes(batch: Any, name: str) -> tuple[list[Any], NDArray[np.int64]]:
 
 
 def _seed(seed: int, stem: str) -> int:
-    """Of the part's random numbers: each particle keeps its own, however often one draws."""
+    """The seed of a part's random numbers, so that each particle keeps its own at every draw."""
     return int.from_bytes(hashlib.sha256(f"{seed}\0{stem}".encode()).digest()[:8])
 
 

@@ -22,8 +22,8 @@ from pi10_classifier.abundance.correction import (
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_csv
 from pi10_classifier.instrument.names import NO_PARTICLE
-from pi10_classifier.labelling.draw import FOLDER, Design, Drawn, strata_of
 from pi10_classifier.labelling.labels import BESIDE, Verdicts
+from pi10_classifier.labelling.sample import FOLDER, Design, Drawn, strata_of
 
 CORRECTED = "corrected.csv"
 

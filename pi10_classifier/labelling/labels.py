@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.labelling.draw import FOLDER, Drawn
+from pi10_classifier.labelling.sample import FOLDER, Drawn
 
 LABELS = "labels.csv"
 COLUMNS = ("time", "labeller", "particle_id", "label")

@@ -12,8 +12,9 @@ import support
 from pi10_classifier.classify import Settings, classify
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling import draw as drawing
-from pi10_classifier.labelling.draw import Design, draw, read_sample
+from pi10_classifier.labelling.draw import draw
 from pi10_classifier.labelling.labels import LabelStore
+from pi10_classifier.labelling.sample import Design, read_sample
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.labelling.draw import Drawn
 from pi10_classifier.labelling.labels import LabelStore, bring_in, verdicts
+from pi10_classifier.labelling.sample import Drawn
 
 CLASSES = ("copepod", "detritus")
 

@@ -51,9 +51,9 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
 
 def corrected_rows(results: Path, labeller: str) -> list[CorrectedRow]:
     """The corrected rows of a run, with a word on labels that contradict each other."""
-    from pi10_classifier.labelling.draw import DESIGN, FOLDER, Design, read_sample
     from pi10_classifier.labelling.estimate import estimate as correct
     from pi10_classifier.labelling.labels import LabelStore, verdicts
+    from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
     from pi10_classifier.results.run_info import classes_of
 
     design = Design.read(results / FOLDER / DESIGN)

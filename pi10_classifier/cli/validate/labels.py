@@ -21,8 +21,8 @@ def import_labels(results: Path, file: Path, labeller: str) -> None:
 
     Exit code 3 where particles or labels are unknown: they are listed, the others are taken.
     """
-    from pi10_classifier.labelling.draw import read_sample
     from pi10_classifier.labelling.labels import LabelStore, bring_in
+    from pi10_classifier.labelling.sample import read_sample
     from pi10_classifier.results.run_info import classes_of
 
     sample = read_sample(results)
@@ -73,8 +73,8 @@ def export_labels(results: Path) -> None:
     Fill in the column label and bring it back with `pi10 validate import`. The predicted class is
     left out, so that it does not lead.
     """
-    from pi10_classifier.labelling.draw import read_sample
     from pi10_classifier.labelling.labels import LabelStore, verdicts
+    from pi10_classifier.labelling.sample import read_sample
     from pi10_classifier.results.run_info import classes_of
 
     known = verdicts(LabelStore(results, classes_of(results)).read()).label_of

@@ -1,0 +1,140 @@
+"""A drawn sample: its particles, its design and its strata, as they lie in ``validation/``."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.files import write_json
+from pi10_classifier.instrument.names import Bin
+
+FOLDER = "validation"
+
+
+SAMPLE, DESIGN = "sample.csv", "design.json"
+
+
+ALL = "all"  # the one stratum of --by cruise
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A particle of the sample: a line of ``sample.csv``.
+
+    order: of labelling, from 0; every beginning of the sample is a sample too. part, row: where
+    its line stands in ``predictions.parquet``. certain: drawn for certain, as its factor is so
+    large. probability: of having been drawn, by the design.
+    """
+
+    order: int
+    particle_id: str
+    stratum: str
+    predicted: str
+    source: str
+    member: str
+    bin: str
+    datetime: str
+    raising_factor: float
+    certain: bool
+    probability: float
+    part: str
+    row: int
+
+
+@dataclass(slots=True)
+class Totals:
+    """Of one stratum and predicted class: particles, and sums over their raising factors."""
+
+    particles: int = 0
+    raised: float = 0.0
+    variance: float = 0.0
+    largest: float = 0.0
+    wanted: int = 0
+
+
+@dataclass(slots=True)
+class Design:
+    """How a sample was drawn. strata: stratum -> predicted class -> totals.
+
+    left_out: particles without a raising factor, which stand for an unknown amount of water.
+    """
+
+    seed: int
+    size: int
+    by: str
+    model_sha256: str
+    strata: dict[str, dict[str, Totals]] = field(default_factory=dict)
+    left_out: int = 0
+
+    def write(self, path: Path) -> None:
+        write_json(path, {"format": 1, **asdict(self)})
+
+    @classmethod
+    def read(cls, path: Path) -> Design:
+        """Raises SettingError where there is none that can be read."""
+        try:
+            fields = json.loads(path.read_text("utf-8"))
+            strata = {
+                stratum: {label: Totals(**totals) for label, totals in classes.items()}
+                for stratum, classes in fields["strata"].items()
+            }
+            return cls(fields["seed"], fields["size"], fields["by"], fields["model_sha256"],
+                       strata, fields["left_out"])  # fmt: skip
+        except FileNotFoundError:
+            raise SettingError(
+                f"{path.parent.parent} has no sample; draw one: pi10 validate draw RESULTS"
+            ) from None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise SettingError(
+                f"{path} cannot be read ({error}); draw the sample again: pi10 validate draw"
+            ) from error
+
+
+def read_sample(run: Path) -> list[Drawn]:
+    """The sample in ``run/validation``. Raises SettingError."""
+    path = run / FOLDER / SAMPLE
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [
+                Drawn(
+                    order=int(row["order"]), raising_factor=float(row["raising_factor"]),
+                    certain=row["certain"] == "True", probability=float(row["probability"]),
+                    row=int(row["row"]),
+                    **{name: row[name] for name in (
+                        "particle_id", "stratum", "predicted", "source", "member", "bin",
+                        "datetime", "part",
+                    )},
+                )
+                for row in csv.DictReader(stream)
+            ]  # fmt: skip
+    except FileNotFoundError:
+        raise SettingError(f"{run} has no sample; draw one: pi10 validate draw {run}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingError(
+            f"{path} cannot be read ({error}); draw it again: pi10 validate draw {run}"
+        ) from error
+
+
+def strata_of(by: str) -> Callable[[str], str | None]:
+    """Bin -> stratum; None leaves the bin out."""
+    if by == "cruise":
+        return lambda _: ALL
+    if by == "bin":
+        return lambda name: name or None
+    if by == "day":
+        return lambda name: f"{found.start:%Y-%m-%d}" if (found := Bin.parse(name)) else None
+    path = Path(by)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            table = {row["bin"]: row["stratum"] for row in csv.DictReader(stream)}
+    except FileNotFoundError:
+        raise SettingError(
+            f"--by is {by!r}; give cruise, day, bin, or a CSV file of bin,stratum"
+        ) from None
+    except (OSError, KeyError, ValueError) as error:
+        raise SettingError(f"{by} is no CSV with the columns bin,stratum: {error}") from error
+    return table.get
