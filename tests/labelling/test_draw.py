@@ -67,13 +67,16 @@ def test_memory_is_bound_by_the_sample_and_what_is_pruned_changes_nothing(
     _, whole = draw(run, 10)
     prune = drawing._Candidates._prune
     add = drawing._Candidates.add
+    kept: list[int] = []
 
     def at_once(self, *words) -> None:
         add(self, *words)
         prune(self)
+        kept.append(len(self._kept))
 
     monkeypatch.setattr(drawing._Candidates, "add", at_once)
     assert draw(run, 10)[1] == whole
+    assert max(kept) <= 2 * 10, "the soonest by chance, and the largest factors"
 
 
 def test_strata_are_days_bins_or_those_of_a_file(run: Path, tmp_path: Path) -> None:
