@@ -5,12 +5,12 @@
 | 1 duplicate event | handler::test_a_hundred_events_of_one_object_leave_the_same_bytes |
 | 2 events out of order | handler::test_the_object_as_it_is_now_wins_over_the_events_order |
 | 3 lost event | stack::test_nothing_is_lost_where_events_are_and_workers_die |
-| 4 partial upload, short read | faults_proved::test_a_job_behind_a_bad_network_leaves_the_record_of_the_whole_object, faults_proved::test_a_cut_download_is_no_result_of_the_object, s3::test_content_is_the_same_byte_for_byte |
+| 4 partial upload, short read | faults_proved::test_a_job_behind_a_bad_network_leaves_the_record_of_the_whole_object, faults_proved::test_a_cut_download_is_no_result_of_the_object, s3_client::test_content_is_the_same_byte_for_byte |
 | 13 space, +, %2B, Unicode, NFC, NFD | event::test_a_key_is_decoded_once, naming::test_a_name_fits_any_file_system_and_is_read_back, reconcile::test_each_input_has_one_record_whatever_its_name |
 | 14 long keys | naming::test_a_key_no_file_system_holds_gets_a_short_form, handler::test_long_and_hostile_keys_stay_in_the_folder |
 | 15 folder marker | naming::test_what_is_no_input_is_known_by_its_key, stack::test_files_dropped_into_the_bucket_have_records_in_the_bucket |
 | 16 deleted before it is read | faults_proved::test_a_job_for_an_object_that_is_gone_leaves_nothing, reconcile::test_an_object_deleted_in_the_meantime_is_no_input_any_more |
-| 17 503, SlowDown, time-outs | reconcile::test_the_storage_may_stutter, reconcile::test_the_endpoint_may_stutter, s3::test_an_answer_that_never_comes_ends_at_the_deadline |
+| 17 503, SlowDown, time-outs | reconcile::test_the_storage_may_stutter, reconcile::test_the_endpoint_may_stutter, s3_client::test_an_answer_that_never_comes_ends_at_the_deadline |
 | 18 full disk | script::test_a_full_disk_is_a_passing_failure_or_no_record_at_all |
 | 19 SIGKILL at any moment | script::test_killed_at_any_moment_it_leaves_whole_files_and_a_rerun_completes_them, faults_proved::test_a_reconciler_killed_again_and_again_completes_the_same_records |
 | 20 SIGTERM under load | faults_proved::test_a_reconciler_killed_again_and_again_completes_the_same_records |
