@@ -1,0 +1,233 @@
+"""The pixels of sampled particles: read again from where the run read them, and kept as PNG.
+
+An archive is streamed once, however many of its particles are wanted. The pictures are kept in
+``validation/crops``, so that a page can show them at once and without the archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pi10_classifier.errors import InputError, SettingError
+from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.imaging.decode import decode
+from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.labelling.sample import FOLDER, Drawn
+from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.sources.base import LIMITS, Item, Unit, printable
+from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
+
+CROPS = "crops"
+
+Progress = Callable[[int, int], None]
+"""Particles read and wanted in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The pixels of a particle (H, W, 3), RGB, 8 bits; or ``problem`` says why there are none."""
+
+    particle: Drawn
+    rgb: U8 | None = None
+    problem: str = ""
+
+
+def read_crops(
+    run: Path, wanted: Sequence[Drawn], *, moved: Mapping[str, str] | None = None
+) -> Iterator[Crop]:
+    """Read the pixels of particles, one pass over each source; each particle comes once.
+
+    moved: beginnings of sources -> where they lie now. An image whose width or height is not that
+    of the run has changed since, and counts as a problem. Raises SettingError where S3 is not
+    configured.
+    """
+    sizes = _sizes(run, wanted)
+    by_source: dict[str, list[Drawn]] = {}
+    for particle in wanted:
+        by_source.setdefault(particle.source, []).append(particle)
+    for source, particles in by_source.items():
+        members: dict[str, list[Drawn]] = {}
+        for particle in particles:
+            members.setdefault(particle.member, []).append(particle)
+        last: dict[str, Crop] = {}
+        for item in _items(_relocated(source, moved or {}), list(members)):
+            # the last complete copy counts, as in the run
+            if item.member not in members or (item.data is None and item.error is None):
+                continue
+            first = members[item.member][0]
+            crop = _crop(first, item, sizes.get((first.part, first.row)))
+            if crop.rgb is not None or item.member not in last:
+                last[item.member] = crop
+        for member, same in members.items():
+            gone = f"{source} does not hold {member} any more; where it moved: --moved FROM=TO"
+            crop = last.get(member, Crop(same[0], problem=gone))
+            for particle in same:
+                yield replace(crop, particle=particle)
+
+
+def _crop(particle: Drawn, item: Item, size: tuple[int, int] | None) -> Crop:
+    if item.data is None:
+        return Crop(particle, problem=str(item.error))
+    try:
+        rgb = decode(item.data).rgb
+    except InputError as error:
+        return Crop(particle, problem=str(error))
+    height, width = rgb.shape[:2]
+    if size is not None and (width, height) != size:
+        return Crop(
+            particle,
+            problem=f"is {width} x {height} px, was {size[0]} x {size[1]} px in the run: another "
+            "image lies there now; classify again, or put the old one back",
+        )
+    return Crop(particle, rgb)
+
+
+def _relocated(source: str, moved: Mapping[str, str]) -> str:
+    for before in sorted(moved, key=len, reverse=True):
+        if source == before or source.startswith(before.rstrip("/") + "/"):
+            return moved[before].rstrip("/") + source[len(before.rstrip("/")) :]
+    return source
+
+
+def _items(source: str, members: Sequence[str]) -> Iterator[Item]:
+    """The items of a source: of an archive all, of loose files those wanted."""
+    if source.startswith("s3://"):
+        yield from _stored_items(source, members)
+        return
+    path = Path(source)
+    unit: Unit
+    try:
+        if path.is_dir():
+            unit = FileBlock(source, source, 0, tuple(_files(path, members)), LIMITS)
+        else:
+            info = path.stat()
+            unit = LocalArchive(path, info.st_size, info.st_mtime_ns, LIMITS, source)
+    except OSError:
+        return  # each member is told as gone
+    yield from unit.items()
+
+
+def _files(folder: Path, members: Sequence[str]) -> Iterator[LooseFile]:
+    for member in members:
+        path = folder / member
+        # names in the table come from file systems; a table from elsewhere must not lead out
+        if ".." in Path(member).parts or Path(member).is_absolute():
+            continue
+        try:
+            info = path.stat()
+        except OSError:
+            path = _undecodable(folder, member)
+            try:
+                info = path.stat()
+            except OSError:
+                continue
+        yield LooseFile(path, member, info.st_size, info.st_mtime_ns)
+
+
+def _undecodable(folder: Path, member: str) -> Path:
+    """The file whose printable path is ``member``; the tables hold names as valid UTF-8."""
+    place = folder
+    for part in Path(member).parts:
+        try:
+            paths = list(place.iterdir())
+        except OSError:
+            return folder / member
+        place /= next((path.name for path in paths if printable(path.name) == part), part)
+    return place
+
+
+def _stored_items(source: str, members: Sequence[str]) -> Iterator[Item]:
+    from pi10_classifier.sources.s3 import S3Archive, stored_units
+    from pi10_classifier.sources.s3_client import S3Client
+
+    bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    store = S3Client(os.environ)
+    if source.endswith("/") or not prefix:
+        for member in members:  # a listing of the whole key: also found are keys that begin so
+            for unit in stored_units(store, bucket, prefix + member, LIMITS):
+                for item in unit.items():
+                    if f"{item.source}{item.member}" == f"{source}{member}":
+                        yield replace(item, source=source, member=member)
+        return
+    for unit in stored_units(store, bucket, prefix, LIMITS):
+        if isinstance(unit, S3Archive) and unit.name == source:
+            yield from unit.items()
+
+
+def _sizes(run: Path, wanted: Sequence[Drawn]) -> dict[tuple[str, int], tuple[int, int]]:
+    """(part, row) -> width and height in the run."""
+    import pyarrow.parquet as pq
+
+    rows: dict[str, list[int]] = {}
+    for particle in wanted:
+        rows.setdefault(particle.part, []).append(particle.row)
+    found = {}
+    for part, places in rows.items():
+        path = run / PREDICTIONS / f"{part}.parquet"
+        try:
+            with pq.ParquetFile(path) as file:
+                table = file.read(["width_px", "height_px"]).take(sorted(places))
+        except (OSError, IndexError, ValueError) as error:
+            raise SettingError(
+                f"{path} is not as it was when the sample was drawn ({error}); draw it again: "
+                f"pi10 validate draw {run}"
+            ) from error
+        pairs = zip(table["width_px"].to_pylist(), table["height_px"].to_pylist(), strict=True)
+        found.update(dict(zip(((part, row) for row in sorted(places)), pairs, strict=True)))
+    return found
+
+
+class CropCache:
+    """Pictures of a sample's particles as PNG in ``validation/crops``."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._folder = run / FOLDER / CROPS
+
+    def path(self, particle: Drawn) -> Path:
+        """Where the picture lies, or would: the name follows from particle, source and member."""
+        name = "\0".join((particle.particle_id, particle.source, particle.member))
+        return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.png"
+
+    def missing(self, sample: Sequence[Drawn]) -> list[Drawn]:
+        return [particle for particle in sample if not self.path(particle).is_file()]
+
+    def fill(
+        self,
+        sample: Sequence[Drawn],
+        *,
+        moved: Mapping[str, str] | None = None,
+        progress: Progress = lambda done, wanted: None,
+    ) -> dict[str, str]:
+        """Read what is missing; particle_id -> why it has no picture. Raises OutputError."""
+        missing = self.missing(sample)
+        problems: dict[str, str] = {}
+        if missing:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        for done, crop in enumerate(read_crops(self._run, missing, moved=moved), 1):
+            if crop.rgb is None:
+                problems[crop.particle.particle_id] = crop.problem
+            else:
+                write_atomically(self.path(crop.particle), encode_png(crop.rgb))
+            progress(done, len(missing))
+        return problems
+
+    def read(self, particle: Drawn) -> bytes | None:
+        """The PNG, or None where there is none."""
+        try:
+            return self.path(particle).read_bytes()
+        except OSError:
+            return None
+
+
+def encode_png(rgb: U8) -> bytes:
+    """Pixels (H, W, 3) as PNG, without loss."""
+    bgr = np.ascontiguousarray(rgb[:, :, ::-1])
+    return cv2.imencode(".png", bgr, (cv2.IMWRITE_PNG_COMPRESSION, 3))[1].tobytes()

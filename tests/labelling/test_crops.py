@@ -1,0 +1,153 @@
+"""The pixels of a sample are read again from folders, archives and buckets, each once."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from s3_server import Server
+
+from pi10_classifier.classify import Settings, classify
+from pi10_classifier.imaging.decode import decode
+from pi10_classifier.labelling.crops import CropCache, read_crops
+from pi10_classifier.labelling.draw import draw
+
+
+@pytest.fixture(scope="module")
+def day(cruise: Path) -> Path:
+    return cruise / "2024-06-24"
+
+
+@pytest.fixture
+def files(day: Path, tmp_path: Path) -> dict[str, bytes]:
+    """Member -> content of a bin, whatever the simulation packed it as."""
+    found: dict[str, bytes] = {}
+    for archive in sorted(day.rglob("*.tar"))[:1]:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                stream = tar.extractfile(member) if member.isfile() else None
+                if stream is not None:
+                    found[member.name] = stream.read()
+    assert len(found) > 40
+    return found
+
+
+def unpacked(files: dict[str, bytes], root: Path) -> Path:
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
+
+
+def zipped(files: dict[str, bytes], path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def tarred(files: dict[str, bytes], path: Path) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def results(inputs: Path | str, out: Path, package: Path) -> Path:
+    classify([str(inputs)], out, Settings(model=package, jobs=2))
+    return out
+
+
+@pytest.mark.parametrize("pack", ["folder", "tar", "zip"])
+def test_pixels_are_those_of_the_file(
+    pack: str, files: dict[str, bytes], package: Path, tmp_path: Path
+) -> None:
+    source = {
+        "folder": lambda: unpacked(files, tmp_path / "data"),
+        "tar": lambda: tarred(files, tmp_path / "RV 2024-06-24 - 1454.tar"),
+        "zip": lambda: zipped(files, tmp_path / "bin.zip"),
+    }[pack]()
+    run = results(source, tmp_path / "out", package)
+    _, sample = draw(run, 25)
+    crops = list(read_crops(run, sample))
+    assert sorted(crop.particle.order for crop in crops) == list(range(25))
+    for crop in crops:
+        assert crop.rgb is not None, crop.problem
+        assert np.array_equal(crop.rgb, decode(files[crop.particle.member]).rgb)
+
+
+def test_what_moved_changed_or_is_broken_is_told(
+    files: dict[str, bytes], package: Path, tmp_path: Path
+) -> None:
+    data = unpacked(files, tmp_path / "data")
+    run = results(data, tmp_path / "out", package)
+    _, sample = draw(run, 12)
+    gone, other, broken, *rest = sample
+    (data / gone.member).unlink()
+    larger = np.full((300, 310, 3), 200, np.uint8)
+    (data / other.member).write_bytes(cv2.imencode(".tif", larger)[1].tobytes())
+    (data / broken.member).write_bytes(b"II*\0")
+    cache = CropCache(run)
+    problems = cache.fill(sample)
+    assert set(problems) == {p.particle_id for p in (gone, other, broken)}
+    assert "does not hold" in problems[gone.particle_id]
+    assert "is 310 x 300 px, was" in problems[other.particle_id]
+    assert problems[broken.particle_id]
+    assert cache.missing(sample) == [gone, other, broken]
+
+    # what is kept needs the data no more, and what moved is found where it is now
+    shutil.move(data, tmp_path / "elsewhere")
+    shutil.rmtree(run / "validation/crops")
+    assert len(cache.fill(sample)) == len(sample)
+    moved = {str(data): str(tmp_path / "elsewhere")}
+    assert len(cache.fill(sample, moved=moved)) == 3
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert len(cache.fill(sample)) == 3
+    picture = cv2.imdecode(np.frombuffer(cache.read(rest[0]) or b"", np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert np.array_equal(picture[:, :, ::-1], decode(files[rest[0].member]).rgb)
+
+
+def test_a_table_from_elsewhere_does_not_lead_out_of_its_folder(
+    files: dict[str, bytes], package: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    data = unpacked(files, tmp_path / "data")
+    run = results(data, tmp_path / "out", package)
+    _, (one, *_) = draw(run, 3)
+    (tmp_path / "secret.tif").write_bytes((data / one.member).read_bytes())
+    for member in ("../secret.tif", str(tmp_path / "secret.tif")):
+        (crop,) = read_crops(run, [replace(one, member=member)])
+        assert crop.rgb is None
+
+
+def test_pixels_in_a_bucket(
+    s3: Server, files: dict[str, bytes], package: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from s3_units import put
+
+    for name, value in s3.environ().items():
+        monkeypatch.setenv(name, value)
+    bucket = "crops-of-a-sample"
+    s3.client.make_bucket(bucket)
+    for name, data in files.items():
+        put(s3, bucket, f"loose/{name}", data)
+    tar = tarred(files, tmp_path / "a.tar")
+    put(s3, bucket, "packed/a.tar", tar.read_bytes())
+    for prefix in ("loose/", "packed/"):
+        run = results(f"s3://{bucket}/{prefix}", tmp_path / prefix, package)
+        _, sample = draw(run, 10)
+        for crop in read_crops(run, sample):
+            assert crop.rgb is not None, crop.problem
+            assert np.array_equal(crop.rgb, decode(files[crop.particle.member]).rgb)
