@@ -187,7 +187,9 @@ def test_a_reconciler_killed_again_and_again_completes_the_same_records(
         process = start()
         time.sleep(drawn.uniform(0.3, 1.0) * seconds)
         process.send_signal(signal.SIGTERM if number % 2 else signal.SIGKILL)
-        assert process.wait(60) in ((0, 130, -signal.SIGTERM) if number % 2 else (0, -9))
+        # a process that is interrupted while it starts or ends dies of SIGINT: 130 in a shell
+        asked = (0, 130, -signal.SIGINT, -signal.SIGTERM)
+        assert process.wait(60) in (asked if number % 2 else (0, -signal.SIGKILL))
         left = {n: d for n, d in outputs(s3, name).items() if "attempt-" not in n}
         assert left.items() <= expected.items()
     for _ in range(2):  # the second clears what attempts the first left behind
