@@ -23,7 +23,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_csv
 from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.labelling.labels import BESIDE, Verdicts
-from pi10_classifier.labelling.sample import FOLDER, Design, Drawn, strata_of
+from pi10_classifier.labelling.sample import FOLDER, Design, Drawn, Totals, strata_of
 
 CORRECTED = "corrected.csv"
 
@@ -64,28 +64,52 @@ def estimate(
 
     classes: of the model. Labels outside the sample are not used: they are no probability sample.
     """
-    litres = _litres(run, design.by)
-    rows: list[CorrectedRow] = []
-    for stratum, totals in sorted(design.strata.items()):
-        here = [one for one in sample if one.stratum == stratum]
-        strata = {
-            label: Predicted(its.raised, its.variance, its.largest) for label, its in totals.items()
-        }
-        for one in here:
-            label = known.label_of.get(one.particle_id)
-            if label is None:
-                continue
-            its = strata[one.predicted]
-            if one.certain:
-                its.certain[label] = its.certain.get(label, 0.0) + one.raising_factor
-            else:
-                its.labels[label] = its.labels.get(label, 0) + 1
-        rows += _rows(stratum, strata, here, known, classes, litres.get(stratum, 0.0), design.seed)
-    names = [one.name for one in fields(CorrectedRow)]
-    write_csv(
-        run / FOLDER / CORRECTED, names, ([_cell(getattr(row, n)) for n in names] for row in rows)
-    )
+    rows = correct_strata(run, design, sample, known, classes)
+    names = [column.name for column in fields(CorrectedRow)]
+    cells = ([_cell(getattr(row, name)) for name in names] for row in rows)
+    write_csv(run / FOLDER / CORRECTED, names, cells)
     return rows
+
+
+def correct_strata(
+    run: Path,
+    design: Design,
+    sample: Sequence[Drawn],
+    known: Verdicts,
+    classes: Sequence[str],
+    strata: Sequence[str] | None = None,
+) -> list[CorrectedRow]:
+    """The corrected densities of some strata, of all where None; nothing is written."""
+    litres = litres_by_stratum(run, design.by)
+    rows: list[CorrectedRow] = []
+    for stratum in sorted(design.strata if strata is None else strata):
+        particles = [particle for particle in sample if particle.stratum == stratum]
+        predicted = _labels_by_predicted(design.strata[stratum], particles, known)
+        rows += _rows(
+            stratum, predicted, particles, known, classes, litres.get(stratum, 0.0), design.seed
+        )
+    return rows
+
+
+def _labels_by_predicted(
+    totals: Mapping[str, Totals], particles: Sequence[Drawn], known: Verdicts
+) -> dict[str, Predicted]:
+    """Predicted class -> its raised total and the labels of its particles, in one stratum."""
+    predicted = {
+        label: Predicted(total.raised, total.variance, total.largest)
+        for label, total in totals.items()
+    }
+    for particle in particles:
+        label = known.label_of.get(particle.particle_id)
+        if label is None:
+            continue
+        its_class = predicted[particle.predicted]
+        if particle.certain:
+            raised = its_class.certain.get(label, 0.0) + particle.raising_factor
+            its_class.certain[label] = raised
+        else:
+            its_class.labels[label] = its_class.labels.get(label, 0) + 1
+    return predicted
 
 
 def _cell(value: object) -> object:
@@ -173,7 +197,7 @@ def _rate(right: float, of: float, right_drawn: F64, of_drawn: F64) -> Rate:
     return value, min(low, value), max(high, value)
 
 
-def _litres(run: Path, by: str) -> dict[str, float]:
+def litres_by_stratum(run: Path, by: str) -> dict[str, float]:
     """The litres of each stratum: of the minutes with a density, each once."""
     stratum_of = strata_of(by)
     found: dict[str, float] = {}
