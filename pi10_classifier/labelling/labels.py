@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pi10_classifier.errors import SettingError, output_error
+from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.labelling.sample import FOLDER, Drawn
 
 LABELS = "labels.csv"
-COLUMNS = ("time", "labeller", "particle_id", "label")
+COLUMNS = ("time", "labeller", "particle_id", "label", "taxon")
+_REQUIRED = COLUMNS[:4]  # files of before have no taxon
 # what a particle may be besides the classes of the model
 BESIDE = {
     "unknown": "cannot be told, even by eye",
@@ -29,16 +31,18 @@ BESIDE = {
 }
 MOST_NAME = 80
 _LONGEST_LINE = 2**16
+_HEADER, _HEADER_BEFORE = (f"{','.join(names)}\n".encode() for names in (COLUMNS, _REQUIRED))
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What one labeller said of one particle."""
+    """What one labeller said of one particle. taxon: a finer name within the label, or ""."""
 
     particle_id: str
     label: str
     labeller: str
     time: str
+    taxon: str = ""
 
 
 @dataclass(slots=True)
@@ -59,31 +63,35 @@ class LabelStore:
         self.path = run / FOLDER / LABELS
         self.allowed = (*classes, *(name for name in BESIDE if name not in classes))
 
-    def add(self, labels: Iterable[tuple[str, str]], labeller: str) -> list[Label]:
-        """Append (particle_id, label) lines and have them on the disk; "" takes a label back.
+    def add(
+        self, labels: Iterable[tuple[str, str] | tuple[str, str, str]], labeller: str
+    ) -> list[Label]:
+        """Append (particle_id, label) or (particle_id, label, taxon) and have it on the disk.
 
-        Raises SettingError for a label that is not allowed, OutputError where the disk refuses.
+        The label "" takes a label back. Raises SettingError for a label that is not allowed, OutputError where the disk refuses.
         """
         from filelock import FileLock
 
-        name = " ".join(labeller.split())[:MOST_NAME]
+        name = labeller_name(labeller)
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        given = [Label(particle_id, label, name, now) for particle_id, label in labels]
+        given = [Label(row[0], row[1], name, now, "".join(row[2:])) for row in labels]
         for one in given:
             if one.label and one.label not in self.allowed:
                 raise SettingError(f"label {one.label!r} is none of {', '.join(self.allowed)}")
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         for one in given:
-            writer.writerow((one.time, one.labeller, one.particle_id, one.label))
+            writer.writerow((one.time, one.labeller, one.particle_id, one.label, one.taxon))
         try:
-            with FileLock(self.path.with_name(f".{LABELS}.lock")), self.path.open("a+b") as stream:
-                _drop_torn_line(stream)
-                if stream.tell() == 0:
-                    stream.write(f"{','.join(COLUMNS)}\n".encode())
-                stream.write(text.getvalue().encode("utf-8"))
-                stream.flush()
-                os.fsync(stream.fileno())
+            with FileLock(self.path.with_name(f".{LABELS}.lock")):
+                _add_columns(self.path)
+                with self.path.open("a+b") as stream:
+                    _drop_torn_line(stream)
+                    if stream.tell() == 0:
+                        stream.write(_HEADER)
+                    stream.write(text.getvalue().encode("utf-8"))
+                    stream.flush()
+                    os.fsync(stream.fileno())
         except OSError as error:
             raise output_error(error, self.path) from error
         return given
@@ -102,12 +110,32 @@ class LabelStore:
         whole = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
         last: dict[tuple[str, str], Label] = {}
         for row in csv.DictReader(io.StringIO(whole, newline="")):
-            if None in row.values() or set(COLUMNS) - set(row):
+            if any(row.get(name) is None for name in _REQUIRED):
                 continue
             key = (row["labeller"], row["particle_id"])
             last.pop(key, None)
-            last[key] = Label(row["particle_id"], row["label"], row["labeller"], row["time"])
+            last[key] = Label(
+                row["particle_id"], row["label"], row["labeller"], row["time"],
+                row.get("taxon") or "",
+            )  # fmt: skip
         return [one for one in last.values() if one.label]
+
+
+def labeller_name(name: str) -> str:
+    """A labeller's name as it is kept: single spaces, at most ``MOST_NAME`` characters."""
+    return " ".join(name.split())[:MOST_NAME]
+
+
+def _add_columns(path: Path) -> None:
+    """Give a file of before the columns that it lacks; its lines stay as they are."""
+    try:
+        with path.open("rb") as stream:
+            if stream.readline() != _HEADER_BEFORE:
+                return
+            rest = stream.read()
+    except FileNotFoundError:
+        return
+    write_atomically(path, _HEADER + rest)
 
 
 def _drop_torn_line(stream: BinaryIO) -> None:
