@@ -78,9 +78,13 @@ def correct_strata(
     known: Verdicts,
     classes: Sequence[str],
     strata: Sequence[str] | None = None,
+    litres: Mapping[str, float] | None = None,
 ) -> list[CorrectedRow]:
-    """The corrected densities of some strata, of all where None; nothing is written."""
-    litres = litres_by_stratum(run, design.by)
+    """The corrected densities of some strata, of all where None; nothing is written.
+
+    litres: those of ``litres_by_stratum``, where they are known already.
+    """
+    litres = litres_by_stratum(run, design.by) if litres is None else litres
     rows: list[CorrectedRow] = []
     for stratum in sorted(design.strata if strata is None else strata):
         particles = [particle for particle in sample if particle.stratum == stratum]

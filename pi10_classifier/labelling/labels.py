@@ -68,13 +68,14 @@ class LabelStore:
     ) -> list[Label]:
         """Append (particle_id, label) or (particle_id, label, taxon) and have it on the disk.
 
-        The label "" takes a label back. Raises SettingError for a label that is not allowed, OutputError where the disk refuses.
+        The label "" takes a label back. Raises SettingError for a label that is not allowed,
+        OutputError where the disk refuses.
         """
         from filelock import FileLock
 
-        name = labeller_name(labeller)
+        name = one_line(labeller)
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        given = [Label(row[0], row[1], name, now, "".join(row[2:])) for row in labels]
+        given = [Label(row[0], row[1], name, now, one_line("".join(row[2:]))) for row in labels]
         for one in given:
             if one.label and one.label not in self.allowed:
                 raise SettingError(f"label {one.label!r} is none of {', '.join(self.allowed)}")
@@ -121,9 +122,10 @@ class LabelStore:
         return [one for one in last.values() if one.label]
 
 
-def labeller_name(name: str) -> str:
-    """A labeller's name as it is kept: single spaces, at most ``MOST_NAME`` characters."""
-    return " ".join(name.split())[:MOST_NAME]
+def one_line(name: str) -> str:
+    """A name as it is kept: UTF-8, single spaces, at most ``MOST_NAME`` characters."""
+    text = name.replace("\0", " ").encode("utf-8", "replace").decode()
+    return " ".join(text.split())[:MOST_NAME].rstrip()
 
 
 def _add_columns(path: Path) -> None:

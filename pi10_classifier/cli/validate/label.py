@@ -1,0 +1,92 @@
+"""``pi10 validate label``: the labelling page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pi10_classifier.cli.validate.draw import RUN
+
+
+@click.command()
+@click.argument("results", type=RUN)
+@click.option("--labeller", default="", help="Your name.  [default: the page asks]")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0,
+              help="Port on 127.0.0.1.  [default: any that is free]")  # fmt: skip
+@click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
+@click.option("--moved", multiple=True, metavar="FROM=TO",
+              help="Where images lie now that the run read from FROM; may be repeated.")  # fmt: skip
+@click.option("--taxa", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="More taxa for the searchable list.")  # fmt: skip
+def label(
+    results: Path, labeller: str, port: int, no_browser: bool, moved: Sequence[str],
+    taxa: Path | None,
+) -> None:  # fmt: skip
+    """Label the sample of RESULTS on a page in the browser.
+
+    The page works by keyboard alone, on this machine alone, and without a network. Each label is
+    on the disk before the page goes on, in RESULTS/validation/labels.csv. Several people may label
+    the same sample, each under their name. Ctrl-C ends it; the next start goes on where it ended.
+    Needs the extra [serve].
+    """
+    from pi10_classifier.cli.terminal.console import is_terminal
+    from pi10_classifier.errors import SettingError
+    from pi10_classifier.labelling.session import Session
+
+    try:
+        from pi10_classifier.api.webpage.label_server import serve_labels
+    except ImportError as error:
+        raise SettingError(
+            f'the page needs aiohttp ({error}); run: pip install "pi10-classifier[serve]"'
+        ) from error
+
+    shown = is_terminal()
+
+    def progress(done: int, wanted: int) -> None:
+        if shown:
+            click.echo(f"\r{done:,} of {wanted:,} pictures read", nl=done == wanted, err=True)
+
+    session = Session.open(results, moved=_moves(moved), progress=progress)
+    for reason, count in _reasons(session.problems).items():
+        click.echo(f"{count:,} particles have no picture: {reason}", err=True)
+
+    def ready(address: str) -> None:
+        click.echo(f"{len(session.sample):,} particles to label at {address} (Ctrl-C ends it)")
+        if not no_browser:
+            _open(address)
+
+    serve_labels(session, port=port, labeller=labeller, taxa=None, ready=ready)
+    who = session.labellers()
+    counts = ", ".join(f"{name} {len(session.labels_of(name)):,}" for name in who) or "none yet"
+    click.echo(f"labels in {session.store.path}: {counts}\nnext: pi10 validate estimate {results}")
+
+
+def _moves(moved: Sequence[str]) -> dict[str, str]:
+    from pi10_classifier.errors import SettingError
+
+    moves = {}
+    for move in moved:
+        before, equals, now = move.partition("=")
+        if not (before and equals and now):
+            raise SettingError(f"--moved is {move!r}; give FROM=TO, as /mnt/cruise=/data/cruise")
+        moves[before] = now
+    return moves
+
+
+def _reasons(problems: dict[str, str] | object) -> dict[str, int]:
+    """Reason, with the name of a member left out where many lack it -> particles."""
+    reasons: dict[str, int] = {}
+    for problem in getattr(problems, "values", list)():
+        reasons[problem] = reasons.get(problem, 0) + 1
+    rows = sorted(reasons.items(), key=lambda row: -row[1])
+    return dict(rows[:3]) | ({"and other reasons": sum(c for _, c in rows[3:])} if rows[3:] else {})
+
+
+def _open(address: str) -> None:
+    """Open the browser beside the server: some browsers keep the program that starts them."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
