@@ -49,8 +49,11 @@ def label(
             click.echo(f"\r{done:,} of {wanted:,} pictures read", nl=done == wanted, err=True)
 
     session = Session.open(results, moved=_moves(moved), progress=progress)
-    for reason, count in _reasons(session.problems).items():
-        click.echo(f"{count:,} particles have no picture: {reason}", err=True)
+    reasons = list(session.problems.values())
+    if reasons:
+        click.echo(f"{len(reasons):,} particles have no picture; the first:", err=True)
+        for reason in reasons[:3]:
+            click.echo(f"  {reason}", err=True)
 
     def ready(address: str) -> None:
         click.echo(f"{len(session.sample):,} particles to label at {address} (Ctrl-C ends it)")
@@ -73,15 +76,6 @@ def _moves(moved: Sequence[str]) -> dict[str, str]:
             raise SettingError(f"--moved is {move!r}; give FROM=TO, as /mnt/cruise=/data/cruise")
         moves[before] = now
     return moves
-
-
-def _reasons(problems: dict[str, str] | object) -> dict[str, int]:
-    """Reason, with the name of a member left out where many lack it -> particles."""
-    reasons: dict[str, int] = {}
-    for problem in getattr(problems, "values", list)():
-        reasons[problem] = reasons.get(problem, 0) + 1
-    rows = sorted(reasons.items(), key=lambda row: -row[1])
-    return dict(rows[:3]) | ({"and other reasons": sum(c for _, c in rows[3:])} if rows[3:] else {})
 
 
 def _open(address: str) -> None:
