@@ -49,9 +49,9 @@ async def _serve(
         try:
             await web.TCPSite(runner, HOST, port).start()
         except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise SettingError(
-                f"cannot listen on {HOST} port {port}: {getattr(error, 'strerror', None) or error}; "
-                "choose another --port, or none"
+                f"cannot listen on {HOST} port {port}: {reason}; choose another --port, or none"
             ) from error
         chosen = runner.addresses[0][1]
         hosts |= {f"{HOST}:{chosen}", f"localhost:{chosen}"}

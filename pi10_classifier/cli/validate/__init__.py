@@ -21,6 +21,7 @@ def validate() -> None:
 
 
 for command in (
-    draw.draw, plan.plan, label.label, labels.import_labels, labels.export_labels, estimate.estimate,
+    draw.draw, plan.plan, label.label, labels.import_labels, labels.export_labels,
+    estimate.estimate,
 ):  # fmt: skip
     validate.add_command(command)

@@ -17,13 +17,8 @@ from pi10_classifier.cli.validate.draw import RUN
               help="Port on 127.0.0.1.  [default: any that is free]")  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
 @click.option("--moved", multiple=True, metavar="FROM=TO",
-              help="Where images lie now that the run read from FROM; may be repeated.")  # fmt: skip
-@click.option("--taxa", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="More taxa for the searchable list.")  # fmt: skip
-def label(
-    results: Path, labeller: str, port: int, no_browser: bool, moved: Sequence[str],
-    taxa: Path | None,
-) -> None:  # fmt: skip
+              help="Where images lie now that were read from FROM; may be repeated.")  # fmt: skip
+def label(results: Path, labeller: str, port: int, no_browser: bool, moved: Sequence[str]) -> None:
     """Label the sample of RESULTS on a page in the browser.
 
     The page works by keyboard alone, on this machine alone, and without a network. Each label is
