@@ -183,7 +183,7 @@ class LabelPage:
     async def _history(self, request: web.Request) -> web.Response:
         stratum, labeller = request.query.get("stratum", ""), _labeller_of(request)
         past = self._session.history(labeller, stratum)
-        steps = []
+        steps: list[list[dict[str, Any]]] = []
         while True:
             async with self._estimating:  # let go between two steps
                 rows = await asyncio.to_thread(next, past, None)
