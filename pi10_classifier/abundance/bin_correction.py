@@ -116,9 +116,7 @@ def corrected_bins(
             mixed = _shares(its, some, share * tilt)
             variance, largest = its.variance[some], its.largest[some]
             lows += mixed * _totals(rng, its.raised[some], variance, draws)
-            highs += mixed * _totals(
-                rng, its.raised[some] + largest, variance + largest**2, draws
-            )
+            highs += mixed * _totals(rng, its.raised[some] + largest, variance + largest**2, draws)
         low[some] = np.quantile(lows, TAIL, axis=1)
         high[some] = np.quantile(highs, 1 - TAIL, axis=1)
     return total, np.minimum(low, total), np.maximum(high, total)

@@ -91,9 +91,7 @@ def estimate(
     return Estimate(rows, bins, outside)
 
 
-def _refuse_strangers(
-    run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts
-) -> int:
+def _refuse_strangers(run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts) -> int:
     """How many labelled particles are not in the sample. Raises SettingError where all are."""
     for particle in sample:
         if particle.predicted not in design.strata.get(particle.stratum, {}):
@@ -129,7 +127,9 @@ def _bins(
     for stratum, names in members.items():
         particles = by_stratum.get(stratum, [])
         predicted = _labels_by_predicted(design.strata[stratum], particles, known)
-        labels = [known.label_of[p.particle_id] for p in particles if p.particle_id in known.label_of]
+        labels = [
+            known.label_of[p.particle_id] for p in particles if p.particle_id in known.label_of
+        ]
         seen = seen_classes(classes, labels)
         rows += rows_of_bins(
             stratum, names, predicted, particles, known.label_of, seen, totals, design.seed

@@ -75,7 +75,9 @@ def change_since(
         here = now.setdefault((stratum, label), Totals())
         here.particles += cell.particles
         here.raised += cell.raised
-    then = {(name, label): its for name, classes in strata.items() for label, its in classes.items()}
+    then = {
+        (name, label): its for name, classes in strata.items() for label, its in classes.items()
+    }
     for key in sorted({*now, *then}):
         before, after = then.get(key, Totals()), now.get(key, Totals())
         same = abs(after.raised - before.raised) <= ROUNDING * max(before.raised, after.raised)

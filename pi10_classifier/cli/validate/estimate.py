@@ -26,7 +26,8 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
 
     Writes RESULTS/validation/corrected.csv: individuals per litre of each class with 95 %
     intervals that cover the chance of counting and the model's errors, precision and recall of the
-    model in this survey. Exit code 3 where a stratum has too few labels; it says how many.
+    model in this survey; and RESULTS/validation/corrected_bins.csv, the same correction for each
+    bin, with the differences between bins in the interval. Exit code 3 where a stratum has too few labels; it says how many.
     """
     from dataclasses import asdict
 
@@ -45,6 +46,7 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
         for note in dict.fromkeys(f"{row.stratum}: {row.note}" for row in rows if row.note):
             click.echo(note, err=True)
         click.echo(results / "validation/corrected.csv")
+        click.echo(results / "validation/corrected_bins.csv")
     if not all(row.publishable for row in rows):
         sys.exit(3)
 
@@ -65,7 +67,13 @@ def corrected_rows(results: Path, labeller: str) -> list[CorrectedRow]:
             "are left out; agree on them, or give --labeller",
             err=True,
         )
-    return correct(results, design, read_sample(results), known, classes)
+    done = correct(results, design, read_sample(results), known, classes)
+    if done.outside:
+        click.echo(
+            f"{done.outside:,} labelled particles are not in the sample and are not used",
+            err=True,
+        )
+    return done.rows
 
 
 def _number(value: float | None) -> str:
