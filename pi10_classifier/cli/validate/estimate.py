@@ -27,7 +27,8 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
     Writes RESULTS/validation/corrected.csv: individuals per litre of each class with 95 %
     intervals that cover the chance of counting and the model's errors, precision and recall of the
     model in this survey; and RESULTS/validation/corrected_bins.csv, the same correction for each
-    bin, with the differences between bins in the interval. Exit code 3 where a stratum has too few labels; it says how many.
+    bin, with the differences between bins in the interval. Exit code 3
+    where a stratum has too few labels; it says how many.
     """
     from dataclasses import asdict
 
