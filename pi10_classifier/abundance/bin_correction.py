@@ -71,7 +71,8 @@ def cv_posterior(shares: F64, labels: F64, rng: np.random.Generator) -> F64:
         top = of_bins.max(axis=1, keepdims=True)
         log[place] += (np.log(np.exp(of_bins - top).mean(axis=1)) + top[:, 0]).sum()
     probability: F64 = np.exp(log - log.max())
-    return probability / probability.sum()
+    probability /= probability.sum()
+    return probability
 
 
 def corrected_bins(

@@ -63,16 +63,23 @@ def rows_of_bins(
         for column, label in enumerate(classes):
             if label == NO_PARTICLE:
                 continue
-            numbers: list[float | None] = [None] * 3
+            value = low = high = None
             if values and litres:
-                numbers = [float(value[place, column]) / litres for value in values]
+                value, low, high = (float(its[place, column]) / litres for its in values)
             plain = float(cells[label].raised[place]) / litres if label in cells and litres else 0.0
             rows.append(
                 BinRow(
-                    name, stratum, label, *numbers, plain if litres else None, litres,
-                    note if litres else NO_DENSITY,
+                    bin=name,
+                    stratum=stratum,
+                    label=label,
+                    per_litre=value,
+                    per_litre_low=low,
+                    per_litre_high=high,
+                    plain_per_litre=plain if litres else None,
+                    litres=litres,
+                    note=note if litres else NO_DENSITY,
                 )
-            )  # fmt: skip
+            )
     return rows
 
 
@@ -99,10 +106,10 @@ def _cells(
             np.zeros(size),
         )
     for particle in sample:
-        label = label_of.get(particle.particle_id)
-        if label is None or particle.bin not in places:
+        truth = label_of.get(particle.particle_id)
+        if truth is None or particle.bin not in places:
             continue
-        at = (places[particle.bin], columns[label])
+        at = (places[particle.bin], columns[truth])
         if particle.certain:
             cells[particle.predicted].certain[at] += particle.raising_factor
         else:

@@ -98,7 +98,8 @@ def _refuse_strangers(run: Path, design: Design, sample: Sequence[Drawn], known:
             raise SettingError(
                 f"{run / FOLDER} holds sample.csv and design.json of two samples: "
                 f"{particle.particle_id} of stratum {particle.stratum!r}, predicted "
-                f"{particle.predicted!r}, is not in the design; draw again: pi10 validate draw {run}"
+                f"{particle.predicted!r}, is not in the design; draw again: pi10 validate draw "
+                f"{run}"
             )
     drawn = {particle.particle_id for particle in sample}
     outside = [name for name in known.label_of if name not in drawn]
@@ -127,9 +128,8 @@ def _bins(
     for stratum, names in members.items():
         particles = by_stratum.get(stratum, [])
         predicted = _labels_by_predicted(design.strata[stratum], particles, known)
-        labels = [
-            known.label_of[p.particle_id] for p in particles if p.particle_id in known.label_of
-        ]
+        names_here = (particle.particle_id for particle in particles)
+        labels = [known.label_of[name] for name in names_here if name in known.label_of]
         seen = seen_classes(classes, labels)
         rows += rows_of_bins(
             stratum, names, predicted, particles, known.label_of, seen, totals, design.seed
