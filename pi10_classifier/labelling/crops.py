@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -163,25 +164,33 @@ def _stored_items(source: str, members: Sequence[str]) -> Iterator[Item]:
 
 def _sizes(run: Path, wanted: Sequence[Drawn]) -> dict[tuple[str, int], tuple[int, int]]:
     """(part, row) -> width and height in the run."""
+    lines = rows_of(run, wanted, ["width_px", "height_px"])
+    return {place: (line["width_px"], line["height_px"]) for place, line in lines.items()}
+
+
+def rows_of(
+    run: Path, wanted: Sequence[Drawn], columns: Sequence[str]
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """(part, row) -> what ``predictions.parquet`` has of a particle. Raises SettingError."""
     import pyarrow.parquet as pq
 
     rows: dict[str, list[int]] = {}
     for particle in wanted:
         rows.setdefault(particle.part, []).append(particle.row)
-    found = {}
+    lines = {}
     for part, places in rows.items():
         path = run / PREDICTIONS / f"{part}.parquet"
         try:
             with pq.ParquetFile(path) as file:
-                table = file.read(["width_px", "height_px"]).take(sorted(places))
+                table = file.read(list(columns)).take(sorted(places))
         except (OSError, IndexError, ValueError) as error:
             raise SettingError(
                 f"{path} is not as it was when the sample was drawn ({error}); draw it again: "
                 f"pi10 validate draw {run}"
             ) from error
-        pairs = zip(table["width_px"].to_pylist(), table["height_px"].to_pylist(), strict=True)
-        found.update(dict(zip(((part, row) for row in sorted(places)), pairs, strict=True)))
-    return found
+        for row, line in zip(sorted(places), table.to_pylist(), strict=True):
+            lines[part, row] = line
+    return lines
 
 
 class CropCache:
