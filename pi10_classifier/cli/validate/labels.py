@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pi10_classifier.labelling.labels import Imported
 
 _MOST_SHOWN = 20
+_SUSPICIOUS = 50  # labels: no model is right so often by chance
 
 
 @click.command("import")
@@ -28,7 +29,7 @@ _MOST_SHOWN = 20
               help="Who gave the labels that name nobody.")  # fmt: skip
 @click.option("--map", "own_map", metavar="CSV",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="A table of label,class: what the names in FILE mean here, - to leave out.")  # fmt: skip
+              help="Table of label,class: what names in FILE mean here; - leaves out.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON.")
 def import_labels(
     results: Path, file: Path, form: str | None, labeller: str, own_map: Path | None, as_json: bool
@@ -68,6 +69,12 @@ def _tell(told: Imported, reading: Reading, allowed: str) -> None:
         f"{told.taken:,} labels taken, {told.same:,} were known already, "
         f"{told.blank:,} rows have none yet"
     )
+    if told.as_predicted == told.taken >= _SUSPICIOUS:
+        click.echo(
+            f"note: all {told.taken:,} labels are those predicted; if nobody has looked at them "
+            "yet, the correction will say that the model is never wrong",
+            err=True,
+        )
     for why, count in sorted(reading.not_taken.items()):
         click.echo(f"{count:,} not taken: {why}")
     for label, count in sorted(told.left_out.items()):
