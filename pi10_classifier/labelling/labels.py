@@ -47,9 +47,11 @@ class Imported:
 
     same: known already, or there twice. contradicting: particle -> the labels that one labeller
     gave it in one file; none of them is taken. left_out: label -> how often a map leaves it out.
+    as_predicted: of those taken, how many are the predicted class.
     """
 
     taken: int = 0
+    as_predicted: int = 0
     same: int = 0
     blank: int = 0
     unknown_ids: list[str] = field(default_factory=list)
@@ -159,7 +161,7 @@ def bring_in(
     store: LabelStore, sample: Sequence[Drawn], given: Iterable[tuple[str, str]], labeller: str
 ) -> Imported:
     """Add labels from elsewhere: (particle_id, label). What fits nowhere is told, not dropped."""
-    known = {particle.particle_id for particle in sample}
+    known = {particle.particle_id: particle.predicted for particle in sample}
     name = tidy_name(labeller)
     there = {(line.particle_id, line.label) for line in store.read() if line.labeller == name}
     told = Imported()
@@ -187,4 +189,5 @@ def bring_in(
     if fresh:
         store.add(fresh, name)
     told.taken = len(fresh)
+    told.as_predicted = sum(known[particle_id] == label for particle_id, label in fresh)
     return told

@@ -39,15 +39,14 @@ def read_folders(root: Path) -> Reading:
     """
     reading = Reading("crops")
     for path in _files(root):
-        stem, suffix = os.path.splitext(path.name)
-        if suffix.lower() not in _SUFFIXES:
+        if path.suffix.lower() not in _SUFFIXES:
             reading.strange.append(path.relative_to(root).as_posix())
             continue
         names = [unquote(part) for part in path.relative_to(root).parts[:-1]]
         if names and names[0].casefold() == UNSORTED:
             names = []
         # a file manager names copies "name (1)" or "name - Copy"; our names have no space
-        key = stem.split(" ", 1)[0].casefold()
+        key = path.stem.split(" ", 1)[0].casefold()
         reading.given.append(Given(key, tuple(names), "/".join(names)))
     if not reading.given:
         raise SettingError(
@@ -81,10 +80,9 @@ def write_folders(
     that a larger sample adds to what is sorted. Raises SettingError and OutputError.
     """
     there = _held(root) if root.exists() else set()
+    names = [folder_name(label) for label in labels]
     try:
-        for name in ([] if by_prediction else [UNSORTED]) + [
-            folder_name(label) for label in labels
-        ]:
+        for name in names if by_prediction else [UNSORTED, *names]:
             (root / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(error, root) from error

@@ -94,6 +94,7 @@ def take_in(
     for name, pairs in by_labeller.items():
         part = bring_in(store, sample, pairs, name)
         told.taken += part.taken
+        told.as_predicted += part.as_predicted
         told.same += part.same
         told.contradicting |= {
             key: tuple(dict.fromkeys((*told.contradicting.get(key, ()), *labels)))

@@ -123,8 +123,8 @@ def _particle(data: dict[str, Any], title: str) -> str:
     name = data.get("particle_id")
     if not isinstance(name, str) or not name:
         raise SettingError(
-            f"{title} has no particle_id; it has {', '.join(map(str, list(data)[:12])) or 'nothing'}"
-            "; its tasks must come from: pi10 validate export RESULTS --format label-studio"
+            f"{title} has no particle_id; it has "
+            f"{', '.join(name[:60] for name in list(data)[:12]) or 'nothing'}; its tasks must come from: pi10 validate export RESULTS --format label-studio"
         )
     return name
 
@@ -188,8 +188,10 @@ def config(labels: Sequence[str]) -> str:
         showInline="true",
     )  # fmt: skip
     for number, label in enumerate(labels, 1):
-        hint = {"hint": BESIDE[label]} if label in BESIDE else {}
-        key = {"hotkey": str(number)} if number < 10 else {}
-        ElementTree.SubElement(choices, "Choice", value=label, **key, **hint)
+        choice = ElementTree.SubElement(choices, "Choice", value=label)
+        if number < 10:
+            choice.set("hotkey", str(number))
+        if label in BESIDE:
+            choice.set("hint", BESIDE[label])
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode") + "\n"
