@@ -118,7 +118,7 @@ class TaxonTable:
         taxa = {taxon.aphia_id: taxon for taxon, _ in parse(shipped, FILE)}
         lines: dict[int, int] = {}
         if extra is not None:
-            for taxon, line in parse(_read(extra), str(extra)):
+            for taxon, line in parse(read_text(extra), str(extra)):
                 if taxon.aphia_id in lines:
                     raise SettingError(
                         f"{extra}, line {line}: AphiaID {taxon.aphia_id} is already in line "
@@ -268,7 +268,8 @@ def _check_lineage(taxon: Taxon, taxa: Mapping[int, Taxon]) -> None:
         passed.append(parent)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a small UTF-8 file, with or without a mark. Raises SettingError."""
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise SettingError(
@@ -280,5 +281,5 @@ def _read(path: Path) -> str:
         raise SettingError(f"{path}, line {line}: not UTF-8 text; save it as UTF-8 CSV") from None
     except OSError as error:
         raise SettingError(
-            f"cannot read the taxa of {path}: {error.strerror or error}; check the path"
+            f"cannot read {path}: {error.strerror or error}; check the path"
         ) from None
