@@ -90,7 +90,7 @@ class ClassRules:
         stage = stage_of(life_stage)
         used, note = taxon.aphia_id, ""
         if taxon.status != ACCEPTED:
-            note = f"AphiaID {aphia_id}, {taxon.name}, is {taxon.status} in WoRMS"
+            note = f"AphiaID {aphia_id} ({taxon.name}) has the status {taxon.status!r} in WoRMS"
             if taxon.accepted_id is not None:
                 used = taxon.accepted_id
                 note += f"; {used} was used"
