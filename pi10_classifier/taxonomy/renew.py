@@ -148,6 +148,10 @@ def renewed(
          *(taxon.accepted_id, taxon.ecotaxa_id, "", 1, "an earlier version of this file"))
         for key, taxon in old.items() if key not in records
     ]  # fmt: skip
+    try:
+        TaxonTable(Taxon(row[1], row[0], row[2], row[3] or None) for row in rows)
+    except ValueError as error:
+        raise _strange("a record", str(error)) from None
     return sorted(rows), notes
 
 
@@ -189,7 +193,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table, [n for n in wanted if table.by_name(n) is None], Worms(given.service)
         )
         write_csv(given.out, COLUMNS, rows)
-        TaxonTable.load(given.out)
     except Pi10Error as error:
         print(error.message, file=sys.stderr)
         return 5
