@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import urllib3
 
@@ -99,7 +99,7 @@ class Worms:
             raise _strange(question, "no JSON") from None
         if not isinstance(answer, list):
             raise _strange(question, f"{type(answer).__name__}, not a list")
-        return cast("list[Any]", answer)
+        return answer
 
 
 def _strange(question: str, what: str) -> InputError:
