@@ -11,6 +11,7 @@ import csv
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -206,6 +207,13 @@ def test_no_answer_writes_nothing(
     with pytest.raises(OutputError, match="does not answer"):
         monkeypatch.setattr(renew, "_RETRIES", False)
         Worms("http://127.0.0.1:9/rest").by_ids([1])
+
+
+def test_names_to_look_up_are_not_in_the_table_yet() -> None:
+    names = files("pi10_classifier.taxonomy").joinpath(renew.WANTED).read_text("utf-8").split("\n")
+    table = TaxonTable.load()
+    assert names == [*sorted(set(names) - {""}), ""]
+    assert [name for name in names if table.by_name(name)] == []
 
 
 def test_the_whole_table_is_written(
