@@ -49,7 +49,10 @@ class ClassRule:
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """The class of one taxon; ``note`` says what was not taken as it came, else it is empty."""
+    """The class of one taxon; ``note`` says what was not taken as it came, else it is empty.
+
+    ``aphia_id`` is the accepted identifier; the table may not hold it.
+    """
 
     label: str
     aphia_id: int

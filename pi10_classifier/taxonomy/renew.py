@@ -85,7 +85,7 @@ class Worms:
         except urllib3.exceptions.HTTPError as error:
             raise OutputError(
                 Code.STORAGE_UNAVAILABLE,
-                f"{url} does not answer: {error}; check the network and run again",
+                f"{url} does not answer: {getattr(error, 'reason', error)}; check the network and run again",
             ) from None
         if reply.status == 204:
             return []
