@@ -83,9 +83,10 @@ class Worms:
         try:
             reply = self._http.request("GET", url, fields=list(query))
         except urllib3.exceptions.HTTPError as error:
+            reason = getattr(error, "reason", error)
             raise OutputError(
                 Code.STORAGE_UNAVAILABLE,
-                f"{url} does not answer: {getattr(error, 'reason', error)}; check the network and run again",
+                f"{url} does not answer: {reason}; check the network and run again",
             ) from None
         if reply.status == 204:
             return []
