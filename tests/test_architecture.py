@@ -23,6 +23,7 @@ MOST_LINES = 400  # in one file
 LEVELS = (
     ("errors",),
     ("foundation", "instrument"),
+    ("taxonomy",),
     ("imaging", "abundance"),
     ("sources", "model", "simulate"),
     ("results", "report"),
