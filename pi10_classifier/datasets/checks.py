@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pi10_classifier.datasets.discovery import Entry
 from pi10_classifier.datasets.duplicates import contradictions
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap
-from pi10_classifier.datasets.records import LeftOut, Sample
+from pi10_classifier.datasets.records import Entry, LeftOut, Sample
 from pi10_classifier.errors import Code, SettingError
 
 _NAMED = 20  # labels or classes in one message
@@ -32,6 +31,12 @@ def lost_label(entry: Entry, group: str | None) -> LeftOut | None:
     else:
         return None
     return LeftOut(entry.source, entry.member, code.value, message)
+
+
+def of_no_class(entry: Entry) -> LeftOut:
+    """Leave out a particle of a run that people labelled as of no class, such as an artefact."""
+    message = f"label {entry.label!r} is no class of a model; a label map can give it one"
+    return LeftOut(entry.source, entry.member, Code.NO_CLASS.value, message)
 
 
 def repeated(entry: Entry) -> LeftOut:

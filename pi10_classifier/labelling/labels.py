@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,10 +145,18 @@ def verdicts(labels: Sequence[Label], labeller: str = "") -> Verdicts:
 
 
 def bring_in(
-    store: LabelStore, sample: Sequence[Drawn], given: Iterable[tuple[str, str]], labeller: str
+    store: LabelStore,
+    sample: Sequence[Drawn],
+    given: Iterable[tuple[str, str]],
+    labeller: str,
+    *,
+    also: Collection[str] = (),
 ) -> Imported:
-    """Add labels from elsewhere: (particle_id, label). What fits nowhere is told, not dropped."""
-    known = {one.particle_id for one in sample}
+    """Add labels from elsewhere: (particle_id, label). What fits nowhere is told, not dropped.
+
+    also: ids beside those of the sample that may get a label, as those of the suggestions.
+    """
+    known = {one.particle_id for one in sample} | set(also)
     there = {(one.particle_id, one.label) for one in store.read() if one.labeller == labeller}
     found, fresh = Imported(), []
     for particle_id, label in given:
