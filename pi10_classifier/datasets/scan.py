@@ -48,7 +48,8 @@ def scan(
     Without a label map the class is the label's first folder. ``progress`` receives the
     number of files done. outside: keep particles of a run that are of no class
     (artefact, several, unknown, no_particle) under their label, to judge a model by.
-    Memory: about 2 KB an image, whatever the images' sizes. Raises SettingError where an input is unusable or gives no image, or a class has none.
+    Memory: about 2 KB an image, whatever the images' sizes.
+    Raises SettingError where an input is unusable or gives no image, or a class has none.
     """
     origins = find_origins(inputs)
     left_out: list[LeftOut] = []

@@ -18,7 +18,7 @@ from pi10_classifier.labelling.labels import BESIDE
 from pi10_classifier.model.package import MADE_OF
 from pi10_classifier.results.run_info import classes_of
 
-__all__ = ["fitted_on", "no_class", "origin_of", "provenance", "run_entries", "run_of", "runs_of"]
+__all__ = ["fitted_on", "labels_used", "no_class", "origin_of", "run_entries", "run_of", "runs_of"]
 
 
 def origin_of(run: Path) -> str:
@@ -68,7 +68,7 @@ def runs_of(found: Scan) -> dict[str, Path]:
     return {name: run for name, run in runs.items() if run is not None}
 
 
-def provenance(
+def labels_used(
     found: Scan, samples: Iterable[Sample], how: str, base: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """The entries for ``model.json``: the labelled particles of runs that a package is made of.

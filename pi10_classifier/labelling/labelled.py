@@ -18,9 +18,9 @@ from typing import Any
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import sha256
 from pi10_classifier.labelling.crops import Located
-from pi10_classifier.labelling.labels import LABELS, LabelStore, verdicts
+from pi10_classifier.labelling.labels import LABELS, LabelStore, Verdicts, verdicts
 from pi10_classifier.labelling.sample import FOLDER, SAMPLE, Drawn, read_sample
-from pi10_classifier.labelling.suggestions import read_suggestions
+from pi10_classifier.labelling.suggestions import read_suggestions, without_suggested
 from pi10_classifier.model.package import MADE_OF
 from pi10_classifier.results.run_folder import PREDICTIONS
 from pi10_classifier.results.run_info import read_run
@@ -82,6 +82,13 @@ def read_labelled(run: Path) -> LabelledRun:
         tuple(sorted(set(known.label_of) - set(places))),
         in_sample,
     )  # fmt: skip
+
+
+def sample_labels(run: Path) -> Verdicts:
+    """The labels of the probability sample that may be used for shares. Raises SettingError."""
+    suggested = {suggestion.particle_id for suggestion in read_suggestions(run)}
+    known = verdicts(LabelStore(run, ()).read())
+    return without_suggested(sample_of(run), known, suggested)
 
 
 def known_ids(run: Path) -> frozenset[str]:

@@ -39,8 +39,8 @@ def import_labels(results: Path, file: Path, labeller: str) -> None:
     if found.unknown_ids:
         some = ", ".join(found.unknown_ids[:5])
         click.echo(
-            f"{len(found.unknown_ids):,} particles are neither in the sample nor suggested, and not "
-            f"used: {some}"
+            f"{len(found.unknown_ids):,} particles are neither in the sample nor suggested, and "
+            f"not used: {some}"
             f"{', …' if len(found.unknown_ids) > 5 else ''}",
             err=True,
         )
