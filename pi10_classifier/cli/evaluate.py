@@ -126,11 +126,11 @@ def _show_survey(source: str, survey: dict[str, Any]) -> None:
         f" {survey['accuracy_of_images']:.3f}"
     )
     rows = [
-        (label, f"{row['share']:.1%}", row["support"], span(row["f1"]), span(row["precision"]),
+        (label, f"{row['share']:.1%}", f"{row['f1']['value']:.3f}", span(row["precision"]),
          span(row["recall"]))
         for label, row in survey["per_class"].items()
     ]  # fmt: skip
-    header = ("class", "of the survey", "labels", "F1", "precision", "recall")
+    header = ("class", "share", "F1", "precision", "recall")
     show_table("", header, rows)
     if survey["covered"] < 0.999:
         click.echo(
@@ -228,18 +228,21 @@ def calibrate(
             " without a particle in the image",
             err=True,
         )
-    for header, cuts in (("score", done.thresholds), ("margin", done.margins)):
+    for key, cuts in (("score", done.thresholds), ("margin", done.margins)):
         rows = [
-            (label, f"{t.score:.4f}", t.called, t.kept, f"{t.passing:.1%}", f"{t.precision:.3f}",
-             f"{t.low:.3f}", "" if t.reached else "no")
+            (label, f"{t.score:.4f}", f"{t.kept:,} of {t.called:,}", f"{t.passing:.1%}",
+             f"{t.precision:.3f}", f"{t.low:.3f}", "" if t.reached else "no")
             for label, t in cuts.items()
         ]  # fmt: skip
         if rows:
-            columns = (
-                "class", f"least {header}", "called", "kept", "share kept", "precision of kept",
-                f"at least ({done.confidence:.0%})", "as wished",
-            )  # fmt: skip
+            columns = ("class", f"least {key}", "kept", "share", "precision", "at least", "wished")
             show_table("", columns, rows)
+    if done.thresholds:
+        click.echo(
+            f"share: of the particles called so; at least: the precision elsewhere, with"
+            f" {done.confidence:.0%} confidence"
+            + ("" if confidence else " if the cut were not chosen here: see --confidence")
+        )
     warn_of_sample_use(done.of_runs, "calibrated")
     for label in done.without:
         click.echo(

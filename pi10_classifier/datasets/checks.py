@@ -87,6 +87,7 @@ def check_inputs_used(
             continue
         lost = [x for x in left_out if x.source in mine]
         why = ", ".join(f"{n} {code}" for code, n in Counter(x.code for x in lost).items())
+        lost.sort(key=lambda x: not x.failed)  # what nobody asked for is told first
         first = f"; first: {lost[0].member or path.name}: {lost[0].message}" if lost else ""
         raise SettingError(
             f"{path} has no usable image (left out: {why or 'none'}{first}); put images into"

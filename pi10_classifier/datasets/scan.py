@@ -70,7 +70,7 @@ def scan(
                         label_map.group(entry.label) if label_map else entry.label.split("/")[0]
                     )
                 group = groups[entry.label]
-                if entry.label in beside and group in (None, entry.label):
+                if entry.label in beside and (label_map is None or group is None):
                     group = entry.label
                     if not outside:
                         left_out.append(of_no_class(entry))

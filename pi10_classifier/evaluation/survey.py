@@ -207,8 +207,8 @@ def _resampled(truth: I64, guess: I64, found: Weights, size: int, seed: int) -> 
         if group < 0 or n == 1:  # drawn for certain, or nothing to draw from
             some = _sums(truth[mine], guess[mine], found.weight[mine][None, :], size)
         else:
-            times = rng.multinomial(n - 1, number / n, size=RESAMPLES) * (n / (n - 1))
-            weight: F64 = times * float(found.weight[mine][0])
+            times = rng.multinomial(n - 1, number / n, size=RESAMPLES)
+            weight = np.asarray(times, np.float64) * (n / (n - 1) * float(found.weight[mine][0]))
             some = _sums(pairs[:, 0], pairs[:, 1], weight, size)
         right, called, true = right + some[0], called + some[1], true + some[2]
     return right, called, true

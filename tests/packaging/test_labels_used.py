@@ -106,7 +106,7 @@ def test_a_temperature_at_its_bound_is_told(tmp_path: Path) -> None:
     assert done.at_bound
     told = ask("calibrate", "--model", package, "--data", table, "--out", tmp_path / "out")
     assert "at the end of its range: scores hardly tell" in told.output
-    gentle = Model.load(marks.package(tmp_path / "gentle"))
+    gentle = Model.load(marks.package(tmp_path / "gentle", strength=0.004))
     cold = calibrate(gentle, [marks.tree(tmp_path / "clear", {"copepod": 40})],
                      tmp_path / "cold")  # fmt: skip
     assert cold.at_bound
@@ -119,3 +119,24 @@ def test_damaged_entries_are_told(made) -> None:
     for wrong in ({**entry, "ids": "?"}, {"how": "adapted"}, 7):
         with pytest.raises(SettingError, match="damaged"):
             made_of([wrong], ["a"])
+
+
+def test_a_split_keeps_a_test_part(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("skl2onnx")
+    some = labelled_run.build(tmp_path / "home", size=150, bins=5)
+    split = ask("dataset", some.path, "--out", tmp_path / "data")
+    assert split.exit_code == 0, split.output
+    manifest = tmp_path / "data/manifest.csv"
+    words = ("--manifest", manifest, "--out")
+    done = ask("adapt", "--model", some.package, "--gallery", some.path, "--head", "linear",
+               *words, tmp_path / "adapted")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    model = Model.load(tmp_path / "adapted")
+    figures = evaluate(model, [some.path], manifest=manifest)
+    assert figures["data"]["fitted_on"] == 0
+    (entry,) = model.package.description["validated"]
+    of_a_class = sum(some.truth[d.particle_id] != "artefact" for d in some.sample)
+    assert figures["data"]["judged"] + entry["particles"] == of_a_class
+    assert figures["surveys"]["survey"]["labelled"] == figures["data"]["judged"]
+    assert evaluate(model, [some.path], manifest=manifest, split="train")["data"]["fitted_on"] > 50
