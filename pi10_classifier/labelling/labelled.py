@@ -53,13 +53,12 @@ class LabelledRun:
 
     particles: each with its label, the sample first. contradicting: ids on which labellers differ.
     lost: ids that are neither in the sample nor suggested any more, so that their pixels cannot be
-    found. in_sample: ids of the probability sample.
+    found.
     """
 
     particles: tuple[tuple[Located, str], ...]
     contradicting: tuple[str, ...]
     lost: tuple[str, ...]
-    in_sample: frozenset[str]
 
 
 def sample_of(run: Path) -> list[Drawn]:
@@ -72,15 +71,13 @@ def read_labelled(run: Path) -> LabelledRun:
     known = verdicts(LabelStore(run, ()).read())
     sample = sample_of(run)
     places: dict[str, Located] = {particle.particle_id: particle for particle in sample}
-    in_sample = frozenset(places)
     for suggestion in read_suggestions(run):
         places.setdefault(suggestion.particle_id, suggestion)
     return LabelledRun(
         tuple((place, known.label_of[name]) for name, place in places.items()
               if name in known.label_of),
         tuple(name for name in known.contradicting if name in places),
-        tuple(sorted(set(known.label_of) - set(places))),
-        in_sample,
+        tuple(sorted({*known.label_of, *known.contradicting} - set(places))),
     )  # fmt: skip
 
 

@@ -60,6 +60,10 @@ def test_a_label_map_gives_an_artefact_a_class(run: Path) -> None:
     assert set(found.classes) == {"animal", "detritus"}
     assert {s.label for s in found.samples if s.group == "detritus"} == {"artefact", "detritus"}
     assert not found.left_out
+    same = scan([run], LabelMap.of({name: name for name in (*support.CLASSES, "artefact")}))
+    assert "artefact" in same.classes
+    some = scan([run], LabelMap.of({name: name for name in support.CLASSES}))
+    assert {x.code for x in some.left_out} == {"no_class"}
 
 
 def test_to_judge_a_model_particles_of_no_class_are_kept(run: Path) -> None:
