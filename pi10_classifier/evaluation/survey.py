@@ -9,7 +9,7 @@ proportion to their raising factor, so that the factor cancels out and all have 
 with R the raised total of that class, C the raised particles drawn for certain and labelled, which
 count by their own factor, and n the labelled others (Horvitz and Thompson 1952; Lohr 2019, section
 4.4). Figures are thus shares of the particles in the water, not of the images. Weights add up to
-the survey also where only the beginning of the sample is labelled.
+the survey also where only the beginning of the sample is labelled, or a part of a split is judged.
 
 Intervals: 95 % percentiles of a bootstrap within each stratum and predicted class, n - 1 of n drawn
 with replacement and weights raised by n / (n - 1), which is unbiased where n is small (Rao and Wu

@@ -53,6 +53,7 @@ def test_an_adapted_package_names_its_particles(made, adapted: Path) -> None:
     ids = [d.particle_id for d in made.sample]
     particles = [name for name in ids if made.truth[name] != "artefact"]
     assert entry["how"] == "adapted"
+    assert "particles of survey" in (adapted / "README.md").read_text("utf-8")
     assert entry["particles"] == entry["of_sample"] == len(particles)
     assert made_of([entry], [*ids, "nobody"]) == set(particles)
     figures = evaluate(Model.load(adapted), [made.path])

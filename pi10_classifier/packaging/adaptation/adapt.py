@@ -257,6 +257,13 @@ def _section(done: Adapted) -> str:
             f"| {label}{mark} | {n} | {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) |"
         )
     others = ", ".join(f"{k} {v:.3f}" for k, v in done.tried.items())
+    if done.of_runs:
+        lines += [
+            "",
+            f"Among the crops are labelled particles of {', '.join(done.of_runs)}, named in"
+            " `model.json` as `validated`: they can neither judge this model nor correct densities"
+            " of a run with it.",
+        ]
     lines += [
         "",
         f"Cross-validated macro-F1 {f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f}); tried:"
