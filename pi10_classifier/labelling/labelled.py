@@ -20,7 +20,7 @@ from pi10_classifier.foundation.files import sha256
 from pi10_classifier.labelling.crops import Located
 from pi10_classifier.labelling.labels import LABELS, LabelStore, Verdicts, verdicts
 from pi10_classifier.labelling.sample import FOLDER, SAMPLE, Drawn, read_sample
-from pi10_classifier.labelling.suggestions import read_suggestions, without_suggested
+from pi10_classifier.labelling.suggestions import Suggestion, read_suggestions, without_suggested
 from pi10_classifier.model.package import MADE_OF
 from pi10_classifier.results.run_folder import PREDICTIONS
 from pi10_classifier.results.run_info import read_run
@@ -88,11 +88,12 @@ def sample_labels(run: Path) -> Verdicts:
     return without_suggested(sample_of(run), known, suggested)
 
 
-def known_ids(run: Path) -> frozenset[str]:
-    """The ids that may get a label: of the sample and of the suggestions. Raises SettingError."""
-    suggested = {suggestion.particle_id for suggestion in read_suggestions(run)}
+def may_be_labelled(run: Path) -> list[Drawn | Suggestion]:
+    """The sample, then the suggestions that are not in it. Raises SettingError where neither is."""
+    suggested = read_suggestions(run)
     drawn = sample_of(run) if suggested else read_sample(run)
-    return frozenset(suggested | {particle.particle_id for particle in drawn})
+    there = {particle.particle_id for particle in drawn}
+    return [*drawn, *(entry for entry in suggested if entry.particle_id not in there)]
 
 
 def used(run: Path, ids: Iterable[str], how: str) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.labelling.sample import FOLDER, Drawn
+from pi10_classifier.labelling.sample import FOLDER
 
 LABELS = "labels.csv"
 COLUMNS = ("time", "labeller", "particle_id", "label")
@@ -144,19 +144,20 @@ def verdicts(labels: Sequence[Label], labeller: str = "") -> Verdicts:
     return Verdicts(agreed, tuple(sorted(set(by_particle) - set(agreed))))
 
 
-def bring_in(
-    store: LabelStore,
-    sample: Sequence[Drawn],
-    given: Iterable[tuple[str, str]],
-    labeller: str,
-    *,
-    also: Collection[str] = (),
-) -> Imported:
-    """Add labels from elsewhere: (particle_id, label). What fits nowhere is told, not dropped.
+class Known(Protocol):
+    """A particle that may get a label: of the sample, or suggested."""
 
-    also: ids beside those of the sample that may get a label, as those of the suggestions.
-    """
-    known = {one.particle_id for one in sample} | set(also)
+    @property
+    def particle_id(self) -> str: ...
+    @property
+    def predicted(self) -> str: ...
+
+
+def bring_in(
+    store: LabelStore, sample: Sequence[Known], given: Iterable[tuple[str, str]], labeller: str
+) -> Imported:
+    """Add labels from elsewhere: (particle_id, label). What fits nowhere is told, not dropped."""
+    known = {one.particle_id for one in sample}
     there = {(one.particle_id, one.label) for one in store.read() if one.labeller == labeller}
     found, fresh = Imported(), []
     for particle_id, label in given:

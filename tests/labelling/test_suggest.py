@@ -17,7 +17,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.crops import CropCache
 from pi10_classifier.labelling.draw import draw
 from pi10_classifier.labelling.estimate import estimate
-from pi10_classifier.labelling.labelled import known_ids
+from pi10_classifier.labelling.labelled import may_be_labelled
 from pi10_classifier.labelling.labels import LabelStore, Verdicts, bring_in, verdicts
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, Drawn, read_sample
 from pi10_classifier.labelling.suggest import _central, _Pool, _spread_out, suggest
@@ -84,8 +84,7 @@ def test_labelled_suggestions_stay_and_are_not_suggested_again(run: Path, made) 
     first = suggest(run, 10)
     store = LabelStore(run, support.CLASSES)
     given = [(one.particle_id, made.truth[one.particle_id]) for one in first[:4]]
-    found = bring_in(store, read_sample(run), [*given, ("nobody", "copepod")], "Anna",
-                     also=known_ids(run))  # fmt: skip
+    found = bring_in(store, may_be_labelled(run), [*given, ("nobody", "copepod")], "Anna")
     assert (found.taken, found.unknown_ids) == (4, ["nobody"])
     again = suggest(run, 10)
     labelled = {one.particle_id for one in first[:4]}

@@ -21,13 +21,13 @@ def import_labels(results: Path, file: Path, labeller: str) -> None:
 
     Exit code 3 where particles or labels are unknown: they are listed, the others are taken.
     """
-    from pi10_classifier.labelling.labelled import known_ids, sample_of
+    from pi10_classifier.labelling.labelled import may_be_labelled
     from pi10_classifier.labelling.labels import LabelStore, bring_in
     from pi10_classifier.results.run_info import classes_of
 
-    also = known_ids(results)
+    known = may_be_labelled(results)
     store = LabelStore(results, classes_of(results))
-    found = bring_in(store, sample_of(results), _pairs(file), labeller, also=also)
+    found = bring_in(store, known, _pairs(file), labeller)
     click.echo(
         f"{found.taken:,} labels taken, {found.same:,} were known already, "
         f"{found.blank:,} rows have none yet"
