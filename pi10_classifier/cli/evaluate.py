@@ -93,8 +93,8 @@ def evaluate(
             others = (f"{row[key]['value']:.3f}" for key in _KEYS[1:])  # the page has all intervals
             rows.append((source, label, row["support"], span(row["f1"]), *others))
     show_table("", ("images from", "class", "images", "F1", "precision", "recall"), rows)
-    for source, its in figures["surveys"].items():
-        _show_survey(source, its)
+    for source, survey in figures["surveys"].items():
+        _show_survey(source, survey)
     if figures["data"]["fitted_on"]:
         click.echo(
             f"note: the model was fitted on {figures['data']['fitted_on']:,} of these"

@@ -104,7 +104,7 @@ def evaluate(
         },
         "all": figures_of(truth, judged.probabilities, classes, [s.bin for s in judged.samples]),
         "sources": sources,
-        "surveys": {source: its for source, its in surveys.items() if its},
+        "surveys": {source: survey for source, survey in surveys.items() if survey},
         "calibration": judge_calibration(model, judged, held if held.samples else None, name),
         "thresholds": judge_thresholds(model, judged),
         "outside": judge_outside(model, here.of(lambda s: s.group not in classes)),

@@ -109,26 +109,26 @@ def judge_survey(
     Beside each figure of the survey stands the plain one of the same images. None where none of
     the images is in the run's probability sample. Raises SettingError.
     """
-    found = weights_of(run, scored.samples)
-    if found is None:
+    weights = weights_of(run, scored.samples)
+    if weights is None:
         return None
     # beyond the classes: none of them, and no particle
     place = {label: number for number, label in enumerate(classes)}
     place.setdefault(NO_PARTICLE, len(classes) + 1)
-    truth = scored.truth_or(place, len(classes))[found.place]
-    guess = scored.probabilities.argmax(axis=1)[found.place]
-    guess = np.where(found.blank, place[NO_PARTICLE], guess)
+    truth = scored.truth_or(place, len(classes))[weights.place]
+    guess = scored.probabilities.argmax(axis=1)[weights.place]
+    guess = np.where(weights.blank, place[NO_PARTICLE], guess)
     size = len(classes) + 2
-    point = _sums(truth, guess, found.weight[None, :], size)
+    point = _sums(truth, guess, weights.weight[None, :], size)
     plain = _sums(truth, guess, np.ones((1, len(truth))), size)
-    drawn = _resampled(truth, guess, found, size, seed)
+    drawn = _resampled(truth, guess, weights, size, seed)
     survey, images, spread = _rates(point), _rates(plain), _rates(drawn)
     present = np.flatnonzero(point[2][0, : len(classes)] > 0)
     return {
         "labelled": len(truth),
         "of_no_class": int((truth >= len(classes)).sum()),
-        "covered": round(found.covered, 4),
-        "effective": round(float(found.weight.sum() ** 2 / (found.weight**2).sum()), 1),
+        "covered": round(weights.covered, 4),
+        "effective": round(float(weights.weight.sum() ** 2 / (weights.weight**2).sum()), 1),
         "accuracy": interval(survey["accuracy"][0], spread["accuracy"]),
         "accuracy_of_images": round(float(images["accuracy"][0]), 4),
         "macro_f1": interval(
@@ -142,7 +142,7 @@ def judge_survey(
                               for key in ("f1", "precision", "recall")},
                 "support": int((truth == i).sum()),
                 "called": int((guess == i).sum()),
-                "share": round(float(point[2][0, i] / found.weight.sum()), 4),
+                "share": round(float(point[2][0, i] / weights.weight.sum()), 4),
             }
             for i, label in enumerate(classes)
         },
@@ -159,11 +159,11 @@ def sampled(scored: Scored, runs: Mapping[str, Path]) -> tuple[Scored, F64, int]
     """
     weight = np.array([s.source not in runs for s in scored.samples], np.float64)
     for source, run in runs.items():
-        mine = np.array([n for n, s in enumerate(scored.samples) if s.source == source], np.int64)
-        found = weights_of(run, [scored.samples[n] for n in mine.tolist()])
-        if found is not None:
-            mean = max(float(found.weight.mean()), 1e-12)
-            weight[mine[found.place]] = np.where(found.blank, 0.0, found.weight / mean)
+        rows = np.array([n for n, s in enumerate(scored.samples) if s.source == source], np.int64)
+        weights = weights_of(run, [scored.samples[n] for n in rows.tolist()])
+        if weights is not None:
+            mean = max(float(weights.weight.mean()), 1e-12)
+            weight[rows[weights.place]] = np.where(weights.blank, 0.0, weights.weight / mean)
     keep = weight > 0
     samples = tuple(s for s, wanted in zip(scored.samples, keep, strict=True) if wanted)
     part = Scored(samples, scored.probabilities[keep])
@@ -194,21 +194,21 @@ def _rates(sums: Sums) -> dict[str, F64]:
     }
 
 
-def _resampled(truth: I64, guess: I64, found: Weights, size: int, seed: int) -> Sums:
+def _resampled(truth: I64, guess: I64, weights: Weights, size: int, seed: int) -> Sums:
     """Sums of the bootstrap (B, K): each stratum and predicted class is drawn by itself."""
     rng = np.random.default_rng(seed)
     right, called, true = np.zeros((3, RESAMPLES, size))
-    for group in np.unique(found.group).tolist():
-        mine = found.group == group
+    for group in np.unique(weights.group).tolist():
+        rows = weights.group == group
         pairs, number = np.unique(
-            np.stack([truth[mine], guess[mine]], axis=1), axis=0, return_counts=True
+            np.stack([truth[rows], guess[rows]], axis=1), axis=0, return_counts=True
         )
         n = int(number.sum())
         if group < 0 or n == 1:  # drawn for certain, or nothing to draw from
-            some = _sums(truth[mine], guess[mine], found.weight[mine][None, :], size)
+            sums = _sums(truth[rows], guess[rows], weights.weight[rows][None, :], size)
         else:
             times = rng.multinomial(n - 1, number / n, size=RESAMPLES)
-            weight = np.asarray(times, np.float64) * (n / (n - 1) * float(found.weight[mine][0]))
-            some = _sums(pairs[:, 0], pairs[:, 1], weight, size)
-        right, called, true = right + some[0], called + some[1], true + some[2]
+            weight = np.asarray(times, np.float64) * (n / (n - 1) * float(weights.weight[rows][0]))
+            sums = _sums(pairs[:, 0], pairs[:, 1], weight, size)
+        right, called, true = right + sums[0], called + sums[1], true + sums[2]
     return right, called, true

@@ -136,10 +136,10 @@ def _read(
     for number, part in enumerate(parts):
         first = 0
         with pq.ParquetFile(part) as file:
-            there = file.schema_arrow.names
-            scores = [name for name in there if name.startswith("score_")]
-            sizes = [name for name in _SIZES if name in there]
-            more = [NOVELTY] if NOVELTY in there else []
+            columns_held = file.schema_arrow.names
+            scores = [name for name in columns_held if name.startswith("score_")]
+            sizes = [name for name in _SIZES if name in columns_held]
+            more = [NOVELTY] if NOVELTY in columns_held else []
             columns = ["particle_id", "label", *scores, *sizes, *more]
             for batch in file.iter_batches(2**16, columns=columns):
                 free = pc.invert(pc.is_in(batch.column("particle_id"), value_set=names))
@@ -192,13 +192,13 @@ def _chosen(pools: dict[str, _Pool], size: int, seed: int) -> list[Chosen]:
         values, places = values[free], places[free]
         standard = np.nan_to_num((features[free] - middle) / spread)
         if why == TYPICAL:
-            rows, told = _central(standard, share, seed)
+            rows, worth = _central(standard, share, seed)
         else:
             rows = _spread_out(standard, share)
-            told = np.abs(values[rows])  # the margin is held as a negative number
+            worth = np.abs(values[rows])  # the margin is held as a negative number
         lists[why] = [
             (why, float(value), int(places[row, 0]), int(places[row, 1]))
-            for row, value in zip(rows.tolist(), told.tolist(), strict=True)
+            for row, value in zip(rows.tolist(), worth.tolist(), strict=True)
         ]
         taken.update((part, row) for _, _, part, row in lists[why])
     turns = sorted(
@@ -251,9 +251,9 @@ def _central(x: F64, count: int, seed: int) -> tuple[NDArray[np.int64], F64]:
     number = np.bincount(label, minlength=clusters)
     rows = []
     for cluster in np.argsort(-number, kind="stable").tolist():
-        mine = np.flatnonzero(label == cluster)
-        if len(mine):
-            rows.append((int(mine[distance[mine].argmin()]), number[cluster] / len(x)))
+        members = np.flatnonzero(label == cluster)
+        if len(members):
+            rows.append((int(members[distance[members].argmin()]), number[cluster] / len(x)))
     return np.array([row for row, _ in rows], np.int64), np.array([share for _, share in rows])
 
 
