@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.validate import draw, estimate, labels, plan
+from pi10_classifier.cli.validate import draw, estimate, labels, plan, suggest
 
 
 @click.group()
@@ -22,5 +22,6 @@ def validate() -> None:
 
 for command in (
     draw.draw, plan.plan, labels.import_labels, labels.export_labels, estimate.estimate,
+    suggest.suggest,
 ):  # fmt: skip
     validate.add_command(command)

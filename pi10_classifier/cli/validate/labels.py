@@ -17,17 +17,17 @@ from pi10_classifier.cli.validate.draw import RUN
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--labeller", default="import", show_default=True, help="Who gave these labels.")
 def import_labels(results: Path, file: Path, labeller: str) -> None:
-    """Bring in labels of the sample: FILE is a CSV with the columns particle_id,label.
+    """Bring in labels of the sample or of suggestions: FILE is a CSV of particle_id,label.
 
     Exit code 3 where particles or labels are unknown: they are listed, the others are taken.
     """
+    from pi10_classifier.labelling.labelled import may_be_labelled
     from pi10_classifier.labelling.labels import LabelStore, bring_in
-    from pi10_classifier.labelling.sample import read_sample
     from pi10_classifier.results.run_info import classes_of
 
-    sample = read_sample(results)
+    known = may_be_labelled(results)
     store = LabelStore(results, classes_of(results))
-    found = bring_in(store, sample, _pairs(file), labeller)
+    found = bring_in(store, known, _pairs(file), labeller)
     click.echo(
         f"{found.taken:,} labels taken, {found.same:,} were known already, "
         f"{found.blank:,} rows have none yet"
@@ -39,7 +39,8 @@ def import_labels(results: Path, file: Path, labeller: str) -> None:
     if found.unknown_ids:
         some = ", ".join(found.unknown_ids[:5])
         click.echo(
-            f"{len(found.unknown_ids):,} particles are not in the sample and not used: {some}"
+            f"{len(found.unknown_ids):,} particles are neither in the sample nor suggested, and "
+            f"not used: {some}"
             f"{', …' if len(found.unknown_ids) > 5 else ''}",
             err=True,
         )
