@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.labelling.sample import FOLDER, Drawn
+from pi10_classifier.labelling.sample import FOLDER
 
 LABELS = "labels.csv"
 COLUMNS = ("time", "labeller", "particle_id", "label")
@@ -157,8 +157,17 @@ def verdicts(labels: Sequence[Label], labeller: str = "") -> Verdicts:
     return Verdicts(agreed, tuple(sorted(set(by_particle) - set(agreed))))
 
 
+class Known(Protocol):
+    """A particle that may get a label: of the sample, or suggested."""
+
+    @property
+    def particle_id(self) -> str: ...
+    @property
+    def predicted(self) -> str: ...
+
+
 def bring_in(
-    store: LabelStore, sample: Sequence[Drawn], given: Iterable[tuple[str, str]], labeller: str
+    store: LabelStore, sample: Sequence[Known], given: Iterable[tuple[str, str]], labeller: str
 ) -> Imported:
     """Add labels from elsewhere: (particle_id, label). What fits nowhere is told, not dropped."""
     known = {particle.particle_id: particle.predicted for particle in sample}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.validate import draw, estimate, exports, labels, plan
+from pi10_classifier.cli.validate import draw, estimate, exports, labels, plan, suggest
 
 
 @click.group()
@@ -22,6 +22,6 @@ def validate() -> None:
 
 for command in (
     draw.draw, plan.plan, exports.export_labels, exports.crops, labels.import_labels,
-    estimate.estimate,
+    suggest.suggest, estimate.estimate,
 ):  # fmt: skip
     validate.add_command(command)

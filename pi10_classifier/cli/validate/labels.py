@@ -34,7 +34,7 @@ _SUSPICIOUS = 50  # labels: no model is right so often by chance
 def import_labels(
     results: Path, file: Path, form: str | None, labeller: str, own_map: Path | None, as_json: bool
 ) -> None:
-    """Bring in labels of the sample of RESULTS.
+    """Bring in labels of the sample or of suggestions of RESULTS.
 
     FILE is a CSV with the columns particle_id,label; an export of EcoTaxa (zip or TSV), of which
     validated objects are taken; an export of Label Studio (JSON or JSON-MIN); or a folder of
@@ -43,15 +43,15 @@ def import_labels(
     """
     from pi10_classifier.labelling.formats.categories import Categories
     from pi10_classifier.labelling.formats.intake import read_labels, take_in
+    from pi10_classifier.labelling.labelled import may_be_labelled
     from pi10_classifier.labelling.labels import LabelStore
-    from pi10_classifier.labelling.sample import read_sample
     from pi10_classifier.results.run_info import classes_of
 
-    sample = read_sample(results)
+    known = may_be_labelled(results)
     store = LabelStore(results, classes_of(results))
     categories = Categories(store.allowed, own_map)
     reading = read_labels(file, form or "")
-    told = take_in(store, sample, reading, categories, labeller)
+    told = take_in(store, known, reading, categories, labeller)
     if as_json:
         from dataclasses import asdict
 
@@ -95,7 +95,8 @@ def _tell(told: Imported, reading: Reading, allowed: str) -> None:
     if told.unknown_ids:
         words = (f"{name[:80]!r}" for name in told.unknown_ids)
         click.echo(
-            f"{len(told.unknown_ids):,} particles are not in the sample and not used: "
+            f"{len(told.unknown_ids):,} particles are neither in the sample nor suggested, and "
+            "not used: "
             f"{_some(words)}",
             err=True,
         )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pi10_classifier.labelling.labels import Known
 from pi10_classifier.labelling.sample import Drawn
 
 # the instrument's names are safe on every file system, and say more than a digest
@@ -68,7 +69,7 @@ def picture_stem(particle_id: str) -> str:
     return f"{slug or 'particle'}-{digest}"
 
 
-def by_key(sample: Iterable[Drawn]) -> dict[str, str]:
+def by_key(sample: Iterable[Known]) -> dict[str, str]:
     """particle_id and picture stem (in lower case) -> particle_id."""
     ids = [particle.particle_id for particle in sample]
     stems = {picture_stem(particle_id).casefold(): particle_id for particle_id in ids}

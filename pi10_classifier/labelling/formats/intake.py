@@ -12,8 +12,7 @@ from pi10_classifier.labelling.formats.ecotaxa import read_ecotaxa
 from pi10_classifier.labelling.formats.given import Given, Reading, by_key
 from pi10_classifier.labelling.formats.label_studio import read_label_studio
 from pi10_classifier.labelling.formats.sheet import read_sheet
-from pi10_classifier.labelling.labels import Imported, LabelStore, bring_in, tidy_name
-from pi10_classifier.labelling.sample import Drawn
+from pi10_classifier.labelling.labels import Imported, Known, LabelStore, bring_in, tidy_name
 
 READERS = {
     "csv": read_sheet,
@@ -66,7 +65,7 @@ def form_of(path: Path) -> str:
 
 def take_in(
     store: LabelStore,
-    sample: Sequence[Drawn],
+    sample: Sequence[Known],
     reading: Reading,
     categories: Categories,
     labeller: str,

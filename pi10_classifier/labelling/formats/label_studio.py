@@ -124,7 +124,8 @@ def _particle(data: dict[str, Any], title: str) -> str:
     if not isinstance(name, str) or not name:
         raise SettingError(
             f"{title} has no particle_id; it has "
-            f"{', '.join(name[:60] for name in list(data)[:12]) or 'nothing'}; its tasks must come from: pi10 validate export RESULTS --format label-studio"
+            f"{', '.join(name[:60] for name in list(data)[:12]) or 'nothing'}; its tasks must come "
+            "from: pi10 validate export RESULTS --format label-studio"
         )
     return name
 
