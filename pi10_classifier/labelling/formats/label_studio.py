@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree  # nosec B405  only written, nothing is parsed
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import atomic_path
