@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 20
 _MOVED = click.option(
     "--moved", multiple=True, metavar="FROM=TO",
-    help="Where the images lie now; FROM is the beginning of a source.",
+    help="Where the images lie now; FROM is the beginning of a source.  [default: where they were]",
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ _MOVED = click.option(
               default="csv", show_default=True, help="The tool to label in.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="A file for csv, a zip for ecotaxa, a folder for label-studio.  "
-                   "[default for csv: print it]")  # fmt: skip
+                   "[default: print the csv]")  # fmt: skip
 @click.option("--show-predicted", is_flag=True, help="Show the predicted class, which may lead.")
 @_MOVED
 def export_labels(

@@ -29,7 +29,8 @@ _SUSPICIOUS = 50  # labels: no model is right so often by chance
               help="Who gave the labels that name nobody.")  # fmt: skip
 @click.option("--map", "own_map", metavar="CSV",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Table of label,class: what names in FILE mean here; - leaves out.")  # fmt: skip
+              help="Table of label,class: what names in FILE mean here; - leaves out.  "
+                   "[default: names as they are, and EcoTaxa's groups]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON.")
 def import_labels(
     results: Path, file: Path, form: str | None, labeller: str, own_map: Path | None, as_json: bool
