@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.validate import draw, estimate, labels, plan
+from pi10_classifier.cli.validate import draw, estimate, exports, labels, plan, suggest
 
 
 @click.group()
@@ -21,6 +21,7 @@ def validate() -> None:
 
 
 for command in (
-    draw.draw, plan.plan, labels.import_labels, labels.export_labels, estimate.estimate,
+    draw.draw, plan.plan, exports.export_labels, exports.crops, labels.import_labels,
+    suggest.suggest, estimate.estimate,
 ):  # fmt: skip
     validate.add_command(command)

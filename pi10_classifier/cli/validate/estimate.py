@@ -55,8 +55,10 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
 def corrected_rows(results: Path, labeller: str) -> list[CorrectedRow]:
     """The corrected rows of a run, with a word on labels that contradict each other."""
     from pi10_classifier.labelling.estimate import estimate as correct
+    from pi10_classifier.labelling.labelled import refuse_own_labels
     from pi10_classifier.labelling.labels import LabelStore, verdicts
     from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
+    from pi10_classifier.labelling.suggestions import read_suggestions, without_suggested
     from pi10_classifier.results.run_info import classes_of
 
     design = Design.read(results / FOLDER / DESIGN)
@@ -68,7 +70,17 @@ def corrected_rows(results: Path, labeller: str) -> list[CorrectedRow]:
             "are left out; agree on them, or give --labeller",
             err=True,
         )
-    done = correct(results, design, read_sample(results), known, classes)
+    sample = read_sample(results)
+    suggested = {suggestion.particle_id for suggestion in read_suggestions(results)}
+    known = without_suggested(sample, known, suggested)
+    shared = refuse_own_labels(results, list(known.label_of))
+    if shared:
+        click.echo(
+            f"note: the model was fitted on {len(shared):,} of the {len(known.label_of):,} "
+            "labelled particles; so few may be there by chance",
+            err=True,
+        )
+    done = correct(results, design, sample, known, classes)
     if done.outside:
         click.echo(
             f"{done.outside:,} labelled particles are not in the sample and are not used",
