@@ -23,7 +23,7 @@ from pi10_classifier.foundation.files import write_json
 from pi10_classifier.foundation.versions import versions
 from pi10_classifier.inference.pipeline import Progress, pipeline_of
 from pi10_classifier.inference.settings import Settings, default_jobs
-from pi10_classifier.model.package import Package
+from pi10_classifier.model.package import MADE_OF, Package
 from pi10_classifier.model.session import Model
 from pi10_classifier.results.input_spelling import spelled_as_before
 from pi10_classifier.results.raising_factor import write_factors
@@ -180,6 +180,8 @@ def describe(
             "sha256": package.sha256,
             "classes": list(package.classes),
             "never_seen": run.never_seen,
+            # the labelled particles that the model was made of: they cannot judge it
+            **{key: value for key, value in package.description.items() if key == MADE_OF},
         },
         "units": {"all": run.units, "resumed": run.units_resumed},
         "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",

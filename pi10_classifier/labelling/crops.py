@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8
-from pi10_classifier.labelling.sample import FOLDER, Drawn
+from pi10_classifier.labelling.sample import FOLDER
 from pi10_classifier.results.run_folder import PREDICTIONS
 from pi10_classifier.sources.base import LIMITS, Item, Unit, printable
 from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
@@ -32,17 +33,34 @@ Progress = Callable[[int, int], None]
 """Particles read and wanted in all."""
 
 
+class Located(Protocol):
+    """A particle whose pixels can be found again: of the sample, or suggested."""
+
+    @property
+    def particle_id(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def member(self) -> str: ...
+    @property
+    def bin(self) -> str: ...
+    @property
+    def part(self) -> str: ...
+    @property
+    def row(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Crop:
     """The pixels of a particle (H, W, 3), RGB, 8 bits; or ``problem`` says why there are none."""
 
-    particle: Drawn
+    particle: Located
     rgb: U8 | None = None
     problem: str = ""
 
 
 def read_crops(
-    run: Path, wanted: Sequence[Drawn], *, moved: Mapping[str, str] | None = None
+    run: Path, wanted: Sequence[Located], *, moved: Mapping[str, str] | None = None
 ) -> Iterator[Crop]:
     """Read the pixels of particles, one pass over each source; each particle comes once.
 
@@ -51,11 +69,11 @@ def read_crops(
     is not configured.
     """
     before = _before(run, wanted)
-    by_source: dict[str, list[Drawn]] = {}
+    by_source: dict[str, list[Located]] = {}
     for particle in wanted:
         by_source.setdefault(particle.source, []).append(particle)
     for source, particles in by_source.items():
-        members: dict[str, list[Drawn]] = {}
+        members: dict[str, list[Located]] = {}
         for particle in particles:
             members.setdefault(particle.member, []).append(particle)
         last: dict[str, Crop] = {}
@@ -74,7 +92,7 @@ def read_crops(
                 yield replace(crop, particle=particle)
 
 
-def _crop(particle: Drawn, item: Item, before: _Before | None) -> Crop:
+def _crop(particle: Located, item: Item, before: _Before | None) -> Crop:
     if item.data is None:
         return Crop(particle, problem=str(item.error))
     try:
@@ -185,29 +203,39 @@ class _Before:
         return ""
 
 
-def _before(run: Path, wanted: Sequence[Drawn]) -> dict[tuple[str, int], _Before]:
+def _before(run: Path, wanted: Sequence[Located]) -> dict[tuple[str, int], _Before]:
     """(part, row) -> what the run saw."""
+    lines = rows_of(run, wanted, ["width_px", "height_px", "area_um2"])
+    written = {
+        part: (run / PREDICTIONS / f"{part}.parquet").stat().st_mtime
+        for part in {particle.part for particle in wanted}
+    }
+    return {place: _Before(**line, written=written[place[0]]) for place, line in lines.items()}
+
+
+def rows_of(
+    run: Path, wanted: Sequence[Located], columns: Sequence[str]
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """(part, row) -> what ``predictions.parquet`` has of a particle. Raises SettingError."""
     import pyarrow.parquet as pq
 
     rows: dict[str, list[int]] = {}
     for particle in wanted:
         rows.setdefault(particle.part, []).append(particle.row)
-    found = {}
+    lines = {}
     for part, places in rows.items():
         path = run / PREDICTIONS / f"{part}.parquet"
-        places.sort()
         try:
-            written = path.stat().st_mtime
             with pq.ParquetFile(path) as file:
-                table = file.read(["width_px", "height_px", "area_um2"]).take(places)
+                table = file.read(list(columns)).take(sorted(places))
         except (OSError, IndexError, ValueError) as error:
             raise SettingError(
                 f"{path} is not as it was when the sample was drawn ({error}); draw it again: "
                 f"pi10 validate draw {run}"
             ) from error
-        for row, seen in zip(places, table.to_pylist(), strict=True):
-            found[part, row] = _Before(**seen, written=written)
-    return found
+        for row, line in zip(sorted(places), table.to_pylist(), strict=True):
+            lines[part, row] = line
+    return lines
 
 
 class CropCache:
@@ -217,17 +245,17 @@ class CropCache:
         self._run = run
         self._folder = run / FOLDER / CROPS
 
-    def path(self, particle: Drawn) -> Path:
+    def path(self, particle: Located) -> Path:
         """Where the picture lies, or would: the name follows from particle, source and member."""
         name = "\0".join((particle.particle_id, particle.source, particle.member))
         return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.png"
 
-    def missing(self, sample: Sequence[Drawn]) -> list[Drawn]:
+    def missing(self, sample: Sequence[Located]) -> list[Located]:
         return [particle for particle in sample if not self.path(particle).is_file()]
 
     def fill(
         self,
-        sample: Sequence[Drawn],
+        sample: Sequence[Located],
         *,
         moved: Mapping[str, str] | None = None,
         progress: Progress = lambda done, wanted: None,
@@ -246,7 +274,7 @@ class CropCache:
             progress(done, len(missing))
         return problems
 
-    def _drop_stale(self, sample: Sequence[Drawn]) -> None:
+    def _drop_stale(self, sample: Sequence[Located]) -> None:
         """Remove pictures of before the run was made again, where it then saw other pixels."""
         before = _before(self._run, sample)
         for particle in sample:
@@ -264,7 +292,7 @@ class CropCache:
             else:
                 path.unlink()
 
-    def read(self, particle: Drawn) -> bytes | None:
+    def read(self, particle: Located) -> bytes | None:
         """The PNG, or None where there is none."""
         try:
             return self.path(particle).read_bytes()

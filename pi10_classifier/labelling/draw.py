@@ -7,7 +7,7 @@ the particles that may still be drawn are kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +226,7 @@ def _chosen(
                 share = min(1.0, len(chance) * float(entry["factor"]) / rest)
                 entries.append((turn, stratum, label, entry, False, share))
     entries.sort(key=lambda x: (x[0], x[1], x[2], int(x[3]["part"]), int(x[3]["row"])))
-    lines = dict(_lines(parts, [(int(x[3]["part"]), int(x[3]["row"])) for x in entries]))
+    lines = dict(lines_of(parts, [(int(x[3]["part"]), int(x[3]["row"])) for x in entries]))
     sample = []
     for order, (_, stratum, label, entry, for_certain, probability) in enumerate(entries):
         part, row = int(entry["part"]), int(entry["row"])
@@ -252,13 +252,13 @@ def _chosen(
     return sample
 
 
-def _lines(
-    parts: list[Path], places: list[tuple[int, int]]
+def lines_of(
+    parts: Sequence[Path], places: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
     """The identities of particles at (part, row), read a row group at a time."""
     import pyarrow.parquet as pq
 
-    names = ["particle_id", "source", "member", "bin", "datetime"]
+    names = ["particle_id", "source", "member", "bin", "datetime", "label"]
     by_part: dict[int, list[int]] = {}
     for part, row in places:
         by_part.setdefault(part, []).append(row)

@@ -16,13 +16,16 @@ from pi10_classifier.abundance.correction import (
     Predicted,
     TooFewLabelsError,
     corrected,
+    effective_labels,
     mean_shares,
     shares,
 )
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_csv
 from pi10_classifier.instrument.names import NO_PARTICLE
+from pi10_classifier.labelling.bins import CORRECTED_BINS, BinRow, rows_of_bins
 from pi10_classifier.labelling.labels import BESIDE, Verdicts
+from pi10_classifier.labelling.run_totals import RunTotals, read_totals, refuse_changed
 from pi10_classifier.labelling.sample import FOLDER, Design, Drawn, Totals, strata_of
 
 CORRECTED = "corrected.csv"
@@ -34,7 +37,8 @@ class CorrectedRow:
 
     per_litre: corrected, with 95 % limits that cover counting and classification. plain: what the
     model's labels alone give. labelled: particles of the stratum with a label; of this class
-    ``labelled_class``. precision, recall: of the model in this survey, by raised particles, with
+    ``labelled_class``. effective_labels: the simple random sample that would tell the class's share
+    as precisely. precision, recall: of the model in this survey, by raised particles, with
     95 % limits. publishable: whether the corrected density may be published; ``note`` says why not.
     """
 
@@ -47,6 +51,7 @@ class CorrectedRow:
     litres: float
     labelled: int
     labelled_class: int
+    effective_labels: float | None
     precision: float | None
     precision_low: float | None
     precision_high: float | None
@@ -57,18 +62,86 @@ class CorrectedRow:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The corrected densities of a run, and the note of labels that were not used."""
+
+    rows: list[CorrectedRow]
+    bins: list[BinRow]
+    outside: int
+
+
 def estimate(
     run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts, classes: Sequence[str]
-) -> list[CorrectedRow]:
-    """Correct every stratum and write ``run/validation/corrected.csv``.
+) -> Estimate:
+    """Correct every stratum and its bins; write ``corrected.csv`` and ``corrected_bins.csv``.
 
     classes: of the model. Labels outside the sample are not used: they are no probability sample.
+    Raises SettingError where sample, labels and run are not of one kind.
     """
+    totals = read_totals(run)
+    refuse_changed(run, totals, design.strata, design.by)
+    outside = _refuse_strangers(run, design, sample, known)
     rows = correct_strata(run, design, sample, known, classes)
-    names = [column.name for column in fields(CorrectedRow)]
-    cells = ([_cell(getattr(row, name)) for name in names] for row in rows)
-    write_csv(run / FOLDER / CORRECTED, names, cells)
-    return rows
+    bins = _bins(design, sample, known, classes, totals)
+    for name, kind, lines in ((CORRECTED, CorrectedRow, rows), (CORRECTED_BINS, BinRow, bins)):
+        names = [column.name for column in fields(kind)]
+        cells = ([_cell(getattr(line, column)) for column in names] for line in lines)
+        write_csv(run / FOLDER / name, names, cells)
+    return Estimate(rows, bins, outside)
+
+
+def _refuse_strangers(run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts) -> int:
+    """How many labelled particles are not in the sample. Raises SettingError where all are."""
+    for particle in sample:
+        if particle.predicted not in design.strata.get(particle.stratum, {}):
+            raise SettingError(
+                f"{run / FOLDER} holds sample.csv and design.json of two samples: "
+                f"{particle.particle_id} of stratum {particle.stratum!r}, predicted "
+                f"{particle.predicted!r}, is not in the design; draw again: pi10 validate draw "
+                f"{run}"
+            )
+    drawn = {particle.particle_id for particle in sample}
+    outside = [name for name in known.label_of if name not in drawn]
+    if outside and len(outside) == len(known.label_of):
+        raise SettingError(
+            f"none of the {len(outside):,} labelled particles in {run / FOLDER / 'labels.csv'} "
+            f"({outside[0]} and others) is in the sample: the labels are of another run or "
+            "sample; bring the right ones in: pi10 validate import"
+        )
+    return len(outside)
+
+
+def _bins(
+    design: Design, sample: Sequence[Drawn], known: Verdicts, classes: Sequence[str],
+    totals: RunTotals,
+) -> list[BinRow]:  # fmt: skip
+    """The corrected rows of all bins, in the order of their names."""
+    stratum_of = strata_of(design.by)
+    members: dict[str, list[str]] = {}
+    for name in sorted({name for name, _ in totals.cells} | set(totals.litres)):
+        stratum = stratum_of(name)
+        if stratum in design.strata:
+            members.setdefault(str(stratum), []).append(name)
+    by_stratum = _by_stratum(sample)
+    rows: list[BinRow] = []
+    for stratum, names in members.items():
+        particles = by_stratum.get(stratum, [])
+        predicted = _labels_by_predicted(design.strata[stratum], particles, known)
+        names_here = (particle.particle_id for particle in particles)
+        labels = [known.label_of[name] for name in names_here if name in known.label_of]
+        seen = seen_classes(classes, labels)
+        rows += rows_of_bins(
+            stratum, names, predicted, particles, known.label_of, seen, totals, design.seed
+        )
+    return sorted(rows, key=lambda row: row.bin)
+
+
+def _by_stratum(sample: Sequence[Drawn]) -> dict[str, list[Drawn]]:
+    groups: dict[str, list[Drawn]] = {}
+    for particle in sample:
+        groups.setdefault(particle.stratum, []).append(particle)
+    return groups
 
 
 def correct_strata(
@@ -85,9 +158,10 @@ def correct_strata(
     litres: those of ``litres_by_stratum``, where they are known already.
     """
     litres = litres_by_stratum(run, design.by) if litres is None else litres
+    by_stratum = _by_stratum(sample)
     rows: list[CorrectedRow] = []
     for stratum in sorted(design.strata if strata is None else strata):
-        particles = [particle for particle in sample if particle.stratum == stratum]
+        particles = by_stratum.get(stratum, [])
         predicted = _labels_by_predicted(design.strata[stratum], particles, known)
         rows += _rows(
             stratum, predicted, particles, known, classes, litres.get(stratum, 0.0), design.seed
@@ -116,6 +190,12 @@ def _labels_by_predicted(
     return predicted
 
 
+def seen_classes(classes: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """The true classes of a stratum: the model's, and what else was met, in a fixed order."""
+    beside = (name for name in BESIDE if name in labels)
+    return list(dict.fromkeys((*classes, *beside, *sorted(labels))))
+
+
 def _cell(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
@@ -130,15 +210,17 @@ def _rows(
     seed: int,
 ) -> list[CorrectedRow]:
     labels = [known.label_of[one.particle_id] for one in here if one.particle_id in known.label_of]
-    seen = dict.fromkeys((*classes, *(name for name in BESIDE if name in labels), *labels))
+    seen = seen_classes(classes, labels)
     reported = [name for name in seen if name != NO_PARTICLE]
     plain = {name: strata[name].raised for name in strata}
     try:
-        found = corrected(strata, list(seen), seed=seed)
+        found = corrected(strata, seen, seed=seed)
         note = "" if litres else "no minute of this stratum has a density"
     except TooFewLabelsError as error:
         found, note = {}, str(error)
-    rates = _rates(strata, list(seen), seed) if found else {}
+    rates = _rates(strata, seen, seed) if found else {}
+    numbers = effective_labels(strata, seen) if found else []
+    effective = dict(zip(seen, numbers, strict=False))
     rows = []
     for name in reported:
         its = found.get(name)
@@ -154,6 +236,7 @@ def _rows(
                 litres=litres,
                 labelled=len(labels),
                 labelled_class=labels.count(name),
+                effective_labels=effective.get(name),
                 precision=precision[0], precision_low=precision[1], precision_high=precision[2],
                 recall=recall[0], recall_low=recall[1], recall_high=recall[2],
                 publishable=bool(its and litres),

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.foundation.files import write_atomically
-from pi10_classifier.labelling.sample import FOLDER, Drawn
+from pi10_classifier.labelling.sample import FOLDER
 
 LABELS = "labels.csv"
 COLUMNS = ("time", "labeller", "particle_id", "label", "taxon")
@@ -47,13 +47,27 @@ class Label:
 
 @dataclass(slots=True)
 class Imported:
-    """What became of labels that were brought in: none is dropped without a word."""
+    """What became of labels that were brought in: none is dropped without a word.
+
+    same: known already, or there twice. contradicting: particle -> the labels that one labeller
+    gave it in one file; none of them is taken. left_out: label -> how often a map leaves it out.
+    as_predicted: of those taken, how many are the predicted class.
+    """
 
     taken: int = 0
+    as_predicted: int = 0
     same: int = 0
     blank: int = 0
     unknown_ids: list[str] = field(default_factory=list)
     unknown_labels: dict[str, int] = field(default_factory=dict)
+    contradicting: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def tidy_name(name: str) -> str:
+    """A name as it is kept: UTF-8, single spaces, at most ``MOST_NAME`` characters."""
+    text = name.replace("\0", " ").encode("utf-8", "replace").decode()
+    return " ".join(text.split())[:MOST_NAME].rstrip()
 
 
 class LabelStore:
@@ -73,9 +87,9 @@ class LabelStore:
         """
         from filelock import FileLock
 
-        name = one_line(labeller)
+        name = tidy_name(labeller)
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        given = [Label(row[0], row[1], name, now, one_line("".join(row[2:]))) for row in labels]
+        given = [Label(row[0], row[1], name, now, tidy_name("".join(row[2:]))) for row in labels]
         for one in given:
             if one.label and one.label not in self.allowed:
                 raise SettingError(f"label {one.label!r} is none of {', '.join(self.allowed)}")
@@ -120,12 +134,6 @@ class LabelStore:
                 row.get("taxon") or "",
             )  # fmt: skip
         return [one for one in last.values() if one.label]
-
-
-def one_line(name: str) -> str:
-    """A name as it is kept: UTF-8, single spaces, at most ``MOST_NAME`` characters."""
-    text = name.replace("\0", " ").encode("utf-8", "replace").decode()
-    return " ".join(text.split())[:MOST_NAME].rstrip()
 
 
 def _add_columns(path: Path) -> None:
@@ -174,25 +182,46 @@ def verdicts(labels: Sequence[Label], labeller: str = "") -> Verdicts:
     return Verdicts(agreed, tuple(sorted(set(by_particle) - set(agreed))))
 
 
+class Known(Protocol):
+    """A particle that may get a label: of the sample, or suggested."""
+
+    @property
+    def particle_id(self) -> str: ...
+    @property
+    def predicted(self) -> str: ...
+
+
 def bring_in(
-    store: LabelStore, sample: Sequence[Drawn], given: Iterable[tuple[str, str]], labeller: str
+    store: LabelStore, sample: Sequence[Known], given: Iterable[tuple[str, str]], labeller: str
 ) -> Imported:
     """Add labels from elsewhere: (particle_id, label). What fits nowhere is told, not dropped."""
-    known = {one.particle_id for one in sample}
-    there = {(one.particle_id, one.label) for one in store.read() if one.labeller == labeller}
-    found, fresh = Imported(), []
+    known = {particle.particle_id: particle.predicted for particle in sample}
+    name = tidy_name(labeller)
+    there = {(line.particle_id, line.label) for line in store.read() if line.labeller == name}
+    told = Imported()
+    labels_of: dict[str, list[str]] = {}
     for particle_id, label in given:
         if not label:
-            found.blank += 1  # a sheet that is not filled in to its end
+            told.blank += 1  # a sheet that is not filled in to its end
         elif particle_id not in known:
-            found.unknown_ids.append(particle_id)
+            told.unknown_ids.append(particle_id)
         elif label not in store.allowed:
-            found.unknown_labels[label] = found.unknown_labels.get(label, 0) + 1
-        elif (particle_id, label) in there:
-            found.same += 1
+            told.unknown_labels[label] = told.unknown_labels.get(label, 0) + 1
         else:
-            fresh.append((particle_id, label))
+            labels_of.setdefault(particle_id, []).append(label)
+    fresh = []
+    for particle_id, labels in labels_of.items():
+        different = tuple(dict.fromkeys(labels))
+        if len(different) > 1:
+            told.contradicting[particle_id] = different
+            continue
+        told.same += len(labels) - 1
+        if (particle_id, labels[0]) in there:
+            told.same += 1
+        else:
+            fresh.append((particle_id, labels[0]))
     if fresh:
-        store.add(fresh, labeller)
-    found.taken = len(fresh)
-    return found
+        store.add(fresh, name)
+    told.taken = len(fresh)
+    told.as_predicted = sum(known[particle_id] == label for particle_id, label in fresh)
+    return told

@@ -15,7 +15,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.agreement import Agreement, agreement
 from pi10_classifier.labelling.crops import CropCache, Progress
 from pi10_classifier.labelling.estimate import CorrectedRow, correct_strata, litres_by_stratum
-from pi10_classifier.labelling.labels import Label, LabelStore, one_line, verdicts
+from pi10_classifier.labelling.labels import Label, LabelStore, tidy_name, verdicts
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, SAMPLE, Design, Drawn, read_sample
 from pi10_classifier.results.run_folder import PREDICTIONS
 from pi10_classifier.results.run_info import classes_of
@@ -91,7 +91,7 @@ class Session:
 
     def labels_of(self, labeller: str) -> dict[str, Label]:
         """particle_id -> label, in the order in which they were given."""
-        name = one_line(labeller)
+        name = tidy_name(labeller)
         return {
             label.particle_id: label
             for label in self._labels()
@@ -107,7 +107,7 @@ class Session:
         SettingError for what is no label or no particle of the sample, ChangedMeanwhileError where
         it is not as expected; nothing is written then.
         """
-        if not one_line(labeller):
+        if not tidy_name(labeller):
             raise SettingError("the labeller has no name; give one, so that labels can be told")
         if _version(self.run / FOLDER / SAMPLE) != self._drawn:
             raise SettingError(
@@ -173,7 +173,7 @@ class Session:
                 (own[name].label, label.label)
                 for name, label in self.labels_of(other).items() if name in own
             ])
-            for other in self.labellers() if other != one_line(labeller)
+            for other in self.labellers() if other != tidy_name(labeller)
         }  # fmt: skip
 
     def disagreements(self, labeller: str) -> dict[str, dict[str, Label]]:

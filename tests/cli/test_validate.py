@@ -29,7 +29,7 @@ def ask(*words: object) -> Result:
 def filled(text: str, label: str) -> str:
     rows = list(csv.DictReader(io.StringIO(text)))
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(out, list({**rows[0], "label": ""}), lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, "label": label} for row in rows)
     return out.getvalue()
@@ -86,3 +86,25 @@ def test_a_sample_of_another_model_is_refused(run: Path, tmp_path: Path) -> None
             CliRunner().invoke(pi10, ["validate", "estimate", str(run)], catch_exceptions=False)
     finally:
         path.write_text(before)
+
+
+def test_suggestions_are_labelled_like_the_sample_and_change_no_estimate(
+    cruise: Path, package: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "out"
+    classify([str(cruise / "2024-06-24")], run, Settings(model=package, jobs=2))
+    told = ask("suggest", run, "--n", 12)
+    assert told.exit_code == 0, told.output
+    assert "uncertain" in told.output
+    sheet = tmp_path / "labels.csv"
+    # nobody has drawn a sample yet: labels of suggestions are welcome all the same
+    suggestions = (run / "validation/suggestions.csv").read_text()
+    sheet.write_text(filled(suggestions, "copepod"))
+    taken = ask("import", run, sheet)
+    assert (taken.exit_code, taken.output.split(",")[0]) == (0, "12 labels taken")
+    ask("draw", run, "--n", 60)
+    sheet.write_text(filled(ask("export", run).stdout, "detritus"))
+    assert ask("import", run, sheet).exit_code == 0
+    assert ask("estimate", run).exit_code == 0
+    rows = support.csv_of(run / "validation/corrected.csv")
+    assert {row["labelled"] for row in rows} == {"60"}

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.validate import draw, estimate, label, labels, plan
+from pi10_classifier.cli.validate import (
+    draw,
+    estimate,
+    exports,
+    label,
+    labels,
+    plan,
+    suggest,
+)  # fmt: skip
 
 
 @click.group()
@@ -21,7 +29,7 @@ def validate() -> None:
 
 
 for command in (
-    draw.draw, plan.plan, label.label, labels.import_labels, labels.export_labels,
-    estimate.estimate,
+    draw.draw, plan.plan, label.label, exports.export_labels, exports.crops, labels.import_labels,
+    suggest.suggest, estimate.estimate,
 ):  # fmt: skip
     validate.add_command(command)

@@ -26,7 +26,9 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
 
     Writes RESULTS/validation/corrected.csv: individuals per litre of each class with 95 %
     intervals that cover the chance of counting and the model's errors, precision and recall of the
-    model in this survey. Exit code 3 where a stratum has too few labels; it says how many.
+    model in this survey; and RESULTS/validation/corrected_bins.csv, the same correction for each
+    bin, with the differences between bins in the interval. Exit code 3
+    where a stratum has too few labels; it says how many.
     """
     from dataclasses import asdict
 
@@ -45,6 +47,7 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
         for note in dict.fromkeys(f"{row.stratum}: {row.note}" for row in rows if row.note):
             click.echo(note, err=True)
         click.echo(results / "validation/corrected.csv")
+        click.echo(results / "validation/corrected_bins.csv")
     if not all(row.publishable for row in rows):
         sys.exit(3)
 
@@ -52,8 +55,10 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
 def corrected_rows(results: Path, labeller: str) -> list[CorrectedRow]:
     """The corrected rows of a run, with a word on labels that contradict each other."""
     from pi10_classifier.labelling.estimate import estimate as correct
+    from pi10_classifier.labelling.labelled import refuse_own_labels
     from pi10_classifier.labelling.labels import LabelStore, verdicts
     from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
+    from pi10_classifier.labelling.suggestions import read_suggestions, without_suggested
     from pi10_classifier.results.run_info import classes_of
 
     design = Design.read(results / FOLDER / DESIGN)
@@ -65,7 +70,23 @@ def corrected_rows(results: Path, labeller: str) -> list[CorrectedRow]:
             "are left out; agree on them, or give --labeller",
             err=True,
         )
-    return correct(results, design, read_sample(results), known, classes)
+    sample = read_sample(results)
+    suggested = {suggestion.particle_id for suggestion in read_suggestions(results)}
+    known = without_suggested(sample, known, suggested)
+    shared = refuse_own_labels(results, list(known.label_of))
+    if shared:
+        click.echo(
+            f"note: the model was fitted on {len(shared):,} of the {len(known.label_of):,} "
+            "labelled particles; so few may be there by chance",
+            err=True,
+        )
+    done = correct(results, design, sample, known, classes)
+    if done.outside:
+        click.echo(
+            f"{done.outside:,} labelled particles are not in the sample and are not used",
+            err=True,
+        )
+    return done.rows
 
 
 def _number(value: float | None) -> str:

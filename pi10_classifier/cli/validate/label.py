@@ -17,8 +17,16 @@ from pi10_classifier.cli.validate.draw import RUN
               help="Port on 127.0.0.1.  [default: any that is free]")  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
 @click.option("--moved", multiple=True, metavar="FROM=TO",
-              help="Where images lie now that were read from FROM; may be repeated.")  # fmt: skip
-def label(results: Path, labeller: str, port: int, no_browser: bool, moved: Sequence[str]) -> None:
+              help="Where images lie now that were read from FROM; may be repeated.  "
+                   "[default: where they were]")  # fmt: skip
+@click.option("--taxa", "own_taxa", metavar="CSV",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Taxa beside those that come along: name,aphia_id,rank,parent_id.  "
+                   "[default: none]")  # fmt: skip
+def label(
+    results: Path, labeller: str, port: int, no_browser: bool, moved: Sequence[str],
+    own_taxa: Path | None,
+) -> None:  # fmt: skip
     """Label the sample of RESULTS on a page in the browser.
 
     The page works by keyboard alone, on this machine alone, and without a network. Each label is
@@ -29,6 +37,7 @@ def label(results: Path, labeller: str, port: int, no_browser: bool, moved: Sequ
     from pi10_classifier.cli.terminal.console import is_terminal
     from pi10_classifier.errors import SettingError
     from pi10_classifier.labelling.session import Session
+    from pi10_classifier.taxonomy.table import TaxonTable
 
     try:
         from pi10_classifier.api.webpage.label_server import serve_labels
@@ -37,6 +46,7 @@ def label(results: Path, labeller: str, port: int, no_browser: bool, moved: Sequ
             f'the page needs aiohttp ({error}); run: pip install "pi10-classifier[serve]"'
         ) from error
 
+    taxa = TaxonTable.load(own_taxa)
     shown = is_terminal()
 
     def progress(done: int, wanted: int) -> None:
@@ -55,7 +65,7 @@ def label(results: Path, labeller: str, port: int, no_browser: bool, moved: Sequ
         if not no_browser:
             _open(address)
 
-    serve_labels(session, port=port, labeller=labeller, taxa=None, ready=ready)
+    serve_labels(session, port=port, labeller=labeller, taxa=taxa, ready=ready)
     who = session.labellers()
     counts = ", ".join(f"{name} {len(session.labels_of(name)):,}" for name in who) or "none yet"
     click.echo(f"labels in {session.store.path}: {counts}\nnext: pi10 validate estimate {results}")
