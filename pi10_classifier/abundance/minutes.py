@@ -12,7 +12,9 @@ from pi10_classifier.abundance.density import Sums, densities
 from pi10_classifier.abundance.quality import (
     BAD_FACTOR,
     DARK_BACKGROUND,
+    LEAST_IMAGES,
     LEAST_SHARE,
+    MOST_BLANK,
     MOSTLY_MISSED,
     ONE_MINUTE,
     QUESTIONABLE_FACTOR,
@@ -120,6 +122,7 @@ def minute_rows(
     }
     flags = {place: set(fact.flags) for place, fact in facts.items()}
     shifted = {bin_id for bin_id, table in tables.items() if _is_shifted(by_row[bin_id], table)}
+    blank = _mostly_blank(images)
     _flag_series(facts, flags)
     in_time = (place for place in ordered if "clock_outside_bin" not in facts[place].flags)
     sampled = by_minute(in_time, fixes or {})
@@ -128,6 +131,8 @@ def minute_rows(
     for place in ordered:
         if place[0] in surplus:
             flags[place].add("surplus_rows")
+        if place[0] in blank:
+            flags[place].add("mostly_blank")
         if place[0] in several:
             flags[place].add("several_places")
         if place[0] in shifted and facts[place].hits:
@@ -244,6 +249,20 @@ def _facts(place: Place, images: int, table: Table, start: datetime | None) -> _
         return _Minute(hits, misses, 0.0, flags=tuple(names))
     weight = passed / min(images, hits)
     return _Minute(hits, misses, images / hits, passed / images, weight, tuple(names))
+
+
+def _mostly_blank(images: Mapping[MinuteKey, int]) -> set[str]:
+    """Bins of which most images show no particle, though the instrument saved them for one."""
+    of_bin: Counter[str] = Counter()
+    blank: Counter[str] = Counter()
+    for (bin_id, _, label), count in images.items():
+        of_bin[bin_id] += count
+        blank[bin_id] += count if label == NO_PARTICLE else 0
+    return {
+        bin_id
+        for bin_id, count in of_bin.items()
+        if count >= LEAST_IMAGES and blank[bin_id] > MOST_BLANK * count
+    }
 
 
 def _is_shifted(images: Mapping[int, int], table: Table) -> bool:

@@ -38,6 +38,10 @@ class Codes(NamedTuple):
 GOOD, SUSPECT, BAD, MISSING = Codes("1", 1), Codes("3", 3), Codes("4", 4), Codes("9", 9)
 
 
+MOST_BLANK = 0.5  # of a bin's images; above it light, camera or cropping has failed
+LEAST_IMAGES = 10  # of a bin: of fewer, more than half may be blank by chance
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """meaning: in words; codes: the best codes that a value with this flag can have."""
@@ -68,6 +72,11 @@ FLAGS: Mapping[str, Flag] = {
     "no_hits": Flag("particles passed but hits is 0: no image represents them", MISSING),
     "hits_without_images": Flag(
         "hits were saved, but no image of this minute was classified", MISSING
+    ),
+    "mostly_blank": Flag(
+        f"more than {MOST_BLANK:.0%} of the bin's images show no particle: light, camera or "
+        "cropping has failed, so no absence is known",
+        BAD,
     ),
     "hits_unseen": Flag(f"less than {LEAST_SHARE:.0%} of the hits were classified", SUSPECT),
     "images_beyond_hits": Flag(

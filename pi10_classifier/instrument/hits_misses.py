@@ -9,6 +9,7 @@ from pi10_classifier.instrument.names import BIN_MINUTES, Rows
 
 MAX_HITS_MISSES_ROWS = 1440
 MAX_HITS_MISSES_BYTES = 65_536
+_UNKNOWN = frozenset({"", "na", "n/a", "nan", "null", "none"})  # as tables write no number
 _TOTALS = re.compile(r"(total|sum)", re.IGNORECASE)
 
 
@@ -35,9 +36,9 @@ class HitsMisses:
     def parse(cls, data: bytes) -> HitsMisses:
         """Read ``HitsMisses.txt``: ``hits,misses`` per minute, with or without a header.
 
-        A blank row between others is an unknown minute: None, so that the others keep their
-        minutes. A row that is named as totals is left out. Raises ValueError with the line
-        that does not hold two whole numbers.
+        A blank row between others, and a row of NA or nan, is an unknown minute: None, so that the
+        others keep their minutes. A row that is named as totals is left out. Raises ValueError
+        with the line that does not hold two whole numbers.
         """
         if len(data) > MAX_HITS_MISSES_BYTES:
             raise ValueError(
@@ -50,7 +51,9 @@ class HitsMisses:
         text = data.replace(b"\r\r\n", b"\n").decode("utf-8-sig", "replace")
         for number, line in enumerate(text.splitlines(), start=1):
             cells = [cell.strip() for cell in re.split(r"[,;\t]", line)]
-            if not any(cells):
+            if all(cell.lower() in _UNKNOWN for cell in cells):
+                # a row without numbers is a minute too: the rows below keep their minutes
+                may_be_header = may_be_header and not any(cells)
                 rows.append(None)
                 continue
             header = may_be_header and len(cells) == 2 and all(c[:1].isalpha() for c in cells)
