@@ -16,11 +16,12 @@ from typing import Any
 
 from pi10_classifier.datasets.label_map import tidy_label
 from pi10_classifier.datasets.records import Entry
-from pi10_classifier.datasets.validated import origin_of, run_entries, run_of
+from pi10_classifier.datasets.validated import origin_of, run_entries
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.instrument.names import Kind, Particle, kind_of
+from pi10_classifier.labelling.labelled import run_of
 from pi10_classifier.sources.base import LIMITS, Item, printable, unreadable
 from pi10_classifier.sources.discovery import check_inputs, discover
 from pi10_classifier.sources.input_rules import skip_reason

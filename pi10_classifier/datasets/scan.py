@@ -24,10 +24,11 @@ from pi10_classifier.datasets.discovery import entries, find_origins
 from pi10_classifier.datasets.duplicates import Fingerprint, clusters, fingerprint
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap, check_twins
 from pi10_classifier.datasets.records import Entry, LeftOut, Sample, Scan
-from pi10_classifier.datasets.validated import no_class, run_of
+from pi10_classifier.datasets.validated import no_class
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.imaging.decode import decode
+from pi10_classifier.labelling.labelled import run_of
 from pi10_classifier.sources.input_rules import normalised_name
 
 __all__ = ["LeftOut", "Sample", "Scan", "read_rgb", "reopen", "scan"]

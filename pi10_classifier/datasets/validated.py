@@ -18,8 +18,6 @@ from pi10_classifier.labelling.labels import BESIDE
 from pi10_classifier.model.package import MADE_OF
 from pi10_classifier.results.run_info import classes_of
 
-__all__ = ["fitted_on", "labels_used", "no_class", "origin_of", "run_entries", "run_of", "runs_of"]
-
 
 def origin_of(run: Path) -> str:
     """The name of a run as a source of images."""

@@ -16,13 +16,14 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from pi10_classifier.errors import InputError, SettingError
+from pi10_classifier.errors import InputError
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.labelling.sample import FOLDER
 from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.results.stored_rows import rows_at
 from pi10_classifier.sources.base import LIMITS, Item, Unit, printable
 from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
 
@@ -43,7 +44,11 @@ class Located(Protocol):
     @property
     def member(self) -> str: ...
     @property
+    def predicted(self) -> str: ...
+    @property
     def bin(self) -> str: ...
+    @property
+    def datetime(self) -> str: ...
     @property
     def part(self) -> str: ...
     @property
@@ -207,8 +212,7 @@ def _before(run: Path, wanted: Sequence[Located]) -> dict[tuple[str, int], _Befo
     """(part, row) -> what the run saw."""
     lines = rows_of(run, wanted, ["width_px", "height_px", "area_um2"])
     written = {
-        part: (run / PREDICTIONS / f"{part}.parquet").stat().st_mtime
-        for part in {particle.part for particle in wanted}
+        part: _part(run, part).stat().st_mtime for part in {particle.part for particle in wanted}
     }
     return {place: _Before(**line, written=written[place[0]]) for place, line in lines.items()}
 
@@ -217,25 +221,12 @@ def rows_of(
     run: Path, wanted: Sequence[Located], columns: Sequence[str]
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """(part, row) -> what ``predictions.parquet`` has of a particle. Raises SettingError."""
-    import pyarrow.parquet as pq
+    places = [(particle.part, particle.row) for particle in wanted]
+    return rows_at({part: _part(run, part) for part, _ in places}, places, columns)
 
-    rows: dict[str, list[int]] = {}
-    for particle in wanted:
-        rows.setdefault(particle.part, []).append(particle.row)
-    lines = {}
-    for part, places in rows.items():
-        path = run / PREDICTIONS / f"{part}.parquet"
-        try:
-            with pq.ParquetFile(path) as file:
-                table = file.read(list(columns)).take(sorted(places))
-        except (OSError, IndexError, ValueError) as error:
-            raise SettingError(
-                f"{path} is not as it was when the sample was drawn ({error}); draw it again: "
-                f"pi10 validate draw {run}"
-            ) from error
-        for row, line in zip(sorted(places), table.to_pylist(), strict=True):
-            lines[part, row] = line
-    return lines
+
+def _part(run: Path, part: str) -> Path:
+    return run / PREDICTIONS / f"{part}.parquet"
 
 
 class CropCache:

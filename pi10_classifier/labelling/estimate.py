@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,23 @@ from pi10_classifier.abundance.correction import (
     shares,
 )
 from pi10_classifier.errors import SettingError
-from pi10_classifier.foundation.files import write_csv
+from pi10_classifier.foundation.files import write_records
 from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.labelling.bins import CORRECTED_BINS, BinRow, rows_of_bins
-from pi10_classifier.labelling.labels import BESIDE, Verdicts
+from pi10_classifier.labelling.labelled import refuse_own_labels
+from pi10_classifier.labelling.labels import BESIDE, LabelStore, Verdicts, verdicts
 from pi10_classifier.labelling.run_totals import RunTotals, read_totals, refuse_changed
-from pi10_classifier.labelling.sample import FOLDER, Design, Drawn, Totals, strata_of
+from pi10_classifier.labelling.sample import (
+    DESIGN,
+    FOLDER,
+    Design,
+    Drawn,
+    Totals,
+    read_sample,
+    strata_of,
+)
+from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
+from pi10_classifier.results.run_info import classes_of
 
 CORRECTED = "corrected.csv"
 
@@ -64,35 +74,61 @@ class CorrectedRow:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The corrected densities of a run, and the note of labels that were not used."""
+    """The corrected densities of a run, and how many labelled particles were not used.
+
+    contradicting: labellers differ on them. outside: neither in the sample nor suggested. shared:
+    the run's model was fitted on them; they are used, being too few to matter.
+    """
 
     rows: list[CorrectedRow]
     bins: list[BinRow]
+    contradicting: int
     outside: int
+    shared: int
+
+
+def estimate_run(run: Path, labeller: str = "", *, write: bool = True) -> Estimate:
+    """Correct a run by the labels in it: of one labeller, or of all who agree.
+
+    write: store ``corrected.csv`` and ``corrected_bins.csv``. Raises SettingError as ``estimate``.
+    """
+    design = Design.read(run / FOLDER / DESIGN)
+    classes = classes_of(run, design.model_sha256)
+    known = verdicts(LabelStore(run, classes).read(), labeller)
+    return estimate(run, design, read_sample(run), known, classes, write=write)
 
 
 def estimate(
-    run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts, classes: Sequence[str]
-) -> Estimate:
-    """Correct every stratum and its bins; write ``corrected.csv`` and ``corrected_bins.csv``.
+    run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts, classes: Sequence[str],
+    *, write: bool = True,
+) -> Estimate:  # fmt: skip
+    """Correct every stratum and its bins.
 
-    classes: of the model. Labels outside the sample are not used: they are no probability sample.
-    Raises SettingError where sample, labels and run are not of one kind.
+    known: all labels; those outside the sample, and those of particles that were suggested before
+    their turn, are not used: they are no probability sample. classes: of the model. Raises
+    SettingError where sample, labels and run are not of one kind.
     """
     totals = read_totals(run)
     refuse_changed(run, totals, design.strata, design.by)
-    outside = _refuse_strangers(run, design, sample, known)
-    rows = correct_strata(run, design, sample, known, classes)
-    bins = _bins(design, sample, known, classes, totals)
-    for name, kind, lines in ((CORRECTED, CorrectedRow, rows), (CORRECTED_BINS, BinRow, bins)):
-        names = [column.name for column in fields(kind)]
-        cells = ([_cell(getattr(line, column)) for column in names] for line in lines)
-        write_csv(run / FOLDER / name, names, cells)
-    return Estimate(rows, bins, outside)
+    suggested = suggested_ids(run)
+    outside = _refuse_strangers(run, design, sample, known, suggested)
+    used = without_suggested(sample, known, suggested)
+    shared = refuse_own_labels(run, list(used.label_of))
+    rows = correct_strata(design, sample, used, classes, totals.litres_by(design.by))
+    bins = _bins(design, sample, used, classes, totals)
+    if write:
+        write_records(run / FOLDER / CORRECTED, CorrectedRow, rows)
+        write_records(run / FOLDER / CORRECTED_BINS, BinRow, bins)
+    return Estimate(rows, bins, len(known.contradicting), outside, len(shared))
 
 
-def _refuse_strangers(run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts) -> int:
-    """How many labelled particles are not in the sample. Raises SettingError where all are."""
+def _refuse_strangers(
+    run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts, suggested: Collection[str]
+) -> int:
+    """How many labelled particles are neither in the sample nor suggested.
+
+    Raises SettingError where all labels are of such particles.
+    """
     for particle in sample:
         if particle.predicted not in design.strata.get(particle.stratum, {}):
             raise SettingError(
@@ -102,7 +138,7 @@ def _refuse_strangers(run: Path, design: Design, sample: Sequence[Drawn], known:
                 f"{run}"
             )
     drawn = {particle.particle_id for particle in sample}
-    outside = [name for name in known.label_of if name not in drawn]
+    outside = [name for name in known.label_of if name not in drawn and name not in suggested]
     if outside and len(outside) == len(known.label_of):
         raise SettingError(
             f"none of the {len(outside):,} labelled particles in {run / FOLDER / 'labels.csv'} "
@@ -128,9 +164,7 @@ def _bins(
     for stratum, names in members.items():
         particles = by_stratum.get(stratum, [])
         predicted = _labels_by_predicted(design.strata[stratum], particles, known)
-        names_here = (particle.particle_id for particle in particles)
-        labels = [known.label_of[name] for name in names_here if name in known.label_of]
-        seen = seen_classes(classes, labels)
+        seen = seen_classes(classes, _labels(particles, known))
         rows += rows_of_bins(
             stratum, names, predicted, particles, known.label_of, seen, totals, design.seed
         )
@@ -145,19 +179,14 @@ def _by_stratum(sample: Sequence[Drawn]) -> dict[str, list[Drawn]]:
 
 
 def correct_strata(
-    run: Path,
     design: Design,
     sample: Sequence[Drawn],
     known: Verdicts,
     classes: Sequence[str],
+    litres: Mapping[str, float],
     strata: Sequence[str] | None = None,
-    litres: Mapping[str, float] | None = None,
 ) -> list[CorrectedRow]:
-    """The corrected densities of some strata, of all where None; nothing is written.
-
-    litres: those of ``litres_by_stratum``, where they are known already.
-    """
-    litres = litres_by_stratum(run, design.by) if litres is None else litres
+    """The corrected densities of some strata, of all where None; litres: of each stratum."""
     by_stratum = _by_stratum(sample)
     rows: list[CorrectedRow] = []
     for stratum in sorted(design.strata if strata is None else strata):
@@ -190,14 +219,15 @@ def _labels_by_predicted(
     return predicted
 
 
+def _labels(particles: Sequence[Drawn], known: Verdicts) -> list[str]:
+    names = (particle.particle_id for particle in particles)
+    return [known.label_of[name] for name in names if name in known.label_of]
+
+
 def seen_classes(classes: Sequence[str], labels: Sequence[str]) -> list[str]:
     """The true classes of a stratum: the model's, and what else was met, in a fixed order."""
     beside = (name for name in BESIDE if name in labels)
     return list(dict.fromkeys((*classes, *beside, *sorted(labels))))
-
-
-def _cell(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _rows(
@@ -209,7 +239,7 @@ def _rows(
     litres: float,
     seed: int,
 ) -> list[CorrectedRow]:
-    labels = [known.label_of[one.particle_id] for one in here if one.particle_id in known.label_of]
+    labels = _labels(here, known)
     seen = seen_classes(classes, labels)
     reported = [name for name in seen if name != NO_PARTICLE]
     plain = {name: strata[name].raised for name in strata}
@@ -282,21 +312,3 @@ def _rate(right: float, of: float, right_drawn: F64, of_drawn: F64) -> Rate:
     low, high = np.quantile(right_drawn / np.maximum(of_drawn, 1e-12), (TAIL, 1 - TAIL)).tolist()
     value = right / of
     return value, min(low, value), max(high, value)
-
-
-def litres_by_stratum(run: Path, by: str) -> dict[str, float]:
-    """The litres of each stratum: of the minutes with a density, each once."""
-    stratum_of = strata_of(by)
-    found: dict[str, float] = {}
-    seen: set[str] = set()
-    try:
-        with (run / "bins.csv").open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                stratum = stratum_of(row["bin"])
-                if row["bin"] in seen or stratum is None or not row["litres"]:
-                    continue
-                seen.add(row["bin"])
-                found[stratum] = found.get(stratum, 0.0) + float(row["litres"])
-    except (OSError, KeyError, ValueError) as error:
-        raise SettingError(f"{run / 'bins.csv'} cannot be read: {error}") from error
-    return found

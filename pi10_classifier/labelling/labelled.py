@@ -20,7 +20,12 @@ from pi10_classifier.foundation.files import sha256
 from pi10_classifier.labelling.crops import Located
 from pi10_classifier.labelling.labels import LABELS, LabelStore, Verdicts, verdicts
 from pi10_classifier.labelling.sample import FOLDER, SAMPLE, Drawn, read_sample
-from pi10_classifier.labelling.suggestions import Suggestion, read_suggestions, without_suggested
+from pi10_classifier.labelling.suggestions import (
+    Suggestion,
+    read_suggestions,
+    suggested_ids,
+    without_suggested,
+)
 from pi10_classifier.model.package import MADE_OF
 from pi10_classifier.results.run_folder import PREDICTIONS
 from pi10_classifier.results.run_info import read_run
@@ -83,9 +88,8 @@ def read_labelled(run: Path) -> LabelledRun:
 
 def sample_labels(run: Path) -> Verdicts:
     """The labels of the probability sample that may be used for shares. Raises SettingError."""
-    suggested = {suggestion.particle_id for suggestion in read_suggestions(run)}
     known = verdicts(LabelStore(run, ()).read())
-    return without_suggested(sample_of(run), known, suggested)
+    return without_suggested(sample_of(run), known, suggested_ids(run))
 
 
 def may_be_labelled(run: Path) -> list[Drawn | Suggestion]:

@@ -30,6 +30,16 @@ class RunTotals:
     cells: dict[tuple[str, str], Totals] = field(default_factory=dict)
     litres: dict[str, float] = field(default_factory=dict)
 
+    def litres_by(self, by: str) -> dict[str, float]:
+        """Stratum -> litres; by: as of ``strata_of``."""
+        stratum_of = strata_of(by)
+        sums: dict[str, float] = {}
+        for name, litres in self.litres.items():
+            stratum = stratum_of(name)
+            if stratum is not None:
+                sums[stratum] = sums.get(stratum, 0.0) + litres
+        return sums
+
 
 def read_totals(run: Path) -> RunTotals:
     """The totals in ``counts.csv``. Raises SettingError where it cannot be read."""

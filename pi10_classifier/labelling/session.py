@@ -13,11 +13,12 @@ from pathlib import Path
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.agreement import Agreement, agreement
-from pi10_classifier.labelling.crops import CropCache, Progress
-from pi10_classifier.labelling.estimate import CorrectedRow, correct_strata, litres_by_stratum
+from pi10_classifier.labelling.crops import CropCache, Progress, rows_of
+from pi10_classifier.labelling.estimate import CorrectedRow, correct_strata
 from pi10_classifier.labelling.labels import Label, LabelStore, tidy_name, verdicts
+from pi10_classifier.labelling.run_totals import read_totals, refuse_changed
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, SAMPLE, Design, Drawn, read_sample
-from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
 from pi10_classifier.results.run_info import classes_of
 
 HISTORY = 12  # numbers of labels at which the density is told for the past
@@ -56,13 +57,15 @@ class Session:
     def __init__(
         self, run: Path, design: Design, sample: Sequence[Drawn], classes: Sequence[str],
         problems: Mapping[str, str], sizes: Sequence[Mapping[str, float | None]],
+        litres: Mapping[str, float],
     ) -> None:  # fmt: skip
         self.run, self.design, self.sample, self.classes = run, design, sample, classes
         self.problems, self.sizes = problems, sizes
         self.pictures = CropCache(run)
         self.store = LabelStore(run, classes)
         self._by_id = {particle.particle_id: particle for particle in sample}
-        self._litres = litres_by_stratum(run, design.by)
+        self._litres = litres
+        self._suggested = suggested_ids(run)
         self._drawn = _version(run / FOLDER / SAMPLE)
         self._read: tuple[object, list[Label]] = (None, [])
         self._lock = threading.Lock()
@@ -75,16 +78,19 @@ class Session:
         """Read the sample of a run, and its pictures into the cache.
 
         moved: beginnings of sources -> where they lie now. Raises SettingError where there is no
-        sample, or one of another model or run.
+        sample, or one of another model, or of the run as it was before it changed.
         """
         design = Design.read(run / FOLDER / DESIGN)
         classes = classes_of(run, design.model_sha256)
         sample = read_sample(run)
         if not sample:
             raise SettingError(f"the sample of {run} is empty; draw it again: pi10 validate draw")
+        totals = read_totals(run)
+        refuse_changed(run, totals, design.strata, design.by)
         sizes = _sizes(run, sample)
         problems = CropCache(run).fill(sample, moved=moved, progress=progress)
-        return cls(run, design, sample, classes, problems, sizes)
+        litres = totals.litres_by(design.by)
+        return cls(run, design, sample, classes, problems, sizes, litres)
 
     def labellers(self) -> list[str]:
         return sorted({label.labeller for label in self._labels()})
@@ -208,10 +214,10 @@ class Session:
             raise SettingError(
                 f"stratum {stratum[:80]!r} is none of {', '.join([*self.design.strata][:20])}"
             )
+        known = without_suggested(self.sample, verdicts(labels), self._suggested)
         return correct_strata(
-            self.run, self.design, self.sample, verdicts(labels), self.classes, [stratum],
-            self._litres,
-        )  # fmt: skip
+            self.design, self.sample, known, self.classes, self._litres, [stratum]
+        )
 
     def _of(self, stratum: str) -> Iterator[Drawn]:
         return (particle for particle in self.sample if stratum in ("", particle.stratum))
@@ -239,27 +245,14 @@ def _version(path: Path) -> object:
 
 def _sizes(run: Path, sample: Sequence[Drawn]) -> list[dict[str, float | None]]:
     """The measures of each particle as the run has them."""
-    import pyarrow.parquet as pq
-
-    places: dict[str, list[int]] = {}
-    for place, particle in enumerate(sample):
-        places.setdefault(particle.part, []).append(place)
-    sizes: list[dict[str, float | None]] = [{} for _ in sample]
-    for part, here in places.items():
-        path = run / PREDICTIONS / f"{part}.parquet"
-        try:
-            with pq.ParquetFile(path) as file:
-                table = file.read(["particle_id", *SIZES]).take([sample[at].row for at in here])
-        except (OSError, IndexError, ValueError, KeyError) as error:
+    rows = rows_of(run, sample, ["particle_id", *SIZES])
+    sizes = []
+    for particle in sample:
+        row = dict(rows[particle.part, particle.row])
+        if row.pop("particle_id") != particle.particle_id:
             raise SettingError(
-                f"{path} is not as it was when the sample was drawn ({error}); draw it again: "
-                f"pi10 validate draw {run}"
-            ) from error
-        for place, row in zip(here, table.to_pylist(), strict=True):
-            if row.pop("particle_id") != sample[place].particle_id:
-                raise SettingError(
-                    f"the sample in {run} was drawn from another run: {path.name} holds other "
-                    f"particles now; draw it again: pi10 validate draw {run} --overwrite"
-                )
-            sizes[place] = row
+                f"the sample in {run} was drawn from another run: {particle.part}.parquet holds "
+                f"other particles now; draw it again: pi10 validate draw {run} --overwrite"
+            )
+        sizes.append(row)
     return sizes

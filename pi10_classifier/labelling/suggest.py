@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.foundation.files import write_csv
+from pi10_classifier.foundation.files import write_records
 from pi10_classifier.instrument.names import NO_PARTICLE
+from pi10_classifier.labelling.draw import IDENTITY
+from pi10_classifier.labelling.labelled import sample_of
 from pi10_classifier.labelling.labels import LabelStore
-from pi10_classifier.labelling.sample import FOLDER, SAMPLE, read_sample
+from pi10_classifier.labelling.sample import FOLDER
 from pi10_classifier.labelling.suggestions import SUGGESTIONS, Suggestion, read_suggestions
 from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.results.stored_rows import rows_at
 
 UNCERTAIN, NOVEL, TYPICAL = "uncertain", "novel", "typical-of-cluster"
 NOVELTY = "novelty"
@@ -99,23 +101,15 @@ def suggest(
     if not parts:
         raise SettingError(f"{run} holds no predictions; give the --out of a finished classify")
     labelled = {label.particle_id for label in LabelStore(run, ()).read()}
-    sample = read_sample(run) if (run / FOLDER / SAMPLE).is_file() else []
-    taken = labelled | {particle.particle_id for particle in sample}
+    taken = labelled | {particle.particle_id for particle in sample_of(run)}
     pools = _read(parts, size, seed, taken, progress)
     chosen = _chosen(pools, size, seed)
     kept = [entry for entry in read_suggestions(run) if entry.particle_id in labelled]
     fresh = [_suggestion(order, *entry, parts) for order, entry in enumerate(_lines(parts, chosen))]
-    both = [*fresh, *kept]
-    names = [column.name for column in fields(Suggestion)]
     home = run / FOLDER
     home.mkdir(exist_ok=True)
-    rows = ([_cell(getattr(entry, name)) for name in names] for entry in both)
-    write_csv(home / SUGGESTIONS, names, rows)
+    write_records(home / SUGGESTIONS, Suggestion, [*fresh, *kept])
     return fresh
-
-
-def _cell(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _read(
@@ -258,9 +252,8 @@ def _central(x: F64, count: int, seed: int) -> tuple[NDArray[np.int64], F64]:
 
 
 def _lines(parts: Sequence[Path], chosen: Sequence[Chosen]) -> list[tuple[Chosen, dict[str, Any]]]:
-    from pi10_classifier.labelling.draw import lines_of
-
-    lines = dict(lines_of(parts, [(part, row) for _, _, part, row in chosen]))
+    places = [(part, row) for _, _, part, row in chosen]
+    lines = rows_at(dict(enumerate(parts)), places, IDENTITY)
     return [(entry, lines[entry[2], entry[3]]) for entry in chosen]
 
 

@@ -60,6 +60,11 @@ def read_suggestions(run: Path) -> list[Suggestion]:
         ) from error
 
 
+def suggested_ids(run: Path) -> frozenset[str]:
+    """The particle_ids of the suggestions. Raises SettingError."""
+    return frozenset(entry.particle_id for entry in read_suggestions(run))
+
+
 def without_suggested(
     sample: Sequence[Drawn], known: Verdicts, suggested: Collection[str]
 ) -> Verdicts:

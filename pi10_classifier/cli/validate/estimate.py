@@ -12,7 +12,7 @@ import click
 from pi10_classifier.cli.validate.draw import RUN
 
 if TYPE_CHECKING:
-    from pi10_classifier.labelling.estimate import CorrectedRow
+    from pi10_classifier.labelling.estimate import CorrectedRow, Estimate
 
 
 @click.command()
@@ -27,14 +27,17 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
     Writes RESULTS/validation/corrected.csv: individuals per litre of each class with 95 %
     intervals that cover the chance of counting and the model's errors, precision and recall of the
     model in this survey; and RESULTS/validation/corrected_bins.csv, the same correction for each
-    bin, with the differences between bins in the interval. Exit code 3
-    where a stratum has too few labels; it says how many.
+    bin, with the differences between bins in the interval. Exit code 3 where a stratum has too few
+    labels; it says how many.
     """
     from dataclasses import asdict
 
     from pi10_classifier.cli.terminal.console import show_table
+    from pi10_classifier.labelling.estimate import estimate_run
 
-    rows = corrected_rows(results, labeller)
+    done = estimate_run(results, labeller)
+    show_unused(done)
+    rows = done.rows
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
@@ -52,41 +55,26 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
         sys.exit(3)
 
 
-def corrected_rows(results: Path, labeller: str) -> list[CorrectedRow]:
-    """The corrected rows of a run, with a word on labels that contradict each other."""
-    from pi10_classifier.labelling.estimate import estimate as correct
-    from pi10_classifier.labelling.labelled import refuse_own_labels
-    from pi10_classifier.labelling.labels import LabelStore, verdicts
-    from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
-    from pi10_classifier.labelling.suggestions import read_suggestions, without_suggested
-    from pi10_classifier.results.run_info import classes_of
-
-    design = Design.read(results / FOLDER / DESIGN)
-    classes = classes_of(results, design.model_sha256)
-    known = verdicts(LabelStore(results, classes).read(), labeller)
-    if known.contradicting:
+def show_unused(done: Estimate) -> None:
+    """Say which labels were left out, and why."""
+    if done.contradicting:
         click.echo(
-            f"{len(known.contradicting):,} particles have labels that contradict each other and "
-            "are left out; agree on them, or give --labeller",
+            f"{done.contradicting:,} particles have labels that contradict each other and are left "
+            "out; agree on them, or give --labeller",
             err=True,
         )
-    sample = read_sample(results)
-    suggested = {suggestion.particle_id for suggestion in read_suggestions(results)}
-    known = without_suggested(sample, known, suggested)
-    shared = refuse_own_labels(results, list(known.label_of))
-    if shared:
-        click.echo(
-            f"note: the model was fitted on {len(shared):,} of the {len(known.label_of):,} "
-            "labelled particles; so few may be there by chance",
-            err=True,
-        )
-    done = correct(results, design, sample, known, classes)
     if done.outside:
         click.echo(
-            f"{done.outside:,} labelled particles are not in the sample and are not used",
+            f"{done.outside:,} labelled particles are neither in the sample nor suggested, and are "
+            "not used",
             err=True,
         )
-    return done.rows
+    if done.shared:
+        click.echo(
+            f"note: the model was fitted on {done.shared:,} of the labelled particles; so few may "
+            "be there by chance",
+            err=True,
+        )
 
 
 def _number(value: float | None) -> str:
