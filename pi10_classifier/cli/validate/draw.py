@@ -29,19 +29,18 @@ def draw(results: Path, size: int, by: str, seed: int, overwrite: bool, as_json:
     """
     from dataclasses import asdict
 
-    from pi10_classifier.cli.terminal.console import is_terminal, show_table
+    from pi10_classifier.cli.terminal.console import counter, show_table
     from pi10_classifier.labelling.draw import draw as draw_sample
     from pi10_classifier.labelling.labelled import shared_with_model
 
-    shown = is_terminal() and not as_json
-
-    def progress(done: int, parts: int) -> None:
-        if shown:
-            click.echo(f"\r{done:,} of {parts:,} parts read", nl=done == parts, err=True)
-
     design, sample = draw_sample(
-        results, size, seed=seed, by=by, overwrite=overwrite, progress=progress
-    )
+        results,
+        size,
+        seed=seed,
+        by=by,
+        overwrite=overwrite,
+        progress=counter("parts", shown=not as_json),
+    )  # fmt: skip
     if as_json:
         click.echo(json.dumps(asdict(design), indent=2))
         return

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from pi10_classifier.cli.validate.draw import RUN
+from pi10_classifier.cli.validate.moved import moved_option
 
 if TYPE_CHECKING:
+    from pi10_classifier.labelling.crops import Located
     from pi10_classifier.labelling.formats.pictures import Pictures
 
 _MOST_SHOWN = 20
-_MOVED = click.option(
-    "--moved", multiple=True, metavar="FROM=TO",
-    help="Where the images lie now; FROM is the beginning of a source.  [default: where they were]",
+_SUGGESTED = click.option(
+    "--suggested", is_flag=True,
+    help="The particles of `pi10 validate suggest` in place of the sample.",
 )  # fmt: skip
 
 
@@ -29,11 +31,17 @@ _MOVED = click.option(
               help="A file for csv, a zip for ecotaxa, a folder for label-studio.  "
                    "[default: print the csv]")  # fmt: skip
 @click.option("--show-predicted", is_flag=True, help="Show the predicted class, which may lead.")
-@_MOVED
+@_SUGGESTED
+@moved_option
 def export_labels(
-    results: Path, form: str, out: Path | None, show_predicted: bool, moved: Sequence[str]
+    results: Path,
+    form: str,
+    out: Path | None,
+    show_predicted: bool,
+    suggested: bool,
+    moved: Mapping[str, str],
 ) -> None:
-    """Write the sample of RESULTS for labelling elsewhere.
+    """Write the sample of RESULTS, or its suggestions, for labelling elsewhere.
 
     csv is a table to fill in: particle_id,label and where the image lies. ecotaxa is a zip to
     import there, with the pictures. label-studio is a folder with tasks.json, the pictures in it,
@@ -47,10 +55,9 @@ def export_labels(
     from pi10_classifier.labelling.formats.label_studio import write_label_studio
     from pi10_classifier.labelling.formats.sheet import sheet
     from pi10_classifier.labelling.labels import LabelStore, verdicts
-    from pi10_classifier.labelling.sample import read_sample
     from pi10_classifier.results.run_info import classes_of
 
-    sample = read_sample(results)
+    sample = _particles(results, suggested=suggested)
     store = LabelStore(results, classes_of(results))
     if form == "csv":
         label_of = verdicts(store.read()).label_of
@@ -62,7 +69,7 @@ def export_labels(
         return
     if out is None:
         raise SettingError(f"--format {form} needs --out")
-    pictures = _fetched(results, moved)
+    pictures = _fetched(results, moved, suggested=suggested)
     if form == "ecotaxa":
         software = f"pi10-classifier {__version__}"
         write_bundle(out, results, pictures.sample, pictures, software,
@@ -77,9 +84,12 @@ def export_labels(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 @click.option("--by-prediction", is_flag=True,
               help="Sort the pictures by predicted class, which may lead.")  # fmt: skip
-@_MOVED
-def crops(results: Path, out: Path, by_prediction: bool, moved: Sequence[str]) -> None:
-    """Write the sample of RESULTS as pictures, to sort them in a file manager.
+@_SUGGESTED
+@moved_option
+def crops(
+    results: Path, out: Path, by_prediction: bool, suggested: bool, moved: Mapping[str, str]
+) -> None:
+    """Write the sample of RESULTS, or its suggestions, as pictures, to sort them in a file manager.
 
     All lie in `unsorted`, beside an empty folder for each label. Move them into the folders and
     bring the labels back: pi10 validate import RESULTS FOLDER. Pictures that lie below the folder
@@ -90,36 +100,31 @@ def crops(results: Path, out: Path, by_prediction: bool, moved: Sequence[str]) -
     from pi10_classifier.results.run_info import classes_of
 
     store = LabelStore(results, classes_of(results))
-    pictures = _fetched(results, moved)
+    pictures = _fetched(results, moved, suggested=suggested)
     written = write_folders(out, pictures, store.allowed, by_prediction=by_prediction)
     there = len(pictures.sample) - len(pictures.problems) - written
     _end(pictures, f"{written:,} pictures in {out}, {there:,} were there already")
 
 
-def _fetched(results: Path, moved: Sequence[str]) -> Pictures:
-    from pi10_classifier.cli.terminal.console import is_terminal
+def _fetched(results: Path, moved: Mapping[str, str], *, suggested: bool) -> Pictures:
+    from pi10_classifier.cli.terminal.console import counter
     from pi10_classifier.labelling.formats.pictures import Pictures
-    from pi10_classifier.labelling.sample import read_sample
 
-    def progress(done: int, wanted: int) -> None:
-        if is_terminal():
-            click.echo(f"\r{done:,} of {wanted:,} pictures read", nl=done == wanted, err=True)
-
-    pictures = Pictures(results, read_sample(results))
-    pictures.fetch(moved=_places(moved), progress=progress)
+    pictures = Pictures(results, _particles(results, suggested=suggested))
+    pictures.fetch(moved=moved, progress=counter("pictures"))
     return pictures
 
 
-def _places(moved: Sequence[str]) -> Mapping[str, str]:
+def _particles(results: Path, *, suggested: bool) -> Sequence[Located]:
     from pi10_classifier.errors import SettingError
+    from pi10_classifier.labelling.sample import read_sample
+    from pi10_classifier.labelling.suggestions import read_suggestions
 
-    places = {}
-    for text in moved:
-        before, equals, now = text.partition("=")
-        if not (before and equals and now):
-            raise SettingError(f"--moved is {text!r}; give FROM=TO")
-        places[before] = now
-    return places
+    if not suggested:
+        return read_sample(results)
+    if particles := read_suggestions(results):
+        return particles
+    raise SettingError(f"{results} has no suggestions; make some: pi10 validate suggest {results}")
 
 
 def _end(pictures: Pictures, done: str) -> None:

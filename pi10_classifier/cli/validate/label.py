@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from pi10_classifier.cli.validate.draw import RUN
+from pi10_classifier.cli.validate.moved import moved_option
 
 
 @click.command()
@@ -16,15 +17,13 @@ from pi10_classifier.cli.validate.draw import RUN
 @click.option("--port", type=click.IntRange(0, 65_535), default=0,
               help="Port on 127.0.0.1.  [default: any that is free]")  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
-@click.option("--moved", multiple=True, metavar="FROM=TO",
-              help="Where images lie now that were read from FROM; may be repeated.  "
-                   "[default: where they were]")  # fmt: skip
+@moved_option
 @click.option("--taxa", "own_taxa", metavar="CSV",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Taxa beside those that come along: name,aphia_id,rank,parent_id.  "
                    "[default: none]")  # fmt: skip
 def label(
-    results: Path, labeller: str, port: int, no_browser: bool, moved: Sequence[str],
+    results: Path, labeller: str, port: int, no_browser: bool, moved: Mapping[str, str],
     own_taxa: Path | None,
 ) -> None:  # fmt: skip
     """Label the sample of RESULTS on a page in the browser.
@@ -34,7 +33,7 @@ def label(
     the same sample, each under their name. Ctrl-C ends it; the next start goes on where it ended.
     Needs the extra [serve].
     """
-    from pi10_classifier.cli.terminal.console import is_terminal
+    from pi10_classifier.cli.terminal.console import counter
     from pi10_classifier.errors import SettingError
     from pi10_classifier.labelling.session import Session
     from pi10_classifier.taxonomy.table import TaxonTable
@@ -47,13 +46,7 @@ def label(
         ) from error
 
     taxa = TaxonTable.load(own_taxa)
-    shown = is_terminal()
-
-    def progress(done: int, wanted: int) -> None:
-        if shown:
-            click.echo(f"\r{done:,} of {wanted:,} pictures read", nl=done == wanted, err=True)
-
-    session = Session.open(results, moved=_moves(moved), progress=progress)
+    session = Session.open(results, moved=moved, progress=counter("pictures"))
     reasons = list(session.problems.values())
     if reasons:
         click.echo(f"{len(reasons):,} particles have no picture; the first:", err=True)
@@ -69,18 +62,6 @@ def label(
     who = session.labellers()
     counts = ", ".join(f"{name} {len(session.labels_of(name)):,}" for name in who) or "none yet"
     click.echo(f"labels in {session.store.path}: {counts}\nnext: pi10 validate estimate {results}")
-
-
-def _moves(moved: Sequence[str]) -> dict[str, str]:
-    from pi10_classifier.errors import SettingError
-
-    moves = {}
-    for move in moved:
-        before, equals, now = move.partition("=")
-        if not (before and equals and now):
-            raise SettingError(f"--moved is {move!r}; give FROM=TO, as /mnt/cruise=/data/cruise")
-        moves[before] = now
-    return moves
 
 
 def _open(address: str) -> None:

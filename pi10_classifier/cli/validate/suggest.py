@@ -22,16 +22,10 @@ def suggest(results: Path, size: int, seed: int) -> None:
     unlike its training (where the run tells its novelty), and one of each common kind. They are
     for `pi10 adapt` and `pi10 train`: no estimate uses their labels, and none is in the sample.
     """
-    from pi10_classifier.cli.terminal.console import is_terminal, show_table
+    from pi10_classifier.cli.terminal.console import counter, show_table
     from pi10_classifier.labelling.suggest import suggest as choose
 
-    shown = is_terminal()
-
-    def progress(done: int, parts: int) -> None:
-        if shown:
-            click.echo(f"\r{done:,} of {parts:,} parts read", nl=done == parts, err=True)
-
-    fresh = choose(results, size, seed=seed, progress=progress)
+    fresh = choose(results, size, seed=seed, progress=counter("parts"))
     rows = [(why, f"{number:,}") for why, number in Counter(entry.why for entry in fresh).items()]
     show_table("", ("why", "particles"), rows)
     if len(fresh) < size:
@@ -41,3 +35,4 @@ def suggest(results: Path, size: int, seed: int) -> None:
             err=True,
         )
     click.echo(results / "validation/suggestions.csv")
+    click.echo(f"to look at them: pi10 validate crops {results} --suggested --out FOLDER")

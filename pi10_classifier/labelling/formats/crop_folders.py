@@ -10,8 +10,8 @@ from urllib.parse import quote, unquote
 
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.labelling.crops import Located
 from pi10_classifier.labelling.formats.given import Given, Reading, picture_stem
-from pi10_classifier.labelling.sample import Drawn
 
 UNSORTED = "unsorted"
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)
@@ -69,7 +69,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 def write_folders(
     root: Path,
-    pictures: Iterable[tuple[Drawn, bytes]],
+    pictures: Iterable[tuple[Located, bytes]],
     labels: Sequence[str],
     *,
     by_prediction: bool,

@@ -19,9 +19,8 @@ from typing import Any
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import atomic_path
 from pi10_classifier.instrument.names import UM_PER_PX
-from pi10_classifier.labelling.crops import rows_of
+from pi10_classifier.labelling.crops import Located, rows_of
 from pi10_classifier.labelling.formats.given import picture_stem
-from pi10_classifier.labelling.sample import Drawn
 
 _MOST_ID = 255  # characters of a VARCHAR
 _MOST_TEXT = 250
@@ -43,8 +42,8 @@ def object_id(particle_id: str) -> str:
 def write_bundle(
     path: Path,
     run: Path,
-    sample: Sequence[Drawn],
-    pictures: Iterable[tuple[Drawn, bytes]],
+    sample: Sequence[Located],
+    pictures: Iterable[tuple[Located, bytes]],
     software: str,
     *,
     show_predicted: bool,
@@ -83,7 +82,7 @@ def write_bundle(
         archive.writestr(info, table, zipfile.ZIP_DEFLATED)
 
 
-def _row(particle: Drawn, line: Mapping[str, Any], software: str) -> dict[str, Any]:
+def _row(particle: Located, line: Mapping[str, Any], software: str) -> dict[str, Any]:
     date, _, time = particle.datetime.removesuffix("Z").partition("T")
     area = line["area_um2"]
     sample = particle.bin or "unnamed"

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pi10_classifier.labelling.crops import Located
 from pi10_classifier.labelling.labels import Known
-from pi10_classifier.labelling.sample import Drawn
 
 # the instrument's names are safe on every file system, and say more than a digest
 _SAFE = re.compile(
@@ -76,7 +76,7 @@ def by_key(sample: Iterable[Known]) -> dict[str, str]:
     return {**stems, **{particle_id: particle_id for particle_id in ids}}
 
 
-def distinct(sample: Iterable[Drawn]) -> list[Drawn]:
+def distinct(sample: Iterable[Located]) -> list[Located]:
     """The sample with each particle_id once: labels are kept by it."""
     return list({particle.particle_id: particle for particle in reversed(list(sample))}.values())[
         ::-1

@@ -15,9 +15,9 @@ from xml.etree import ElementTree  # nosec B405  only written, nothing is parsed
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import atomic_path
+from pi10_classifier.labelling.crops import Located
 from pi10_classifier.labelling.formats.given import Reading, plain
 from pi10_classifier.labelling.labels import BESIDE
-from pi10_classifier.labelling.sample import Drawn
 from pi10_classifier.sources.base import LIMITS, Limits
 
 TASKS, CONFIG = "tasks.json", "labelling.xml"
@@ -140,7 +140,7 @@ def _labeller(value: object) -> str:
 
 def write_label_studio(
     folder: Path,
-    pictures: Iterable[tuple[Drawn, bytes]],
+    pictures: Iterable[tuple[Located, bytes]],
     labels: Sequence[str],
     *,
     show_predicted: bool,
@@ -162,7 +162,7 @@ def write_label_studio(
 
 
 def _tasks(
-    pictures: Iterable[tuple[Drawn, bytes]], *, show_predicted: bool
+    pictures: Iterable[tuple[Located, bytes]], *, show_predicted: bool
 ) -> Iterator[dict[str, Any]]:
     for particle, png in pictures:
         uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pi10_classifier.labelling.crops import CropCache, Progress
+from pi10_classifier.labelling.crops import CropCache, Located, Progress
 from pi10_classifier.labelling.formats.given import distinct
-from pi10_classifier.labelling.sample import Drawn
 
 
 @dataclass(slots=True)
@@ -16,7 +15,7 @@ class Pictures:
     """Each particle of a sample once, with its PNG. problems: particle_id -> why it has none."""
 
     run: Path
-    sample: Sequence[Drawn]
+    sample: Sequence[Located]
     problems: dict[str, str] = field(default_factory=dict)
 
     def fetch(
@@ -29,7 +28,7 @@ class Pictures:
         self.sample = distinct(self.sample)
         self.problems = CropCache(self.run).fill(self.sample, moved=moved, progress=progress)
 
-    def __iter__(self) -> Iterator[tuple[Drawn, bytes]]:
+    def __iter__(self) -> Iterator[tuple[Located, bytes]]:
         """Particle and PNG, in the order of the sample; those with a problem are left out."""
         cache = CropCache(self.run)
         for particle in self.sample:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.labelling.crops import Located
 from pi10_classifier.labelling.formats.given import Reading, plain
 from pi10_classifier.labelling.formats.lines import lines, table
-from pi10_classifier.labelling.sample import Drawn
 
 NEEDED = ("particle_id", "label")
 # a spreadsheet takes the separator of its country
@@ -38,7 +38,7 @@ def read_sheet(path: Path) -> Reading:
 
 
 def sheet(
-    sample: Sequence[Drawn], label_of: Mapping[str, str], *, show_predicted: bool
+    sample: Sequence[Located], label_of: Mapping[str, str], *, show_predicted: bool
 ) -> Iterator[str]:
     """The lines of a CSV to fill in; the predicted class is left out, so that it does not lead."""
     names = ["particle_id", "label", "source", "member", "datetime"]
