@@ -30,7 +30,7 @@ from pi10_classifier.results.raising_factor import write_factors
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import Tally, summarise
 from pi10_classifier.sources.base import Unit
-from pi10_classifier.sources.discovery import check_images, check_inputs, discover
+from pi10_classifier.sources.discovery import check_images, check_inputs, check_storage, discover
 from pi10_classifier.sources.input_rules import SkippedPaths
 
 
@@ -67,6 +67,7 @@ def classify(
     clock = time.perf_counter()
     check_inputs(inputs)
     check_images(inputs)
+    check_storage(inputs, environ)
     if resume:
         inputs = spelled_as_before(inputs, out)
     model = Model.load(settings.model, settings.device)
@@ -105,7 +106,7 @@ def classify_units(
         folder.open(fingerprint, resume=resume, overwrite=overwrite)
         pipeline = pipeline_of(folder, settings, model, progress)
         blocks = pipeline.run(units)
-        folder.drop_recut_blocks(blocks)
+        folder.drop_outdated_blocks(blocks, pipeline.seen)
         tally = summarise(folder)
         write_factors(folder, tally.factors)
         tally.warnings.extend(notes.warnings() if notes else ())
