@@ -142,7 +142,7 @@ class Batch:
             table = home / "units.jsonl"
             plan = self._open(table)
             coordinator = Coordinator(
-                plan, table, self._out, self._package.classes, poster, capacity, options,
+                plan, table, self._out, self._package, poster, capacity, options,
                 say=self._say, show=show, check=self._check,
             )  # fmt: skip
             if self._how.retry_failed:

@@ -59,7 +59,8 @@ class Merge:
         check: Callable[[], None] = lambda: None,
     ) -> Cruise:
         """Copy the cruise's parts below ``home``; those that are there are not copied again."""
-        folder = RunFolder(home / quote(name, safe=""), self._package.classes)
+        told = self._package.novelty is not None
+        folder = RunFolder(home / quote(name, safe=""), self._package.classes, novelty=told)
         for path in (folder.parts, folder.journal):
             path.mkdir(parents=True, exist_ok=True)
         cruise = Cruise(name, folder)

@@ -121,8 +121,9 @@ class Contents:
         return ObjectOutcome(Ending.RESULT, {"kind": "image", "prediction": row}, {})
 
     def _rows(self, found: ChunkResult) -> list[dict[str, Any]]:
-        names = columns(self.package.classes)
-        rows = [dict(zip(names, row.cells(), strict=True)) for row in found.rows]
+        told = self.package.novelty is not None
+        names = columns(self.package.classes, novelty=told)
+        rows = [dict(zip(names, row.cells(novelty=told), strict=True)) for row in found.rows]
         for row in rows:
             del row["model"], row["model_sha256"]  # said once, for the whole record
             for name, value in row.items():

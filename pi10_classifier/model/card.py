@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pi10_classifier.model.novelty import section
+
 
 def card(fields: Mapping[str, Any]) -> str:
     """Markdown for people, from the fields of ``model.json`` and nothing else."""
-    parts = [head(fields)]
+    return f"{head(fields)}\n{body(fields)}"
+
+
+def body(fields: Mapping[str, Any]) -> str:
+    """The card below its head."""
+    parts = []
     training = fields["training"]
     if training:
         parts += [_data(training, fields["classes"]), _recipe(training)]
     if fields["metrics"]:
         parts.append(_metrics(fields))
+    if novelty := section(fields):
+        parts.append(novelty)
     parts.append(_limits(fields))
     if training.get("command"):
         again = f"## To train it again\n\n```\n{training['command']}\n```\n"
