@@ -109,7 +109,7 @@ def evaluate(
         "calibration": judge_calibration(model, judged, held if held.samples else None, name),
         "thresholds": judge_thresholds(model, judged),
         "outside": judge_outside(model, here.of(lambda s: s.group not in classes)),
-        **({"novelty": judge_novelty(model.package, here)} if model.package.novelty else {}),
+        "novelty": judge_novelty(model.package, here),
         "version": pi10_classifier.__version__,
     }
 

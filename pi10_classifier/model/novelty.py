@@ -60,7 +60,7 @@ def section(fields: Mapping[str, Any]) -> str:
         "## Unlike the training images",
         "",
         f"The output `{told['output']}` tells how unlike the training images an image is: 0 is the"
-        f" median of held-out images of the model's classes, and {told['false_alarms']:.0%} of"
+        f" median of held-out images of the model's classes, and {100 * told['false_alarms']:g} % of"
         f" them are above the threshold, {told['threshold']:g}; those are flagged"
         " `unlike_training`. The class and its score do not depend on it. It is the residual of"
         f" the normalised features after {told['components']} principal components plus the"

@@ -24,6 +24,7 @@ from pi10_classifier.evaluation.metrics import I64
 from pi10_classifier.evaluation.novelty import judge_novelty
 from pi10_classifier.evaluation.scoring import Scored, prepared, score
 from pi10_classifier.inference.settings import default_jobs
+from pi10_classifier.labelling.labelled import CALIBRATED
 from pi10_classifier.model.card import body, card
 from pi10_classifier.model.novelty import FIELD, Novelty, section
 from pi10_classifier.model.package import MADE_OF, Package, read_package
@@ -45,7 +46,6 @@ LEAST_IMAGES = 200
 FOLDS = 5
 SCORES_ALLOWED = 1e-6
 NUMBERS_ALLOWED = 1e-2
-_KIND = "novelty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +121,12 @@ def export_novelty(
     runs = tuple(x for x in runs_of(found) if any(s.source == x for s in known))
     fields = derive(
         package,
-        _KIND,
+        "novelty",
         version=version or f"{package.version}+novelty",
         parity=package.description.get("parity"),  # the class scores are the same
         summary=package.description.get("summary"),
         **{
-            MADE_OF: labels_used(found, known, _KIND, package.description) or None,
+            MADE_OF: labels_used(found, known, CALIBRATED, package.description) or None,
             FIELD: {
                 "output": OUTPUT,
                 "threshold": novelty.threshold,

@@ -32,6 +32,7 @@ from pi10_classifier.report.particle_stats import (
     ImageSums,
     read_images,
 )
+from pi10_classifier.report.unlike import COLUMN, UnlikeTraining
 
 if TYPE_CHECKING:
     import jinja2
@@ -233,10 +234,13 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     model = run.get("model") or {}
     images = read_images(out / "predictions.parquet", [str(x) for x in model.get("classes", [])])
     minutes, bins = Series(MAX_MINUTES), Series(MAX_POINTS, level=1)
+    unlike = UnlikeTraining()
     for row in _table(out / "counts.csv"):
         minutes.add(row, "minute")
     for row in _table(out / "bins.csv"):
         bins.add(row, "start")
+        unlike.add(row)
+    unlike.end()
     series = bins if minutes.level and bins.rows else minutes
     gallery, unread = _gallery(out / "journal")
     failures = _failures(out / "failures.csv", run)
@@ -256,12 +260,21 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         pictures=_pictures(images, minutes, series),
         panels=figures.MAX_PANELS,
         flags=sorted({*images.flags, *minutes.flags, *bins.flags}),
+        unlike=unlike,
+        expected_unlike=_expected(run),
         parameters=_flat(run.get("parameters")),
         versions=_flat(run.get("versions")),
         card=_model_card(package),
     )
     write_atomically(out / "report.html", page.encode("utf-8", "replace"))
     return out / "report.html"
+
+
+def _expected(run: dict[str, Any]) -> float | None:
+    """The share of usual images that are flagged as unlike training; None where it is unknown."""
+    told = run.get(COLUMN)
+    expected = told.get("expected") if isinstance(told, dict) else None
+    return expected if isinstance(expected, float) else None
 
 
 def _exit_code(run: dict[str, Any], totals: dict[str, int]) -> ExitCode:
