@@ -235,8 +235,8 @@ def novelty(
     show_novelty(done.judged)
     if not done.judged:
         click.echo(
-            "note: not judged: that takes a --manifest with images of none of the model's classes"
-            " in its test split",
+            "note: not judged: that takes a test split, such as that of --manifest, with images of"
+            " none of the model's classes",
             err=True,
         )
     warn_of_sample_use(done.of_runs, "calibrated")

@@ -60,9 +60,9 @@ def section(fields: Mapping[str, Any]) -> str:
         "## Unlike the training images",
         "",
         f"The output `{told['output']}` tells how unlike the training images an image is: 0 is the"
-        f" median of held-out images of the model's classes, and {100 * told['false_alarms']:g} % of"
-        f" them are above the threshold, {told['threshold']:g}; those are flagged"
-        " `unlike_training`. The class and its score do not depend on it. It is the residual of"
+        " median of held-out images of the model's classes, and"
+        f" {100 * told['false_alarms']:g} % of them are above the threshold,"
+        f" {told['threshold']:g}; those are flagged `unlike_training`. The class and its score do not depend on it. It is the residual of"
         f" the normalised features after {told['components']} principal components plus the"
         " energy of the logits (ViM, Wang et al. 2022, arXiv 2203.10807), fitted on"
         f" {told['images']:,} images{_of_split(told)}; the threshold is from five-fold"

@@ -87,9 +87,10 @@ def export_novelty(
     """Write ``out``: the package with an output that tells how unlike its training an image is.
 
     split: the images it is fitted on, of which those of the model's classes are used; with a
-    manifest the validation split, else all. A manifest's test split judges it. false_alarms: the
-    share of known images above the threshold. Raises SettingError where images are too few, and
-    ModelError where features or logits are unknown, or the class scores would change.
+    manifest the validation split, else all. Where there are splits, the test split judges it.
+    false_alarms: the share of known images above the threshold. Raises SettingError where images
+    are too few, and ModelError where features or logits are unknown, or the class scores would
+    change.
     """
     package = model.package
     check_out(out, package)
@@ -114,10 +115,9 @@ def export_novelty(
     joined = Model(replace(package, novelty=novelty), made)
     wanted = (fitted.space.raw(features, logits) - fitted.zero) / fitted.unit
     gap = _check_same(score(model, found, seen), score(joined, found, seen), wanted)
-    judged: dict[str, Any] = {}
-    if manifest and split != "test":
-        tested = [sample for sample in found.samples if sample.split == "test"]
-        judged = judge_novelty(joined.package, score(joined, found, tested)) if tested else {}
+    # images of no split may be those that it was fitted on
+    tested = [s for s in found.samples if split not in ("", "test") and s.split == "test"]
+    judged = judge_novelty(joined.package, score(joined, found, tested)) if tested else {}
     runs = tuple(x for x in runs_of(found) if any(s.source == x for s in known))
     fields = derive(
         package,
