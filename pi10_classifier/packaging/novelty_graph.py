@@ -44,8 +44,9 @@ class Space:
     def residual(self, features: NDArray[Any]) -> F64:
         """The length (N,) of what the components leave of features (N, D)."""
         centred = of_length_one(features) - self.mean
-        left = (centred**2).sum(axis=1) - ((centred @ self.basis) ** 2).sum(axis=1)
-        return np.asarray(np.sqrt(np.maximum(left, 0)))
+        # not as a difference of squares: in float32 it is no good where little is left
+        left = centred - centred @ self.basis @ self.basis.T
+        return np.asarray(np.sqrt((left**2).sum(axis=1)))
 
 
 def of_length_one(features: NDArray[Any]) -> F64:
@@ -82,7 +83,6 @@ def extended(
     values: dict[str, NDArray[Any]] = {
         "axis": np.array([1], np.int64),
         "first": np.array(0, np.int64),
-        "nothing": np.array(0, np.float32),
         "least": np.array(_LEAST_LENGTH, np.float32),
         "mean": space.mean.astype(np.float32),
         "basis": space.basis.astype(np.float32),
@@ -97,14 +97,13 @@ def extended(
         ("Max", [at("root"), at("least")], "length", {}),
         ("Div", [features, at("length")], "direction", {}),
         ("Sub", [at("direction"), at("mean")], "centred", {}),
-        ("Mul", [at("centred"), at("centred")], "parts", {}),
-        ("ReduceSum", [at("parts"), at("axis")], "all", {"keepdims": 0}),
         ("MatMul", [at("centred"), at("basis")], "components", {}),
-        ("Mul", [at("components"), at("components")], "explained_parts", {}),
-        ("ReduceSum", [at("explained_parts"), at("axis")], "explained", {"keepdims": 0}),
-        ("Sub", [at("all"), at("explained")], "left", {}),
-        ("Max", [at("left"), at("nothing")], "some", {}),
-        ("Sqrt", [at("some")], "residual", {}),
+        ("Transpose", [at("basis")], "back", {"perm": [1, 0]}),
+        ("MatMul", [at("components"), at("back")], "explained", {}),
+        ("Sub", [at("centred"), at("explained")], "left", {}),
+        ("Mul", [at("left"), at("left")], "parts", {}),
+        ("ReduceSum", [at("parts"), at("axis")], "all", {"keepdims": 0}),
+        ("Sqrt", [at("all")], "residual", {}),
         # the log-sum-exp of a row is what its log-softmax lacks, in each of its places
         ("LogSoftmax", [logits], "logarithms", {"axis": 1}),
         ("Sub", [logits, at("logarithms")], "sums", {}),

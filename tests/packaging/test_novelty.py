@@ -1,10 +1,12 @@
 """Novelty fitted on a package: against scikit-learn, on fresh images, and in what is made of it."""
 
+import hashlib
 import json
 
 import marks
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import support
 from click.testing import CliRunner
@@ -19,16 +21,14 @@ from pi10_classifier.evaluation.scoring import prepared
 from pi10_classifier.model.card import card
 from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
-from pi10_classifier.packaging.adaptation.adapt import adapt
 from pi10_classifier.packaging.adaptation.features import cut
 from pi10_classifier.packaging.calibrate import calibrate
 from pi10_classifier.packaging.cascade import joint
-from pi10_classifier.packaging.int8 import export_int8
 from pi10_classifier.packaging.novelty import export_novelty
 from pi10_classifier.packaging.novelty_graph import PREFIX, without_novelty
 
-KNOWN, OUTSIDE = 90, 40
-DOUBT = 0.6
+KNOWN, OUTSIDE = 70, 30
+DOUBT = 0.3
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,20 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return Model.load(marks.package(tmp_path_factory.mktemp("m") / "marks"))
+    """A package whose card is made of its description, as of those that are trained."""
+    graph = support.tiny_model(marks.weights()).SerializeToString()
+    told = {"sha256": hashlib.sha256(graph).hexdigest(), "bytes": len(graph)}
+    folder = support.write_package(
+        tmp_path_factory.mktemp("m") / "marks",
+        graph,
+        files={"model.onnx": told},
+        training={},
+        metrics={},
+        never_seen="Whales.",
+    )
+    described = json.loads((folder / "model.json").read_text("utf-8"))
+    (folder / "README.md").write_text(card(described), "utf-8")
+    return Model.load(folder)
 
 
 @pytest.fixture(scope="module")
@@ -60,30 +73,44 @@ def told(fitted):
     return Model.load(fitted.package)
 
 
-def images(model, data, split, group=None):
-    found = load_labelled([data], None, None, outside=True)
-    chosen = [s for s in found.samples if s.split == split and group in (None, s.group)]
-    return np.concatenate([batch for _, batch in prepared(model, found, chosen)])
+@pytest.fixture(scope="module")
+def found(data):
+    return load_labelled([data], None, None, outside=True)
 
 
-def test_class_scores_have_the_same_bits(fitted, base, told, data):
-    batch = images(base, data, "test")
-    np.testing.assert_array_equal(told.scores(batch), base.scores(batch))
+@pytest.fixture(scope="module")
+def images(base, found):
+    """Split -> group -> prepared images, in the order in which they are read."""
+    read = [(sample, image) for part, batch in prepared(base, found, found.samples)
+            for sample, image in zip(part, batch, strict=True)]  # fmt: skip
+    return {
+        split: {
+            group: np.stack([x for s, x in read if (s.split, s.group) == (split, group)])
+            for group in (*support.CLASSES, "krill")
+        }
+        for split in ("validation", "test")
+    }
+
+
+@pytest.fixture(scope="module")
+def tested(images):
+    return np.concatenate(list(images["test"].values()))
+
+
+def test_class_scores_have_the_same_bits(fitted, base, told, tested):
+    np.testing.assert_array_equal(told.scores(tested), base.scores(tested))
     assert fitted.largest_difference == 0
     assert fitted.images == 3 * KNOWN
 
 
-def test_the_number_is_that_of_scikit_learn_shifted_and_scaled(base, told, data):
+def test_the_number_is_that_of_scikit_learn_shifted_and_scaled(base, told, images):
     package, graph = read_package(base.package.folder)
     trunk = cut(package, graph)
-    found = load_labelled([data], None, None, outside=True)
-    known = [s for s in found.samples if s.split == "validation" and s.group != "krill"]
-    batch = np.concatenate([part for _, part in prepared(base, found, known)])
+    batch = np.concatenate([images["validation"][group] for group in support.CLASSES])
     features = trunk.run([batch]).astype(np.float64)
     directions = features / np.linalg.norm(features, axis=1, keepdims=True)
-    logits = np.log(base.scores(batch).astype(np.float64))
-    # scores tell the logits up to a sum for each image: that of the Gemm, whose weights are known
-    logits = features @ marks.weights() if np.ptp(logits) else logits
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    logits = session.run(["logits"], {"image": batch})[0].astype(np.float64)
     space = PCA(8).fit(directions)
     left = directions - space.inverse_transform(space.transform(directions))
     residual = np.linalg.norm(left, axis=1)
@@ -94,54 +121,37 @@ def test_the_number_is_that_of_scikit_learn_shifted_and_scaled(base, told, data)
     np.testing.assert_allclose(novelty, slope * raw + shift, atol=2e-3)
 
 
-def test_few_known_images_and_many_others_are_flagged(told, data):
+def test_few_known_images_and_many_others_are_flagged(told, images):
     threshold = told.package.novelty.threshold
-    novelty = {
-        group: told.answer(images(told, data, "test", group)).novelty
-        for group in (*support.CLASSES, "krill")
-    }
+    novelty = {group: told.answer(batch).novelty for group, batch in images["test"].items()}
     known = np.concatenate([novelty[group] for group in support.CLASSES])
-    assert (known > threshold).mean() <= 0.06  # wished: 0.02
+    assert (known > threshold).mean() <= 0.08  # wished: 0.02
     assert abs(np.median(known)) < 0.5
-    assert (novelty["krill"] > threshold).mean() > 0.5
+    assert (novelty["krill"] > threshold).mean() > 0.3
 
 
 def test_evaluate_repeats_the_figures_of_the_card(fitted, told, data):
     again = evaluate(told, [data], split="test")["novelty"]
     assert again == fitted.judged
     assert again["all"]["outside"] == OUTSIDE
+    assert again["all"]["auroc"]["value"] > 0.8
     text = (fitted.package / "README.md").read_text("utf-8")
     figure = again["all"]["auroc"]
     assert f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})" in text
     assert "It is a weak flag" in text
     stored = json.loads((fitted.package / "model.json").read_text("utf-8"))
     assert stored["novelty"]["judged"] == again
-    assert stored["version"] == "1+novelty" or stored["version"].endswith("+novelty")
+    assert text == card(stored)
+    assert stored["version"] == "1.0+novelty"
     assert stored["derived"][-1]["kind"] == "novelty"
 
 
-def test_a_card_made_of_its_description_is_made_so_again(base, data, tmp_path):
-    fields = dict(base.package.description)
-    fields |= {"training": {}, "metrics": {}, "never_seen": "Whales."}
-    size = len(read_package(base.package.folder)[1])
-    fields["files"] = {"model.onnx": {"sha256": base.package.sha256, "bytes": size}}
-    folder = support.write_package(tmp_path / "made", read_package(base.package.folder)[1])
-    (folder / "model.json").write_text(json.dumps(fields), "utf-8")
-    (folder / "README.md").write_text(card(fields), "utf-8")
-    out = tmp_path / "told"
-    export_novelty(Model.load(folder), [data], out, split="validation", version="2")
-    made = json.loads((out / "model.json").read_text("utf-8"))
-    assert (out / "README.md").read_text("utf-8") == card(made)
-    assert made["version"] == "2"
-
-
-def test_it_can_be_fitted_anew(told, data, tmp_path):
+def test_it_can_be_fitted_anew(told, data, tested, tmp_path):
     done = export_novelty(told, [data], tmp_path / "again", split="validation", false_alarms=0.1)
     model = onnx.load_from_string(read_package(done.package)[1])
     assert [value.name for value in model.graph.output] == ["logits", "novelty"]
-    batch = images(told, data, "validation")
-    again = Model.load(done.package)
-    assert (again.answer(batch).novelty > 1).sum() > (told.answer(batch).novelty > 1).sum()
+    again, before = Model.load(done.package).answer(tested), told.answer(tested)
+    assert (again.novelty > 1).sum() > (before.novelty > 1).sum()
 
 
 def test_taken_off_the_graph_is_as_it_was(told, base):
@@ -155,23 +165,11 @@ def test_taken_off_the_graph_is_as_it_was(told, base):
     assert without_novelty(*plain) is plain[1]
 
 
-def test_calibrated_it_stays(told, data, tmp_path):
+def test_calibrated_it_stays(told, data, tested, tmp_path):
     calibrate(told, [data], tmp_path / "out", split="validation")
     model = Model.load(tmp_path / "out")
-    batch = images(told, data, "test")
-    np.testing.assert_array_equal(model.answer(batch).novelty, told.answer(batch).novelty)
+    np.testing.assert_array_equal(model.answer(tested).novelty, told.answer(tested).novelty)
     assert model.package.novelty == told.package.novelty
-
-
-def test_in_int8_and_adapted_it_is_left_off(told, data, tmp_path):
-    export_int8(told, [data], tmp_path / "int8", images=60, allowed=1.0)
-    adapt(told, data, tmp_path / "adapted", head="linear")
-    for name in ("int8", "adapted"):
-        package, graph = read_package(tmp_path / name)
-        assert package.novelty is None
-        names = {n for node in onnx.load_from_string(graph).graph.node for n in node.output}
-        assert not any(n.startswith(PREFIX) or n == "novelty" for n in names)
-        assert "novelty" not in package.description
 
 
 def test_a_cascade_of_such_packages_has_none(told, base):
@@ -186,8 +184,8 @@ def outputs_of(graph):
 
 def test_what_cannot_be_fitted_is_refused(base, data, tmp_path):
     out = tmp_path / "out"
-    few = marks.tree(tmp_path / "few", dict.fromkeys(support.CLASSES, 60))
-    with pytest.raises(SettingError, match="180 images of the model's classes are too few"):
+    few = marks.tree(tmp_path / "few", dict.fromkeys(support.CLASSES, 20))
+    with pytest.raises(SettingError, match="60 images of the model's classes are too few"):
         export_novelty(base, [few], out)
     with pytest.raises(SettingError, match=r"false alarms is 0\.5; it must be 0\.001 to 0\.2"):
         export_novelty(base, [data], out, false_alarms=0.5)
@@ -203,22 +201,33 @@ def test_what_cannot_be_fitted_is_refused(base, data, tmp_path):
     assert not out.exists()
 
 
-def test_the_command_says_what_it_did(base, data, tmp_path):
-    words = ["export", "novelty", "--model", base.package.folder, "--data", data]
+def test_the_command_says_what_it_did(data, tmp_path):
+    model = marks.package(tmp_path / "marks")
+    words = ["export", "novelty", "--model", model, "--data", data]
     words += ["--split", "validation", "--version", "9", "--out", tmp_path / "told"]
     done = CliRunner().invoke(cli.pi10, [str(word) for word in words])
     assert done.exit_code == 0, done.output
-    assert "fitted on 270 images; class scores differ by 0e+00 at most" in done.output
+    assert "fitted on 210 images; class scores differ by 0e+00 at most" in done.output
     assert "AUROC" in done.output
     assert Model.load(tmp_path / "told").package.version == "9"
+    written = (tmp_path / "told/README.md").read_text("utf-8")
+    assert "## Unlike the training images" in written
+    assert "## What it was made of: tiny" in written  # its card was not made of its description
 
 
 @pytest.mark.parametrize("command", ["int8", "adapt"])
-def test_the_commands_say_that_it_is_left_off(command, told, data, tmp_path):
+def test_in_int8_and_adapted_it_is_left_off(command, told, tmp_path):
+    each = {"int8": 40, "adapt": 6}[command]
+    folder = marks.tree(tmp_path / "crops", dict.fromkeys(support.CLASSES, each))
     words = {
-        "int8": ["export", "int8", "--images", "60", "--allow", "100", "--data", data],
-        "adapt": ["adapt", "--head", "linear", "--gallery", data],
+        "int8": ["export", "int8", "--images", "32", "--allow", "100", "--data", folder],
+        "adapt": ["adapt", "--head", "linear", "--gallery", folder],
     }[command]
     words += ["--model", told.package.folder, "--out", tmp_path / "out"]
     done = CliRunner().invoke(cli.pi10, [str(word) for word in words])
     assert "the new package does not" in done.output, done.output
+    package, graph = read_package(tmp_path / "out")
+    assert package.novelty is None
+    assert "novelty" not in package.description
+    names = {n for node in onnx.load_from_string(graph).graph.node for n in node.output}
+    assert not any(n.startswith(PREFIX) or n == "novelty" for n in names)
