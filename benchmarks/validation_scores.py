@@ -213,8 +213,8 @@ def main() -> None:
     print(f"{len(pool.truth):,} crops, {given.surveys} surveys a line, {MINUTES} minutes, "
           f"{MINUTES * IMAGES:,} images each; confusion: {given.confusion}")  # fmt: skip
     print("| labels | least of a predicted class | shares | class | coverage %: labels "
-          "| and scores | bias %: labels | and scores | width %: labels | and scores | ratio | told % "
-          "| coverage % where told | of the narrower |")  # fmt: skip
+          "| and scores | bias %: labels | and scores | width %: labels | and scores | ratio "
+          "| told % | coverage % where told | of the narrower |")  # fmt: skip
     print("|" + "---|" * 14)
     for shares in SHARES:
         for size in given.sizes:
