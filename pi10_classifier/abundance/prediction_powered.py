@@ -7,8 +7,8 @@ that class is too high by chance as well, and is taken down in proportion:
     share(h, c) = mean(y) - slope * (mean(z) - mean over all particles of h of z)
 
 y is 1 where the label is c, z the log-odds of the score of c. This is the power-tuned estimator of
-Angelopoulos, Duchi & Zrnic 2023 (PPI++, arXiv 2311.01453, section 6) with the log-odds as
-prediction, and the regression estimator of survey sampling (Lohr 2019, section 4.2). The slope is
+Angelopoulos, Duchi & Zrnic 2023 (PPI++, arXiv 2311.01453) with the log-odds as
+prediction, and the regression estimator of survey sampling (Lohr 2019, chapter 4). The slope is
 tuned for each predicted and true class; one of 0 gives ``correction``.
 
 Limits: draws of a Bayesian bootstrap (Rubin 1981, Annals of Statistics 9:130): the labelled
@@ -75,17 +75,14 @@ def powered(
 ) -> dict[str, Corrected]:  # fmt: skip
     """The corrected total of each true class; both mappings are by predicted class.
 
-    classes: all true classes, in the order of ``Scored``. Empty where a predicted class that
-    matters has fewer than ``least`` labels, or no scores; where a negligible one has, it is
-    corrected by labels alone.
+    classes: all true classes, in the order of ``Scored``. A predicted class without scores, as
+    images that show no particle have none, is corrected by labels alone, and so is a negligible
+    one with few labels. Empty where a predicted class that matters has fewer than ``least``.
     """
     used = {name for name, its in scored.items() if len(its.truth) >= least}
     everything = sum(known.raised for known in strata.values())
-    if not used or any(
-        known.raised > NEGLIGIBLE * everything and known.raised > sum(known.certain.values())
-        for name, known in strata.items()
-        if name not in used
-    ):
+    few = scored.keys() - used
+    if not used or any(strata[name].raised > NEGLIGIBLE * everything for name in few):
         return {}
     rng = np.random.default_rng(seed)
     low, high = np.zeros((2, draws, len(classes)))
@@ -121,7 +118,7 @@ def _shares(its: Scored, rng: np.random.Generator, draws: int) -> tuple[F64, F64
     n, size = its.log_odds.shape
     y = (its.truth[:, None] == np.arange(size)).astype(np.float64)
     z = its.log_odds - its.mean
-    # PPI++, equation 6: labelled particles are among all of them, which are not without number
+    # the power tuning of PPI++: the mean over all particles is uncertain too
     keep = 1 / (1 + n / its.effective)
     moments = np.hstack([y, z, z * z, y * z])
     share = _share(moments.mean(axis=0), keep)

@@ -70,13 +70,22 @@ def test_every_predicted_class_that_matters_needs_its_labels() -> None:
     few = scored(y[1:], z[1:], z)
     strata = {"copepod": labelled(y), "detritus": labelled(y, MANY / 10)}
     assert powered(strata, {"copepod": its, "detritus": few}, CLASSES) == {}
-    assert powered(strata, {"copepod": its}, CLASSES) == {}
     assert powered(strata, {}, CLASSES) == {}
     assert powered(strata, {"copepod": its, "detritus": its}, CLASSES)
     strata["detritus"] = labelled(y[1:], MANY / 1000)
-    total = powered(strata, {"copepod": its, "detritus": few}, CLASSES)["copepod"].total
     alone = powered({"copepod": labelled(y)}, {"copepod": its}, CLASSES)["copepod"].total
-    assert total == pytest.approx(alone + MANY / 1000 * y[1:].mean())
+    for scores in ({"copepod": its, "detritus": few}, {"copepod": its}):
+        total = powered(strata, scores, CLASSES)["copepod"].total
+        assert total == pytest.approx(alone + MANY / 1000 * y[1:].mean()), "by labels alone"
+
+
+def test_images_without_scores_are_corrected_by_labels() -> None:
+    y, z = sample(80, np.random.default_rng(3))
+    blank = Predicted(MANY, MANY, 1, {"copepod": 2, "detritus": 18})
+    found = powered(
+        {"copepod": labelled(y), "no_particle": blank}, {"copepod": scored(y, z, z)}, CLASSES
+    )
+    assert found["copepod"].total == pytest.approx(MANY * (y.mean() + 0.1))
 
 
 def test_what_was_drawn_for_certain_counts_as_it_is() -> None:
