@@ -75,9 +75,9 @@ def powered(
 ) -> dict[str, Corrected]:  # fmt: skip
     """The corrected total of each true class; both mappings are by predicted class.
 
-    classes: all true classes, in the order of ``Scored``. A predicted class without scores, as
-    images that show no particle have none, is corrected by labels alone, and so is a negligible
-    one with few labels. Empty where a predicted class that matters has fewer than ``least``.
+    classes: all true classes, in the order of ``Scored``. A predicted class without scores is
+    corrected by labels alone, and so is a negligible one with few labels. Empty where a predicted
+    class that matters has fewer than ``least``.
     """
     used = {name for name, its in scored.items() if len(its.truth) >= least}
     everything = sum(known.raised for known in strata.values())

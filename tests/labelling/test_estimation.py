@@ -16,8 +16,9 @@ from pi10_classifier.classify import Settings, classify
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.draw import draw
 from pi10_classifier.labelling.estimation.estimate import _rates, estimate
+from pi10_classifier.labelling.estimation.scored import scores_of
 from pi10_classifier.labelling.labels import LabelStore, verdicts
-from pi10_classifier.labelling.sample import Design, read_sample
+from pi10_classifier.labelling.sample import Design, Drawn, Moments, Totals, read_sample
 
 CLASSES = ("copepod", "detritus", "artefact")
 STRATA = {
@@ -174,3 +175,18 @@ def test_scores_are_used_where_the_sample_has_them(run: Path) -> None:
     for row in estimated(run).rows:
         assert (row.ppi_per_litre, row.ppi_low, row.ppi_high) == (None, None, None)
         assert row.per_litre == found[row.label].per_litre
+
+
+def test_what_is_no_particle_is_not_told_by_scores() -> None:
+    drawn = [
+        Drawn(place, f"p{place}", "all", predicted, "s", "m", "b", "", 2.0, False, 0.1, "part", 0,
+              {"copepod": 0.5})
+        for place, predicted in enumerate(("copepod", "no_particle"))
+    ]  # fmt: skip
+    totals = {name: Totals(10, 20.0, 40.0, 2.0) for name in ("copepod", "no_particle")}
+    moments = {name: {"copepod": Moments(10.0, 30.0)} for name in totals}
+    found = scores_of(totals, moments, drawn, {"p0": "copepod", "p1": "copepod"}, CLASSES)
+    assert list(found) == ["copepod"]
+    its = found["copepod"]
+    assert (its.mean[0], its.variance[0], its.effective) == pytest.approx((0.5, 1.25, 10))
+    assert its.log_odds.tolist() == [[0.0, 0.0, 0.0]], "even odds, and two classes without scores"

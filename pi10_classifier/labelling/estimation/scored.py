@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pi10_classifier.abundance.prediction_powered import Scored, log_odds
+from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.labelling.sample import Drawn, Moments, Totals
 
 
@@ -17,7 +18,7 @@ def scores_of(
     label_of: Mapping[str, str],
     classes: Sequence[str],
 ) -> dict[str, Scored]:
-    """Predicted class -> its scores, for those of which all are known.
+    """Predicted class -> its scores, for those of which all are known; not for ``no_particle``.
 
     totals, moments: of the stratum, by predicted class; particles: its sample; classes: all true
     classes, those that the model does not have too.
@@ -25,6 +26,8 @@ def scores_of(
     places = {label: place for place, label in enumerate(classes)}
     found = {}
     for predicted, its in moments.items():
+        if predicted == NO_PARTICLE:
+            continue  # the scores are not what it was called so by
         total = totals[predicted]
         labelled = [
             particle for particle in particles
