@@ -27,7 +27,7 @@ LEVELS = (
     ("sources", "model", "simulate"),
     ("results", "report"),
     ("inference", "datasets", "labelling"),
-    ("classify", "evaluation"),
+    ("classify", "evaluation", "export"),
     ("doctor", "packaging", "training", "watch", "oscar"),
     ("tracking",),
     ("search",),
