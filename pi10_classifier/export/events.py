@@ -8,13 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pi10_classifier.abundance.position import (
-    POSITION_CODES,
-    ROUNDING_M,
-    Position,
-    distance_m,
-    midpoint,
-)
+from pi10_classifier.abundance.position import ROUNDING_M, Position, distance_m
 from pi10_classifier.abundance.quality import BAD, MISSING
 from pi10_classifier.errors import SettingError
 from pi10_classifier.export.run_tables import BinTotal, Minute, RunTables
@@ -86,7 +80,7 @@ def _objection(total: BinTotal) -> str:
         return "of no bin: the images' names tell none"
     if total.position is None:
         return "without a position"
-    if total.position_l20 == POSITION_CODES["on_land"][0]:
+    if total.position_l20 == BAD.l20:
         return "with a position on land or beyond the ship's reach"
     if total.l20 == MISSING.l20 or not total.litres or any(a.per_litre is None for a in amounts):
         return "without a density"
@@ -203,7 +197,7 @@ def _points(minutes: Iterable[Minute]) -> list[Position]:
             _east(2 * minute.position[1] - minute.first[1]),
         )
         if abs(minute.position[1] - minute.first[1]) > 180:  # across the antimeridian
-            last = midpoint(minute.position, minute.position)
+            last = minute.position
         points += [point for point in (minute.first, last) if not points or point != points[-1]]
     return points
 

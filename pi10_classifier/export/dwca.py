@@ -1,0 +1,168 @@
+"""``pi10 export dwca``: a run as a Darwin Core Archive for OBIS, EMODnet Biology and GBIF."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from pi10_classifier.errors import Code, Pi10Error
+from pi10_classifier.export.biocheck import check
+from pi10_classifier.export.dataset_facts import DatasetFacts
+from pi10_classifier.export.dwca_rows import (
+    Row,
+    event_measurements,
+    event_row,
+    finds,
+    occurrence_measurements,
+    occurrence_row,
+)
+from pi10_classifier.export.dwca_terms import EMOF, EVENT, OCCURRENCE, TABLES, VALIDATED, Table, term
+from pi10_classifier.export.eml import eml_bytes
+from pi10_classifier.export.events import SAMPLE, LeftOut, choose, events_of
+from pi10_classifier.export.run_tables import read_tables
+from pi10_classifier.export.taxa import Taxon, groups_of, published
+from pi10_classifier.export.validated import read_validated
+from pi10_classifier.foundation.files import atomic_path, write_csv
+
+_NAMESPACE = "http://rs.tdwg.org/dwc/text/"
+# the earliest time that zip files know: the same rows are the same bytes
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What was written. not_published: the model's classes that the taxon table holds back.
+
+    refused: strata whose labels are too few, and why. list_path: the table of bins left out.
+    """
+
+    path: Path
+    list_path: Path
+    bins: int
+    occurrences: int
+    absences: int
+    validated: int
+    measurements: int
+    left_out: tuple[LeftOut, ...]
+    not_published: tuple[str, ...]
+    refused: dict[str, str]
+
+    @property
+    def reasons(self) -> Counter[str]:
+        return Counter(entry.reason for entry in self.left_out)
+
+
+def left_out_path(out: Path) -> Path:
+    """Where the bins that are left out of an archive are listed."""
+    return out.with_name(f"{out.name.removesuffix('.zip')}.left_out.csv")
+
+
+def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Taxon]) -> Archive:
+    """Write the archive and, beside it, the list of bins that are left out.
+
+    Raises SettingError where the run, its tables or the taxa cannot be used, OutputError where
+    the disk fails, and Pi10Error where the archive would break a rule: then nothing is written.
+    """
+    tables = read_tables(run)
+    chosen_taxa = published(taxa, tables.classes)
+    groups = groups_of(chosen_taxa)
+    validated = read_validated(run)
+    bins, left_out = choose(tables)
+    events = events_of(bins, facts.cruise, validated)
+    found = list(finds(tables, events, groups, validated))
+    occurrences = [occurrence_row(one, tables, facts) for one in found]
+    measured = {one.event.id for one in found}
+    emof: list[Row] = []
+    for event in events:
+        if event.kind == SAMPLE or event.id in measured:
+            emof += event_measurements(event)
+    for one in found:
+        emof += occurrence_measurements(one, tables)
+    contents = {
+        "meta.xml": _meta(),
+        "eml.xml": eml_bytes(facts, tables, events, groups, left_out),
+        EVENT.file: _table(EVENT, (event_row(event, facts) for event in events)),
+        OCCURRENCE.file: _table(OCCURRENCE, occurrences),
+        EMOF.file: _table(EMOF, emof),
+    }
+    with atomic_path(out) as temporary:
+        _zip(temporary, contents)
+        problems = check(temporary)
+        if problems:
+            listed = "\n".join(f"  {problem}" for problem in problems[:SHOWN_PROBLEMS])
+            raise Pi10Error(
+                Code.INTERNAL,
+                f"{out} is not written: the archive would break {len(problems)} rules of OBIS and "
+                f"EMODnet Biology. If no table of {run} was changed by hand, please report it:\n"
+                f"{listed}",
+            )
+    list_path = left_out_path(out)
+    write_csv(
+        list_path,
+        ("bin", "reason", "flags"),
+        ((entry.bin, entry.reason, ";".join(entry.flags)) for entry in left_out),
+    )
+    return Archive(
+        path=out,
+        list_path=list_path,
+        bins=len(bins),
+        occurrences=len(found),
+        absences=sum(not one.is_present for one in found),
+        validated=sum(one.status == VALIDATED for one in found),
+        measurements=len(emof),
+        left_out=tuple(left_out),
+        not_published=tuple(label for label in tables.classes if label not in chosen_taxa),
+        refused=dict(validated.refused),
+    )
+
+
+def _table(table: Table, rows: Iterable[Row]) -> bytes:
+    lines = ["\t".join(table.columns)]
+    for row in rows:
+        cells = [row.get(column, "") for column in table.columns]
+        # the file knows no quotes, so that a tab or line end would cut the row
+        lines.append("\t".join(" ".join(cell.split()) for cell in cells))
+    return ("\n".join(lines) + "\n").encode("utf-8")
+
+
+def _meta() -> bytes:
+    ET.register_namespace("", _NAMESPACE)
+    root = ET.Element(f"{{{_NAMESPACE}}}archive", {"metadata": "eml.xml"})
+    for table in TABLES:
+        is_core = table is EVENT
+        element = ET.SubElement(
+            root,
+            f"{{{_NAMESPACE}}}{'core' if is_core else 'extension'}",
+            {
+                "encoding": "UTF-8",
+                "fieldsTerminatedBy": "\\t",
+                "linesTerminatedBy": "\\n",
+                "fieldsEnclosedBy": "",
+                "ignoreHeaderLines": "1",
+                "rowType": table.row_type,
+            },
+        )
+        files = ET.SubElement(element, f"{{{_NAMESPACE}}}files")
+        ET.SubElement(files, f"{{{_NAMESPACE}}}location").text = table.file
+        ET.SubElement(element, f"{{{_NAMESPACE}}}{'id' if is_core else 'coreid'}", {"index": "0"})
+        for place, column in enumerate(table.columns):
+            ET.SubElement(
+                element, f"{{{_NAMESPACE}}}field", {"index": str(place), "term": term(column)}
+            )
+    ET.indent(root)
+    document: bytes = ET.tostring(root, encoding="UTF-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _zip(path: Path, contents: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents.items():
+            info = zipfile.ZipInfo(name, _ZIP_TIME)
+            info.external_attr = 0o644 << 16
+            info.create_system = 3  # whatever the system, the same bytes
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED)
