@@ -88,14 +88,17 @@ def template() -> str:
     return files("pi10_classifier.export").joinpath(NAME).read_text("utf-8")
 
 
-def write_template(path: Path) -> None:
-    """Raises SettingError where there is a file already, OutputError where none can be written."""
+def write_template(path: Path) -> Path:
+    """Write it to a file, or to a folder as ``dataset.toml``; returns where.
+
+    Raises SettingError where there is a file already, OutputError where none can be written."""
     if path.is_dir():
         path /= NAME
     if path.exists():
         raise SettingError(f"{path} is there already and is kept; name another file, or edit it")
     with atomic_path(path) as temporary:
-        temporary.write_text(template(), "utf-8")
+        temporary.write_bytes(template().encode())
+    return path
 
 
 def read_facts(path: Path) -> DatasetFacts:

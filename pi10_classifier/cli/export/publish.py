@@ -1,0 +1,184 @@
+"""``pi10 export init``, ``dwca`` and ``netcdf``: results for those who publish them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pi10_classifier.export.dataset_facts import DatasetFacts
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_COMMON = (
+    click.argument("results", type=click.Path(exists=True, file_okay=False, path_type=Path)),
+    click.option(
+        "--dataset",
+        type=_FILE,
+        help="The filled-in file of `pi10 export init`.  [default: dataset.toml in RESULTS, or else"
+        " here]",
+    ),
+    click.option(
+        "--taxa",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="CSV of label,scientificName,AphiaID,rank,kingdom,ecotaxa_id,publish for classes of"
+        " your own.  [default: copepod, noncopepod and detritus are known]",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace the file that --out names."),
+    click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON."),
+)
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_COMMON):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default="dataset.toml")
+def init(path: Path) -> None:
+    """Write a commented dataset.toml to fill in: people, licence, cruise, ship, intake depth.
+
+    All exports read it. An existing file is never overwritten.
+    """
+    from pi10_classifier.export.dataset_facts import write_template
+
+    click.echo(f"fill in {write_template(path)}, then: pi10 export dwca RESULTS --out FILE.zip")
+
+
+@click.command()
+@_common
+@click.option("--out", required=True, type=_FILE, metavar="ARCHIVE.zip", help="Where to write it.")
+def dwca(
+    results: Path, out: Path, dataset: Path | None, taxa: Path | None, overwrite: bool, as_json: bool
+) -> None:
+    """Write the results of a run as a Darwin Core Archive for OBIS, EMODnet Biology and GBIF.
+
+    One event for each bin, one occurrence for each bin and taxon, with densities per cubic metre
+    and 95 % intervals; corrected ones where RESULTS is validated. Bins without a position or
+    density, or of bad quality, are left out and listed beside the archive. The archive is checked
+    by OBIS's and EMODnet Biology's rules before it gets its name.
+    """
+    from pi10_classifier.export.dwca import left_out_path, write_archive
+    from pi10_classifier.export.taxa import read_taxa
+
+    facts = _facts(results, dataset)
+    _check_out(out, ".zip", overwrite, left_out_path(out))
+    done = write_archive(results, out, facts, read_taxa(taxa))
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "archive": str(out),
+                    "bins": done.bins,
+                    "occurrences": done.occurrences,
+                    "absences": done.absences,
+                    "validated": done.validated,
+                    "measurements": done.measurements,
+                    "left_out": dict(done.reasons),
+                    "not_published": list(done.not_published),
+                    "refused_strata": done.refused,
+                },
+                indent=2,
+            )
+        )
+        return
+    click.echo(
+        f"{done.bins:,} bins, {done.occurrences:,} occurrences ({done.absences:,} absences, "
+        f"{done.validated:,} validated), {done.measurements:,} measurements"
+    )
+    for stratum, note in done.refused.items():
+        click.echo(f"stratum {stratum} is not validated: {note}", err=True)
+    _show_left_out(
+        "bins", done.bins + len(done.left_out), done.reasons, done.not_published, done.list_path
+    )
+    click.echo(out)
+
+
+@click.command()
+@_common
+@click.option("--out", required=True, type=_FILE, metavar="FILE.nc", help="Where to write it.")
+@click.option("--instrument", help="The instrument, where RESULTS holds several: pia7.")
+def netcdf(
+    results: Path,
+    out: Path,
+    dataset: Path | None,
+    taxa: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    instrument: str | None,
+) -> None:
+    """Write the minutes of a run as a CF-netCDF trajectory, for ERDDAP and EMODnet Biology.
+
+    Densities per cubic metre with 95 % intervals of the water sampled and of the water mass,
+    volumes, raising factors and quality flags. Minutes without a time or position are left out and
+    listed beside the file. Needs the extra [export].
+    """
+    from pi10_classifier.errors import SettingError
+    from pi10_classifier.export.taxa import read_taxa
+
+    try:
+        from pi10_classifier.export.netcdf import left_out_path, write_netcdf
+    except ImportError as error:
+        raise SettingError(
+            f'export netcdf needs {error.name}; run: pip install "pi10-classifier[export]"'
+        ) from error
+    facts = _facts(results, dataset)
+    _check_out(out, ".nc", overwrite, left_out_path(out))
+    done = write_netcdf(results, out, facts, read_taxa(taxa), instrument=instrument)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "file": str(out),
+                    "minutes": done.minutes,
+                    "with_density": done.with_density,
+                    "left_out": dict(done.reasons),
+                    "not_published": list(done.not_published),
+                },
+                indent=2,
+            )
+        )
+        return
+    click.echo(f"{done.minutes:,} minutes, {done.with_density:,} of them with a density")
+    _show_left_out(
+        "minutes", done.minutes + len(done.left_out), done.reasons, done.not_published,
+        done.list_path,
+    )  # fmt: skip
+    click.echo(out)
+
+
+def _facts(results: Path, dataset: Path | None) -> DatasetFacts:
+    from pi10_classifier.export.dataset_facts import NAME, read_facts
+
+    beside = results / NAME
+    return read_facts(dataset or (beside if beside.exists() else Path(NAME)))
+
+
+def _check_out(out: Path, suffix: str, overwrite: bool, beside: Path) -> None:
+    from pi10_classifier.errors import SettingError
+
+    if out.suffix.lower() != suffix:
+        raise SettingError(f"--out is {out}; give it a name that ends in {suffix}")
+    if not out.parent.is_dir():
+        raise SettingError(f"--out is {out}, but there is no folder {out.parent}; make it first")
+    for path in (out, beside):
+        if path.exists() and not overwrite:
+            raise SettingError(f"{path} is there already; add --overwrite, or name another --out")
+
+
+def _show_left_out(
+    what: str, total: int, reasons: Mapping[str, int], not_published: tuple[str, ...], path: Path
+) -> None:
+    for reason, count in sorted(reasons.items()):
+        click.echo(f"left out: {count:,} of {total:,} {what}: {reason}", err=True)
+    if reasons:
+        click.echo(f"left out: all are listed in {path}", err=True)
+    if not_published:
+        click.echo(
+            f"not published, as the taxon table asks: {', '.join(not_published)}", err=True
+        )
