@@ -91,7 +91,8 @@ def template() -> str:
 def write_template(path: Path) -> Path:
     """Write it to a file, or to a folder as ``dataset.toml``; returns where.
 
-    Raises SettingError where there is a file already, OutputError where none can be written."""
+    Raises SettingError where there is a file already, OutputError where none can be written.
+    """
     if path.is_dir():
         path /= NAME
     if path.exists():

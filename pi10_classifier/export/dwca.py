@@ -20,7 +20,15 @@ from pi10_classifier.export.dwca_rows import (
     occurrence_measurements,
     occurrence_row,
 )
-from pi10_classifier.export.dwca_terms import EMOF, EVENT, OCCURRENCE, TABLES, VALIDATED, Table, term
+from pi10_classifier.export.dwca_terms import (
+    EMOF,
+    EVENT,
+    OCCURRENCE,
+    TABLES,
+    VALIDATED,
+    Table,
+    term,
+)
 from pi10_classifier.export.eml import eml_bytes
 from pi10_classifier.export.events import SAMPLE, LeftOut, choose, events_of
 from pi10_classifier.export.run_tables import read_tables

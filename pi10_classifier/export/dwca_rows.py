@@ -274,5 +274,3 @@ def _emof(event_id: str, occurrence_id: str, kind: Measurement, value: str) -> R
         "measurementUnit": kind.unit,
         "measurementUnitID": kind.unit_id,
     }
-
-

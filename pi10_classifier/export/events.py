@@ -150,9 +150,7 @@ def _of_bin(total: BinTotal, event_id: str, parent: str) -> Event:
     )
 
 
-def _of_several(
-    members: Sequence[Event], event_id: str, parent: str, kind: str, key: str
-) -> Event:
+def _of_several(members: Sequence[Event], event_id: str, parent: str, kind: str, key: str) -> Event:
     middle = _centre([member.position for member in members])
     reach = max(distance_m(middle, m.position) + m.uncertainty_m for m in members)
     return Event(

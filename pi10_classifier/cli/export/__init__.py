@@ -13,11 +13,11 @@ def export() -> None:
 
     \b
     Model packages:  onnx, int8, cascade
-    Results:         init (who made them, under which licence), then dwca, netcdf
+    Results:         init (who made them, under which licence), then dwca
     """
 
 
 for command in (
-    packages.int8, packages.cascade, packages.onnx, publish.init, publish.dwca, publish.netcdf,
+    packages.int8, packages.cascade, packages.onnx, publish.init, publish.dwca,
 ):  # fmt: skip
     export.add_command(command)

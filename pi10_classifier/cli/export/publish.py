@@ -1,4 +1,4 @@
-"""``pi10 export init``, ``dwca`` and ``netcdf``: results for those who publish them."""
+"""``pi10 export init`` and ``dwca``: results for those who publish them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,12 @@ def init(path: Path) -> None:
 @_common
 @click.option("--out", required=True, type=_FILE, metavar="ARCHIVE.zip", help="Where to write it.")
 def dwca(
-    results: Path, out: Path, dataset: Path | None, taxa: Path | None, overwrite: bool, as_json: bool
+    results: Path,
+    out: Path,
+    dataset: Path | None,
+    taxa: Path | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Write the results of a run as a Darwin Core Archive for OBIS, EMODnet Biology and GBIF.
 
@@ -99,59 +104,6 @@ def dwca(
     click.echo(out)
 
 
-@click.command()
-@_common
-@click.option("--out", required=True, type=_FILE, metavar="FILE.nc", help="Where to write it.")
-@click.option("--instrument", help="The instrument, where RESULTS holds several: pia7.")
-def netcdf(
-    results: Path,
-    out: Path,
-    dataset: Path | None,
-    taxa: Path | None,
-    overwrite: bool,
-    as_json: bool,
-    instrument: str | None,
-) -> None:
-    """Write the minutes of a run as a CF-netCDF trajectory, for ERDDAP and EMODnet Biology.
-
-    Densities per cubic metre with 95 % intervals of the water sampled and of the water mass,
-    volumes, raising factors and quality flags. Minutes without a time or position are left out and
-    listed beside the file. Needs the extra [export].
-    """
-    from pi10_classifier.errors import SettingError
-    from pi10_classifier.export.taxa import read_taxa
-
-    try:
-        from pi10_classifier.export.netcdf import left_out_path, write_netcdf
-    except ImportError as error:
-        raise SettingError(
-            f'export netcdf needs {error.name}; run: pip install "pi10-classifier[export]"'
-        ) from error
-    facts = _facts(results, dataset)
-    _check_out(out, ".nc", overwrite, left_out_path(out))
-    done = write_netcdf(results, out, facts, read_taxa(taxa), instrument=instrument)
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "file": str(out),
-                    "minutes": done.minutes,
-                    "with_density": done.with_density,
-                    "left_out": dict(done.reasons),
-                    "not_published": list(done.not_published),
-                },
-                indent=2,
-            )
-        )
-        return
-    click.echo(f"{done.minutes:,} minutes, {done.with_density:,} of them with a density")
-    _show_left_out(
-        "minutes", done.minutes + len(done.left_out), done.reasons, done.not_published,
-        done.list_path,
-    )  # fmt: skip
-    click.echo(out)
-
-
 def _facts(results: Path, dataset: Path | None) -> DatasetFacts:
     from pi10_classifier.export.dataset_facts import NAME, read_facts
 
@@ -179,6 +131,4 @@ def _show_left_out(
     if reasons:
         click.echo(f"left out: all are listed in {path}", err=True)
     if not_published:
-        click.echo(
-            f"not published, as the taxon table asks: {', '.join(not_published)}", err=True
-        )
+        click.echo(f"not published, as the taxon table asks: {', '.join(not_published)}", err=True)
