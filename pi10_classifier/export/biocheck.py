@@ -109,10 +109,9 @@ def _events(archive: ArchiveContents) -> Iterator[str]:
     holding = {row["eventID"] for row in archive.of(OCCURRENCE)}
     leaves = set(parent_of) - set(parent_of.values())
     for where, row in _numbered(EVENT, rows):
-        needed = (*_OF_ALL_EVENTS, *_OF_SAMPLES)
-        if row["eventID"] not in leaves | holding:
-            needed = _OF_ALL_EVENTS
-        yield from _missing(where, row, needed)
+        yield from _missing(where, row, _OF_ALL_EVENTS)
+        if row["eventID"] in leaves | holding:
+            yield from _missing(where, row, _OF_SAMPLES)
         if row["parentEventID"] and row["parentEventID"] not in parent_of:
             yield f"{where}: parentEventID {row['parentEventID']!r} is no event"
         if _is_own_ancestor(row["eventID"], parent_of):
@@ -235,13 +234,16 @@ def _measurements(archive: ArchiveContents) -> Iterator[str]:
             yield f"{where}: measurementTypeID {row['measurementTypeID']!r} is not on the list"
             continue
         if (row["measurementUnit"], row["measurementUnitID"]) != (kind.unit, kind.unit_id):
-            yield f"{where}: the unit of {kind.name} is {row['measurementUnit']!r}, not {kind.unit!r}"
+            unit = row["measurementUnit"]
+            yield f"{where}: the unit of {kind.name} is {unit!r}, not {kind.unit!r}"
         if (kind in OF_EVENTS) == bool(row["occurrenceID"]):
-            yield f"{where}: {kind.name} belongs to {'events' if kind in OF_EVENTS else 'occurrences'}"
+            owners = "events" if kind in OF_EVENTS else "occurrences"
+            yield f"{where}: {kind.name} belongs to {owners}"
         if kind.unit or kind in QUANTITIES:
             yield from _between(where, row, "measurementValue", 0, 1e12)
         elif (row["measurementValue"], row["measurementValueID"]) != PLANKTON_IMAGER:
-            yield f"{where}: the instrument is {row['measurementValue']!r}, not {PLANKTON_IMAGER[0]}"
+            name = row["measurementValue"]
+            yield f"{where}: the instrument is {name!r}, not {PLANKTON_IMAGER[0]}"
         if occurrence and kind in QUANTITIES:
             quantity = _number(row, "measurementValue")
             yield from _agrees(where, occurrence["occurrenceStatus"], quantity)

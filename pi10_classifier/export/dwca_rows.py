@@ -24,10 +24,10 @@ from pi10_classifier.export.dwca_terms import (
     VOLUME,
     Measurement,
 )
-from pi10_classifier.export.events import SAMPLE, Event, is_whole_cruise
+from pi10_classifier.export.events import SAMPLE, Event
 from pi10_classifier.export.run_tables import Amount, RunTables, together
 from pi10_classifier.export.taxa import Taxon
-from pi10_classifier.export.validated import Corrected, Validated
+from pi10_classifier.export.validated import Corrected, Validated, is_whole_cruise
 from pi10_classifier.instrument.names import UM_PER_PX
 
 Row = dict[str, str]
@@ -148,6 +148,7 @@ def event_row(event: Event, facts: DatasetFacts) -> Row:
 
 def occurrence_row(found: Found, run: RunTables, facts: DatasetFacts) -> Row:
     taxon, per_litre = found.taxon, found.per_litre
+    quantity = number(per_litre * LITRES) if per_litre is not None and _fits(found) else ""
     people = facts.having("verifier")
     if found.corrected and not people:
         raise SettingError(
@@ -178,14 +179,14 @@ def occurrence_row(found: Found, run: RunTables, facts: DatasetFacts) -> Row:
         "identificationVerificationStatus": found.status,
         "identificationReferences": f"model {run.model} {run.model_version}, SHA-256 "
         f"{run.model_sha256}; pi10-classifier {run.software}",
-        "organismQuantity": number(per_litre * LITRES) if _has_quantity(found) else "",
-        "organismQuantityType": PER_CUBIC_METRE if _has_quantity(found) else "",
+        "organismQuantity": quantity,
+        "organismQuantityType": PER_CUBIC_METRE if quantity else "",
         "occurrenceRemarks": remarks,
     }  # fmt: skip
 
 
-def _has_quantity(found: Found) -> bool:
-    """Whether a density goes with the status: present takes more than 0."""
+def _fits(found: Found) -> bool:
+    """Whether the density goes with the status: present takes more than 0."""
     return found.per_litre is not None and (found.per_litre > 0) == found.is_present
 
 
@@ -233,7 +234,7 @@ def occurrence_measurements(found: Found, run: RunTables) -> Iterator[Row]:
         f"images of {UM_PER_PX:g} µm per pixel, classified by {run.model} {run.model_version}; "
         f"{_RAISING}"
     )
-    if _has_quantity(found) and found.per_litre is not None:
+    if _fits(found) and found.per_litre is not None:
         row = _emof(found.event.id, found.id, ABUNDANCE, number(found.per_litre * LITRES))
         yield row | {"measurementMethod": method, "measurementRemarks": _intervals(found)}
     # images as the model sorted them say nothing of a corrected density

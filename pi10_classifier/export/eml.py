@@ -6,6 +6,7 @@ Order of elements and required ones: http://rs.gbif.org/schema/eml-gbif-profile/
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 from pi10_classifier.export.dataset_facts import DatasetFacts, Person
@@ -157,7 +158,7 @@ def bounds(positions: Sequence[tuple[float, float]]) -> tuple[float, float, floa
     """West, east, south, north; across the antimeridian west is greater than east."""
     norths = [north for north, _ in positions]
     easts = sorted(east for _, east in positions)
-    gaps = [(b - a, b, a) for a, b in zip(easts, easts[1:], strict=False)]
+    gaps = [(b - a, b, a) for a, b in pairwise(easts)]
     west, east = easts[0], easts[-1]
     gap, after, before = max(gaps, default=(0.0, west, east))
     if gap > 180:  # the widest stretch without a position leads around the other way

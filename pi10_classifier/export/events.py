@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from pi10_classifier.abundance.position import ROUNDING_M, Position, distance_m
 from pi10_classifier.abundance.quality import BAD, MISSING
@@ -129,7 +130,7 @@ def _of_bin(total: BinTotal, event_id: str, parent: str) -> Event:
     sampled = _sampled(total.minutes)
     times = [minute.time for minute in sampled if minute.time is not None]
     points = _points(sampled)
-    length = sum(distance_m(a, b) for a, b in zip(points, points[1:], strict=False))
+    length = sum(distance_m(a, b) for a, b in pairwise(points))
     remarks = f"SeaDataNet L20 quality code {total.l20}"
     if total.flags:
         remarks += f"; flags: {', '.join(total.flags)}"
@@ -208,5 +209,5 @@ def _wkt(points: Sequence[Position]) -> str:
     """A LINESTRING; none of a ship at rest, nor across the antimeridian, where it would lie."""
     texts = [f"{east:.5f} {north:.5f}" for north, east in points]
     texts = [text for place, text in enumerate(texts) if not place or text != texts[place - 1]]
-    across = any(abs(a[1] - b[1]) > 180 for a, b in zip(points, points[1:], strict=False))
+    across = any(abs(a[1] - b[1]) > 180 for a, b in pairwise(points))
     return "" if across or len(texts) < 2 else f"LINESTRING ({', '.join(texts)})"

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from pi10_classifier.abundance.bins import BinRow
 from pi10_classifier.abundance.density import Sums, densities
@@ -20,7 +19,8 @@ from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.results.run_info import read_run
 
 
-class Amount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Amount:
     """How much of a class a minute or bin holds; densities are per litre, None unknown.
 
     count: images that the density is made of. count_outside: images in minutes without a density.

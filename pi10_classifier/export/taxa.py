@@ -66,8 +66,8 @@ def published(taxa: Mapping[str, Taxon], classes: Sequence[str]) -> dict[str, Ta
         near = difflib.get_close_matches(lacking[0], list(taxa), 1, 0.7)
         hint = f" (the table has {near[0]!r})" if near else ""
         raise SettingError(
-            f"the model's classes {', '.join(map(repr, lacking))} have no taxon{hint}; give a table "
-            f"with a line for each: --taxa FILE.csv with the columns {','.join(COLUMNS)}, where "
+            f"the model's classes {', '.join(map(repr, lacking))} have no taxon{hint}; give a "
+            f"table with a line for each: --taxa FILE.csv with the columns {','.join(COLUMNS)}, where "
             "publish is no for what is no organism"
         )
     chosen = {label: taxa[label] for label in classes if taxa[label].publish}
@@ -99,9 +99,8 @@ def _read(text: str) -> tuple[dict[str, Taxon], list[str]]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     absent = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if absent:
-        return {}, [
-            f"the columns {', '.join(absent)} are missing; it has {', '.join(reader.fieldnames or ())}"
-        ]
+        present = ", ".join(reader.fieldnames or ())
+        return {}, [f"the columns {', '.join(absent)} are missing; it has {present}"]
     taxa: dict[str, Taxon] = {}
     problems: list[str] = []
     for row in reader:
