@@ -67,8 +67,8 @@ def published(taxa: Mapping[str, Taxon], classes: Sequence[str]) -> dict[str, Ta
         hint = f" (the table has {near[0]!r})" if near else ""
         raise SettingError(
             f"the model's classes {', '.join(map(repr, lacking))} have no taxon{hint}; give a "
-            f"table with a line for each: --taxa FILE.csv with the columns {','.join(COLUMNS)}, where "
-            "publish is no for what is no organism"
+            f"table with a line for each: --taxa FILE.csv with the columns {','.join(COLUMNS)}, "
+            "where publish is no for what is no organism"
         )
     chosen = {label: taxa[label] for label in classes if taxa[label].publish}
     if not chosen:
