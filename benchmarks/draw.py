@@ -1,6 +1,6 @@
-"""How long `pi10 validate draw` takes, and how much memory, on a run of many particles.
+"""How long `pi10 validate draw` or `suggest` takes, and how much memory, on a run of many rows.
 
-    python -m benchmarks.draw [--rows 10000000] [--n 300]
+    python -m benchmarks.draw [--rows 10000000] [--n 300] [--command draw|suggest]
 
 The run's rows are made up; what is measured is the command, as a process of its own.
 """
@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.draw", description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--n", type=int, default=300)
+    parser.add_argument("--command", choices=["draw", "suggest"], default="draw")
     given = parser.parse_args()
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as home:
@@ -60,7 +61,7 @@ def main() -> None:
             rows = min(PART_ROWS, given.rows - first)
             write_part(parts / f"{number:06d}.parquet", number, rows, rng)
         began = time.monotonic()
-        words = ["validate", "draw", home, "--n", str(given.n)]
+        words = ["validate", given.command, home, "--n", str(given.n)]
         subprocess.run([sys.executable, "-m", "pi10_classifier", *words], check=True)
         seconds = time.monotonic() - began
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

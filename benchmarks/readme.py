@@ -60,11 +60,17 @@ for _ in range(600):  # its record comes last
         break
     time.sleep(0.2)
 PY"""
+# what a person does on the page: here each particle is what the model says
+LABELS = """(echo particle_id,label
+ python -c 'import csv; [print(row["particle_id"], row["predicted"], sep=",")
+ for row in csv.DictReader(open("results/validation/sample.csv"))]') > by-a-person.csv
+pi10 validate import results by-a-person.csv
+"""
 WORDS = {
     "/data/": "",
     "https://shore.example/pi10": "http://127.0.0.1:9/",  # nobody answers: lines are kept
 }
-ENDLESS = ("pi10 serve", "pi10 watch", "pi10 oscar local up", "mlflow ui")
+ENDLESS = ("pi10 serve", "pi10 validate label", "pi10 watch", "pi10 oscar local up", "mlflow ui")
 READY = {"pi10 serve": "http://127.0.0.1:5000/health/ready"}
 LEFT_OUT = {
     r"s3://pi10/cruise": "no such bucket here",
@@ -107,8 +113,9 @@ class Reader:
             if "local/environment" in command:
                 self.wait((self.clone / "pi10-local/environment").exists)
                 command = PUT
+        labels = LABELS if command.startswith("pi10 validate estimate") else ""
         began = time.monotonic()
-        words = ["bash", "-c", f"{self.before}\n{command}"]
+        words = ["bash", "-c", f"{self.before}\n{labels}{command}"]
         with self.log.open("ab") as log:
             log.write(f"\n+ {command}\n".encode())
             log.flush()
@@ -170,6 +177,7 @@ def main() -> int:
     print(f"in {reader.clone}; what is printed there goes to {reader.log}")
     print("drawn: cruise, incoming, 1450.tar, crops (60 a class), handful (10 a class)")
     print("changed:", *(f"{a} is {b or '(left out)'};" for a, b in WORDS.items()),
+          "before validate estimate, the sample gets the model's labels;",
           "" if given.whole else "each training ends after 0.2 minutes")  # fmt: skip
     sections = {name.strip() for name in given.only.split(",") if name.strip()}
     try:

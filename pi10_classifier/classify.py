@@ -23,14 +23,14 @@ from pi10_classifier.foundation.files import write_json
 from pi10_classifier.foundation.versions import versions
 from pi10_classifier.inference.pipeline import Progress, pipeline_of
 from pi10_classifier.inference.settings import Settings, default_jobs
-from pi10_classifier.model.package import Package
+from pi10_classifier.model.package import MADE_OF, Package
 from pi10_classifier.model.session import Model
 from pi10_classifier.results.input_spelling import spelled_as_before
 from pi10_classifier.results.raising_factor import write_factors
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import Tally, summarise
 from pi10_classifier.sources.base import Unit
-from pi10_classifier.sources.discovery import check_images, check_inputs, discover
+from pi10_classifier.sources.discovery import check_images, check_inputs, check_storage, discover
 from pi10_classifier.sources.input_rules import SkippedPaths
 
 
@@ -67,6 +67,7 @@ def classify(
     clock = time.perf_counter()
     check_inputs(inputs)
     check_images(inputs)
+    check_storage(inputs, environ)
     if resume:
         inputs = spelled_as_before(inputs, out)
     model = Model.load(settings.model, settings.device)
@@ -105,7 +106,7 @@ def classify_units(
         folder.open(fingerprint, resume=resume, overwrite=overwrite)
         pipeline = pipeline_of(folder, settings, model, progress)
         blocks = pipeline.run(units)
-        folder.drop_recut_blocks(blocks)
+        folder.drop_outdated_blocks(blocks, pipeline.seen)
         tally = summarise(folder)
         write_factors(folder, tally.factors)
         tally.warnings.extend(notes.warnings() if notes else ())
@@ -180,6 +181,8 @@ def describe(
             "sha256": package.sha256,
             "classes": list(package.classes),
             "never_seen": run.never_seen,
+            # the labelled particles that the model was made of: they cannot judge it
+            **{key: value for key, value in package.description.items() if key == MADE_OF},
         },
         "units": {"all": run.units, "resumed": run.units_resumed},
         "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",

@@ -44,6 +44,7 @@ class Code(StrEnum):
     BAD_SETTING = "bad_setting"
     UNKNOWN_LABEL = "unknown_label"
     LABEL_LEFT_OUT = "label_left_out"
+    NO_CLASS = "no_class"
     MISLABELLED = "mislabelled"
     REPEATED_NAME = "repeated_name"
     DUPLICATE = "duplicate"
@@ -85,7 +86,8 @@ _MEANING = {
     Code.BAD_SETTING: "An option or setting has an unusable value; correct it.",
     Code.UNKNOWN_LABEL: "The label map names no class for the label; add a line for it, or '-'.",
     Code.LABEL_LEFT_OUT: "The label map leaves images of this label out of training, as asked.",
-    Code.MISLABELLED: "The same bytes are labelled with two classes; keep the right one.",
+    Code.NO_CLASS: "People labelled the particle as of no class; a label map can give it one.",
+    Code.MISLABELLED: "The same image is labelled with two classes; keep the right one.",
     Code.REPEATED_NAME: "The source holds the file twice; the last complete copy was used.",
     Code.DUPLICATE: "The same bytes have this label twice; only the first was used.",
     Code.SET_ASIDE: "Each try ended without a record; check the object, then run retry-failed.",

@@ -23,10 +23,12 @@ MOST_LINES = 400  # in one file
 LEVELS = (
     ("errors",),
     ("foundation", "instrument"),
+    ("taxonomy",),
     ("imaging", "abundance"),
     ("sources", "model", "simulate"),
     ("results", "report"),
-    ("inference", "datasets", "labelling"),
+    ("inference", "labelling"),
+    ("datasets",),
     ("classify", "evaluation", "export"),
     ("doctor", "packaging", "training", "watch", "oscar"),
     ("tracking",),

@@ -153,6 +153,11 @@ class TestRun:
 
 
 class TestNothingToRead:
+    def test_a_refused_address_leaves_no_run_behind(self, package: Path, tmp_path: Path) -> None:
+        with pytest.raises(SettingError, match="AWS_ENDPOINT_URL is not set"):
+            classify(["s3://nosuch/x"], tmp_path / "out", Settings(model=package), environ={})
+        assert not (tmp_path / "out").exists()
+
     @pytest.mark.parametrize(
         ("members", "code"),
         [

@@ -23,6 +23,7 @@ from pi10_classifier.api.server.middleware import failure
 from pi10_classifier.api.server.task import Answer, work
 from pi10_classifier.api.server.workers import BULK_BYTES, TookTooLong, WorkerDied, Workers
 from pi10_classifier.api.settings import Service
+from pi10_classifier.api.webpage.policy import FOREIGN, PAGE_HEADERS
 from pi10_classifier.api.webpage.runs import PageRun, Runs, receive
 from pi10_classifier.api.webpage.worker import DOWNLOADS, PICTURES, SHOWN, Cancelled, run_page
 from pi10_classifier.errors import Pi10Error
@@ -36,17 +37,11 @@ FILES = {
     "page.js": ("page.js", "text/javascript"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
 }
-# scripts, styles and requests from here alone; nothing inline, no frames of others
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
 # the report brings its own styles and pictures, and no script
 REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-popups; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-_FOREIGN = ("cross-site", "same-site")
 
 
 class Page:
@@ -111,12 +106,7 @@ class Page:
     async def _file(self, request: web.Request) -> web.Response:
         name, kind = FILES[request.path.rpartition("/")[2]]
         text = (resources.files("pi10_classifier.api.webpage") / "static" / name).read_text("utf-8")
-        headers = {
-            "Content-Security-Policy": PAGE_POLICY,
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-cache",
-        }
-        return web.Response(text=text, content_type=kind, headers=headers)
+        return web.Response(text=text, content_type=kind, headers=PAGE_HEADERS)
 
     async def _about(self, request: web.Request) -> web.Response:
         package = self._package
@@ -130,7 +120,7 @@ class Page:
         })  # fmt: skip
 
     async def _start(self, request: web.Request) -> web.Response:
-        if request.headers.get("Sec-Fetch-Site") in _FOREIGN:  # another site's form
+        if request.headers.get("Sec-Fetch-Site") in FOREIGN:  # another site's form
             return failure(
                 403, "foreign_page", "uploads are accepted from this service's page only"
             )

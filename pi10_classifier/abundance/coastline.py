@@ -1,11 +1,11 @@
 """Land and sea on a grid of 0.05 degrees, to tell a ship from a port or a wrong position.
 
-``coastline.bin`` is made by ``benchmarks/coastline.py`` from NOAA's GLOBE elevation model (public
-domain), as the package global-land-mask (MIT) carries its land mask. That package's own table
-takes over 900 MB of memory; what is wanted here fits into 170 kB. A cell counts as inland where
-it and its neighbours are land throughout, so up to 5 km from the shore, more in north and south,
-nothing is; ports on rivers such as London or Hamburg lie inland by it. A cell counts as near land
-where it or a neighbour holds any.
+``benchmarks/coastline.py`` makes ``coastline.bin`` from the land mask in the package
+global-land-mask (MIT), which comes from NOAA's GLOBE elevation model (public domain). The
+package's own table takes over 900 MB of memory; this grid takes 170 kB. A cell is inland where it
+and all its neighbours are nothing but land, so a strip of about 5 km along the shore never counts
+as inland. Ports on rivers, such as London or Hamburg, do. A cell is near land where it or a
+neighbour holds any land.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ Bits = NDArray[np.uint8]
 
 @lru_cache(maxsize=1)
 def _grids() -> tuple[Bits, Bits]:
-    """Inland and near land: (ROWS, COLUMNS / 8) uint8, a bit a cell, from 90 N and 180 W."""
+    """Inland and near land: (ROWS, COLUMNS / 8) uint8, one bit per cell, from 90 N and 180 W."""
     packed = resources.files("pi10_classifier.abundance").joinpath(FILE).read_bytes()
     bits = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(2, ROWS, COLUMNS // 8)
     return bits[0], bits[1]
 
 
 def is_inland(positions: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
-    """True for positions (latitude, longitude in degrees) beyond doubt on land."""
+    """True for positions (latitude, longitude in degrees) that are certainly on land: (n,)."""
     return _look_up(0, positions)
 
 
 def is_near_land(positions: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
-    """True for positions with land within about 5 km."""
+    """True for positions (latitude, longitude in degrees) with land within about 5 km: (n,)."""
     return _look_up(1, positions)
 
 
@@ -50,5 +50,5 @@ def _look_up(grid: int, positions: Sequence[tuple[float, float]]) -> NDArray[np.
     row = ((90 - north) / DEGREES).astype(np.int64).clip(0, ROWS - 1)
     column = ((east + 180) % 360 / DEGREES).astype(np.int64).clip(0, COLUMNS - 1)
     byte = _grids()[grid][row, column // 8]
-    found: NDArray[np.bool_] = byte >> (7 - column % 8) & 1 == 1
-    return found
+    is_set: NDArray[np.bool_] = byte >> (7 - column % 8) & 1 == 1
+    return is_set

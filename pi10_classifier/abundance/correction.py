@@ -112,6 +112,28 @@ def mean_shares(known: Predicted, classes: Sequence[str]) -> F64:
     return found
 
 
+def effective_labels(strata: Mapping[str, Predicted], classes: Sequence[str]) -> list[float | None]:
+    """Of each true class, the simple random sample that would tell its share as precisely.
+
+    By the variances of the share (Kish 1965, Survey Sampling, section 8.2: n over the design
+    effect), those of the posterior, so that a class that was not met has a number too. A sample
+    of one predicted class has its own number of labels. None where every particle is labelled.
+    """
+    raised = sum(known.raised for known in strata.values())
+    mean, variance = np.zeros((2, len(classes)))
+    for known in strata.values():
+        fixed, labels, rest = _parts(known, classes)
+        posterior = labels + PRIOR
+        share = posterior / posterior.sum()
+        mean += (fixed + rest * share) / raised
+        variance += (rest / raised) ** 2 * share * (1 - share) / (posterior.sum() + 1)
+    own = 1 + PRIOR * len(classes)  # what the prior and the posterior's variance add
+    return [
+        max(0.0, m * (1 - m) / v - own) if v > 0 else None
+        for m, v in zip(mean.tolist(), variance.tolist(), strict=True)
+    ]
+
+
 def corrected(
     strata: Mapping[str, Predicted], classes: Sequence[str], *, seed: int = 0, draws: int = DRAWS
 ) -> dict[str, Corrected]:

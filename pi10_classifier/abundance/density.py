@@ -1,7 +1,7 @@
-"""Sums over minutes -> individuals per litre with both 95 % intervals: the one way to pool.
+"""Turns sums over minutes into individuals per litre, with both 95 % intervals.
 
-Tables, report, service and the watcher's lines all come here, so that they agree. What the
-intervals cover and leave out: ``abundance``.
+Tables, report, service and the watcher's lines all use this module, so that they agree.
+``bins`` says what the intervals include.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ F64 = NDArray[np.float64]
 
 LITRES_PER_MINUTE = 34.0
 CONFIDENCE = 0.95
-LEAST_MINUTES = 3  # for an interval of the water mass
+LEAST_MINUTES = 3  # fewer give no interval of the water mass
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums over minutes that have a density; those of two stretches add up.
+    """Sums over minutes that have a density; the sums of two stretches can be added.
 
     raised: individuals; variance: sum of weight² x count; largest: the greatest weight;
-    squares: sum of the minutes' densities squared (per litre)².
+    squares: sum of the minutes' squared densities, (per litre)².
     """
 
     minutes: int = 0
@@ -36,7 +36,7 @@ class Sums:
 
     @classmethod
     def of_minute(cls, raised: float, weight: float) -> Sums:
-        """One minute: ``raised`` individuals, each image standing for ``weight`` of them."""
+        """One minute of ``raised`` individuals; each image stands for ``weight`` of them."""
         litres = LITRES_PER_MINUTE
         return cls(1, raised, raised * weight, weight, litres, (raised / litres) ** 2)
 
@@ -85,15 +85,13 @@ class Density:
 
 
 def densities(sums: Sequence[Sums | None]) -> list[Density | None]:
-    """Densities of many stretches at once: the one place where intervals are made."""
-    found = [one if one and one.minutes else None for one in sums]
+    """Densities of many stretches at once; None for a stretch without a minute."""
+    stretches = [stretch if stretch and stretch.minutes else None for stretch in sums]
     columns = [
-        (one.raised, one.variance, one.largest, one.litres, one.sd or 0.0, one.minutes)
-        for one in found
-        if one
+        (s.raised, s.variance, s.largest, s.litres, s.sd or 0.0, s.minutes) for s in stretches if s
     ]
     if not columns:
-        return [None] * len(found)
+        return [None] * len(stretches)
     raised, variance, largest, litres, sd, minutes = np.array(columns, np.float64).T
     low, high = (limit / litres for limit in gamma_limits(raised, variance, largest))
     mean = raised / litres
@@ -105,23 +103,23 @@ def densities(sums: Sequence[Sums | None]) -> list[Density | None]:
             strict=True)
     )  # fmt: skip
     out: list[Density | None] = []
-    for one in found:
-        if one is None:
+    for stretch in stretches:
+        if stretch is None:
             out.append(None)
             continue
-        *rest, its_low, its_high = next(rows)
-        enough = one.minutes >= LEAST_MINUTES
-        mass = (its_low, its_high) if enough else (None, None)
-        out.append(Density(one.minutes, *rest, *mass))
+        *values, mass_from, mass_to = next(rows)
+        enough = stretch.minutes >= LEAST_MINUTES
+        water_mass = (mass_from, mass_to) if enough else (None, None)
+        out.append(Density(stretch.minutes, *values, *water_mass))
     return out
 
 
 def total_of(sums: Iterable[Sums | None]) -> Sums:
     """The sums of all minutes together."""
     total = Sums()
-    for one in sums:
-        if one:
-            total += one
+    for stretch in sums:
+        if stretch:
+            total += stretch
     return total
 
 
@@ -144,7 +142,7 @@ def gamma_limits(total: F64, variance: F64, largest: F64) -> tuple[F64, F64]:
 
 
 def _student(minutes: F64) -> F64:
-    """The upper 2.5 % point of Student's t for a mean over so many minutes; 0 for one."""
+    """The upper 2.5 % point of Student's t for a mean over ``minutes``; 0 for one minute."""
     from scipy.special import stdtrit
 
     several = np.maximum(minutes - 1, 1)

@@ -1,4 +1,4 @@
-"""Each minute of a bin: images counted, raised by hits and misses, with their quality."""
+"""Rows for each minute of a bin: counts of images, raised by hits and misses, with flags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pi10_classifier.abundance.density import Sums, densities
 from pi10_classifier.abundance.quality import (
     BAD_FACTOR,
     DARK_BACKGROUND,
+    LEAST_IMAGES,
     LEAST_SHARE,
+    MOST_BLANK,
     MOSTLY_MISSED,
     ONE_MINUTE,
     QUESTIONABLE_FACTOR,
@@ -26,7 +28,8 @@ from pi10_classifier.instrument.names import BIN_MINUTES, NO_PARTICLE, Bin
 MinuteKey = tuple[str, datetime | None, str]
 """Bin id ("" unknown), minute in UTC (None unknown), label."""
 
-Table = Sequence[tuple[int, int] | None]  # hits, misses; None: the row is unknown
+Table = Sequence[tuple[int, int] | None]
+"""Hits and misses of each row of HitsMisses.txt; None where they are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,8 @@ class CountRow:
     raised_count = count x raising_factor; litres: sampled in the minute; per_litre =
     raised_count / litres, with the 95 % limits of the water sampled. images: classified in
     the minute, all labels. share_of_hits = images / hits. raising_factor = (hits + misses) /
-    images. Empty (None) where there is no density, and ``flags`` then says why. ``where``:
-    position, sun and their codes, as columns of their own.
+    images. Where there is no density, its columns are None and ``flags`` says why. where:
+    position, sun and their codes; each becomes a column.
     """
 
     bin: str
@@ -62,7 +65,7 @@ class CountRow:
 
     @property
     def sums(self) -> Sums | None:
-        """What the minute adds to a pooled density; None where it has none."""
+        """What the minute adds to a pooled density; None for a minute without a density."""
         if self.raised_count is None or not self.hits:
             return None
         # images beyond the hits are copies: they add no evidence
@@ -81,13 +84,13 @@ def minute_rows(
 ) -> list[CountRow]:
     """Density of each label in each minute, sorted by bin, minute (unknown last), label.
 
-    counts: images per (bin, minute, label). hits_misses: per bin, row i being the minute
-    ``starts[bin]`` + i, None a row that says nothing; rows beyond the ten minutes of a bin, or a
-    last row that only sums up the others, are left out and flagged. labels: the model's classes;
-    each minute that has images or a HitsMisses row gets a row for every one of them (labels found
-    in ``counts`` only are added). backgrounds: per bin, the mean grey of Background.tif's edge.
-    fixes: first and last position of each minute. several: bins whose images lie in several
-    places. Times are cut to the minute; those without a zone are taken as UTC.
+    counts: images per (bin, minute, label). hits_misses: the table of each bin; its row i is the
+    minute ``starts[bin]`` + i, and None is an unknown row. Rows beyond the ten minutes of a bin,
+    and a row with the totals of the others, are left out and flagged. labels: the model's classes;
+    labels that are only in ``counts`` are added. Each minute with images or a HitsMisses row gets
+    a row for every label. backgrounds: the mean grey of Background.tif's edge, per bin. fixes:
+    first and last position of each minute. several: bins whose images lie in several places.
+    Times are cut to the minute; a time without a zone is taken as UTC.
     """
     images: Counter[MinuteKey] = Counter()
     for (bin_id, minute, label), count in counts.items():
@@ -119,14 +122,17 @@ def minute_rows(
     }
     flags = {place: set(fact.flags) for place, fact in facts.items()}
     shifted = {bin_id for bin_id, table in tables.items() if _is_shifted(by_row[bin_id], table)}
+    blank = _mostly_blank(images)
     _flag_series(facts, flags)
     in_time = (place for place in ordered if "clock_outside_bin" not in facts[place].flags)
     sampled = by_minute(in_time, fixes or {})
-    for place, its in sampled.items():
-        flags[place].update(its.flags)
+    for place, sample in sampled.items():
+        flags[place].update(sample.flags)
     for place in ordered:
         if place[0] in surplus:
             flags[place].add("surplus_rows")
+        if place[0] in blank:
+            flags[place].add("mostly_blank")
         if place[0] in several:
             flags[place].add("several_places")
         if place[0] in shifted and facts[place].hits:
@@ -143,8 +149,8 @@ def minute_rows(
     ]
     rows = []
     for (place, label, fact), density in zip(entries, densities(sums), strict=True):
-        its_flags = flags[place] | ({NO_PARTICLE} if label == NO_PARTICLE else set())
-        codes = codes_of(its_flags, has_value=density is not None)
+        row_flags = flags[place] | ({NO_PARTICLE} if label == NO_PARTICLE else set())
+        codes = codes_of(row_flags, has_value=density is not None)
         rows.append(
             CountRow(
                 bin=place[0],
@@ -164,7 +170,7 @@ def minute_rows(
                 where=sampled.get(place, NOWHERE).where,
                 quality_l20=codes.l20,
                 quality_qartod=codes.qartod,
-                flags=in_order(its_flags),
+                flags=in_order(row_flags),
             )
         )
     return rows
@@ -172,7 +178,7 @@ def minute_rows(
 
 @dataclass(frozen=True, slots=True)
 class _Minute:
-    """What HitsMisses says of a minute; factor and weight are None where it has no density."""
+    """The HitsMisses row of a minute; factor and weight are None where it has no density."""
 
     hits: int | None = None
     misses: int | None = None
@@ -183,25 +189,26 @@ class _Minute:
 
 
 def _minutes_of(table: Table, bin_id: str, start: datetime | None, totals: Counter[Place]) -> Table:
-    """The rows that are minutes of the bin: at most ten, and none that sums up the others."""
-    first, *rest = table or [None]
-    whole = [row for row in rest if row]
-    above = tuple(sum(row[i] for row in whole) for i in (0, 1))
-    if len(rest) >= BIN_MINUTES and first and tuple(first) == above:  # totals on top
-        table = rest
+    """The rows that are minutes of the bin: at most ten, without rows of totals."""
+    first, *below = table or [None]
+    if len(below) >= BIN_MINUTES and first and tuple(first) == _totals(below):
+        table = below
     kept = list(table[:BIN_MINUTES])
-    *earlier, last = kept or [None]
-    known = [row for row in earlier if row]
-    sums = tuple(sum(row[i] for row in known) for i in (0, 1))
-    if not (last and len(known) > 1 and any(last) and tuple(last) == sums and start is not None):
+    *above, last = kept or [None]
+    several = sum(row is not None for row in above) > 1
+    if not (last and several and any(last) and tuple(last) == _totals(above) and start is not None):
         return kept
-    # it is a minute all the same where images were taken in it
-    has_images = totals[bin_id, start + timedelta(minutes=len(earlier))] > 0
-    return kept if has_images else earlier
+    # where images were taken in that minute, the row is a minute that only looks like totals
+    has_images = totals[bin_id, start + timedelta(minutes=len(above))] > 0
+    return kept if has_images else above
+
+
+def _totals(rows: Table) -> tuple[int, int]:
+    return sum(row[0] for row in rows if row), sum(row[1] for row in rows if row)
 
 
 def _facts(place: Place, images: int, table: Table, start: datetime | None) -> _Minute:
-    """What the bin's HitsMisses says of one minute with ``images`` images of any label."""
+    """The bin's HitsMisses row for one minute that has ``images`` images of any label."""
     bin_id, minute = place
     if not bin_id or minute is None or start is None or not table:
         flags = {
@@ -218,13 +225,13 @@ def _facts(place: Place, images: int, table: Table, start: datetime | None) -> _
             "clock_outside_bin" if _is_outside(minute, start) else "minute_outside_hits_misses"
         )
         return _Minute(flags=(outside,))
-    said = table[row]
-    if said is None:
+    hits_misses = table[row]
+    if hits_misses is None:
         return _Minute(flags=("hits_misses_unknown",))
-    hits, misses = said
+    hits, misses = hits_misses
     if hits == 0:
-        nothing = misses == 0 and images == 0
-        names = ["no_flow" if nothing else "no_hits"]
+        is_empty = misses == 0 and images == 0
+        names = ["no_flow" if is_empty else "no_hits"]
         if images:
             names.append("images_beyond_hits")
         return _Minute(hits, misses, flags=tuple(names))
@@ -244,21 +251,35 @@ def _facts(place: Place, images: int, table: Table, start: datetime | None) -> _
     return _Minute(hits, misses, images / hits, passed / images, weight, tuple(names))
 
 
+def _mostly_blank(images: Mapping[MinuteKey, int]) -> set[str]:
+    """Bins of which most images show no particle, though the instrument saved them for one."""
+    of_bin: Counter[str] = Counter()
+    blank: Counter[str] = Counter()
+    for (bin_id, _, label), count in images.items():
+        of_bin[bin_id] += count
+        blank[bin_id] += count if label == NO_PARTICLE else 0
+    return {
+        bin_id
+        for bin_id, count in of_bin.items()
+        if count >= LEAST_IMAGES and blank[bin_id] > MOST_BLANK * count
+    }
+
+
 def _is_shifted(images: Mapping[int, int], table: Table) -> bool:
     """True where the images lie some minutes later, or earlier, than the rows that count them.
 
-    images: how many lie in each row's minute, also in those before and after the table.
+    images: number of images by row; rows before the table's first are negative.
     """
 
-    def lacks(row: int) -> bool:
-        said = table[row]
-        return said is not None and images.get(row, 0) < LEAST_SHARE * said[0]
+    def lacks_images(row: int) -> bool:
+        hits_misses = table[row]
+        return hits_misses is not None and images.get(row, 0) < LEAST_SHARE * hits_misses[0]
 
     if not table:
         return False
-    beyond = any(len(table) <= row < len(table) + BIN_MINUTES for row in images)
-    ahead = any(-BIN_MINUTES <= row < 0 for row in images)
-    return (beyond and lacks(0)) or (ahead and lacks(len(table) - 1))
+    late = any(len(table) <= row < len(table) + BIN_MINUTES for row in images)
+    early = any(-BIN_MINUTES <= row < 0 for row in images)
+    return (late and lacks_images(0)) or (early and lacks_images(len(table) - 1))
 
 
 def _is_outside(minute: datetime | None, start: datetime | None) -> bool:
@@ -268,7 +289,7 @@ def _is_outside(minute: datetime | None, start: datetime | None) -> bool:
 
 
 def _flag_series(facts: Mapping[Place, _Minute], flags: Mapping[Place, set[str]]) -> None:
-    """Flag what shows only beside other minutes: steps, overlaps and gaps, by instrument."""
+    """Flag steps, overlaps and gaps between the consecutive minutes of each instrument."""
     tracks: dict[str, list[tuple[datetime, Place]]] = defaultdict(list)
     for place, fact in facts.items():
         bin_id, minute = place
@@ -304,6 +325,7 @@ def _minute(time: datetime | None) -> datetime | None:
 
 
 def minute_order(minute: datetime | None) -> tuple[bool, float]:
+    """Sort key for minutes: in order of time, an unknown one last."""
     return minute is None, minute.timestamp() if minute else 0.0
 
 

@@ -1,7 +1,7 @@
-"""Where a ship was, minute by minute: jumps, land, port, and the height of the sun.
+"""Checks a ship's position minute by minute (jumps, land, port), and computes the sun's height.
 
-Positions are degrees of latitude and longitude (WGS 84), as the instrument notes them: whole
-degrees and decimal minutes. Codes of the flags: SeaDataNet L20 and QARTOD, as in ``quality``.
+Positions are latitude and longitude in degrees (WGS 84). The instrument records whole degrees and
+decimal minutes. Codes of the flags: SeaDataNet L20 and QARTOD, as in ``quality``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Position = tuple[float, float]
 
 EARTH_RADIUS_M = 6_371_000.0
 FASTEST_KNOTS = 30.0  # no ship that samples plankton goes faster
-ROUNDING_M = 200.0  # two fixes may each be a tenth of a minute of arc off
+ROUNDING_M = 200.0  # each of two fixes may be off by a tenth of a minute of arc
 KNOT = 1852 / 3600  # m/s
-LONGEST_REPEATED = timedelta(minutes=10)  # that one position may stand for, as in a bin
+LONGEST_REPEATED = timedelta(minutes=10)  # one position may be repeated for a whole bin
 STILL_M = 50.0
 STILL_TIME = timedelta(minutes=30)
-HORIZON = -0.833  # degrees: refraction and the sun's radius, as almanacs have it
+HORIZON = -0.833  # degrees: refraction and the sun's radius, the usual value in almanacs
 CIVIL_TWILIGHT = -6.0
 
 POSITION_FLAGS: Mapping[str, str] = {
@@ -39,7 +39,7 @@ POSITION_CODES: Mapping[str, tuple[str, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """A minute (UTC) of one instrument, with its first and last position, None without any."""
+    """A minute (UTC) of one instrument, with its first and last position; None if unknown."""
 
     minute: datetime
     first: Position | None
@@ -58,7 +58,7 @@ def distance_m(a: Position, b: Position) -> float:
 
 
 def midpoint(a: Position, b: Position) -> Position:
-    """Midway on the great circle, also across the antimeridian; of opposite points the first."""
+    """The middle of the great circle, also across the antimeridian; ``a`` for opposite points."""
     if a == b:
         return a
     x, y, z = (p + q for p, q in zip(_vector(a), _vector(b), strict=True))
@@ -73,7 +73,10 @@ def _vector(position: Position) -> tuple[float, float, float]:
 
 
 def sun_elevation(when: datetime, latitude: float, longitude: float) -> float:
-    """Degrees of the sun's centre above the horizon, without refraction; ``when`` has a zone."""
+    """Height of the sun's centre above the horizon, degrees, without refraction.
+
+    when: with a time zone. latitude, longitude: degrees.
+    """
     from astral import Observer
     from astral.sun import elevation
 
@@ -81,7 +84,7 @@ def sun_elevation(when: datetime, latitude: float, longitude: float) -> float:
 
 
 def day_or_night(elevation: float) -> str:
-    """``day`` while the sun is up, ``twilight`` (civil) down to 6 degrees below, else ``night``."""
+    """``day`` while the sun is up, ``twilight`` to 6 degrees below the horizon, then ``night``."""
     if elevation > HORIZON:
         return "day"
     return "twilight" if elevation > CIVIL_TWILIGHT else "night"
@@ -90,35 +93,36 @@ def day_or_night(elevation: float) -> str:
 def position_flags(track: Sequence[Fix]) -> list[tuple[str, ...]]:
     """Flags of each minute of one instrument, in order of time."""
     flags: list[set[str]] = [set() if fix.first else {"no_position"} for fix in track]
-    known = [i for i, fix in enumerate(track) if fix.first]
-    if not known:
-        return [tuple(sorted(one)) for one in flags]
+    with_fix = [i for i, fix in enumerate(track) if fix.first]
+    if not with_fix:
+        return [tuple(sorted(names)) for names in flags]
     from pi10_classifier.abundance.coastline import is_inland, is_near_land
 
-    places = [track[i].first or (0.0, 0.0) for i in known]
-    for i, inland in zip(known, is_inland(places), strict=True):
+    places = [track[i].first or (0.0, 0.0) for i in with_fix]
+    for i, inland in zip(with_fix, is_inland(places), strict=True):
         if inland:
             flags[i].add("on_land")
-    for i in _jumps(track, known):
+    for i in _jumps(track, with_fix):
         flags[i].add("position_jump")
-    still = _still(track, known)
+    still = _still(track, with_fix)
     near = is_near_land([track[i].first or (0.0, 0.0) for i in still])
     for i, close in zip(still, near, strict=True):
         if close:
             flags[i].add("stands_still")
-    return [tuple(name for name in POSITION_FLAGS if name in one) for one in flags]
+    return [tuple(name for name in POSITION_FLAGS if name in names) for names in flags]
 
 
-def _jumps(track: Sequence[Fix], known: Sequence[int]) -> list[int]:
-    """Minutes that no ship could have reached from the last trusted one.
+def _jumps(track: Sequence[Fix], with_fix: Sequence[int]) -> list[int]:
+    """Indices of minutes that no ship could have reached from the last trusted minute.
 
-    A lone spike is a jump and the minutes after it are not. Where the minutes after a jump agree
-    with it, the ship is taken to be there: then the first of them alone is flagged.
+    with_fix: indices of the minutes with a position. A single outlier is flagged, the minutes
+    after it are not. Where the next minute agrees with a jump, the ship is assumed to be there,
+    and only the jump itself is flagged.
     """
     jumps: list[int] = []
     trusted: int | None = None
-    since = track[known[0]].minute  # since when the trusted position is the same
-    for place, i in enumerate(known):
+    since = track[with_fix[0]].minute  # the trusted position has not changed since
+    for place, i in enumerate(with_fix):
         within = track[i].first != track[i].last and not _reachable(track[i], track[i], inside=True)
         last = track[trusted] if trusted is not None else None
         if last is None or (_reachable(last, track[i], since) and not within):
@@ -127,7 +131,7 @@ def _jumps(track: Sequence[Fix], known: Sequence[int]) -> list[int]:
             trusted = i
             continue
         jumps.append(i)
-        following = known[place + 1] if place + 1 < len(known) else None
+        following = with_fix[place + 1] if place + 1 < len(with_fix) else None
         if (
             following is not None
             and _reachable(track[i], track[following])
@@ -139,34 +143,38 @@ def _jumps(track: Sequence[Fix], known: Sequence[int]) -> list[int]:
 
 
 def _reachable(
-    one: Fix, other: Fix, since: datetime | None = None, *, inside: bool = False
+    start: Fix, end: Fix, since: datetime | None = None, *, inside: bool = False
 ) -> bool:
-    """since: when ``one`` was first told; a position that is repeated may be that old."""
-    here, there = (one.first, one.last) if inside else (one.last, other.first)
+    """True where a ship could sail from ``start`` to ``end``.
+
+    since: when the instrument first recorded the position of ``start``; a repeated position may
+    be that old. inside: compare the first and the last position of ``start`` instead.
+    """
+    here, there = (start.first, start.last) if inside else (start.last, end.first)
     if here is None or there is None:
         return True
-    begun = max(since or one.minute, one.minute - LONGEST_REPEATED)
+    departed = max(since or start.minute, start.minute - LONGEST_REPEATED)
     # a fix lies anywhere in its minute
-    elapsed = abs((other.minute - begun).total_seconds()) + 60
+    elapsed = abs((end.minute - departed).total_seconds()) + 60
     return distance_m(here, there) <= FASTEST_KNOTS * KNOT * elapsed + ROUNDING_M
 
 
-def _still(track: Sequence[Fix], known: Sequence[int]) -> list[int]:
-    """Minutes of stretches of half an hour or more within 50 m of where they began."""
+def _still(track: Sequence[Fix], with_fix: Sequence[int]) -> list[int]:
+    """Indices of minutes in stretches of half an hour or more within 50 m of their start."""
     still: list[int] = []
-    run: list[int] = []
+    stretch: list[int] = []
 
-    def close() -> None:
-        if run and track[run[-1]].minute - track[run[0]].minute >= STILL_TIME:
-            still.extend(run)
+    def end_stretch() -> None:
+        if stretch and track[stretch[-1]].minute - track[stretch[0]].minute >= STILL_TIME:
+            still.extend(stretch)
 
-    for i in known:
-        begun = track[run[0]].first if run else None
+    for i in with_fix:
+        start = track[stretch[0]].first if stretch else None
         here = track[i].last
-        if begun and here and distance_m(begun, here) <= STILL_M:
-            run.append(i)
+        if start and here and distance_m(start, here) <= STILL_M:
+            stretch.append(i)
         else:
-            close()
-            run = [i]
-    close()
+            end_stretch()
+            stretch = [i]
+    end_stretch()
     return still

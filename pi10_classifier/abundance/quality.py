@@ -2,9 +2,9 @@
 
 Codes: SeaDataNet L20 (http://vocab.nerc.ac.uk/collection/L20/current/) as text, and IOOS QARTOD
 (Manual for Real-Time Oceanographic Data Quality Control Flags, 2020) as a number. Flags warn and
-remove nothing; a value that is missing has 9 in both. The codes speak of the sample: volume,
-counting, time. Position has codes of its own. Classification is judged by neither (0 and 2, "not
-evaluated"): that takes a validated sample.
+remove nothing; a missing value has the code 9 in both. The codes rate the sample: volume,
+counting, time. The position has codes of its own. The classification has the codes 0 and 2 ("not
+evaluated") until a sample of it has been validated.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pi10_classifier.instrument.names import BIN_MINUTES
 LEAST_SHARE = 0.9  # of the hits that must have been classified
 QUESTIONABLE_FACTOR, BAD_FACTOR = 2.0, 10.0
 MOSTLY_MISSED = 50  # misses per hit above which operators set a bin apart
-STEP = 10.0  # ratio between minutes that no sea makes
-LEAST_STEP_TOTAL = 30  # particles: below it such a step may be chance
-DARK_BACKGROUND = 150.0  # mean grey of Background.tif's edge, below: dirty or dark flow cell
+STEP = 10.0  # ratio between consecutive minutes that no sea causes
+LEAST_STEP_TOTAL = 30  # particles: with fewer, such a step may be chance
+DARK_BACKGROUND = 150.0  # mean grey of Background.tif's edge; a lower one: dirty or dark flow cell
 ONE_MINUTE = timedelta(minutes=1)
 
 CLASS_NOT_VALIDATED = ("0", 2)
-"""What stands for the classification until a sample of it has been validated."""
+"""The codes of the classification until a sample of it has been validated."""
 
 
 class Codes(NamedTuple):
@@ -38,24 +38,28 @@ class Codes(NamedTuple):
 GOOD, SUSPECT, BAD, MISSING = Codes("1", 1), Codes("3", 3), Codes("4", 4), Codes("9", 9)
 
 
+MOST_BLANK = 0.5  # of a bin's images; above it light, camera or cropping has failed
+LEAST_IMAGES = 10  # of a bin: of fewer, more than half may be blank by chance
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """meaning: in words; codes: what a value with this flag has at best."""
+    """meaning: in words; codes: the best codes that a value with this flag can have."""
 
     meaning: str
     codes: Codes
 
 
 FLAGS: Mapping[str, Flag] = {
-    "no_particle": Flag("blank images: counted, but no density is made of them", MISSING),
-    "no_bin": Flag("the image's name tells no bin", MISSING),
-    "no_datetime": Flag("the image tells no time", MISSING),
+    "no_particle": Flag("blank images: counted, but they have no density", MISSING),
+    "no_bin": Flag("the image's name gives no bin", MISSING),
+    "no_datetime": Flag("the image gives no time", MISSING),
     "clock_outside_bin": Flag(
-        "the images' times lie outside the bin that their names tell", MISSING
+        "the images' times lie outside the bin that their names give", MISSING
     ),
     "clock_shifted": Flag(
-        "images run past the rows of HitsMisses on one side and lack on the other: the clock is "
-        "some minutes off, so that minutes have one another's rows",
+        "there are images beyond the rows of HitsMisses on one side, and rows without images on "
+        "the other: the clock is some minutes off, so minutes have the wrong rows",
         BAD,
     ),
     "no_hits_misses": Flag("the bin has no usable HitsMisses.txt", MISSING),
@@ -64,19 +68,23 @@ FLAGS: Mapping[str, Flag] = {
     ),
     "minute_outside_hits_misses": Flag("no HitsMisses row belongs to this minute", MISSING),
     "hits_misses_unknown": Flag("the minute's HitsMisses row is blank", MISSING),
-    "no_flow": Flag("hits and misses are both 0: no water is taken to have passed", MISSING),
-    "no_hits": Flag("particles passed but hits is 0: no image stands for them", MISSING),
+    "no_flow": Flag("hits and misses are both 0, so probably no water passed", MISSING),
+    "no_hits": Flag("particles passed but hits is 0: no image represents them", MISSING),
     "hits_without_images": Flag(
         "hits were saved, but no image of this minute was classified", MISSING
     ),
+    "mostly_blank": Flag(
+        f"more than {MOST_BLANK:.0%} of the bin's images show no particle: light, camera or "
+        "cropping has failed, so no absence is known",
+        BAD,
+    ),
     "hits_unseen": Flag(f"less than {LEAST_SHARE:.0%} of the hits were classified", SUSPECT),
     "images_beyond_hits": Flag(
-        "more images than hits: some are there twice, or of another minute",
+        "more images than hits: some are duplicates, or of another minute",
         SUSPECT,
     ),
     "several_places": Flag(
-        "images of the bin lie in several places: where they are copies, the interval is too "
-        "narrow",
+        "images of the bin are in several places; if they are copies, the interval is too narrow",
         SUSPECT,
     ),
     "factor_above_2": Flag(
@@ -91,9 +99,9 @@ FLAGS: Mapping[str, Flag] = {
         f"Background.tif's edge is darker than {DARK_BACKGROUND:g}: a dirty or dark flow cell",
         SUSPECT,
     ),
-    "overlapping_bins": Flag("two bins of the instrument hold this minute", SUSPECT),
+    "overlapping_bins": Flag("two bins of the instrument contain this minute", SUSPECT),
     "gap_before": Flag("the minute before it was not recorded", GOOD),
-    "hits_misses_rows": Flag(f"HitsMisses has not {BIN_MINUTES} rows of minutes", SUSPECT),
+    "hits_misses_rows": Flag(f"HitsMisses does not have {BIN_MINUTES} rows of minutes", SUSPECT),
     "surplus_rows": Flag(
         "HitsMisses rows beyond a bin's ten minutes, or a row of totals, were left out", SUSPECT
     ),
@@ -101,7 +109,7 @@ FLAGS: Mapping[str, Flag] = {
         f"fewer than {BIN_MINUTES} minutes, or not begun on a ten-minute mark", SUSPECT
     ),
     "minutes_without_density": Flag(
-        "some minutes have no density and are not in the bin's", SUSPECT
+        "some minutes of the bin have no density and are not in the bin's density", SUSPECT
     ),
 }
 """All flags of the sample, in the order in which rows list them."""
@@ -109,19 +117,19 @@ FLAGS: Mapping[str, Flag] = {
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Flags in the order in which rows list them; those of the position last."""
-    found = set(names)
-    return (*(name for name in FLAGS if name in found), *sorted(found - set(FLAGS)))
+    given = set(names)
+    return (*(name for name in FLAGS if name in given), *sorted(given - set(FLAGS)))
 
 
 def codes_of(flags: Iterable[str], *, has_value: bool) -> Codes:
     """The worst of the flags' codes; 9 exactly where there is no value."""
     if not has_value:
         return MISSING
-    found = [FLAGS[name].codes for name in flags if name in FLAGS]
-    # a bin with a value may hold minutes without one, which are not in the value
-    return max((GOOD, *(codes for codes in found if codes is not MISSING)))
+    every = [FLAGS[name].codes for name in flags if name in FLAGS]
+    # a bin with a value may have minutes without one; they do not affect the value
+    return max((GOOD, *(codes for codes in every if codes is not MISSING)))
 
 
 def has_step(total: int, other: int) -> bool:
-    """True where ``total`` particles in a minute are too many beside a neighbour's ``other``."""
+    """True where a minute's ``total`` particles are too many next to a neighbour's ``other``."""
     return total >= LEAST_STEP_TOTAL and other > 0 and total > STEP * other

@@ -1,7 +1,7 @@
 """Where and when each minute and bin was sampled: position, sun, and their quality.
 
-Of each minute the first and the last fix of its images are known. A minute lies midway between
-them, a bin midway between its first and its last fix.
+The images of a minute give its first and its last fix. The position of a minute is the middle
+between the two, and that of a bin the middle between its first and its last fix.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ Fixes = tuple[Moment, Moment]
 """The first and the last fix of a minute or bin."""
 
 Place = tuple[str, datetime | None]
+"""Bin id and minute in UTC; None where the minute is unknown."""
 
 
 class Where(NamedTuple):
-    """Columns of ``counts.csv`` and ``bins.csv``; degrees; None where there is no fix.
+    """The position, as columns of ``counts.csv`` and ``bins.csv``; None where there is no fix.
 
-    latitude, longitude: midway between the first and the last fix. first_…: the first fix.
-    sun_elevation: degrees above the horizon, in the middle of the time. position_…: codes of
-    the position alone.
+    latitude, longitude: degrees, midway between the first and the last fix. first_…: the first
+    fix. sun_elevation: degrees above the horizon, in the middle of the minute or bin.
+    position_…: quality codes of the position alone.
     """
 
     latitude: float | None = None
@@ -44,7 +45,7 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Where a place lies, and what is to be said against it."""
+    """Where a minute was sampled, and the flags of its position."""
 
     where: Where = field(default_factory=Where)
     flags: tuple[str, ...] = ()
@@ -53,51 +54,53 @@ class Sampled:
 NOWHERE = Sampled()
 
 
-def merge(one: Fixes | None, other: Fixes) -> Fixes:
-    """The first and the last fix of both; of fixes in one second the same in any order."""
-    if one is None:
+def merge(fixes: Fixes | None, other: Fixes) -> Fixes:
+    """The first and the last fix of both; the result does not depend on their order."""
+    if fixes is None:
         return other
-    return min(one[0], other[0]), max(one[1], other[1])
+    return min(fixes[0], other[0]), max(fixes[1], other[1])
 
 
 def by_minute(places: Iterable[Place], fixes: Mapping[Place, Fixes]) -> dict[Place, Sampled]:
-    """Where each minute was sampled. ``places``: those whose time can be trusted."""
+    """Where each minute was sampled. places: the minutes whose time can be trusted."""
     tracks: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
     for bin_id, minute in places:
         named = Bin.parse(bin_id)
         if named and minute:
             tracks[named.instrument].append((minute, bin_id))
-    if not fixes:  # what follows takes a coastline and an almanac
+    if not fixes:  # saves loading the coastline and the almanac
         nowhere = Sampled(flags=("no_position",))
         return {(b, m): nowhere for track in tracks.values() for m, b in track}
     from pi10_classifier.abundance.position import Fix, position_flags
 
-    found: dict[Place, Sampled] = {}
+    sampled: dict[Place, Sampled] = {}
     for track in tracks.values():
         track.sort()
-        known = [fixes.get((bin_id, minute)) for minute, bin_id in track]
-        told = [
-            Fix(minute, its[0][1:] if its else None, its[1][1:] if its else None)
-            for (minute, _), its in zip(track, known, strict=True)
+        recorded = [fixes.get((bin_id, minute)) for minute, bin_id in track]
+        positions = [
+            Fix(minute, pair[0][1:] if pair else None, pair[1][1:] if pair else None)
+            for (minute, _), pair in zip(track, recorded, strict=True)
         ]
-        every = position_flags(told)
-        for (minute, bin_id), its, flags in zip(track, known, every, strict=True):
+        all_flags = position_flags(positions)
+        for (minute, bin_id), pair, flags in zip(track, recorded, all_flags, strict=True):
             middle = minute + timedelta(seconds=30)
-            found[bin_id, minute] = Sampled(_where(its, middle, flags), flags)
-    return found
+            sampled[bin_id, minute] = Sampled(_where(pair, middle, flags), flags)
+    return sampled
 
 
 def of_minutes(minutes: Iterable[tuple[datetime | None, Where]]) -> Where:
-    """Where a bin was sampled, from its minutes in order.
+    """Where a bin was sampled, from its minutes in order of time.
 
-    Its position is as good as the worst of theirs.
+    The codes of its position are the worst of its minutes'.
     """
-    known = [(minute, where) for minute, where in minutes if minute and where.latitude is not None]
-    if not known:
+    with_fix = [
+        (minute, where) for minute, where in minutes if minute and where.latitude is not None
+    ]
+    if not with_fix:
         return Where()
     from pi10_classifier.abundance.position import day_or_night, midpoint, sun_elevation
 
-    (start, first), (end, last) = known[0], known[-1]
+    (start, first), (end, last) = with_fix[0], with_fix[-1]
     begin = (first.first_latitude or 0.0, first.first_longitude or 0.0)
     # the last fix lies as far beyond the middle of its minute as the first lies before it
     finish = (
@@ -107,7 +110,7 @@ def of_minutes(minutes: Iterable[tuple[datetime | None, Where]]) -> Where:
     latitude, longitude = midpoint(begin, finish)
     middle = start + (end + timedelta(minutes=1) - start) / 2
     elevation = sun_elevation(middle, latitude, longitude)
-    codes = max(Codes(where.position_l20, where.position_qartod) for _, where in known)
+    codes = max(Codes(where.position_l20, where.position_qartod) for _, where in with_fix)
     return Where(latitude, longitude, *begin, elevation, day_or_night(elevation), *codes)
 
 

@@ -129,7 +129,3 @@ def _stop(exit_code: ExitCode, code: str, message: str) -> NoReturn:
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    main()

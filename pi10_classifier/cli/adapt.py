@@ -15,6 +15,7 @@ from pi10_classifier.cli.terminal.package_options import (
     show_left_out,
     span,
     training_extra,
+    warn_of_sample_use,
 )
 from pi10_classifier.datasets.records import exit_code
 
@@ -25,10 +26,17 @@ from pi10_classifier.datasets.records import exit_code
     "--gallery",
     required=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Labelled crops: a folder with one subfolder per class, an archive of one, or a .csv or"
-    " .parquet table with the columns path and label.",
+    help="Labelled crops: a folder with one subfolder per class, an archive of one, a .csv or"
+    " .parquet table with the columns path and label, or a run whose particles were labelled with"
+    " `pi10 validate`.",
 )
 @LABEL_MAP
+@click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The manifest.csv of `pi10 dataset`: its test part is left out, for `pi10 evaluate` with"
+    " the same manifest.  [default: none; all crops are used]",
+)
 @click.option(
     "--head",
     type=click.Choice(["auto", "linear", "knn", "forest"]),
@@ -52,6 +60,7 @@ def adapt(
     model: str,
     gallery: Path,
     label_map: Path | None,
+    manifest: Path | None,
     head: str,
     name: str,
     seed: int,
@@ -80,6 +89,7 @@ def adapt(
         out,
         head=head,
         label_map=read_label_map(label_map),
+        manifest=manifest,
         name=name,
         seed=seed,
         on_scan=show_left_out,
@@ -95,6 +105,7 @@ def adapt(
         f"{done.head} head, cross-validated macro-F1 {span(done.figures['macro_f1'])} on these"
         f" crops only (tried: {tried})"
     )
+    warn_of_sample_use(done.of_runs, "fitted")
     click.echo("note: before you rely on it, label crops of another day and run `pi10 evaluate`")
     click.echo(out)
     sys.exit(exit_code(done.left_out))

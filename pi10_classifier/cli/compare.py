@@ -38,8 +38,10 @@ def compare(runs: tuple[str, ...], against: str, resamples: int, table_file: Pat
     """
     from pi10_classifier.evaluation.comparison import compare as tabulate
     from pi10_classifier.foundation.files import write_atomically
-    from pi10_classifier.tracking.run_reader import read_runs
+    from pi10_classifier.tracking.run_reader import differing_settings, read_runs
 
+    for note in differing_settings(runs):
+        click.echo(f"note: {note}", err=True)
     table = tabulate(read_runs(runs), against, resamples)
     if table_file is not None:
         write_atomically(table_file, table.to_csv().encode("utf-8"))

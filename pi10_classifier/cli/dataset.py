@@ -34,8 +34,9 @@ def dataset(
 ) -> None:
     """Check labelled images, split them 70/10/20 and report on them.
 
-    INPUT is a folder tree, tar or zip of label/image files, or a .csv or .parquet table with
-    the columns path and label and, where known, bin, split and source. Images from the same
+    INPUT is a folder tree, tar or zip of label/image files, a .csv or .parquet table with the
+    columns path and label and, where known, bin, split and source, or a run whose particles were
+    labelled with `pi10 validate`. Images from the same
     ten-minute bin always share a split, and so do duplicates.
 
     \b

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,10 +18,17 @@ from pi10_classifier.cli.terminal.package_options import (
     show_left_out,
     span,
     warn_of_other_split,
+    warn_of_sample_use,
 )
 from pi10_classifier.datasets.records import LeftOut, exit_code
 
 _KEYS = ("f1", "precision", "recall")
+_AT_BOUND = {
+    True: "scores hardly tell right from wrong on these images; rely on no score or threshold, and"
+    " look whether labels and label map are right",
+    False: "the model is right on all these images, so they do not show how sure it may be; fit it"
+    " on harder ones",
+}
 
 
 @click.command()
@@ -47,10 +55,13 @@ def evaluate(
 
     Writes evaluation.json and evaluation.html: macro-F1, precision, recall and F1 per class with
     95 % intervals, the confusion matrix, and calibration before and after temperature scaling.
+    With the labels of `pi10 validate` as --data, RESULTS or RESULTS/validation, also accuracy on
+    the whole survey by the weights of the sample's design.
 
     \b
     Examples:
       pi10 evaluate --data labelled/ --out judged
+      pi10 evaluate --data results/validation --out judged
       pi10 evaluate --model run/package --data crops.tar --manifest run/manifest.csv --out judged
     """
     from pi10_classifier.cli.terminal.console import show_table
@@ -82,6 +93,15 @@ def evaluate(
             others = (f"{row[key]['value']:.3f}" for key in _KEYS[1:])  # the page has all intervals
             rows.append((source, label, row["support"], span(row["f1"]), *others))
     show_table("", ("images from", "class", "images", "F1", "precision", "recall"), rows)
+    for source, survey in figures["surveys"].items():
+        _show_survey(source, survey)
+    if figures["data"]["fitted_on"]:
+        click.echo(
+            f"note: the model was fitted on {figures['data']['fitted_on']:,} of these"
+            f" {figures['data']['judged']:,} images, so the figures are too good; judge it on"
+            " others: --manifest with the split that it was fitted with",
+            err=True,
+        )
     for label in figures["data"]["absent_classes"]:
         click.echo(
             f"note: there is no image of {label!r}, so the macro figures leave it out", err=True
@@ -95,6 +115,29 @@ def evaluate(
     for path in written:
         click.echo(path)
     sys.exit(exit_code(LeftOut(**entry) for entry in figures["data"]["left_out"]))
+
+
+def _show_survey(source: str, survey: dict[str, Any]) -> None:
+    from pi10_classifier.cli.terminal.console import show_table
+
+    click.echo(
+        f"on the survey {source}, by raised particles: right for {span(survey['accuracy'])};"
+        f" of the {survey['labelled']:,} labelled images as they are:"
+        f" {survey['accuracy_of_images']:.3f}"
+    )
+    rows = [
+        (label, f"{row['share']:.1%}", f"{row['f1']['value']:.3f}", span(row["precision"]),
+         span(row["recall"]))
+        for label, row in survey["per_class"].items()
+    ]  # fmt: skip
+    header = ("class", "share", "F1", "precision", "recall")
+    show_table("", header, rows)
+    if survey["covered"] < 0.999:
+        click.echo(
+            f"note: the labels stand for {survey['covered']:.1%} of the survey's particles; the"
+            " rest has a stratum or predicted class without a label",
+            err=True,
+        )
 
 
 @click.command()
@@ -120,6 +163,12 @@ def evaluate(
     help="Set each class's threshold so that this share of its particles is above it, above 0 to 1."
     " Excludes --precision.  [default: no thresholds]",
 )
+@click.option(
+    "--confidence",
+    type=float,
+    help="Have the precision hold with this confidence elsewhere too, 0.5 to below 1, e.g. 0.95."
+    " Needs --precision.  [default: it holds for these images]",
+)
 @click.option("--out", required=True, type=FOLDER, help="Folder to write the new package to.")
 def calibrate(
     model: str,
@@ -129,17 +178,21 @@ def calibrate(
     split: str,
     precision: float | None,
     coverage: float | None,
+    confidence: float | None,
     out: Path,
 ) -> None:
     """Fit a model's temperature and class thresholds on labelled images.
 
     Writes a new package. With thresholds, `classify` flags doubtful particles as
-    below_threshold. Use images that the model was not trained on and will not be tested on.
+    below_threshold. The margins, differences of the two best scores that fulfil the wish too,
+    are in model.json under calibration. Use images that the model was not trained on and will not
+    be tested on.
 
     \b
-    Example:
+    Examples:
       pi10 calibrate --model run/package --data crops/ --manifest run/manifest.csv \\
           --precision 0.95 --out calibrated
+      pi10 calibrate --data results/validation --precision 0.99 --confidence 0.95 --out sure
     """
     from pi10_classifier.cli.terminal.console import show_table
     from pi10_classifier.model.package import find
@@ -157,19 +210,40 @@ def calibrate(
         split=split,
         precision=precision,
         coverage=coverage,
+        confidence=confidence,
         on_scan=show_left_out,
     )
     click.echo(
         f"temperature {done.temperature:.4f} (before: {done.before:.4f}), fitted on"
         f" {done.images:,} images"
     )
-    rows = [
-        (label, f"{t.score:.4f}", t.called, t.kept, f"{t.precision:.3f}", "" if t.reached else "no")
-        for label, t in done.thresholds.items()
-    ]
-    if rows:
-        header = ("class", "least score", "called", "kept", "precision of kept", "as wished")
-        show_table("", header, rows)
+    if done.at_bound:
+        click.echo(
+            f"note: this temperature is at the end of its range: {_AT_BOUND[done.temperature > 1]}",
+            err=True,
+        )
+    if done.not_sampled:
+        click.echo(
+            f"{done.not_sampled:,} labelled particles are not used: suggested, not drawn, or"
+            " without a particle in the image",
+            err=True,
+        )
+    for key, cuts in (("score", done.thresholds), ("margin", done.margins)):
+        rows = [
+            (label, f"{t.score:.4f}", f"{t.kept:,} of {t.called:,}", f"{t.passing:.1%}",
+             f"{t.precision:.3f}", f"{t.low:.3f}", "" if t.reached else "no")
+            for label, t in cuts.items()
+        ]  # fmt: skip
+        if rows:
+            columns = ("class", f"least {key}", "kept", "share", "precision", "at least", "wished")
+            show_table("", columns, rows)
+    if done.thresholds:
+        click.echo(
+            f"share: of the particles called so; at least: the precision elsewhere, with"
+            f" {done.confidence:.0%} confidence"
+            + ("" if confidence else " if the cut were not chosen here: see --confidence")
+        )
+    warn_of_sample_use(done.of_runs, "calibrated")
     for label in done.without:
         click.echo(
             f"note: too few images were classified as {label!r} to fit its threshold", err=True

@@ -122,8 +122,9 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
           **options: Any) -> None:  # fmt: skip
     """Train a network on labelled images, test it and package it.
 
-    INPUT is as for `pi10 dataset`: a folder tree, tar or zip of label/image files, or a table
-    with the columns path and label. The recipes vit and beit are those of the paper. Needs the
+    INPUT is as for `pi10 dataset`: a folder tree, tar or zip of label/image files, a table with
+    the columns path and label, or a run whose particles were labelled with `pi10 validate`.
+    The recipes vit and beit are those of the paper. Needs the
     extra [train].
 
     \b
@@ -150,8 +151,9 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
     from pi10_classifier.foundation.signals import stoppable
 
     try:
-        from pi10_classifier.cli.terminal.package_options import show_left_out
+        from pi10_classifier.cli.terminal.package_options import show_left_out, warn_of_sample_use
         from pi10_classifier.datasets.records import exit_code
+        from pi10_classifier.datasets.validated import runs_of
         from pi10_classifier.tracking import mlflow_reporter
         from pi10_classifier.training import output_folder
         from pi10_classifier.training import run as runs
@@ -193,6 +195,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
             cameras=looks,
         )
         show_left_out(examples.scan)
+        warn_of_sample_use(runs_of(examples.scan), "trained")
         done = runs.train_seeds(
             examples,
             plan,

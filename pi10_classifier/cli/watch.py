@@ -105,8 +105,9 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     try:
         with stoppable() as raise_if_cancelled, seen as show:
             run = run_watch(
-                source, out, settings, plan, check=raise_if_cancelled, show=show, tell=emit
-            )
+                source, out, settings, plan, raise_if_cancelled=raise_if_cancelled,
+                show_status=show, emit_line=emit,
+            )  # fmt: skip
     except KeyboardInterrupt:
         if run is None:  # a second signal, before all was published
             raise

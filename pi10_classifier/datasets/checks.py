@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pi10_classifier.datasets.discovery import Entry
 from pi10_classifier.datasets.duplicates import contradictions
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap
-from pi10_classifier.datasets.records import LeftOut, Sample
+from pi10_classifier.datasets.records import Entry, LeftOut, Sample
 from pi10_classifier.errors import Code, SettingError
 
 _NAMED = 20  # labels or classes in one message
@@ -32,6 +31,12 @@ def lost_label(entry: Entry, group: str | None) -> LeftOut | None:
     else:
         return None
     return LeftOut(entry.source, entry.member, code.value, message)
+
+
+def of_no_class(entry: Entry) -> LeftOut:
+    """Leave out a particle of a run that people labelled as of no class, such as an artefact."""
+    message = f"label {entry.label!r} is no class of a model; a label map can give it one"
+    return LeftOut(entry.source, entry.member, Code.NO_CLASS.value, message)
 
 
 def repeated(entry: Entry) -> LeftOut:
@@ -82,6 +87,7 @@ def check_inputs_used(
             continue
         lost = [x for x in left_out if x.source in mine]
         why = ", ".join(f"{n} {code}" for code, n in Counter(x.code for x in lost).items())
+        lost.sort(key=lambda x: not x.failed)  # what nobody asked for is told first
         first = f"; first: {lost[0].member or path.name}: {lost[0].message}" if lost else ""
         raise SettingError(
             f"{path} has no usable image (left out: {why or 'none'}{first}); put images into"

@@ -1,4 +1,4 @@
-"""Labelled files in folder trees, archives and tables, as one stream of entries.
+"""Labelled files in folder trees, archives, tables and runs, as one stream of entries.
 
 Archives are streamed through ``sources``, never extracted. The stream's order is fixed,
 and ``wanted`` picks members from it, so that what was scanned can be read again.
@@ -9,16 +9,19 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pi10_classifier.datasets.label_map import tidy_label
+from pi10_classifier.datasets.records import Entry
+from pi10_classifier.datasets.validated import origin_of, run_entries
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.instrument.names import Kind, Particle, kind_of
+from pi10_classifier.labelling.labelled import run_of
 from pi10_classifier.sources.base import LIMITS, Item, printable, unreadable
 from pi10_classifier.sources.discovery import check_inputs, discover
 from pi10_classifier.sources.input_rules import skip_reason
@@ -46,19 +49,6 @@ _FOREIGN = (".bmp", ".gif", ".webp", ".heic", ".avif", ".jp2", ".jxl", ".ppm", "
 _SUFFIX = re.compile(r"(\.tar)?\.[^.]+$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One labelled file: its bytes, or the error met in reading it. ``member`` uses ``/``."""
-
-    source: str
-    member: str
-    label: str
-    bin: str = ""
-    split: str = ""
-    data: bytes | None = None
-    error: InputError | None = None
-
-
 def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
     """Map the name of each source, the stem of its path, to its file or folder.
 
@@ -76,6 +66,9 @@ def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
             )
 
     for path in inputs:
+        if run := run_of(path):
+            add(origin_of(run), path)
+            continue
         if path.suffix.lower() in TABLES and path.is_file():
             rows = _rows(path)
             for name in dict.fromkeys(row["source"] for row in rows) or (path.stem,):
@@ -116,8 +109,12 @@ def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> I
 
     The label of a file is the folder path above it. Files that are no images by name and
     content, and the instrument's sidecars, are passed over unless a table names them; those
-    of a picture format that is not read are not. A table yields the rows of ``source`` only.
+    of a picture format that is not read are not. A table yields the rows of ``source`` only, and
+    a run its labelled particles.
     """
+    if run := run_of(path):
+        yield from run_entries(source, run, wanted)
+        return
     if path.suffix.lower() in TABLES and path.is_file():
         yield from _table_entries(source, path, wanted)
         return

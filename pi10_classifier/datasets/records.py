@@ -8,10 +8,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pi10_classifier.errors import Code, ExitCode
+from pi10_classifier.errors import Code, ExitCode, InputError
 
-# asked for in the label map; the same bytes twice, of which the first count: nothing is lost
-_MEANT = frozenset({Code.LABEL_LEFT_OUT.value, Code.DUPLICATE.value})
+# asked for in the label map; no class, as people said; the same bytes twice, of which the first
+# count: nothing is lost
+_MEANT = frozenset({Code.LABEL_LEFT_OUT.value, Code.NO_CLASS.value, Code.DUPLICATE.value})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One labelled file: its bytes, or the error met in reading it. ``member`` uses ``/``."""
+
+    source: str
+    member: str
+    label: str
+    bin: str = ""
+    split: str = ""
+    data: bytes | None = None
+    error: InputError | None = None
 
 
 @dataclass(frozen=True, slots=True)

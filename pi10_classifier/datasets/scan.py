@@ -17,15 +17,18 @@ from pi10_classifier.datasets.checks import (
     contradicted,
     lost_label,
     mislabelled,
+    of_no_class,
     repeated,
 )
-from pi10_classifier.datasets.discovery import Entry, entries, find_origins
+from pi10_classifier.datasets.discovery import entries, find_origins
 from pi10_classifier.datasets.duplicates import Fingerprint, clusters, fingerprint
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap, check_twins
-from pi10_classifier.datasets.records import LeftOut, Sample, Scan
+from pi10_classifier.datasets.records import Entry, LeftOut, Sample, Scan
+from pi10_classifier.datasets.validated import no_class
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.imaging.decode import decode
+from pi10_classifier.labelling.labelled import run_of
 from pi10_classifier.sources.input_rules import normalised_name
 
 __all__ = ["LeftOut", "Sample", "Scan", "read_rgb", "reopen", "scan"]
@@ -39,11 +42,14 @@ def scan(
     *,
     threads: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    outside: bool = False,
 ) -> Scan:
-    """Read and check every image of folders, archives and tables once.
+    """Read and check every image of folders, archives, tables and runs' labelled particles once.
 
     Without a label map the class is the label's first folder. ``progress`` receives the
-    number of files done. Memory: about 2 KB an image, whatever the images' sizes.
+    number of files done. outside: keep particles of a run that are of no class
+    (artefact, several, unknown, no_particle) under their label, to judge a model by.
+    Memory: about 2 KB an image, whatever the images' sizes.
     Raises SettingError where an input is unusable or gives no image, or a class has none.
     """
     origins = find_origins(inputs)
@@ -56,6 +62,8 @@ def scan(
 
     def labelled() -> Iterator[tuple[Entry, str]]:
         for source, path in origins.items():
+            run = run_of(path)
+            beside = no_class(run) if run else frozenset[str]()
             named: dict[str, str | None] = {}  # name -> class that it was met with first
             for entry in entries(source, path):
                 if entry.label not in groups:
@@ -63,6 +71,11 @@ def scan(
                         label_map.group(entry.label) if label_map else entry.label.split("/")[0]
                     )
                 group = groups[entry.label]
+                if entry.label in beside and (label_map is None or group is None):
+                    group = entry.label
+                    if not outside:
+                        left_out.append(of_no_class(entry))
+                        continue
                 asked = group == LEFT_OUT  # then it does not matter that it cannot be read
                 why = lost_label(entry, group) if asked or not entry.error else None
                 key = normalised_name(entry.member)

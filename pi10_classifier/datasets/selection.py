@@ -7,25 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 
 from pi10_classifier.datasets.checks import lost_label, of_input
-from pi10_classifier.datasets.discovery import Entry, find_origins
+from pi10_classifier.datasets.discovery import find_origins
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.manifest import read_manifest
-from pi10_classifier.datasets.records import LeftOut, Sample, Scan
+from pi10_classifier.datasets.records import Entry, LeftOut, Sample, Scan
 from pi10_classifier.datasets.scan import scan
 from pi10_classifier.errors import SettingError
 
 
 def load_labelled(
-    inputs: Sequence[Path], label_map: LabelMap | None = None, manifest: Path | None = None
+    inputs: Sequence[Path],
+    label_map: LabelMap | None = None,
+    manifest: Path | None = None,
+    *,
+    outside: bool = False,
 ) -> Scan:
     """Scan the inputs, or take their images and splits from ``manifest``.
 
     A manifest spares the scan: no image is read yet, and ``data.read_rgb`` refuses one that
     is gone or changed. Of its sources only those among the inputs count; a label map gives
-    its labels other classes. Raises SettingError where an input is not in the manifest.
+    its labels other classes. outside: as of ``scan``. Raises SettingError where an
+    input is not in the manifest.
     """
     if manifest is None:
-        return scan(inputs, label_map)
+        return scan(inputs, label_map, outside=outside)
     try:
         listed = read_manifest(manifest.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -18,6 +18,7 @@ import pi10_classifier
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import Scan
 from pi10_classifier.datasets.selection import load_labelled, of_split
+from pi10_classifier.datasets.validated import fitted_on, runs_of
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.evaluation.analysis import (
     figures_of,
@@ -26,6 +27,7 @@ from pi10_classifier.evaluation.analysis import (
     judge_thresholds,
 )
 from pi10_classifier.evaluation.scoring import score
+from pi10_classifier.evaluation.survey import judge_survey
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.model.session import Model
 
@@ -48,9 +50,12 @@ def evaluate(
     of ``split`` (with a manifest: test) are, and the temperature is refitted on the validation
     split, or on the training split where validation is the one judged. Raises SettingError
     where nothing can be judged.
+
+    Labelled particles of a run give figures of the whole survey too, by their design weights:
+    see ``survey``.
     """
     classes = model.package.classes
-    found = load_labelled(inputs, label_map, manifest)
+    found = load_labelled(inputs, label_map, manifest, outside=True)
     on_scan(found)
     split = split or ("test" if manifest else "")
     chosen = of_split(found, split) if split else list(found.samples)
@@ -73,6 +78,10 @@ def evaluate(
     judged = here.of(lambda s: s.group in classes)
     held = everything.of(lambda s: (s.source, s.member) not in mine)
     truth = judged.truth(classes)
+    surveys = {
+        source: judge_survey(here.of(lambda s, name=source: s.source == name), classes, run)  # type: ignore[misc]
+        for source, run in runs_of(found).items()
+    }
     sources = {
         source: figures_of(
             part.truth(classes), part.probabilities, classes, [s.bin for s in part.samples]
@@ -88,12 +97,14 @@ def evaluate(
             "split": split,
             "manifest_sha256": _sha256(manifest),
             "judged": len(judged.samples),
+            "fitted_on": len(fitted_on(model.package.description, judged.samples)),
             "absent_classes": sorted(set(classes) - {s.group for s in judged.samples}),
             "left_out_by_code": dict(sorted(Counter(x.code for x in found.left_out).items())),
             "left_out": [asdict(x) for x in found.left_out],
         },
         "all": figures_of(truth, judged.probabilities, classes, [s.bin for s in judged.samples]),
         "sources": sources,
+        "surveys": {source: survey for source, survey in surveys.items() if survey},
         "calibration": judge_calibration(model, judged, held if held.samples else None, name),
         "thresholds": judge_thresholds(model, judged),
         "outside": judge_outside(model, here.of(lambda s: s.group not in classes)),

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+COLDEST, HOTTEST = 0.05, 20.0  # bounds of a fitted temperature
+
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
@@ -74,7 +76,7 @@ def least_temperature(loss: Callable[[float], float]) -> float:
 
     Golden section over log T, on which such a loss has one minimum.
     """
-    low, high = np.log(0.05), np.log(20.0)
+    low, high = np.log(COLDEST), np.log(HOTTEST)
     golden = (np.sqrt(5) - 1) / 2
     for _ in range(60):
         left, right = high - golden * (high - low), low + golden * (high - low)

@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -65,6 +66,16 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) 
         writer.writerow(header)
         for row in rows:
             writer.writerow(["" if cell is None else cell for cell in row])
+
+
+def write_records(path: Path, kind: type[Any], records: Iterable[Any]) -> None:
+    """Write dataclass instances as a CSV file: a column a field, numbers to six digits."""
+    names = [column.name for column in fields(kind)]
+
+    def cell(value: object) -> object:
+        return f"{value:.6g}" if isinstance(value, float) else value
+
+    write_csv(path, names, ([cell(getattr(record, name)) for name in names] for record in records))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,6 +9,7 @@ from pi10_classifier.instrument.names import BIN_MINUTES, Rows
 
 MAX_HITS_MISSES_ROWS = 1440
 MAX_HITS_MISSES_BYTES = 65_536
+_UNKNOWN = frozenset({"", "na", "n/a", "nan", "null", "none"})  # as tables write no number
 _TOTALS = re.compile(r"(total|sum)", re.IGNORECASE)
 
 
@@ -35,9 +36,9 @@ class HitsMisses:
     def parse(cls, data: bytes) -> HitsMisses:
         """Read ``HitsMisses.txt``: ``hits,misses`` per minute, with or without a header.
 
-        A blank row between others is an unknown minute: None, so that the others keep their
-        minutes. A row that is named as totals is left out. Raises ValueError with the line
-        that does not hold two whole numbers.
+        A blank row between others, and a row of NA or nan, is an unknown minute: None, so that the
+        others keep their minutes. A row that is named as totals is left out. Raises ValueError
+        with the line that does not hold two whole numbers.
         """
         if len(data) > MAX_HITS_MISSES_BYTES:
             raise ValueError(
@@ -45,12 +46,15 @@ class HitsMisses:
                 "that a bin can have"
             )
         rows: list[tuple[int, int] | None] = []
-        may_be_header, swapped = True, False
+        may_be_header, swapped, empty_above = True, False, 0
         # "\r\r\n" comes from translating a line end twice: it is one line end
         text = data.replace(b"\r\r\n", b"\n").decode("utf-8-sig", "replace")
         for number, line in enumerate(text.splitlines(), start=1):
             cells = [cell.strip() for cell in re.split(r"[,;\t]", line)]
-            if not any(cells):
+            if all(cell.lower() in _UNKNOWN for cell in cells):
+                # a row without numbers is a minute too: the rows below keep their minutes
+                may_be_header = may_be_header and not any(cells)
+                empty_above += may_be_header
                 rows.append(None)
                 continue
             header = may_be_header and len(cells) == 2 and all(c[:1].isalpha() for c in cells)
@@ -58,6 +62,7 @@ class HitsMisses:
             if header:
                 swapped = cells[0].lower().startswith("miss")
                 rows.clear()  # lines above a header are not minutes
+                empty_above = 0
                 continue
             if _TOTALS.match(cells[0]):
                 continue
@@ -72,7 +77,7 @@ class HitsMisses:
         # a file with a blank line after each row
         if len(rows) > BIN_MINUTES and not any(rows[1::2]):
             rows = rows[::2]
-        while len(rows) > BIN_MINUTES and rows[0] is None:  # an empty line above a whole bin
+        for _ in range(min(empty_above, len(rows) - BIN_MINUTES)):  # empty lines above a whole bin
             rows.pop(0)
         if len(rows) > MAX_HITS_MISSES_ROWS:
             raise ValueError(f"HitsMisses has more than {MAX_HITS_MISSES_ROWS} rows")

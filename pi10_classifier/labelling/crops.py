@@ -11,49 +11,74 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
-from pi10_classifier.errors import InputError, SettingError
+from pi10_classifier.errors import InputError
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.decode import decode
+from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8
-from pi10_classifier.labelling.sample import FOLDER, Drawn
+from pi10_classifier.labelling.sample import FOLDER
 from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.results.stored_rows import rows_at
 from pi10_classifier.sources.base import LIMITS, Item, Unit, printable
 from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
 
 CROPS = "crops"
+SAME_AREA = 0.02  # of the area: more is another image
 
 Progress = Callable[[int, int], None]
 """Particles read and wanted in all."""
+
+
+class Located(Protocol):
+    """A particle whose pixels can be found again: of the sample, or suggested."""
+
+    @property
+    def particle_id(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def member(self) -> str: ...
+    @property
+    def predicted(self) -> str: ...
+    @property
+    def bin(self) -> str: ...
+    @property
+    def datetime(self) -> str: ...
+    @property
+    def part(self) -> str: ...
+    @property
+    def row(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
     """The pixels of a particle (H, W, 3), RGB, 8 bits; or ``problem`` says why there are none."""
 
-    particle: Drawn
+    particle: Located
     rgb: U8 | None = None
     problem: str = ""
 
 
 def read_crops(
-    run: Path, wanted: Sequence[Drawn], *, moved: Mapping[str, str] | None = None
+    run: Path, wanted: Sequence[Located], *, moved: Mapping[str, str] | None = None
 ) -> Iterator[Crop]:
     """Read the pixels of particles, one pass over each source; each particle comes once.
 
-    moved: beginnings of sources -> where they lie now. An image whose width or height is not that
-    of the run has changed since, and counts as a problem. Raises SettingError where S3 is not
-    configured.
+    moved: beginnings of sources -> where they lie now. An image whose width, height or silhouette
+    is not that of the run has changed since, and counts as a problem. Raises SettingError where S3
+    is not configured.
     """
-    sizes = _sizes(run, wanted)
-    by_source: dict[str, list[Drawn]] = {}
+    before = _before(run, wanted)
+    by_source: dict[str, list[Located]] = {}
     for particle in wanted:
         by_source.setdefault(particle.source, []).append(particle)
     for source, particles in by_source.items():
-        members: dict[str, list[Drawn]] = {}
+        members: dict[str, list[Located]] = {}
         for particle in particles:
             members.setdefault(particle.member, []).append(particle)
         last: dict[str, Crop] = {}
@@ -62,7 +87,7 @@ def read_crops(
             if item.member not in members or (item.data is None and item.error is None):
                 continue
             first = members[item.member][0]
-            crop = _crop(first, item, sizes.get((first.part, first.row)))
+            crop = _crop(first, item, before.get((first.part, first.row)))
             if crop.rgb is not None or item.member not in last:
                 last[item.member] = crop
         for member, same in members.items():
@@ -72,19 +97,18 @@ def read_crops(
                 yield replace(crop, particle=particle)
 
 
-def _crop(particle: Drawn, item: Item, size: tuple[int, int] | None) -> Crop:
+def _crop(particle: Located, item: Item, before: _Before | None) -> Crop:
     if item.data is None:
         return Crop(particle, problem=str(item.error))
     try:
         rgb = decode(item.data).rgb
     except InputError as error:
         return Crop(particle, problem=str(error))
-    height, width = rgb.shape[:2]
-    if size is not None and (width, height) != size:
+    if before is not None and (change := before.change(rgb)):
         return Crop(
             particle,
-            problem=f"is {width} x {height} px, was {size[0]} x {size[1]} px in the run: another "
-            "image lies there now; classify again, or put the old one back",
+            problem=f"{change}: another image lies there now; classify again, or put the old one "
+            "back",
         )
     return Crop(particle, rgb)
 
@@ -161,27 +185,48 @@ def _stored_items(source: str, members: Sequence[str]) -> Iterator[Item]:
             yield from unit.items()
 
 
-def _sizes(run: Path, wanted: Sequence[Drawn]) -> dict[tuple[str, int], tuple[int, int]]:
-    """(part, row) -> width and height in the run."""
-    import pyarrow.parquet as pq
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What the run saw of a particle. written: when its part was written, seconds since 1970."""
 
-    rows: dict[str, list[int]] = {}
-    for particle in wanted:
-        rows.setdefault(particle.part, []).append(particle.row)
-    found = {}
-    for part, places in rows.items():
-        path = run / PREDICTIONS / f"{part}.parquet"
-        try:
-            with pq.ParquetFile(path) as file:
-                table = file.read(["width_px", "height_px"]).take(sorted(places))
-        except (OSError, IndexError, ValueError) as error:
-            raise SettingError(
-                f"{path} is not as it was when the sample was drawn ({error}); draw it again: "
-                f"pi10 validate draw {run}"
-            ) from error
-        pairs = zip(table["width_px"].to_pylist(), table["height_px"].to_pylist(), strict=True)
-        found.update(dict(zip(((part, row) for row in sorted(places)), pairs, strict=True)))
-    return found
+    width_px: int
+    height_px: int
+    area_um2: float | None
+    written: float
+
+    def change(self, rgb: U8) -> str:
+        """How pixels (H, W, 3) differ from it, or ""."""
+        height, width = rgb.shape[:2]
+        if (width, height) != (self.width_px, self.height_px):
+            return f"is {width} x {height} px, was {self.width_px} x {self.height_px} px in the run"
+        if self.area_um2 is None:
+            return ""
+        size = measure(rgb)
+        area = size.area_um2 if size else 0.0
+        if abs(area - self.area_um2) > SAME_AREA * self.area_um2:
+            return f"shows an area of {area:,.0f} µm², was {self.area_um2:,.0f} µm² in the run"
+        return ""
+
+
+def _before(run: Path, wanted: Sequence[Located]) -> dict[tuple[str, int], _Before]:
+    """(part, row) -> what the run saw."""
+    lines = rows_of(run, wanted, ["width_px", "height_px", "area_um2"])
+    written = {
+        part: _part(run, part).stat().st_mtime for part in {particle.part for particle in wanted}
+    }
+    return {place: _Before(**line, written=written[place[0]]) for place, line in lines.items()}
+
+
+def rows_of(
+    run: Path, wanted: Sequence[Located], columns: Sequence[str]
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """(part, row) -> what ``predictions.parquet`` has of a particle. Raises SettingError."""
+    places = [(particle.part, particle.row) for particle in wanted]
+    return rows_at({part: _part(run, part) for part, _ in places}, places, columns)
+
+
+def _part(run: Path, part: str) -> Path:
+    return run / PREDICTIONS / f"{part}.parquet"
 
 
 class CropCache:
@@ -191,22 +236,23 @@ class CropCache:
         self._run = run
         self._folder = run / FOLDER / CROPS
 
-    def path(self, particle: Drawn) -> Path:
+    def path(self, particle: Located) -> Path:
         """Where the picture lies, or would: the name follows from particle, source and member."""
         name = "\0".join((particle.particle_id, particle.source, particle.member))
         return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.png"
 
-    def missing(self, sample: Sequence[Drawn]) -> list[Drawn]:
+    def missing(self, sample: Sequence[Located]) -> list[Located]:
         return [particle for particle in sample if not self.path(particle).is_file()]
 
     def fill(
         self,
-        sample: Sequence[Drawn],
+        sample: Sequence[Located],
         *,
         moved: Mapping[str, str] | None = None,
         progress: Progress = lambda done, wanted: None,
     ) -> dict[str, str]:
         """Read what is missing; particle_id -> why it has no picture. Raises OutputError."""
+        self._drop_stale(sample)
         missing = self.missing(sample)
         problems: dict[str, str] = {}
         if missing:
@@ -219,7 +265,25 @@ class CropCache:
             progress(done, len(missing))
         return problems
 
-    def read(self, particle: Drawn) -> bytes | None:
+    def _drop_stale(self, sample: Sequence[Located]) -> None:
+        """Remove pictures of before the run was made again, where it then saw other pixels."""
+        before = _before(self._run, sample)
+        for particle in sample:
+            path, seen = self.path(particle), before[particle.part, particle.row]
+            try:
+                if path.stat().st_mtime >= seen.written:
+                    continue
+                fresh = not seen.change(decode(path.read_bytes()).rgb)
+            except FileNotFoundError:
+                continue
+            except (OSError, InputError):
+                fresh = False
+            if fresh:
+                os.utime(path)
+            else:
+                path.unlink()
+
+    def read(self, particle: Located) -> bytes | None:
         """The PNG, or None where there is none."""
         try:
             return self.path(particle).read_bytes()

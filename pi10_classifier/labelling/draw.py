@@ -7,7 +7,7 @@ the particles that may still be drawn are kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from pi10_classifier.labelling.sample import (
     strata_of,
 )
 from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.results.stored_rows import rows_at
 
 MOST_LABELS = 100_000
+IDENTITY = ("particle_id", "source", "member", "bin", "datetime", "label")
 READ = ("label", "bin", "raising_factor", "model_sha256")
 
 Progress = Callable[[int, int], None]
@@ -226,7 +228,8 @@ def _chosen(
                 share = min(1.0, len(chance) * float(entry["factor"]) / rest)
                 entries.append((turn, stratum, label, entry, False, share))
     entries.sort(key=lambda x: (x[0], x[1], x[2], int(x[3]["part"]), int(x[3]["row"])))
-    lines = dict(_lines(parts, [(int(x[3]["part"]), int(x[3]["row"])) for x in entries]))
+    places = [(int(x[3]["part"]), int(x[3]["row"])) for x in entries]
+    lines = rows_at(dict(enumerate(parts)), places, IDENTITY)
     sample = []
     for order, (_, stratum, label, entry, for_certain, probability) in enumerate(entries):
         part, row = int(entry["part"]), int(entry["row"])
@@ -250,27 +253,3 @@ def _chosen(
             )
         )
     return sample
-
-
-def _lines(
-    parts: list[Path], places: list[tuple[int, int]]
-) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
-    """The identities of particles at (part, row), read a row group at a time."""
-    import pyarrow.parquet as pq
-
-    names = ["particle_id", "source", "member", "bin", "datetime"]
-    by_part: dict[int, list[int]] = {}
-    for part, row in places:
-        by_part.setdefault(part, []).append(row)
-    for part, rows in by_part.items():
-        rows.sort()
-        with pq.ParquetFile(parts[part]) as file:
-            first = 0
-            for group in range(file.num_row_groups):
-                count = file.metadata.row_group(group).num_rows
-                here = [row - first for row in rows if first <= row < first + count]
-                if here:
-                    table = file.read_row_group(group, columns=names).take(here)
-                    for row, line in zip(here, table.to_pylist(), strict=True):
-                        yield (part, row + first), line
-                first += count

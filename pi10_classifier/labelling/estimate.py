@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,28 @@ from pi10_classifier.abundance.correction import (
     Predicted,
     TooFewLabelsError,
     corrected,
+    effective_labels,
     mean_shares,
     shares,
 )
 from pi10_classifier.errors import SettingError
-from pi10_classifier.foundation.files import write_csv
+from pi10_classifier.foundation.files import write_records
 from pi10_classifier.instrument.names import NO_PARTICLE
-from pi10_classifier.labelling.labels import BESIDE, Verdicts
-from pi10_classifier.labelling.sample import FOLDER, Design, Drawn, Totals, strata_of
+from pi10_classifier.labelling.bins import CORRECTED_BINS, BinRow, rows_of_bins
+from pi10_classifier.labelling.labelled import refuse_own_labels
+from pi10_classifier.labelling.labels import BESIDE, LabelStore, Verdicts, verdicts
+from pi10_classifier.labelling.run_totals import RunTotals, read_totals, refuse_changed
+from pi10_classifier.labelling.sample import (
+    DESIGN,
+    FOLDER,
+    Design,
+    Drawn,
+    Totals,
+    read_sample,
+    strata_of,
+)
+from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
+from pi10_classifier.results.run_info import classes_of
 
 CORRECTED = "corrected.csv"
 
@@ -34,7 +47,8 @@ class CorrectedRow:
 
     per_litre: corrected, with 95 % limits that cover counting and classification. plain: what the
     model's labels alone give. labelled: particles of the stratum with a label; of this class
-    ``labelled_class``. precision, recall: of the model in this survey, by raised particles, with
+    ``labelled_class``. effective_labels: the simple random sample that would tell the class's share
+    as precisely. precision, recall: of the model in this survey, by raised particles, with
     95 % limits. publishable: whether the corrected density may be published; ``note`` says why not.
     """
 
@@ -47,6 +61,7 @@ class CorrectedRow:
     litres: float
     labelled: int
     labelled_class: int
+    effective_labels: float | None
     precision: float | None
     precision_low: float | None
     precision_high: float | None
@@ -57,33 +72,125 @@ class CorrectedRow:
     note: str
 
 
-def estimate(
-    run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts, classes: Sequence[str]
-) -> list[CorrectedRow]:
-    """Correct every stratum and write ``run/validation/corrected.csv``.
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The corrected densities of a run, and how many labelled particles were not used.
 
-    classes: of the model. Labels outside the sample are not used: they are no probability sample.
+    contradicting: labellers differ on them. outside: neither in the sample nor suggested. shared:
+    the run's model was fitted on them; they are used, being too few to matter.
     """
-    rows = correct_strata(run, design, sample, known, classes)
-    names = [column.name for column in fields(CorrectedRow)]
-    cells = ([_cell(getattr(row, name)) for name in names] for row in rows)
-    write_csv(run / FOLDER / CORRECTED, names, cells)
-    return rows
+
+    rows: list[CorrectedRow]
+    bins: list[BinRow]
+    contradicting: int
+    outside: int
+    shared: int
+
+
+def estimate_run(run: Path, labeller: str = "", *, write: bool = True) -> Estimate:
+    """Correct a run by the labels in it: of one labeller, or of all who agree.
+
+    write: store ``corrected.csv`` and ``corrected_bins.csv``. Raises SettingError as ``estimate``.
+    """
+    design = Design.read(run / FOLDER / DESIGN)
+    classes = classes_of(run, design.model_sha256)
+    known = verdicts(LabelStore(run, classes).read(), labeller)
+    return estimate(run, design, read_sample(run), known, classes, write=write)
+
+
+def estimate(
+    run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts, classes: Sequence[str],
+    *, write: bool = True,
+) -> Estimate:  # fmt: skip
+    """Correct every stratum and its bins.
+
+    known: all labels; those outside the sample, and those of particles that were suggested before
+    their turn, are not used: they are no probability sample. classes: of the model. Raises
+    SettingError where sample, labels and run are not of one kind.
+    """
+    totals = read_totals(run)
+    refuse_changed(run, totals, design.strata, design.by)
+    suggested = suggested_ids(run)
+    outside = _refuse_strangers(run, design, sample, known, suggested)
+    used = without_suggested(sample, known, suggested)
+    shared = refuse_own_labels(run, list(used.label_of))
+    rows = correct_strata(design, sample, used, classes, totals.litres_by(design.by))
+    bins = _bins(design, sample, used, classes, totals)
+    if write:
+        write_records(run / FOLDER / CORRECTED, CorrectedRow, rows)
+        write_records(run / FOLDER / CORRECTED_BINS, BinRow, bins)
+    return Estimate(rows, bins, len(known.contradicting), outside, len(shared))
+
+
+def _refuse_strangers(
+    run: Path, design: Design, sample: Sequence[Drawn], known: Verdicts, suggested: Collection[str]
+) -> int:
+    """How many labelled particles are neither in the sample nor suggested.
+
+    Raises SettingError where all labels are of such particles.
+    """
+    for particle in sample:
+        if particle.predicted not in design.strata.get(particle.stratum, {}):
+            raise SettingError(
+                f"{run / FOLDER} holds sample.csv and design.json of two samples: "
+                f"{particle.particle_id} of stratum {particle.stratum!r}, predicted "
+                f"{particle.predicted!r}, is not in the design; draw again: pi10 validate draw "
+                f"{run}"
+            )
+    drawn = {particle.particle_id for particle in sample}
+    outside = [name for name in known.label_of if name not in drawn and name not in suggested]
+    if outside and len(outside) == len(known.label_of):
+        raise SettingError(
+            f"none of the {len(outside):,} labelled particles in {run / FOLDER / 'labels.csv'} "
+            f"({outside[0]} and others) is in the sample: the labels are of another run or "
+            "sample; bring the right ones in: pi10 validate import"
+        )
+    return len(outside)
+
+
+def _bins(
+    design: Design, sample: Sequence[Drawn], known: Verdicts, classes: Sequence[str],
+    totals: RunTotals,
+) -> list[BinRow]:  # fmt: skip
+    """The corrected rows of all bins, in the order of their names."""
+    stratum_of = strata_of(design.by)
+    members: dict[str, list[str]] = {}
+    for name in sorted({name for name, _ in totals.cells} | set(totals.litres)):
+        stratum = stratum_of(name)
+        if stratum in design.strata:
+            members.setdefault(str(stratum), []).append(name)
+    by_stratum = _by_stratum(sample)
+    rows: list[BinRow] = []
+    for stratum, names in members.items():
+        particles = by_stratum.get(stratum, [])
+        predicted = _labels_by_predicted(design.strata[stratum], particles, known)
+        seen = seen_classes(classes, _labels(particles, known))
+        rows += rows_of_bins(
+            stratum, names, predicted, particles, known.label_of, seen, totals, design.seed
+        )
+    return sorted(rows, key=lambda row: row.bin)
+
+
+def _by_stratum(sample: Sequence[Drawn]) -> dict[str, list[Drawn]]:
+    groups: dict[str, list[Drawn]] = {}
+    for particle in sample:
+        groups.setdefault(particle.stratum, []).append(particle)
+    return groups
 
 
 def correct_strata(
-    run: Path,
     design: Design,
     sample: Sequence[Drawn],
     known: Verdicts,
     classes: Sequence[str],
+    litres: Mapping[str, float],
     strata: Sequence[str] | None = None,
 ) -> list[CorrectedRow]:
-    """The corrected densities of some strata, of all where None; nothing is written."""
-    litres = litres_by_stratum(run, design.by)
+    """The corrected densities of some strata, of all where None; litres: of each stratum."""
+    by_stratum = _by_stratum(sample)
     rows: list[CorrectedRow] = []
     for stratum in sorted(design.strata if strata is None else strata):
-        particles = [particle for particle in sample if particle.stratum == stratum]
+        particles = by_stratum.get(stratum, [])
         predicted = _labels_by_predicted(design.strata[stratum], particles, known)
         rows += _rows(
             stratum, predicted, particles, known, classes, litres.get(stratum, 0.0), design.seed
@@ -112,8 +219,15 @@ def _labels_by_predicted(
     return predicted
 
 
-def _cell(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
+def _labels(particles: Sequence[Drawn], known: Verdicts) -> list[str]:
+    names = (particle.particle_id for particle in particles)
+    return [known.label_of[name] for name in names if name in known.label_of]
+
+
+def seen_classes(classes: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """The true classes of a stratum: the model's, and what else was met, in a fixed order."""
+    beside = (name for name in BESIDE if name in labels)
+    return list(dict.fromkeys((*classes, *beside, *sorted(labels))))
 
 
 def _rows(
@@ -125,16 +239,18 @@ def _rows(
     litres: float,
     seed: int,
 ) -> list[CorrectedRow]:
-    labels = [known.label_of[one.particle_id] for one in here if one.particle_id in known.label_of]
-    seen = dict.fromkeys((*classes, *(name for name in BESIDE if name in labels), *labels))
+    labels = _labels(here, known)
+    seen = seen_classes(classes, labels)
     reported = [name for name in seen if name != NO_PARTICLE]
     plain = {name: strata[name].raised for name in strata}
     try:
-        found = corrected(strata, list(seen), seed=seed)
+        found = corrected(strata, seen, seed=seed)
         note = "" if litres else "no minute of this stratum has a density"
     except TooFewLabelsError as error:
         found, note = {}, str(error)
-    rates = _rates(strata, list(seen), seed) if found else {}
+    rates = _rates(strata, seen, seed) if found else {}
+    numbers = effective_labels(strata, seen) if found else []
+    effective = dict(zip(seen, numbers, strict=False))
     rows = []
     for name in reported:
         its = found.get(name)
@@ -150,6 +266,7 @@ def _rows(
                 litres=litres,
                 labelled=len(labels),
                 labelled_class=labels.count(name),
+                effective_labels=effective.get(name),
                 precision=precision[0], precision_low=precision[1], precision_high=precision[2],
                 recall=recall[0], recall_low=recall[1], recall_high=recall[2],
                 publishable=bool(its and litres),
@@ -195,21 +312,3 @@ def _rate(right: float, of: float, right_drawn: F64, of_drawn: F64) -> Rate:
     low, high = np.quantile(right_drawn / np.maximum(of_drawn, 1e-12), (TAIL, 1 - TAIL)).tolist()
     value = right / of
     return value, min(low, value), max(high, value)
-
-
-def litres_by_stratum(run: Path, by: str) -> dict[str, float]:
-    """The litres of each stratum: of the minutes with a density, each once."""
-    stratum_of = strata_of(by)
-    found: dict[str, float] = {}
-    seen: set[str] = set()
-    try:
-        with (run / "bins.csv").open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                stratum = stratum_of(row["bin"])
-                if row["bin"] in seen or stratum is None or not row["litres"]:
-                    continue
-                seen.add(row["bin"])
-                found[stratum] = found.get(stratum, 0.0) + float(row["litres"])
-    except (OSError, KeyError, ValueError) as error:
-        raise SettingError(f"{run / 'bins.csv'} cannot be read: {error}") from error
-    return found

@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.labelling.sample import FOLDER, Drawn
+from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.labelling.sample import FOLDER
 
 LABELS = "labels.csv"
-COLUMNS = ("time", "labeller", "particle_id", "label")
+COLUMNS = ("time", "labeller", "particle_id", "label", "taxon")
+_REQUIRED = COLUMNS[:4]  # files of before have no taxon
 # what a particle may be besides the classes of the model
 BESIDE = {
     "unknown": "cannot be told, even by eye",
@@ -29,27 +31,43 @@ BESIDE = {
 }
 MOST_NAME = 80
 _LONGEST_LINE = 2**16
+_HEADER, _HEADER_BEFORE = (f"{','.join(names)}\n".encode() for names in (COLUMNS, _REQUIRED))
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What one labeller said of one particle."""
+    """What one labeller said of one particle. taxon: a finer name within the label, or ""."""
 
     particle_id: str
     label: str
     labeller: str
     time: str
+    taxon: str = ""
 
 
 @dataclass(slots=True)
 class Imported:
-    """What became of labels that were brought in: none is dropped without a word."""
+    """What became of labels that were brought in: none is dropped without a word.
+
+    same: known already, or there twice. contradicting: particle -> the labels that one labeller
+    gave it in one file; none of them is taken. left_out: label -> how often a map leaves it out.
+    as_predicted: of those taken, how many are the predicted class.
+    """
 
     taken: int = 0
+    as_predicted: int = 0
     same: int = 0
     blank: int = 0
     unknown_ids: list[str] = field(default_factory=list)
     unknown_labels: dict[str, int] = field(default_factory=dict)
+    contradicting: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def tidy_name(name: str) -> str:
+    """A name as it is kept: UTF-8, single spaces, at most ``MOST_NAME`` characters."""
+    text = name.replace("\0", " ").encode("utf-8", "replace").decode()
+    return " ".join(text.split())[:MOST_NAME].rstrip()
 
 
 class LabelStore:
@@ -59,31 +77,36 @@ class LabelStore:
         self.path = run / FOLDER / LABELS
         self.allowed = (*classes, *(name for name in BESIDE if name not in classes))
 
-    def add(self, labels: Iterable[tuple[str, str]], labeller: str) -> list[Label]:
-        """Append (particle_id, label) lines and have them on the disk; "" takes a label back.
+    def add(
+        self, labels: Iterable[tuple[str, str] | tuple[str, str, str]], labeller: str
+    ) -> list[Label]:
+        """Append (particle_id, label) or (particle_id, label, taxon) and have it on the disk.
 
-        Raises SettingError for a label that is not allowed, OutputError where the disk refuses.
+        The label "" takes a label back. Raises SettingError for a label that is not allowed,
+        OutputError where the disk refuses.
         """
         from filelock import FileLock
 
-        name = " ".join(labeller.split())[:MOST_NAME]
+        name = tidy_name(labeller)
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        given = [Label(particle_id, label, name, now) for particle_id, label in labels]
+        given = [Label(row[0], row[1], name, now, tidy_name("".join(row[2:]))) for row in labels]
         for one in given:
             if one.label and one.label not in self.allowed:
                 raise SettingError(f"label {one.label!r} is none of {', '.join(self.allowed)}")
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         for one in given:
-            writer.writerow((one.time, one.labeller, one.particle_id, one.label))
+            writer.writerow((one.time, one.labeller, one.particle_id, one.label, one.taxon))
         try:
-            with FileLock(self.path.with_name(f".{LABELS}.lock")), self.path.open("a+b") as stream:
-                _drop_torn_line(stream)
-                if stream.tell() == 0:
-                    stream.write(f"{','.join(COLUMNS)}\n".encode())
-                stream.write(text.getvalue().encode("utf-8"))
-                stream.flush()
-                os.fsync(stream.fileno())
+            with FileLock(self.path.with_name(f".{LABELS}.lock")):
+                _add_columns(self.path)
+                with self.path.open("a+b") as stream:
+                    _drop_torn_line(stream)
+                    if stream.tell() == 0:
+                        stream.write(_HEADER)
+                    stream.write(text.getvalue().encode("utf-8"))
+                    stream.flush()
+                    os.fsync(stream.fileno())
         except OSError as error:
             raise output_error(error, self.path) from error
         return given
@@ -102,12 +125,27 @@ class LabelStore:
         whole = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
         last: dict[tuple[str, str], Label] = {}
         for row in csv.DictReader(io.StringIO(whole, newline="")):
-            if None in row.values() or set(COLUMNS) - set(row):
+            if any(row.get(name) is None for name in _REQUIRED):
                 continue
             key = (row["labeller"], row["particle_id"])
             last.pop(key, None)
-            last[key] = Label(row["particle_id"], row["label"], row["labeller"], row["time"])
+            last[key] = Label(
+                row["particle_id"], row["label"], row["labeller"], row["time"],
+                row.get("taxon") or "",
+            )  # fmt: skip
         return [one for one in last.values() if one.label]
+
+
+def _add_columns(path: Path) -> None:
+    """Give a file of before the columns that it lacks; its lines stay as they are."""
+    try:
+        with path.open("rb") as stream:
+            if stream.readline() != _HEADER_BEFORE:
+                return
+            rest = stream.read()
+    except FileNotFoundError:
+        return
+    write_atomically(path, _HEADER + rest)
 
 
 def _drop_torn_line(stream: BinaryIO) -> None:
@@ -144,25 +182,46 @@ def verdicts(labels: Sequence[Label], labeller: str = "") -> Verdicts:
     return Verdicts(agreed, tuple(sorted(set(by_particle) - set(agreed))))
 
 
+class Known(Protocol):
+    """A particle that may get a label: of the sample, or suggested."""
+
+    @property
+    def particle_id(self) -> str: ...
+    @property
+    def predicted(self) -> str: ...
+
+
 def bring_in(
-    store: LabelStore, sample: Sequence[Drawn], given: Iterable[tuple[str, str]], labeller: str
+    store: LabelStore, sample: Sequence[Known], given: Iterable[tuple[str, str]], labeller: str
 ) -> Imported:
     """Add labels from elsewhere: (particle_id, label). What fits nowhere is told, not dropped."""
-    known = {one.particle_id for one in sample}
-    there = {(one.particle_id, one.label) for one in store.read() if one.labeller == labeller}
-    found, fresh = Imported(), []
+    known = {particle.particle_id: particle.predicted for particle in sample}
+    name = tidy_name(labeller)
+    there = {(line.particle_id, line.label) for line in store.read() if line.labeller == name}
+    told = Imported()
+    labels_of: dict[str, list[str]] = {}
     for particle_id, label in given:
         if not label:
-            found.blank += 1  # a sheet that is not filled in to its end
+            told.blank += 1  # a sheet that is not filled in to its end
         elif particle_id not in known:
-            found.unknown_ids.append(particle_id)
+            told.unknown_ids.append(particle_id)
         elif label not in store.allowed:
-            found.unknown_labels[label] = found.unknown_labels.get(label, 0) + 1
-        elif (particle_id, label) in there:
-            found.same += 1
+            told.unknown_labels[label] = told.unknown_labels.get(label, 0) + 1
         else:
-            fresh.append((particle_id, label))
+            labels_of.setdefault(particle_id, []).append(label)
+    fresh = []
+    for particle_id, labels in labels_of.items():
+        different = tuple(dict.fromkeys(labels))
+        if len(different) > 1:
+            told.contradicting[particle_id] = different
+            continue
+        told.same += len(labels) - 1
+        if (particle_id, labels[0]) in there:
+            told.same += 1
+        else:
+            fresh.append((particle_id, labels[0]))
     if fresh:
-        store.add(fresh, labeller)
-    found.taken = len(fresh)
-    return found
+        store.add(fresh, name)
+    told.taken = len(fresh)
+    told.as_predicted = sum(known[particle_id] == label for particle_id, label in fresh)
+    return told

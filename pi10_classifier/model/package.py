@@ -25,6 +25,7 @@ FORMAT = 2
 _READ = (1, 2)  # 1 knew no trim, which a program that reads 1 alone would leave out
 STARTER = "starter"
 ALIASES = {"accurate": STARTER}  # the other embedded package is "fast"
+MADE_OF = "validated"  # the field of model.json that names the labelled particles it was made of
 MAX_CLASSES = 1000
 MAX_MODEL_BYTES = 1_500_000_000
 

@@ -9,10 +9,14 @@ from pathlib import Path
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import LeftOut, Scan
 from pi10_classifier.datasets.selection import load_labelled, of_split
+from pi10_classifier.datasets.validated import labels_used, runs_of
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation import calibration
-from pi10_classifier.evaluation.metrics import fit_temperature
+from pi10_classifier.evaluation.metrics import COLDEST, HOTTEST, fit_temperature
 from pi10_classifier.evaluation.scoring import score
+from pi10_classifier.evaluation.survey import sampled
+from pi10_classifier.labelling.labelled import CALIBRATED
+from pi10_classifier.model.package import MADE_OF
 from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
 
@@ -21,7 +25,13 @@ LEAST_IMAGES = 30
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """The fitted values. ``without``: classes predicted too rarely for a threshold."""
+    """The fitted values.
+
+    without: classes predicted too rarely for a threshold. margins: the same wish met by the
+    difference of the two best scores. confidence: of the lower limits. not_sampled: images of a
+    run that are no part of its probability sample, left out. of_runs: the runs whose labels were
+    used.
+    """
 
     package: Path
     images: int
@@ -30,6 +40,15 @@ class Calibrated:
     thresholds: dict[str, calibration.Threshold]
     without: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    margins: dict[str, calibration.Threshold]
+    confidence: float
+    not_sampled: int
+    of_runs: tuple[str, ...]
+
+    @property
+    def at_bound(self) -> bool:
+        """Whether the temperature is at the end of its range: scores say little of the truth."""
+        return not 1.001 * COLDEST < self.temperature < HOTTEST / 1.001
 
 
 def calibrate(
@@ -42,12 +61,15 @@ def calibrate(
     split: str = "",
     precision: float | None = None,
     coverage: float | None = None,
+    confidence: float | None = None,
     on_scan: Callable[[Scan], None] = lambda found: None,
 ) -> Calibrated:
     """Write ``out``: the same graph with a new temperature and, if wanted, thresholds.
 
     Images of none of the model's classes count as wrong whatever they are called when
-    thresholds are fitted to a precision; the temperature is fitted without them.
+    thresholds are fitted to a precision; the temperature is fitted without them. Of a run's
+    labels the probability sample is used, in thresholds with its design weights.
+    confidence: with which the precision holds elsewhere, see ``calibration.fit_thresholds``.
     Raises SettingError where there are too few images, ModelError where the package
     gives probabilities, to which no temperature is applied.
     """
@@ -57,16 +79,19 @@ def calibrate(
     if precision is not None or coverage is not None:
         calibration.check_wish(precision, coverage)
         wish = f"precision {precision}" if coverage is None else f"coverage {coverage}"
+    calibration.check_confidence(confidence, precision)
+    if confidence is not None:
+        wish += f" with confidence {confidence}"
     if package.activation != "softmax":
         raise ModelError(
             f"{package.folder} gives probabilities, to which no temperature can be applied;"
             " export it with logits"
         )
-    found = load_labelled(inputs, label_map, manifest)
+    found = load_labelled(inputs, label_map, manifest, outside=True)
     on_scan(found)
     split = split or ("validation" if manifest else "")
     samples = of_split(found, split) if split else list(found.samples)
-    scored = score(model, found, samples)
+    scored, weight, not_sampled = sampled(score(model, found, samples), runs_of(found))
     known = scored.of(lambda sample: sample.group in package.classes)
     if len(known.samples) < LEAST_IMAGES:
         raise SettingError(
@@ -76,28 +101,41 @@ def calibrate(
     logits = calibration.as_logits(known.probabilities) * package.temperature
     temperature = fit_temperature(logits, known.truth(package.classes))
     thresholds: dict[str, calibration.Threshold] = {}
+    margins: dict[str, calibration.Threshold] = {}
     if wish:
         place = {label: i for i, label in enumerate(package.classes)}
         truth = scored.truth_or(place, -1)
         p = calibration.at_temperature(scored.probabilities, temperature / package.temperature)
-        thresholds = calibration.fit_thresholds(
-            p, truth, package.classes, precision=precision, coverage=coverage
-        )
+        thresholds, margins = (
+            calibration.fit_thresholds(
+                p, truth, package.classes, precision=precision, coverage=coverage,
+                confidence=confidence, weight=weight, margin=by_margin,
+            )
+            for by_margin in (False, True)
+        )  # fmt: skip
+    made_of = labels_used(found, scored.samples, CALIBRATED, package.description)
     fields = derive(
         package,
         "calibrated",
         temperature=temperature,
         thresholds=calibration.stored(thresholds),
-        calibration={"images": len(scored.samples), "wish": wish, "before": package.temperature},
+        calibration={
+            "images": len(scored.samples),
+            "wish": wish,
+            "before": package.temperature,
+            "margins": calibration.stored(margins),
+        },
+        **{MADE_OF: made_of or None},
     )
     write_package(out, (package.folder / "model.onnx").read_bytes(), fields, "\n".join(
-        [_section(len(known.samples), len(scored.samples), temperature, thresholds, wish),
+        [_section(len(known.samples), len(scored.samples), temperature, thresholds, margins, wish),
          quoted_card(package)]
     ))  # fmt: skip
     without = tuple(x for x in package.classes if wish and x not in thresholds)
     return Calibrated(
         out, len(known.samples), package.temperature, temperature, thresholds, without,
-        found.left_out,
+        found.left_out, margins, confidence or 0.95, not_sampled,
+        tuple(x for x in runs_of(found) if any(s.source == x for s in scored.samples)),
     )  # fmt: skip
 
 
@@ -106,6 +144,7 @@ def _section(
     images: int,
     temperature: float,
     thresholds: dict[str, calibration.Threshold],
+    margins: dict[str, calibration.Threshold],
     wish: str,
 ) -> str:
     lines = [
@@ -119,11 +158,15 @@ def _section(
             f"Scores under these are flagged `below_threshold`, wished: {wish}; fitted on"
             f" {images:,} images, so the precision there is a little better than elsewhere.",
             "",
-            "| class | least score | called | kept | precision of kept |",
-            "|---|---:|---:|---:|---:|",
+            "| class | least score | called | kept | precision of kept | at least | instead: least"
+            " margin |",
+            "|---|---:|---:|---:|---:|---:|---:|",
         ]
         for label, t in thresholds.items():
             note = "" if t.reached else " (not as wished)"
-            row = f"{t.score:.4f} | {t.called:,} | {t.kept:,} | {t.precision:.3f}{note}"
+            row = (
+                f"{t.score:.4f} | {t.called:,} | {t.kept:,} | {t.precision:.3f}{note} | {t.low:.3f}"
+                f" | {margins[label].score:.4f}"
+            )
             lines.append(f"| {label} | {row} |")
     return "\n".join([*lines, ""])

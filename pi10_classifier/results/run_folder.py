@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pi10_classifier.errors import Code, Failure, SettingError, output_error
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.instrument.names import Rows
 from pi10_classifier.results.factor_column import Factors
+from pi10_classifier.sources.base import printable
 
 TABLE_VERSION = 2
 PREDICTIONS = "predictions.parquet"
@@ -152,6 +154,12 @@ class RunFolder:
         self._lock = lock
 
     def _open(self, settings: dict[str, Any], resume: bool, overwrite: bool) -> None:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError:  # Arrow opens files by names in UTF-8 alone
+            raise SettingError(
+                f"--out {printable(str(self.path))} is not valid UTF-8; choose another name"
+            ) from None
         known = self.journal / SETTINGS
         if not known.is_file():
             ours = (*self.parts.glob("*"), *(self.path / name for name in SUMMARIES))
@@ -238,14 +246,36 @@ class RunFolder:
         """The stems of all parts that are there."""
         return {path.stem for path in self.parts.glob("*.parquet")}
 
-    def drop_recut_blocks(self, groups: dict[str, int]) -> None:
-        """Remove blocks of a folder that now holds fewer: group -> its number of blocks."""
+    def drop_outdated_blocks(self, groups: Mapping[str, int], seen: Collection[str]) -> None:
+        """Remove the blocks of folders that hold fewer now, and failures of folders to list.
+
+        groups: folder -> its number of blocks. seen: the stems of this run's units. A folder that
+        could not be listed had one unit, itself as its only failure; where it can be listed now,
+        it has other units, or is empty.
+        """
         for entry in self.entries():
-            group = entry["group"]
-            if group in groups and int(entry["unit"].rpartition("#")[2]) >= groups[group]:
-                stem = part_stem(entry["unit"])
-                (self.parts / f"{stem}.parquet").unlink(missing_ok=True)
-                (self.journal / f"{stem}.json").unlink(missing_ok=True)
+            unit, group = entry["unit"], entry["group"]
+            is_recut = group in groups and int(unit.rpartition("#")[2]) >= groups[group]
+            if is_recut or (part_stem(unit) not in seen and _was_unlisted(entry)):
+                self._drop(unit)
+
+    def _drop(self, unit: str) -> None:
+        for path in self.paths_of(unit):
+            path.unlink(missing_ok=True)
+
+
+def _was_unlisted(entry: Mapping[str, Any]) -> bool:
+    """True for the failure of a folder that could not be listed, and now can be."""
+    codes = [code for _, _, code, _ in entry["failures"]]
+    if not entry["group"] or entry["totals"]["inputs"] != 1:
+        return False
+    if codes != [Code.OBJECT_UNREADABLE.value]:
+        return False
+    try:
+        os.scandir(entry["group"]).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def entry_bytes(value: Any) -> bytes:

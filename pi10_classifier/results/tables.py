@@ -24,6 +24,7 @@ _REMEDIES = {
     "hits_without_images": "look at failures.csv, and whether the images were moved away",
     "clock_outside_bin": "set the instrument's clock, or mend the images' times",
     "images_beyond_hits": "leave copies out of the inputs",
+    "mostly_blank": "look at the images; lamp, camera or cropping has failed",
     "hits_unseen": "look at failures.csv, and whether images were moved away",
     "clock_shifted": "set the instrument's clock, or mend the images' times",
     "hits_misses_unknown": "mend HitsMisses.txt",

@@ -1,8 +1,8 @@
 """Simulated cruises in the instrument's own format, for demonstrations, tests and benchmarks.
 
-``simulate_cruise`` writes whole cruises of drawn particles or of real crops,
-``write_bin`` one bin, ``encode_tiff`` one image as the instrument does.
-Equal seeds give equal bytes (on one platform and one version of NumPy and OpenCV).
+``simulate_cruise`` writes whole cruises of drawn particles or of real crops, ``write_bin`` one
+bin, and ``encode_tiff`` one image. The same seed gives the same bytes, as long as the platform and
+the versions of NumPy and OpenCV are the same.
 """
 
 from pi10_classifier.simulate.bins import TRUTH_COLUMNS, BinPlan, write_bin

@@ -1,4 +1,4 @@
-"""Animals that are no copepods, drawn."""
+"""Draws animals other than copepods."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def decapod(pen: Pen) -> None:
 
 
 def amphipod(pen: Pen) -> None:
-    """A bent, jointed body, large eye, legs all along its inner side."""
+    """A bent, jointed body with a large eye, and legs all along its inner side."""
     rng = pen.rng
     axis = curve((-0.4, 0.0), -0.5, 1.0, rng.uniform(0.6, 1.9), 24)
     axis -= axis.mean(axis=0)
@@ -236,7 +236,7 @@ def amphipod(pen: Pen) -> None:
 
 
 def egg(pen: Pen) -> None:
-    """A clear sphere within a sharp shell, yolk or oil drop inside."""
+    """A clear sphere with a sharp shell; yolk or an oil drop inside."""
     rng = pen.rng
     radius = rng.uniform(0.3, 0.45)
     pen.fill(ellipse(0, 0, radius, radius), rng.uniform(15, 120), texture=0.3)
@@ -251,7 +251,7 @@ def egg(pen: Pen) -> None:
 
 
 def veliger(pen: Pen) -> None:
-    """A larval shell, coiled or of two valves."""
+    """A larval shell, either coiled or of two valves."""
     rng = pen.rng
     if rng.random() < 0.5:  # bivalve: a D with a straight hinge
         t = np.linspace(0, np.pi, 32)

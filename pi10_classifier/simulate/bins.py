@@ -1,4 +1,4 @@
-"""Bins in the instrument's own format, written whole or not at all."""
+"""Writes bins in the instrument's own format, each completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pi10_classifier.simulate.pen import Rng
 from pi10_classifier.simulate.scene import Source, Studio, draw_background
 
 TRUTH_COLUMNS = ("particle_id", "bin", "member", "minute", "label", "kind")
-UNFINISHED = ".part"  # what is still being written ends in this
+UNFINISHED = ".part"  # suffix of a file or folder that is still being written
 MAX_IMAGES = 10**8  # a particle's number has eight digits
 
 _BLOCKS_PER_SECOND = 782
@@ -34,10 +34,10 @@ Truth = Callable[[tuple[str, ...]], object]
 
 @dataclass(frozen=True, slots=True)
 class BinPlan:
-    """What one bin holds.
+    """The plan of one bin.
 
-    start: UTC; off the ten-minute grid where the bin is partial. minutes: observed,
-    1 to 10. fix: whether the GPS had one. images: particles saved.
+    start: UTC; off the ten-minute grid where the bin is partial. images: number of particles
+    saved. minutes: length, 1 to 10. fix: whether the GPS had a fix.
     """
 
     instrument: str
@@ -48,9 +48,12 @@ class BinPlan:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", self.instrument):
-            raise SettingError(f"instrument {self.instrument!r} is no name such as pia7")
+            raise SettingError(
+                f"instrument {self.instrument!r} must be a name such as pia7: a letter, then up to "
+                "31 letters, digits, _ or -"
+            )
         if self.start.utcoffset() != timedelta(0) or self.start.second or self.start.microsecond:
-            raise SettingError(f"bin start {self.start} must be a whole minute, UTC")
+            raise SettingError(f"bin start {self.start} must be a whole minute in UTC")
         if not 1 <= self.images <= MAX_IMAGES:
             raise SettingError(f"{self.images} images in a bin; give 1 to {MAX_IMAGES:,}")
         if not 1 <= self.minutes <= BIN_MINUTES:
@@ -66,14 +69,14 @@ class BinPlan:
         return f"{self.start:%Y-%m-%d/%H%M}"
 
 
-class _Box(Protocol):
+class _Container(Protocol):
     def add(self, name: str, data: bytes, when: datetime) -> None: ...
 
 
 class _Tar:
-    """A bin as one tar: fixed owner and modes, the moment of capture as time.
+    """A bin as one tar, with a fixed owner and mode, and the moment of capture as file time.
 
-    Written header by header: ``tarfile.TarFile`` keeps every one in memory.
+    The headers are written here because ``tarfile.TarFile`` keeps all of them in memory.
     """
 
     def __init__(self, path: Path, *, slash: bool) -> None:
@@ -114,15 +117,15 @@ class _Folder:
 
 
 class Track:
-    """The ship's way: it works up and down a survey area at about ten knots."""
+    """The ship's course: up and down a survey area at about ten knots."""
 
     def __init__(self, seed: int) -> None:
-        chance = np.random.default_rng((seed, 4))
-        self._centre = chance.uniform(48.5, 56.0), chance.uniform(-9.0, -6.0)
-        self._phase = chance.uniform(0, 2 * np.pi, 2)
+        rng = np.random.default_rng((seed, 4))
+        self._centre = rng.uniform(48.5, 56.0), rng.uniform(-9.0, -6.0)
+        self._phase = rng.uniform(0, 2 * np.pi, 2)
 
     def at(self, when: datetime) -> tuple[float, float]:
-        """Latitude and longitude, degrees."""
+        """Latitude and longitude at a time, degrees."""
         hours = when.timestamp() / 3600
         north = math.sin(2 * math.pi * hours / 57 + self._phase[0])
         east = math.sin(2 * math.pi * hours / 91 + self._phase[1])
@@ -130,7 +133,7 @@ class Track:
 
 
 def draw_misses(hits: Sequence[int], rng: Rng) -> list[int]:
-    """Misses a minute. Most bins miss nothing; some save one particle in thirty."""
+    """Misses of each minute. Most bins miss nothing; some save one particle in thirty."""
     busy = rng.random() < 0.45
     level = float(np.exp(rng.uniform(0.0, 3.6)))
     misses = []
@@ -141,8 +144,8 @@ def draw_misses(hits: Sequence[int], rng: Rng) -> list[int]:
     return misses
 
 
-def _chance(seed: int, plan: BinPlan) -> Rng:
-    """A generator of the bin's own: bins may be written in any order."""
+def _generator(seed: int, plan: BinPlan) -> Rng:
+    """The bin's own random generator, so that bins can be written in any order."""
     name = int.from_bytes(str(plan.bin).encode(), "big")
     return np.random.default_rng((seed, 5, name))
 
@@ -167,16 +170,21 @@ def _sidecars(plan: BinPlan, hits: Sequence[int], rng: Rng) -> Iterator[tuple[st
 
 
 def _fill(
-    box: _Box, plan: BinPlan, seed: int, source: Source, truth: Truth | None, separator: str
+    container: _Container,
+    plan: BinPlan,
+    seed: int,
+    source: Source,
+    truth: Truth | None,
+    separator: str,
 ) -> Iterator[int]:
     """Write a bin's members; yields the number of images written so far."""
-    rng = _chance(seed, plan)
+    rng = _generator(seed, plan)
     track = Track(seed)
     shares = rng.dirichlet(np.full(plan.minutes, 4.0))
     hits = [int(count) for count in rng.multinomial(plan.images, shares)]
     for name, data in _sidecars(plan, hits, rng):
-        box.add(name, data, plan.start)
-    first = int(rng.integers(2**31))  # crops: every bin begins at another one
+        container.add(name, data, plan.start)
+    first = int(rng.integers(2**31))  # each bin begins at a different crop
     number = 0
     for minute, count in enumerate(hits):
         begin = plan.start + timedelta(minutes=minute)
@@ -193,7 +201,7 @@ def _fill(
                 scene.rgb, when, latitude, longitude, place=Place.seen(column, line, block, height)
             )
             particle = str(Particle(plan.bin, number))
-            box.add(f"RawImages/{particle}.tif", data, when)
+            container.add(f"RawImages/{particle}.tif", data, when)
             if truth:
                 member = f"RawImages{separator}{particle}.tif"
                 truth((particle, str(plan.bin), member, stamp, scene.label, scene.kind))
@@ -212,13 +220,13 @@ def write_bin(
     truth: Truth | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write one bin below the folder ``cruise``; returns its tar or folder.
+    r"""Write one bin below the folder ``cruise``; returns the path of its tar or folder.
 
-    Members are named with a literal backslash, as the instrument does, or with
-    ``slash``; a folder's files always lie in a real ``RawImages``. ``source``
-    gives the images (drawn ones by default); ``truth`` receives a row of
-    ``TRUTH_COLUMNS`` an image; ``progress`` the number of images written.
-    Raises OutputError where the disk does not take it; nothing is left then.
+    source: gives the images; by default they are drawn. folders: write a folder instead of a tar.
+    slash: separate folder and file in a tar's member names with ``/``; without it, with ``\``, as
+    the instrument does. truth: is called with a row of ``TRUTH_COLUMNS`` for each image.
+    progress: is called with the number of images written so far. Raises OutputError where writing
+    fails, and removes the unfinished bin.
     """
     path = cruise / (plan.folder if folders else plan.folder + ".tar")
     part = path.with_name(path.name + UNFINISHED)
@@ -226,9 +234,9 @@ def write_bin(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(part)
-        with _Folder(part) if folders else _Tar(part, slash=slash) as box:
+        with _Folder(part) if folders else _Tar(part, slash=slash) as container:
             separator = "/" if folders or slash else "\\"
-            for number in _fill(box, plan, seed, images, truth, separator):
+            for number in _fill(container, plan, seed, images, truth, separator):
                 if progress and (number % _REPORT_EVERY == 0 or number == plan.images):
                     progress(number)
         if folders:

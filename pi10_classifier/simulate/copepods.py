@@ -1,4 +1,4 @@
-"""Copepods, drawn."""
+"""Draws copepods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pi10_classifier.simulate.pen import Pen, curve, ellipse, spindle
 
 
 def _copepod(pen: Pen, *, slim: bool = False, compact: bool = False) -> None:
-    """``compact``: as most come out of a pump, stout, antennae folded or broken, legs spread."""
+    """Draw a copepod.
+
+    slim: a cyclopoid. compact: as most look after a pump, stout, with spread legs and with
+    antennae that are folded or broken.
+    """
     rng = pen.rng
     lateral = rng.random() < (0.3 if slim else 0.6) or compact
     fat = rng.uniform(0.07, 0.12) if slim else rng.uniform(0.13, 0.25 if compact else 0.21)
@@ -21,13 +25,13 @@ def _copepod(pen: Pen, *, slim: bool = False, compact: bool = False) -> None:
     widths = fat * np.sin(np.pi * t ** rng.uniform(0.62, 0.85)) ** rng.uniform(0.5, 0.75)
     widths[-1] = 0.035
     rear = (float(axis[-1, 0]), float(axis[-1, 1]))
-    # First antennae: as long as the body, straight out or swept back.
+    # first antennae: up to the length of the body, straight out or swept back
     long = rng.uniform(0.4, 0.75) if slim else rng.uniform(0.35, 0.95)
     open_angle = rng.uniform(0.9, 1.9)
-    seen: tuple[float, ...] = (1.0,) if lateral and rng.random() < 0.6 else (-1.0, 1.0)
+    sides: tuple[float, ...] = (1.0,) if lateral and rng.random() < 0.6 else (-1.0, 1.0)
     if compact:
-        seen, long = () if rng.random() < 0.6 else (1.0,), rng.uniform(0.12, 0.6)
-    for side in seen:
+        sides, long = () if rng.random() < 0.6 else (1.0,), rng.uniform(0.12, 0.6)
+    for side in sides:
         path = curve(
             (-0.42, side * fat * 0.5),
             side * (open_angle + rng.normal(0, 0.15)),
@@ -39,7 +43,7 @@ def _copepod(pen: Pen, *, slim: bool = False, compact: bool = False) -> None:
             for point in path[4::3]:
                 hair = curve((point[0], point[1]), side * rng.uniform(1.2, 2.4), 0.08, 0.2)
                 pen.limb(hair, 0.008, 0.004, 120)
-    # Swimming legs and mouthparts: below in side view, both sides near the head from above.
+    # swimming legs and mouthparts: below the body in side view, else on both sides of the head
     for _ in range(int(rng.integers(6, 16))) if lateral else range(int(rng.integers(2, 7))):
         side = 1.0 if lateral else float(rng.choice((-1.0, 1.0)))
         at = rng.uniform(-0.4, joint - 0.08) if lateral else rng.uniform(-0.42, -0.1)
@@ -57,7 +61,7 @@ def _copepod(pen: Pen, *, slim: bool = False, compact: bool = False) -> None:
         root = (at, half * 0.8 + float(np.interp(at, x, axis[:, 1])))
         seta = curve(root, rng.uniform(0.4, 2.3), rng.uniform(0.04, 0.2), rng.normal(0, 0.6))
         pen.limb(seta, 0.018, 0.006, rng.uniform(70, 190))
-    # Urosome, furca and its setae.
+    # urosome, furca and its setae
     droop = rng.normal(0, 0.25)
     stem = curve(rear, droop, tail * 0.72, rng.normal(0, 0.2))
     pen.limb(stem, 0.085 if not slim else 0.06, 0.055, 240)

@@ -1,4 +1,4 @@
-"""Whole cruises: consecutive bins below one folder, with the truth beside them."""
+"""Writes whole cruises: consecutive bins in one folder, and a table of what each image shows."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def plan_cruise(
     start: datetime = START,
     no_fix: float = NO_FIX_SHARE,
 ) -> list[BinPlan]:
-    """Consecutive bins, the last ``partial`` of them begun late.
+    """Plan consecutive bins; the last ``partial`` of them begin late.
 
-    ``sizes`` gives the images bin by bin and overrides ``bins`` and ``images``.
-    ``no_fix`` is the share of bins, 0..1, that never had a GPS fix.
+    sizes: the number of images of each bin; overrides ``bins`` and ``images``. no_fix: the share
+    of bins without a GPS fix, 0..1. Raises SettingError for values out of range.
     """
     if sizes is None and not 1 <= bins <= 100_000:
         raise SettingError(f"{bins} bins; give 1 to 100,000")
@@ -54,11 +54,11 @@ def plan_cruise(
     plans = []
     for number, count in enumerate(counts):
         begin = start.astimezone(UTC) + timedelta(minutes=BIN_MINUTES * number)
-        chance = np.random.default_rng((seed, 6, number))
-        fix = bool(chance.random() >= no_fix)
-        late = int(chance.integers(2, 8)) if number >= len(counts) - partial else 0
-        begin += timedelta(minutes=late)
-        plans.append(BinPlan(instrument, begin, count, BIN_MINUTES - late, fix))
+        rng = np.random.default_rng((seed, 6, number))
+        fix = bool(rng.random() >= no_fix)
+        delay = int(rng.integers(2, 8)) if number >= len(counts) - partial else 0
+        begin += timedelta(minutes=delay)
+        plans.append(BinPlan(instrument, begin, count, BIN_MINUTES - delay, fix))
     return plans
 
 
@@ -82,14 +82,15 @@ def simulate_cruise(
 ) -> list[Path]:
     """Write ``out/cruise/2024-06-24/1450.tar`` and so on; returns the bins' paths.
 
-    Beside the days lies ``truth.csv``, a row of ``TRUTH_COLUMNS`` an image, with
-    the class that was drawn (``proportions``: label -> share). ``crops``, a folder
-    or tar of ``group/label/name.ext``, replaces the drawn particles by real images,
-    again from the first when they run out. ``progress`` receives the images written
-    so far, over all bins. Equal arguments give equal bytes.
+    ``truth.csv``, next to the folders of the days, has a row of ``TRUTH_COLUMNS`` for each image.
 
-    Raises SettingError for unusable values and for a cruise folder that holds
-    anything but an earlier simulation of the same bins; OutputError on a full disk.
+    proportions: share of each label among drawn particles. crops: a folder or tar of
+    ``group/label/name.ext``, whose images replace the drawn particles; they are used again from
+    the first when they run out. progress: is called with the number of images written so far, over
+    all bins. The same arguments give the same bytes.
+
+    Raises SettingError for unusable values, and where the cruise folder already exists and is not
+    an earlier simulation of the same bins; OutputError where writing fails.
     """
     plans = plan_cruise(
         bins=bins, images=images, sizes=sizes, partial=partial, seed=seed,
@@ -115,10 +116,9 @@ def simulate_cruise(
             file = stack.enter_context(unfinished.open("w", encoding="utf-8", newline=""))
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(TRUTH_COLUMNS)
-            (home / TRUTH).unlink(missing_ok=True)  # it would not fit bins half rewritten
+            (home / TRUTH).unlink(missing_ok=True)  # would be wrong as soon as a bin is rewritten
             for plan in plans:
-                before = done
-                report = (lambda n, b=before: progress(b + n)) if progress else None
+                report = (lambda n, before=done: progress(before + n)) if progress else None
                 paths.append(
                     write_bin(
                         plan, home, seed=seed, source=source, folders=folders, slash=slash,
@@ -134,13 +134,13 @@ def simulate_cruise(
 
 
 def _check_home(home: Path, planned: set[str]) -> None:
-    """Refuse to mix with anything but an earlier simulation of the same bins."""
+    """Raise SettingError where ``home`` has other files than an earlier simulation's."""
     if not home.is_dir():
         if home.exists():
             raise SettingError(f"{home} is a file; name another output folder")
         return
-    found = {item.relative_to(home).as_posix() for item in home.glob("*/*")}
-    finished = {name for name in found if not name.endswith(UNFINISHED)}
-    ours = (home / TRUTH).exists() or (home / (TRUTH + UNFINISHED)).exists()
-    if (any(home.iterdir()) and not ours) or finished - planned:
+    present = {item.relative_to(home).as_posix() for item in home.glob("*/*")}
+    finished = {name for name in present if not name.endswith(UNFINISHED)}
+    simulated = (home / TRUTH).exists() or (home / (TRUTH + UNFINISHED)).exists()
+    if (any(home.iterdir()) and not simulated) or finished - planned:
         raise SettingError(f"{home} holds other files; remove it or name another output folder")

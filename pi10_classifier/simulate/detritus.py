@@ -1,4 +1,4 @@
-"""Detritus, drawn: aggregates, fibres, pellets, lumps and grains."""
+"""Draws detritus: aggregates, fibres, pellets, lumps, grains and tangles."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def pellet(pen: Pen) -> None:
 
 
 def smudge(pen: Pen) -> None:
-    """A shapeless, unsharp lump."""
+    """A shapeless, blurred lump."""
     rng = pen.rng
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     radius = 0.33 + sum(

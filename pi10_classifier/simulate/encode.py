@@ -1,9 +1,8 @@
-"""RGB array -> a TIFF laid out byte for byte as the Pi-10 writes it.
+"""Encodes an RGB array as a TIFF, byte for byte as the Pi-10 writes it.
 
-The 392-byte header holds 17 tags, a private 18-byte field, the GPS tags and
-their values; after the strip follow one background line (BGR) and a footer of
-six int16. What the private field and the footer mean is inferred from genuine
-files: see ``Place`` and ``footer_of``.
+The 392-byte header has 17 tags, a private 18-byte field, the GPS tags and their values. After the
+strip follow one background line (BGR) and a footer of six int16. The meaning of the private field
+and of the footer was inferred from genuine files: see ``Place`` and ``footer_of``.
 """
 
 from __future__ import annotations
@@ -77,9 +76,9 @@ _TEMPLATE = _template()
 class Place:
     """Where the camera saw the particle (inferred from 17 genuine files).
 
-    column: first sensor column, px. line: first line inside its block, 0..127.
-    block, last_block: running numbers of the blocks in which it begins and
-    ends, about 782 a second; ``last_block - block = (line + height - 1) // 128``.
+    column: first sensor column, px. line: first line inside its block, 0..127. block, last_block:
+    running numbers of the blocks in which the particle begins and ends, about 782 per second;
+    ``last_block - block = (line + height - 1) // 128``.
     """
 
     column: int = 0
@@ -106,8 +105,8 @@ def background_of(rgb: U8) -> U8:
 
 
 def footer_of(rgb: U8, background: U8) -> tuple[int, ...]:
-    """Six int16, BGR twice: minus the mean background, then the darkest value."""
-    # One strided pass a channel: numpy's reduction over (H, W) of (H, W, 3) is ten times slower.
+    """Six int16, BGR twice: the negative mean of the background, then the darkest value."""
+    # one pass per channel: numpy's reduction over (H, W) of (H, W, 3) is ten times slower
     darkest = (int(rgb[:, :, channel].min()) for channel in (2, 1, 0))
     return (*(-round(float(level)) for level in background.mean(axis=0)), *darkest)
 
@@ -124,19 +123,19 @@ def encode_tiff(
 ) -> bytes:
     """RGB (H, W, 3) uint8 -> the instrument's TIFF.
 
-    when: moment of capture, kept to the second; UTC where it has no zone.
-    latitude, longitude: degrees, south and west negative; both None is "no
-    fix", which the instrument writes as (0, 0) north and east.
-    background: the line after the strip, (W, 3) uint8 BGR. footer: six int16.
-    What is left out is derived from the image. The instrument's own images
-    have multiples of 8 for W and H; any size is written.
+    when: moment of capture, stored to the second; UTC where it has no zone. latitude, longitude:
+    degrees, south and west negative; both None for no fix, which the instrument writes as (0, 0)
+    north and east. background: the line after the strip, (W, 3) uint8 BGR. footer: six int16.
+    Background and footer are derived from the image where they are not given. The instrument's own
+    images have multiples of 8 for W and H; any other size can be written too. Raises ValueError
+    for arrays of another shape or type, and for an impossible position.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
         raise ValueError(f"expected uint8 (H, W, 3), got {rgb.dtype} {rgb.shape}")
     if (latitude is None) != (longitude is None):
-        raise ValueError("latitude and longitude are given together or not at all")
+        raise ValueError(f"latitude is {latitude} and longitude {longitude}; give both or neither")
     if abs(latitude or 0.0) > 90 or abs(longitude or 0.0) > 180:
-        raise ValueError(f"no such position: {latitude}, {longitude}")
+        raise ValueError(f"position {latitude}, {longitude} is outside 90 and 180 degrees")
     height, width = rgb.shape[:2]
     line = background_of(rgb) if background is None else background
     if line.shape != (width, 3) or line.dtype != np.uint8:

@@ -1,4 +1,4 @@
-"""The three classes as drawings: which kinds there are, and how often."""
+"""The kinds of particles that can be drawn for each of the three classes, with their shares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pi10_classifier.simulate import animals, copepods, detritus
 from pi10_classifier.simulate.pen import Particle, Pen, Rng
 
-# label -> (kind, how it is drawn, its share of the class)
+# label -> (kind, function that draws it, share of the class)
 KINDS: dict[str, tuple[tuple[str, Callable[[Pen], None], float], ...]] = {
     "copepod": (
         ("calanoid", copepods.calanoid, 0.4),
@@ -45,10 +45,10 @@ def draw(label: str, rng: Rng, length: int = 128) -> Particle:
     """Draw one particle of class ``label``, its body ``length`` px long."""
     kinds = KINDS[label]
     pick = rng.choice(len(kinds), p=[share for _, _, share in kinds])
-    kind, how, _ = kinds[int(pick)]
+    kind, draw_kind, _ = kinds[int(pick)]
     pen = Pen(length, rng)
-    how(pen)
+    draw_kind(pen)
     brown = rng.uniform(0.0, 0.25) if label == "detritus" else rng.uniform(0.0, 0.05)
-    # The finest lines of a soft image are lost first, as in the instrument's own.
+    # blur removes the finest lines first, as in the instrument's own images
     blur = float(rng.choice((0.0, 0.004, 0.008, 0.016), p=(0.3, 0.3, 0.3, 0.1)))
     return pen.finish(label, kind, blur, (1.0 - brown, 1.0 - brown / 2, 1.0))

@@ -24,10 +24,10 @@ _SHIFT = 4  # fixed-point bits of cv2's coordinates
 class Particle:
     """One drawn particle.
 
-    label: copepod, noncopepod or detritus; kind: what was drawn.
-    levels: opacity, uint8 (H, W), 0 clear to 255 opaque; each next level is half as large.
-    hull: convex hull of what is visible, float32 (N, 2), px of the first level.
-    extent: diameter of the hull, px. tint: opacity's factor per channel, RGB.
+    label: copepod, noncopepod or detritus. kind: its name in ``particles.KINDS``. levels: opacity,
+    uint8 (H, W), from 0 clear to 255 opaque; each level is half as large as the one before. hull:
+    convex hull of the visible part, float32 (N, 2), px of the first level. extent: diameter of the
+    hull, px. tint: factor on the opacity per channel, RGB.
     """
 
     label: str
@@ -41,7 +41,7 @@ class Particle:
 def curve(
     start: Sequence[float], angle: float, length: float, bend: float, points: int = 16
 ) -> Points:
-    """A line of ``length`` that leaves at ``angle`` and turns by ``bend`` radians: (points, 2)."""
+    """A line of ``length`` that starts at ``angle`` and turns by ``bend`` radians: (points, 2)."""
     turns = angle + bend * np.linspace(0.0, 1.0, points - 1)
     steps = np.stack((np.cos(turns), np.sin(turns)), axis=1) * (length / (points - 1))
     path: Points = np.vstack(((0.0, 0.0), np.cumsum(steps, axis=0))) + start
@@ -71,7 +71,7 @@ def spindle(axis: Points, widths: Points | float) -> Points:
 
 
 class Pen:
-    """A canvas of opacity, ``length`` px to the body length."""
+    """A canvas of opacity; ``length`` px are one body length."""
 
     def __init__(self, length: int, rng: Rng) -> None:
         self.length = length
@@ -89,7 +89,7 @@ class Pen:
         paint: Callable[[U8, NDArray[np.int32]], None],
         texture: float = 0.0,
     ) -> None:
-        """Paint one shape on a layer of its own, then add its opacity to the canvas."""
+        """Paint one shape on a separate layer, then add the layer's opacity to the canvas."""
         px = (points + REACH) * self.length
         side = self.canvas.shape[0]
         x0, y0 = (max(0, int(low) - thick - 2) for low in px.min(axis=0))
@@ -121,22 +121,26 @@ class Pen:
         self._lay(path, thick, paint)
 
     def limb(self, path: Points, base: float, tip: float, opacity: float) -> None:
-        """Draw a tapering limb, ``base`` and ``tip`` wide, never under one pixel."""
+        """Draw a tapering limb, from ``base`` to ``tip`` wide but at least one pixel."""
         least = 1.0 / self.length
         widths = np.maximum(np.linspace(base, tip, len(path)), least) / 2
         self.fill(spindle(path, widths), opacity)
 
     def finish(self, label: str, kind: str, blur: float, tint: tuple[float, ...]) -> Particle:
-        """Cut the canvas to what is visible and prepare the smaller levels."""
+        """Crop the canvas to the visible part and make the smaller levels.
+
+        blur: standard deviation, body lengths. tint: factor on the opacity, RGB. Raises ValueError
+        where nothing is visible.
+        """
         canvas = self.canvas
         if blur > 0:
             canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), blur * self.length), np.uint8)
         x, y, w, h = cv2.boundingRect((canvas > 12).astype(np.uint8))
         canvas = canvas[max(0, y - 2) : y + h + 2, max(0, x - 2) : x + w + 2]
-        where = cv2.findNonZero((canvas > 12).astype(np.uint8))
-        if where is None:
-            raise ValueError(f"{kind} left no trace")
-        hull = np.asarray(cv2.convexHull(where), np.float32).reshape(-1, 2)
+        visible = cv2.findNonZero((canvas > 12).astype(np.uint8))
+        if visible is None:
+            raise ValueError(f"the drawn {kind} has no visible pixel")
+        hull = np.asarray(cv2.convexHull(visible), np.float32).reshape(-1, 2)
         levels = [np.ascontiguousarray(canvas)]
         while min(levels[-1].shape) >= 16 and len(levels) < 5:
             half = (levels[-1].shape[1] // 2, levels[-1].shape[0] // 2)

@@ -1,4 +1,4 @@
-"""Where simulated images come from: drawn particles over a flow cell, or real crops."""
+"""Sources of simulated images: drawn particles on a flow cell, or real crops."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from pi10_classifier.simulate.particles import KINDS, draw
 from pi10_classifier.simulate.pen import U8, Particle, Rng
 
 STEP = 8  # widths and heights are multiples of 8 px
-POOL = 100  # particles drawn a class; each is turned, scaled and mirrored anew
+POOL = 100  # particles drawn per class; each image turns, scales and mirrors one of them
 MASTER_PX = 128  # body length of a pooled particle
 GIANT_SHARE = 4e-4  # images whose particle is centimetres long
 PROPORTIONS: Mapping[str, float] = {"copepod": 0.35, "noncopepod": 0.15, "detritus": 0.5}
 
 _SHEET_ROWS, _SHEET_COLUMNS = 384, 1536
 _FRINGES = ((0, 0), (0, 0), (1, 0), (-1, 0), (0, 1), (1, 1))  # px between colours
-_SPECK_EVERY = 600  # px of background a speck
+_SPECK_EVERY = 600  # px of background per speck
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One image to be: RGB (H, W, 3) uint8, its class and what exactly it shows."""
+    """One image: its class (label), what it shows (kind) and its pixels, RGB (H, W, 3) uint8."""
 
     label: str
     kind: str
@@ -42,7 +42,7 @@ class Scene:
 
 
 class Source(Protocol):
-    """Gives image ``number`` of an endless row, drawing chance from the bin's own ``rng``."""
+    """An endless series of images. rng: the random generator of the image's bin."""
 
     def image(self, number: int, rng: Rng) -> Scene: ...
 
@@ -53,7 +53,11 @@ def round_up(size: float) -> int:
 
 
 class Studio:
-    """Draws particles of three classes; equal seeds give equal images."""
+    """Draws particles of three classes; the same seed gives the same images.
+
+    proportions: share of each label; need not sum to 1. Raises SettingError for unknown labels and
+    unusable shares.
+    """
 
     def __init__(self, seed: int, proportions: Mapping[str, float] = PROPORTIONS) -> None:
         unknown = set(proportions) - set(KINDS)
@@ -64,7 +68,7 @@ class Studio:
             )
         total = sum(proportions.values())
         if total <= 0:
-            raise SettingError("class proportions are all zero; give one class at least a share")
+            raise SettingError("class proportions are all zero; give at least one class a share")
         self.seed = seed
         self._labels = list(proportions)
         self._steps = [part / total for part in accumulate(proportions.values())]
@@ -83,16 +87,16 @@ class Studio:
         return Scene(label, particle.kind, self._lay_out(particle, extent, rng))
 
     def _pooled(self, label: str, number: int) -> Particle:
-        """Particle ``number`` of the class: drawn on first need, whoever needs it first."""
+        """Particle ``number`` of the class, drawn on first use by its own random generator."""
         key = (label, number)
         if key not in self._pool:
-            chance = np.random.default_rng((self.seed, 1, list(KINDS).index(label), number))
-            self._pool[key] = draw(label, chance, length=MASTER_PX)
+            rng = np.random.default_rng((self.seed, 1, list(KINDS).index(label), number))
+            self._pool[key] = draw(label, rng, length=MASTER_PX)
         return self._pool[key]
 
     @property
     def sheet(self) -> U8:
-        """The empty flow cell (384, 1536, 3): uneven, striped, specked, noisy."""
+        """The empty flow cell, RGB (384, 1536, 3) uint8, with stripes, specks and noise."""
         if self._sheet is None:
             self._sheet = draw_background(np.random.default_rng((self.seed, 2)))
         return self._sheet
@@ -114,12 +118,12 @@ class Studio:
         level = 0
         while scale * (1 << level) < 0.6 and level + 1 < len(particle.levels):
             level += 1
-        # A smaller level's pixel k covers the first level's pixels 2k and 2k + 1.
+        # pixel k of a smaller level covers the pixels 2k and 2k + 1 of the level before
         grow = 1 << level
         warp = np.empty((2, 3))
         warp[:, :2] = matrix * grow
         warp[:, 2] = offset + matrix @ np.full(2, (grow - 1) / 2)
-        # Drawn with one pixel to spare all round: the colours' edges fringe by so much.
+        # one extra pixel on each side, because the colours are shifted by up to one pixel
         warp[:, 2] += 1
         opaque = cv2.warpAffine(particle.levels[level], warp, (width + 2, height + 2))
         dx, dy = _FRINGES[int(fringe * len(_FRINGES))]
@@ -130,7 +134,7 @@ class Studio:
             planes.append(cv2.convertScaleAbs(plane, alpha=-tint, beta=255))
         ground = self._ground(width, height, rng)
         rgb = cv2.multiply(ground, cv2.merge(planes), scale=rng.uniform(0.94, 1.08) / 255)
-        # The instrument sharpens: a light rim about what is dark.
+        # the instrument sharpens, which leaves a light rim around dark objects
         soft = cv2.blur(rgb, (3, 3))
         return np.asarray(cv2.addWeighted(rgb, 1.5, soft, -0.5, 0), np.uint8)
 
@@ -148,8 +152,8 @@ class Studio:
 def draw_background(rng: Rng, rows: int = _SHEET_ROWS, columns: int = _SHEET_COLUMNS) -> U8:
     """An empty flow cell, RGB (rows, columns, 3) uint8.
 
-    Dirt on a line-scan camera's cell makes vertical stripes; bubbles, grains and
-    what is far out of focus make specks.
+    Dirt on the cell of a line-scan camera makes vertical stripes. Bubbles, grains and objects far
+    out of focus make specks.
     """
     broad = cv2.resize(rng.normal(0, 5.0, (1, 24)), (columns, 1), interpolation=cv2.INTER_CUBIC)
     level = 238.0 + np.repeat(broad[:, :, None], 3, axis=2)
@@ -170,7 +174,7 @@ def draw_background(rng: Rng, rows: int = _SHEET_ROWS, columns: int = _SHEET_COL
 
 
 def pad_crop(rgb: U8) -> U8:
-    """RGB (H, W, 3) -> sides of multiples of 8 px, padded with the border's own median level."""
+    """RGB (H, W, 3) -> sides that are multiples of 8 px, padded with the border's median level."""
     height, width = rgb.shape[:2]
     down, right = round_up(height) - height, round_up(width) - width
     if not down and not right:
@@ -185,10 +189,11 @@ def pad_crop(rgb: U8) -> U8:
 
 
 class Crops:
-    """Labelled crops of a folder tree or an uncompressed tar, ``[…/]group/label/name.ext``.
+    """Labelled crops in a folder tree or an uncompressed tar, ``[…/]group/label/name.ext``.
 
-    Read one at a time, in an order shuffled by ``seed``, from the start again when
-    they run out. The label of a Scene is the group, its kind the label below it.
+    The crops are read one at a time in an order shuffled by ``seed``, and again from the start
+    when they run out. The group becomes the label of a Scene, the label below it the kind. Raises
+    SettingError where the crops cannot be read or there are none.
     """
 
     def __init__(self, path: Path, seed: int = 0) -> None:
@@ -216,8 +221,8 @@ class Crops:
         if not members:
             raise SettingError(f"{path} holds no {', '.join(SUFFIXES)}; name a folder of crops")
         order = np.random.default_rng((seed, 3)).permutation(len(members))
-        found = sorted(members.items(), key=lambda item: item[0])
-        self._crops = [found[at] for at in order]
+        by_name = sorted(members.items(), key=lambda item: item[0])
+        self._crops = [by_name[index] for index in order]
 
     def __enter__(self) -> Self:
         return self

@@ -103,10 +103,12 @@ class Member:
 
 
 def corrupt(problem: str) -> InputError:
+    """The failure of an archive that cannot be read further."""
     return InputError(Code.ARCHIVE_CORRUPT, f"{problem}; fetch the archive again")
 
 
 def too_large(size: int, limits: Limits) -> InputError:
+    """The failure of a file or member with more bytes than the cap allows."""
     return InputError(
         Code.TOO_LARGE,
         f"{size:,} bytes; the cap is {limits.member_bytes:,}; raise it if the file is genuine",

@@ -102,6 +102,15 @@ def check_inputs(inputs: Sequence[str]) -> None:
         last = text
 
 
+def check_storage(inputs: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Raise SettingError where an input lies in S3 and S3 is not configured."""
+    if any(text.startswith("s3://") for text in inputs):
+        # imported late, as in ``_discover_all``
+        from pi10_classifier.sources.s3_client import S3Client
+
+        S3Client(environ)
+
+
 def check_images(inputs: Sequence[str]) -> None:
     """Raise SettingError where every input is a single file that is neither image nor archive."""
     others = []

@@ -143,7 +143,7 @@ def is_run_folder(folder: Path) -> bool:
     ).is_dir()
 
 
-# what a run writes into its --out; all else that lies there is looked at as anywhere
+# what a run writes into its --out; other files in that folder are inputs like any others
 RUN_ENTRIES = frozenset(
     {
         "predictions.parquet", "journal", "validation", "counts.csv", "bins.csv", "failures.csv",
@@ -153,7 +153,7 @@ RUN_ENTRIES = frozenset(
 
 
 def is_result(path: Path, root: Path) -> bool:
-    """True where ``path`` is what a run wrote, or lies in it; looked for up to ``root``."""
+    """True where a run wrote ``path`` or a folder above it, up to but without ``root``."""
     for entry in (path, *path.parents):
         if entry == root:
             return False
@@ -168,6 +168,10 @@ BLOCK_FILES = 2048
 def discover_local(
     text: str, limits: Limits, loose: dict[Path, list[LooseFile]], walk: FolderWalk
 ) -> Iterator[Unit]:
+    """The units of one local input. A file outside any archive is added to ``loose`` instead.
+
+    Raises SettingError where the input cannot be read or is neither a file nor a folder.
+    """
     path = Path(text)
     try:
         info = path.stat()
@@ -196,6 +200,7 @@ def named_files(parent: Path, files: list[LooseFile], limits: Limits) -> Iterato
 
 
 def is_archive_file(path: Path) -> bool:
+    """True where a file's first bytes are those of an archive; False where it is unreadable."""
     try:
         with path.open("rb") as stream:
             return looks_like_archive(stream.read(512))
@@ -221,6 +226,7 @@ class FolderWalk:
     files: set[tuple[int, int]] = field(default_factory=set)
 
     def linked_folders(self) -> Iterator[Unit]:
+        """The units in the folders behind links; call it after all inputs were walked."""
         while self.links:
             yield from self.folder(*self.links.popleft())
 
@@ -240,7 +246,7 @@ class FolderWalk:
                 self.seen.add(identity)
                 with os.scandir(folder) as entries:
                     names = sorted((entry.name, entry.is_symlink()) for entry in entries)
-                if is_run_folder(folder):  # results that lie among the inputs are not inputs
+                if is_run_folder(folder):  # results of a run are not inputs
                     self.skipped.add_results(printable(folder.as_posix()))
                     names = [entry for entry in names if entry[0] not in RUN_ENTRIES]
             except OSError as error:

@@ -15,6 +15,11 @@ _ZEROS = bytes(BLOCK)
 
 
 def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
+    """Yield the members of an uncompressed tar in order; ``stream`` need not be seekable.
+
+    A member that cannot be used has an error. Raises InputError (archive_corrupt, archive_limit)
+    where the rest of the tar cannot be read.
+    """
     read: Callable[[int], bytes] = stream.read
     count = 0
     pax: dict[str, str] = {}
@@ -133,7 +138,7 @@ def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
 
 
 class _LookaheadReader:
-    """A reader that can skip zeros, and returns first what it read behind them."""
+    """A reader that can skip zeros; bytes that it read after them are returned first."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read

@@ -17,6 +17,11 @@ _END_BYTES = 22 + 0xFFFF  # size of a zip's end record with the longest comment
 
 
 def zip_members(stream: BinaryIO, size: int, limits: Limits) -> Iterator[Member]:
+    """Yield a zip's members in the order of its directory; ``stream`` must be seekable.
+
+    Where the directory is damaged, the members are found by their own headers, and an InputError
+    (archive_corrupt) ends the sequence. Raises InputError (archive_limit) beyond a cap.
+    """
     try:
         archive = zipfile.ZipFile(stream)
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.test_predictions import PREDICTIONS, Predictions, read_predictions
@@ -29,6 +31,49 @@ def read_runs(places: Sequence[str]) -> list[Predictions]:
             raise SettingError(f"{path} holds no {PREDICTIONS}; name folders of tested trainings")
         runs += [read_predictions(file) for file in files]
     return runs
+
+
+def differing_settings(places: Sequence[str]) -> list[str]:
+    """Settings in which local trainings of one row differ besides the seed: a note each.
+
+    ``compare`` takes trainings with the same network and loss for seeds of one row. Where they
+    also differ in weights, data or rate, their spread is not that of the seed.
+    """
+    rows: dict[str, dict[str, set[str]]] = {}
+    for place in places:
+        path = Path(place)
+        for file in sorted(path.rglob(PREDICTIONS)) if path.is_dir() else ():
+            try:
+                identity = json.loads(file.with_name("config.json").read_text("utf-8"))["identity"]
+                settings = dict(_flat(identity))
+            except (OSError, ValueError, LookupError, AttributeError):
+                continue  # a training that was tested elsewhere tells nothing of its settings
+            values = rows.setdefault(read_predictions(file).row, {})
+            for name, value in settings.items():
+                if name != "recipe.seed":
+                    values.setdefault(name, set()).add(value)
+    notes = []
+    for row, values in rows.items():
+        differing = [
+            f"{name} ({', '.join(sorted(value[:60] for value in seen))})"
+            for name, seen in sorted(values.items())
+            if len(seen) > 1
+        ]
+        if differing:
+            notes.append(
+                f"{row}: its trainings differ in more than the seed: {'; '.join(differing)}; "
+                "compare them one by one"
+            )
+    return notes
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Each setting by its dotted name, as JSON."""
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", json.dumps(value, sort_keys=True)
 
 
 def _fetch(run_id: str) -> list[Predictions]:

@@ -19,7 +19,7 @@ from pi10_classifier.evaluation.metrics import softmax
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.preprocess import Preprocessing
 from pi10_classifier.model.card import card
-from pi10_classifier.model.package import FORMAT
+from pi10_classifier.model.package import FORMAT, MADE_OF
 from pi10_classifier.training.checkpoint import load_checkpoint
 from pi10_classifier.training.loop.loop import predict
 from pi10_classifier.training.networks.registry import Logits, build
@@ -177,6 +177,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         "metrics": fields.get("metrics", {}),
         "never_seen": fields.get("never_seen", NEVER_SEEN),
         **({"parity": fields["parity"]} if "parity" in fields else {}),
+        **({MADE_OF: fields[MADE_OF]} if fields.get(MADE_OF) else {}),
         **({"limits": fields["limits"]} if "limits" in fields else {}),
         "files": {MODEL: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}},
     }

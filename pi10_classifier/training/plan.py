@@ -63,7 +63,8 @@ class TrainingPlan:
     def __post_init__(self) -> None:
         if self.network not in ARCHITECTURES:
             raise SettingError(
-                f"unknown network {self.network!r}; known: {', '.join(ARCHITECTURES)}"
+                f"unknown network or recipe {self.network!r}; networks: "
+                f"{', '.join(ARCHITECTURES)}; recipes: a network's name, small, or a TOML file"
             )
         if self.recipe.loss not in LOSSES:
             raise SettingError(f"unknown loss {self.recipe.loss!r}; known: {', '.join(LOSSES)}")

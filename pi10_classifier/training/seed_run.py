@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from pi10_classifier.datasets.records import Sample
 from pi10_classifier.datasets.split import counts
+from pi10_classifier.datasets.validated import labels_used
 from pi10_classifier.errors import ModelError, output_error
 from pi10_classifier.evaluation.metrics import fit_temperature, report
 from pi10_classifier.evaluation.test_predictions import Predictions, write_predictions
 from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.inference.settings import default_jobs
-from pi10_classifier.model.package import FORMAT
+from pi10_classifier.model.package import FORMAT, MADE_OF
 from pi10_classifier.model.session import Model
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.checkpoint import load_checkpoint, save_checkpoint, write_description
@@ -223,6 +224,9 @@ class SeedRun:
                 **self.config["notes"],
             },
             "metrics": {},
+            MADE_OF: labels_used(
+                examples.scan, (s for s in examples.samples if s.split != "test"), "trained"
+            ),
         }
 
 

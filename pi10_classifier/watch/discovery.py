@@ -13,15 +13,19 @@ from pi10_classifier.watch.queue import InputQueue
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 _WITHOUT_EVENTS_S = 10.0
-_SCANNING_SHARE = 4  # pauses are so many times as long as a scan
+_PAUSE_PER_SCAN = 4  # a pause lasts this many times as long as the scan before it
 
 
 class InputDiscovery:
-    """Offers what it sees to ``waiting``. ``listening`` and ``scanning`` say how it stands."""
+    """Two threads that offer inputs to a queue.
+
+    listening, scanning: ``not yet``, ``ok`` or an error message. scans: number of scans that were
+    completed. defect: an unexpected error that ended the scans.
+    """
 
     def __init__(self, watched: WatchedInput, waiting: InputQueue, rescan_s: float) -> None:
         self._input, self._waiting, self._rescan_s = watched, waiting, rescan_s
-        self._stop, self._soon = threading.Event(), threading.Event()
+        self._stop, self._scan_now = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=self._listen, name="pi10-listen", daemon=True),
             threading.Thread(target=self._scan, name="pi10-scan", daemon=True),
@@ -32,26 +36,28 @@ class InputDiscovery:
         self.defect: Exception | None = None
 
     def start(self) -> None:
+        """Start both threads."""
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Stop looking. A thread that waits for the network ends with the process."""
+        """Stop both threads. A thread that waits for the network ends with the process."""
         self._stop.set()
-        self._soon.set()
+        self._scan_now.set()
         self._waiting.close()
         for thread in self._threads:
             thread.join(2)
 
     def scan_soon(self) -> None:
-        self._soon.set()
+        """Shorten the pause before the next scan."""
+        self._scan_now.set()
 
-    def _offer(self, found: Iterable[InputVersion]) -> None:
-        self._waiting.offer(found, patient=False)
+    def _offer(self, candidates: Iterable[InputVersion]) -> None:
+        self._waiting.offer(candidates, patient=False)
 
     def _connected(self) -> None:
         self.listening = "ok"
-        self.scan_soon()  # for what came while nobody listened
+        self.scan_soon()  # for inputs that came while nothing listened
 
     def _listen(self) -> None:
         wait = _FIRST_WAIT_S
@@ -65,7 +71,7 @@ class InputDiscovery:
                     self._rescan_s = min(self._rescan_s, _WITHOUT_EVENTS_S)
                     self.scan_soon()
                     return
-            except Exception as error:  # a defect of ours: scans still find everything
+            except Exception as error:  # a bug: scans still find everything
                 self.listening = f"{type(error).__name__}: {error}; please report"
             if time.monotonic() - since > _LONGEST_WAIT_S:
                 wait = _FIRST_WAIT_S
@@ -75,20 +81,20 @@ class InputDiscovery:
     def _scan(self) -> None:
         wait = _FIRST_WAIT_S
         while not self._stop.is_set():
-            self._soon.clear()
+            self._scan_now.clear()
             self._waiting.overflowed = False
             since = time.monotonic()
             try:
-                roll = self._waiting.roll()
-                if self._waiting.offer(roll.calling(self._input.scan()), patient=True):
-                    self._waiting.call(roll)
+                seen_names = self._waiting.start_scan()
+                if self._waiting.offer(seen_names.record(self._input.scan()), patient=True):
+                    self._waiting.finish_scan(seen_names)
             except (Pi10Error, OSError) as error:
                 self.scanning = str(error)
                 pause = wait * random.uniform(0.5, 1.5)  # noqa: S311  # nosec B311
                 self._stop.wait(pause)
                 wait = min(2 * wait, _LONGEST_WAIT_S)
                 continue
-            except Exception as error:  # the watcher ends: without scans, inputs would be lost
+            except Exception as error:  # a bug: the watcher ends, as inputs would be missed
                 self.defect = error
                 return
             wait = _FIRST_WAIT_S
@@ -97,5 +103,5 @@ class InputDiscovery:
             if self._waiting.overflowed:
                 continue
             took = time.monotonic() - since
-            self._stop.wait(min(took * _SCANNING_SHARE, self._rescan_s))
-            self._soon.wait(max(self._rescan_s - took * _SCANNING_SHARE, 0.0))
+            self._stop.wait(min(took * _PAUSE_PER_SCAN, self._rescan_s))
+            self._scan_now.wait(max(self._rescan_s - took * _PAUSE_PER_SCAN, 0.0))

@@ -1,8 +1,8 @@
 """The watcher's SQLite ledger: inputs, parts, and one summary line per minute.
 
-A part's inputs are entered in the same transaction that ends its publication. Killed at any
-moment, the file and the parts on disk differ by one part at the most, and ``reconcile_parts``
-makes them agree: an input is done where it is entered and its part is there.
+A part's inputs are entered in the same transaction that ends its publication. After a kill at any
+moment, the ledger and the parts on disk differ by at most one part, and ``reconcile_parts`` makes
+them agree. An input is done where it is entered and its part is on disk.
 """
 
 from __future__ import annotations
@@ -20,11 +20,18 @@ from typing import Any
 
 from pi10_classifier.errors import Code, OutputError, SettingError
 from pi10_classifier.instrument.names import BIN_MINUTES, Bin, Rows
-from pi10_classifier.watch.inputs.departed import AGAIN, COLUMNS, TABLES, base_name, leave, twins_of
+from pi10_classifier.watch.inputs.departed import (
+    AGAIN,
+    COLUMNS,
+    TABLES,
+    base_name,
+    mark_superseded,
+    twins_of,
+)
 
 FILE = "watch.sqlite"
 KEPT_LINES = 100_000  # 69 days
-_IN = 500
+_PAGE = 500  # names in one query
 
 _TABLES = """
 create table if not exists facts(name text primary key, value text not null) without rowid;
@@ -56,20 +63,21 @@ create index if not exists sampled_without_line on sampled(line) where line is n
 
 
 def minute_text(when: datetime) -> str:
-    """A minute (UTC) as journals write it."""
+    """A minute (UTC) as text, such as ``2024-06-24T14:50:00Z``."""
     return f"{when.replace(tzinfo=None, second=0).isoformat(timespec='minutes')}:00Z"
 
 
 Counts = dict[tuple[str, str, str], int]
+"""Images by bin, minute and label; "" where unknown."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """A part to be entered: its inputs as (name, version, outcome), and what it counts.
+    """A part to be entered: its inputs as (name, version, outcome), and its counts.
 
-    outcome: r, f, s of an image or sidecar (result, failure, skipped), a of an archive;
-    of any input g (it was gone) or u (tried in vain: done again after the next start).
-    contents: name -> what ``Place.content`` says of those that were read.
+    outcome: r (result), f (failure) or s (skipped) for an image or sidecar, a for an archive. For
+    any input g (gone before it was read) or u (could not be read; is tried again after the next
+    start). contents: name -> ``WatchedInput.content``, for inputs that were read.
     """
 
     number: int
@@ -84,13 +92,17 @@ class Entry:
 
 
 class Ledger:
-    """One connection behind a lock; every error of the disk is an OutputError."""
+    """The database, used by one thread at a time; each error of the disk is an OutputError.
+
+    new_parts: numbers of the parts entered since the last scan began. moved: inputs that were
+    moved since this start. gone: inputs that no longer exist and whose results are kept.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        self.news: set[int] = set()  # parts that were entered since the last scan began
-        self.moved = 0  # inputs that left since this start, for their bytes are elsewhere
+        self.new_parts: set[int] = set()
+        self.moved = 0
         with self._connection():
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             try:
@@ -108,7 +120,9 @@ class Ledger:
         self._db.create_function("base_name", 1, base_name, deterministic=True)
         self._db.executescript(_TABLES)
         if "content" not in {row[1] for row in self._db.execute("pragma table_info(inputs)")}:
-            self._db.execute("alter table inputs add column content integer")  # of before 2027
+            self._db.execute(
+                "alter table inputs add column content integer"
+            )  # a file of before 2027
         self._db.executescript(TABLES)
         self._db.execute("insert or ignore into facts values ('id', ?)", (uuid.uuid4().hex[:8],))
 
@@ -118,7 +132,7 @@ class Ledger:
 
     @contextmanager
     def _connection(self) -> Iterator[None]:
-        """Hold the lock, and say of SQLite's errors what a user can do."""
+        """Hold the lock, and turn SQLite's errors into OutputErrors with a remedy."""
         with self._lock:
             try:
                 yield
@@ -131,7 +145,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing. Raises OutputError."""
+        """A transaction, rolled back where the block raises. Raises OutputError."""
         with self._connection():
             self._db.execute("begin immediate")
             try:
@@ -148,74 +162,75 @@ class Ledger:
             return self._db.execute(query, values).fetchall()
 
     def fact(self, name: str) -> str:
+        """A stored value; "" where there is none. Raises OutputError."""
         rows = self.ask("select value from facts where name = ?", (name,))
         return str(rows[0][0]) if rows else ""
 
-    def known(self, names: Sequence[str]) -> dict[str, str]:
-        """Name -> version of those that are done."""
-        found: dict[str, str] = {}
-        for start in range(0, len(names), _IN):
-            some = names[start : start + _IN]
-            marks = ",".join("?" * len(some))
+    def versions_of(self, names: Sequence[str]) -> dict[str, str]:
+        """Name -> version, for those of ``names`` that are done. Raises OutputError."""
+        versions: dict[str, str] = {}
+        for start in range(0, len(names), _PAGE):
+            page = names[start : start + _PAGE]
+            marks = ",".join("?" * len(page))
             for table in ("inputs", "away"):
                 query = f"select name, version from {table} where name in ({marks})"  # noqa: S608  # nosec B608
-                found.update(self.ask(query, some))
-        return found
+                versions.update(self.ask(query, page))
+        return versions
 
-    def come_back(self, names: Sequence[str]) -> None:
-        """These are there: what was thought gone of them no longer is. Raises OutputError."""
+    def restore(self, names: Sequence[str]) -> None:
+        """Mark inputs as present that were thought to be gone. Raises OutputError."""
         marks = ",".join("?" * len(names))
         query = f"select name from away where name in ({marks})"  # noqa: S608  # nosec B608
-        back = [name for (name,) in self.ask(query, names)]
-        if back:
+        restored = [name for (name,) in self.ask(query, names)]
+        if restored:
             with self.transaction() as db:
-                self._back(db, back)
+                self._restore(db, restored)
             self.gone = self.count_gone()
 
     @staticmethod
-    def _back(db: sqlite3.Connection, names: Sequence[str]) -> int:
+    def _restore(db: sqlite3.Connection, names: Sequence[str]) -> int:
         marks = ",".join("?" * len(names))
         where = f"from away where name in ({marks})"
         db.execute(f"insert or ignore into inputs select {COLUMNS} {where}", names)  # nosec B608
         return db.execute(f"delete {where}", names).rowcount  # nosec B608
 
     def count_gone(self) -> int:
-        """How many inputs are no longer there, whose results are kept."""
+        """Number of inputs that no longer exist and whose results are kept."""
         return int(self.ask("select count(*) from away")[0][0])
 
     def totals(self) -> dict[str, int]:
-        """How many inputs ended in what, by ``Entry``'s letters; those that are gone too."""
-        both = "select outcome from inputs union all select outcome from away"
-        return dict(self.ask(f"select outcome, count(*) from ({both}) group by outcome"))  # noqa: S608  # nosec B608
+        """Number of inputs by outcome (letters as in ``Entry``), including those that are gone."""
+        every_input = "select outcome from inputs union all select outcome from away"
+        return dict(self.ask(f"select outcome, count(*) from ({every_input}) group by outcome"))  # noqa: S608  # nosec B608
 
     def next_part(self) -> int:
-        """The number of the part that is entered next."""
+        """The number of the next part."""
         rows = self.ask("select seq from sqlite_sequence where name = 'parts'")
         return int(rows[0][0]) + 1 if rows else 1
 
     def enter(self, entry: Entry, publish: Callable[[], None]) -> None:
-        """Publish a part and enter its inputs; where either fails, neither is done.
+        """Publish a part and enter its inputs; where either fails, nothing is entered.
 
-        ``publish`` makes the part appear on disk, and is called last before the commit.
+        publish: makes the part appear on disk; called just before the commit. Raises OutputError.
         """
         names = [name for name, *_ in entry.inputs]
-        moved = back = 0
+        moved = restored = 0
         with self.transaction() as db:
-            self.news.add(entry.number)
+            self.new_parts.add(entry.number)
             counts = json.dumps(sorted([*key, n] for key, n in entry.counts.items()))
             part = entry.number
             db.execute(
                 "insert into parts(id, stem, failed, skipped, counts) values (?, ?, ?, ?, ?)",
                 (part, entry.stem, entry.failed, entry.skipped, counts),
             )
-            for start in range(0, len(names), _IN):
-                some = names[start : start + _IN]
-                back += self._back(db, some)
-                marks = ",".join("?" * len(some))
+            for start in range(0, len(names), _PAGE):
+                page = names[start : start + _PAGE]
+                restored += self._restore(db, page)
+                marks = ",".join("?" * len(page))
                 db.execute(
                     "insert or ignore into superseded select name, part, outcome from inputs "  # noqa: S608  # nosec B608
                     f"where name in ({marks})",
-                    some,
+                    page,
                 )
             db.executemany(
                 "insert or replace into inputs values (?, ?, ?, ?, ?)",
@@ -224,8 +239,8 @@ class Ledger:
                     for name, version, outcome in entry.inputs
                 ),
             )
-            for start in range(0, len(names), _IN):
-                moved += leave(db, twins_of(db, names[start : start + _IN]))
+            for start in range(0, len(names), _PAGE):
+                moved += mark_superseded(db, twins_of(db, names[start : start + _PAGE]))
             db.executemany("delete from suspects where name = ?", ((name,) for name in names))
             self._count(db, entry.counts, 1)
             for folder, bins in entry.folders.items():
@@ -238,27 +253,27 @@ class Ledger:
                 )
             self._sample(db, {*entry.folders, *entry.hits_misses})
             publish()
-        if moved or back:
+        if moved or restored:
             self.moved += moved
             self.gone = self.count_gone()
 
     @staticmethod
     def _sample(db: sqlite3.Connection, folders: set[str]) -> None:
-        """Hits and misses by minute, for folders whose bin is known and one."""
+        """Store hits and misses by minute, for folders with exactly one bin."""
         for folder in folders:
             rows = db.execute("select rows from sidecars where folder = ?", (folder,)).fetchall()
             bins = db.execute("select bin from homes where folder = ?", (folder,)).fetchall()
-            found = Bin.parse(bins[0][0]) if len(bins) == 1 else None
-            if not rows or not found:
+            bin_ = Bin.parse(bins[0][0]) if len(bins) == 1 else None
+            if not rows or not bin_:
                 continue
             db.executemany(
                 "insert into sampled(bin, minute, hits, misses) values (?, ?, ?, ?) "
                 "on conflict(bin, minute) do update set hits = excluded.hits, "
                 "misses = excluded.misses",
                 (
-                    (str(found), minute_text(found.start + timedelta(minutes=number)), *row)
+                    (str(bin_), minute_text(bin_.start + timedelta(minutes=number)), *row)
                     for number, row in enumerate(json.loads(rows[0][0])[:BIN_MINUTES])
-                    if row  # else nothing is known of the minute
+                    if row  # None: the row is unknown
                 ),
             )
 
@@ -271,21 +286,21 @@ class Ledger:
         )
 
     def recount(self, part: int, counts: Counts, gone: Iterable[str]) -> None:
-        """A part no longer holds the inputs ``gone``: ``counts`` is what it holds now."""
+        """Record that a part without the inputs ``gone`` has the counts ``counts``."""
         with self.transaction() as db:
             self._count(db, self._counts_of(db, part), -1)
             self._count(db, counts, 1)
             text = json.dumps(sorted([*key, n] for key, n in counts.items()))
             db.execute("update parts set counts = ? where id = ?", (text, part))
-            # no others: a scan may have added some since
+            # only these, as a scan may have added others since
             db.executemany(
                 "delete from superseded where part = ? and name = ?", ((part, n) for n in gone)
             )
 
     def forget(self, part: int, *, empty: bool = False) -> None:
-        """Undo a part: its inputs are to be done again, unless a newer part has them.
+        """Remove a part; its inputs are classified again, unless a newer part has them.
 
-        empty: it is known to have none, so that they need not be looked for.
+        empty: the part has no inputs, which saves looking for them.
         """
         with self.transaction() as db:
             self._count(db, self._counts_of(db, part), -1)
@@ -299,8 +314,8 @@ class Ledger:
         return {(b, m, label): n for b, m, label, n in json.loads(rows[0][0])} if rows else {}
 
     def try_again(self) -> None:
-        """Have what was tried in vain done anew, once a scan finds it."""
-        # permissions that were mended leave a file's time and size as they were
+        """Make inputs that could not be read be tried again, once a scan finds them."""
+        # their version must change here: corrected permissions leave a file's time and size alone
         with self.transaction() as db:
             for table in ("inputs", "away"):
                 db.execute(
@@ -310,16 +325,16 @@ class Ledger:
                 )
 
     def reconcile_parts(self, on_disk: set[str]) -> set[str]:
-        """Forget parts that are gone; returns what is on disk and was never entered.
+        """Forget parts that are not on disk; returns those on disk that were never entered.
 
-        Raises SettingError where that is more than one part, which no kill leaves behind.
+        Raises SettingError where these are more than one, which no kill can cause.
         """
         entered = {stem: part for part, stem in self.ask("select id, stem from parts")}
         unknown = on_disk - set(entered)
         if len(unknown) > 1:
             raise SettingError(
-                f"{self._path} does not list {len(unknown)} parts beside it; they are another "
-                "run's, or the file was replaced: choose another --out"
+                f"{self._path} does not list {len(unknown)} parts in its output folder; they "
+                "belong to another run, or the file was replaced; choose another --out"
             )
         for stem in set(entered) - on_disk:
             self.forget(entered[stem])

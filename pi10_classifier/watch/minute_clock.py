@@ -7,43 +7,45 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 MINUTE = timedelta(minutes=1)
-FILLED_MINUTES = 1440  # a gap beyond is a clock that was set, not a machine that was busy
+FILLED_MINUTES = 1440  # a longer gap means that the clock was set, not that the machine was busy
 
 
 def utc_now() -> datetime:
+    """The current time with the time zone UTC."""
     return datetime.now(UTC)
 
 
 class MinuteClock:
-    """Tells which minutes are over. ``current`` is the one that goes on.
+    """Gives each minute once it has ended. current: the minute that has not ended yet.
 
-    Where the clock is set back, minutes go on by the time that passes, until it has caught up.
+    Where the clock is set back, minutes are counted by the time that passes, until the clock has
+    caught up.
     """
 
     def __init__(self, clock: Callable[[], datetime], last: datetime | None) -> None:
-        """last: the newest minute that a line was made of, in an earlier life."""
+        """last: the newest minute with a line, from an earlier start; None for none."""
         self._clock = clock
         wall = clock()
         self._anchor = (max(wall, last + MINUTE) if last else wall, time.monotonic())
         self.current = _floor(self._anchor[0])
 
-    def over(self) -> list[datetime]:
-        """Minutes that have ended since the last call, idle ones too."""
+    def ended(self) -> list[datetime]:
+        """Minutes that have ended since the last call, also those without any input."""
         now = _floor(self._now())
         if now <= self.current:
             return []
-        gone = (now - self.current) // MINUTE
-        many = gone if gone <= FILLED_MINUTES else 1
-        ended = [self.current + number * MINUTE for number in range(many)]
+        passed = (now - self.current) // MINUTE
+        count = passed if passed <= FILLED_MINUTES else 1
+        ended = [self.current + number * MINUTE for number in range(count)]
         self.current = now
         return ended
 
     def _now(self) -> datetime:
-        wall, mono = self._clock(), time.monotonic()
-        own = self._anchor[0] + timedelta(seconds=mono - self._anchor[1])
-        if wall > own:
-            self._anchor, own = (wall, mono), wall
-        return own
+        wall, monotonic = self._clock(), time.monotonic()
+        expected = self._anchor[0] + timedelta(seconds=monotonic - self._anchor[1])
+        if wall > expected:
+            self._anchor, expected = (wall, monotonic), wall
+        return expected
 
 
 def _floor(when: datetime) -> datetime:

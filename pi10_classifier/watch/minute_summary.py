@@ -1,8 +1,8 @@
 """Composes one short JSON line per minute: what was published, queued and sampled.
 
-A line is made once, of parts that no earlier line has counted, and never changes: so lines add up
-to the dataset, whatever was killed in between. Densities are those of ``abundance``, over the
-instrument's minutes that are complete, each told once.
+A line counts the parts that no earlier line has counted, and never changes. So the lines add up to
+the dataset, even if the process was killed in between. Densities are those of ``abundance``, over
+the instrument's complete minutes, each of which is in one line only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ _REST = "_rest"
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """What a line says beside counts. backlog: inputs seen and not done, at least."""
+    """What a line has besides counts.
+
+    backlog: inputs that were seen and are not done. more: the backlog may be longer, as the queue
+    is full. trouble: failure code that pauses the work, or "".
+    """
 
     backlog: int
     more: bool
@@ -42,11 +46,10 @@ def compose(
     state: LinkState,
     is_quiet: Callable[[str, str], bool],
 ) -> str:
-    """Make the line of ``minute`` and keep it for sending; returns it, without its line feed.
+    """Make the line of ``minute`` and store it for sending; returns it, without its line feed.
 
-    is_quiet: whether nothing has come of a bin's minute ("" any of its minutes) for so long
-    that nothing more is expected.
-    Raises OutputError.
+    is_quiet: called with a bin and a minute ("" for all minutes of the bin); True where no image
+    has come for so long that no more are expected. Raises OutputError.
     """
     closed = _closed(ledger, is_quiet)
     sampled = _sampled(ledger, closed, classes) if closed else {}
@@ -85,14 +88,14 @@ def compose(
 
 
 def _prune(db: Any, seq: int) -> int:
-    """Keep the newest lines; returns how many were dropped in all before they were sent."""
+    """Delete the oldest lines; returns the total number of lines deleted before being sent."""
     facts = dict(db.execute("select name, value from facts").fetchall())
     sent, dropped = int(facts.get("sent", 0)), int(facts.get("dropped", 0))
     oldest = db.execute("select min(seq) from lines").fetchone()[0] or seq
     keep_from = seq - KEPT_LINES + 1
     if oldest < keep_from:
         unsent = max(0, keep_from - max(oldest, sent + 1))
-        # without anybody to send to, nothing is lost by it
+        # without a receiver, no line is lost
         dropped += unsent if facts.get("sending") else 0
         db.execute("delete from lines where seq < ?", (keep_from,))
         db.execute("insert or replace into facts values ('dropped', ?)", (str(dropped),))
@@ -100,17 +103,21 @@ def _prune(db: Any, seq: int) -> int:
 
 
 def _closed(ledger: Ledger, is_quiet: Callable[[str, str], bool]) -> list[tuple[str, str]]:
-    """(bin, minute) of which all images are in, or no more are to be expected."""
+    """(bin, minute) whose images are all published, or of which no more are expected."""
     waiting = ledger.ask("select bin, minute, hits from sampled where line is null")
     last = dict(ledger.ask("select bin, max(minute) from sampled group by bin")) if waiting else {}
     closed = []
     for bin_id, minute, hits in waiting:
         if minute == last[bin_id]:
-            over = is_quiet(bin_id, "")  # the last row of a bin at work may still grow
+            is_complete = is_quiet(
+                bin_id, ""
+            )  # the last row of a bin that is being recorded may grow
         else:
-            # broken images are hits, too: so a minute may never have as many results
-            over = _images(ledger, bin_id, minute).total() >= hits or is_quiet(bin_id, minute)
-        if over:
+            # broken images are hits too, so a minute may never have as many results as hits
+            is_complete = _images(ledger, bin_id, minute).total() >= hits or is_quiet(
+                bin_id, minute
+            )
+        if is_complete:
             closed.append((bin_id, minute))
     return closed
 
@@ -123,36 +130,38 @@ def _images(ledger: Ledger, bin_id: str, minute: str) -> Counter[str]:
 def _sampled(
     ledger: Ledger, closed: Sequence[tuple[str, str]], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Hits, misses and densities over closed minutes of any bins, and how many have none."""
+    """Hits, misses and densities over closed minutes, and how many have no density."""
     rows: list[CountRow] = []
     unknown = 0
     for bin_id in sorted({bin_id for bin_id, _ in closed}):
-        found = Bin.parse(bin_id)
-        table = _table(ledger, bin_id, found.start if found else None)
-        wanted = {_time(minute) for of, minute in closed if of == bin_id}
+        bin_ = Bin.parse(bin_id)
+        table = _table(ledger, bin_id, bin_.start if bin_ else None)
+        wanted = {_time(minute) for of_bin, minute in closed if of_bin == bin_id}
         counts: dict[MinuteKey, int] = {
             (bin_id, _time(minute), label): count
-            for of, minute in closed
-            if of == bin_id
+            for of_bin, minute in closed
+            if of_bin == bin_id
             for label, count in _images(ledger, bin_id, minute).items()
         }
-        made = minute_rows(
-            counts, {bin_id: table}, {bin_id: found.start if found else None}, classes
+        every_row = minute_rows(
+            counts, {bin_id: table}, {bin_id: bin_.start if bin_ else None}, classes
         )
-        known = [row for row in made if row.minute in wanted and row.raised_count is not None]
-        unknown += len(wanted - {row.minute for row in known})
-        rows += known
+        with_density = [
+            row for row in every_row if row.minute in wanted and row.raised_count is not None
+        ]
+        unknown += len(wanted - {row.minute for row in with_density})
+        rows += with_density
     fields: dict[str, Any] = {"no_density": unknown} if unknown else {}
     if not rows:
         return fields
-    each = {(row.bin, row.minute): row for row in rows}
-    minutes = sorted(row.minute for row in each.values() if row.minute)
+    by_minute = {(row.bin, row.minute): row for row in rows}
+    minutes = sorted(row.minute for row in by_minute.values() if row.minute)
     pooled = {label: pool(r for r in rows if r.label == label) for label in classes}
     return fields | {
         "from": f"{minutes[0].replace(tzinfo=None).isoformat(timespec='minutes')}Z",
-        "minutes": len(each),
-        "hits": sum(row.hits or 0 for row in each.values()),
-        "misses": sum(row.misses or 0 for row in each.values()),
+        "minutes": len(by_minute),
+        "hits": sum(row.hits or 0 for row in by_minute.values()),
+        "misses": sum(row.misses or 0 for row in by_minute.values()),
         # raised count, per litre, low, high
         "density": {
             label: [_short(v) for v in (row.raised_count, row.per_litre, row.low, row.high)]
@@ -163,7 +172,7 @@ def _sampled(
 
 
 def _table(ledger: Ledger, bin_id: str, start: datetime | None) -> Table:
-    """The bin's rows by minute; None for those of which nothing is known."""
+    """Hits and misses of the bin's minutes, from its start; None where they are unknown."""
     query = "select minute, hits, misses from sampled where bin = ?"
     rows = {_time(minute): (hits, misses) for minute, hits, misses in ledger.ask(query, (bin_id,))}
     if not rows or start is None:
@@ -177,7 +186,7 @@ def _time(minute: str) -> datetime:
 
 
 def _short(value: float | None) -> float | int | None:
-    """Four significant digits."""
+    """The value to four significant digits."""
     if value is None or not math.isfinite(value):
         return value
     rounded = float(f"{value:.4g}")
@@ -185,7 +194,11 @@ def _short(value: float | None) -> float | int | None:
 
 
 def fitted(fields: dict[str, Any]) -> str:
-    """The line as JSON, below 500 bytes with its line feed: rare classes share one count."""
+    """The line as JSON, under 500 bytes with its line feed.
+
+    Where it would be longer, the text of the trouble is cut first, then densities are left out, and
+    at last rare classes share one count.
+    """
     fields = {**fields, "n": dict(fields["n"])}
     if "density" in fields:
         fields["density"] = dict(fields["density"])

@@ -1,7 +1,7 @@
 """Classifies inputs into parts: one part per minute of images, one per archive.
 
-Chunks are taken up in the order in which they were begun; whatever is to happen after them
-(ending a part, a minute's line) waits in the same row.
+Results are collected in the order in which the chunks were submitted. What must happen after them,
+such as ending a part or making a minute's line, waits in the same queue.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _REMEMBERED_S = 3600.0
 
 
 class _Closed(Gallery):
-    """No pictures: those of one part in ten minutes are enough for a report."""
+    """A gallery that takes no pictures; one part in ten minutes has enough for a report."""
 
     def wants(self, label: str, score: float) -> bool:
         return False
@@ -61,16 +61,21 @@ class _Part:
 
 @dataclass(slots=True)
 class _Step:
-    """A chunk in work, or something to be done when all before it is."""
+    """A chunk in work, or a function to call when all chunks before it are collected."""
 
     part: _Part | None = None
-    found: Sequence[InputVersion] = ()
+    candidates: Sequence[InputVersion] = ()
     names: Sequence[str] = ()
     then: Callable[[], None] | None = None
 
 
 class PartPublisher:
-    """Holds the threads and the parts that are open; used by the watcher's thread alone."""
+    """Classifies inputs with a pool of threads and publishes parts; one thread uses it.
+
+    results: images classified since the start. seen: (bin, minute), with "" for any minute -> time
+    of ``time.monotonic`` when images of it were last published. pause_until: time until which no
+    new work should begin; ``trouble`` is the reason. tick: called between any two chunks.
+    """
 
     def __init__(
         self,
@@ -96,69 +101,70 @@ class PartPublisher:
         self._undone: list[str] = []
         self._gallery_due = 0.0
         self.results = 0
-        # bin and its minute, or "" for any -> when images of it were last published
         self.seen: dict[tuple[str, str], float] = {}
         self.pause_until = 0.0
         self.trouble: Pi10Error | None = None
 
     def close(self) -> None:
-        """Leave what is not published; it is done again at the next start."""
+        """Abandon parts that are not published; their inputs are done again at the next start."""
         self._pool.close()
         for part in self._live.values():
             part.open.writer.abandon()
 
-    def images(self, found: Sequence[InputVersion]) -> None:
-        """Put images and sidecars to work in the part of this minute."""
-        sound = [one for one in found if one.name not in self._quarantine]
+    def images(self, candidates: Sequence[InputVersion]) -> None:
+        """Submit images and sidecars, for the part of this minute."""
+        sound = [candidate for candidate in candidates if candidate.name not in self._quarantine]
         if sound:
             self._feed(None, items_of(self._input.block(sound), again=None), sound)
-        for one in found:
-            if one.name in self._quarantine:
-                # alone, so that it is known who did it, were the process to die
+        for candidate in candidates:
+            if candidate.name in self._quarantine:
+                # alone, so that a crash has only one possible cause
                 self.collect(wait=True)
-                self._feed(None, self._items(one, self._input.block([one])), [one])
+                self._feed(
+                    None, self._items(candidate, self._input.block([candidate])), [candidate]
+                )
                 self.collect(wait=True)
 
-    def archive(self, found: InputVersion) -> None:
-        """Put an archive to work, which is a part of its own."""
-        suspect = found.name in self._quarantine
+    def archive(self, candidate: InputVersion) -> None:
+        """Submit an archive, which becomes a part of its own."""
+        suspect = candidate.name in self._quarantine
         if suspect:
-            self.collect(wait=True)  # alone, as images are
-        part = self._begin(replace(found, content=self._input.content(found, None)))
-        unit = self._input.archive(found)
+            self.collect(wait=True)  # alone, as in ``images``
+        part = self._begin(replace(candidate, content=self._input.content(candidate, None)))
+        unit = self._input.archive(candidate)
         try:
-            self._feed(part, self._items(found, unit), ())
-        except RepeatedFile:  # what was read of it is undone
+            self._feed(part, self._items(candidate, unit), ())
+        except RepeatedFile:  # discard the part and read the archive again
             self.collect(wait=True)
             self.results -= part.open.record.results
             part.open.writer.abandon()
             del self._live[part.number]
             part = self._begin(part.archive)
-            self._feed(part, self._items(found, unit, again=True), ())
+            self._feed(part, self._items(candidate, unit, again=True), ())
         self._pool.add_marker(_Step(part, then=lambda: self._end(part)))
         if suspect:
             self.collect(wait=True)
 
-    def _items(self, found: InputVersion, unit: Unit, *, again: bool = False) -> Iterator[Item]:
-        error = self._quarantine.verdict(found.name)
+    def _items(self, candidate: InputVersion, unit: Unit, *, again: bool = False) -> Iterator[Item]:
+        error = self._quarantine.verdict(candidate.name)
         if error is None:
             return items_of(unit, again=again)
-        if found.is_archive:
+        if candidate.is_archive:
             return iter((Item(unit.name, "", error=error),))
-        return iter((Item(self._input.source, found.name, error=error),))
+        return iter((Item(self._input.source, candidate.name, error=error),))
 
     def rotate(self) -> None:
-        """End the images' part once what is in work is taken up."""
+        """End the part of this minute once the chunks in work are collected."""
         part, self._open = self._open, None
         if part:
             self._pool.add_marker(_Step(part, then=lambda: self._end(part)))
 
     def after(self, then: Callable[[], None]) -> None:
-        """Have something done when all that was begun before is."""
+        """Call ``then`` once all chunks submitted before are collected."""
         self._pool.add_marker(_Step(then=then))
 
     def collect(self, *, wait: bool) -> None:
-        """Take up what is finished, or all there is."""
+        """Collect the chunks that are finished; with ``wait``, all of them."""
         while self._pool and (wait or self._pool.is_first_done()):
             self._step()
 
@@ -181,20 +187,20 @@ class PartPublisher:
         part = PartBuilder(
             record, PartWriter(self._folder, unit), gallery, whole=archive is not None
         )
-        made = self._live[number] = _Part(number, part, unit, archive=archive)
-        return made
+        new = self._live[number] = _Part(number, part, unit, archive=archive)
+        return new
 
     def _feed(
-        self, into: _Part | None, items: Iterator[Item], found: Sequence[InputVersion]
+        self, into: _Part | None, items: Iterator[Item], candidates: Sequence[InputVersion]
     ) -> None:
-        """Cut items into chunks, and put them to work for ``into``, or the part of the minute."""
-        left = {one.name: one for one in found}
+        """Submit items in chunks, for the part ``into`` or else the part of this minute."""
+        unread = {candidate.name: candidate for candidate in candidates}
         for chunk in chunks(items):
-            # by name: an item more, for a defect of ours, must not shift the others
+            # matched by name, so that an extra item, by a bug, does not shift the others
             read = [
-                replace(one, content=self._input.content(one, item.data))
+                replace(candidate, content=self._input.content(candidate, item.data))
                 for item in chunk
-                if (one := left.pop(item.member, None))
+                if (candidate := unread.pop(item.member, None))
             ]
             held = sum(len(item.data) for item in chunk if item.data)
             part = into or self._of_minute()
@@ -206,24 +212,24 @@ class PartPublisher:
             self._tick()
             while self._pool.is_full:
                 self._step()
-        for one in left.values():  # a defect of ours ended the reading; it is recorded
-            self._waiting.later(one, self._back_off(ATTEMPTS))
+        for candidate in unread.values():  # a bug ended the reading; it is recorded
+            self._waiting.later(candidate, self._back_off(ATTEMPTS))
 
     def _step(self) -> None:
         step, result = self._pool.first()
         self._pool.drop_first()
         if result is not None and step.part is not None:
             self._quarantine.end(step.names)
-            self._take(step.part, step.found, result)
+            self._take(step.part, step.candidates, result)
         elif step.then:
             step.then()
 
-    def _take(self, part: _Part, found: Sequence[InputVersion], result: ChunkResult) -> None:
+    def _take(self, part: _Part, candidates: Sequence[InputVersion], result: ChunkResult) -> None:
         if part.archive is None:
-            found = self._put_off(found, result)
+            candidates = self._put_off(candidates, result)
         ended = dict.fromkeys((row.member for row in result.rows), "r")
         ended |= {f.member: _outcome([f]) for f in result.failures}
-        part.taken.extend((one, ended.get(one.name, "s")) for one in found)
+        part.taken.extend((candidate, ended.get(candidate.name, "s")) for candidate in candidates)
         if part.lost:
             return
         try:
@@ -232,23 +238,25 @@ class PartPublisher:
             part.lost = error
         self.results += len(result.rows)
 
-    def _put_off(self, found: Sequence[InputVersion], result: ChunkResult) -> list[InputVersion]:
-        """Take out of the result what may succeed later; returns what remains of ``found``."""
+    def _put_off(
+        self, candidates: Sequence[InputVersion], result: ChunkResult
+    ) -> list[InputVersion]:
+        """Remove failures that will be retried from the result; returns the other candidates."""
         put_off = {}
         for failure in result.failures:
-            if failure.retryable and self._again(failure.member, [failure]):
+            if failure.retryable and self._is_retried(failure.member, [failure]):
                 put_off[failure.member] = failure
         if not put_off:
-            return list(found)
+            return list(candidates)
         result.failures = [f for f in result.failures if f.member not in put_off]
         result.inputs -= len(put_off)
-        for one in found:
-            if one.name in put_off:
-                self._waiting.later(one, self._back_off(self._attempts[one.name]))
-        return [one for one in found if one.name not in put_off]
+        for candidate in candidates:
+            if candidate.name in put_off:
+                self._waiting.later(candidate, self._back_off(self._attempts[candidate.name]))
+        return [candidate for candidate in candidates if candidate.name not in put_off]
 
-    def _again(self, name: str, failures: Sequence[Failure]) -> bool:
-        """Whether to try once more; storage that is away is waited for, however long."""
+    def _is_retried(self, name: str, failures: Sequence[Failure]) -> bool:
+        """True where the input is to be tried again; unavailable storage is retried for ever."""
         self._attempts[name] += 1
         away = any(failure.code is Code.STORAGE_UNAVAILABLE for failure in failures)
         if away:
@@ -262,17 +270,17 @@ class PartPublisher:
         return wait * random.uniform(0.5, 1.5)  # noqa: S311  jitter, no secret  # nosec B311
 
     def pause(self, why: Pi10Error, seconds: float) -> None:
-        """Begin nothing new for a while, because of ``why``."""
+        """Begin no new work for so many seconds; ``why`` is shown to the user."""
         self.trouble = why
         self.pause_until = max(self.pause_until, time.monotonic() + seconds)
 
     def _end(self, part: _Part) -> None:
-        """Publish the part and enter its inputs, or have them all done again later."""
+        """Publish the part and enter its inputs, or queue them to be done again later."""
         record = part.open.record
         del self._live[part.number]
         if part.archive:
             retryable = [f for f in record.failures if f.retryable]
-            if retryable and self._again(part.archive.name, retryable):
+            if retryable and self._is_retried(part.archive.name, retryable):
                 part.open.writer.abandon()
                 wait = self._back_off(self._attempts[part.archive.name])
                 self._waiting.later(part.archive, wait)
@@ -285,13 +293,20 @@ class PartPublisher:
         entry = Entry(
             part.number,
             part_stem(part.unit),
-            [(one.name, _version(one, outcome), outcome) for one, outcome in part.taken],
+            [
+                (candidate.name, _version(candidate, outcome), outcome)
+                for candidate, outcome in part.taken
+            ],
             len(record.failures),
             record.skipped,
             record.counts,
             record.folders,
             record.hits_misses,
-            {one.name: one.content for one, _ in part.taken if one.content is not None},
+            {
+                candidate.name: candidate.content
+                for candidate, _ in part.taken
+                if candidate.content is not None
+            },
         )
         try:
             if part.lost:
@@ -303,8 +318,8 @@ class PartPublisher:
         except OutputError as error:
             self._undo(part, entry.stem)
             self.pause(error, _DISK_WAIT_S)
-            for one, _ in part.taken:
-                self._waiting.later(one, _DISK_WAIT_S)
+            for candidate, _ in part.taken:
+                self._waiting.later(candidate, _DISK_WAIT_S)
             return
         now = time.monotonic()
         if now >= self.pause_until:
@@ -327,24 +342,24 @@ class PartPublisher:
         part.open.writer.abandon()
         try:
             remove_part(self._folder, stem)
-        except OutputError:  # a disk that was remounted read-only: before the next part
+        except OutputError:  # a disk that became read-only: tried again before the next part
             self._undone.append(stem)
 
 
 def _outcome(failures: Sequence[Failure], otherwise: str = "f") -> str:
-    """The ledger's letter of an input with these failures."""
+    """The ledger's letter for an input with these failures."""
     if any(failure.code is Code.OBJECT_GONE for failure in failures):
         return "g"
     return "u" if any(failure.retryable for failure in failures) else otherwise
 
 
-def _version(found: InputVersion, outcome: str) -> str:
-    # what was gone and comes back, as it was, is to be done
-    return AGAIN + found.version if outcome == "g" else found.version
+def _version(candidate: InputVersion, outcome: str) -> str:
+    # an input that was gone must be done where it returns unchanged
+    return AGAIN + candidate.version if outcome == "g" else candidate.version
 
 
 def remove_part(folder: RunFolder, stem: str) -> None:
-    """Take a part out of the dataset. Raises OutputError."""
+    """Remove a part from the dataset. Raises OutputError."""
     try:
         (folder.parts / f"{stem}.parquet").unlink(missing_ok=True)
         (folder.journal / f"{stem}.json").unlink(missing_ok=True)
@@ -353,7 +368,7 @@ def remove_part(folder: RunFolder, stem: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have names that were renamed survive a power cut, where the system knows how."""
+    """Make renames in a folder survive a power cut, on POSIX systems. Raises OutputError."""
     if os.name != "posix":
         return
     try:

@@ -1,7 +1,7 @@
-"""Isolates inputs that were in work at a crash, and sets them aside after several.
+"""Isolates inputs that were in work at a crash, and sets them aside after several crashes.
 
-Names are written before work begins, without waiting for the disk: that survives the process,
-which is all that an image can kill.
+Names are written to a file before work begins, without flushing it to the disk. So the file
+survives a crash of the process; an image cannot crash more than that.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ from pi10_classifier.watch.ledger import Ledger
 
 FILE = "watch.in-work"
 DEATHS = 5
-_ROOM = 1_000_000
+_MOST_BYTES = 1_000_000  # the file is rewritten beyond
 
 
 class CrashQuarantine:
-    """Keeps the file of names in work, and in the ledger how often each was there at a death."""
+    """A file with the names in work; the ledger counts how many crashes each was in work at.
+
+    ``name in quarantine`` is true for an input that was in work at a crash and is not done.
+    """
 
     def __init__(self, path: Path, ledger: Ledger) -> None:
         self._path = path
-        left = _left(path)
+        names = _read_names(path)
         with ledger.transaction() as db:
             db.executemany(
                 "insert into suspects values (?, 1) "
                 "on conflict(name) do update set deaths = deaths + 1",
-                ((name,) for name in sorted(left)),
+                ((name,) for name in sorted(names)),
             )
         self._deaths: dict[str, int] = dict(ledger.ask("select name, deaths from suspects"))
-        self._in_work: Counter[str] = Counter()  # an archive is there once for each chunk
+        self._in_work: Counter[str] = Counter()  # an archive counts once for each chunk
         self._stream: TextIO | None = None
         self._open()
 
@@ -42,19 +45,21 @@ class CrashQuarantine:
         return name in self._deaths
 
     def _open(self) -> None:
-        with suppress(OSError):  # a full disk: what is in work is then not known
+        with suppress(OSError):  # on a full disk, work goes on without the file
             self._stream = self._path.open("w", encoding="utf-8")
 
     def begin(self, names: Sequence[str]) -> None:
+        """Note that work on these inputs begins."""
         self._in_work.update(names)
         self._note("+", names)
 
     def end(self, names: Sequence[str]) -> None:
+        """Note that work on these inputs has ended."""
         self._in_work.subtract(names)
         self._in_work = +self._in_work
         self._note("-", names)
         with suppress(OSError):
-            if self._stream and self._stream.tell() > _ROOM:
+            if self._stream and self._stream.tell() > _MOST_BYTES:
                 self._stream.close()
                 self._open()
                 self._note("+", sorted(self._in_work.elements()))
@@ -66,7 +71,7 @@ class CrashQuarantine:
                 self._stream.flush()
 
     def verdict(self, name: str) -> InputError | None:
-        """Why ``name`` is not touched again; None where it may be tried."""
+        """The failure of an input that is not tried again; None where it may be tried."""
         deaths = self._deaths.get(name, 0)
         if deaths < DEATHS:
             return None
@@ -77,24 +82,24 @@ class CrashQuarantine:
         )
 
     def clear(self, names: Sequence[str]) -> None:
-        """They are done; the ledger forgot them as it entered them."""
+        """Forget inputs that are done; the ledger has already forgotten them."""
         for name in names:
             self._deaths.pop(name, None)
 
     def close(self) -> None:
-        """The process ends in order: nobody is to blame."""
+        """Remove the file, as the process ends normally."""
         with suppress(OSError):
             if self._stream:
                 self._stream.close()
             self._path.unlink(missing_ok=True)
 
 
-def _left(path: Path) -> set[str]:
+def _read_names(path: Path) -> set[str]:
     names: Counter[str] = Counter()
     with suppress(OSError):
         for line in path.read_text("utf-8", "replace").splitlines():
             with suppress(ValueError, TypeError):  # the last line may be cut
-                sign, these = json.loads(line)
-                (names.update if sign == "+" else names.subtract)(these)
+                sign, changed = json.loads(line)
+                (names.update if sign == "+" else names.subtract)(changed)
                 names = +names
     return set(+names)

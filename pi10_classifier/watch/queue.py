@@ -1,4 +1,4 @@
-"""The queue of inputs: bounded, each name once, files only when they have settled."""
+"""The bounded queue of inputs, which has each name once, and files only once they have settled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import count, islice
 
 from pi10_classifier.watch.inputs.base import InputVersion
-from pi10_classifier.watch.inputs.departed import Roll, depart
+from pi10_classifier.watch.inputs.departed import SeenNames, remove_missing
 from pi10_classifier.watch.ledger import Ledger
 
 CAPACITY = 50_000
@@ -18,9 +18,11 @@ _PAGE = 500
 
 
 class InputQueue:
-    """What was seen and is not done; threads offer, the watcher takes.
+    """Inputs that were seen and are not done. Other threads offer them, the watcher takes them.
 
-    An input leaves when it is ``done`` or ``gone``; until then its name is not taken in again.
+    An input stays in the queue until ``done``, also after it was taken; until then its name is not
+    queued again. settle_s: seconds to wait before an offered input is looked at again.
+    overflowed: True where an input was dropped for lack of room.
     """
 
     def __init__(self, ledger: Ledger, settle_s: float, capacity: int = CAPACITY) -> None:
@@ -40,29 +42,33 @@ class InputQueue:
 
     @property
     def is_full(self) -> bool:
+        """True where no more inputs are accepted."""
         return len(self._names) >= self._capacity
 
     @property
     def is_drained(self) -> bool:
-        """True where all that waits has been taken."""
+        """True where all queued inputs have been taken."""
         return not self._ready and not self._due
 
     def holds(self, name: str) -> bool:
+        """True where the input is queued or in work."""
         return name in self._names
 
-    def offer(self, found: Iterable[InputVersion], *, patient: bool) -> bool:
-        """Take in what is neither done nor waiting already; False where it was cut short.
+    def offer(self, candidates: Iterable[InputVersion], *, patient: bool) -> bool:
+        """Queue the inputs that are neither done nor queued; False where the queue was closed.
 
-        patient: wait for room, as a scan does; else what has no room is left to the next scan.
+        patient: wait for room, as a scan does; else inputs without room are left to the next scan.
         """
-        source = iter(found)
+        source = iter(candidates)
         while page := list(islice(source, _PAGE)):
-            page = [one for one in page if one.name not in self._names]
-            names = [one.name for one in page]
+            page = [candidate for candidate in page if candidate.name not in self._names]
+            names = [candidate.name for candidate in page]
             if patient and self._ledger.gone:
-                self._ledger.come_back(names)
-            known = self._ledger.known(names)
-            fresh = [one for one in page if known.get(one.name) != one.version]
+                self._ledger.restore(names)
+            done = self._ledger.versions_of(names)
+            fresh = [
+                candidate for candidate in page if done.get(candidate.name) != candidate.version
+            ]
             with self._change:
                 while patient and self.is_full and not self._closed:
                     self._change.wait(1)
@@ -71,48 +77,49 @@ class InputQueue:
                 if self.is_full:
                     self.overflowed = True
                     continue
-                for one in fresh:
-                    if one.name not in self._names:
-                        self._names.add(one.name)
-                        self._put(one, self._settle_s)
+                for candidate in fresh:
+                    if candidate.name not in self._names:
+                        self._names.add(candidate.name)
+                        self._put(candidate, self._settle_s)
                 self._change.notify_all()
         return True
 
-    def call(self, roll: Roll) -> None:
-        """A scan has met all that is there: what is done and was not met is gone."""
-        depart(self._ledger, roll, self.holds)
+    def finish_scan(self, seen_names: SeenNames) -> None:
+        """End a complete scan: inputs that are done and that it did not see are gone."""
+        remove_missing(self._ledger, seen_names, self.holds)
 
-    def roll(self) -> Roll:
-        """For a scan that begins."""
-        self._ledger.news.clear()
-        return Roll()
+    def start_scan(self) -> SeenNames:
+        """Begin a scan; returns the names that it has seen, none yet."""
+        self._ledger.new_parts.clear()
+        return SeenNames()
 
-    def _put(self, found: InputVersion, seconds: float) -> None:
+    def _put(self, candidate: InputVersion, seconds: float) -> None:
         if seconds > 0:
-            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), found))
+            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), candidate))
         else:
-            self._ready.append(found)
+            self._ready.append(candidate)
 
     def due(self) -> list[InputVersion]:
-        """Inputs to be looked at once more, before they are ``ready`` or put off again."""
+        """Inputs whose wait is over, to be looked at; ``ready``, ``settle`` or ``done`` is next."""
         now, out = time.monotonic(), []
         with self._change:
             while self._due and self._due[0][0] <= now:
                 out.append(heapq.heappop(self._due)[2])
         return out
 
-    def ready(self, found: InputVersion) -> None:
+    def ready(self, candidate: InputVersion) -> None:
+        """Let the input be taken."""
         with self._change:
-            self._put(found, 0)
+            self._put(candidate, 0)
 
-    def later(self, found: InputVersion, seconds: float) -> None:
-        """Look at it again after so many seconds."""
+    def later(self, candidate: InputVersion, seconds: float) -> None:
+        """Make the input due after ``seconds``."""
         with self._change:
-            self._put(found, max(seconds, 1e-3))
+            self._put(candidate, max(seconds, 1e-3))
 
-    def settle(self, found: InputVersion) -> None:
-        """It has changed since it was seen: wait until it has not."""
-        self.later(found, self._settle_s)
+    def settle(self, candidate: InputVersion) -> None:
+        """Make the input wait again, as it has changed since it was seen."""
+        self.later(candidate, self._settle_s)
 
     def take(self, most: int, enough: int, wait_s: float) -> list[InputVersion]:
         """Up to ``most`` inputs that are ready; waits up to ``wait_s`` for ``enough``."""
@@ -123,13 +130,13 @@ class InputQueue:
             return [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
 
     def done(self, names: Sequence[str]) -> None:
-        """They are entered as done, or are gone before they were read."""
+        """Remove inputs that are entered in the ledger, or that are gone."""
         with self._change:
             self._names.difference_update(names)
             self._change.notify_all()
 
     def close(self) -> None:
-        """Take in no more; whoever waits for room goes on."""
+        """Accept no more inputs; a thread that waits for room continues."""
         with self._change:
             self._closed = True
             self._change.notify_all()

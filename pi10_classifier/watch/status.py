@@ -15,7 +15,7 @@ _LOG_EVERY_S = 60.0
 
 @contextmanager
 def status_line(*, shown: bool) -> Iterator[Callable[[Status], None]]:
-    """A live line on standard error, or none."""
+    """Yield a function that shows a status as a live line on stderr; a no-op if not shown."""
     if not shown:
         yield lambda _: None
         return
@@ -28,9 +28,10 @@ def status_line(*, shown: bool) -> Iterator[Callable[[Status], None]]:
 
 
 class Log:
-    """Plain lines for a log that is read later: the beginning, and minutes that brought something.
+    """Plain lines for a log: one at the start, and one for each minute with something new.
 
-    ``first`` is said once the watcher is at work, for a refused option is told by its error.
+    first: the line for the start. It is written once the watcher works, as the error of a refused
+    option should come alone.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Log:
         self._due = clock() + _LOG_EVERY_S
         self._line: str | None = None
         self._results = 0
-        self._told = ("ok", "ok", "")
+        self._logged_state = ("ok", "ok", "")
         self._departed = (0, 0)
 
     def __call__(self, status: Status) -> None:
@@ -51,7 +52,7 @@ class Log:
             self._write(self._first)
             self._first = ""
         if self._line is None:
-            self._line = status.line  # of the watcher before, where this one goes on
+            self._line = status.line  # of an earlier start, whose minutes were logged then
         if self._clock() < self._due:
             return
         self._due = self._clock() + _LOG_EVERY_S
@@ -65,9 +66,9 @@ class Log:
             self._line = status.line
         moved, gone = status.moved - self._departed[0], status.gone - self._departed[1]
         self._departed = (status.moved, status.gone)
-        if not (fresh or failed or skipped or moved or gone or now != self._told):
+        if not (fresh or failed or skipped or moved or gone or now != self._logged_state):
             return
-        self._told = now
+        self._logged_state = now
         words = [f"{datetime.now(UTC):%H:%M} UTC: {fresh:,} more images, {status.results:,} in all"]
         if failed:
             words[0] += f", {failed:,} failed"
@@ -81,7 +82,7 @@ class Log:
 
 
 def described(status: Status) -> str:
-    """Rate, what waits, the last minute, the link, and what is wrong."""
+    """The status as text: rate, backlog, last minute, link and problems."""
     words = [f"{status.results:,} done, {status.per_second:,.0f}/s"]
     words.append(f"{'at least ' if status.more else ''}{status.backlog:,} waiting")
     if status.line:

@@ -1,7 +1,7 @@
 """Removes inputs that changed or moved from the parts that hold their old results.
 
-What a part holds is computed from its remaining rows and the ledger, not subtracted, so
-that doing it twice, as after a kill, changes nothing.
+The counts of a part are computed again from its remaining rows and the ledger, not subtracted. So
+repeating it after a kill changes nothing.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from pi10_classifier.watch.publisher import remove_part
 
 
 def remove_superseded(folder: RunFolder, ledger: Ledger) -> None:
-    """Take superseded inputs out of their old parts. Raises OutputError."""
-    gone: dict[tuple[int, str], dict[str, str]] = {}
+    """Remove superseded inputs from their old parts. Raises OutputError."""
+    superseded: dict[tuple[int, str], dict[str, str]] = {}
     query = "select part, stem, name, outcome from superseded join parts on id = part"
     for part, stem, name, outcome in ledger.ask(query):
-        gone.setdefault((part, stem), {})[name] = outcome
-    left = _left(ledger) if gone else {}
-    for (part, stem), names in sorted(gone.items()):
-        counts = _rewrite(folder, stem, names, left[part]) if part in left else None
-        if counts is None:  # an archive, the last input of a part, or a part that is no more
+        superseded.setdefault((part, stem), {})[name] = outcome
+    remaining = _remaining(ledger) if superseded else {}
+    for (part, stem), names in sorted(superseded.items()):
+        counts = _rewrite(folder, stem, names, remaining[part]) if part in remaining else None
+        if counts is None:  # an archive, a part without other inputs, or one that is missing
             remove_part(folder, stem)
-            ledger.forget(part, empty=part not in left)
+            ledger.forget(part, empty=part not in remaining)
         else:
             ledger.recount(part, counts, names)
 
 
-def _left(ledger: Ledger) -> dict[int, dict[str, int]]:
-    """Part -> outcome -> how many inputs it holds besides those that are to leave."""
-    left: dict[int, dict[str, int]] = {}
+def _remaining(ledger: Ledger) -> dict[int, dict[str, int]]:
+    """Part -> outcome -> number of its inputs that are not superseded."""
+    remaining: dict[int, dict[str, int]] = {}
     for table in ("inputs", "away"):
         query = (
             f"select part, outcome, count(*) from {table} "  # noqa: S608  # nosec B608
             "where part in (select part from superseded) group by part, outcome"
         )
         for part, outcome, count in ledger.ask(query):
-            by_outcome = left.setdefault(part, {})
+            by_outcome = remaining.setdefault(part, {})
             by_outcome[outcome] = by_outcome.get(outcome, 0) + count
-    return left
+    return remaining
 
 
 def _rewrite(
-    folder: RunFolder, stem: str, gone: dict[str, str], left: dict[str, int]
+    folder: RunFolder, stem: str, superseded: dict[str, str], remaining: dict[str, int]
 ) -> Counts | None:
-    """Publish the part without ``gone``; None where its journal entry cannot be read."""
+    """Publish the part without ``superseded``; None where its journal entry is unreadable."""
     entry = folder.journal / f"{stem}.json"
     try:
         record: dict[str, Any] = json.loads(entry.read_text("utf-8"))
@@ -60,20 +60,22 @@ def _rewrite(
     part = folder.parts / f"{stem}.parquet"
     counts = {(b, minute, label): n for b, minute, label, n in record["counts"]}
     results = record["totals"]["results"]
-    rows = {name for name, outcome in gone.items() if outcome == "r"}
+    rows = {name for name, outcome in superseded.items() if outcome == "r"}
     with atomic_path(part) if rows else nullcontext(part) as temporary:
         if rows:
-            counts, record["folders"], results = _without(part, rows, temporary)
+            counts, record["folders"], results = _write_without(part, rows, temporary)
             record["part_bytes"] = temporary.stat().st_size
-        record["failures"] = [failure for failure in record["failures"] if failure[1] not in gone]
+        record["failures"] = [
+            failure for failure in record["failures"] if failure[1] not in superseded
+        ]
         record["totals"] = {
-            "inputs": results + len(record["failures"]) + left.get("s", 0),
+            "inputs": results + len(record["failures"]) + remaining.get("s", 0),
             "results": results,
             "failures": len(record["failures"]),
-            "skipped": left.get("s", 0),
+            "skipped": remaining.get("s", 0),
         }
         record["counts"] = sorted([*key, n] for key, n in counts.items())
-        sidecars = {bin_folder(name) for name in gone if kind_of(name) is Kind.HITS_MISSES}
+        sidecars = {bin_folder(name) for name in superseded if kind_of(name) is Kind.HITS_MISSES}
         record["hits_misses"] = {
             key: table
             for key, table in record["hits_misses"].items()
@@ -83,16 +85,18 @@ def _rewrite(
     return counts
 
 
-def _without(
-    part: Path, gone: set[str], temporary: Path
+def _write_without(
+    part: Path, superseded: set[str], temporary: Path
 ) -> tuple[Counts, dict[str, list[str]], int]:
-    """Write the part's other rows; returns what they count, their folders, how many they are."""
+    """Write the part's other rows; returns their counts, their folders and their number."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     table = pq.read_table(part)
-    other = pc.invert(pc.is_in(table["member"], value_set=pa.array(sorted(gone), pa.string())))
+    other = pc.invert(
+        pc.is_in(table["member"], value_set=pa.array(sorted(superseded), pa.string()))
+    )
     table = table.filter(other)
     pq.write_table(table, temporary, compression="zstd")
     counts: Counts = {}

@@ -19,7 +19,10 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 
 
 class Uplink:
-    """A thread with a connection; what waits lies in the ledger, not here."""
+    """A thread that sends the ledger's lines. state: "ok", or the last problem.
+
+    Raises SettingError for an unusable address or token.
+    """
 
     def __init__(self, url: str, ledger: Ledger, environ: Mapping[str, str]) -> None:
         try:
@@ -28,14 +31,14 @@ class Uplink:
         except ValueError:
             usable = None
         if not usable or "@" in parts.netloc:
-            # its value is not repeated: some write a password into it
+            # the value is not shown: it may hold a password
             raise SettingError(
                 f"--summary-url must look like https://host/path, without a user; a token goes "
                 f"into {TOKEN}"
             )
         self._url = url
         self._ledger = ledger
-        token = environ.get(TOKEN, "").strip()  # files of settings may end lines in CR LF
+        token = environ.get(TOKEN, "").strip()  # a file of settings may have CR LF line ends
         if not (token.isascii() and token.isprintable()):
             raise SettingError(f"{TOKEN} must be ASCII in one line; its value is not shown")
         self._headers = {"Content-Type": "application/x-ndjson"}
@@ -52,21 +55,22 @@ class Uplink:
             db.execute("insert or replace into facts values ('sending', '1')")
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """There is a new line."""
+        """Tell the thread that there is a new line."""
         self._wake.set()
 
     def close(self, within_s: float) -> None:
-        """Try once more to send all there is, then end; what is left is sent at the next start."""
+        """Try once more to send all lines, then end; others are sent after the next start."""
         self._stop.set()
         self._wake.set()
         self._thread.join(within_s)
 
     @property
     def waiting(self) -> int:
-        """Lines that are not acknowledged."""
+        """Number of lines that are not acknowledged."""
         query = "select count(*) from lines where seq > ?"
         return int(self._ledger.ask(query, (self._sent(),))[0][0])
 
@@ -95,7 +99,7 @@ class Uplink:
             self._wake.wait(_LONGEST_WAIT_S)
 
     def _sleep(self, seconds: float) -> None:
-        """A new line does not shorten it: it would bring no receiver back."""
+        """Wait; a new line does not end the wait, as the receiver would still not answer."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
             self._stop.wait(left)
@@ -107,7 +111,7 @@ class Uplink:
         if not lines:
             return False
         body = "".join(f"{line}\n" for _, line in lines).encode()
-        # the status says all: a body may be anything, of any length
+        # only the status is used; a body may be anything, of any length
         answer = self._http.request(
             "POST", self._url, body=body, headers=self._headers, redirect=False,
             preload_content=False,
@@ -128,4 +132,4 @@ class Uplink:
 
 
 class _RefusedError(OSError):
-    """An answer that acknowledges nothing."""
+    """The receiver answered, but did not acknowledge the lines."""

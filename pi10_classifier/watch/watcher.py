@@ -1,7 +1,7 @@
 """The watch loop: finds inputs, classifies and publishes them, reports each minute.
 
-Its own thread alone writes to the output folder; others look for inputs, classify, send lines,
-and now and then write the summary tables.
+Only the thread of the loop publishes parts. Other threads find inputs, classify images, send
+lines and, every ten minutes or more, write the summary tables.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pi10_classifier.results.raising_factor import write_factors
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import summarise
 from pi10_classifier.watch.discovery import InputDiscovery
-from pi10_classifier.watch.disk_space import patiently
+from pi10_classifier.watch.disk_space import retry_until_writable
 from pi10_classifier.watch.inputs.base import WatchedInput
 from pi10_classifier.watch.inputs.folder import FolderPlace
 from pi10_classifier.watch.ledger import FILE, Ledger
@@ -53,10 +53,12 @@ _LAST_SEND_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """How to watch. settle_s: how long a file must stay as it is before it is read.
+    """How to watch.
 
-    rescan_s: how often to look for what events did not tell. until_idle: end once
-    everything that is there is done.
+    settle_s: seconds that a file must stay unchanged before it is read. rescan_s: seconds between
+    scans for inputs that events have missed. summary_url: where to send the minute lines; "" for
+    nowhere. until_idle: end once every input that exists is done. Raises SettingError for values
+    out of range.
     """
 
     settle_s: float = 2.0
@@ -73,10 +75,12 @@ class WatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a watcher stands, for whoever looks on.
+    """The state of a watcher, for display.
 
-    line: the last minute's; None before it is known. moved: inputs whose old names left.
-    gone: those that are no longer there, and whose results are kept.
+    results: images classified since the start. backlog: inputs that are not done; ``more`` is true
+    where there are others that the queue has no room for. trouble: why work is paused. line: the
+    newest minute line; None before it is known. moved: inputs whose results under an old name were
+    removed. gone: inputs that no longer exist and whose results are kept.
     """
 
     results: int
@@ -92,14 +96,14 @@ class Status:
 
 
 def place_of(source: str, settings: Settings, environ: Mapping[str, str]) -> WatchedInput:
-    """Raises SettingError where ``source`` is nothing that can be watched."""
+    """The bucket or folder to watch. Raises SettingError where ``source`` is neither."""
     if source.startswith("s3://"):
-        # the S3 client takes longer to import than a folder's first image to classify
+        # imported late: the S3 client's import takes longer than classifying a first image
         from pi10_classifier.watch.inputs.bucket import BucketPlace
 
         return BucketPlace(source, settings.limits, environ)
     if "://" in source or not source.strip():
-        raise SettingError(f"{source!r}: name a folder, or s3://bucket/prefix")
+        raise SettingError(f"{source!r} cannot be watched; name a folder, or s3://bucket/prefix")
     return FolderPlace(Path(source), settings.limits)
 
 
@@ -109,17 +113,18 @@ def watch(
     settings: Settings,
     plan: WatchOptions,
     *,
-    check: Callable[[], None] = lambda: None,
-    show: Callable[[Status], None] = lambda _: None,
-    tell: Callable[[str], None] = lambda _: None,
+    raise_if_cancelled: Callable[[], None] = lambda: None,
+    show_status: Callable[[Status], None] = lambda _: None,
+    emit_line: Callable[[str], None] = lambda _: None,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = utc_now,
 ) -> RunResult:
-    """Watch until ``check`` raises KeyboardInterrupt, or all is done; then publish the rest.
+    """Watch until ``raise_if_cancelled`` raises KeyboardInterrupt; then publish what is in work.
 
-    ``show`` is called about once a second, ``tell`` with each minute's line. Raises
-    SettingError or ModelError before any work, and OutputError where the last of it cannot
-    be written, which is then done at the next start.
+    With ``plan.until_idle`` it also ends once all inputs are done. show_status: called about once
+    a second. emit_line: called with the line of each minute. Raises SettingError or ModelError
+    before any work, and OutputError where the last results cannot be written; these inputs are
+    then classified again at the next start.
     """
     watched = place_of(source, settings, environ)
     watched.check()
@@ -129,15 +134,19 @@ def watch(
     folder = RunFolder(out, model.package.classes)
     fields = {"inputs": [source], "watch": 1, **settings.fingerprint(model.package)}
     try:
-        waits = partial(patiently, check=check, tell=lambda error: _show_refusal(show, error))
-        waits(lambda: _open(folder, fields))
-        ledger = waits(lambda: Ledger(folder.journal / FILE))
+        retried = partial(
+            retry_until_writable,
+            raise_if_cancelled=raise_if_cancelled,
+            emit=lambda error: _show_refusal(show_status, error),
+        )
+        retried(lambda: _open(folder, fields))
+        ledger = retried(lambda: Ledger(folder.journal / FILE))
         try:
-            waits(lambda: _reconcile(folder, ledger))
-            watcher = waits(
+            retried(lambda: _reconcile(folder, ledger))
+            watcher = retried(
                 lambda: _Watcher(watched, folder, ledger, settings, plan, model, environ, clock)
             )
-            return watcher.run(source, check, show, tell)
+            return watcher.run(source, raise_if_cancelled, show_status, emit_line)
         finally:
             ledger.close()
     finally:
@@ -148,20 +157,20 @@ def _open(folder: RunFolder, fields: dict[str, Any]) -> None:
     try:
         folder.open(fields, resume=True, overwrite=False)
     except OutputError:
-        folder.close()  # its lock would refuse the next try
+        folder.close()  # its lock would make the next attempt fail
         raise
 
 
 def _reconcile(folder: RunFolder, ledger: Ledger) -> None:
     for stem in ledger.reconcile_parts(folder.published()):
-        remove_part(folder, stem)  # published, and killed before it was entered
+        remove_part(folder, stem)  # published, but the process died before it was entered
     ledger.try_again()
 
 
-def _show_refusal(show: Callable[[Status], None], error: OutputError) -> None:
-    """Before there is a watcher that has more to say."""
+def _show_refusal(show_status: Callable[[Status], None], error: OutputError) -> None:
+    """Show an error of the output disk while there is no watcher with a status."""
     with suppress(OSError):
-        show(Status(0, 0.0, 0, False, error.message, "not yet", "", None))
+        show_status(Status(0, 0.0, 0, False, error.message, "not yet", "", None))
 
 
 class _Watcher:
@@ -186,34 +195,29 @@ class _Watcher:
         engine = Engine.from_settings(model, settings)
         self._quarantine = CrashQuarantine(folder.journal / IN_WORK, ledger)
         self._parts = PartPublisher(
-            folder,
-            engine,
-            settings.jobs,
-            ledger,
-            self._waiting,
-            watched,
-            self._quarantine,
+            folder, engine, settings.jobs, ledger, self._waiting, watched, self._quarantine,
             self._tick,
-        )
+        )  # fmt: skip
         self._begun = time.monotonic()
         self._tables_due = self._begun + TABLES_EVERY_S
         self._tables: threading.Thread | None = None
-        self._shown = (self._begun, 0, 0.0)  # when, results then, rate
+        self._shown = (self._begun, 0, 0.0)  # time, results at that time, images per second
         self._show_due = self._begun
         self._due_lines: list[datetime] = []
         last = ledger.ask("select minute, line from lines order by seq desc limit 1")
         self._line = str(last[0][1]) if last else ""
-        told = datetime.strptime(last[0][0], "%Y-%m-%dT%H:%MZ") if last else None
-        self._minutes = MinuteClock(clock, told.replace(tzinfo=UTC) if told else None)
+        newest = datetime.strptime(last[0][0], "%Y-%m-%dT%H:%MZ") if last else None
+        self._minutes = MinuteClock(clock, newest.replace(tzinfo=UTC) if newest else None)
 
     def run(
         self,
         source: str,
-        check: Callable[[], None],
-        show: Callable[[Status], None],
-        tell: Callable[[str], None],
+        raise_if_cancelled: Callable[[], None],
+        show_status: Callable[[Status], None],
+        emit_line: Callable[[str], None],
     ) -> RunResult:
-        self._check, self._show, self._tell = check, show, tell
+        self._raise_if_cancelled = raise_if_cancelled
+        self._show_status, self._emit_line = show_status, emit_line
         started, clock = datetime.now(UTC), time.perf_counter()
         threading.Thread(target=import_ahead, name="pi10-imports").start()
         self._discovery.start()
@@ -250,46 +254,46 @@ class _Watcher:
             self._parts.collect(wait=False)
             time.sleep(_LINGER_S)
             return
-        found = self._waiting.take(_TAKE, CHUNK_ITEMS, _LINGER_S)
-        images = [one for one in found if not one.is_archive]
+        taken = self._waiting.take(_TAKE, CHUNK_ITEMS, _LINGER_S)
+        images = [candidate for candidate in taken if not candidate.is_archive]
         if images:
             self._parts.images(images)
-        for one in found:
-            if one.is_archive:
-                self._parts.archive(one)
+        for candidate in taken:
+            if candidate.is_archive:
+                self._parts.archive(candidate)
         self._parts.collect(wait=False)
 
     def _admit(self) -> None:
-        """Look at what was put off: it has settled, changed, or is gone."""
-        for found in self._waiting.due():
+        """Look again at the inputs that had to wait: each has settled, changed, or is gone."""
+        for candidate in self._waiting.due():
             try:
-                now = self._input.look(found)
-            except (InputError, SettingError):  # or keys that are refused for the time being
-                self._waiting.later(found, _DISK_WAIT_S)
+                now = self._input.look(candidate)
+            except (InputError, SettingError):  # SettingError: S3 keys that are refused for now
+                self._waiting.later(candidate, _DISK_WAIT_S)
                 continue
             if now is None:
-                self._waiting.done([found.name])
-            elif now.version == found.version or not self._input.settles:
+                self._waiting.done([candidate.name])
+            elif now.version == candidate.version or not self._input.settles:
                 self._waiting.ready(now)
             else:
                 self._waiting.settle(now)
 
     def _tick(self) -> None:
-        """What is due by the clock; called between any two steps."""
-        self._check()
-        over = self._minutes.over()
-        if over:
+        """Do what is due by the clock; called between any two steps."""
+        self._raise_if_cancelled()
+        ended = self._minutes.ended()
+        if ended:
             self._parts.rotate()
-            self._parts.after(lambda: self._compose_lines(over))
+            self._parts.after(lambda: self._compose_lines(ended))
         if time.monotonic() >= self._show_due:
             self._show_due = time.monotonic() + _SHOWN_EVERY_S
-            with suppress(OSError):  # a display is never a reason to stop
-                self._show(self._status())
+            with suppress(OSError):  # a display that fails must not stop the work
+                self._show_status(self._status())
         if time.monotonic() >= self._tables_due and not self._parts.trouble:
             self._write_tables()
 
     def _compose_lines(self, minutes: list[datetime]) -> None:
-        """Make the lines of minutes that are over; where the disk refuses, with the next ones."""
+        """Make the lines of minutes that have ended; if the disk fails, try again next minute."""
         self._due_lines += minutes
         trouble = self._parts.trouble
         try:
@@ -304,7 +308,7 @@ class _Watcher:
                 )  # fmt: skip
                 self._due_lines.pop(0)
                 with suppress(OSError):
-                    self._tell(self._line)
+                    self._emit_line(self._line)
                 if self._uplink:
                     self._uplink.wake()
         except OutputError as error:
@@ -333,13 +337,13 @@ class _Watcher:
         )  # fmt: skip
 
     def _write_tables(self) -> None:
-        """The summary tables, beside the work; rarer where they take long."""
+        """Write the summary tables in a thread; less often where that takes long."""
         if self._tables and self._tables.is_alive():
             return
 
         def write() -> None:
             began = time.monotonic()
-            # a part that is amended meanwhile, or a full disk: the next time will do
+            # a part that is rewritten meanwhile, or a full disk: the next time may succeed
             with suppress(OSError, Pi10Error):
                 summarise(self._folder)
             took = time.monotonic() - began
@@ -349,7 +353,7 @@ class _Watcher:
         self._tables.start()
 
     def _finish(self, source: str, started: datetime, clock: float, stopped: bool) -> RunResult:
-        """Take no more, publish what is in work, tell of the last minute, write the tables."""
+        """Take no more inputs, publish what is in work, make the last line, write the tables."""
         self._discovery.close()
         self._parts.trouble = None
         self._parts.rotate()
@@ -359,14 +363,14 @@ class _Watcher:
         if self._tables:
             self._tables.join()
         self._due_lines.append(self._minutes.current)
-        run = self._last(source, started, clock, stopped) if stopped else patiently(
+        run = self._last(source, started, clock, stopped) if stopped else retry_until_writable(
             lambda: self._last(source, started, clock, stopped),
-            self._check, lambda error: _show_refusal(self._show, error),
+            self._raise_if_cancelled, lambda error: _show_refusal(self._show_status, error),
         )  # fmt: skip
         return run
 
     def _last(self, source: str, started: datetime, clock: float, stopped: bool) -> RunResult:
-        """The last lines and the tables. Raises OutputError; may be done again."""
+        """Make the last lines and the tables. Raises OutputError; can be repeated."""
         self._parts.trouble = None
         self._compose_lines([])
         if self._due_lines and isinstance(self._parts.trouble, OutputError):

@@ -75,6 +75,17 @@ class TestOneMinute:
         for name in ("raised_count", "per_litre", "per_litre_low", "per_litre_high"):
             assert getattr(twice, name) == pytest.approx(getattr(once, name))
 
+    @pytest.mark.parametrize(("blank", "bad"), [(10, False), (11, True), (20, True)])
+    def test_a_bin_of_mostly_blank_images_is_no_absence(self, blank, bad):
+        counts = {(BIN, START, "a"): 20 - blank, (BIN, START, "no_particle"): blank}
+        row = minute_rows(counts, {BIN: [(20, 0)]}, {BIN: START}, ["a"])[0]
+        assert ("mostly_blank" in row.flags, row.quality_l20 == "4") == (bad, bad)
+
+    def test_of_few_images_most_may_be_blank_by_chance(self):
+        counts = {(BIN, START, "no_particle"): 9}
+        row = minute_rows(counts, {BIN: [(9, 0)]}, {BIN: START}, ["a"])[0]
+        assert "mostly_blank" not in row.flags
+
     def test_blank_images_are_among_the_images_but_have_no_density(self):
         counts = {(BIN, START, "a"): 10, (BIN, START, "no_particle"): 10}
         rows = {r.label: r for r in minute_rows(counts, {BIN: [(20, 20)]}, {BIN: START}, ["a"])}

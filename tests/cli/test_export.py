@@ -140,7 +140,7 @@ def test_the_files_nobody_asked_to_leave_out_come_first(run, data, tmp_path):
     ],
 )
 def test_interrupted_it_speaks_of_no_resume(data, tmp_path, monkeypatch, capsys, words, advice):
-    def stopped(*_):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(selection, "scan", stopped)

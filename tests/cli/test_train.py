@@ -37,7 +37,7 @@ def train(shapes, *flags):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--recipe", "vitt"), "unknown network 'vitt'"),
+        (("--recipe", "vitt"), "unknown network or recipe 'vitt'"),
         (("--recipe", "absent.toml"), "absent.toml cannot be read"),
         (("--seeds", "1,x"), "--seeds is '1,x'; give whole numbers"),
         (("--set", "epoch=3"), "a recipe has no 'epoch'"),

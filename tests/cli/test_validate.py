@@ -29,7 +29,7 @@ def ask(*words: object) -> Result:
 def filled(text: str, label: str) -> str:
     rows = list(csv.DictReader(io.StringIO(text)))
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(out, list({**rows[0], "label": ""}), lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, "label": label} for row in rows)
     return out.getvalue()
@@ -59,6 +59,10 @@ def test_from_a_run_to_a_corrected_density(run: Path, tmp_path: Path) -> None:
     assert its["publishable"] == "True"
     assert float(rows["copepod"]["per_litre"]) == 0
     assert "about" in ask("plan", run, "--width", "10%").output
+    # a plan only looks
+    (run / "validation/corrected.csv").unlink()
+    ask("plan", run)
+    assert not (run / "validation/corrected.csv").exists()
     again = ask("import", run, sheet, "--labeller", "Anna")
     assert "0 labels taken, 60 were known" in again.output
 
@@ -86,3 +90,54 @@ def test_a_sample_of_another_model_is_refused(run: Path, tmp_path: Path) -> None
             CliRunner().invoke(pi10, ["validate", "estimate", str(run)], catch_exceptions=False)
     finally:
         path.write_text(before)
+
+
+def test_labels_of_another_run_are_refused_and_others_counted(run: Path) -> None:
+    from pi10_classifier.labelling.labels import LabelStore
+
+    ask("draw", run, "--n", 60, "--overwrite")
+    labels = run / "validation/labels.csv"
+    before = labels.read_bytes() if labels.exists() else None
+    labels.unlink(missing_ok=True)
+    try:
+        store = LabelStore(run, support.CLASSES)
+        store.add([("pia9.elsewhere", "copepod")], "Anna")
+        refused = ask("estimate", run)
+        assert isinstance(refused.exception, SettingError)
+        assert "another run or sample" in str(refused.exception)
+        first = support.csv_of(run / "validation/sample.csv")[0]["particle_id"]
+        store.add([(first, "copepod")], "Anna")
+        told = ask("estimate", run)
+        assert "1 labelled particles are neither in the sample nor suggested" in told.output
+    finally:
+        labels.unlink()
+        if before is not None:
+            labels.write_bytes(before)
+
+
+def test_suggestions_are_labelled_like_the_sample_and_change_no_estimate(
+    cruise: Path, package: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "out"
+    classify([str(cruise / "2024-06-24")], run, Settings(model=package, jobs=2))
+    told = ask("suggest", run, "--n", 12)
+    assert told.exit_code == 0, told.output
+    assert "uncertain" in told.output
+    # they can be looked at: no sample is needed for that
+    pictures = ask("crops", run, "--suggested", "--out", tmp_path / "suggested")
+    assert (pictures.exit_code, pictures.output.split(" in ")[0]) == (0, "12 pictures")
+    assert len(list((tmp_path / "suggested/unsorted").iterdir())) == 12
+    listed = ask("export", run, "--suggested").stdout
+    assert len(listed.splitlines()) == 13
+    sheet = tmp_path / "labels.csv"
+    # nobody has drawn a sample yet: labels of suggestions are welcome all the same
+    suggestions = (run / "validation/suggestions.csv").read_text()
+    sheet.write_text(filled(suggestions, "copepod"))
+    taken = ask("import", run, sheet)
+    assert (taken.exit_code, taken.output.split(",")[0]) == (0, "12 labels taken")
+    ask("draw", run, "--n", 60)
+    sheet.write_text(filled(ask("export", run).stdout, "detritus"))
+    assert ask("import", run, sheet).exit_code == 0
+    assert ask("estimate", run).exit_code == 0
+    rows = support.csv_of(run / "validation/corrected.csv")
+    assert {row["labelled"] for row in rows} == {"60"}

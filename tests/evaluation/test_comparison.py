@@ -241,6 +241,26 @@ def test_the_command(tmp_path):
         read_runs([str(tmp_path / "vit LAS-0" / "tracking-spool")])
 
 
+def test_trainings_that_differ_in_more_than_the_seed_are_told(tmp_path):
+    def train(seed, rate, weights="imagenet"):
+        folder = tmp_path / f"seed-{seed}"
+        folder.mkdir(exist_ok=True)
+        write_predictions(folder, run_of(seed=seed))
+        recipe = {"rate": rate, "seed": seed}
+        identity = {"network": "vit", "initial_weights": weights, "recipe": recipe}
+        (folder / "config.json").write_text(json.dumps({"identity": identity}))
+
+    train(0, 0.1)
+    train(1, 0.1)
+    quiet = CliRunner().invoke(compare_command, [str(tmp_path)])
+    assert quiet.exit_code == 0 and quiet.stderr == ""
+    train(1, 0.2, "starter")
+    told = CliRunner().invoke(compare_command, [str(tmp_path)])
+    assert told.exit_code == 0 and told.stdout == quiet.stdout
+    assert "differ in more than the seed" in told.stderr
+    assert 'initial_weights ("imagenet", "starter"); recipe.rate (0.1, 0.2)' in told.stderr
+
+
 @pytest.mark.slow
 # MLflow's own queries use what SQLAlchemy 2.1 deprecates
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

@@ -242,6 +242,9 @@ class TestHitsMisses:
         ("data", "rows"),
         [
             (b"1,2\n\n3,4\n", ((1, 2), None, (3, 4))),
+            (b"NA,NA\n3,4\n5,6\n", (None, (3, 4), (5, 6))),  # no header: the others keep theirs
+            (b"hits,misses\nnan,nan\n3,4\n", (None, (3, 4))),
+            (b"1,2\nN/A,\n3,4\n", ((1, 2), None, (3, 4))),
             (b"1,2\n,\n3,4\n", ((1, 2), None, (3, 4))),
             (b"\n1,2\n3,4\n\n\n", (None, (1, 2), (3, 4))),
             (b",\n1,2\n", (None, (1, 2))),

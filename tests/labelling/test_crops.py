@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 import zipfile
@@ -115,6 +116,37 @@ def test_what_moved_changed_or_is_broken_is_told(
     picture = cv2.imdecode(np.frombuffer(cache.read(rest[0]) or b"", np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     assert np.array_equal(picture[:, :, ::-1], decode(files[rest[0].member]).rgb)
+
+
+def test_another_image_of_the_same_size_is_told(
+    files: dict[str, bytes], package: Path, tmp_path: Path
+) -> None:
+    data = unpacked(files, tmp_path / "data")
+    run = results(data, tmp_path / "out", package)
+    _, sample = draw(run, 12)
+    other = sample[0]
+    shape = decode(files[other.member]).rgb.shape
+    image = np.full(shape, 230, np.uint8)
+    cv2.circle(image, (shape[1] // 2, shape[0] // 2), 4, (20, 20, 20), -1)
+    (data / other.member).write_bytes(cv2.imencode(".tif", image)[1].tobytes())
+    cache = CropCache(run)
+    problems = cache.fill(sample)
+    assert list(problems) == [other.particle_id]
+    assert "µm² in the run" in problems[other.particle_id]
+
+    # the run is made again with what lies there now: pictures of before are not shown for it
+    results(data, tmp_path / "again", package)
+    shutil.copytree(run / "validation", tmp_path / "again/validation")
+    again = CropCache(tmp_path / "again")
+    _, sample = draw(tmp_path / "again", 12, overwrite=True)
+    old = next(particle for particle in sample if particle.particle_id != other.particle_id)
+    again.path(old).parent.mkdir(exist_ok=True)
+    again.path(old).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    os.utime(again.path(old), (0, 0))
+    assert again.fill(sample) == {}
+    picture = cv2.imdecode(np.frombuffer(again.read(old) or b"", np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert np.array_equal(picture[:, :, ::-1], decode(files[old.member]).rgb)
 
 
 def test_a_table_from_elsewhere_does_not_lead_out_of_its_folder(

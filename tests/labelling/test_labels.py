@@ -48,6 +48,18 @@ def test_a_torn_line_is_cut_off_before_the_next_is_written(store: LabelStore) ->
     ]  # fmt: skip
 
 
+def test_a_file_without_taxa_stays_readable_and_gets_the_column(store: LabelStore) -> None:
+    line = "2026-01-01T00:00:00Z,Anna,p1,copepod"
+    store.path.write_text(f"time,labeller,particle_id,label\n{line}\n")
+    assert [(one.particle_id, one.taxon) for one in store.read()] == [("p1", "")]
+    store.add([("p2", "copepod", "Acartia"), ("p3", "detritus")], "Bo")
+    assert [(one.particle_id, one.label, one.taxon) for one in store.read()] == [
+        ("p1", "copepod", ""), ("p2", "copepod", "Acartia"), ("p3", "detritus", ""),
+    ]  # fmt: skip
+    lines = store.path.read_text().splitlines()
+    assert lines[:2] == ["time,labeller,particle_id,label,taxon", line]
+
+
 def test_a_sheet_that_is_filled_in_by_half_is_taken_by_half(store: LabelStore) -> None:
     given = [("p1", "copepod"), ("p2", "")]
     found = bring_in(store, [drawn("p1"), drawn("p2")], given, "file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,12 @@ class TestOpening:
         opened(tmp_path)
         assert (tmp_path / "readme.txt").read_text() == "mine"
 
+    def test_a_name_that_arrow_cannot_open_is_refused_at_once(self, tmp_path: Path) -> None:
+        path = tmp_path / os.fsdecode(b"out\xff")
+        with pytest.raises(SettingError, match="not valid UTF-8"):
+            opened(path)
+        assert not path.exists()
+
     def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_text("")
         for path in (tmp_path / "out", tmp_path / "out" / "below"):
@@ -285,9 +292,24 @@ def test_blocks_of_a_shrunk_folder_are_dropped(tmp_path: Path) -> None:
     for number in range(3):
         publish(folder, record(f"cruise#{number:06d}", group="cruise"))
     publish(folder, record("other#000002", group="other"))
-    folder.drop_recut_blocks({"cruise": 1})
+    folder.drop_outdated_blocks({"cruise": 1}, ())
     assert {entry["unit"] for entry in folder.entries()} == {"cruise#000000", "other#000002"}
     assert len(list(folder.parts.iterdir())) == 2
+
+
+def test_the_failure_of_a_folder_ends_when_the_folder_can_be_listed(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    folder = opened(tmp_path / "out")
+    failure = Failure("home", "locked", Code.OBJECT_UNREADABLE, "cannot be read")
+    locked = record(f"{home}#000000", group=str(home), inputs=1, results=0, failures=[failure])
+    publish(folder, locked, 0)
+    folder.drop_outdated_blocks({}, ())
+    assert len(list(folder.entries())) == 1, "it cannot be listed yet"
+    home.mkdir()
+    folder.drop_outdated_blocks({}, {part_stem(locked.unit)})
+    assert len(list(folder.entries())) == 1, "this run met it so"
+    folder.drop_outdated_blocks({}, ())
+    assert list(folder.entries()) == [] == list(folder.parts.iterdir())
 
 
 HOSTILE = st.text(max_size=30) | st.sampled_from(

@@ -128,5 +128,5 @@ class TestEncode:
     )
     def test_wrong_arguments_are_refused(self, wrong: dict[str, object]) -> None:
         fields = {"rgb": speckled(8, 8), "when": WHEN, "latitude": None, "longitude": None}
-        with pytest.raises(ValueError, match=r"expected|together|position|background"):
+        with pytest.raises(ValueError, match=r"expected|give both|position|background"):
             encode_tiff(**(fields | wrong))

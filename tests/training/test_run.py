@@ -343,7 +343,7 @@ def test_two_trainings_do_not_share_a_folder(examples, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"network": "vitt"}, "unknown network 'vitt'; known: vit"),
+        ({"network": "vitt"}, "unknown network or recipe 'vitt'; networks: vit"),
         ({"seeds": (1, 1)}, r"seeds are \[1, 1\]"),
         ({"init": "hub"}, "init is 'hub'; it must be 'pretrained', 'random', a folder of"),
         ({"recipe": recipe_for("vit", loss="focal")}, "unknown loss 'focal'"),

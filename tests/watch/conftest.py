@@ -21,11 +21,12 @@ def done(package: Path, tmp_path: Path) -> Callable[..., RunResult]:
     """Watch a source into ``tmp_path/out`` until all that is there is done."""
 
     def run(source: object, out: str = "out", *, model: Path | None = None, step_s: float = 1.0,
-            environ: dict[str, str] | None = None, tell: Callable[[str], None] = lambda _: None,
+            environ: dict[str, str] | None = None,
+            emit_line: Callable[[str], None] = lambda _: None,
             **plan: Any) -> RunResult:  # fmt: skip
         settings = Settings(model=model or package, jobs=2)
         chosen = WatchOptions(**{"settle_s": 0.0, "until_idle": True, **plan})
-        ended = watch(str(source), tmp_path / out, settings, chosen, tell=tell,
+        ended = watch(str(source), tmp_path / out, settings, chosen, emit_line=emit_line,
                       environ=environ or {}, clock=Clock(step_s))  # fmt: skip
         assert ended.tally.adds_up
         return ended

@@ -19,7 +19,7 @@ from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import Code, ExitCode, OutputError, output_error
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.watch import watcher as watchers
-from pi10_classifier.watch.disk_space import passes, patiently
+from pi10_classifier.watch.disk_space import is_temporary, retry_until_writable
 from pi10_classifier.watch.ledger import Ledger
 from pi10_classifier.watch.quarantine import FILE as IN_WORK
 
@@ -101,7 +101,7 @@ def test_refused_three_times_anywhere(
     else:
         monkeypatch.setattr(watchers, "compose", refusing(watchers.compose))
     lines: list[str] = []
-    run = done(killed, tell=lines.append)
+    run = done(killed, emit_line=lines.append)
     assert left == [0]
     assert run.tally.totals == {"inputs": 2, "results": 2, "failures": 0, "skipped": 0}
     assert sum(sum(json.loads(line)["n"].values()) for line in lines) == 1
@@ -119,7 +119,7 @@ def test_stopped_while_it_waits_is_the_disks_error() -> None:
 
     told: list[OutputError] = []
     with pytest.raises(OutputError, match="no space left"):
-        patiently(refuse, stop, told.append)
+        retry_until_writable(refuse, stop, told.append)
     assert told == [error]
 
 
@@ -132,14 +132,14 @@ def test_what_a_wait_mends(number: int, waited: bool) -> None:
     cause = OSError(number, "reason")
     error = output_error(cause, "x")
     error.__cause__ = cause
-    assert passes(error) is waited
+    assert is_temporary(error) is waited
 
 
 def test_file_that_is_no_ledger_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "l").write_bytes(b"no database at all, but long enough to be looked at" * 50)
     with pytest.raises(OutputError) as caught:
         Ledger(tmp_path / "l")
-    assert not passes(caught.value)
+    assert not is_temporary(caught.value)
     assert caught.value.code is Code.STORAGE_UNAVAILABLE
     assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
 
@@ -218,4 +218,4 @@ def test_callbacks_that_fail_stop_nothing(done: Done, tmp_path: Path) -> None:
         raise FULL
 
     source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
-    assert done(source, tell=full).tally.totals["results"] == 1
+    assert done(source, emit_line=full).tally.totals["results"] == 1

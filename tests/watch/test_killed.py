@@ -54,7 +54,7 @@ def deadly(function):
 os.fsync, Path.replace, Path.unlink = deadly(os.fsync), deadly(Path.replace), deadly(Path.unlink)
 from pi10_classifier.watch import ledger
 from pi10_classifier.watch.inputs import departed
-ledger.leave = departed.leave = deadly(departed.leave)
+ledger.mark_superseded = departed.mark_superseded = deadly(departed.mark_superseded)
 watch(source, Path(out), Settings(model=Path(model), jobs=2), WatchOptions(0.0, until_idle=True),
       clock=Clock(30))
 """

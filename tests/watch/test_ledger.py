@@ -26,10 +26,10 @@ def test_publishing_that_fails_enters_nothing(ledger: Ledger) -> None:
 
     with pytest.raises(OSError, match="no disk"):
         ledger.enter(entry(1, "ab"), fail)
-    assert ledger.known(["a", "b"]) == {}
+    assert ledger.versions_of(["a", "b"]) == {}
     assert images(ledger) == 0
     ledger.enter(entry(1, "ab"), lambda: None)
-    assert ledger.known(["a", "b", "c"]) == {"a": "v", "b": "v"}
+    assert ledger.versions_of(["a", "b", "c"]) == {"a": "v", "b": "v"}
     assert ledger.totals() == {"r": 2}
     assert ledger.next_part() == 2
 
@@ -39,7 +39,7 @@ def test_part_that_is_gone_is_to_be_done_again(ledger: Ledger) -> None:
     ledger.enter(entry(2, "bc"), lambda: None)
     assert ledger.ask("select name, part from superseded") == [("b", 1)]
     assert ledger.reconcile_parts({"part-2", "stray"}) == {"stray"}
-    assert ledger.known(["a", "b", "c"]) == {"b": "v", "c": "v"}
+    assert ledger.versions_of(["a", "b", "c"]) == {"b": "v", "c": "v"}
     assert images(ledger) == 2
     assert ledger.ask("select * from superseded") == []
     assert ledger.next_part() == 3  # never a name twice
@@ -47,9 +47,9 @@ def test_part_that_is_gone_is_to_be_done_again(ledger: Ledger) -> None:
 
 def test_parts_of_others_are_refused(ledger: Ledger) -> None:
     ledger.enter(entry(1, "ab"), lambda: None)
-    with pytest.raises(SettingError, match="2 parts beside it"):
+    with pytest.raises(SettingError, match="2 parts in its output folder"):
         ledger.reconcile_parts({"part-1", "x", "y"})
-    assert ledger.known(["a"]) == {"a": "v"}
+    assert ledger.versions_of(["a"]) == {"a": "v"}
 
 
 def test_kept_from_one_start_to_the_next(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_kept_from_one_start_to_the_next(tmp_path: Path) -> None:
     first.close()
     second = Ledger(tmp_path / "l")
     assert second.id == first.id
-    assert second.known(["a"]) == {"a": "v"}
+    assert second.versions_of(["a"]) == {"a": "v"}
     assert second.next_part() == 8
     second.close()
 
@@ -67,7 +67,7 @@ def test_many_names(ledger: Ledger) -> None:
     names = [f"{n:05}" for n in range(3000)]
     made = Entry(1, "part-1", [(n, "v", "r") for n in names], 0, 0, {})
     ledger.enter(made, lambda: None)
-    assert len(ledger.known([*names, "x"])) == 3000
+    assert len(ledger.versions_of([*names, "x"])) == 3000
 
 
 def test_file_that_is_no_ledger(tmp_path: Path) -> None:

@@ -20,17 +20,17 @@ class Wall:
 def test_every_minute_once() -> None:
     wall = Wall()
     clock = MinuteClock(wall, None)
-    assert (clock.current, clock.over()) == (BEGIN, [])
+    assert (clock.current, clock.ended()) == (BEGIN, [])
     wall.now += 3 * MINUTE
-    assert clock.over() == [BEGIN, BEGIN + MINUTE, BEGIN + 2 * MINUTE]
-    assert clock.over() == []
+    assert clock.ended() == [BEGIN, BEGIN + MINUTE, BEGIN + 2 * MINUTE]
+    assert clock.ended() == []
     wall.now -= timedelta(days=400)  # set back: no minute comes twice
-    assert clock.over() == []
+    assert clock.ended() == []
     assert clock.current == BEGIN + 3 * MINUTE
     wall.now += timedelta(days=800)  # set forward: not a year of idle lines
-    assert clock.over() == [BEGIN + 3 * MINUTE]
+    assert clock.ended() == [BEGIN + 3 * MINUTE]
     wall.now += FILLED_MINUTES * MINUTE
-    assert len(clock.over()) == FILLED_MINUTES
+    assert len(clock.ended()) == FILLED_MINUTES
 
 
 def test_goes_on_after_the_last_line() -> None:

@@ -29,7 +29,7 @@ Done = Callable[..., RunResult]
 class TestResults:
     def test_are_those_of_classify(self, done: Done, whole: Path, tmp_path: Path) -> None:
         lines: list[str] = []
-        run = done(tmp_path / "in", step_s=30, tell=lines.append)
+        run = done(tmp_path / "in", step_s=30, emit_line=lines.append)
         assert run.exit_code is ExitCode.SOME_FAILED
         same_results(run.out, whole)
         said = json.loads((run.out / "run.json").read_text())
@@ -46,7 +46,7 @@ class TestResults:
         source = incoming(tmp_path / "in")
         before = support.tables(done(source).out)
         lines: list[str] = []
-        assert support.tables(done(source, tell=lines.append).out) == before
+        assert support.tables(done(source, emit_line=lines.append).out) == before
         assert sum(json.loads(lines[-1])["n"].values()) == 0
 
     def test_what_comes_later_is_added(self, done: Done, tmp_path: Path) -> None:

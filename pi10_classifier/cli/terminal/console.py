@@ -121,8 +121,8 @@ def notes_of(never_seen: str) -> list[str]:
         *([f"note: never seen by this model: {short.rstrip('.')}"] if short else []),
         "note: intervals cover the sampling of water only; they leave classification out"
         " until a sample is validated",
-        "note: therefore check the labels of about 300 particles by eye, look at the report's"
-        " gallery, and adapt the model with your own labels (pi10 adapt)",
+        "note: therefore label a sample of about 300 particles (pi10 validate draw), look at the"
+        " report's gallery, and adapt the model with your own labels (pi10 adapt)",
     ]
 
 
@@ -148,6 +148,17 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
 def is_terminal() -> bool:
     """Whether standard error is a terminal."""
     return bool(sys.stderr and sys.stderr.isatty())
+
+
+def counter(noun: str, *, shown: bool = True) -> Callable[[int, int], None]:
+    """Show ``3 of 20 NOUN read`` on one line of a terminal; elsewhere nothing."""
+    shown = shown and is_terminal()
+
+    def show(done: int, wanted: int) -> None:
+        if shown:
+            click.echo(f"\r{done:,} of {wanted:,} {noun} read", nl=done == wanted, err=True)
+
+    return show
 
 
 def log(text: str) -> None:

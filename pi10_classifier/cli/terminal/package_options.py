@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ DATA = click.option(
     required=True,
     metavar="INPUT",
     type=click.Path(path_type=Path),
-    help="Labelled images: a folder with one subfolder per class, an archive of one, or a .csv or"
-    " .parquet table with the columns path and label; may be repeated.",
+    help="Labelled images: a folder with one subfolder per class, an archive of one, a .csv or"
+    " .parquet table with the columns path and label, or a run whose particles were labelled with"
+    " `pi10 validate`; may be repeated.",
 )
 LABEL_MAP = click.option(
     "--label-map",
@@ -63,8 +65,10 @@ def training_extra(command: str) -> Iterator[None]:
 
 def show_left_out(scanned: Scan, most: int = 20) -> None:
     """Print the files that are not used, with their codes, and count those left out on request."""
+    meant = (Code.LABEL_LEFT_OUT, Code.NO_CLASS)
     on_request = [entry for entry in scanned.left_out if entry.code == Code.LABEL_LEFT_OUT]
-    left_out = [entry for entry in scanned.left_out if entry.code != Code.LABEL_LEFT_OUT]
+    of_no_class = Counter(e.message for e in scanned.left_out if e.code == Code.NO_CLASS)
+    left_out = [entry for entry in scanned.left_out if entry.code not in meant]
     for entry in sorted(left_out, key=lambda x: not x.failed)[:most]:
         name = f"{entry.source}: {entry.member}" if entry.member else entry.source
         click.echo(f"left out: {name}: {entry.code}: {entry.message}", err=True)
@@ -74,6 +78,8 @@ def show_left_out(scanned: Scan, most: int = 20) -> None:
         )
     if on_request:
         click.echo(f"left out as the label map asks: {len(on_request):,} images", err=True)
+    for message, count in sorted(of_no_class.items()):
+        click.echo(f"left out: {count:,} particles: {message}", err=True)
     if scanned.unused_rules:
         shown = ", ".join(scanned.unused_rules[:most])
         click.echo(f"label map lines without an image, perhaps misspelt: {shown}", err=True)
@@ -91,6 +97,20 @@ def warn_of_other_split(package: Package, manifest: Path | None) -> None:
             " may be too good",
             err=True,
         )
+
+
+def warn_of_sample_use(runs: Iterable[str], how: str) -> None:
+    """Say that labels which a model was made of cannot judge it, nor correct its densities."""
+    names = ", ".join(runs)
+    if not names:
+        return
+    remedy = (
+        "judge its scores on others; densities are not touched, as no particle changes its class"
+        if how == "calibrated"
+        else "judge it on the test part of a split, or on others; and for the densities of a run"
+        " with the new model draw and label a sample with another --seed"
+    )
+    click.echo(f"note: the model is {how} on the labels of {names}: {remedy}", err=True)
 
 
 def span(interval: dict[str, float]) -> str:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.validate import draw, estimate, labels, plan
+from pi10_classifier.cli.validate import (
+    draw,
+    estimate,
+    exports,
+    label,
+    labels,
+    plan,
+    suggest,
+)  # fmt: skip
 
 
 @click.group()
@@ -15,12 +23,13 @@ def validate() -> None:
     The way from a run to a number that can be published:
       pi10 classify cruise --out results
       pi10 validate draw results --n 300
-      pi10 validate import results labels.csv --labeller "A. Cleve"
+      pi10 validate label results
       pi10 validate estimate results
     """
 
 
 for command in (
-    draw.draw, plan.plan, labels.import_labels, labels.export_labels, estimate.estimate,
+    draw.draw, plan.plan, label.label, exports.export_labels, exports.crops, labels.import_labels,
+    suggest.suggest, estimate.estimate,
 ):  # fmt: skip
     validate.add_command(command)

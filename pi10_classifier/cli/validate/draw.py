@@ -29,18 +29,18 @@ def draw(results: Path, size: int, by: str, seed: int, overwrite: bool, as_json:
     """
     from dataclasses import asdict
 
-    from pi10_classifier.cli.terminal.console import is_terminal, show_table
+    from pi10_classifier.cli.terminal.console import counter, show_table
     from pi10_classifier.labelling.draw import draw as draw_sample
-
-    shown = is_terminal() and not as_json
-
-    def progress(done: int, parts: int) -> None:
-        if shown:
-            click.echo(f"\r{done:,} of {parts:,} parts read", nl=done == parts, err=True)
+    from pi10_classifier.labelling.labelled import shared_with_model
 
     design, sample = draw_sample(
-        results, size, seed=seed, by=by, overwrite=overwrite, progress=progress
-    )
+        results,
+        size,
+        seed=seed,
+        by=by,
+        overwrite=overwrite,
+        progress=counter("parts", shown=not as_json),
+    )  # fmt: skip
     if as_json:
         click.echo(json.dumps(asdict(design), indent=2))
         return
@@ -56,6 +56,14 @@ def draw(results: Path, size: int, by: str, seed: int, overwrite: bool, as_json:
         click.echo(
             f"note: {design.left_out:,} particles have no raising factor (no HitsMisses of their "
             "minute); they are not drawn and not in the densities",
+            err=True,
+        )
+    shared = shared_with_model(results, [particle.particle_id for particle in sample])
+    if shared:
+        click.echo(
+            f"note: the model of this run was fitted on {len(shared):,} of these particles; labels "
+            "of more than 5 % of such particles are refused as not independent: draw with another "
+            "--seed before you label",
             err=True,
         )
     click.echo(f"{len(sample):,} particles in {results / 'validation/sample.csv'}")

@@ -12,7 +12,7 @@ import click
 from pi10_classifier.cli.validate.draw import RUN
 
 if TYPE_CHECKING:
-    from pi10_classifier.labelling.estimate import CorrectedRow
+    from pi10_classifier.labelling.estimate import CorrectedRow, Estimate
 
 
 @click.command()
@@ -26,13 +26,18 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
 
     Writes RESULTS/validation/corrected.csv: individuals per litre of each class with 95 %
     intervals that cover the chance of counting and the model's errors, precision and recall of the
-    model in this survey. Exit code 3 where a stratum has too few labels; it says how many.
+    model in this survey; and RESULTS/validation/corrected_bins.csv, the same correction for each
+    bin, with the differences between bins in the interval. Exit code 3 where a stratum has too few
+    labels; it says how many.
     """
     from dataclasses import asdict
 
     from pi10_classifier.cli.terminal.console import show_table
+    from pi10_classifier.labelling.estimate import estimate_run
 
-    rows = corrected_rows(results, labeller)
+    done = estimate_run(results, labeller)
+    show_unused(done)
+    rows = done.rows
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
@@ -45,27 +50,31 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
         for note in dict.fromkeys(f"{row.stratum}: {row.note}" for row in rows if row.note):
             click.echo(note, err=True)
         click.echo(results / "validation/corrected.csv")
+        click.echo(results / "validation/corrected_bins.csv")
     if not all(row.publishable for row in rows):
         sys.exit(3)
 
 
-def corrected_rows(results: Path, labeller: str) -> list[CorrectedRow]:
-    """The corrected rows of a run, with a word on labels that contradict each other."""
-    from pi10_classifier.labelling.estimate import estimate as correct
-    from pi10_classifier.labelling.labels import LabelStore, verdicts
-    from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
-    from pi10_classifier.results.run_info import classes_of
-
-    design = Design.read(results / FOLDER / DESIGN)
-    classes = classes_of(results, design.model_sha256)
-    known = verdicts(LabelStore(results, classes).read(), labeller)
-    if known.contradicting:
+def show_unused(done: Estimate) -> None:
+    """Say which labels were left out, and why."""
+    if done.contradicting:
         click.echo(
-            f"{len(known.contradicting):,} particles have labels that contradict each other and "
-            "are left out; agree on them, or give --labeller",
+            f"{done.contradicting:,} particles have labels that contradict each other and are left "
+            "out; agree on them, or give --labeller",
             err=True,
         )
-    return correct(results, design, read_sample(results), known, classes)
+    if done.outside:
+        click.echo(
+            f"{done.outside:,} labelled particles are neither in the sample nor suggested, and are "
+            "not used",
+            err=True,
+        )
+    if done.shared:
+        click.echo(
+            f"note: the model was fitted on {done.shared:,} of the labelled particles; so few may "
+            "be there by chance",
+            err=True,
+        )
 
 
 def _number(value: float | None) -> str:

@@ -1,85 +1,112 @@
-"""``pi10 validate import`` and ``export``: labels as CSV."""
+"""``pi10 validate import``: labels of a sample from other tools."""
 
 from __future__ import annotations
 
-import csv
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pi10_classifier.cli.validate.draw import RUN
 
+if TYPE_CHECKING:
+    from pi10_classifier.labelling.formats.given import Reading
+    from pi10_classifier.labelling.labels import Imported
+
+_MOST_SHOWN = 20
+_SUSPICIOUS = 50  # labels: no model is right so often by chance
+
 
 @click.command("import")
 @click.argument("results", type=RUN)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--labeller", default="import", show_default=True, help="Who gave these labels.")
-def import_labels(results: Path, file: Path, labeller: str) -> None:
-    """Bring in labels of the sample: FILE is a CSV with the columns particle_id,label.
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.option("--format", "form", type=click.Choice(["csv", "ecotaxa", "label-studio", "crops"]),
+              help="What FILE is.  [default: told by its content]")  # fmt: skip
+@click.option("--labeller", default="import", show_default=True,
+              help="Who gave the labels that name nobody.")  # fmt: skip
+@click.option("--map", "own_map", metavar="CSV",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Table of label,class: what names in FILE mean here; - leaves out.  "
+                   "[default: names as they are, and EcoTaxa's groups]")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON.")
+def import_labels(
+    results: Path, file: Path, form: str | None, labeller: str, own_map: Path | None, as_json: bool
+) -> None:
+    """Bring in labels of the sample or of suggestions of RESULTS.
 
-    Exit code 3 where particles or labels are unknown: they are listed, the others are taken.
+    FILE is a CSV with the columns particle_id,label; an export of EcoTaxa (zip or TSV), of which
+    validated objects are taken; an export of Label Studio (JSON or JSON-MIN); or a folder of
+    pictures sorted into the folders of the labels. Exit code 3 where particles or labels are
+    unknown or contradict each other: they are listed, the others are taken.
     """
-    from pi10_classifier.labelling.labels import LabelStore, bring_in
-    from pi10_classifier.labelling.sample import read_sample
+    from pi10_classifier.labelling.formats.categories import Categories
+    from pi10_classifier.labelling.formats.intake import read_labels, take_in
+    from pi10_classifier.labelling.labelled import may_be_labelled
+    from pi10_classifier.labelling.labels import LabelStore
     from pi10_classifier.results.run_info import classes_of
 
-    sample = read_sample(results)
+    known = may_be_labelled(results)
     store = LabelStore(results, classes_of(results))
-    found = bring_in(store, sample, _pairs(file), labeller)
-    click.echo(
-        f"{found.taken:,} labels taken, {found.same:,} were known already, "
-        f"{found.blank:,} rows have none yet"
-    )
-    for label, count in sorted(found.unknown_labels.items()):
-        click.echo(
-            f"label {label[:60]!r}, {count:,} times: none of {', '.join(store.allowed)}", err=True
-        )
-    if found.unknown_ids:
-        some = ", ".join(found.unknown_ids[:5])
-        click.echo(
-            f"{len(found.unknown_ids):,} particles are not in the sample and not used: {some}"
-            f"{', …' if len(found.unknown_ids) > 5 else ''}",
-            err=True,
-        )
-    if found.unknown_labels or found.unknown_ids:
+    categories = Categories(store.allowed, own_map)
+    reading = read_labels(file, form or "")
+    told = take_in(store, known, reading, categories, labeller)
+    if as_json:
+        from dataclasses import asdict
+
+        whole = {"format": reading.format, **asdict(told), "not_taken": reading.not_taken,
+                 "strange": reading.strange}  # fmt: skip
+        click.echo(json.dumps(whole, indent=2))
+    else:
+        _tell(told, reading, ", ".join(store.allowed))
+    if told.unknown_labels or told.unknown_ids or told.contradicting or reading.strange:
         sys.exit(3)
 
 
-def _pairs(file: Path) -> Iterator[tuple[str, str]]:
-    from pi10_classifier.errors import SettingError
+def _tell(told: Imported, reading: Reading, allowed: str) -> None:
+    click.echo(
+        f"{told.taken:,} labels taken, {told.same:,} were known already, "
+        f"{told.blank:,} rows have none yet"
+    )
+    if told.as_predicted == told.taken >= _SUSPICIOUS:
+        click.echo(
+            f"note: all {told.taken:,} labels are those predicted; if nobody has looked at them "
+            "yet, the correction will say that the model is never wrong",
+            err=True,
+        )
+    for why, count in sorted(reading.not_taken.items()):
+        click.echo(f"{count:,} not taken: {why}")
+    for label, count in sorted(told.left_out.items()):
+        click.echo(f"{count:,} left out by --map: {label[:60]!r}")
+    for label, count in sorted(told.unknown_labels.items()):
+        click.echo(
+            f"label {label[:60]!r}, {count:,} times: none of {allowed}; say which: --map CSV",
+            err=True,
+        )
+    if told.contradicting:
+        words = (f"{name[:60]!r} ({', '.join(labels)})"
+                 for name, labels in told.contradicting.items())  # fmt: skip
+        click.echo(
+            f"{len(told.contradicting):,} particles have several labels of one labeller in this "
+            f"file and none is taken: {_some(words)}",
+            err=True,
+        )
+    if told.unknown_ids:
+        words = (f"{name[:80]!r}" for name in told.unknown_ids)
+        click.echo(
+            f"{len(told.unknown_ids):,} particles are neither in the sample nor suggested, and "
+            "not used: "
+            f"{_some(words)}",
+            err=True,
+        )
+    if reading.strange:
+        words = (f"{name[-80:]!r}" for name in reading.strange)
+        click.echo(f"{len(reading.strange):,} files are no pictures: {_some(words)}", err=True)
 
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            missing = {"particle_id", "label"} - set(reader.fieldnames or ())
-            if missing:
-                raise SettingError(
-                    f"{file} lacks the column {', '.join(sorted(missing))}; it has "
-                    f"{', '.join(reader.fieldnames or ['none'])}"
-                )
-            for row in reader:
-                yield (row["particle_id"] or "").strip(), (row["label"] or "").strip()
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingError(f"{file} is no CSV in UTF-8: {error}") from error
 
-
-@click.command("export")
-@click.argument("results", type=RUN)
-def export_labels(results: Path) -> None:
-    """Print the sample as CSV for a spreadsheet: particle_id,label and where the image lies.
-
-    Fill in the column label and bring it back with `pi10 validate import`. The predicted class is
-    left out, so that it does not lead.
-    """
-    from pi10_classifier.labelling.labels import LabelStore, verdicts
-    from pi10_classifier.labelling.sample import read_sample
-    from pi10_classifier.results.run_info import classes_of
-
-    known = verdicts(LabelStore(results, classes_of(results)).read()).label_of
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("particle_id", "label", "source", "member", "datetime"))
-    for one in read_sample(results):
-        label = known.get(one.particle_id, "")
-        writer.writerow((one.particle_id, label, one.source, one.member, one.datetime))
+def _some(words: Iterable[str]) -> str:
+    listed = list(words)
+    more = f" and {len(listed) - _MOST_SHOWN:,} more (all with --json)"
+    return ", ".join(listed[:_MOST_SHOWN]) + (more if len(listed) > _MOST_SHOWN else "")

@@ -19,8 +19,9 @@ def plan(results: Path, width: str) -> None:
     Widths fall with the square root of the number of labels, so the forecast is rough below 100.
     """
     from pi10_classifier.cli.terminal.console import show_table
-    from pi10_classifier.cli.validate.estimate import corrected_rows
+    from pi10_classifier.cli.validate.estimate import show_unused
     from pi10_classifier.errors import SettingError
+    from pi10_classifier.labelling.estimate import estimate_run
 
     try:
         wanted = float(width.strip().removesuffix("%")) / 100
@@ -28,8 +29,10 @@ def plan(results: Path, width: str) -> None:
         wanted = 0.0
     if not 0.01 <= wanted <= 10:
         raise SettingError(f"--width is {width!r}; give 1% to 1000%, for example 25%")
+    done = estimate_run(results, write=False)
+    show_unused(done)
     rows = []
-    for row in corrected_rows(results, ""):
+    for row in done.rows:
         if not row.per_litre or row.per_litre_low is None or row.per_litre_high is None:
             rows.append((row.stratum, row.label, f"{row.labelled:,}", "unknown", row.note))
             continue

@@ -8,7 +8,7 @@ gallery's images; a crop's mirror images, quarter turns and near duplicates stay
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from onnx import helper
 
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import LeftOut, Scan
-from pi10_classifier.datasets.scan import scan
+from pi10_classifier.datasets.selection import load_labelled
+from pi10_classifier.datasets.validated import labels_used, runs_of
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.calibration import fit_temperature_of_few
 from pi10_classifier.evaluation.metrics import F64, macro_f1, nll, softmax
-from pi10_classifier.model.package import Package, read_package
+from pi10_classifier.model.package import MADE_OF, Package, read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
 from pi10_classifier.packaging.adaptation.features import Trunk, cut
@@ -54,7 +55,10 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """The package that was written, and its figures in cross-validation."""
+    """The package that was written, and its figures in cross-validation.
+
+    of_runs: the runs whose labelled particles it was fitted on.
+    """
 
     package: Path
     head: str
@@ -66,6 +70,7 @@ class Adapted:
     temperature: float
     parity: float
     left_out: tuple[LeftOut, ...]
+    of_runs: tuple[str, ...] = ()
 
 
 def adapt(
@@ -75,11 +80,14 @@ def adapt(
     *,
     head: str = "auto",
     label_map: LabelMap | None = None,
+    manifest: Path | None = None,
     name: str = "",
     seed: int = 0,
     on_scan: Callable[[Scan], None] = lambda found: None,
 ) -> Adapted:
-    """Fit a head on ``gallery`` (a folder, archive or table, see ``data.scan``); write ``out``.
+    """Fit a head on ``gallery`` (folder, archive, table or run, see ``data.scan``); write ``out``.
+
+    manifest: a split of the gallery, whose test part is left for an evaluation.
 
     ``head``: linear, knn, forest, or auto for the one of highest cross-validated macro-F1.
     Raises SettingError where the gallery holds fewer than two classes, or a class with one
@@ -96,7 +104,9 @@ def adapt(
             f"{model.package.name} is a cascade of two networks; adapt one of them, and"
             " combine them again with `pi10 export cascade`"
         )
-    found = scan([gallery], label_map)
+    found = load_labelled([gallery], label_map, manifest)
+    kept = tuple(sample for sample in found.samples if sample.split != "test" or not manifest)
+    found = replace(found, samples=kept)
     samples, left_out = distinct(found)
     on_scan(replace(found, left_out=left_out))
     labels = dict(sorted(Counter(s.group for s in samples).items()))
@@ -121,11 +131,13 @@ def adapt(
         "seed": seed,
         "gallery_sha256": digest(samples),
     }
+    runs = tuple(name for name in runs_of(found) if any(s.source == name for s in samples))
     done = Adapted(
         out, best.head, best.settings, labels, new, figures, adapted["cross_validated_macro_f1"],
-        best.temperature, parity, left_out,
+        best.temperature, parity, left_out, runs,
     )  # fmt: skip
-    fields = _describe(model.package, done, adapted, trunk, name)
+    made_of = labels_used(found, samples, "adapted", model.package.description)
+    fields = _describe(model.package, done, adapted, trunk, name, made_of)
     write_package(out, graph, fields, f"{_section(done)}\n{quoted_card(model.package)}")
     return done
 
@@ -194,7 +206,12 @@ def check_parity(graph: bytes, trunk: Trunk, head: Any, gallery: Gallery, t: flo
 
 
 def _describe(
-    base: Package, done: Adapted, adapted: Mapping[str, Any], trunk: Trunk, name: str
+    base: Package,
+    done: Adapted,
+    adapted: Mapping[str, Any],
+    trunk: Trunk,
+    name: str,
+    made_of: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     total = sum(done.labels.values())
     return derive(
@@ -212,6 +229,7 @@ def _describe(
         trunk={"training": base.description.get("trunk", base.description).get("training", {})},
         metrics={"cross-validation on the gallery": done.figures},
         adapted=dict(adapted),
+        **{MADE_OF: list(made_of) or None},
         never_seen=(
             f"Anything but the {total} labelled crops of its gallery: its head knows no other sea,"
             " season or camera. Its figures come from cross-validation on these crops alone."
@@ -239,6 +257,13 @@ def _section(done: Adapted) -> str:
             f"| {label}{mark} | {n} | {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) |"
         )
     others = ", ".join(f"{k} {v:.3f}" for k, v in done.tried.items())
+    if done.of_runs:
+        lines += [
+            "",
+            f"Among the crops are labelled particles of {', '.join(done.of_runs)}, named in"
+            " `model.json` as `validated`: they can neither judge this model nor correct densities"
+            " of a run with it.",
+        ]
     lines += [
         "",
         f"Cross-validated macro-F1 {f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f}); tried:"

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from pi10_classifier.sources.s3 import S3Object
 
 
-CLOSED = "closed-"  # begins the version of what cannot be looked at
+CLOSED = "closed-"  # prefix of the version of a file or folder that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
 class InputVersion:
-    """An input as it was seen; ``version`` changes with its content.
+    """An input as it was seen.
 
-    content: a number that bytes of their own have, known once it was read.
+    name: its path below the source. version: changes with its content. handle: the file or object.
+    content: a hash of its bytes, known once it was read.
     """
 
     name: str
@@ -37,17 +38,20 @@ class InputVersion:
 
 
 class WatchedInput(Protocol):
-    """A source of inputs. Events are hints; ``scan`` has the last word."""
+    """A source of inputs. Events may be missed; ``scan`` finds every input.
+
+    settles: whether an input may still be growing when it is first seen.
+    """
 
     source: str
-    settles: bool  # whether an input may still be growing when it is seen
+    settles: bool
 
     def check(self) -> None:
         """Raises SettingError where no request can ever succeed."""
         ...
 
     def scan(self) -> Iterator[InputVersion]:
-        """All inputs that are there. Raises InputError or OSError where it cannot look."""
+        """All inputs that exist. Raises InputError or OSError where the source cannot be read."""
         ...
 
     def listen(
@@ -56,31 +60,34 @@ class WatchedInput(Protocol):
         up: Callable[[], None],
         stop: threading.Event,
     ) -> None:
-        """Tell of inputs as they appear until ``stop``; ``up`` is called once it listens.
+        """Pass inputs to ``emit`` as they appear, until ``stop`` is set.
 
-        Raises InputError or OSError where the connection ends.
+        up: called once events arrive, and where a scan is needed. Raises InputError or OSError
+        where the connection ends; object_unreadable where the source has no events.
         """
         ...
 
-    def look(self, found: InputVersion) -> InputVersion | None:
+    def look(self, candidate: InputVersion) -> InputVersion | None:
         """The input as it is now; None where it is gone. Raises InputError."""
         ...
 
-    def block(self, found: Sequence[InputVersion]) -> Unit:
-        """Images and sidecars as a unit whose items come in their order."""
+    def block(self, candidates: Sequence[InputVersion]) -> Unit:
+        """A unit of images and sidecars, in the order of ``candidates``."""
         ...
 
-    def archive(self, found: InputVersion) -> Unit: ...
+    def archive(self, candidate: InputVersion) -> Unit:
+        """A unit of one archive."""
+        ...
 
-    def content(self, found: InputVersion, data: bytes | None) -> int | None:
-        """The same number for the same bytes, wherever they lie; None where it is not known.
+    def content(self, candidate: InputVersion, data: bytes | None) -> int | None:
+        """A hash that is equal for equal bytes under any name; None where it is not known.
 
-        data: what was read of it, where it was read whole.
+        data: the input's bytes, where all were read.
         """
         ...
 
 
 def digest(data: bytes) -> int:
-    """Of the bytes, as SQLite's integers are: 64 bits with a sign."""
-    made = hashlib.blake2b(data, digest_size=8, usedforsecurity=False).digest()
-    return int.from_bytes(made, "big", signed=True)
+    """A hash of the bytes as a signed 64-bit number, which is what SQLite stores."""
+    hashed = hashlib.blake2b(data, digest_size=8, usedforsecurity=False).digest()
+    return int.from_bytes(hashed, "big", signed=True)

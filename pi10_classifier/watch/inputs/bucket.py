@@ -17,14 +17,14 @@ from pi10_classifier.sources.s3 import S3Archive, S3Block, S3Object
 from pi10_classifier.sources.s3_client import S3Client
 from pi10_classifier.watch.inputs.base import InputVersion, digest
 
-_DEADLINE_S = "10"  # of one request: what fails is done later, and meanwhile nothing waits
-_SILENCE_S = 60.0  # MinIO sends a space now and then; a link that says nothing is dead
+_DEADLINE_S = "10"  # for one request; what fails is queued again, so that other inputs go on
+_SILENCE_S = 60.0  # MinIO sends a space every few seconds, so a silent connection is broken
 _EVENTS = ("s3:ObjectCreated:*",)
 _NO_EVENTS = {"NotImplemented", "MethodNotAllowed", "AccessDenied", "InvalidArgument"}
 
 
 class BucketPlace:
-    """Objects under a prefix. An object appears whole, so nothing has to settle."""
+    """The objects under a prefix. An object is complete when it appears, so none has to settle."""
 
     settles = False
 
@@ -47,15 +47,15 @@ class BucketPlace:
         except InputError as error:
             if error.code is not Code.STORAGE_UNAVAILABLE:
                 raise SettingError(error.message) from error
-            # it may come up later than we do, aboard after a power cut
+            # the storage may start later than this process, as after a power cut on board
 
     def scan(self) -> Iterator[InputVersion]:
         for listed in self._store.objects(self._bucket, self._prefix):
-            found = self._found(listed.object_name, listed.size or 0, listed.etag or "")
-            if found:
-                yield found
+            candidate = self._candidate(listed.object_name, listed.size or 0, listed.etag or "")
+            if candidate:
+                yield candidate
 
-    def _found(self, key: str, size: int, etag: str) -> InputVersion | None:
+    def _candidate(self, key: str, size: int, etag: str) -> InputVersion | None:
         member = key[len(self._root) :]
         if skip_reason(member):
             return None
@@ -67,8 +67,8 @@ class BucketPlace:
         up: Callable[[], None],
         stop: threading.Event,
     ) -> None:
-        # a client of its own: its connection stays open, and is read by lines as they come
-        store = S3Client(self._environ, _Lines(up, stop))
+        # a separate client: its connection stays open and is read line by line
+        store = S3Client(self._environ, _LineReader(up, stop))
         try:
             with store.client.listen_bucket_notification(
                 bucket_name=self._bucket, prefix=self._prefix, events=_EVENTS
@@ -81,7 +81,7 @@ class BucketPlace:
             message = f"s3://{self._bucket}: no notifications: {error.code}"
             code = Code.OBJECT_UNREADABLE if error.code in _NO_EVENTS else Code.STORAGE_UNAVAILABLE
             raise InputError(code, message) from error
-        except ValueError as error:  # Amazon's S3 has no such request
+        except ValueError as error:  # minio raises it for Amazon's S3, which has no such request
             raise InputError(Code.OBJECT_UNREADABLE, f"no notifications: {error}") from error
         except (urllib3.exceptions.HTTPError, MinioException, OSError) as error:
             message = f"s3://{self._bucket}: notifications ended: {type(error).__name__}"
@@ -93,14 +93,14 @@ class BucketPlace:
                 stored = record["s3"]["object"]
                 # in this stream, unlike in webhooks, keys are not URL-encoded
                 key, etag = str(stored["key"]), str(stored["eTag"]).strip('"')
-                found = self._found(key, int(stored.get("size", 0)), etag)
+                candidate = self._candidate(key, int(stored.get("size", 0)), etag)
             except (LookupError, TypeError, ValueError):
                 continue  # the next scan finds it
-            if found and key.startswith(self._prefix):
-                yield found
+            if candidate and key.startswith(self._prefix):
+                yield candidate
 
-    def look(self, found: InputVersion) -> InputVersion | None:
-        key = self._object(found).key
+    def look(self, candidate: InputVersion) -> InputVersion | None:
+        key = self._object(candidate).key
         try:
             now = self._store.retry(
                 f"s3://{self._bucket}/{key}",
@@ -110,43 +110,43 @@ class BucketPlace:
             if error.code is Code.OBJECT_GONE:
                 return None
             raise
-        return self._found(key, now.size or 0, now.etag or "")
+        return self._candidate(key, now.size or 0, now.etag or "")
 
-    def block(self, found: Sequence[InputVersion]) -> Unit:
-        objects = tuple(self._object(one) for one in found)
+    def block(self, candidates: Sequence[InputVersion]) -> Unit:
+        objects = tuple(self._object(candidate) for candidate in candidates)
         return S3Block(self._store, self._bucket, self.source, "", 0, objects, self._limits)
 
-    def archive(self, found: InputVersion) -> Unit:
-        return S3Archive(self._store, self._bucket, self._object(found), self._limits)
+    def archive(self, candidate: InputVersion) -> Unit:
+        return S3Archive(self._store, self._bucket, self._object(candidate), self._limits)
 
-    def content(self, found: InputVersion, data: bytes | None) -> int | None:
-        return digest(found.version.encode())  # size and etag
+    def content(self, candidate: InputVersion, data: bytes | None) -> int | None:
+        return digest(candidate.version.encode())  # size and etag
 
     @staticmethod
-    def _object(found: InputVersion) -> S3Object:
-        if not isinstance(found.handle, S3Object):
-            raise TypeError(f"{found.name} is of another place")
-        return found.handle
+    def _object(candidate: InputVersion) -> S3Object:
+        if not isinstance(candidate.handle, S3Object):
+            raise TypeError(f"{candidate.name} is not an object of a bucket")
+        return candidate.handle
 
 
 class _Stopped(Exception):  # noqa: N818  no error
-    """The watcher ends."""
+    """Ends the listening, as the watcher stops."""
 
 
-class _Lines(urllib3.PoolManager):
-    """Answers whose lines are read as they arrive.
+class _LineReader(urllib3.PoolManager):
+    """Reads the lines of a response as they arrive. up: called once the server has answered.
 
-    minio's own loop reads byte by byte, which at hundreds of events a second takes half a
-    core, and asks again by itself where the server has gone, so that a gap would not be seen.
+    minio's own loop reads byte by byte, which takes half a core at hundreds of events a second. It
+    also connects again by itself, so that a gap in the events would not be noticed.
     """
 
     def __init__(self, up: Callable[[], None], stop: threading.Event) -> None:
         super().__init__(timeout=urllib3.Timeout(connect=5.0, read=_SILENCE_S), retries=False)
         self._up, self._stop = up, stop
 
-    def urlopen(self, method: str, url: str, *words: Any, **named: Any) -> Any:
-        answer = super().urlopen(method, url, *words, **named)
-        if answer.status == 200 and not named.get("preload_content", True):
+    def urlopen(self, method: str, url: str, *args: Any, **options: Any) -> Any:
+        answer = super().urlopen(method, url, *args, **options)
+        if answer.status == 200 and not options.get("preload_content", True):
             self._up()
             if not hasattr(answer, "read1"):
                 return answer

@@ -1,9 +1,9 @@
-"""Inputs that are no longer there. What was moved leaves; what was deleted keeps its results.
+"""Handles inputs that no longer exist: results of moved ones are removed, of deleted ones kept.
 
-Moved is what has a twin under another name: the same bytes, and either the same last part of
-the name or the same time. What was never read, so that nothing is known of its bytes, needs
-the same size, time and last part of the name. All else was deleted, as archives are that were
-moved ashore to make room: it is put aside in the table ``away`` with its results untouched.
+An input was moved where it has a twin under another name: the same bytes, and either the same base
+name or the same time. An input that was never read, so that its bytes are not known, needs the
+same size, time and base name. Any other missing input was deleted, such as an archive that was
+copied ashore to make room. It goes into the table ``away``, and its results stay as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pi10_classifier.watch.inputs.base import CLOSED, InputVersion
 if TYPE_CHECKING:
     from pi10_classifier.watch.ledger import Ledger
 
-AGAIN = "again "  # before the version of what is to be done anew, were it there
+AGAIN = "again "  # prefix of the version of an input to be done again once it is seen
 COLUMNS = "name, version, part, outcome, content"
 _PAGE = 5000
 
@@ -36,7 +36,7 @@ create index if not exists temp.lost_content on lost(content);
 create index if not exists temp.lost_unread on lost(version) where content is null;
 """
 
-# of sidecars (s) the name says nothing, and many are alike: they need the time as well
+# sidecars (s) share their names and often their bytes, so they need the same time as well
 _TWINS = """
 select a.name from inputs i cross join {gone} a on a.content = i.content
 where {which} and a.name != i.name and (
@@ -55,44 +55,48 @@ def base_name(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-class Roll:
-    """The names that one scan has met: eight bytes each, for there may be millions."""
+class SeenNames:
+    """The names that one scan has seen, in eight bytes each, as there may be millions."""
 
     def __init__(self) -> None:
-        self._met = array("q")
-        self._closed: list[str] = []
+        self._hashes = array("q")
+        self._unreadable: list[str] = []
 
-    def calling(self, found: Iterable[InputVersion]) -> Iterator[InputVersion]:
-        """Pass on what is found, and note it."""
-        for one in found:
-            self._met.append(hash(one.name))
-            if one.version.startswith(CLOSED):
-                self._closed.append(f"{one.name}/")  # nobody knows what lies in it
-            yield one
+    def record(self, candidates: Iterable[InputVersion]) -> Iterator[InputVersion]:
+        """Pass the candidates on and record their names."""
+        for candidate in candidates:
+            self._hashes.append(hash(candidate.name))
+            if candidate.version.startswith(CLOSED):
+                self._unreadable.append(f"{candidate.name}/")  # the files in it are not known
+            yield candidate
 
     def missing(self, names: Iterable[Sequence[str]]) -> Iterator[str]:
-        """Those of ``names``, given in pages, that the scan would have met were they there."""
+        """Those of ``names``, given in pages, that the scan would have seen if they existed."""
         import numpy as np
 
-        met = np.sort(np.frombuffer(self._met, np.int64)) if self._met else np.zeros(1, np.int64)
-        closed = tuple(self._closed)
+        hashes = (
+            np.sort(np.frombuffer(self._hashes, np.int64))
+            if self._hashes
+            else np.zeros(1, np.int64)
+        )
+        unreadable = tuple(self._unreadable)
         for page in names:
             keys = np.fromiter(map(hash, page), np.int64, len(page))
-            at = np.searchsorted(met, keys).clip(max=len(met) - 1)
-            for number in np.flatnonzero(met[at] != keys).tolist():
-                if not page[number].startswith(closed):
+            at = np.searchsorted(hashes, keys).clip(max=len(hashes) - 1)
+            for number in np.flatnonzero(hashes[at] != keys).tolist():
+                if not page[number].startswith(unreadable):
                     yield page[number]
 
 
 def twins_of(db: sqlite3.Connection, names: Sequence[str]) -> list[str]:
-    """Inputs that are gone, and of which one of ``names`` is the twin."""
+    """Inputs that are gone and have a twin among ``names``."""
     which = f"i.name in ({','.join('?' * len(names))})"
     query = _TWINS.format(gone="away", which=which, again=AGAIN)
     return [name for (name,) in db.execute(query, [*names, *names])]
 
 
-def leave(db: sqlite3.Connection, names: Sequence[str]) -> int:
-    """Have inputs that are gone taken out of their parts; returns how many they are."""
+def mark_superseded(db: sqlite3.Connection, names: Sequence[str]) -> int:
+    """Mark inputs that are gone for removal from their parts; returns the number of inputs."""
     rows = [(name,) for name in names]
     db.executemany(
         "insert or ignore into superseded select name, part, outcome from away where name = ?", rows
@@ -101,36 +105,36 @@ def leave(db: sqlite3.Connection, names: Sequence[str]) -> int:
     return len(rows)
 
 
-def depart(ledger: Ledger, roll: Roll, waits: Callable[[str], bool]) -> None:
-    """Put aside what a whole scan has not met, or have it leave. Raises OutputError.
+def remove_missing(ledger: Ledger, seen_names: SeenNames, is_queued: Callable[[str], bool]) -> None:
+    """Handle inputs that a complete scan has not seen: moved or deleted. Raises OutputError.
 
-    waits: whether an input of this name is being done, and is seen to by others.
+    is_queued: whether an input of this name is queued or in work, and so handled elsewhere.
     """
-    lost = [name for name in roll.missing(_names(ledger)) if not waits(name)]
+    lost = [name for name in seen_names.missing(_names(ledger)) if not is_queued(name)]
     if not lost:
         return
     with ledger.transaction() as db:
         db.execute("delete from lost")
         for name in lost:
             rows = db.execute(f"select {COLUMNS} from inputs where name = ?", (name,)).fetchall()  # noqa: S608  # nosec B608
-            # entered while the scan was at work: it may have come after the scan passed by
-            if rows and rows[0][2] not in ledger.news:
+            # one entered during the scan may have come after the scan had read its folder
+            if rows and rows[0][2] not in ledger.new_parts:
                 db.execute("insert into lost values (?, ?, ?, ?, ?)", rows[0])
         db.execute("insert or replace into away select * from lost")
         db.execute("delete from inputs where name in (select name from lost)")
         query = _TWINS.format(gone="lost", which="true", again=AGAIN)
         moved = [name for (name,) in db.execute(query)]
-        # what could not be looked at has no bytes to keep a result of
+        # a file or folder that could not be read has no result to keep
         query = "select name from lost where version like ? or version like ?"
         moved += [name for (name,) in db.execute(query, (f"{CLOSED}%", f"{AGAIN}{CLOSED}%"))]
-        left = leave(db, moved)
+        superseded = mark_superseded(db, moved)
         db.execute("delete from lost")
-    ledger.moved += left
+    ledger.moved += superseded
     ledger.gone = ledger.count_gone()
 
 
 def _names(ledger: Ledger) -> Iterator[list[str]]:
-    """The names of all inputs that were there when last looked for, in pages."""
+    """The names of all inputs that existed at the last scan, in pages."""
     last = ""
     query = "select name from inputs where name > ? order by name limit ?"
     while page := [name for (name,) in ledger.ask(query, (last, _PAGE))]:

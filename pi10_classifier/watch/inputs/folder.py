@@ -26,7 +26,7 @@ _END_BYTES = 65_536
 
 
 class FolderPlace:
-    """A folder tree. Links are followed to files, never to folders; results are left out."""
+    """A folder tree. Links to files are followed, links to folders are not; results are skipped."""
 
     settles = True
 
@@ -42,9 +42,9 @@ class FolderPlace:
             )
 
     def scan(self) -> Iterator[InputVersion]:
-        return self._below(self._root)
+        return self._scan_below(self._root)
 
-    def _below(self, top: Path) -> Iterator[InputVersion]:
+    def _scan_below(self, top: Path) -> Iterator[InputVersion]:
         waiting = [top]
         while waiting:
             folder = waiting.pop()
@@ -57,9 +57,9 @@ class FolderPlace:
             except OSError as error:
                 if folder == self._root:
                     raise
-                # one closed folder must not hide all the others
-                if lost := self._closed(folder, error):
-                    yield lost
+                # a folder that cannot be read must not hide the others
+                if unreadable_folder := self._unreadable(folder, error):
+                    yield unreadable_folder
                 continue
             for entry in listed:
                 path = Path(entry.path)
@@ -68,20 +68,20 @@ class FolderPlace:
                         if not is_skipped_folder(entry.name):
                             folders.append(path)
                         continue
-                    if entry.is_symlink() and self._is_again(path):
+                    if entry.is_symlink() and self._is_read_elsewhere(path):
                         continue
-                    found = self._found(path, entry.stat())
+                    candidate = self._candidate(path, entry.stat())
                 except OSError as error:
-                    found = self._closed(path, error)
-                if found:
-                    yield found
+                    candidate = self._unreadable(path, error)
+                if candidate:
+                    yield candidate
             waiting.extend(reversed(folders))
 
-    def _is_again(self, path: Path) -> bool:
-        """True for a link to a file that is met at its own place."""
+    def _is_read_elsewhere(self, path: Path) -> bool:
+        """True for a link to a file that is itself in the watched folder."""
         return path.is_symlink() and is_read_elsewhere(path, (self._root.resolve(),))
 
-    def _found(self, path: Path, info: os.stat_result) -> InputVersion | None:
+    def _candidate(self, path: Path, info: os.stat_result) -> InputVersion | None:
         member = printable(path.relative_to(self._root).as_posix())
         if not stat.S_ISREG(info.st_mode) or skip_reason(member):
             return None
@@ -90,10 +90,10 @@ class FolderPlace:
             member, version, LooseFile(path, member, info.st_size, info.st_mtime_ns)
         )
 
-    def _closed(self, path: Path, error: OSError) -> InputVersion | None:
-        """What cannot be looked at, as an input that cannot be read; None where it is gone."""
+    def _unreadable(self, path: Path, error: OSError) -> InputVersion | None:
+        """A file or folder that cannot be read, as a failing input; None where it is gone."""
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return None  # removed meanwhile, or a link to nowhere
+            return None  # removed meanwhile, or a broken link
         member = printable(path.relative_to(self._root).as_posix())
         if skip_reason(member):
             return None
@@ -131,61 +131,61 @@ class FolderPlace:
             gone = watchfiles.Change.deleted
             changed = {path for change, path in changes if change is not gone}
             if changed:
-                emit(self._seen(root, sorted(changed)))
-                lost = (Path(path) for change, path in changes if change is gone)
-                if any(not skip_reason(path.relative_to(root).as_posix()) for path in lost):
-                    up()  # something was renamed: a scan tells what its old name was
+                emit(self._from_events(root, sorted(changed)))
+                deleted = (Path(path) for change, path in changes if change is gone)
+                if any(not skip_reason(path.relative_to(root).as_posix()) for path in deleted):
+                    up()  # may be a rename: a scan finds the old name gone
 
-    def _seen(self, root: Path, paths: Sequence[str]) -> Iterator[InputVersion]:
+    def _from_events(self, root: Path, paths: Sequence[str]) -> Iterator[InputVersion]:
         for text in paths:
             path = self._root / Path(text).relative_to(root)
             try:
                 info = path.stat()
-                if is_result(path, self._root) or self._is_again(path):
+                if is_result(path, self._root) or self._is_read_elsewhere(path):
                     continue
             except (OSError, ValueError):
-                continue  # gone; what is closed is left to the next scan
+                continue  # gone, or unreadable, which the next scan records
             if stat.S_ISDIR(info.st_mode):
-                # moved in as a whole it is one event, without its files
+                # a folder that is moved in gives one event, and none for its files
                 if not path.is_symlink() and not is_skipped_folder(path.name):
-                    yield from self._below(path)
-            elif found := self._found(path, info):
-                yield found
+                    yield from self._scan_below(path)
+            elif candidate := self._candidate(path, info):
+                yield candidate
 
-    def look(self, found: InputVersion) -> InputVersion | None:
-        file = self._file(found)
+    def look(self, candidate: InputVersion) -> InputVersion | None:
+        file = self._file(candidate)
         path = file.path
         try:
             if file.error and path.is_dir():
                 os.scandir(path).close()
-                is_run_folder(path)  # as the scan does: it fails where the path is too long
-                return None  # open again: the next scan finds what is in it
-            return self._found(path, path.stat())
+                is_run_folder(path)  # fails, as in a scan, where the path is too long
+                return None  # readable again: the next scan finds its files
+            return self._candidate(path, path.stat())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             if file.error:
-                return self._closed(path, error)
+                return self._unreadable(path, error)
             raise unreadable(error) from error
 
-    def block(self, found: Sequence[InputVersion]) -> Unit:
-        files = tuple(self._file(one) for one in found)
+    def block(self, candidates: Sequence[InputVersion]) -> Unit:
+        files = tuple(self._file(candidate) for candidate in candidates)
         return FileBlock(self.source, "", 0, files, self._limits)
 
-    def archive(self, found: InputVersion) -> Unit:
-        file = self._file(found)
-        size = 1 if file.error else file.size  # not empty, but not to be opened
+    def archive(self, candidate: InputVersion) -> Unit:
+        file = self._file(candidate)
+        size = 1 if file.error else file.size  # a size of 0 would be recorded as an empty archive
         return LocalArchive(file.path, size, file.modified_ns, self._limits)
 
-    def content(self, found: InputVersion, data: bytes | None) -> int | None:
+    def content(self, candidate: InputVersion, data: bytes | None) -> int | None:
         if data:
             return digest(data)
-        file = self._file(found)
+        file = self._file(candidate)
         if file.error:
             return None
         if not file.size:
-            return digest(found.version.encode())  # empty files are all alike, but for the time
-        try:  # an archive, or what is not read whole: both its ends
+            return digest(candidate.version.encode())  # empty files differ only in their time
+        try:  # an archive or a file that was not read completely: hash its start and end
             with file.path.open("rb", buffering=0) as stream:
                 first = stream.read(_END_BYTES)
                 stream.seek(max(0, file.size - _END_BYTES))
@@ -195,7 +195,7 @@ class FolderPlace:
         return digest(b"%d\0%b%b" % (file.size, first, last))
 
     @staticmethod
-    def _file(found: InputVersion) -> LooseFile:
-        if not isinstance(found.handle, LooseFile):
-            raise TypeError(f"{found.name} is of another place")
-        return found.handle
+    def _file(candidate: InputVersion) -> LooseFile:
+        if not isinstance(candidate.handle, LooseFile):
+            raise TypeError(f"{candidate.name} is not a file of a folder")
+        return candidate.handle

@@ -154,7 +154,7 @@ def test_fetches_that_fail_are_done_later(
         proxy.script = [pass_on] * 3 + [s3_server.slow_down] * 12
         environ = s3.environ(AWS_ENDPOINT_URL=proxy.url, PI10_S3_DEADLINE="0.5")
         lines: list[str] = []
-        run = done(f"s3://{bucket}/in/", environ=environ, tell=lines.append)
+        run = done(f"s3://{bucket}/in/", environ=environ, emit_line=lines.append)
     finally:
         proxy.close()
     assert run.tally.totals == {"inputs": 3, "results": 3, "failures": 0, "skipped": 0}

@@ -18,7 +18,7 @@ from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.sources.local import LooseFile
 from pi10_classifier.watch.inputs.base import InputVersion
-from pi10_classifier.watch.inputs.departed import Roll, depart
+from pi10_classifier.watch.inputs.departed import SeenNames, remove_missing
 from pi10_classifier.watch.ledger import Entry, Ledger
 
 Done = Callable[..., RunResult]
@@ -151,8 +151,8 @@ class TestMoved:
         """A key that is renamed has its bytes, and a time of its own."""
         ledger.enter(_entry(1, {"a/1.tif": 7, "a/2.tif": 8}, "9-etag"), lambda: None)
         ledger.enter(_entry(2, {"b/renamed.tif": 7}, "9-etag"), lambda: None)
-        ledger.news.clear()
-        depart(ledger, _roll("b/renamed.tif"), lambda _: False)
+        ledger.new_parts.clear()
+        remove_missing(ledger, _names_seen("b/renamed.tif"), lambda _: False)
         assert ledger.ask("select name, part from superseded") == [("a/1.tif", 1)]
         assert ledger.gone == 1
 
@@ -162,10 +162,10 @@ def _entry(number: int, contents: dict[str, int], version: str, outcome: str = "
     return Entry(number, f"part-{number}", inputs, 0, 0, {}, contents=contents)
 
 
-def _roll(*names: str, version: str = "v") -> Roll:
-    roll = Roll()
-    list(roll.calling(InputVersion(n, version, LooseFile(Path(n), n, 1, 1)) for n in names))
-    return roll
+def _names_seen(*names: str, version: str = "v") -> SeenNames:
+    seen_names = SeenNames()
+    list(seen_names.record(InputVersion(n, version, LooseFile(Path(n), n, 1, 1)) for n in names))
+    return seen_names
 
 
 class TestDeleted:
@@ -215,38 +215,38 @@ class TestDeleted:
     def test_what_could_not_be_looked_at_leaves(self, ledger: Ledger, word: str) -> None:
         entry = Entry(1, "p", [("lost+found", word, "u"), ("x", "v", "r")], 1, 0, {})
         ledger.enter(entry, lambda: None)
-        ledger.news.clear()
-        depart(ledger, _roll("x"), lambda _: False)
+        ledger.new_parts.clear()
+        remove_missing(ledger, _names_seen("x"), lambda _: False)
         assert ledger.ask("select name from superseded") == [("lost+found",)]
 
 
 class TestRoll:
     def test_what_lies_in_a_closed_folder_is_not_gone(self, ledger: Ledger) -> None:
         ledger.enter(_entry(1, {"a/1.tif": 1, "ab.tif": 2, "b/1.tif": 3}, "v"), lambda: None)
-        ledger.news.clear()
-        roll = Roll()
+        ledger.new_parts.clear()
+        seen_names = SeenNames()
         closed = InputVersion("a", "closed-13", LooseFile(Path("a"), "a", 0, 0))
-        list(roll.calling([closed]))
-        depart(ledger, roll, lambda _: False)
+        list(seen_names.record([closed]))
+        remove_missing(ledger, seen_names, lambda _: False)
         assert ledger.ask("select name from away") == [("ab.tif",), ("b/1.tif",)]
 
     def test_what_was_entered_during_the_scan_or_is_at_work_is_not_gone(
         self, ledger: Ledger
     ) -> None:
         ledger.enter(_entry(1, {"a": 1, "b": 2}, "v"), lambda: None)
-        ledger.news.clear()
+        ledger.new_parts.clear()
         ledger.enter(_entry(2, {"c": 3}, "v"), lambda: None)
-        depart(ledger, _roll(), lambda name: name == "b")
+        remove_missing(ledger, _names_seen(), lambda name: name == "b")
         assert ledger.ask("select name from away") == [("a",)]
 
     def test_many(self, ledger: Ledger) -> None:
         names = [f"{n:05}" for n in range(12_000)]
         ledger.enter(_entry(1, dict.fromkeys(names, 1), "v"), lambda: None)
-        ledger.news.clear()
-        depart(ledger, _roll(*names[::2]), lambda _: False)
+        ledger.new_parts.clear()
+        remove_missing(ledger, _names_seen(*names[::2]), lambda _: False)
         assert ledger.gone == 6000
-        assert ledger.known(names) == dict.fromkeys(names, "v")
-        ledger.come_back(names[:500])
+        assert ledger.versions_of(names) == dict.fromkeys(names, "v")
+        ledger.restore(names[:500])
         assert ledger.gone == 5750
 
 

@@ -1,0 +1,61 @@
+"""`pi10 validate label`: the labelling page of one run, on this machine alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+from collections.abc import Callable
+
+from aiohttp import web
+
+from pi10_classifier.api.webpage.labelling import LabelPage, Taxa, guard
+from pi10_classifier.errors import SettingError
+from pi10_classifier.labelling.session import Session
+
+HOST = "127.0.0.1"
+LARGEST_REQUEST = 2**20  # bytes
+
+
+def serve_labels(
+    session: Session, *, port: int, labeller: str, taxa: Taxa | None,
+    ready: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Serve the page until SIGTERM or Ctrl-C.
+
+    port: 0 for any that is free. ready: called with the address once it answers. The address holds
+    a secret, so that neither other users of the machine nor other web pages reach the labels.
+    Raises SettingError where the port cannot be had.
+    """
+    asyncio.run(_serve(session, port, labeller, taxa, ready))
+
+
+async def _serve(
+    session: Session, port: int, labeller: str, taxa: Taxa | None, ready: Callable[[str], None]
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # not on Windows
+            loop.add_signal_handler(number, stop.set)
+    hosts: set[str] = set()
+    app = web.Application(middlewares=[guard(hosts)], client_max_size=LARGEST_REQUEST)
+    secret = secrets.token_urlsafe(16)
+    LabelPage(session, labeller, taxa).add_to(app, f"/{secret}")
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, HOST, port).start()
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SettingError(
+                f"cannot listen on {HOST} port {port}: {reason}; choose another --port, or none"
+            ) from error
+        chosen = runner.addresses[0][1]
+        hosts |= {f"{HOST}:{chosen}", f"localhost:{chosen}"}
+        ready(f"http://{HOST}:{chosen}/{secret}/")
+        await stop.wait()
+    finally:
+        await runner.cleanup()

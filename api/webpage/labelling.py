@@ -1,0 +1,275 @@
+"""The labelling page's routes: its files, the sample, pictures, labels, the density so far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import resources
+from string import ascii_lowercase, digits
+from typing import Any, Protocol
+
+from aiohttp import web
+
+import pi10_classifier
+from pi10_classifier.api.webpage.policy import FOREIGN, PAGE_HEADERS
+from pi10_classifier.errors import Pi10Error, SettingError
+from pi10_classifier.instrument.names import UM_PER_PX
+from pi10_classifier.labelling.estimate import CorrectedRow
+from pi10_classifier.labelling.labels import BESIDE
+from pi10_classifier.labelling.session import ChangedMeanwhileError, Choice, Session
+
+FILES = {
+    "": ("label.html", "text/html"),
+    "page.css": ("page.css", "text/css"),
+    "label.css": ("label.css", "text/css"),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
+    **{name: (name, "text/javascript") for name in ("label.js", "label-density.js")},
+}
+MOST_AT_ONCE = 1000  # labels in one request
+MOST_TAXA = 20
+_LETTERS = {"unknown": "u", "artefact": "a", "several": "s", "no_particle": "n"}
+_TAKEN = "fgptxz"  # by the page itself
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+class Taxa(Protocol):
+    """A list of taxa that can be searched."""
+
+    def search(self, text: str, limit: int = MOST_TAXA) -> Sequence[Any]: ...
+
+
+def keys_of(labels: Sequence[str]) -> dict[str, str]:
+    """Label -> the key that gives it; labels beyond the keys there are have none."""
+    keys = {label: _LETTERS[label] for label in labels if label in _LETTERS}
+    used = {*keys.values(), *_TAKEN}
+    free = iter([key for key in (*digits[1:], *ascii_lowercase) if key not in used])
+    return {label: keys.get(label) or next(free, "") for label in labels}
+
+
+class LabelPage:
+    """The routes of one session. labeller: whose name the page proposes."""
+
+    def __init__(self, session: Session, labeller: str = "", taxa: Taxa | None = None) -> None:
+        self._session = session
+        self._labeller = labeller
+        self._taxa = taxa
+        self._estimating = asyncio.Lock()  # one at a time: a label must not wait for several
+
+    def add_to(self, app: web.Application, base: str) -> None:
+        router = app.router
+        for name in FILES:
+            router.add_get(f"{base}/{name}", self._file)
+        router.add_get(f"{base}/about", self._about)
+        router.add_get(f"{base}/sample", self._sample)
+        router.add_get(f"{base}/predicted", self._predicted)
+        router.add_get(f"{base}/pictures/{{order:[0-9]{{1,9}}}}", self._picture)
+        router.add_get(f"{base}/next", self._next)
+        router.add_post(f"{base}/labels", self._label)
+        router.add_get(f"{base}/density", self._density)
+        router.add_get(f"{base}/history", self._history)
+        router.add_get(f"{base}/agreement", self._agreement)
+        router.add_get(f"{base}/taxa", self._search)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        name, kind = FILES[request.path.rpartition("/")[2]]
+        text = (resources.files("pi10_classifier.api.webpage") / "static" / name).read_text("utf-8")
+        return web.Response(text=text, content_type=kind, headers=PAGE_HEADERS)
+
+    async def _about(self, request: web.Request) -> web.Response:
+        session = self._session
+        allowed = session.store.allowed
+        keys = keys_of(allowed)
+        return _json({
+            "version": pi10_classifier.__version__,
+            "run": str(session.run),
+            "labeller": self._labeller,
+            "labellers": session.labellers(),
+            "labels": [
+                {"name": name, "key": keys[name],
+                 "meaning": "" if name in session.classes else BESIDE[name]}
+                for name in allowed
+            ],
+            "strata": list(session.design.strata),
+            "um_per_px": UM_PER_PX,
+            "taxa": self._taxa is not None,
+        })  # fmt: skip
+
+    async def _sample(self, request: web.Request) -> web.Response:
+        """The particles, without what the model says of them, and the labels of one labeller."""
+        labeller = _labeller_of(request)
+        session = self._session
+        known = await asyncio.to_thread(session.labels_of, labeller)
+        particles = [
+            {
+                "id": particle.particle_id, "stratum": particle.stratum, "bin": particle.bin,
+                "time": particle.datetime, "problem": session.problems.get(particle.particle_id),
+                **size,
+            }
+            for particle, size in zip(session.sample, session.sizes, strict=True)
+        ]  # fmt: skip
+        return _json({
+            "particles": particles,
+            "labels": {name: [label.label, label.taxon] for name, label in known.items()},
+            **self._state(labeller, -1, request.query.get("stratum", "")),
+        })  # fmt: skip
+
+    def _state(self, labeller: str, after: int, stratum: str) -> dict[str, Any]:
+        session = self._session
+        return {
+            "next": session.next_unlabelled(labeller, after, stratum),
+            "reached": asdict(session.reached(labeller)),
+        }
+
+    async def _predicted(self, request: web.Request) -> web.Response:
+        return _json([particle.predicted for particle in self._session.sample])
+
+    async def _picture(self, request: web.Request) -> web.Response:
+        session, order = self._session, int(request.match_info["order"])
+        data = None
+        if order < len(session.sample):
+            data = await asyncio.to_thread(session.pictures.read, session.sample[order])
+        if data is None:
+            return _failure(404, "no_picture", "this particle has no picture")
+        return web.Response(body=data, content_type="image/png", headers={
+            "Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff",
+        })  # fmt: skip
+
+    async def _next(self, request: web.Request) -> web.Response:
+        after = _order(request.query.get("after", "-1"), len(self._session.sample), least=-1)
+        stratum = request.query.get("stratum", "")
+        return _json(self._state(_labeller_of(request), after, stratum))
+
+    async def _label(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":  # which a form of another site cannot send
+            return _failure(415, "bad_setting", "send JSON")
+        try:
+            given = await request.json()
+            labeller, stratum = given["labeller"], given.get("stratum", "")
+            choices = self._choices(given["choices"])
+            expected = self._choices(given["expected"]) if given.get("expected") else None
+            if not isinstance(labeller, str) or not isinstance(stratum, str) or not choices:
+                raise TypeError("labeller or choices")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SettingError(f"the request cannot be read ({error}); reload the page") from error
+        session = self._session
+        former = await asyncio.to_thread(session.put, labeller, choices, expected)
+        # from here on it is on the disk
+        after = int(given["choices"][-1]["order"])
+        state = await asyncio.to_thread(self._state, labeller, after, stratum)
+        return _json({
+            "former": [[choice.label, choice.taxon] for choice in former], **state,
+        })  # fmt: skip
+
+    def _choices(self, given: Any) -> list[Choice]:
+        sample = self._session.sample
+        if not isinstance(given, list) or len(given) > MOST_AT_ONCE:
+            raise TypeError(f"no list of at most {MOST_AT_ONCE:,} labels")
+        choices = []
+        for choice in given:
+            label, taxon = choice["label"], choice.get("taxon", "")
+            if not isinstance(label, str) or not isinstance(taxon, str):
+                raise TypeError("a label that is no text")
+            order = _order(choice["order"], len(sample))
+            choices.append(Choice(sample[order].particle_id, label, taxon))
+        return choices
+
+    async def _density(self, request: web.Request) -> web.Response:
+        stratum, labeller = request.query.get("stratum", ""), _labeller_of(request)
+        async with self._estimating:
+            rows = await asyncio.to_thread(self._session.density, labeller, stratum)
+        return _json([_density_row(row) for row in rows])
+
+    async def _history(self, request: web.Request) -> web.Response:
+        stratum, labeller = request.query.get("stratum", ""), _labeller_of(request)
+        past = self._session.history(labeller, stratum)
+        steps: list[list[dict[str, Any]]] = []
+        while True:
+            async with self._estimating:  # let go between two steps
+                rows = await asyncio.to_thread(next, past, None)
+            if rows is None:
+                return _json(steps)
+            steps.append([_density_row(row) for row in rows])
+
+    async def _agreement(self, request: web.Request) -> web.Response:
+        labeller, session = _labeller_of(request), self._session
+        found = await asyncio.to_thread(session.agreements, labeller)
+        differing = await asyncio.to_thread(session.disagreements, labeller)
+        return _json({
+            "agreements": {name: asdict(its) for name, its in found.items()},
+            "disagreements": {
+                name: {other: [label.label, label.taxon] for other, label in others.items()}
+                for name, others in differing.items()
+            },
+        })  # fmt: skip
+
+    async def _search(self, request: web.Request) -> web.Response:
+        text = request.query.get("text", "")[:100]
+        if self._taxa is None:
+            return _json([])
+        rows = await asyncio.to_thread(self._taxa.search, text, MOST_TAXA)
+        return _json([
+            {"name": taxon.name, "aphia_id": taxon.aphia_id, "rank": taxon.rank} for taxon in rows
+        ])  # fmt: skip
+
+
+def guard(hosts: set[str]) -> Any:
+    """Refuse requests that another web page sends; tell errors as JSON.
+
+    hosts: the addresses (host:port) that this server is asked by; a name of somebody else's that
+    leads here is none of them. Fill it once the port is known.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Any) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        if (
+            request.host not in hosts
+            or (origin is not None and origin.removeprefix("http://") not in hosts)
+            or (request.method != "GET" and request.headers.get("Sec-Fetch-Site") in FOREIGN)
+        ):
+            return _failure(403, "foreign_page", "only the labelling page itself may ask this")
+        try:
+            response: web.StreamResponse = await handler(request)
+        except ChangedMeanwhileError as error:
+            return _failure(409, "changed_meanwhile", error.message)
+        except SettingError as error:
+            return _failure(422, error.code.value, error.message)
+        except Pi10Error as error:
+            return _failure(507, error.code.value, error.message)
+        except web.HTTPException as error:
+            return _failure(error.status, "http", error.reason)
+        return response
+
+    return middleware
+
+
+def _density_row(row: CorrectedRow) -> dict[str, Any]:
+    names = (
+        "label", "per_litre", "per_litre_low", "per_litre_high", "plain_per_litre", "labelled",
+        "labelled_class", "publishable", "note",
+    )  # fmt: skip
+    return {name: getattr(row, name) for name in names}
+
+
+def _labeller_of(request: web.Request) -> str:
+    name = request.query.get("labeller", "")
+    if not name.strip():
+        raise SettingError("the labeller has no name; give one")
+    return name
+
+
+def _order(value: Any, size: int, least: int = 0) -> int:
+    order = int(value)
+    if not least <= order < size:
+        raise SettingError(f"there is no particle {order}; the sample has {size:,}")
+    return order
+
+
+def _json(body: Any) -> web.Response:
+    return web.json_response(body, headers=_NO_STORE)
+
+
+def _failure(status: int, code: str, message: str) -> web.Response:
+    body = {"error": {"code": code, "message": message}}
+    return web.json_response(body, status=status, headers=_NO_STORE)
