@@ -100,7 +100,7 @@ def _summary(done: Written) -> dict[str, object]:
         "litres": done.litres,
         "slopes": [asdict(row) for row in done.slopes],
         "particles_without_density": done.without_factor,
-        "bad_minutes_left_out": done.left_out,
+        "minutes_left_out": done.left_out,
         "classes_without_carbon": list(done.without_carbon),
     }
 
@@ -121,7 +121,9 @@ def _show(done: Written) -> None:
     if lost := sum(done.without_factor.values()):
         click.echo(f"{lost:,} particles of minutes without a density are left out", err=True)
     if done.left_out:
-        click.echo(f"{done.left_out:,} minutes of bad quality are left out", err=True)
+        click.echo(
+            f"{done.left_out:,} minutes are left out: of bad quality, or of no stratum", err=True
+        )
     if done.without_carbon:
         click.echo(
             f"no carbon for {', '.join(done.without_carbon)}: give --carbon CLASS=NAME", err=True

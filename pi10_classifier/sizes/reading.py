@@ -6,6 +6,9 @@ import csv
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.record_batches import (
@@ -60,8 +63,8 @@ def _minute(text: str) -> int | None:
     return int(when.timestamp() // 60)
 
 
-def read_particles(run: Path, factors: MinuteFactors, *sums: SizeSums) -> int:
-    """Add every particle of ``predictions.parquet`` to all ``sums``; returns how many there are.
+def read_particles(run: Path, factors: MinuteFactors, sums: SizeSums) -> int:
+    """Add every particle of ``predictions.parquet`` to ``sums``; returns how many there are.
 
     Raises SettingError where the table is not there, has no sizes, or is damaged.
     """
@@ -80,17 +83,20 @@ def read_particles(run: Path, factors: MinuteFactors, *sums: SizeSums) -> int:
                     "older version; classify again"
                 )
             particles += batch.num_rows
-            names, places = codes(batch, "bin")
-            times = seconds(batch, "datetime")
-            minutes = times // 60
-            minutes[times == NO_TIME] = NO_MINUTE
-            strata, stratum, factor, weight = factors.of(names, places, minutes)
-            labels, label = codes(batch, "label")
-            sizes = {name: numbers(batch, name) for name in SIZES}
-            for its in sums:
-                its.add(labels, label, strata, stratum, factor, weight, sizes)
+            add_batch(batch, factors, sums)
     except (pa.ArrowException, OSError) as error:
         raise SettingError(
             f"cannot read {folder}: {error}; remove the damaged part and classify with --resume"
         ) from error
     return particles
+
+
+def add_batch(batch: Any, factors: MinuteFactors, sums: SizeSums) -> None:
+    """Add the particles of a record batch with the columns label, bin, datetime and the sizes."""
+    names, places = codes(batch, "bin")
+    times = seconds(batch, "datetime")
+    minutes = np.where(times == NO_TIME, NO_MINUTE, times // 60)
+    strata, stratum, factor, weight = factors.of(names, places, minutes)
+    labels, label = codes(batch, "label")
+    sizes = {name: numbers(batch, name) for name in SIZES}
+    sums.add(labels, label, strata, stratum, factor, weight, sizes)

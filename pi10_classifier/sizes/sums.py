@@ -25,6 +25,7 @@ I64 = NDArray[np.int64]
 UNSIZED = -(2**31)  # in place of a size class: particles without a size
 NO_MINUTE = np.iinfo(np.int64).min
 _WIDE, _HALF = 2**32, 2**31  # of the minutes that one bin may have
+_CHUNK = 8192
 
 
 class Amounts(NamedTuple):
@@ -62,23 +63,21 @@ class Cell:
 class MinuteFactors:
     """The raising factor of each minute that has a density, from the rows of ``counts.csv``.
 
-    stratum_of: bin -> stratum; None leaves the bin out. without_bad: leave out minutes of bad
-    quality (L20 code 4). litres: by stratum. largest: the greatest weight of an image, by stratum.
-    left_out: bad minutes that were left out.
+    stratum_of: from bin and whether the minute is bad (L20 code 4) to its stratum; None leaves the
+    minute out. litres, largest (the greatest weight of an image): by stratum. left_out: minutes.
     """
 
-    def __init__(
-        self, stratum_of: Callable[[str], str | None] = lambda _: "all", without_bad: bool = False
-    ) -> None:
+    def __init__(self, stratum_of: Callable[[str, bool], str | None] = lambda *_: "all") -> None:
         self.litres: dict[str, float] = {}
         self.largest: dict[str, float] = {}
         self.left_out = 0
-        self._stratum_of, self._without_bad = stratum_of, without_bad
+        self._stratum_of = stratum_of
         self._bins: dict[str, int] = {}
-        self._strata: list[str | None] = []
-        self._keys, self._factors, self._weights = array("q"), array("d"), array("d")
-        self._sorted: tuple[I64, F64, F64] | None = None
-        self._last = ("", NO_MINUTE)
+        self._strata: dict[str, int] = {}
+        self._keys, self._places = array("q"), array("q")
+        self._factors, self._weights = array("d"), array("d")
+        self._sorted: tuple[I64, I64, F64, F64] | None = None
+        self._last: tuple[str, int] | None = None
 
     def add(self, row: Mapping[str, str], minute: int | None) -> None:
         """Take a row; those of one minute lie together. minute: since 1970. Raises ValueError."""
@@ -92,20 +91,17 @@ class MinuteFactors:
         seen = min(hits, images)
         if not seen:
             return
-        number = self._bins.setdefault(name, len(self._strata))
-        if number == len(self._strata):
-            self._strata.append(self._stratum_of(name))
-        stratum = self._strata[number]
+        stratum = self._stratum_of(name, row.get("quality_l20") == BAD.l20)
         if stratum is None:
-            return
-        if self._without_bad and row.get("quality_l20") == BAD.l20:
             self.left_out += 1
             return
         self.litres[stratum] = self.litres.get(stratum, 0.0) + float(row["litres"])
         # images beyond the hits are copies: they add no evidence
         weight = (hits + misses) / seen
         self.largest[stratum] = max(self.largest.get(stratum, 0.0), weight)
-        self._keys.append(_key(number, minute))
+        number = self._bins.setdefault(name, len(self._bins))
+        self._keys.append(int(_key(number, minute)))
+        self._places.append(self._strata.setdefault(stratum, len(self._strata)))
         self._factors.append((hits + misses) / images)
         self._weights.append(weight)
         self._sorted = None
@@ -117,33 +113,25 @@ class MinuteFactors:
         unknown. Returns the names of strata, and (n,) places among them, factors and weights; the
         factor is NaN where the minute has no density.
         """
-        if self._sorted is None:
-            keys = np.frombuffer(self._keys, np.int64) if self._keys else np.zeros(0, np.int64)
-            order = np.argsort(keys, kind="stable")
-            factors, weights = (
-                np.array(values, np.float64)[order] for values in (self._factors, self._weights)
-            )
-            self._sorted = (keys[order], factors, weights)
-        keys, factors, weights = self._sorted
-        numbers = np.array([self._bins.get(name, -1) for name in bins], np.int64)
-        strata: dict[str, int] = {}
-        place = np.array(
-            [
-                strata.setdefault(self._strata[number] or "", len(strata)) if number >= 0 else 0
-                for number in numbers.tolist()
-            ],
-            np.int64,
-        )
-        number = numbers[codes]
-        known = (number >= 0) & (np.abs(minutes) < _HALF)
+        keys, places, factors, weights = self._by_key()
+        number = np.array([self._bins.get(name, -1) for name in bins], np.int64)[codes]
+        known = (number >= 0) & (minutes > -_HALF) & (minutes < _HALF)
+        if not len(keys):
+            unknown = np.full(len(codes), np.nan)
+            return [], np.zeros(len(codes), np.int64), unknown, unknown
         wanted = _key(np.where(known, number, -1), np.where(known, minutes, 0))
-        at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-        there = known & (keys[at] == wanted) if len(keys) else np.zeros(len(codes), bool)
-        factor, weight = (
-            np.where(there, values[at] if len(keys) else np.nan, np.nan)
-            for values in (factors, weights)
-        )
-        return list(strata), place[codes], factor, weight
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        there = known & (keys[at] == wanted)
+        factor, weight = (np.where(there, values[at], np.nan) for values in (factors, weights))
+        return list(self._strata), np.where(there, places[at], 0), factor, weight
+
+    def _by_key(self) -> tuple[I64, I64, F64, F64]:
+        if self._sorted is None:
+            keys, places = (np.array(its, np.int64) for its in (self._keys, self._places))
+            factors, weights = (np.array(its, np.float64) for its in (self._factors, self._weights))
+            order = np.argsort(keys, kind="stable")
+            self._sorted = (keys[order], places[order], factors[order], weights[order])
+        return self._sorted
 
 
 def _key(number: I64 | int, minute: I64 | int) -> I64:
@@ -185,6 +173,15 @@ class SizeSums:
         labels, strata: the names that codes and places (n,) refer to. factor, weight: (n,), NaN
         without a density. sizes: esd_um, major_um, minor_um, (n,) each, NaN where unknown.
         """
+        for start in range(0, len(codes), _CHUNK):  # bounds what is held of a large batch
+            rows = slice(start, start + _CHUNK)
+            its = {name: values[rows] for name, values in sizes.items()}
+            self._add(labels, codes[rows], strata, places[rows], factor[rows], weight[rows], its)
+
+    def _add(
+        self, labels: Sequence[str], codes: I64, strata: Sequence[str], places: I64, factor: F64,
+        weight: F64, sizes: Mapping[str, F64],
+    ) -> None:  # fmt: skip
         raised = np.isfinite(factor)
         for code in np.unique(codes[~raised]).tolist():
             label = labels[code]

@@ -50,7 +50,8 @@ class SizeRow:
     """One class in one size class of a stratum; a line of ``sizes.csv``.
 
     size_class: the whole part of log2 of the volume in mm³, or ``all``, which also has particles
-    without a size. Limits are None where no particle tells how much one may hold. particles: images; raised: individuals they stand for.
+    without a size. particles: images; raised: individuals they stand for. Limits are None where no
+    particle tells how much one may hold.
     """
 
     stratum: str
@@ -117,7 +118,8 @@ class SizeOptions:
 class Written:
     """What was written. without_factor: particles by class in minutes without a density.
 
-    left_out: bad minutes that were left out. without_carbon: classes that have no conversion.
+    left_out: minutes that were left out, bad or of no stratum. without_carbon: classes that have no
+    conversion.
     """
 
     paths: tuple[Path, ...]
@@ -145,13 +147,17 @@ def write_sizes(
     """
     limits = Range.of_esd(options.from_um, options.to_um)
     conversions = conversions_of(options.carbon)
-    factors = MinuteFactors(stratum_of, options.without_bad)
+
+    def stratum(name: str, bad: bool) -> str | None:
+        return None if bad and options.without_bad else stratum_of(name)
+
+    factors = MinuteFactors(stratum)
     sums = SizeSums(limits, options.volume, conversions)
     read_minutes(run, factors)
     if not factors.litres:
         raise SettingError(
             f"no minute in {run / 'counts.csv'} has a density"
-            + (" that is not of bad quality" if factors.left_out else "")
+            + (" and is not left out" if factors.left_out else "")
             + ", so sizes cannot be given per volume of water; its flags say why "
             "(docs/results.md)"
         )
