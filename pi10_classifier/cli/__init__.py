@@ -28,6 +28,7 @@ from pi10_classifier.cli import (
     sizes,
     track,
     train,
+    underway,
     watch,
 )
 from pi10_classifier.cli.oscar import oscar
@@ -65,8 +66,9 @@ def pi10() -> None:
 
 for command in (
     classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
-    validate, sizes.sizes, dataset.dataset, train.train, search.search, compare.compare,
-    track.track, evaluate.evaluate, evaluate.calibrate, adapt.adapt, export.export, oscar,
+    validate, sizes.sizes, underway.underway, dataset.dataset, train.train, search.search,
+    compare.compare, track.track, evaluate.evaluate, evaluate.calibrate, adapt.adapt,
+    export.export, oscar,
 ):  # fmt: skip
     pi10.add_command(command)
 

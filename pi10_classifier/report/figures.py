@@ -30,7 +30,7 @@ SMALLEST_UM, LARGEST_UM = 180.0, 35_000.0  # what the instrument is built to cat
 KM_PER_DEGREE = 111.195  # mean Earth radius 6371 km
 
 _WIDTH = 5.2  # inches: narrow enough that the text stays legible on a phone
-_INK, _SOFT, _GREY = "#1d2730", "#33404a", "#8a939b"
+INK, _SOFT, _GREY = "#1d2730", "#33404a", "#8a939b"
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "pi10-classifier",
     "svg.fonttype": "path",
@@ -48,7 +48,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.7,
     "xtick.color": _SOFT,
     "ytick.color": _SOFT,
-    "text.color": _INK,
+    "text.color": INK,
     "timezone": "UTC",
     "path.simplify": True,
 }
@@ -144,7 +144,7 @@ def spectrum_figure(spectra: Mapping[str, Spectrum], colour: dict[str, str]) -> 
 
         axes = figure.add_subplot()
         for label, its in spectra.items():
-            tint = colour.get(label, _INK)
+            tint = colour.get(label, INK)
             esd, value, low, high = its.points
             bars = np.array([value - np.minimum(low, value), np.maximum(high, value) - value])
             axes.errorbar(
@@ -268,5 +268,5 @@ def _scale_bar(axes: Axes, width_km: float) -> None:
     length = max(x * power for x in (1, 2, 5) if x * power <= target)
     share = length / width_km
     place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
-    axes.plot([0, share], [1.035, 1.035], color=_INK, linewidth=2, **place)
+    axes.plot([0, share], [1.035, 1.035], color=INK, linewidth=2, **place)
     axes.text(share + 0.02, 1.035, f"{length:,.10g} km", va="center", **place)

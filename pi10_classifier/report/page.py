@@ -27,6 +27,7 @@ from pi10_classifier.report import figures
 from pi10_classifier.report.density_series import Series, parse_number
 from pi10_classifier.report.particle_stats import ImageSums, read_images
 from pi10_classifier.report.spectrum import Spectra, Spectrum
+from pi10_classifier.sizes.tables import LIVING
 
 if TYPE_CHECKING:
     import jinja2
@@ -249,7 +250,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         inputs=[inputs] if isinstance(inputs, str) else list(inputs),
         means={x: minutes.mean(x) for x in labels},
         good_means={x: minutes.good_mean(x) for x in labels},
-        colour=figures.colours(labels),
+        colour={LIVING: figures.INK} | figures.colours(labels),
         pictures=_pictures(images, minutes, series, by_class),
         spectra=by_class,
         bad_spectra=spectra.has_bad,
