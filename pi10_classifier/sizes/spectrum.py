@@ -60,12 +60,13 @@ def spectrum(
     variance = np.array([cell.variance[at] for cell in every])
     width = np.exp2(np.arange(numbers[0], numbers[-1] + 1))  # that of a class is its lower limit
     low, high = gamma_limits(total, variance, weight * 2 * width)
-    values = (total / width / m3, low / width / m3, high / width / m3)
+    values, lows, highs = (its / width / m3 for its in (total, low, high))
     for place, cell in enumerate(every):
         number = numbers[0] + place
         begin, end = class_limits(number)
+        esd_from, esd_to = esd_limits(number)
         yield SpectrumRow(
-            stratum, label, number, begin, end, begin * math.sqrt(2), *esd_limits(number),
-            cell.particles, *(float(value[place]) for value in values),
+            stratum, label, number, begin, end, begin * math.sqrt(2), esd_from, esd_to,
+            cell.particles, float(values[place]), float(lows[place]), float(highs[place]),
             complete=begin >= limits.low and end <= limits.high,
         )  # fmt: skip

@@ -191,7 +191,8 @@ class SizeSums:
         taken = np.flatnonzero(raised & alive[codes])
         if not len(taken):
             return
-        codes, places, factor, weight = (x[taken] for x in (codes, places, factor, weight))
+        codes, places = codes[taken], places[taken]
+        factor, weight = factor[taken], weight[taken]
         esd, major, minor = (sizes[name][taken] for name in ("esd_um", "major_um", "minor_um"))
         amounts = np.zeros((len(taken), len(AMOUNTS)))
         amounts[:, AMOUNTS.individuals] = 1.0

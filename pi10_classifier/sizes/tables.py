@@ -235,12 +235,15 @@ class _Tables:
         per_m3 = (cell.total / m3).tolist()
         conversion = self._conversion(label)
         ball, oval = AMOUNTS.sphere, AMOUNTS.ellipsoid
-        carbon = per_m3[AMOUNTS.carbon_sphere], per_m3[AMOUNTS.carbon_ellipsoid]
+        carbon: tuple[float | None, float | None] = (None, None)
+        if conversion:
+            carbon = per_m3[AMOUNTS.carbon_sphere], per_m3[AMOUNTS.carbon_ellipsoid]
+        esd_from, esd_to = limits
         return SizeRow(
-            stratum, label, size_class, *limits, cell.particles, unsized, litres,
+            stratum, label, size_class, esd_from, esd_to, cell.particles, unsized, litres,
             float(cell.total[AMOUNTS.individuals]), per_m3[0], low[0], high[0],
             per_m3[ball], low[ball], high[ball], per_m3[oval], low[oval], high[oval],
-            *(carbon if conversion else (None, None)), conversion,
+            carbon[0], carbon[1], conversion,
         )  # fmt: skip
 
     def _conversion(self, label: str) -> str:

@@ -73,11 +73,11 @@ def minutes_of(path: Path) -> Iterator[Minute]:
 
 
 def _minute(cells: list[str]) -> Minute:
-    name, when, _, _, images, factor, latitude, longitude, day_night, *codes = cells
+    name, when, _, _, images, factor, latitude, longitude, day_night, l20, place_l20, flags = cells
     time = datetime.strptime(when, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) if when else None
     return Minute(
         name, time, int(images), _number(factor), _number(latitude), _number(longitude),
-        day_night, *codes,
+        day_night, l20, place_l20, flags,
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ class Readings:
 
     def _columns(self, path: Path, given: tuple[str, ...]) -> tuple[str, ...]:
         with _opened(path) as rows:
-            header = next(rows, [])
+            header: list[str] = next(rows, [])
         names = [name.strip() for name in header]
         if len(names) < 2:
             raise SettingError(
