@@ -25,13 +25,12 @@ from pi10_classifier.cli import (
     search,
     serve,
     simulate,
-    sizes,
     track,
     train,
-    underway,
     watch,
 )
 from pi10_classifier.cli.oscar import oscar
+from pi10_classifier.cli.tables import sizes, underway
 from pi10_classifier.cli.validate import validate
 from pi10_classifier.errors import Code, ExitCode, OutputError, Pi10Error, output_error
 from pi10_classifier.foundation.output import LossyStream, flush_or_drop, open_standard_streams

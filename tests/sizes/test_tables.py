@@ -65,17 +65,22 @@ def test_densities_are_those_of_bins_csv(run, tmp_path):
 
 def test_sums_are_those_of_single_particles(run, tmp_path):
     done = write(run, tmp_path / "t", by=lambda _: "all")
-    table = ds.dataset(run / "predictions.parquet").to_table().to_pandas()
-    raised = table[table.raising_factor.notna() & (table.label != "no_particle")]
-    assert sum(done.without_factor.values()) == len(
-        table[table.raising_factor.isna() & (table.label != "no_particle")]
+    table = ds.dataset(run / "predictions.parquet").to_table()
+    labels = np.array(table["label"].to_pylist())
+    factors = table["raising_factor"].to_numpy()
+    assert (
+        sum(done.without_factor.values()) == (np.isnan(factors) & (labels != "no_particle")).sum()
     )
-    sphere = np.pi / 6 * raised.esd_um.astype(float) ** 3 * 1e-9
-    ellipsoid = np.pi / 6 * (raised.major_um * raised.minor_um**2).astype(float) * 1e-9
+    esd, major, minor = (
+        np.nan_to_num(table[name].to_numpy().astype(float))
+        for name in ("esd_um", "major_um", "minor_um")
+    )
+    sphere, ellipsoid = np.pi / 6 * esd**3 * 1e-9, np.pi / 6 * major * minor**2 * 1e-9
     by_class = rows(tmp_path / "t/sizes.csv")
     for label in (*CLASSES, "living"):
-        its = raised.label.isin(["copepod", "noncopepod"] if label == "living" else [label])
-        factor = raised.raising_factor[its]
+        its = np.isin(labels, ["copepod", "noncopepod"] if label == "living" else [label])
+        its &= ~np.isnan(factors)
+        factor = factors[its]
         mine = [row for row in by_class if row["label"] == label]
         whole, parts = mine[0], mine[1:]
         m3 = float(whole["litres"]) / 1000
