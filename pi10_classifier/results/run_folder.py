@@ -23,7 +23,7 @@ from pi10_classifier.instrument.names import Rows
 from pi10_classifier.results.factor_column import Factors
 from pi10_classifier.sources.base import printable
 
-TABLE_VERSION = 2
+TABLE_VERSION = 3
 PREDICTIONS = "predictions.parquet"
 JOURNAL = "journal"
 SETTINGS = "settings.json"
