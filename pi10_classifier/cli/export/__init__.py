@@ -13,8 +13,7 @@ def export() -> None:
 
     \b
     Model packages:  onnx, int8, cascade
-    Results:         init (who made them, under which licence), then dwca;
-                     track
+    Results:         init (who made them, under which licence), then dwca; track needs no init
     """
 
 
