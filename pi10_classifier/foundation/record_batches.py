@@ -25,23 +25,22 @@ def parts_of(folder: Path) -> list[str]:
 
 
 def record_batches(folder: Path, columns: Sequence[str], texts: Sequence[str]) -> Iterator[Any]:
-    """The batches that hold rows, with those of ``columns`` that the dataset has.
+    """The batches that hold rows, each with those of ``columns`` that its part has.
 
-    texts: columns that come as dictionaries. Raises pyarrow.ArrowException and OSError.
+    texts: columns that come as dictionaries. Parts are opened one after another: a dataset would
+    keep the metadata of all. Raises pyarrow.ArrowException and OSError.
     """
-    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
 
-    parts = parts_of(folder)
-    if not parts:
-        return
-    form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=list(texts)))
-    data = ds.dataset(parts, format=form)
-    wanted = [name for name in data.schema.names if name in set(columns)]
-    for batch in data.to_batches(
-        columns=wanted, batch_size=BATCH_ROWS, batch_readahead=2, fragment_readahead=1
-    ):
-        if batch.num_rows:
-            yield batch
+    for part in parts_of(folder):
+        metadata = pq.read_metadata(part)
+        there = set(metadata.schema.names)
+        wanted = [name for name in columns if name in there]
+        known = [name for name in texts if name in there]
+        with pq.ParquetFile(part, metadata=metadata, read_dictionary=known) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+                if batch.num_rows:
+                    yield batch
 
 
 def numbers(batch: Any, name: str) -> F64:
