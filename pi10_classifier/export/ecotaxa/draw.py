@@ -140,5 +140,6 @@ def minutes_of(table: Any) -> Iterator[int]:
     """The minute of each row since 1970, UTC; ``NO_MINUTE`` where it is unknown."""
     import pyarrow as pa
 
-    for seconds in table["datetime"].cast(pa.int64()).to_pylist():
+    seconds_of = table["datetime"].cast(pa.timestamp("s", "UTC")).cast(pa.int64())  # Parquet has ms
+    for seconds in seconds_of.to_pylist():
         yield NO_MINUTE if seconds is None else seconds // 60
