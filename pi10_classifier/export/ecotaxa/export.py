@@ -85,8 +85,6 @@ def write_bundles(
             f"--out {out} must end in .zip, but not in Images.zip, which EcoTaxa takes for a "
             "bundle of a UVP6"
         )
-    if most_bytes < 10**6:
-        raise SettingError(f"a bundle of {most_bytes:,} bytes is too small; give 1 MB or more")
     tables = read_tables(run)
     chosen = choose(run, per_minute, seed)
     list_path = left_out_path(out)
