@@ -33,7 +33,10 @@ from pi10_classifier.export.ecotaxa.objects import Layout
 from pi10_classifier.export.taxa import read_taxa
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.inference.settings import Settings
+from pi10_classifier.labelling.crops import read_crops
+from pi10_classifier.labelling.labelled import read_labelled
 from pi10_classifier.labelling.labels import LabelStore
+from pi10_classifier.simulate import encode_tiff
 from pi10_classifier.sources.archives import members
 
 FACTS = """
@@ -490,3 +493,48 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
     answer = export(run, out, "--overwrite")
     assert answer.exit_code == 3
     assert "1 of 240 particles: the image is not there any more" in answer.stderr
+
+
+def test_labels_of_particles_outside_the_sample_come_back_too(
+    package: Path, tmp_path: Path, write: Write, classified: Callable[[Path], Path]
+) -> None:
+    """Of a run of which no sample was drawn; a later draw and the estimate leave them alone."""
+    support.write_tar(tmp_path / "in/1450.tar", support.bin_members(40))
+    support.write_folder(tmp_path / "in/loose", {"a  b é.tif": support.particle(5)})
+    run = classified(tmp_path / "in")
+    change_part(run, lambda cells: cells["particle_id"].__setitem__(0, "y" * 300))
+    rows = read_bundles(write(run).paths)
+    lines = ["object_id\tobject_annotation_status\tobject_annotation_category"]
+    lines += [f"{row['object_id']}\tvalidated\tCopepoda" for row in rows[::2]]
+    lines += [f"{row['object_id']}\tpredicted\tCopepoda" for row in rows[1::2]]
+    (tmp_path / "back.tsv").write_bytes("\n".join(lines).encode("utf-8-sig"))
+    words = ["validate", "import", str(run), str(tmp_path / "back.tsv"), "--json"]
+    for taken in (21, 0):  # the second time all are known
+        answer = CliRunner().invoke(pi10, words)
+        assert answer.exit_code == 0, answer.output
+        told = json.loads(answer.stdout)
+        assert (told["taken"], told["unknown_ids"]) == (taken, [])
+    ids = {row["particle_id"] for row in support.rows_of(run)}
+    labelled = read_labelled(run)
+    assert len(labelled.particles) == 21 and not labelled.lost
+    assert {place.particle_id for place, _ in labelled.particles} <= ids
+    assert {label for _, label in labelled.particles} == {"copepod"}
+    assert all(crop.rgb is not None for crop in read_crops(run, [p for p, _ in labelled.particles]))
+    assert write(run, name="again.zip").validated == 21
+    CliRunner().invoke(pi10, ["validate", "suggest", str(run), "--n", "5"], catch_exceptions=False)
+    assert not read_labelled(run).lost
+
+
+def test_blank_images_are_objects_too_for_they_stand_for_water(
+    tmp_path: Path, write: Write, classified: Callable[[Path], Path]
+) -> None:
+    files = support.bin_members(40)
+    blank = np.full((30, 30, 3), 235, np.uint8)
+    for number in range(0, 40, 3):
+        when = support.START + timedelta(seconds=15 * number)
+        files[support.name_of(number)] = encode_tiff(blank, when, 50.25, -4.2)
+    support.write_tar(tmp_path / "in/1450.tar", files)
+    run = classified(tmp_path / "in")
+    rows = read_bundles(write(run).paths)
+    assert sum(row["object_predicted"] == "no_particle" for row in rows) == 14
+    assert_same(densities(rows, "object_predicted"), run)
