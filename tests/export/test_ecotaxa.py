@@ -332,13 +332,17 @@ def test_images_that_changed_are_left_out_and_listed(
     files[names[0]] = support.particle(1)
     files[names[1]] = b"II*\0"
     del files[names[2]]
+    # as wide and as high, but of another silhouette
+    areas = {row["member"]: row["area_um2"] for row in survey.rows}
+    other = next(name for name in names if areas[name] > 1.5 * areas[names[3]])
+    files[names[3]] = files[other]
     support.write_tar(moved / "1450.tar", files)
     done = write(survey.path, moved={str(cruise): str(moved)})
     rows = read_bundles(done.paths)
-    assert done.left_out == {"changed": 1, "unreadable": 1, "gone": 1}
-    assert [line["outcome"] for line in listed(done)].count("changed") == 1
-    assert {line["member"] for line in listed(done)} == set(names[:3])
-    assert len(rows) == len(survey.truth) - 3
+    assert done.left_out == {"changed": 2, "unreadable": 1, "gone": 1}
+    assert [line["outcome"] for line in listed(done)].count("changed") == 2
+    assert {line["member"] for line in listed(done)} == set(names[:4])
+    assert len(rows) == len(survey.truth) - 4
     # the minute's other objects stand for those that are left out
     total = densities(rows, "acq_instrument")["pia7.2024-06-24.1450", "Plankton Imager"]
     wanted = sum(value for key, value in per_m3(survey.path).items() if "1450" in key[0])
