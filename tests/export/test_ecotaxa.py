@@ -172,7 +172,7 @@ def test_a_draw_by_minute_keeps_the_total_and_is_unbiased_for_each_class(
         (row["bin"], row["minute"]): row for row in support.csv_of(survey.path / "counts.csv")
     }
     draws: dict[tuple[str, str], list[float]] = {key: [] for key in per_m3(survey.path)}
-    for seed in range(120):
+    for seed in range(60):
         sums: Counter[tuple[str, str]] = Counter()
         for stem, places in choose(survey.path, 3, seed).rows.items():
             for row in (parts[stem][place] for place in places):
@@ -542,3 +542,23 @@ def test_blank_images_are_objects_too_for_they_stand_for_water(
     rows = read_bundles(write(run).paths)
     assert sum(row["object_predicted"] == "no_particle" for row in rows) == 14
     assert_same(densities(rows, "object_predicted"), run)
+
+
+def test_the_water_of_a_minute_without_a_picture_left_is_not_counted(
+    survey: Survey, write: Write, tmp_path: Path
+) -> None:
+    cruise = survey.path.parent / "cruise"
+    moved = Path(shutil.copytree(cruise, tmp_path / "elsewhere"))
+    first = {row["member"] for row in survey.rows
+             if f"{row['datetime']:%H%M}" == "1450"}  # fmt: skip
+    files = support.tar_of(moved / "1450.tar")
+    kept = {name: data for name, data in files.items() if name not in first}
+    support.write_tar(moved / "1450.tar", kept)
+    done = write(survey.path, moved={str(cruise): str(moved)})
+    rows = [row for row in read_bundles(done.paths) if row["sample_id"].endswith("1450")]
+    assert {row["sample_tot_vol"] for row in rows} == {"306"}
+    counts = [row for row in support.csv_of(survey.path / "counts.csv")
+              if row["bin"].endswith("1450") and row["minute"][11:16] != "14:50"]  # fmt: skip
+    wanted = sum(float(row["raised_count"]) for row in counts) / 0.306
+    (found,) = densities(rows, "acq_instrument").values()
+    assert found == pytest.approx(wanted, rel=1e-4)
