@@ -23,7 +23,7 @@ from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.labelling.sample import FOLDER
 from pi10_classifier.results.run_folder import PREDICTIONS
 from pi10_classifier.results.stored_rows import rows_at
-from pi10_classifier.sources.base import LIMITS, Item, Unit, printable
+from pi10_classifier.sources.base import LIMITS, Item, Limits, Unit, printable
 from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
 
 CROPS = "crops"
@@ -120,19 +120,19 @@ def relocated(source: str, moved: Mapping[str, str]) -> str:
     return source
 
 
-def items_of(source: str, members: Sequence[str]) -> Iterator[Item]:
+def items_of(source: str, members: Sequence[str], limits: Limits = LIMITS) -> Iterator[Item]:
     """The items of a source: of an archive all, of loose files those wanted."""
     if source.startswith("s3://"):
-        yield from _stored_items(source, members)
+        yield from _stored_items(source, members, limits)
         return
     path = Path(source)
     unit: Unit
     try:
         if path.is_dir():
-            unit = FileBlock(source, source, 0, tuple(_files(path, members)), LIMITS)
+            unit = FileBlock(source, source, 0, tuple(_files(path, members)), limits)
         else:
             info = path.stat()
-            unit = LocalArchive(path, info.st_size, info.st_mtime_ns, LIMITS, source)
+            unit = LocalArchive(path, info.st_size, info.st_mtime_ns, limits, source)
     except OSError:
         return  # each member is told as gone
     yield from unit.items()
@@ -167,7 +167,7 @@ def _undecodable(folder: Path, member: str) -> Path:
     return place
 
 
-def _stored_items(source: str, members: Sequence[str]) -> Iterator[Item]:
+def _stored_items(source: str, members: Sequence[str], limits: Limits) -> Iterator[Item]:
     from pi10_classifier.sources.s3 import S3Archive, stored_units
     from pi10_classifier.sources.s3_client import S3Client
 
@@ -175,12 +175,12 @@ def _stored_items(source: str, members: Sequence[str]) -> Iterator[Item]:
     store = S3Client(os.environ)
     if source.endswith("/") or not prefix:
         for member in members:  # a listing of the whole key: also found are keys that begin so
-            for unit in stored_units(store, bucket, prefix + member, LIMITS):
+            for unit in stored_units(store, bucket, prefix + member, limits):
                 for item in unit.items():
                     if f"{item.source}{item.member}" == f"{source}{member}":
                         yield replace(item, source=source, member=member)
         return
-    for unit in stored_units(store, bucket, prefix, LIMITS):
+    for unit in stored_units(store, bucket, prefix, limits):
         if isinstance(unit, S3Archive) and unit.name == source:
             yield from unit.items()
 

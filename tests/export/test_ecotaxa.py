@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import secrets
 import shutil
 import zipfile
 from collections import Counter
@@ -21,6 +22,8 @@ import pytest
 import support
 from click.testing import CliRunner, Result
 from ecotaxa_import import densities, read_bundles
+from s3_server import Server
+from s3_units import put
 
 from pi10_classifier.classify import classify
 from pi10_classifier.cli import pi10
@@ -562,3 +565,48 @@ def test_the_water_of_a_minute_without_a_picture_left_is_not_counted(
     wanted = sum(float(row["raised_count"]) for row in counts) / 0.306
     (found,) = densities(rows, "acq_instrument").values()
     assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def test_another_pixel_size_gives_the_same_pixels_and_other_lengths(
+    package: Path, tmp_path: Path, write: Write
+) -> None:
+    path = support.write_tar(tmp_path / "in/1450.tar", support.bin_members(12))
+    rows = {}
+    for um in (10.0, 7.0):
+        run = tmp_path / f"run{um:g}"
+        classify([str(path)], run, Settings(model=package, jobs=2, um_per_px=um))
+        path.touch()  # so that images are compared with what the run saw
+        rows[um] = read_bundles(write(run, name=f"{um:g}.zip").paths)
+    both = zip(rows[10.0], rows[7.0], strict=True)
+    pairs = [pair for pair in both if all(row["object_area"] for row in pair)]
+    assert len(pairs) > 3
+    for usual, other in pairs:
+        assert float(other["object_area"]) == pytest.approx(float(usual["object_area"]), rel=1e-6)
+        assert (usual["acq_pixel_size"], other["acq_pixel_size"]) == ("0.010", "0.007")
+        volumes = []
+        for row in (usual, other):  # EcoTaxa's individual_volume, mm3
+            radius = (float(row["object_area"]) / np.pi) ** 0.5 * float(row["acq_pixel_size"])
+            volumes.append(4 / 3 * np.pi * radius**3)
+            assert 2000 * radius == pytest.approx(float(row["object_esd_um"]), rel=1e-5)
+        assert volumes[1] / volumes[0] == pytest.approx(0.343, rel=1e-5)
+
+
+def test_images_in_a_bucket(
+    s3: Server, package: Path, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environ().items():
+        monkeypatch.setenv(name, value)
+    bucket = f"ecotaxa-{secrets.token_hex(4)}"
+    s3.client.make_bucket(bucket)
+    tar = support.write_tar(tmp_path / "in/1450.tar", support.bin_members(12))
+    put(s3, bucket, "packed/1450.tar", tar.read_bytes())
+    later = support.START + timedelta(minutes=10)
+    for name, data in support.bin_members(3, later, 1).items():
+        put(s3, bucket, f"loose/{name.rpartition(chr(92))[2]}", data)
+    run = tmp_path / "run"
+    inputs = [f"s3://{bucket}/packed/", f"s3://{bucket}/loose/"]
+    classify(inputs, run, Settings(model=package, jobs=2))
+    done = write(run)
+    rows = read_bundles(done.paths)
+    assert (len(rows), done.left_out) == (15, {})
+    assert_same(densities(rows, "object_predicted"), run)

@@ -22,7 +22,7 @@ from pi10_classifier.export.ecotaxa.bundles import Bundles
 from pi10_classifier.export.ecotaxa.draw import Chosen, choose, read_part
 from pi10_classifier.export.ecotaxa.listing import LEFT_OUT, REPEATED, SHORTENED, Listing
 from pi10_classifier.export.ecotaxa.objects import UNNAMED, Layout, Line, Lines
-from pi10_classifier.export.ecotaxa.pictures import Part, read_pictures
+from pi10_classifier.export.ecotaxa.pictures import Part, Reading, read_pictures
 from pi10_classifier.export.ecotaxa.samples import COLUMNS, TYPES, Samples, SampleTable
 from pi10_classifier.export.run_tables import read_tables
 from pi10_classifier.export.taxa import Taxon
@@ -86,6 +86,7 @@ def write_bundles(
             "bundle of a UVP6"
         )
     tables = read_tables(run)
+    reading = Reading.of(run, threads or os.cpu_count() or 1, moved or {})
     chosen = choose(run, per_minute, seed)
     list_path = left_out_path(out)
     temporary = list_path.with_name(f".{list_path.name[:150]}.{os.getpid()}.tmp")
@@ -93,9 +94,10 @@ def write_bundles(
         with Listing(list_path, temporary) as listing, Bundles(out, most_bytes) as bundles:
             export = _Export(
                 run, chosen, Layout.of(tables.classes), bundles, listing,
-                Annotations(run, tables.classes, taxa, facts), Samples(tables, facts), facts,
+                Annotations(run, tables.classes, taxa, facts),
+                Samples(tables, facts, reading.um_per_px), facts,
             )  # fmt: skip
-            export.write(threads or os.cpu_count() or 1, moved or {}, progress)
+            export.write(reading, progress)
             if not export.objects:
                 raise SettingError(f"no picture of {run} can be read; {listing.first}")
             paths = bundles.publish()
@@ -138,7 +140,7 @@ class _Export:
         self.objects = 0
         self._counts: Counter[str] = Counter()
 
-    def write(self, threads: int, moved: Mapping[str, str], progress: Progress) -> None:
+    def write(self, reading: Reading, progress: Progress) -> None:
         done = 0
         wanted = self._chosen.particles
         for stem, rows in self._chosen.rows.items():
@@ -146,9 +148,9 @@ class _Export:
             table = read_part(path, self._layout.read)
             if len(rows) < table.num_rows:
                 table = table.take(rows)
-            lines = Lines(table, self._layout, self._annotations, self._facts)
+            lines = Lines(table, self._layout, self._annotations, self._facts, reading.um_per_px)
             places = [table[name] for name in ("particle_id", "source", "member")]
-            for picture in read_pictures(Part.read(self._run, stem), table, threads, moved):
+            for picture in read_pictures(Part.read(self._run, stem), table, reading):
                 line = lines[picture.row]
                 outcome, reason = picture.outcome, picture.problem
                 if not outcome and self._is_repeated(places[0][picture.row].as_py()):

@@ -12,7 +12,6 @@ from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.ecotaxa.annotations import COLUMNS as ANNOTATION
 from pi10_classifier.export.ecotaxa.annotations import Annotations
 from pi10_classifier.export.ecotaxa.draw import bins_of, minutes_of
-from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.labelling.formats.ecotaxa_bundle import object_id
 from pi10_classifier.labelling.formats.given import picture_stem
 
@@ -94,11 +93,17 @@ class Lines:
     """The lines of a part's rows. table: Arrow, with the columns ``Layout.read``."""
 
     def __init__(
-        self, table: Any, layout: Layout, annotations: Annotations, facts: DatasetFacts
+        self,
+        table: Any,
+        layout: Layout,
+        annotations: Annotations,
+        facts: DatasetFacts,
+        um_per_px: float,
     ) -> None:
         self._table = table
         self._layout = layout
         self._annotations = annotations
+        self._um2_per_px = um_per_px**2
         self._depth = f"{facts.intake_depth_m:.9g}"
         # rows are asked for almost in their order
         self._batch = lru_cache(maxsize=8)(self._make)
@@ -140,7 +145,7 @@ class Lines:
             notes.texts(labels, "object_predicted"),
             notes.numbers(table["score"], "object_score"),
             *(notes.numbers(table[own], name) for own, name in self._layout.scores.items()),
-            notes.numbers(pc.divide(areas, UM_PER_PX**2), "object_area"),
+            notes.numbers(pc.divide(areas, self._um2_per_px), "object_area"),
             notes.numbers(areas, "object_area_um2"),
             *(notes.numbers(table[name], f"object_{name}") for name in _MEASURED),
             ["1" if "touches_border" in text.split(";") else "0" for text in flags],

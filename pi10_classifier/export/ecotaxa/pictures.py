@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.foundation.concurrency import ordered_map
-from pi10_classifier.imaging.decode import decode
+from pi10_classifier.imaging.decode import Caps, decode
+from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.labelling.crops import Before, encode_png, items_of, relocated
 from pi10_classifier.results.run_folder import JOURNAL
-from pi10_classifier.sources.base import Item
+from pi10_classifier.results.run_info import read_run
+from pi10_classifier.sources.base import Item, Limits
 from pi10_classifier.sources.repeats import keep_last_copies
 
 GONE, CHANGED, UNREADABLE = "gone", "changed", "unreadable"
@@ -29,6 +31,33 @@ class Picture:
     png: bytes = b""
     outcome: str = ""
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the run read its images, and where they lie now.
+
+    moved: beginnings of sources -> where they lie now.
+    """
+
+    um_per_px: float
+    caps: Caps
+    limits: Limits
+    threads: int = 1
+    moved: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Path, threads: int, moved: Mapping[str, str]) -> Reading:
+        """Raises SettingError where ``run.json`` does not tell."""
+        try:
+            told = read_run(run)["parameters"]
+            caps, limits = Caps(**told["caps"]), Limits(**told["limits"])
+            return cls(float(told["um_per_px"]), caps, limits, threads, moved)
+        except (LookupError, TypeError, ValueError) as error:
+            raise SettingError(
+                f"{run / 'run.json'} is of another version of this program ({error!r}); classify "
+                "again"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +82,36 @@ class Part:
             ) from error
 
 
-def read_pictures(
-    part: Part, table: Any, threads: int, moved: Mapping[str, str] | None = None
-) -> Iterator[Picture]:
+def read_pictures(part: Part, table: Any, reading: Reading) -> Iterator[Picture]:
     """One picture for each row of a part, in the order of its sources.
 
-    table: Arrow, with source, member, width_px, height_px and area_um2. moved: beginnings of
-    sources -> where they lie now. An image of another size or silhouette than in the run has
-    changed. The silhouettes of an archive that is as old and as large as in the run are taken as
-    they were. Raises SettingError where S3 is not configured.
+    table: Arrow, with source, member, width_px, height_px and area_um2. An image of another size
+    or silhouette than in the run has changed. The silhouettes of an archive that is as old and as
+    large as in the run are taken as they were. Raises SettingError where S3 is not configured.
     """
     rows: dict[str, dict[str, list[int]]] = {}
     names = zip(table["source"].to_pylist(), table["member"].to_pylist(), strict=True)
     for row, (source, member) in enumerate(names):
         rows.setdefault(source, {}).setdefault(member, []).append(row)
-    sizes = _Sizes(table)
+    sizes = _Sizes(table, reading.um_per_px)
     for source, wanted in rows.items():
-        place = relocated(source, moved or {})
+        place = relocated(source, reading.moved)
         exact = _fingerprint(place) == part.fingerprint
-        yield from _of_source(place, wanted, sizes, threads, exact=exact, repeats=part.repeats)
+        yield from _of_source(place, wanted, sizes, reading, exact=exact, repeats=part.repeats)
 
 
 class _Sizes:
     """What the run saw of each row."""
 
-    def __init__(self, table: Any) -> None:
+    def __init__(self, table: Any, um_per_px: float) -> None:
+        # an image is measured in pixels of the instrument to see whether it has changed
+        self._scale = (UM_PER_PX / um_per_px) ** 2
         self._width = table["width_px"].to_numpy()
         self._height = table["height_px"].to_numpy()
         self._area = table["area_um2"].to_numpy()  # NaN where nothing was measured
 
     def of(self, row: int, *, exact: bool) -> Before:
-        area = float(self._area[row])
+        area = float(self._area[row]) * self._scale
         known = not exact and area == area
         return Before(
             int(self._width[row]), int(self._height[row]), area if known else None, written=0.0
@@ -104,7 +132,7 @@ def _of_source(
     source: str,
     wanted: Mapping[str, Sequence[int]],
     sizes: _Sizes,
-    threads: int,
+    reading: Reading,
     *,
     exact: bool,
     repeats: bool,
@@ -118,9 +146,9 @@ def _of_source(
         nonlocal broken
         # copies of a file were there in the run: which of them counted is known at the end only
         items = (
-            keep_last_copies(lambda: items_of(source, members))
+            keep_last_copies(lambda: items_of(source, members, reading.limits))
             if repeats
-            else items_of(source, members)
+            else items_of(source, members, reading.limits)
         )
         chunk: list[tuple[Item, Before]] = []
         held = 0
@@ -138,7 +166,10 @@ def _of_source(
         if chunk:
             yield chunk
 
-    results = ordered_map(_encode_all, tasks(), threads)
+    def encode(chunk: Sequence[tuple[Item, Before]]) -> list[tuple[str, Picture]]:
+        return [(item.member, _encode(item, before, reading.caps)) for item, before in chunk]
+
+    results = ordered_map(encode, tasks(), reading.threads)
     for member, picture in chain.from_iterable(results):
         if member in done:
             continue
@@ -156,15 +187,11 @@ def _of_source(
                 yield replace(problems.get(member, missing), row=row)
 
 
-def _encode_all(chunk: Sequence[tuple[Item, Before]]) -> list[tuple[str, Picture]]:
-    return [(item.member, _encode(item, before)) for item, before in chunk]
-
-
-def _encode(item: Item, before: Before) -> Picture:
+def _encode(item: Item, before: Before, caps: Caps) -> Picture:
     if item.data is None:
         return Picture(-1, outcome=UNREADABLE, problem=str(item.error))
     try:
-        rgb = decode(item.data).rgb
+        rgb = decode(item.data, caps).rgb
     except InputError as error:
         return Picture(-1, outcome=UNREADABLE, problem=str(error))
     if change := before.change(rgb):

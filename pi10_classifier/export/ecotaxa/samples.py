@@ -13,12 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from pi10_classifier.errors import SettingError
 from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.ecotaxa.draw import NO_MINUTE
 from pi10_classifier.export.ecotaxa.objects import MOST_TEXT, UNNAMED, Line, quoted
 from pi10_classifier.export.run_tables import BinTotal, Minute, RunTables
-from pi10_classifier.instrument.names import UM_PER_PX, Bin
+from pi10_classifier.instrument.names import Bin
 
 COLUMNS = (
     "sample_id", "sample_cruise", "sample_ship", "sample_tot_vol", "sample_bin_start",
@@ -41,8 +43,9 @@ class Samples:
     shortened: bin and column of each text that EcoTaxa cannot hold whole.
     """
 
-    def __init__(self, tables: RunTables, facts: DatasetFacts) -> None:
+    def __init__(self, tables: RunTables, facts: DatasetFacts, um_per_px: float) -> None:
         self._tables = tables
+        self._pixel_size = np.format_float_positional(um_per_px / 1000, min_digits=3)  # mm
         self._facts = facts
         self.shortened: set[tuple[str, str]] = set()
         self._process = (
@@ -87,7 +90,7 @@ class Samples:
                 *((_whole(row.hits), _whole(row.misses), str(row.images)) if row else ("", "", "")),
                 ";".join(row.flags) if row else "",
                 f"{raised[minute]:.12g}" if minute in raised else "",
-                f"{UM_PER_PX / 1000:.3f}",  # mm
+                self._pixel_size,
             )
             texts = (*sample, *acquisition, *self._process)
             self.shortened.update(
