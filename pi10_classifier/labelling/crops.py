@@ -7,6 +7,7 @@ An archive is streamed once, however many of its particles are wanted. The pictu
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +21,9 @@ from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.labelling.sample import FOLDER
-from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.results.run_folder import JOURNAL, PREDICTIONS, SETTINGS
 from pi10_classifier.results.stored_rows import rows_at
 from pi10_classifier.sources.base import LIMITS, Item, Limits, Unit, printable
 from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
@@ -214,7 +216,20 @@ def _before(run: Path, wanted: Sequence[Located]) -> dict[tuple[str, int], Befor
     written = {
         part: _part(run, part).stat().st_mtime for part in {particle.part for particle in wanted}
     }
+    # images are measured again with the instrument's pixels, whatever those of the run were
+    scale = (UM_PER_PX / _um_per_px(run)) ** 2
+    for line in lines.values():
+        if line["area_um2"] is not None:
+            line["area_um2"] *= scale
     return {place: Before(**line, written=written[place[0]]) for place, line in lines.items()}
+
+
+def _um_per_px(run: Path) -> float:
+    try:
+        settings = json.loads((run / JOURNAL / SETTINGS).read_text("utf-8"))
+        return float(settings["um_per_px"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return UM_PER_PX
 
 
 def rows_of(
