@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.export.dataset_facts import DatasetFacts
-from pi10_classifier.export.dwca_terms import (
+from pi10_classifier.export.darwin_core.events import SAMPLE, Event
+from pi10_classifier.export.darwin_core.terms import (
     ABSENT,
     ABUNDANCE,
     COUNT,
@@ -24,7 +24,7 @@ from pi10_classifier.export.dwca_terms import (
     VOLUME,
     Measurement,
 )
-from pi10_classifier.export.events import SAMPLE, Event
+from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.run_tables import Amount, RunTables, together
 from pi10_classifier.export.taxa import Taxon
 from pi10_classifier.export.validated import Corrected, Validated, is_whole_cruise

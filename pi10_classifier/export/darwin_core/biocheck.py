@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from pi10_classifier.export.archive_reader import ArchiveContents, read_archive
-from pi10_classifier.export.dwca_terms import (
+from pi10_classifier.export.darwin_core.archive_reader import ArchiveContents, read_archive
+from pi10_classifier.export.darwin_core.terms import (
     ABSENT,
     EMOF,
     EVENT,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from pi10_classifier.export.dwca_terms import TABLES, Table, term
+from pi10_classifier.export.darwin_core.terms import TABLES, Table, term
 
 _TEXT = "{http://rs.tdwg.org/dwc/text/}"
 MOST_BYTES = 2**31  # of one file of an archive

@@ -10,9 +10,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from pi10_classifier.errors import Code, Pi10Error
-from pi10_classifier.export.biocheck import check
-from pi10_classifier.export.dataset_facts import DatasetFacts
-from pi10_classifier.export.dwca_rows import (
+from pi10_classifier.export.darwin_core.biocheck import check
+from pi10_classifier.export.darwin_core.eml import eml_bytes
+from pi10_classifier.export.darwin_core.events import SAMPLE, LeftOut, choose, events_of
+from pi10_classifier.export.darwin_core.rows import (
     Row,
     event_measurements,
     event_row,
@@ -20,7 +21,7 @@ from pi10_classifier.export.dwca_rows import (
     occurrence_measurements,
     occurrence_row,
 )
-from pi10_classifier.export.dwca_terms import (
+from pi10_classifier.export.darwin_core.terms import (
     EMOF,
     EVENT,
     OCCURRENCE,
@@ -29,8 +30,7 @@ from pi10_classifier.export.dwca_terms import (
     Table,
     term,
 )
-from pi10_classifier.export.eml import eml_bytes
-from pi10_classifier.export.events import SAMPLE, LeftOut, choose, events_of
+from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.run_tables import read_tables
 from pi10_classifier.export.taxa import Taxon, groups_of, published
 from pi10_classifier.export.validated import read_validated

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
+from pi10_classifier.export.darwin_core.events import Event, LeftOut
 from pi10_classifier.export.dataset_facts import DatasetFacts, Person
-from pi10_classifier.export.events import Event, LeftOut
 from pi10_classifier.export.run_tables import RunTables
 from pi10_classifier.export.taxa import Taxon
 
