@@ -20,6 +20,7 @@ from pi10_classifier.export.darwin_core.rows import (
     finds,
     occurrence_measurements,
     occurrence_row,
+    without_contradictions,
 )
 from pi10_classifier.export.darwin_core.terms import (
     EMOF,
@@ -33,7 +34,7 @@ from pi10_classifier.export.darwin_core.terms import (
 from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.run_tables import read_tables
 from pi10_classifier.export.taxa import Taxon, groups_of, published
-from pi10_classifier.export.validated import read_validated
+from pi10_classifier.export.validated import Validated, read_validated
 from pi10_classifier.foundation.files import atomic_path, write_csv
 
 _NAMESPACE = "http://rs.tdwg.org/dwc/text/"
@@ -44,9 +45,10 @@ SHOWN_PROBLEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What was written. not_published: the model's classes that the taxon table holds back.
-
-    refused: strata whose labels are too few, and why. list_path: the table of bins left out.
+    """What was written. validated: occurrences that people verified; corrected: those whose density
+    is corrected by a sample. list_path: the table of bins left out. contradicted: absences that
+    are not told, since a taxon below is present. not_published: the model's classes that the taxon
+    table holds back.
     """
 
     path: Path
@@ -55,10 +57,12 @@ class Archive:
     occurrences: int
     absences: int
     validated: int
+    corrected: int
     measurements: int
     left_out: tuple[LeftOut, ...]
+    contradicted: tuple[str, ...]
     not_published: tuple[str, ...]
-    refused: dict[str, str]
+    labels: Validated
 
     @property
     def reasons(self) -> Counter[str]:
@@ -81,16 +85,16 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
     groups = groups_of(chosen_taxa)
     validated = read_validated(run)
     bins, left_out = choose(tables)
-    events = events_of(bins, facts.cruise, validated)
-    found = list(finds(tables, events, groups, validated))
+    events = events_of(bins, facts.cruise)
+    found, contradicted = without_contradictions(finds(tables, events, groups, validated))
     occurrences = [occurrence_row(one, tables, facts) for one in found]
-    measured = {one.event.id for one in found}
     emof: list[Row] = []
     for event in events:
-        if event.kind == SAMPLE or event.id in measured:
+        if event.kind == SAMPLE:
             emof += event_measurements(event)
     for one in found:
         emof += occurrence_measurements(one, tables)
+    list_path = left_out_path(out)
     contents = {
         "meta.xml": _meta(),
         "eml.xml": eml_bytes(facts, tables, events, groups, left_out),
@@ -109,12 +113,12 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
                 f"EMODnet Biology. If no table of {run} was changed by hand, please report it:\n"
                 f"{listed}",
             )
-    list_path = left_out_path(out)
-    write_csv(
-        list_path,
-        ("bin", "reason", "flags"),
-        ((entry.bin, entry.reason, ";".join(entry.flags)) for entry in left_out),
-    )
+        # before the archive has its name: whoever sees that one sees this too
+        write_csv(
+            list_path,
+            ("bin", "reason", "flags"),
+            ((entry.bin, entry.reason, ";".join(entry.flags)) for entry in left_out),
+        )
     return Archive(
         path=out,
         list_path=list_path,
@@ -122,10 +126,12 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
         occurrences=len(found),
         absences=sum(not one.is_present for one in found),
         validated=sum(one.status == VALIDATED for one in found),
+        corrected=sum(one.corrected is not None for one in found),
         measurements=len(emof),
         left_out=tuple(left_out),
+        contradicted=tuple(f"{one.taxon.name} in {one.event.key}" for one in contradicted),
         not_published=tuple(label for label in tables.classes if label not in chosen_taxa),
-        refused=dict(validated.refused),
+        labels=validated,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.export.darwin_core.events import SAMPLE, Event
@@ -12,6 +13,7 @@ from pi10_classifier.export.darwin_core.terms import (
     ABSENT,
     ABUNDANCE,
     COUNT,
+    INDIVIDUALS,
     INSTRUMENT,
     LITRES,
     MACHINE_OBSERVATION,
@@ -26,8 +28,8 @@ from pi10_classifier.export.darwin_core.terms import (
 )
 from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.run_tables import Amount, RunTables, together
-from pi10_classifier.export.taxa import Taxon
-from pi10_classifier.export.validated import Corrected, Validated, is_whole_cruise
+from pi10_classifier.export.taxa import Taxon, is_within
+from pi10_classifier.export.validated import Corrected, Validated
 from pi10_classifier.instrument.names import UM_PER_PX
 
 Row = dict[str, str]
@@ -43,13 +45,19 @@ _RAISING = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is published of a taxon in an event; densities are per litre, None unknown."""
+    """What is published of a taxon in a bin under one status; densities are per litre.
+
+    amount: what the model sorted, None where it knows none of the classes in this bin. corrected:
+    its density by a sample that people labelled. verified: particles that people called so; the
+    others are None then.
+    """
 
     event: Event
     taxon: Taxon
     labels: tuple[str, ...]
-    amount: Amount | None
-    corrected: Corrected | None
+    amount: Amount | None = None
+    corrected: Corrected | None = None
+    verified: int = 0
 
     @property
     def per_litre(self) -> float | None:
@@ -59,6 +67,8 @@ class Found:
 
     @property
     def is_present(self) -> bool:
+        if self.verified:
+            return True
         if self.corrected or self.amount is None:
             return bool(self.per_litre)
         # seen in minutes without a density: it was there, but nobody can say how much
@@ -66,11 +76,11 @@ class Found:
 
     @property
     def status(self) -> str:
-        return VALIDATED if self.corrected else PREDICTED
+        return VALIDATED if self.verified else PREDICTED
 
     @property
     def id(self) -> str:
-        suffix = "validated" if self.corrected else "predicted"
+        suffix = "validated" if self.verified else "predicted"
         return f"{self.event.id}:{self.taxon.aphia_id}:{suffix}"
 
 
@@ -80,26 +90,51 @@ def finds(
     groups: Mapping[Taxon, tuple[str, ...]],
     validated: Validated,
 ) -> Iterator[Found]:
-    """One for each event and taxon: of bins all, of cruise and strata those with a correction."""
+    """Of each bin and taxon what the model found, and apart from it what people verified."""
     for event in events:
-        for taxon, labels in groups.items():
-            if event.kind == SAMPLE:
-                amounts = run.bins[event.key].amounts
-                present = [amounts[label] for label in labels if label in amounts]
-                amount = together(present, event.litres) if present else None
-                corrected = _sum([validated.by_bin.get((event.key, label)) for label in labels])
-                if amount or corrected:
-                    yield Found(event, taxon, labels, amount, corrected)
-                continue
-            strata = {s for s, _ in validated.by_stratum if s == event.key or _is_of(s, event)}
-            for stratum in strata:
-                corrected = _sum([validated.by_stratum.get((stratum, label)) for label in labels])
-                if corrected:
-                    yield Found(event, taxon, labels, None, corrected)
+        if event.kind == SAMPLE:
+            for taxon, labels in groups.items():
+                yield from _finds(run, event, taxon, labels, validated)
 
 
-def _is_of(stratum: str, event: Event) -> bool:
-    return not event.key and is_whole_cruise(stratum)
+def _finds(
+    run: RunTables, event: Event, taxon: Taxon, labels: tuple[str, ...], validated: Validated
+) -> Iterator[Found]:
+    keys = [(event.key, label) for label in labels]
+    if verified := sum(validated.verified.get(key, 0) for key in keys):
+        yield Found(event, taxon, labels, verified=verified)
+    amounts = run.bins[event.key].amounts
+    present = [amounts[label] for label in labels if label in amounts]
+    amount = together(present, event.litres) if present else None
+    corrected = _sum([validated.by_bin.get(key) for key in keys])
+    seen = sum(validated.predicted.get(key, 0) for key in keys)
+    if amount and seen:  # what people looked at is told under their own status
+        amount = replace(amount, count=max(amount.count - seen, 0))
+        if not corrected and not amount.count + amount.count_outside:
+            return
+    if amount or corrected:
+        yield Found(event, taxon, labels, amount, corrected)
+
+
+def without_contradictions(found: Iterable[Found]) -> tuple[list[Found], list[Found]]:
+    """What to publish, and absences of what is present after all.
+
+    A taxon is present where people verified it, or where a taxon below it is present: "no animal"
+    beside "a copepod" would be false.
+    """
+    everything = list(found)
+    present: dict[str, list[Taxon]] = {}
+    for one in everything:
+        if one.is_present:
+            present.setdefault(one.event.id, []).append(one.taxon)
+    kept: list[Found] = []
+    contradicted: list[Found] = []
+    within = cache(is_within)
+    for one in everything:
+        others = present.get(one.event.id, ())
+        false = not one.is_present and any(within(other, one.taxon) for other in others)
+        (contradicted if false else kept).append(one)
+    return kept, contradicted
 
 
 def _sum(parts: Sequence[Corrected | None]) -> Corrected | None:
@@ -127,9 +162,10 @@ def event_row(event: Event, facts: DatasetFacts) -> Row:
         "parentEventID": event.parent,
         "eventType": event.kind,
         "eventDate": f"{_date(event.start)}/{_date(event.end)}",
-        "samplingProtocol": _PROTOCOL,
-        "sampleSizeValue": number(event.litres / LITRES),
-        "sampleSizeUnit": "cubic metre",
+        # of the samples alone: the cruise's would count their water twice
+        "samplingProtocol": _PROTOCOL if event.kind == SAMPLE else "",
+        "sampleSizeValue": number(event.litres / LITRES) if event.kind == SAMPLE else "",
+        "sampleSizeUnit": "cubic metre" if event.kind == SAMPLE else "",
         "minimumDepthInMeters": number(facts.intake_depth_m),
         "maximumDepthInMeters": number(facts.intake_depth_m),
         "decimalLatitude": f"{north:.5f}",
@@ -147,18 +183,15 @@ def event_row(event: Event, facts: DatasetFacts) -> Row:
 
 
 def occurrence_row(found: Found, run: RunTables, facts: DatasetFacts) -> Row:
-    taxon, per_litre = found.taxon, found.per_litre
-    quantity = number(per_litre * LITRES) if per_litre is not None and _fits(found) else ""
-    people = facts.having("verifier")
-    if found.corrected and not people:
+    """Raises SettingError where people have verified and ``dataset.toml`` does not name them."""
+    taxon = found.taxon
+    people = facts.having("verifier") if found.verified else ()
+    if found.verified and not people:
         raise SettingError(
-            "densities are corrected by labels of people, but nobody in dataset.toml has the role "
+            "people have labelled particles of this run, but nobody in dataset.toml has the role "
             "'verifier'; OBIS wants to know who has identified: add it to those who labelled"
         )
-    machine = facts.machine or f"{run.model} {run.model_version}"
-    remarks = ""
-    if found.amount and not found.corrected:
-        remarks = _seen(found.amount, found.event)
+    quantity, kind = _quantity(found)
     return {
         "eventID": found.event.id,
         "occurrenceID": found.id,
@@ -170,19 +203,27 @@ def occurrence_row(found: Found, run: RunTables, facts: DatasetFacts) -> Row:
         "kingdom": taxon.kingdom,
         "verbatimIdentification": " | ".join(found.labels),
         "identificationRemarks": _identification(found),
-        "identifiedBy": " | ".join(p.name for p in people) if found.corrected else machine,
+        "identifiedBy": " | ".join(person.name for person in people)
+        or facts.machine
+        or f"{run.model} {run.model_version}",
         "identifiedByID": " | ".join(
             f"https://orcid.org/{person.orcid}" for person in people if person.orcid
-        )
-        if found.corrected
-        else "",
+        ),
         "identificationVerificationStatus": found.status,
         "identificationReferences": f"model {run.model} {run.model_version}, SHA-256 "
         f"{run.model_sha256}; pi10-classifier {run.software}",
         "organismQuantity": quantity,
-        "organismQuantityType": PER_CUBIC_METRE if quantity else "",
-        "occurrenceRemarks": remarks,
-    }  # fmt: skip
+        "organismQuantityType": kind if quantity else "",
+        "occurrenceRemarks": _remarks(found),
+    }
+
+
+def _quantity(found: Found) -> tuple[str, str]:
+    if found.verified:
+        return str(found.verified), INDIVIDUALS
+    if found.per_litre is None or not _fits(found):
+        return "", ""
+    return number(found.per_litre * LITRES), PER_CUBIC_METRE
 
 
 def _fits(found: Found) -> bool:
@@ -190,9 +231,24 @@ def _fits(found: Found) -> bool:
     return found.per_litre is not None and (found.per_litre > 0) == found.is_present
 
 
-def _seen(amount: Amount, event: Event) -> str:
+def _remarks(found: Found) -> str:
+    if found.verified:
+        return (
+            f"{found.verified} of the images that people looked at; no density follows from them "
+            "alone: it is under PredictedByMachine"
+        )
+    amount = found.amount
+    if amount is None:
+        return ""
+    if found.corrected:
+        unseen = found.corrected.per_litre > 0 and not amount.count + amount.count_outside
+        return (
+            "the model sorted no image of this event so; the density follows from its errors"
+            if unseen
+            else ""
+        )
     if amount.count + amount.count_outside == 0:
-        return f"looked for in {event.images} images and not found"
+        return f"looked for in {found.event.images} images and not found"
     if amount.count == 0:
         return f"{amount.count_outside} images, all in minutes without a density"
     if amount.count_outside:
@@ -202,14 +258,17 @@ def _seen(amount: Amount, event: Event) -> str:
 
 def _identification(found: Found) -> str:
     classes = " and ".join(f"'{label}'" for label in found.labels)
-    word = "classes" if len(found.labels) > 1 else "class"
+    text = f"class{'es' * (len(found.labels) > 1)} {classes}"
+    if found.taxon.remarks:
+        text += f" ({found.taxon.remarks})"
+    if found.verified:
+        return f"{text}; people looked at each of these images"
     if found.corrected:
-        sample = f"{found.corrected.labelled} " if found.corrected.labelled else ""
         return (
-            f"{word} {classes} of the model; the density is corrected by a probability sample of "
-            f"{sample}particles that people have labelled (post-stratification)"
+            f"{text} of the model; the density is corrected by a probability sample of "
+            f"{found.corrected.labelled} particles that people have labelled (post-stratification)"
         )
-    return f"{word} {classes} of the model; no person has verified it, the model's errors are in it"
+    return f"{text} of the model; no person has verified it, the model's errors are in it"
 
 
 def event_measurements(event: Event) -> Iterator[Row]:
@@ -230,10 +289,20 @@ def event_measurements(event: Event) -> Iterator[Row]:
 
 def occurrence_measurements(found: Found, run: RunTables) -> Iterator[Row]:
     """Density and count; none where the status and the quantity do not go together."""
-    method = (
-        f"images of {UM_PER_PX:g} µm per pixel, classified by {run.model} {run.model_version}; "
-        f"{_RAISING}"
-    )
+    if found.verified:
+        yield _emof(found.event.id, found.id, COUNT, str(found.verified)) | {
+            "measurementMethod": f"images of {UM_PER_PX:g} µm per pixel, labelled by people",
+            "measurementRemarks": "those images of the event that people looked at; no density "
+            "follows from them alone",
+        }
+        return
+    images = f"images of {UM_PER_PX:g} µm per pixel, classified by {run.model} {run.model_version}"
+    method = f"{images}; {_RAISING}"
+    if found.corrected:
+        method += (
+            "; then corrected by the classes that people gave to a sample drawn in proportion to "
+            "the raising factors (post-stratification)"
+        )
     if _fits(found) and found.per_litre is not None:
         row = _emof(found.event.id, found.id, ABUNDANCE, number(found.per_litre * LITRES))
         yield row | {"measurementMethod": method, "measurementRemarks": _intervals(found)}
@@ -241,7 +310,7 @@ def occurrence_measurements(found: Found, run: RunTables) -> Iterator[Row]:
     if found.amount and not found.corrected and (found.amount.count > 0) == found.is_present:
         row = _emof(found.event.id, found.id, COUNT, str(found.amount.count))
         yield row | {
-            "measurementMethod": method,
+            "measurementMethod": images,
             "measurementRemarks": "images; they are the share of the particles that the event's "
             "sub-sampling coefficient tells, so do not divide them by the volume alone",
         }
@@ -255,7 +324,10 @@ def _intervals(found: Found) -> str:
         low, high = found.corrected.low, found.corrected.high
         if low is None or high is None:
             return "several classes make up the taxon; no interval is given"
-        return f"95 % interval {span(low, high)}: chance of counting and errors of the model"
+        return (
+            f"95 % interval {span(low, high)}: chance of counting, errors of the model, and "
+            "differences between bins"
+        )
     texts = []
     amount = found.amount
     if amount and amount.low is not None and amount.high is not None:
