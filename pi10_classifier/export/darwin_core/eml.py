@@ -6,11 +6,11 @@ Order of elements and required ones: http://rs.gbif.org/schema/eml-gbif-profile/
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 from pi10_classifier.export.darwin_core.events import Event, LeftOut
 from pi10_classifier.export.dataset_facts import DatasetFacts, Person
+from pi10_classifier.export.positions import bounds
 from pi10_classifier.export.run_tables import RunTables
 from pi10_classifier.export.taxa import Taxon
 
@@ -152,18 +152,6 @@ def _coverage(
         known = ET.SubElement(taxonomic, "taxonomicClassification")
         _text(known, "taxonRankName", taxon.rank)
         _text(known, "taxonRankValue", taxon.name)
-
-
-def bounds(positions: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
-    """West, east, south, north; across the antimeridian west is greater than east."""
-    norths = [north for north, _ in positions]
-    easts = sorted(east for _, east in positions)
-    gaps = [(b - a, b, a) for a, b in pairwise(easts)]
-    west, east = easts[0], easts[-1]
-    gap, after, before = max(gaps, default=(0.0, west, east))
-    if gap > 180:  # the widest stretch without a position leads around the other way
-        west, east = after, before
-    return west, east, min(norths), max(norths)
 
 
 def _methods(
