@@ -51,6 +51,9 @@ def read_archive(path: Path) -> ArchiveContents:
             found.problems.append(f"{table.file}: is named in meta.xml, but not there")
         else:
             columns = _columns(parts[table.file], table, found)
+            if lacking := [name for name in table.columns if name not in columns]:
+                found.problems.append(f"meta.xml: {table.file} has no {', '.join(lacking)}")
+                continue
             _rows(files[table.file], table.file, columns, found)
     return found
 
