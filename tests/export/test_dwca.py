@@ -9,7 +9,6 @@ import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import published_run
 import pytest
@@ -18,8 +17,7 @@ from published_run import usual, write_run
 
 pytest.importorskip("dwca")
 
-from dwca.darwincore.utils import qualname
-from dwca.read import DwCAReader
+from dwca_reading import read
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.export.darwin_core.archive import Archive, write_archive
@@ -28,35 +26,9 @@ from pi10_classifier.export.darwin_core.terms import ABUNDANCE, COUNT, SUBSAMPLI
 from pi10_classifier.export.dataset_facts import read_facts
 from pi10_classifier.export.taxa import read_taxa
 
-OCCURRENCE = "http://rs.tdwg.org/dwc/terms/Occurrence"
-EMOF = "http://rs.iobis.org/obis/terms/ExtendedMeasurementOrFact"
-
 
 def export(run: Path, out: Path, taxa: Path | None = None) -> Archive:
     return write_archive(run, out, read_facts(run / "dataset.toml"), read_taxa(taxa))
-
-
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[tuple[str, str], Any]]:
-    """Events and occurrences by id, measurements by (event or occurrence, type's address)."""
-
-    def short(data: dict[str, str]) -> dict[str, str]:
-        return {name.rpartition("/")[2]: value for name, value in data.items()}
-
-    events, occurrences, measured = {}, {}, {}
-    with DwCAReader(path) as archive:
-        assert archive.descriptor.core.type == qualname("Event")
-        assert archive.metadata.findtext("dataset/title") == "Plankton of a cruise that never was"
-        for core in archive:
-            events[core.id] = short(core.data)
-            for row in core.extensions:
-                cells = short(row.data)
-                if row.rowtype == OCCURRENCE:
-                    occurrences[cells["occurrenceID"]] = cells
-                else:
-                    assert row.rowtype == EMOF
-                    owner = cells["occurrenceID"] or cells["eventID"]
-                    measured[owner, cells["measurementTypeID"]] = cells
-    return events, occurrences, measured
 
 
 def test_a_reader_finds_the_densities_of_the_run(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pi10_classifier.cli.export.publish import (
 @results_options
 @click.option("--out", required=True, type=FILE, metavar="FILE.nc", help="Where to write it.")
 @click.option("--instrument", default="", metavar="NAME",
-              help="Whose minutes to write, where a run has several, such as pia7.")  # fmt: skip
+              help="Whose minutes to write, such as pia7.  [default: the only one's]")  # fmt: skip
 def netcdf(
     results: Path,
     out: Path,
