@@ -61,7 +61,7 @@ def read_taxa(path: Path | None = None) -> dict[str, Taxon]:
                 problems += [f"{taxon.label!r}: {told}" for told in _differences(taxon, known)]
         if problems:
             listed = "\n".join(f"  {problem}" for problem in problems)
-            raise SettingError(f"--taxa {path} has {len(problems)} things to mend:\n{listed}")
+            raise SettingError(f"--taxa {path} is to be mended ({len(problems)}):\n{listed}")
         taxa |= own
     return taxa
 

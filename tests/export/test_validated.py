@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def test_corrected_densities_are_those_of_the_estimate(run: Path, made) -> None:
         assert measured[human, COUNT.type_id]["measurementValue"] == str(people[label])
         assert (human, ABUNDANCE.type_id) not in measured
     assert done.validated == 2
+    with zipfile.ZipFile(run.parent / "a.zip") as archive:
+        assert "People labelled 90 particles" in archive.read("eml.xml").decode()
 
 
 def test_the_trajectory_has_them_too(run: Path) -> None:

@@ -97,7 +97,7 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
     list_path = left_out_path(out)
     contents = {
         "meta.xml": _meta(),
-        "eml.xml": eml_bytes(facts, tables, events, groups, left_out),
+        "eml.xml": eml_bytes(facts, tables, events, groups, left_out, validated),
         EVENT.file: _table(EVENT, (event_row(event, facts) for event in events)),
         OCCURRENCE.file: _table(OCCURRENCE, occurrences),
         EMOF.file: _table(EMOF, emof),

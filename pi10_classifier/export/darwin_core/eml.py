@@ -13,6 +13,7 @@ from pi10_classifier.export.dataset_facts import DatasetFacts, Person
 from pi10_classifier.export.positions import bounds
 from pi10_classifier.export.run_tables import RunTables
 from pi10_classifier.export.taxa import Taxon
+from pi10_classifier.export.validated import Validated
 
 NAMESPACE = "eml://ecoinformatics.org/eml-2.1.1"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -45,6 +46,7 @@ def eml_bytes(
     events: Sequence[Event],
     taxa: Iterable[Taxon],
     left_out: Sequence[LeftOut],
+    validated: Validated,
 ) -> bytes:
     """The document in UTF-8; the same for the same run and facts."""
     ET.register_namespace("eml", NAMESPACE)
@@ -81,7 +83,7 @@ def eml_bytes(
     _coverage(dataset, facts, events, taxa)
     for person in facts.having("contact"):
         _agent(dataset, "contact", person, facts)
-    _methods(dataset, facts, run, events, left_out)
+    _methods(dataset, facts, run, left_out, validated)
     _project(dataset, facts)
     gbif = ET.SubElement(
         ET.SubElement(ET.SubElement(root, "additionalMetadata"), "metadata"), "gbif"
@@ -158,8 +160,8 @@ def _methods(
     dataset: ET.Element,
     facts: DatasetFacts,
     run: RunTables,
-    events: Sequence[Event],
     left_out: Sequence[LeftOut],
+    validated: Validated,
 ) -> None:
     methods = ET.SubElement(dataset, "methods")
     _described(
@@ -178,6 +180,16 @@ def _methods(
         "litres. Intervals of 95 % are given for the water sampled (Poisson counts) and for the "
         "water mass (differences between minutes).",
     )
+    if validated.by_bin:
+        labelled = sum(validated.verified.values())
+        _described(
+            methods,
+            "methodStep",
+            f"People labelled {labelled} particles of a probability sample, drawn in proportion to "
+            "the raising factors. Densities of bins were corrected by them (post-stratification, "
+            "Lohr 2019, Sampling: Design and Analysis); their 95 % intervals cover counting, "
+            "errors of the model, and differences between bins.",
+        )
     sampling = ET.SubElement(methods, "sampling")
     _described(sampling, "studyExtent", f"Cruise {facts.cruise} of {facts.ship}.")
     _para(

@@ -47,7 +47,7 @@ def attributes_of(run: RunTables, track: Track, facts: DatasetFacts) -> Mapping[
         "comment": "density: each minute by itself; bin_density and corrected_density: of the bin "
         "that the minute belongs to. Errors of the model are in all but corrected_density.",
         "license": facts.licence.url,
-        "standard_name_vocabulary": "CF Standard Name Table v90",
+        "standard_name_vocabulary": "CF Standard Name Table v93",
         "acknowledgement": _acknowledgement(facts),
         "project": facts.cruise,
         "institution": facts.institution,
@@ -68,7 +68,7 @@ def attributes_of(run: RunTables, track: Track, facts: DatasetFacts) -> Mapping[
         "geospatial_lon_max": east,
         "geospatial_lon_units": "degrees_east",
         "geospatial_bounds": _polygon(west, east, south, north),
-        "geospatial_bounds_crs": "EPSG:4326",
+        "geospatial_bounds_crs": "EPSG:4326" if west <= east else "",
         "geospatial_bounds_vertical_crs": "EPSG:5831",
         "geospatial_vertical_min": facts.intake_depth_m,
         "geospatial_vertical_max": facts.intake_depth_m,
@@ -118,6 +118,8 @@ def _people(people: Sequence[Person], role: str, facts: DatasetFacts) -> dict[st
 
 
 def _polygon(west: float, east: float, south: float, north: float) -> str:
-    """The bounds as WKT, latitude before longitude, as EPSG:4326 has them."""
+    """The bounds as WKT, latitude before longitude; "" across the antimeridian: it would lie."""
+    if west > east:
+        return ""
     corners = ((south, west), (north, west), (north, east), (south, east), (south, west))
     return f"POLYGON (({', '.join(f'{lat:.5f} {lon:.5f}' for lat, lon in corners)}))"

@@ -41,12 +41,13 @@ def densities(
     return [
         Variable("image_count", "i4", (TAXON, TIME), counts,
                  {"long_name": "images that the model gave the taxon", "units": "1",
+                  "standard_name": "number_of_observations",
                   "coordinates": _COORDINATES, "coverage_content_type": BESIDE}),
         density("density", _matrix(of_minutes, lambda a: a.per_litre),
                 "individuals of the taxon in the minute", standard_name=CONCENTRATION,
                 cell_methods="time: mean", comment=_ONE,
-                ancillary_variables="density_low density_high quality_l20 quality_qartod "
-                "sampling_flags"),
+                ancillary_variables="density_low density_high image_count quality_l20 "
+                "quality_qartod sampling_flags"),
         density("density_low", _matrix(of_minutes, lambda a: a.low), f"lower {water}"),
         density("density_high", _matrix(of_minutes, lambda a: a.high), f"upper {water}"),
         density("bin_density", _matrix(by_bin, lambda a: a.per_litre),
