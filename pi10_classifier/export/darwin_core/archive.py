@@ -13,14 +13,16 @@ from pi10_classifier.errors import Code, Pi10Error
 from pi10_classifier.export.darwin_core.biocheck import check
 from pi10_classifier.export.darwin_core.eml import eml_bytes
 from pi10_classifier.export.darwin_core.events import SAMPLE, LeftOut, choose, events_of
+from pi10_classifier.export.darwin_core.occurrences import (
+    occurrences_of,
+    without_contradictions,
+)
 from pi10_classifier.export.darwin_core.rows import (
     Row,
     event_measurements,
     event_row,
-    finds,
     occurrence_measurements,
     occurrence_row,
-    without_contradictions,
 )
 from pi10_classifier.export.darwin_core.terms import (
     EMOF,
@@ -86,20 +88,23 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
     validated = read_validated(run)
     bins, left_out = choose(tables)
     events = events_of(bins, facts.cruise)
-    found, contradicted = without_contradictions(finds(tables, events, groups, validated))
-    occurrences = [occurrence_row(one, tables, facts) for one in found]
+    occurrences, contradicted = without_contradictions(
+        occurrences_of(tables, events, groups, validated)
+    )
     emof: list[Row] = []
     for event in events:
         if event.kind == SAMPLE:
             emof += event_measurements(event)
-    for one in found:
-        emof += occurrence_measurements(one, tables)
+    for occurrence in occurrences:
+        emof += occurrence_measurements(occurrence, tables)
     list_path = left_out_path(out)
     contents = {
         "meta.xml": _meta(),
         "eml.xml": eml_bytes(facts, tables, events, groups, left_out, validated),
         EVENT.file: _table(EVENT, (event_row(event, facts) for event in events)),
-        OCCURRENCE.file: _table(OCCURRENCE, occurrences),
+        OCCURRENCE.file: _table(
+            OCCURRENCE, (occurrence_row(occurrence, tables, facts) for occurrence in occurrences)
+        ),
         EMOF.file: _table(EMOF, emof),
     }
     with atomic_path(out) as temporary:
@@ -123,13 +128,15 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
         path=out,
         list_path=list_path,
         bins=len(bins),
-        occurrences=len(found),
-        absences=sum(not one.is_present for one in found),
-        validated=sum(one.status == VALIDATED for one in found),
-        corrected=sum(one.corrected is not None for one in found),
+        occurrences=len(occurrences),
+        absences=sum(not occurrence.is_present for occurrence in occurrences),
+        validated=sum(occurrence.status == VALIDATED for occurrence in occurrences),
+        corrected=sum(occurrence.corrected is not None for occurrence in occurrences),
         measurements=len(emof),
         left_out=tuple(left_out),
-        contradicted=tuple(f"{one.taxon.name} in {one.event.key}" for one in contradicted),
+        contradicted=tuple(
+            f"{absence.taxon.name} in {absence.event.key}" for absence in contradicted
+        ),
         not_published=tuple(label for label in tables.classes if label not in chosen_taxa),
         labels=validated,
     )

@@ -22,7 +22,7 @@ def attributes_of(run: RunTables, track: Track, facts: DatasetFacts) -> Mapping[
     contact = facts.having("contact")[0]
     name = "-".join(filter(None, (facts.cruise, track.instrument)))
     model = f"{run.model} {run.model_version} (SHA-256 {run.model_sha256})"
-    told: dict[str, str | float] = {
+    attributes: dict[str, str | float] = {
         "Conventions": "CF-1.12, ACDD-1.3",
         "featureType": "trajectory",
         "cdm_data_type": "Trajectory",
@@ -79,7 +79,7 @@ def attributes_of(run: RunTables, track: Track, facts: DatasetFacts) -> Mapping[
         "time_coverage_duration": _duration(end - start),
         "time_coverage_resolution": "PT1M",
     }
-    return {key: value for key, value in told.items() if value != ""}
+    return {key: value for key, value in attributes.items() if value != ""}
 
 
 def _date(time: datetime) -> str:

@@ -74,8 +74,8 @@ def track_of(run: RunTables, instrument: str = "") -> Track:
 
 
 def _chosen(run: RunTables, instrument: str) -> str:
-    bins = [found for name in run.bins if (found := Bin.parse(name))]
-    known = sorted({found.instrument for found in bins} - {""})
+    bins = [named for name in run.bins if (named := Bin.parse(name))]
+    known = sorted({named.instrument for named in bins} - {""})
     if not bins:
         raise SettingError(
             f"{run.path} has no bin of an instrument: the images' names tell none, and so no time; "
@@ -96,16 +96,16 @@ def _chosen(run: RunTables, instrument: str) -> str:
 def _of_instrument(run: RunTables, instrument: str) -> Iterator[Minute]:
     """Its minutes, and those of no instrument, for which no other file is meant."""
     for name, total in run.bins.items():
-        found = Bin.parse(name)
-        if found is None or found.instrument in ("", instrument):
+        named = Bin.parse(name)
+        if named is None or named.instrument in ("", instrument):
             yield from total.minutes
 
 
 def _objection(minute: Minute, instrument: str) -> str:
-    found = Bin.parse(minute.bin)
-    if found is None:
+    named = Bin.parse(minute.bin)
+    if named is None:
         return "of no bin: the images' names tell none"
-    if found.instrument != instrument:
+    if named.instrument != instrument:
         return "of a bin whose instrument is not known"
     if minute.time is None:
         return "without a time"

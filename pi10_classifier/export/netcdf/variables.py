@@ -116,9 +116,9 @@ def sampling(points: Sequence[Point]) -> list[Variable]:
     def number(name: str, kind: str, get: Callable[[Point], float | None], long_name: str,
                units: str = "1", content: str = BESIDE, **attributes: str) -> Variable:  # fmt: skip
         values = np.array([np.nan if (v := get(point)) is None else v for point in points], "f8")
-        told = {"long_name": long_name, "units": units, **attributes,
+        about = {"long_name": long_name, "units": units, **attributes,
                 "coverage_content_type": content}  # fmt: skip
-        return Variable(name, kind, (TIME,), values, told)
+        return Variable(name, kind, (TIME,), values, about)
 
     return [
         Variable(
