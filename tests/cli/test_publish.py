@@ -47,7 +47,7 @@ def test_results_are_written_once(run: Path, command: str, suffix: str, key: str
     assert answer.exit_code == 0, answer.output
     assert out.exists()
     assert "without a position" in answer.stderr
-    assert f"all are listed in {run.parent / 'a.left_out.csv'}" in answer.stderr
+    assert f"all are listed in {run.parent / f'a.{suffix}.left_out.csv'}" in answer.stderr
     assert "not published, as the taxon table asks: detritus" in answer.stderr
     assert "is there already; add --overwrite" in refused(command, run, "--out", out)
     told = json.loads(ask(command, run, "--out", out, "--overwrite", "--json").stdout)

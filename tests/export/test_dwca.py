@@ -112,7 +112,7 @@ def test_bins_that_cannot_be_published_are_listed(tmp_path: Path) -> None:
         usual(4, at=(47.0, 8.0)),  # the Alps, and a jump from one sea to the other
     ]
     done = export(write_run(tmp_path / "run", bins), tmp_path / "a.zip")
-    listed = {row["bin"]: row for row in support.csv_of(tmp_path / "a.left_out.csv")}
+    listed = {row["bin"]: row for row in support.csv_of(tmp_path / "a.zip.left_out.csv")}
     assert {name: row["reason"] for name, row in listed.items()} == {
         bins[1].name: "without a position",
         bins[2].name: "without a density",
@@ -187,7 +187,7 @@ def test_killed_in_the_middle_leaves_no_archive(tmp_path: Path) -> None:
     died = subprocess.run([sys.executable, "-c", DIES, str(run), str(out)], check=False)
     assert died.returncode == -signal.SIGKILL
     assert not out.exists()
-    assert not (tmp_path / "a.left_out.csv").exists()
+    assert not (tmp_path / "a.zip.left_out.csv").exists()
     export(run, out)
     assert zipfile.ZipFile(out).testzip() is None
 

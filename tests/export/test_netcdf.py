@@ -149,7 +149,7 @@ def test_minutes_without_a_density_stay_and_others_are_listed(tmp_path: Path) ->
         "without a position": 10,
         "in an earlier bin too, which is kept": 1,
     }
-    listed = support.csv_of(tmp_path / "a.left_out.csv")
+    listed = support.csv_of(tmp_path / "a.nc.left_out.csv")
     assert [row["minute"] for row in listed if "earlier" in row["reason"]] == [
         "2024-06-24T15:05:00Z"
     ]

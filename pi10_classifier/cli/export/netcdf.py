@@ -38,7 +38,8 @@ def netcdf(
     ACDD-1.3 attributes from dataset.toml. Minutes without a density stay, with flags that say why.
     Minutes without a position are left out and listed beside the file. Needs the extra [publish].
     """
-    from pi10_classifier.export.netcdf.trajectory import left_out_path, write_trajectory
+    from pi10_classifier.export.left_out import left_out_path
+    from pi10_classifier.export.netcdf.trajectory import write_trajectory
     from pi10_classifier.export.taxa import read_taxa
 
     facts = facts_of(results, dataset)

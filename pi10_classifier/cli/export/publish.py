@@ -71,7 +71,8 @@ def dwca(
     density, or of bad quality, are left out and listed beside the archive. The archive is checked
     by OBIS's and EMODnet Biology's rules before it gets its name.
     """
-    from pi10_classifier.export.darwin_core.archive import left_out_path, write_archive
+    from pi10_classifier.export.darwin_core.archive import write_archive
+    from pi10_classifier.export.left_out import left_out_path
     from pi10_classifier.export.taxa import read_taxa
 
     facts = facts_of(results, dataset)

@@ -34,6 +34,7 @@ from pi10_classifier.export.darwin_core.terms import (
     term,
 )
 from pi10_classifier.export.dataset_facts import DatasetFacts
+from pi10_classifier.export.left_out import left_out_path
 from pi10_classifier.export.run_tables import read_tables
 from pi10_classifier.export.taxa import Taxon, groups_of, published
 from pi10_classifier.export.validated import Validated, read_validated
@@ -69,11 +70,6 @@ class Archive:
     @property
     def reasons(self) -> Counter[str]:
         return Counter(entry.reason for entry in self.left_out)
-
-
-def left_out_path(out: Path) -> Path:
-    """Where the bins that are left out of an archive are listed."""
-    return out.with_name(f"{out.name.removesuffix('.zip')}.left_out.csv")
 
 
 def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Taxon]) -> Archive:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.export.dataset_facts import DatasetFacts
+from pi10_classifier.export.left_out import left_out_path
 from pi10_classifier.export.netcdf.attributes import attributes_of
 from pi10_classifier.export.netcdf.densities import corrected, densities
 from pi10_classifier.export.netcdf.flags import flags
@@ -34,11 +35,6 @@ class Written:
     corrected: int
     not_published: tuple[str, ...]
     labels: Validated
-
-
-def left_out_path(out: Path) -> Path:
-    """Where the minutes that are left out of a file are listed."""
-    return out.with_name(f"{out.name.removesuffix('.nc')}.left_out.csv")
 
 
 def write_trajectory(
