@@ -180,6 +180,26 @@ def test_same_run_same_bytes(made: Path) -> None:
     assert (made / "a.nc").read_bytes() == (made / "b.nc").read_bytes()
 
 
+FULL = """
+import resource, signal, sys
+from pi10_classifier.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size here")
+def test_a_full_disk_is_told(made: Path) -> None:
+    words = ["export", "netcdf", str(made / "run"), "--out", str(made / "b.nc")]
+    done = subprocess.run([sys.executable, "-c", FULL, *words], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 5
+    assert f"cannot write {made / 'b.nc'}: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(made.glob("*b.nc*"))
+
+
 def test_a_flag_of_another_version_is_refused(made: Path) -> None:
     path = made / "run/counts.csv"
     path.write_text(path.read_text("utf-8").replace("gap_before", "gap_behind"), "utf-8")

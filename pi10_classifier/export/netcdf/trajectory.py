@@ -63,9 +63,10 @@ def write_trajectory(
         *densities(tables, track.points, groups),
         *corrected(track.points, groups, validated),
     ]
+    contents = _bytes(variables, attributes_of(tables, track, facts))
     list_path = left_out_path(out)
     with atomic_path(out) as temporary:
-        _write(temporary, variables, attributes_of(tables, track, facts))
+        temporary.write_bytes(contents)
         # before the file has its name: whoever sees that one sees this too
         write_csv(
             list_path,
@@ -92,9 +93,8 @@ def write_trajectory(
     )
 
 
-def _write(
-    path: Path, variables: Sequence[Variable], attributes: Mapping[str, str | float]
-) -> None:
+def _bytes(variables: Sequence[Variable], attributes: Mapping[str, str | float]) -> memoryview:
+    """The file, made in memory: on a full disk HDF5 says no more than "HDF error"."""
     try:
         from netCDF4 import Dataset
     except ImportError as error:
@@ -102,24 +102,26 @@ def _write(
             f'netCDF needs netCDF4 ({error}); run: pip install "pi10-classifier[publish]"'
         ) from error
 
-    with Dataset(path, "w", format="NETCDF4") as dataset:
-        dataset.setncatts(attributes)
-        for variable in variables:
-            for name, length in zip(variable.dimensions, variable.values.shape, strict=True):
-                if name not in dataset.dimensions:
-                    dataset.createDimension(name, length)
-            stored = dataset.createVariable(
-                variable.name,
-                variable.kind,
-                variable.dimensions,
-                compression="zlib" if variable.dimensions else None,
-                fill_value=variable.fill,
-            )
-            stored.setncatts(variable.attributes)
-            if variable.kind == "S1":
-                stored.setncattr("_Encoding", "utf-8")
-            stored.set_auto_chartostring(False)
-            values = variable.values
-            if variable.fill is not None and values.dtype.kind == "f":
-                values = np.where(np.isnan(values), variable.fill, values)
-            stored[...] = values
+    dataset = Dataset("in memory", "w", format="NETCDF4", memory=0)
+    dataset.setncatts(attributes)
+    for variable in variables:
+        for name, length in zip(variable.dimensions, variable.values.shape, strict=True):
+            if name not in dataset.dimensions:
+                dataset.createDimension(name, length)
+        stored = dataset.createVariable(
+            variable.name,
+            variable.kind,
+            variable.dimensions,
+            compression="zlib" if variable.dimensions else None,
+            fill_value=variable.fill,
+        )
+        stored.setncatts(variable.attributes)
+        if variable.kind == "S1":
+            stored.setncattr("_Encoding", "utf-8")
+        stored.set_auto_chartostring(False)
+        values = variable.values
+        if variable.fill is not None and values.dtype.kind == "f":
+            values = np.where(np.isnan(values), variable.fill, values)
+        stored[...] = values
+    contents: memoryview = dataset.close()
+    return contents
