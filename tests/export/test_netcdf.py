@@ -233,3 +233,26 @@ def test_killed_in_the_middle_leaves_no_file(made: Path) -> None:
     assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
     assert not (made / "b.nc").exists()
     assert list(made.glob(".b.nc.*.tmp"))
+
+
+def test_two_classes_of_one_taxon_are_one(tmp_path: Path) -> None:
+    table = tmp_path / "taxa.csv"
+    table.write_text(
+        "label,scientificName,AphiaID,rank,kingdom,ecotaxa_id,publish\n"
+        "large,Copepoda,1080,Class,Animalia,,yes\nsmall,Copepoda,1080,Class,Animalia,,yes\n"
+    )
+    bins = [usual(counts={"large": 3, "small": 2}), usual(1, counts={"small": 1}, at=(0.5, 179.99))]
+    run = write_run(tmp_path / "run", bins, ["large", "small"])
+    facts = read_facts(run / "dataset.toml")
+    write_trajectory(run, tmp_path / "a.nc", facts, read_taxa(table))
+    minutes = published_run.table_of(run, "counts.csv")
+    with netCDF4.Dataset(tmp_path / "a.nc") as found:
+        assert found["model_class"][:].tolist() == ["large small"]
+        first = [float(minutes[bins[0].name, "2024-06-24T14:50:00Z", label]["per_litre"])
+                 for label in ("large", "small")]  # fmt: skip
+        assert found["density"][0, 0] == pytest.approx(1000 * sum(first), rel=1e-5)
+        assert found["density_low"][0, 0] < found["density"][0, 0] < found["density_high"][0, 0]
+        assert found["bin_water_mass_low"][0].mask.all()  # how their minutes go together is unknown
+        # 8 degrees west and 179.99 east are nearer across the antimeridian
+        assert found.geospatial_lon_min > found.geospatial_lon_max
+        assert "geospatial_bounds" not in found.ncattrs()
