@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pi10_classifier.cli.export.publish import _FILE, _check_out, _common, _facts
+from pi10_classifier.cli.export.publish import FILE, check_out, facts_of, results_options
 from pi10_classifier.cli.validate.moved import moved_option
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ _MOST_SHOWN = 10
 
 
 @click.command()
-@_common
-@click.option("--out", required=True, type=_FILE, metavar="BUNDLE.zip", help="Where to write it.")
+@results_options
+@click.option("--out", required=True, type=FILE, metavar="BUNDLE.zip", help="Where to write it.")
 @click.option(
     "--per-minute",
     type=click.IntRange(min=1),
@@ -69,14 +69,14 @@ def ecotaxa(
     Particles left out are listed beside the bundle; then the exit code is 3.
     """
     from pi10_classifier.cli.terminal.console import counter
-    from pi10_classifier.export.dwca import left_out_path
     from pi10_classifier.export.ecotaxa.bundles import earlier, numbered
     from pi10_classifier.export.ecotaxa.export import write_bundles
+    from pi10_classifier.export.left_out import left_out_path
     from pi10_classifier.export.taxa import read_taxa
 
-    facts = _facts(results, dataset)
-    _check_out(out, ".zip", overwrite, left_out_path(out))
-    _check_out(numbered(out, 1), ".zip", overwrite, left_out_path(out))
+    facts = facts_of(results, dataset)
+    check_out(out, ".zip", overwrite, left_out_path(out))
+    check_out(numbered(out, 1), ".zip", overwrite, left_out_path(out))
     done = write_bundles(
         results, out, facts, read_taxa(taxa), per_minute=per_minute, seed=seed,
         most_bytes=split * 10**6, threads=jobs, moved=moved, progress=counter("particles"),

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.export.dataset_facts import DatasetFacts
-from pi10_classifier.export.dwca import left_out_path
 from pi10_classifier.export.ecotaxa.annotations import Annotations
 from pi10_classifier.export.ecotaxa.bundles import Bundles
 from pi10_classifier.export.ecotaxa.draw import Chosen, choose, read_part
@@ -24,6 +23,7 @@ from pi10_classifier.export.ecotaxa.listing import LEFT_OUT, REPEATED, SHORTENED
 from pi10_classifier.export.ecotaxa.objects import UNNAMED, Layout, Line, Lines
 from pi10_classifier.export.ecotaxa.pictures import Part, Reading, read_pictures
 from pi10_classifier.export.ecotaxa.samples import COLUMNS, TYPES, Samples, SampleTable
+from pi10_classifier.export.left_out import left_out_path
 from pi10_classifier.export.run_tables import read_tables
 from pi10_classifier.export.taxa import Taxon
 from pi10_classifier.results.run_folder import PREDICTIONS
