@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from pi10_classifier.abundance.bins import bin_rows
 from pi10_classifier.abundance.minutes import minute_rows
 from pi10_classifier.labelling.draw import draw
-from pi10_classifier.labelling.estimate import estimate_run
+from pi10_classifier.labelling.estimation.estimate import estimate_run
 from pi10_classifier.labelling.labels import LabelStore
 from pi10_classifier.results.columns import schema
 from pi10_classifier.results.tables import as_cells

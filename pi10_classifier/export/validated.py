@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.labelling.bins import CORRECTED_BINS
-from pi10_classifier.labelling.estimate import CORRECTED
+from pi10_classifier.labelling.estimation.bins import CORRECTED_BINS
+from pi10_classifier.labelling.estimation.estimate import CORRECTED
+from pi10_classifier.labelling.estimation.run_totals import read_totals, refuse_changed
 from pi10_classifier.labelling.labels import LabelStore, verdicts
-from pi10_classifier.labelling.run_totals import read_totals, refuse_changed
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
 from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
 from pi10_classifier.results.run_info import classes_of

@@ -24,7 +24,7 @@ from pi10_classifier.export.dataset_facts import read_facts
 from pi10_classifier.export.netcdf.trajectory import write_trajectory
 from pi10_classifier.export.taxa import read_taxa
 from pi10_classifier.export.validated import read_validated
-from pi10_classifier.labelling.estimate import estimate_run
+from pi10_classifier.labelling.estimation.estimate import estimate_run
 from pi10_classifier.labelling.labels import LabelStore
 
 BIN = "pia7.2024-06-24.1450"  # the other one has factors above 10

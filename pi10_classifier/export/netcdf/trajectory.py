@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from pi10_classifier.export.run_tables import read_tables
 from pi10_classifier.export.taxa import Taxon, groups_of, published
 from pi10_classifier.export.validated import Validated, read_validated
 from pi10_classifier.foundation.files import atomic_path, write_csv
+
+if TYPE_CHECKING:
+    from netCDF4 import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,10 @@ def write_trajectory(
         *densities(tables, track.points, groups),
         *corrected(track.points, groups, validated),
     ]
-    contents = _bytes(variables, attributes_of(tables, track, facts))
+    attributes = attributes_of(tables, track, facts)
     list_path = left_out_path(out)
     with atomic_path(out) as temporary:
-        temporary.write_bytes(contents)
+        _write(temporary, variables, attributes)
         # before the file has its name: whoever sees that one sees this too
         write_csv(
             list_path,
@@ -93,8 +97,12 @@ def write_trajectory(
     )
 
 
-def _bytes(variables: Sequence[Variable], attributes: Mapping[str, str | float]) -> memoryview:
-    """The file, made in memory: on a full disk HDF5 says no more than "HDF error"."""
+def _write(
+    path: Path, variables: Sequence[Variable], attributes: Mapping[str, str | float]
+) -> None:
+    """Write the file itself, not an image of it in memory: that holds the time, so the same run
+    would not give the same bytes. Raises OSError where the disk fails.
+    """
     try:
         from netCDF4 import Dataset
     except ImportError as error:
@@ -102,26 +110,33 @@ def _bytes(variables: Sequence[Variable], attributes: Mapping[str, str | float])
             f'netCDF needs netCDF4 ({error}); run: pip install "pi10-classifier[publish]"'
         ) from error
 
-    dataset = Dataset("in memory", "w", format="NETCDF4", memory=0)
-    dataset.setncatts(attributes)
-    for variable in variables:
-        for name, length in zip(variable.dimensions, variable.values.shape, strict=True):
-            if name not in dataset.dimensions:
-                dataset.createDimension(name, length)
-        stored = dataset.createVariable(
-            variable.name,
-            variable.kind,
-            variable.dimensions,
-            compression="zlib" if variable.dimensions else None,
-            fill_value=variable.fill,
-        )
-        stored.setncatts(variable.attributes)
-        if variable.kind == "S1":
-            stored.setncattr("_Encoding", "utf-8")
-        stored.set_auto_chartostring(False)
-        values = variable.values
-        if variable.fill is not None and values.dtype.kind == "f":
-            values = np.where(np.isnan(values), variable.fill, values)
-        stored[...] = values
-    contents: memoryview = dataset.close()
-    return contents
+    try:
+        with Dataset(path, "w", format="NETCDF4") as dataset:
+            dataset.setncatts(attributes)
+            for variable in variables:
+                _add(dataset, variable)
+    except RuntimeError as error:  # HDF5 says no more than "HDF error": so ask the system
+        size = sum(variable.values.nbytes for variable in variables)
+        path.write_bytes(bytes(max(size, 2**16)))
+        raise OSError(0, str(error)) from error
+
+
+def _add(dataset: Dataset, variable: Variable) -> None:
+    for name, length in zip(variable.dimensions, variable.values.shape, strict=True):
+        if name not in dataset.dimensions:
+            dataset.createDimension(name, length)
+    stored = dataset.createVariable(
+        variable.name,
+        variable.kind,
+        variable.dimensions,
+        compression="zlib" if variable.dimensions else None,
+        fill_value=variable.fill,
+    )
+    stored.setncatts(variable.attributes)
+    if variable.kind == "S1":
+        stored.setncattr("_Encoding", "utf-8")
+    stored.set_auto_chartostring(False)
+    values = variable.values
+    if variable.fill is not None and values.dtype.kind == "f":
+        values = np.where(np.isnan(values), variable.fill, values)
+    stored[...] = values
