@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pi10_classifier.cli.export import packages, publish
+from pi10_classifier.cli.export.ecotaxa import ecotaxa
 from pi10_classifier.cli.export.netcdf import netcdf
 
 
@@ -14,11 +15,12 @@ def export() -> None:
 
     \b
     Model packages:  onnx, int8, cascade
-    Results:         init (who made them, under which licence), then dwca, netcdf
+    Results:         init (who made them, under which licence), then dwca, netcdf, ecotaxa
     """
 
 
 for command in (
     packages.int8, packages.cascade, packages.onnx, publish.init, publish.dwca, netcdf,
+    ecotaxa,
 ):  # fmt: skip
     export.add_command(command)
