@@ -349,6 +349,7 @@ function fillValidation(status) {
 function fillCorrected() {
   const { corrected } = view.page;
   $("corrected").hidden = !corrected;
+  $("h-density").classList.toggle("unseen", !corrected);
   if (!corrected) return;
   const several = new Set(corrected.rows.map((row) => row.stratum)).size > 1;
   $("corrected-rows").replaceChildren(...corrected.rows.map((found) => {
@@ -361,6 +362,8 @@ function fillCorrected() {
       make("td", known ? `${digits(found.per_litre_low)} to ${digits(found.per_litre_high)}` : ""),
       make("td", found.plain_per_litre === null ? "" : digits(found.plain_per_litre)), make("td", number(found.labelled)),
     );
+    row.children[3].dataset.name = "uncorrected"; // where cells stand beneath each other
+    row.children[4].dataset.name = "labels";
     return row;
   }));
   $("corrected-note").textContent = correctionText(corrected);

@@ -68,10 +68,12 @@ def run(service: Service, bin_tar: bytes) -> str:
     return run
 
 
-def label(service: Service, run: str, orders: range, labeller: str = "Anna", size: int = DRAWN) -> Reply:
+def label(
+    service: Service, run: str, orders: range, labeller: str = "Anna", size: int = DRAWN
+) -> Reply:
     choices = [{"order": order, "label": support.CLASSES[order % 3]} for order in orders]
     body = {"labeller": labeller, "choices": choices}
-    return post(service, f"{run}/label/{size}/labels", body)
+    return post(service, f"{run}/label/{DRAWN}/labels", body)
 
 
 def rows_of(reply: Reply) -> list[dict[str, str]]:
@@ -184,3 +186,46 @@ def test_two_browsers_at_once_and_results_that_are_dropped(service: Service, run
     assert gone.status == 404 and "kept for an hour" in gone.json["error"]["message"]
     until(lambda: service.figure("pi10_requests_inside") == 0, "the work is over")
     assert not service.logged("page run failed")
+
+
+def test_from_results_to_labels_and_back_in_a_browser(service: Service, home: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    support.write_tar(home / "bin.tar", support.bin_members(130))
+    complaints: list[str] = []
+    elsewhere: list[str] = []
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 390, "height": 844})
+        tab.set_default_timeout(1000 * PATIENCE_S)
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("request", lambda request: elsewhere.append(request.url))
+        tab.goto(f"{service.base}/ui/")
+        tab.set_input_files("#files", str(home / "bin.tar"))
+        tab.fill("#sample-size", "40")
+        tab.click("#draw")
+        tab.wait_for_url("**/label/40/")
+        tab.keyboard.type("Anna")
+        tab.keyboard.press("Enter")
+        for number in range(40):
+            tab.locator(f"#reached:has-text('{number} of 40')").wait_for()
+            tab.keyboard.press("123"[number % 3])
+        tab.locator("#done:has-text('correct the densities')").wait_for()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        tab.click("#correct")
+        tab.click("#corrected a")
+        tab.locator("#corrected-rows tr").first.wait_for()
+        assert "may be published" in tab.inner_text("#corrected-note")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        run = tab.url.rpartition("#")[2]
+        tab.click("#label-go")
+        tab.wait_for_selector("#name-dialog[open]")
+        assert service.ask(f"/ui/runs/{run}", method="DELETE").status == 204
+        tab.locator("#name").fill("Anna")
+        tab.keyboard.press("Enter")
+        tab.locator("#problem-text:has-text('kept for an hour')").wait_for()
+        browser.close()
+    assert complaints == []
+    assert all(url.startswith((service.base, "blob:")) for url in elsewhere), elsewhere
