@@ -115,6 +115,8 @@ class ServedLabelling:
             if not run.dropped:  # else its files went meanwhile
                 job.error = told(error, "draw a smaller sample, or report it")
         finally:
+            if job.state == "failed" and run.session and run.session.outdated:
+                run.session = None  # half drawn: to be drawn again; labels stay
             if run.dropped:
                 self._runs.remove_files(run)  # what was written since
             LOG.info("page job over", extra={

@@ -97,6 +97,11 @@ class Session:
         litres = totals.litres_by(design.by)
         return cls(run, design, sample, classes, problems, sizes, litres)
 
+    @property
+    def outdated(self) -> bool:
+        """Whether the sample was drawn again since."""
+        return _version(self.run / FOLDER / SAMPLE) != self._drawn
+
     def labellers(self) -> list[str]:
         return sorted({label.labeller for label in self._labels()})
 
@@ -120,7 +125,7 @@ class Session:
         """
         if not tidy_name(labeller):
             raise SettingError("the labeller has no name; give one, so that labels can be told")
-        if _version(self.run / FOLDER / SAMPLE) != self._drawn:
+        if self.outdated:
             raise SettingError(
                 f"the sample of {self.run} was drawn again meanwhile; start the page again: "
                 f"pi10 validate label {self.run}"

@@ -17,7 +17,7 @@ import pytest
 import support
 from service import PATIENCE_S, Reply, Service, serving, until
 
-DRAWN = 60
+IMAGES, DRAWN = 60, 30
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def service(home: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def bin_tar(home: Path) -> bytes:
-    return support.write_tar(home / "bin.tar", support.bin_members(130)).read_bytes()
+    return support.write_tar(home / "bin.tar", support.bin_members(IMAGES)).read_bytes()
 
 
 def uploaded(service: Service, *files: tuple[str, bytes]) -> str:
@@ -117,12 +117,12 @@ def test_labels_correct_the_results_and_are_downloaded(service: Service, run: st
 def test_a_larger_sample_keeps_labels_and_outdates_the_page(service: Service, run: str) -> None:
     assert label(service, run, range(5)).status == 200
     assert post(service, f"{run}/label", {"size": 10}).json["drawn"] == DRAWN  # never fewer
-    assert worked(service, f"{run}/label", {"size": 90})["state"] == "done"
-    assert state_of(service, run)["drawn"] == 90
+    assert worked(service, f"{run}/label", {"size": 50})["state"] == "done"
+    assert state_of(service, run)["drawn"] == 50
     old = label(service, run, range(1))  # whose order may be another particle now
     assert old.status == 409 and "larger sample" in old.json["error"]["message"]
-    known = service.ask(f"/ui/runs/{run}/label/90/sample?labeller=Anna").json
-    assert len(known["particles"]) == 90 and len(known["labels"]) == 5
+    known = service.ask(f"/ui/runs/{run}/label/50/sample?labeller=Anna").json
+    assert len(known["particles"]) == 50 and len(known["labels"]) == 5
 
 
 def test_what_cannot_be_drawn_or_labelled_is_told(service: Service, run: str) -> None:
@@ -139,7 +139,7 @@ def test_what_cannot_be_drawn_or_labelled_is_told(service: Service, run: str) ->
     assert service.ask(f"/ui/runs/{lone}/files/labels.csv").json["error"]["code"] == "not_found"
     large = {"labeller": "A", "choices": [{"order": 0, "label": "x" * 2**20}]}
     assert post(service, f"{run}/label/{DRAWN}/labels", large).status == 413
-    for path, body in ((f"{run}/label", {"size": 70}), (f"{run}/correct", {}),
+    for path, body in ((f"{run}/label", {"size": 40}), (f"{run}/correct", {}),
                        (f"{run}/label/{DRAWN}/labels", {})):  # fmt: skip
         assert post(service, path, body, Sec_Fetch_Site="cross-site").status == 403
         assert post(service, path, body, Content_Type="text/plain").status in (202, 415)
@@ -149,27 +149,27 @@ def test_names_that_begin_alike_and_files_that_went(service: Service, home: Path
     """Sources of an upload are names, of which one may be the beginning of another."""
     archives = []
     for place, name in enumerate(("a", "a.tar", "a.tar/b.tar")):
-        members = support.bin_members(12, support.START + timedelta(minutes=10 * place), place)
+        members = support.bin_members(6, support.START + timedelta(minutes=10 * place), place)
         path = support.write_tar(home / f"{place}.tar", members)
         archives.append((name, path.read_bytes()))
     run = uploaded(service, *archives)
-    assert worked(service, f"{run}/label", {"size": 36})["state"] == "done"
-    sample = service.ask(f"/ui/runs/{run}/label/36/sample?labeller=A").json["particles"]
-    assert len({particle["id"] for particle in sample}) == 36
-    assert [particle["problem"] for particle in sample] == [None] * 36
+    assert worked(service, f"{run}/label", {"size": 18})["state"] == "done"
+    sample = service.ask(f"/ui/runs/{run}/label/18/sample?labeller=A").json["particles"]
+    assert len({particle["id"] for particle in sample}) == 18
+    assert [particle["problem"] for particle in sample] == [None] * 18
 
     run = uploaded(service, archives[0])
     uploads = (home / "tmp").rglob("runs/*/upload")
     shutil.rmtree(max(uploads, key=lambda path: path.stat().st_mtime_ns))
-    assert worked(service, f"{run}/label", {"size": 9})["state"] == "done"
-    sample = service.ask(f"/ui/runs/{run}/label/9/sample?labeller=A").json["particles"]
+    assert worked(service, f"{run}/label", {"size": 5})["state"] == "done"
+    sample = service.ask(f"/ui/runs/{run}/label/5/sample?labeller=A").json["particles"]
     assert all("upload it again" in particle["problem"] for particle in sample)
 
 
 def test_two_browsers_at_once_and_results_that_are_dropped(service: Service, run: str) -> None:
     answers: list[Reply] = []
     threads = [
-        threading.Thread(target=lambda who=who: answers.append(label(service, run, range(40), who)))
+        threading.Thread(target=lambda who=who: answers.append(label(service, run, range(20), who)))
         for who in ("Anna", "Ben", "Anna")
     ]
     for thread in threads:
@@ -178,8 +178,8 @@ def test_two_browsers_at_once_and_results_that_are_dropped(service: Service, run
         thread.join(PATIENCE_S)
     assert [answer.status for answer in answers] == [200, 200, 200]
     rows = rows_of(service.ask(f"/ui/runs/{run}/files/labels.csv"))
-    assert len({(row["labeller"], row["particle_id"]) for row in rows}) == 80
-    joined = [post(service, f"{run}/label", {"size": size}).status for size in (70, 80)]
+    assert len({(row["labeller"], row["particle_id"]) for row in rows}) == 40
+    joined = [post(service, f"{run}/label", {"size": size}).status for size in (40, 50)]
     assert joined == [202, 202]  # the second joins the first
     assert service.ask(f"/ui/runs/{run}", method="DELETE").status == 204
     gone = label(service, run, range(1))
@@ -193,7 +193,7 @@ def test_from_results_to_labels_and_back_in_a_browser(service: Service, home: Pa
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("chromium is not installed")
-    support.write_tar(home / "bin.tar", support.bin_members(130))
+    support.write_tar(home / "bin.tar", support.bin_members(IMAGES))
     complaints: list[str] = []
     elsewhere: list[str] = []
     with sync_api.sync_playwright() as play:
@@ -204,13 +204,13 @@ def test_from_results_to_labels_and_back_in_a_browser(service: Service, home: Pa
         tab.on("request", lambda request: elsewhere.append(request.url))
         tab.goto(f"{service.base}/ui/")
         tab.set_input_files("#files", str(home / "bin.tar"))
-        tab.fill("#sample-size", "40")
+        tab.fill("#sample-size", "24")
         tab.click("#draw")
-        tab.wait_for_url("**/label/40/")
+        tab.wait_for_url("**/label/24/")
         tab.keyboard.type("Anna")
         tab.keyboard.press("Enter")
-        for number in range(40):
-            tab.locator(f"#reached:has-text('{number} of 40')").wait_for()
+        for number in range(24):
+            tab.locator(f"#reached:has-text('{number} of 24')").wait_for()
             tab.keyboard.press("123"[number % 3])
         tab.locator("#done:has-text('correct the densities')").wait_for()
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
@@ -222,10 +222,16 @@ def test_from_results_to_labels_and_back_in_a_browser(service: Service, home: Pa
         run = tab.url.rpartition("#")[2]
         tab.click("#label-go")
         tab.wait_for_selector("#name-dialog[open]")
-        assert service.ask(f"/ui/runs/{run}", method="DELETE").status == 204
         tab.locator("#name").fill("Anna")
         tab.keyboard.press("Enter")
+        tab.locator("#reached:has-text('24 of 24')").wait_for()
+        assert service.ask(f"/ui/runs/{run}", method="DELETE").status == 204
+        tab.select_option("#filter", "all")
         tab.locator("#problem-text:has-text('kept for an hour')").wait_for()
+        with tab.expect_download() as saved:  # what the window holds is not lost
+            tab.click("#rescue")
+        rows = support.csv_of(Path(saved.value.path()))
+        assert {row["labeller"] for row in rows} == {"Anna"} and len(rows) == 24
         browser.close()
     assert complaints == []
     assert all(url.startswith((service.base, "blob:")) for url in elsewhere), elsewhere
