@@ -570,8 +570,10 @@ async function correct() {
     const { result } = job;
     const link = make("a", "See the results");
     link.href = about.served.results;
+    const none = result.rows.every((row) => row.per_litre === null);
+    const yet = none ? "Not corrected yet" : "Done, but not to be published yet";
     const text = result.publishable ? `Done, by ${plural(result.labelled, "label", "labels")}: the densities may be published. `
-      : `Done, but not to be published yet: ${result.notes.join("; ")}. `;
+      : `${yet}: ${result.notes.join("; ")}. `;
     const left = result.contradicting ? `${plural(result.contradicting, "particle has", "particles have")} contradicting labels and ${result.contradicting === 1 ? "is" : "are"} left out. ` : "";
     $("corrected").replaceChildren(text, left, link);
   } catch (error) {

@@ -351,6 +351,8 @@ function fillCorrected() {
   $("corrected").hidden = !corrected;
   $("h-density").classList.toggle("unseen", !corrected);
   if (!corrected) return;
+  const none = corrected.rows.every((row) => row.per_litre === null);
+  $("corrected").querySelector(".scroll").hidden = none;
   const several = new Set(corrected.rows.map((row) => row.stratum)).size > 1;
   $("corrected-rows").replaceChildren(...corrected.rows.map((found) => {
     const row = make("tr");
@@ -370,9 +372,11 @@ function fillCorrected() {
 }
 
 function correctionText(corrected) {
+  const none = corrected.rows.every((row) => row.per_litre === null);
+  const yet = none ? "Not corrected yet" : "Not to be published yet";
   const parts = [corrected.publishable
     ? `By ${plural(corrected.labelled, "label", "labels")}: these densities may be published; the report has them too.`
-    : `Not to be published yet: ${corrected.notes.join("; ")}.`];
+    : `${yet}: ${corrected.notes.join("; ")}.`];
   if (corrected.contradicting) parts.push(`${plural(corrected.contradicting, "particle has labels", "particles have labels")} that contradict each other and ${corrected.contradicting === 1 ? "is" : "are"} left out.`);
   if (corrected.rows_all > corrected.rows.length) parts.push(`${plural(corrected.rows_all - corrected.rows.length, "more row is", "more rows are")} in corrected.csv.`);
   return parts.join(" ");
