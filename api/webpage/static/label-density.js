@@ -4,6 +4,7 @@
 const Density = (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const BOX = { left: 46, right: 8, top: 8, bottom: 24, width: 360, height: 130 };
+  const BUSY_MS = 5000;
   let shown = ""; // class in the chart
   const known = new Map(); // labeller and stratum -> its series
   let series = new Map(); // number of labels -> rows
@@ -58,7 +59,11 @@ const Density = (() => {
         fill(rows);
       }
     } catch (error) {
-      if (mine === turn) clear(error.message);
+      if (mine !== turn) return;
+      if (error.busy) { // the numbers stay, and follow soon
+        $("density-note").textContent = "The service is busy; the densities follow.";
+        setTimeout(() => { if (mine === turn) refresh(); }, BUSY_MS);
+      } else clear(error.message);
     } finally {
       if (mine === turn) {
         asking = false;

@@ -21,7 +21,12 @@ let saving = false;
 let taxon = ""; // chosen for the next label
 let done = []; // what can be taken back
 
-class Problem extends Error {}
+class Problem extends Error {
+  constructor(message, busy = false) {
+    super(message);
+    this.busy = busy;
+  }
+}
 
 const GONE = "The program no longer answers. Every label it has confirmed is on the disk: start it again with pi10 validate label, and go on at the address it prints.";
 const GONE_SERVICE = "The service does not answer. Every label it has confirmed is stored there: check the network, then go on.";
@@ -37,6 +42,9 @@ async function call(address, body) {
   }
   let answer = null;
   try { answer = await response.json(); } catch { /* told by the status */ }
+  if (response.status === 503) {
+    throw new Problem(`The service is busy; try again in ${response.headers.get("Retry-After") || "a few"} seconds.`, true);
+  }
   if (!response.ok) {
     // the results went, and the labels with them, but for those known here
     if (response.status === 404 && about?.served && labels.size) $("rescue").hidden = false;
