@@ -34,6 +34,9 @@ SAME_AREA = 0.02  # of the area: more is another image
 Progress = Callable[[int, int], None]
 """Particles read and wanted in all."""
 
+Reader = Callable[[str, Sequence[str]], Iterator[Item]]
+"""Source and wanted members -> the items of the source, at least those wanted."""
+
 
 class Located(Protocol):
     """A particle whose pixels can be found again: of the sample, or suggested."""
@@ -66,11 +69,13 @@ class Crop:
 
 
 def read_crops(
-    run: Path, wanted: Sequence[Located], *, moved: Mapping[str, str] | None = None
-) -> Iterator[Crop]:
+    run: Path, wanted: Sequence[Located], *, moved: Mapping[str, str] | None = None,
+    reader: Reader | None = None,
+) -> Iterator[Crop]:  # fmt: skip
     """Read the pixels of particles, one pass over each source; each particle comes once.
 
-    moved: beginnings of sources -> where they lie now. An image whose width, height or silhouette
+    moved: beginnings of sources -> where they lie now. reader: reads a source that lies at no path
+    of its name, such as an upload. An image whose width, height or silhouette
     is not that of the run has changed since, and counts as a problem. Raises SettingError where S3
     is not configured.
     """
@@ -83,7 +88,11 @@ def read_crops(
         for particle in particles:
             members.setdefault(particle.member, []).append(particle)
         last: dict[str, Crop] = {}
-        for item in items_of(relocated(source, moved or {}), list(members)):
+        items = (
+            reader(source, list(members)) if reader
+            else items_of(relocated(source, moved or {}), list(members))
+        )  # fmt: skip
+        for item in items:
             # the last complete copy counts, as in the run
             if item.member not in members or (item.data is None and item.error is None):
                 continue
@@ -92,7 +101,8 @@ def read_crops(
             if crop.rgb is not None or item.member not in last:
                 last[item.member] = crop
         for member, same in members.items():
-            gone = f"{source} does not hold {member} any more; where it moved: --moved FROM=TO"
+            remedy = "upload it again" if reader else "where it moved: --moved FROM=TO"
+            gone = f"{source} does not hold {member} any more; {remedy}"
             crop = last.get(member, Crop(same[0], problem=gone))
             for particle in same:
                 yield replace(crop, particle=particle)
@@ -264,15 +274,19 @@ class CropCache:
         sample: Sequence[Located],
         *,
         moved: Mapping[str, str] | None = None,
+        reader: Reader | None = None,
         progress: Progress = lambda done, wanted: None,
     ) -> dict[str, str]:
-        """Read what is missing; particle_id -> why it has no picture. Raises OutputError."""
+        """Read what is missing; particle_id -> why it has no picture. Raises OutputError.
+
+        moved, reader: as of ``read_crops``.
+        """
         self._drop_stale(sample)
         missing = self.missing(sample)
         problems: dict[str, str] = {}
         if missing:
             self._folder.mkdir(parents=True, exist_ok=True)
-        for done, crop in enumerate(read_crops(self._run, missing, moved=moved), 1):
+        for done, crop in enumerate(read_crops(self._run, missing, moved=moved, reader=reader), 1):
             if crop.rgb is None:
                 problems[crop.particle.particle_id] = crop.problem
             else:
