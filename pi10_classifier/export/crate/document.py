@@ -11,6 +11,7 @@ from pi10_classifier.export.crate.entities import (
     Facts,
     contextual_entities,
     file_entities,
+    given,
     root_properties,
 )
 from pi10_classifier.export.crate.run_files import TABLES
@@ -46,14 +47,14 @@ def documents(facts: Facts, stored: Sequence[Stored]) -> tuple[bytes, bytes]:
     crate.metadata.extra_terms.update(_TERMS)
     entities = file_entities(stored)
     for entity in entities:
-        crate.add(DataEntity(crate, entity["@id"], entity))
+        crate.add(DataEntity(crate, entity["@id"], given(entity)))
     inner = {part["@id"] for entity in entities for part in entity.get("hasPart", ())}
     top = [entity["@id"] for entity in entities if entity["@id"] not in inner]
     crate.root_dataset["hasPart"] = [{"@id": name} for name in top]
     for name, value in root_properties(facts).items():
         crate.root_dataset[name] = value
     for entity in contextual_entities(facts, [name for name in top if name.startswith(_RESULTS)]):
-        crate.add(ContextEntity(crate, entity["@id"], entity))
+        crate.add(ContextEntity(crate, entity["@id"], given(entity)))
     preview = Preview(crate)
     crate.add(preview)
     text = json.dumps(crate.metadata.generate(), indent=2, ensure_ascii=False) + "\n"

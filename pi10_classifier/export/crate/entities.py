@@ -53,6 +53,9 @@ _WORDS = {
     "validation/sample.csv": ("Sample", "The particles drawn at random to be labelled."),
     "validation/labels.csv": ("Labels", "What people said that the particles of the sample are."),
     "validation/design.json": ("Design of the sample", "Strata, seeds and sizes."),
+    "validation/suggestions.csv": (
+        "Suggestions", "Particles that were proposed to be labelled, apart from the sample.",
+    ),
     "validation/corrected.csv": (
         "Corrected densities", "Densities corrected by the validated sample, with intervals.",
     ),
@@ -94,7 +97,7 @@ def file_entities(stored: Iterable[Stored]) -> list[Entity]:
         path = PurePosixPath(file.name)
         title, about = words(file.name)
         files.append(
-            _given(
+            given(
                 {
                     "@id": file.name,
                     "@type": "File",
@@ -131,7 +134,7 @@ def words(name: str) -> tuple[str, str]:
 def root_properties(facts: Facts) -> Entity:
     """What the root says of the dataset, but for its parts."""
     dataset, coverage = facts.dataset, facts.coverage
-    return _given(
+    return given(
         {
             "name": dataset.title,
             "description": dataset.abstract,
@@ -168,7 +171,7 @@ def contextual_entities(facts: Facts, results: Sequence[str]) -> Iterator[Entity
         "identifier": dataset.licence.spdx,
         "url": dataset.licence.url,
     }
-    yield _given(
+    yield given(
         {"@id": institution_id(dataset), "@type": "Organization", "name": dataset.institution,
          "alternateName": dataset.institution_code, "url": dataset.institution_url}
     )  # fmt: skip
@@ -216,7 +219,7 @@ def _places(facts: Facts) -> Iterator[Entity]:
     box, area = facts.coverage.box, facts.dataset.area
     if not box and not area:
         return
-    yield _given(
+    yield given(
         {
             "@id": "#area",
             "@type": "Place",
@@ -264,7 +267,7 @@ def _address(name: str, version: str) -> str:
 
 def _inputs(facts: Facts) -> Iterator[Entity]:
     tables = facts.tables
-    yield _given(
+    yield given(
         {
             "@id": "#model",
             "@type": "CreativeWork",
@@ -279,7 +282,7 @@ def _inputs(facts: Facts) -> Iterator[Entity]:
     )
     for number, origin in enumerate(facts.files.origins, 1):
         kind = "folder" if origin.is_folder else "archive"
-        yield _given(
+        yield given(
             {
                 "@id": f"#input-{number}",
                 "@type": "CreativeWork",
@@ -363,5 +366,10 @@ def _links(targets: Iterable[str]) -> list[Entity]:
     return [_link(target) for target in dict.fromkeys(targets)]
 
 
-def _given(entity: Entity) -> Entity:
-    return {key: value for key, value in entity.items() if value not in ("", [])}
+def given(entity: Entity) -> Entity:
+    """Without what is empty; a list of one value as that value, as RO-Crate 1.1 recommends."""
+    return {
+        key: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for key, value in entity.items()
+        if value not in ("", [])
+    }

@@ -14,6 +14,10 @@ from pi10_classifier.labelling.sample import FOLDER as VALIDATION
 from pi10_classifier.results.run_folder import JOURNAL, PREDICTIONS, SETTINGS, SUMMARIES
 
 TABLES = tuple(name for name in SUMMARIES if name != "run.json")
+VALIDATION_FILES = (
+    "sample.csv", "design.json", "labels.csv", "suggestions.csv", "corrected.csv",
+    "corrected_bins.csv",
+)  # fmt: skip
 # what a run holds for its own use, or what can be made again from the archives
 _OWN_USE = {JOURNAL: "the journal of the run", "crops": "pictures, which lie in the archives"}
 
@@ -80,7 +84,7 @@ def files_of(run: Path, info: Mapping[str, Any]) -> RunFiles:
         if VALIDATION in there:
             for path in sorted(there[VALIDATION].iterdir()):
                 name = f"{VALIDATION}/{path.name}"
-                if path.is_file() and not path.name.startswith("."):
+                if path.name in VALIDATION_FILES and path.is_file():
                     files.append(RunFile(path, name))
                 elif not path.name.startswith("."):
                     left_out[name] = _OWN_USE.get(path.name, "no file of a run")
