@@ -281,13 +281,13 @@ def _inputs(facts: Facts) -> Iterator[Entity]:
         }
     )
     for number, origin in enumerate(facts.files.origins, 1):
-        kind = "folder" if origin.is_folder else "archive"
+        kind = "A folder" if origin.is_folder else "An archive"
         yield given(
             {
                 "@id": f"#input-{number}",
                 "@type": "CreativeWork",
                 "name": origin.name,
-                "description": f"A {kind} of images; it is not in this crate."
+                "description": f"{kind} of images; it is not in this crate."
                 + (f" {origin.images:,} images have a result." if origin.images else ""),
                 "contentSize": "" if origin.bytes is None else str(origin.bytes),
                 "url": origin.name if origin.name.startswith(("https://", "http://", "s3://"))
