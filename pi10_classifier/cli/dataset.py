@@ -26,11 +26,20 @@ if TYPE_CHECKING:
 @click.option("--label-map", type=click.Path(path_type=Path),
               help="CSV with the columns label and class; labels may be globs, and class '-' leaves"
                    " images out.  [default: the first folder of a label is its class]")  # fmt: skip
+@click.option("--labels", "label_file", metavar="FILE",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Labels of the images from another tool, in place of the folders' names: COCO, "
+                   "Label Studio, CVAT for images 1.1, or BIIGLE's CSV.")  # fmt: skip
 @click.option("--split-seed", type=int, default=0, show_default=True,
               help="Random seed of the split; another seed gives another split.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a different manifest in --out.")
 def dataset(
-    inputs: tuple[Path, ...], out: Path, label_map: Path | None, split_seed: int, overwrite: bool
+    inputs: tuple[Path, ...],
+    out: Path,
+    label_map: Path | None,
+    label_file: Path | None,
+    split_seed: int,
+    overwrite: bool,
 ) -> None:
     """Check labelled images, split them 70/10/20 and report on them.
 
@@ -38,6 +47,10 @@ def dataset(
     columns path and label and, where known, bin, split and source, or a run whose particles were
     labelled with `pi10 validate`. Images from the same
     ten-minute bin always share a split, and so do duplicates.
+
+    With --labels, images are found by their path or name in FILE, whatever their extension. Images
+    that it gives no label or several, and labels whose image is missing, are listed in
+    left_out.csv.
 
     \b
     Written into the folder --out:
@@ -50,7 +63,9 @@ def dataset(
     Examples:
       pi10 dataset planktonset1.tar pwssc.tar --out data
       pi10 dataset crops/ --label-map groups.csv --out data
+      pi10 dataset crops.tar --labels annotations.xml --out data
     """
+    from pi10_classifier.datasets.formats.intake import read_label_file
     from pi10_classifier.datasets.label_map import LabelMap
     from pi10_classifier.datasets.records import exit_code
     from pi10_classifier.datasets.report import MANIFEST, write_dataset
@@ -61,10 +76,11 @@ def dataset(
     environment()  # what the page needs is missed before the work, not after it
     if out.exists() and not out.is_dir():
         raise SettingError(f"--out {out} is a file; name a folder")
-    labels = LabelMap.read(label_map) if label_map else None
+    classes = LabelMap.read(label_map) if label_map else None
+    labels = read_label_file(label_file) if label_file else None
     try:
         with _counter() as progress:
-            scanned = scan(inputs, labels, progress=progress)
+            scanned = scan(inputs, classes, progress=progress, labels=labels)
     except KeyboardInterrupt:  # there is no --resume here, as the face would say
         click.echo("interrupted; nothing was written: run the same command again", err=True)
         sys.exit(ExitCode.INTERRUPTED)

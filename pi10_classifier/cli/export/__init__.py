@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.export import crate, packages, publish
+from pi10_classifier.cli.export import crate, labels, packages, publish
 
 
 @click.group()
@@ -14,11 +14,12 @@ def export() -> None:
     \b
     Model packages:  onnx, int8, cascade
     Results:         init (who made them, under which licence), then dwca, crate
+    Labelled images: labels
     """
 
 
 for command in (
     packages.int8, packages.cascade, packages.onnx, publish.init, publish.dwca,
-    crate.crate,
+    crate.crate, labels.labels,
 ):  # fmt: skip
     export.add_command(command)
