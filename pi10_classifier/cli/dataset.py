@@ -16,6 +16,7 @@ from pi10_classifier.cli.terminal.options import FOLDER
 from pi10_classifier.errors import ExitCode, SettingError
 
 if TYPE_CHECKING:
+    from pi10_classifier.datasets.croissant import About
     from pi10_classifier.datasets.scan import Sample, Scan
 
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
                    "Label Studio, CVAT for images 1.1, or BIIGLE's CSV.")  # fmt: skip
 @click.option("--split-seed", type=int, default=0, show_default=True,
               help="Random seed of the split; another seed gives another split.")  # fmt: skip
+@click.option("--about", metavar="TOML",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="The filled-in file of `pi10 export init`: people, licence and title for "
+                   "croissant.json.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a different manifest in --out.")
 def dataset(
     inputs: tuple[Path, ...],
@@ -39,6 +44,7 @@ def dataset(
     label_map: Path | None,
     label_file: Path | None,
     split_seed: int,
+    about: Path | None,
     overwrite: bool,
 ) -> None:
     """Check labelled images, split them 70/10/20 and report on them.
@@ -58,6 +64,7 @@ def dataset(
       left_out.csv   each file that is not used, and why
       dataset.html   counts, sizes, duplicates, contact sheets
       dataset.json   the same figures as JSON
+      croissant.json the manifest described for machines (MLCommons Croissant)
 
     \b
     Examples:
@@ -78,6 +85,7 @@ def dataset(
         raise SettingError(f"--out {out} is a file; name a folder")
     classes = LabelMap.read(label_map) if label_map else None
     labels = read_label_file(label_file) if label_file else None
+    facts = _about(about) if about else None
     try:
         with _counter() as progress:
             scanned = scan(inputs, classes, progress=progress, labels=labels)
@@ -92,9 +100,25 @@ def dataset(
             f"{before} holds another split, which trainings may refer to; give another --out,"
             " or --overwrite"
         )
-    page = write_dataset(scanned, samples, out, split_seed)
+    page = write_dataset(scanned, samples, out, split_seed, facts)
     _show(scanned, samples, page)
     sys.exit(exit_code(scanned.left_out))
+
+
+def _about(path: Path) -> About:
+    from pi10_classifier.datasets.croissant import About
+    from pi10_classifier.export.dataset_facts import read_facts
+
+    facts = read_facts(path)
+    return About(
+        name=facts.title,
+        description=facts.abstract,
+        licence=facts.licence.url,
+        cite_as=facts.citation,
+        url=facts.identifier,
+        creators=tuple((person.name, person.orcid) for person in facts.having("creator")),
+        keywords=facts.keywords,
+    )
 
 
 def _sha256(text: str) -> str:
