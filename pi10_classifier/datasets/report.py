@@ -113,7 +113,7 @@ def write_dataset(
 ) -> Path:
     """Write manifest.csv and the files that tell of it; return the page's path.
 
-    about: what croissant.json tells beside the images; named after the folder if None.
+    about: what croissant.json tells beside the images; named after the sources if None.
 
     The same scan and split give the same bytes. Raises SettingError where the extra
     ``report`` is missing, OutputError where a file cannot be written.
@@ -143,11 +143,17 @@ def write_dataset(
     write_atomically(out / FACTS, (json.dumps(found, indent=1) + "\n").encode())
     write_atomically(out / PAGE, page.encode("utf-8", "replace"))
     listed = manifest(samples)
-    told = croissant(samples, listed, about or About(out.resolve().name or "dataset"))
+    told = croissant(samples, listed, about or About(_name(scan)))
     write_atomically(out / CROISSANT, told.encode("utf-8", "replace"))
     # last: where a manifest is, the rest is too
     write_atomically(out / MANIFEST, listed.encode("utf-8"))
     return out / PAGE
+
+
+def _name(scan: Scan) -> str:
+    names = list(scan.origins)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _pictures(scan: Scan, samples: Sequence[Sample]) -> dict[str, Any]:

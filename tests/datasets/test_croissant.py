@@ -50,7 +50,7 @@ def test_the_records_are_the_lines_of_the_manifest(crops: Path, tmp_path: Path) 
         listed = {record[target] for record in sets[target.partition("/")[0]]["data"]}
         assert {row[column] for row in rows} <= listed
     assert found["conformsTo"] == "http://mlcommons.org/croissant/1.0"
-    assert found["name"] == "data"
+    assert found["name"] == "crops"
 
 
 def test_people_and_licence_come_from_the_facts(crops: Path, tmp_path: Path) -> None:
