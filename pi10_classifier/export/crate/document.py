@@ -14,6 +14,7 @@ from pi10_classifier.export.crate.entities import (
     given,
     root_properties,
 )
+from pi10_classifier.export.crate.preview import page
 from pi10_classifier.export.crate.run_files import TABLES
 from pi10_classifier.export.crate.stores import Stored
 from pi10_classifier.results.run_folder import PREDICTIONS
@@ -55,8 +56,8 @@ def documents(facts: Facts, stored: Sequence[Stored]) -> tuple[bytes, bytes]:
         crate.root_dataset[name] = value
     for entity in contextual_entities(facts, [name for name in top if name.startswith(_RESULTS)]):
         crate.add(ContextEntity(crate, entity["@id"], given(entity)))
-    preview = Preview(crate)
-    crate.add(preview)
-    text = json.dumps(crate.metadata.generate(), indent=2, ensure_ascii=False) + "\n"
-    page = preview.generate_html()
-    return text.encode("utf-8", "backslashreplace"), page.encode("utf-8", "backslashreplace")
+    crate.add(Preview(crate))
+    described = crate.metadata.generate()
+    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    html = page(described["@graph"])
+    return text.encode("utf-8", "backslashreplace"), html.encode("utf-8", "backslashreplace")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import io
 import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,26 @@ def test_inputs_are_named_and_not_copied(
     assert {name: inputs[name].get("contentSize") for name in archives} == archives
     assert set(inputs) - set(archives) == {str(cruise / "loose")}
     assert not list((tmp_path / "crate").rglob("*.tar"))
+
+
+def test_the_preview_shows_all_and_runs_nothing(
+    package: Path, facts: DatasetFacts, tmp_path: Path
+) -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    support.write_folder(tmp_path / hostile, {"1.tif": support.particle(1)})
+    classify([str(tmp_path / hostile)], tmp_path / "run", Settings(model=package, jobs=1))
+    named = replace(facts, title="<script>alert(1)</script>")
+    write_crate(tmp_path / "run", tmp_path / "crate", named, DAY)
+    text = (tmp_path / "crate/ro-crate-preview.html").read_text("utf-8")
+    assert "<img" not in text
+    assert "<script" not in text
+    assert html.escape(hostile) in text
+    assert html.escape(named.title) in text
+    for name, entity in graph_of(tmp_path / "crate").items():
+        if entity["@type"] == "File":
+            assert f'<a href="{name}">' in text
+            assert entity["sha256"] in text
+    assert "Josiah Carberry" in text
 
 
 def test_a_zip_is_the_folder_and_the_same_bytes_each_time(
