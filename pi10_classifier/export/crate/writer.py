@@ -121,8 +121,9 @@ def _record_files(store: FolderStore, about: Facts, pack_bytes: int) -> list[Sto
         inside = files.inside(folder)
         if not inside:
             continue
-        # two packs more than the share of each, and the crate's and the record's own five files
-        room = MOST_FILES - len(written) - 5
+        # five files are still to come; two packs in a row hold more than one may, so that there are
+        # at most 2 × total / most + 1
+        room = MOST_FILES - 5 - len(written) - 1
         total = sum(file.path.stat().st_size for file in inside)
         packs, held = packed(store, inside, folder, max(pack_bytes, 2 * -(-total // room)))
         written += packs

@@ -19,13 +19,13 @@ from click.testing import CliRunner
 
 from pi10_classifier.cli import pi10
 from pi10_classifier.datasets.formats.intake import read_label_file
+from pi10_classifier.datasets.formats.outlet import FORMATS
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import Scan
 from pi10_classifier.datasets.scan import scan
 from pi10_classifier.errors import SettingError
 from pi10_classifier.sources.base import Limits
 
-FORMATS = ("coco", "cvat", "biigle", "label-studio")
 LABEL_OF = {f"{n}.tif": "copepod" if n % 3 else "detritus & co" for n in range(12)}
 
 

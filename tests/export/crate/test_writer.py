@@ -186,6 +186,16 @@ def test_the_preview_shows_all_and_runs_nothing(
     assert "Josiah Carberry" in text
 
 
+def test_a_run_without_its_journal_names_what_was_asked(
+    run: Path, cruise: Path, facts: DatasetFacts, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/journal")
+    write_crate(tmp_path / "run", tmp_path / "crate", facts, DAY)
+    graph = graph_of(tmp_path / "crate")
+    assert [graph[name]["name"] for name in graph if name.startswith("#input-")] == [str(cruise)]
+
+
 def test_a_zip_is_the_folder_and_the_same_bytes_each_time(
     run: Path, facts: DatasetFacts, tmp_path: Path
 ) -> None:
