@@ -15,7 +15,7 @@ import pi10_classifier
 from pi10_classifier.api.webpage.policy import FOREIGN, PAGE_HEADERS
 from pi10_classifier.errors import Pi10Error, SettingError
 from pi10_classifier.instrument.names import UM_PER_PX
-from pi10_classifier.labelling.estimate import CorrectedRow
+from pi10_classifier.labelling.estimation.estimate import CorrectedRow
 from pi10_classifier.labelling.labels import BESIDE
 from pi10_classifier.labelling.session import ChangedMeanwhileError, Choice, Session
 

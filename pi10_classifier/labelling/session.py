@@ -14,9 +14,9 @@ from pathlib import Path
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.agreement import Agreement, agreement
 from pi10_classifier.labelling.crops import CropCache, Progress, rows_of
-from pi10_classifier.labelling.estimate import CorrectedRow, correct_strata
+from pi10_classifier.labelling.estimation.estimate import CorrectedRow, correct_strata
+from pi10_classifier.labelling.estimation.run_totals import read_totals, refuse_changed
 from pi10_classifier.labelling.labels import Label, LabelStore, tidy_name, verdicts
-from pi10_classifier.labelling.run_totals import read_totals, refuse_changed
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, SAMPLE, Design, Drawn, read_sample
 from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
 from pi10_classifier.results.run_info import classes_of

@@ -84,6 +84,15 @@ def find(name_or_folder: str) -> Path:
     )
 
 
+def installed_with(sha256: str) -> Path | None:
+    """The package that ships with the program whose graph has this SHA-256; None if none has."""
+    for folder in installed():
+        fields = json.loads((folder / "model.json").read_text("utf-8"))
+        if fields["files"]["model.onnx"]["sha256"] == sha256:
+            return folder
+    return None
+
+
 def read_package(folder: Path) -> tuple[Package, bytes]:
     """Verify a package and return it with the bytes of its graph.
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from pi10_classifier.errors import Code, ExitCode, SettingError
 from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.model.package import installed_with
 from pi10_classifier.report import figures
 from pi10_classifier.report.density_series import Series, parse_number
 from pi10_classifier.report.particle_stats import (
@@ -31,6 +32,12 @@ from pi10_classifier.report.particle_stats import (
     SIZE_LOW,
     ImageSums,
     read_images,
+)
+from pi10_classifier.report.validation import (
+    MAX_DRAWN,
+    Validation,
+    densities_figure,
+    read_validation,
 )
 
 if TYPE_CHECKING:
@@ -199,6 +206,17 @@ def _pictures(images: ImageSums, minutes: Series, series: Series) -> dict[str, A
     return pictures
 
 
+def _corrected_picture(validation: Validation, colour: dict[str, str]) -> dict[str, str] | None:
+    drawn = [x for x in validation.rows if x.corrected][:MAX_DRAWN]
+    if not drawn:
+        return None
+    named = ", ".join(shown(f"{x.stratum} {x.label}", 40) for x in drawn)
+    return _picture(
+        densities_figure(drawn, colour),
+        f"Corrected densities with 95 % intervals beside the plain ones, for {named}.",
+    )
+
+
 def environment() -> jinja2.Environment:
     """What renders the pages of ``templates/``: all that is put in is escaped.
 
@@ -223,7 +241,8 @@ def environment() -> jinja2.Environment:
 def write_report(out: Path, package: Path | None = None) -> Path:
     """Write ``out/report.html`` from what a run left in ``out``, and return its path.
 
-    ``package`` is the model package whose README.md is shown as the model card.
+    ``package`` is the model package whose README.md is shown as the model card; if None, the one
+    that ships with the program, where the run is of such a one.
     Raises :class:`SettingError` where matplotlib or jinja2 is missing or ``out``
     is not a run's folder, :class:`OutputError` where the page cannot be written.
     """
@@ -243,6 +262,8 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     inputs = run.get("parameters", {}).get("inputs") or sorted(images.sources)
     span = [_EPOCH + timedelta(seconds=x) for x in (images.first, images.last) if x is not None]
     labels = list(images.classes)
+    colour = figures.colours(labels)
+    validation = read_validation(out, run.get("classification"))
     tables = {"images": images, "minutes": minutes, "bins": bins, "series": series}
     found = {"gallery": gallery, "unread": unread, "failures": failures, "span": span}
     page = pages.get_template("report.html.j2").render(
@@ -252,13 +273,15 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         inputs=[inputs] if isinstance(inputs, str) else list(inputs),
         means={x: minutes.mean(x) for x in labels},
         good_means={x: minutes.good_mean(x) for x in labels},
-        colour=figures.colours(labels),
+        colour=colour,
         pictures=_pictures(images, minutes, series),
+        validation=validation,
+        corrected_picture=_corrected_picture(validation, colour),
         panels=figures.MAX_PANELS,
         flags=sorted({*images.flags, *minutes.flags, *bins.flags}),
         parameters=_flat(run.get("parameters")),
         versions=_flat(run.get("versions")),
-        card=_model_card(package),
+        card=_model_card(package or installed_with(str(model.get("sha256")))),
     )
     write_atomically(out / "report.html", page.encode("utf-8", "replace"))
     return out / "report.html"

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import published_run
+import crate_facts
 import pytest
 import support
 from click.testing import CliRunner
@@ -54,7 +54,7 @@ def test_the_records_are_the_lines_of_the_manifest(crops: Path, tmp_path: Path) 
 
 
 def test_people_and_licence_come_from_the_facts(crops: Path, tmp_path: Path) -> None:
-    toml = published_run.write_facts(tmp_path)
+    toml = crate_facts.write_facts(tmp_path)
     found = described(crops, tmp_path / "data", "--about", toml)
     assert found["name"] == "Plankton off Plymouth & around"
     assert found["license"] == "http://creativecommons.org/licenses/by/4.0/legalcode"

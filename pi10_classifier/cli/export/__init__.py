@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from pi10_classifier.cli.export import crate, labels, packages, publish
+from pi10_classifier.cli.export.ecotaxa import ecotaxa
+from pi10_classifier.cli.export.netcdf import netcdf
 
 
 @click.group()
@@ -13,13 +15,13 @@ def export() -> None:
 
     \b
     Model packages:  onnx, int8, cascade
-    Results:         init (who made them, under which licence), then dwca, crate
+    Results:         init (who made them, under which licence), then dwca, netcdf, ecotaxa, crate
     Labelled images: labels
     """
 
 
 for command in (
-    packages.int8, packages.cascade, packages.onnx, publish.init, publish.dwca,
-    crate.crate, labels.labels,
+    packages.int8, packages.cascade, packages.onnx, publish.init, publish.dwca, netcdf,
+    ecotaxa, crate.crate, labels.labels,
 ):  # fmt: skip
     export.add_command(command)

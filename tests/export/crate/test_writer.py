@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import published_run
+import crate_facts
 import pyarrow.parquet as pq
 import pytest
 import support
@@ -33,7 +33,7 @@ DAY = date(2026, 11, 29)
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> DatasetFacts:
-    return read_facts(published_run.write_facts(tmp_path_factory.mktemp("facts")))
+    return read_facts(crate_facts.write_facts(tmp_path_factory.mktemp("facts")))
 
 
 @pytest.fixture(scope="module")
@@ -372,7 +372,7 @@ def test_nothing_else_is_ever_replaced(
 
 
 def test_the_command(run: Path, tmp_path: Path) -> None:
-    toml = published_run.write_facts(tmp_path)
+    toml = crate_facts.write_facts(tmp_path)
     words = ["export", "crate", run, "--dataset", toml, "--zenodo", "--out", tmp_path / "record"]
     done = CliRunner().invoke(pi10, [*map(str, words), "--published", "2026-11-29", "--json"])
     assert done.exit_code == 0, done.output
