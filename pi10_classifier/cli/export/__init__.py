@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.export import packages, publish
+from pi10_classifier.cli.export import crate, labels, packages, publish
 from pi10_classifier.cli.export.ecotaxa import ecotaxa
 from pi10_classifier.cli.export.netcdf import netcdf
 
@@ -15,12 +15,13 @@ def export() -> None:
 
     \b
     Model packages:  onnx, int8, cascade
-    Results:         init (who made them, under which licence), then dwca, netcdf, ecotaxa
+    Results:         init (who made them, under which licence), then dwca, netcdf, ecotaxa, crate
+    Labelled images: labels
     """
 
 
 for command in (
     packages.int8, packages.cascade, packages.onnx, publish.init, publish.dwca, netcdf,
-    ecotaxa,
+    ecotaxa, crate.crate, labels.labels,
 ):  # fmt: skip
     export.add_command(command)
