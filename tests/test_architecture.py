@@ -29,7 +29,7 @@ LEVELS = (
     ("results", "report"),
     ("inference", "labelling"),
     ("datasets",),
-    ("classify", "evaluation"),
+    ("classify", "evaluation", "export"),
     ("doctor", "packaging", "training", "watch", "oscar"),
     ("tracking",),
     ("search",),
@@ -46,6 +46,7 @@ DOORS = {
     "mlflow": ("tracking",),
     "optuna": ("search",),
     "deepaas": ("api",),
+    "netCDF4": ("export",),
 }
 
 

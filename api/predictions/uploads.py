@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,18 @@ class UploadedFiles:
                 yield Item(self.name, file.name, error=CONTRADICTING)
             else:
                 yield from _items(file, self.name, self.limits)
+
+    def of_source(self, source: str, members: Sequence[str]) -> Iterator[Item]:
+        """The items of one source, at least ``members``; other archives are not opened.
+
+        What was removed meanwhile has none.
+        """
+        wanted = set(members)
+        for file in self.files:
+            if file.name == source or (source == self.name and file.name in wanted):
+                with contextlib.suppress(FileNotFoundError):
+                    items = _items(file, self.name, self.limits)
+                    yield from (item for item in items if item.source == source)
 
     def _contradicting(self) -> set[str]:
         """Names of HitsMisses.txt that were sent twice and differ.

@@ -25,7 +25,14 @@ CLIENT_LEFT = 499  # as nginx logs it; nobody receives it
 UNMATCHED = "unmatched"
 _DEFECT = "a defect of this service; report it with the request_id"
 # asked for all the time: told at the level debug, where they succeed
-_QUIET = ("/health/live", "/health/ready", "/metrics", "/runs/{id}", "/pictures/{number}")
+_QUIET = (
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/runs/{id}",
+    "/pictures/{number}",
+    "/pictures/{order}",
+)
 
 
 def failure(

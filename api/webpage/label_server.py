@@ -10,12 +10,17 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from pi10_classifier.api.webpage.labelling import LabelPage, Taxa, guard
+from pi10_classifier.api.webpage.labelling import (
+    LARGEST_REQUEST,
+    LabelPage,
+    OneSession,
+    Taxa,
+    guard,
+)
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.session import Session
 
 HOST = "127.0.0.1"
-LARGEST_REQUEST = 2**20  # bytes
 
 
 def serve_labels(
@@ -42,7 +47,7 @@ async def _serve(
     hosts: set[str] = set()
     app = web.Application(middlewares=[guard(hosts)], client_max_size=LARGEST_REQUEST)
     secret = secrets.token_urlsafe(16)
-    LabelPage(session, labeller, taxa).add_to(app, f"/{secret}")
+    LabelPage(OneSession(session), labeller, taxa).add_to(app, f"/{secret}")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
     await runner.setup()
     try:

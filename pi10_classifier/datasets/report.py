@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pi10_classifier.datasets.croissant import CROISSANT, About, croissant
 from pi10_classifier.datasets.records import left_out_csv
 from pi10_classifier.datasets.scan import Sample, Scan, read_rgb
 from pi10_classifier.datasets.split import SPLITS, counts, leaks, manifest
@@ -107,8 +108,12 @@ def _clusters(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     return dict(sorted(found.items(), key=lambda x: (-len(x[1]), x[0])))
 
 
-def write_dataset(scan: Scan, samples: Sequence[Sample], out: Path, seed: int = 0) -> Path:
-    """Write manifest.csv, left_out.csv, dataset.json and dataset.html; return the page's path.
+def write_dataset(
+    scan: Scan, samples: Sequence[Sample], out: Path, seed: int = 0, about: About | None = None
+) -> Path:
+    """Write manifest.csv and the files that tell of it; return the page's path.
+
+    about: what croissant.json tells beside the images; named after the sources if None.
 
     The same scan and split give the same bytes. Raises SettingError where the extra
     ``report`` is missing, OutputError where a file cannot be written.
@@ -137,9 +142,18 @@ def write_dataset(scan: Scan, samples: Sequence[Sample], out: Path, seed: int = 
     write_atomically(out / LEFT_OUT, left_out_csv(scan.left_out).encode("utf-8", "replace"))
     write_atomically(out / FACTS, (json.dumps(found, indent=1) + "\n").encode())
     write_atomically(out / PAGE, page.encode("utf-8", "replace"))
+    listed = manifest(samples)
+    told = croissant(samples, listed, about or About(_name(scan)))
+    write_atomically(out / CROISSANT, told.encode("utf-8", "replace"))
     # last: where a manifest is, the rest is too
-    write_atomically(out / MANIFEST, manifest(samples).encode("utf-8"))
+    write_atomically(out / MANIFEST, listed.encode("utf-8"))
     return out / PAGE
+
+
+def _name(scan: Scan) -> str:
+    names = list(scan.origins)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _pictures(scan: Scan, samples: Sequence[Sample]) -> dict[str, Any]:

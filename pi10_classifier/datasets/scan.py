@@ -22,6 +22,7 @@ from pi10_classifier.datasets.checks import (
 )
 from pi10_classifier.datasets.discovery import entries, find_origins
 from pi10_classifier.datasets.duplicates import Fingerprint, clusters, fingerprint
+from pi10_classifier.datasets.formats.image_labels import LabelFile
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap, check_twins
 from pi10_classifier.datasets.records import Entry, LeftOut, Sample, Scan
 from pi10_classifier.datasets.validated import no_class
@@ -43,16 +44,22 @@ def scan(
     threads: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
     outside: bool = False,
+    labels: LabelFile | None = None,
 ) -> Scan:
     """Read and check every image of folders, archives, tables and runs' labelled particles once.
 
     Without a label map the class is the label's first folder. ``progress`` receives the
     number of files done. outside: keep particles of a run that are of no class
     (artefact, several, unknown, no_particle) under their label, to judge a model by.
+    labels: of another tool, in place of the folders' names; images without one are left out.
     Memory: about 2 KB an image, whatever the images' sizes.
     Raises SettingError where an input is unusable or gives no image, or a class has none.
     """
     origins = find_origins(inputs)
+    if labels and (run := next(filter(None, map(run_of, origins.values())), None)):
+        raise SettingError(
+            f"{run} is a run, whose particles are labelled by: pi10 validate import {run} FILE"
+        )
     left_out: list[LeftOut] = []
     samples: list[Sample] = []
     fingerprints: list[Fingerprint] = []
@@ -66,6 +73,11 @@ def scan(
             beside = no_class(run) if run else frozenset[str]()
             named: dict[str, str | None] = {}  # name -> class that it was met with first
             for entry in entries(source, path):
+                if labels:
+                    entry, unlabelled = labels.give(entry)
+                    if unlabelled:
+                        left_out.append(unlabelled)
+                        continue
                 if entry.label not in groups:
                     groups[entry.label] = (
                         label_map.group(entry.label) if label_map else entry.label.split("/")[0]
@@ -108,6 +120,7 @@ def scan(
         if other is not None and place not in wrong:
             wrong[place] = contradicted(sample, sample.group, other)
     left_out += wrong.values()
+    left_out += labels.unused() if labels else ()
     for place, why in wrong.items():
         lost.setdefault(samples[place].group, why)
     kept = [i for i in range(len(samples)) if i not in wrong]

@@ -5,10 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pi10_classifier.model.front_matter import front_matter
+
+PROGRAM_LICENCE = "Apache-2.0"
+"""Of the packages that ship with the program, whose descriptions were written without one."""
+
+
+def embedded_card(fields: Mapping[str, Any]) -> str:
+    """The card of a package that ships with the program.
+
+    To bring the cards up to date: ``python -m pi10_classifier.model.card``.
+    """
+    return card({"licence": PROGRAM_LICENCE, **fields})
+
 
 def card(fields: Mapping[str, Any]) -> str:
-    """Markdown for people, from the fields of ``model.json`` and nothing else."""
-    parts = [head(fields)]
+    """Markdown for people, from the fields of ``model.json`` and nothing else.
+
+    It begins with what the Hugging Face Hub reads.
+    """
+    parts = [front_matter(fields) + head(fields)]
     training = fields["training"]
     if training:
         parts += [_data(training, fields["classes"]), _recipe(training)]
@@ -276,3 +292,17 @@ def _span(interval: Mapping[str, float]) -> str:
 
 def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _update_embedded() -> None:
+    import json
+
+    from pi10_classifier.model.package import installed
+
+    for folder in installed():
+        fields = json.loads((folder / "model.json").read_text("utf-8"))
+        (folder / "README.md").write_text(embedded_card(fields), "utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    _update_embedded()

@@ -52,26 +52,37 @@ def _walk(message: memoryview, kind: str, depth: int) -> None:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    at, end = 0, len(message)
-    while at < end:
+    for number, wire, _, at, end in spans(message):
+        if wire == 0:
+            yield number, _varint(message, at)[0]
+        elif wire == 2:
+            yield number, message[at:end]
+
+
+def spans(message: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
+    """The fields of a protobuf message: number, wire type, begin, begin of the value, end.
+
+    Raises ValueError or IndexError where the bytes are no message.
+    """
+    at, size = 0, len(message)
+    while at < size:
+        start = at
         key, at = _varint(message, at)
         key &= 0xFFFFFFFF  # runtimes keep 32 bits: a longer spelling must not hide a field
         wire = key & 7
         if wire == 0:
-            value, at = _varint(message, at)
-            yield key >> 3, value
+            end = _varint(message, at)[1]
         elif wire == 2:
             length, at = _varint(message, at)
-            if at + length > end:
-                raise ValueError("a field ends beyond the file")
-            yield key >> 3, message[at : at + length]
-            at += length
+            end = at + length
         elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-            if at > end:
-                raise ValueError("a field ends beyond the file")
+            end = at + (8 if wire == 1 else 4)
         else:
             raise ValueError(f"unknown wire type {wire}")
+        if end > size:
+            raise ValueError("a field ends beyond the file")
+        yield key >> 3, wire, start, at, end
+        at = end
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -16,6 +16,8 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.model.card import head
+from pi10_classifier.model.front_matter import front_matter, without_front_matter
+from pi10_classifier.model.onnx_metadata import with_metadata
 from pi10_classifier.model.package import Package
 from pi10_classifier.model.session import Model
 
@@ -53,10 +55,16 @@ def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
 def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: str) -> Path:
     """Publish a package at ``out``: graph, description and a card with ``sections``.
 
+    A new graph gets the package's name, version, classes, preprocessing and licence.
+
     The graph is loaded and asked first: ModelError, and nothing is written, where serving
     would refuse it. OutputError where the disk does.
     """
     sha256 = hashlib.sha256(graph).hexdigest()
+    # a base's own graph keeps its hash, by which drawn samples know the model
+    if all(sha256 != origin["sha256"] for origin in fields.get("derived", ())):
+        graph = with_metadata(graph, fields)
+        sha256 = hashlib.sha256(graph).hexdigest()
     described = {**fields, "files": {MODEL: {"sha256": sha256, "bytes": len(graph)}}}
     text = json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     target = out.resolve()
@@ -64,7 +72,9 @@ def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: 
     try:
         trial.mkdir(parents=True)
         (trial / MODEL).write_bytes(graph)
-        (trial / CARD).write_text(f"{head(described)}\n{sections}", "utf-8", newline="\n")
+        (trial / CARD).write_text(
+            f"{front_matter(described)}{head(described)}\n{sections}", "utf-8", newline="\n"
+        )
         (trial / DESCRIPTION).write_text(text, "utf-8", newline="\n")
         Model.load(trial)
         if target.is_dir() and any(target.iterdir()):
@@ -87,6 +97,6 @@ def quoted_card(package: Package) -> str:
         text = (package.folder / CARD).read_text("utf-8", "replace")
     except OSError:
         text = ""
-    body = re.sub(r"^(#{1,5}) ", r"#\1 ", text, flags=re.MULTILINE)
+    body = re.sub(r"^(#{1,5}) ", r"#\1 ", without_front_matter(text), flags=re.MULTILINE)
     title = f"## What it was made of: {package.name}, version {package.version}\n"
     return f"{title}\nSHA-256 `{package.sha256}`. Its card:\n\n{body}"

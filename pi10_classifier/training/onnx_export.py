@@ -19,6 +19,7 @@ from pi10_classifier.evaluation.metrics import softmax
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.preprocess import Preprocessing
 from pi10_classifier.model.card import card
+from pi10_classifier.model.onnx_metadata import with_metadata
 from pi10_classifier.model.package import FORMAT, MADE_OF
 from pi10_classifier.training.checkpoint import load_checkpoint
 from pi10_classifier.training.loop.loop import predict
@@ -158,11 +159,12 @@ def check_parity(network: nn.Module, path: Path, images: U8, temperature: float 
 
 
 def describe(package: Path, fields: dict[str, Any]) -> None:
-    """Write ``model.json`` and ``README.md`` beside an existing ``model.onnx``.
+    """Write ``model.json`` and ``README.md`` beside an existing ``model.onnx``, and into that too.
 
     ``fields`` is a checkpoint's description.
     """
-    blob = (package / MODEL).read_bytes()
+    blob = with_metadata((package / MODEL).read_bytes(), fields)
+    write_atomically(package / MODEL, blob)
     description = {
         "format": FORMAT,
         "name": fields["name"],
@@ -176,6 +178,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         "training": fields.get("training", {}),
         "metrics": fields.get("metrics", {}),
         "never_seen": fields.get("never_seen", NEVER_SEEN),
+        **({"licence": fields["licence"]} if fields.get("licence") else {}),
         **({"parity": fields["parity"]} if "parity" in fields else {}),
         **({MADE_OF: fields[MADE_OF]} if fields.get(MADE_OF) else {}),
         **({"limits": fields["limits"]} if "limits" in fields else {}),

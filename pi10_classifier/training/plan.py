@@ -40,7 +40,8 @@ class TrainingPlan:
 
     init: "pretrained", "random", a folder of safetensors, or a model package. teacher: a
     package, "" for none. sources: of a source's name, its title and licence for the model card.
-    never_seen: what the model has not seen, for its card and each run that uses it. save_steps:
+    never_seen: what the model has not seen, for its card and each run that uses it. licence: of
+    the model, as SPDX names it, "" not stated. save_steps:
     optimiser steps between checkpoints, 0 = at each epoch's end. loaders: threads or processes
     that prepare images, None for the best. command: for the record.
     """
@@ -59,6 +60,7 @@ class TrainingPlan:
     command: str = ""
     sources: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     never_seen: str = ""
+    licence: str = ""
 
     def __post_init__(self) -> None:
         if self.network not in ARCHITECTURES:

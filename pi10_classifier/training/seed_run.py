@@ -198,6 +198,7 @@ class SeedRun:
             "preprocessing": self.recipe.spec.to_dict(),
             "temperature": 1.0,
             "never_seen": plan.never_seen or _NEVER_SEEN,
+            "licence": plan.licence,
             "limits": _LIMITS,
             "training": {
                 "data": [

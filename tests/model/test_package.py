@@ -14,7 +14,7 @@ import support
 from onnx import TensorProto, helper, numpy_helper
 
 from pi10_classifier.errors import ModelError, SettingError
-from pi10_classifier.model.card import card
+from pi10_classifier.model.card import embedded_card
 from pi10_classifier.model.package import embedded, find, installed, read_package
 from pi10_classifier.model.session import Model
 
@@ -289,7 +289,7 @@ class TestStarter:
     @pytest.mark.parametrize("name", ["starter", "fast"])
     def test_cards_are_of_their_descriptions_and_tell_of_genuine_particles(self, name: str) -> None:
         said = json.loads((embedded(name) / "model.json").read_text("utf-8"))
-        assert (embedded(name) / "README.md").read_text("utf-8") == card(said)
+        assert (embedded(name) / "README.md").read_text("utf-8") == embedded_card(said)
         first = said["never_seen"].splitlines()[0]
         assert "macro-F1 0.60, 457 images" in first
         assert "cannot be repeated" in said["never_seen"]
