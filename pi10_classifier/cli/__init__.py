@@ -65,7 +65,8 @@ def pi10() -> None:
 for command in (
     classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
     classify.report, validate, dataset.dataset, train.train, search.search, compare.compare,
-    track.track, evaluate.evaluate, evaluate.calibrate, adapt.adapt, export.export, oscar,
+    compare.table1, track.track, evaluate.evaluate, evaluate.calibrate, adapt.adapt,
+    export.export, oscar,
 ):  # fmt: skip
     pi10.add_command(command)
 

@@ -26,6 +26,7 @@ from pi10_classifier.evaluation.analysis import (
     judge_outside,
     judge_thresholds,
 )
+from pi10_classifier.evaluation.ranking import ranked
 from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.evaluation.survey import judge_survey
 from pi10_classifier.foundation.files import write_atomically
@@ -103,6 +104,7 @@ def evaluate(
             "left_out": [asdict(x) for x in found.left_out],
         },
         "all": figures_of(truth, judged.probabilities, classes, [s.bin for s in judged.samples]),
+        "ranking": ranked(truth, judged.probabilities, classes),
         "sources": sources,
         "surveys": {source: survey for source, survey in surveys.items() if survey},
         "calibration": judge_calibration(model, judged, held if held.samples else None, name),

@@ -22,8 +22,7 @@ PAPER_GRIDS: Mapping[str, Mapping[str, tuple[Value, ...]]] = {
     "resnet18": _RESNET,
     "resnet50": _RESNET,
 }
-# dynamic_las is left out: it needs a network that shows its attention
-LOSSES = tuple(name for name, spec in registry.LOSSES.items() if not spec.needs_attention)
+LOSSES = tuple(registry.LOSSES)
 LAS_GRID: Mapping[str, tuple[Value, ...]] = {
     "loss_options.shape": ("concave", "linear", "convex", "exponential")
 }
@@ -39,13 +38,22 @@ class Range:
     whole: bool = False
 
 
+ATTENTIVE = ("vit", "vit_small", "vit_tiny", "beit")
+
+
+def fits(network: str, loss: str) -> bool:
+    """Whether the network has what the loss reads: dynamic LAS needs attention."""
+    return not registry.LOSSES[loss].needs_attention or network in ATTENTIVE
+
+
 Space = Mapping[str, Sequence[Value] | Range]
 
 
 def paper_space(network: str, sampler: str = "grid", losses: Sequence[str] = ("las",)) -> Space:
     """The paper's grid for ``network``; for TPE, rates between its ends.
 
-    losses: searched too where there are several. With LAS alone its four shapes are.
+    losses: searched too where there are several. With LAS or dynamic LAS alone, its four shapes
+    are.
     Raises SettingError for a network or loss that the paper has no grid for.
     """
     if network not in PAPER_GRIDS:
@@ -54,10 +62,15 @@ def paper_space(network: str, sampler: str = "grid", losses: Sequence[str] = ("l
     for loss in losses:
         if loss not in LOSSES:
             raise SettingError(f"loss {loss!r} is unknown; known: {', '.join(LOSSES)}")
+        if not fits(network, loss):
+            raise SettingError(
+                f"loss {loss!r} reads the network's attention, and {network} has none; leave it"
+                " out, or search with vit or beit"
+            )
     space: dict[str, Sequence[Value] | Range] = dict(PAPER_GRIDS[network])
     if len(losses) > 1:
         space["loss"] = tuple(losses)
-    elif losses and losses[0] == "las":
+    elif losses and losses[0] in ("las", "dynamic_las"):
         space |= LAS_GRID
     if sampler == "tpe":
         rates = [float(rate) for rate in PAPER_GRIDS[network]["rate"]]

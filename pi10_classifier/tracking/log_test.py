@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pi10_classifier.evaluation.figures import (
     calibration_figure,
     confusion_figure,
@@ -12,6 +14,7 @@ from pi10_classifier.evaluation.figures import (
     table,
 )
 from pi10_classifier.evaluation.metrics import confusion, report
+from pi10_classifier.evaluation.ranking import KEYS, ranked
 from pi10_classifier.evaluation.test_predictions import Predictions
 
 if TYPE_CHECKING:
@@ -23,16 +26,21 @@ def log_test(run: TrackingRun, predictions: Predictions, part: str = "test") -> 
 
     Artifacts, in the folder ``part``: confusion.csv (counts) and confusion_normalised.csv
     (shares of the truth), both also drawn; precision_recall.png, calibration.png and
-    report.json (see metrics.report). Metrics: ``test/macro_f1`` and the like.
+    report.json (see metrics.report; under ``ranking`` see ranking.ranked). Metrics:
+    ``test/macro_f1`` and the like.
     """
     import json
 
     p = predictions
     found = report(p.truth, p.scores, p.classes)
+    found["ranking"] = ranked(p.truth, np.asarray(p.scores, np.float64), p.classes)
     values = {"macro_f1": found["macro_f1"]["value"]}
     values |= {key: found[key] for key in ("accuracy", "ece")}
     for name, row in found["per_class"].items():
         values |= {f"{key}/{name}": row[key]["value"] for key in ("precision", "recall", "f1")}
+    for name, row in found["ranking"].items():
+        at = f"/{name}" if name else ""
+        values |= {f"{key}{at}": row[key]["value"] for key in KEYS}
     run.metrics({f"{part}/{key}": value for key, value in values.items()})
     counts = confusion(p.truth, p.guess, len(p.classes))
     shares = normalised(counts)

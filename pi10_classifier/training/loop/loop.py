@@ -177,6 +177,7 @@ def _validate(network: nn.Module, held: HeldOut, names: Sequence[str]) -> dict[s
     f1 = scores(confusion(held.truth, guess, len(names)))["f1"]
     return {
         "validation_macro_f1": round(float(f1.mean()), 5),
+        "validation_accuracy": round(float((guess == held.truth).mean()), 5),
         "validation_nll": round(nll(logits, held.truth), 5),
         **{f"validation_f1_{name}": round(float(f1[i]), 5) for i, name in enumerate(names)},
     }
