@@ -1,4 +1,4 @@
-"""The labelling page's routes: its files, the sample, pictures, labels, the density so far."""
+"""The labelling page's routes: its files, the sample, the pictures, labels and densities."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILES = {
 MOST_AT_ONCE = 1000  # labels in one request
 MOST_TAXA = 20
 _LETTERS = {"unknown": "u", "artefact": "a", "several": "s", "no_particle": "n"}
-_TAKEN = "fgptxz"  # by the page itself
+_TAKEN = "fgptxz"  # keys that the page itself uses
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -40,7 +40,7 @@ class Taxa(Protocol):
 
 
 def keys_of(labels: Sequence[str]) -> dict[str, str]:
-    """Label -> the key that gives it; labels beyond the keys there are have none."""
+    """Label -> its key. If there are more labels than keys, the last ones get none."""
     keys = {label: _LETTERS[label] for label in labels if label in _LETTERS}
     used = {*keys.values(), *_TAKEN}
     free = iter([key for key in (*digits[1:], *ascii_lowercase) if key not in used])
@@ -48,7 +48,7 @@ def keys_of(labels: Sequence[str]) -> dict[str, str]:
 
 
 class LabelPage:
-    """The routes of one session. labeller: whose name the page proposes."""
+    """The routes of one session. labeller: the name that the page proposes."""
 
     def __init__(self, session: Session, labeller: str = "", taxa: Taxa | None = None) -> None:
         self._session = session
@@ -96,7 +96,7 @@ class LabelPage:
         })  # fmt: skip
 
     async def _sample(self, request: web.Request) -> web.Response:
-        """The particles, without what the model says of them, and the labels of one labeller."""
+        """The particles without the model's predictions, and the labels of one labeller."""
         labeller = _labeller_of(request)
         session = self._session
         known = await asyncio.to_thread(session.labels_of, labeller)
@@ -141,8 +141,10 @@ class LabelPage:
         return _json(self._state(_labeller_of(request), after, stratum))
 
     async def _label(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":  # which a form of another site cannot send
-            return _failure(415, "bad_setting", "send JSON")
+        if request.content_type != "application/json":  # a form on another site cannot send JSON
+            return _failure(
+                415, "bad_setting", f"{request.content_type!r} is not accepted; send JSON"
+            )
         try:
             given = await request.json()
             labeller, stratum = given["labeller"], given.get("stratum", "")
@@ -154,7 +156,7 @@ class LabelPage:
             raise SettingError(f"the request cannot be read ({error}); reload the page") from error
         session = self._session
         former = await asyncio.to_thread(session.put, labeller, choices, expected)
-        # from here on it is on the disk
+        # from here on the labels are on the disk
         after = int(given["choices"][-1]["order"])
         state = await asyncio.to_thread(self._state, labeller, after, stratum)
         return _json({
@@ -164,12 +166,12 @@ class LabelPage:
     def _choices(self, given: Any) -> list[Choice]:
         sample = self._session.sample
         if not isinstance(given, list) or len(given) > MOST_AT_ONCE:
-            raise TypeError(f"no list of at most {MOST_AT_ONCE:,} labels")
+            raise TypeError(f"not a list of at most {MOST_AT_ONCE:,} labels")
         choices = []
         for choice in given:
             label, taxon = choice["label"], choice.get("taxon", "")
             if not isinstance(label, str) or not isinstance(taxon, str):
-                raise TypeError("a label that is no text")
+                raise TypeError("a label is not a text")
             order = _order(choice["order"], len(sample))
             choices.append(Choice(sample[order].particle_id, label, taxon))
         return choices
@@ -185,7 +187,7 @@ class LabelPage:
         past = self._session.history(labeller, stratum)
         steps: list[list[dict[str, Any]]] = []
         while True:
-            async with self._estimating:  # let go between two steps
+            async with self._estimating:  # released between two steps
                 rows = await asyncio.to_thread(next, past, None)
             if rows is None:
                 return _json(steps)
@@ -193,10 +195,10 @@ class LabelPage:
 
     async def _agreement(self, request: web.Request) -> web.Response:
         labeller, session = _labeller_of(request), self._session
-        found = await asyncio.to_thread(session.agreements, labeller)
+        agreements = await asyncio.to_thread(session.agreements, labeller)
         differing = await asyncio.to_thread(session.disagreements, labeller)
         return _json({
-            "agreements": {name: asdict(its) for name, its in found.items()},
+            "agreements": {name: asdict(agreement) for name, agreement in agreements.items()},
             "disagreements": {
                 name: {other: [label.label, label.taxon] for other, label in others.items()}
                 for name, others in differing.items()
@@ -214,10 +216,10 @@ class LabelPage:
 
 
 def guard(hosts: set[str]) -> Any:
-    """Refuse requests that another web page sends; tell errors as JSON.
+    """Refuse requests that another web page sends; answer errors as JSON.
 
-    hosts: the addresses (host:port) that this server is asked by; a name of somebody else's that
-    leads here is none of them. Fill it once the port is known.
+    hosts: the addresses (host:port) of this server. A foreign host name that resolves to this
+    machine is not among them. Fill the set once the port is known.
     """
 
     @web.middleware
@@ -228,7 +230,9 @@ def guard(hosts: set[str]) -> Any:
             or (origin is not None and origin.removeprefix("http://") not in hosts)
             or (request.method != "GET" and request.headers.get("Sec-Fetch-Site") in FOREIGN)
         ):
-            return _failure(403, "foreign_page", "only the labelling page itself may ask this")
+            return _failure(
+                403, "foreign_page", "only the labelling page itself may send this request"
+            )
         try:
             response: web.StreamResponse = await handler(request)
         except ChangedMeanwhileError as error:
