@@ -98,7 +98,7 @@ class Pool:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def apply(self, work: functools.partial[Any]) -> dict[str, Any]:
-        """Run a call by DEEPaaS: ``train`` in its own process, ``warm`` or ``predict`` in a worker."""
+        """Run ``train`` in its own process, and ``warm`` or ``predict`` in a worker."""
         if getattr(work.func, "__name__", "") == "train":
             return _done(await train_apart(work.keywords))
         if not work.args:  # DEEPaaS wraps predictions and passes them as an argument

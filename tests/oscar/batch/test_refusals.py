@@ -81,7 +81,7 @@ def test_each_worker_gets_a_range_whatever_the_chunk(world: World) -> None:
     said: list[str] = []
     at_first: list[int] = []
     job = world.batch(BatchOptions(report=False))
-    job._say = said.append
+    job._emit = said.append
     world.faults = [keep, keep]
     job.run(world, lambda: 2, Options(chunk=64, poll_s=0.01, patience=Patience(0.02, 0.02)),
             lambda reached: at_first.append(reached.ranges))  # fmt: skip
