@@ -62,7 +62,7 @@ def calibrate(
     precision: float | None = None,
     coverage: float | None = None,
     confidence: float | None = None,
-    on_scan: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> Calibrated:
     """Write ``out``: the same graph with a new temperature and, if wanted, thresholds.
 

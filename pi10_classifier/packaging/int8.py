@@ -62,7 +62,7 @@ def export_int8(
     method: str = "minmax",
     images: int = CALIBRATION_IMAGES,
     allowed: float = DROP,
-    on_scan: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> Quantised:
     """Write ``out``: ``model`` in int8, if macro-F1 falls by at most ``allowed``.
 

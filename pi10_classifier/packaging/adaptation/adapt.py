@@ -83,7 +83,7 @@ def adapt(
     manifest: Path | None = None,
     name: str = "",
     seed: int = 0,
-    on_scan: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> Adapted:
     """Fit a head on ``gallery`` (folder, archive, table or run, see ``data.scan``); write ``out``.
 

@@ -143,7 +143,7 @@ def test_a_refusal_says_what_the_cluster_said_and_what_to_do(stub: Stub) -> None
         cluster.deploy(named("pi10-events"))
     stub.refuse = (404, "")
     with pytest.raises(
-        SettingError, match="pi10-events; without a reason; check that OSCAR_ENDPOINT is a"
+        SettingError, match="pi10-events, without a reason; check that OSCAR_ENDPOINT is a"
     ):
         cluster.deploy(named("pi10-events"))
     stub.auth = "Bearer other"
