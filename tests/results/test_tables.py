@@ -123,7 +123,7 @@ def test_no_hits_misses_leaves_density_empty_with_a_reason(folder: RunFolder) ->
 def test_one_hits_misses_for_two_bins_is_not_used(folder: RunFolder) -> None:
     add(folder, "a.tar", **one_bin(folders={"a.tar|": {BIN, "pia7.2024-06-24.1500"}}))
     tally = summarise(folder)
-    assert "one HitsMisses.txt for 2 bins" in tally.warnings[0]
+    assert "there are 2 bins" in tally.warnings[0]
     assert bins(folder)[0]["per_litre"] == ""
 
 

@@ -101,9 +101,9 @@ def test_what_cannot_be_is_refused(world: World) -> None:
             *model_and_settings(world),
             BatchOptions(),
         )
-    with pytest.raises(SettingError, match="lies under"):
+    with pytest.raises(SettingError, match="is inside"):
         world.batch(out="rapid/results/")
-    with pytest.raises(SettingError, match="lies under"):
+    with pytest.raises(SettingError, match="is inside"):
         world.batch(source="")
     with pytest.raises(SettingError, match="whole bucket"):
         world.batch(out="")
