@@ -1,4 +1,4 @@
-"""`pi10 validate label`: the labelling page of one run, on this machine alone."""
+"""Serves the labelling page of one run to this machine only (`pi10 validate label`)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def serve_labels(
 ) -> None:  # fmt: skip
     """Serve the page until SIGTERM or Ctrl-C.
 
-    port: 0 for any that is free. ready: called with the address once it answers. The address holds
-    a secret, so that neither other users of the machine nor other web pages reach the labels.
-    Raises SettingError where the port cannot be had.
+    port: 0 for any free port. ready: called with the page's address once it answers. The address
+    holds a secret, so that other users of the machine and other web pages cannot reach the labels.
+    Raises SettingError if the port cannot be used.
     """
     asyncio.run(_serve(session, port, labeller, taxa, ready))
 

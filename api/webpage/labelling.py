@@ -1,4 +1,4 @@
-"""The labelling page's routes: its files, the sample, pictures, labels, the density so far."""
+"""The labelling page's routes: its files, the sample, the pictures, labels and densities."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_AT_ONCE = 1000  # labels in one request
 LARGEST_REQUEST = 2**20  # bytes
 MOST_TAXA = 20
 _LETTERS = {"unknown": "u", "artefact": "a", "several": "s", "no_particle": "n"}
-_TAKEN = "fgptxz"  # by the page itself
+_TAKEN = "fgptxz"  # keys that the page itself uses
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -41,7 +41,7 @@ class Taxa(Protocol):
 
 
 def keys_of(labels: Sequence[str]) -> dict[str, str]:
-    """Label -> the key that gives it; labels beyond the keys there are have none."""
+    """Label -> its key. If there are more labels than keys, the last ones get none."""
     keys = {label: _LETTERS[label] for label in labels if label in _LETTERS}
     used = {*keys.values(), *_TAKEN}
     free = iter([key for key in (*digits[1:], *ascii_lowercase) if key not in used])
@@ -140,7 +140,7 @@ class LabelPage:
         })  # fmt: skip
 
     async def _sample(self, request: web.Request) -> web.Response:
-        """The particles, without what the model says of them, and the labels of one labeller."""
+        """The particles without the model's predictions, and the labels of one labeller."""
         labeller = _labeller_of(request)
         session = self._sessions.session(request)
         known = await asyncio.to_thread(session.labels_of, labeller)
@@ -180,8 +180,10 @@ class LabelPage:
         return _json(await asyncio.to_thread(_state, session, labeller, after, stratum))
 
     async def _label(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":  # which a form of another site cannot send
-            return _failure(415, "bad_setting", "send JSON")
+        if request.content_type != "application/json":  # a form on another site cannot send JSON
+            return _failure(
+                415, "bad_setting", f"{request.content_type!r} is not accepted; send JSON"
+            )
         session = self._sessions.session(request)
         try:
             given = await request.clone(client_max_size=LARGEST_REQUEST).json()
@@ -196,7 +198,7 @@ class LabelPage:
             former = await asyncio.to_thread(session.put, labeller, choices, expected)
         except ChangedMeanwhileError as error:
             return _failure(409, "changed_meanwhile", error.message)
-        # from here on it is on the disk
+        # from here on the labels are on the disk
         after = int(given["choices"][-1]["order"])
         state = await asyncio.to_thread(_state, session, labeller, after, stratum)
         return _json({
@@ -217,10 +219,10 @@ class LabelPage:
 
     async def _agreement(self, request: web.Request) -> web.Response:
         labeller, session = _labeller_of(request), self._sessions.session(request)
-        found = await asyncio.to_thread(session.agreements, labeller)
+        agreements = await asyncio.to_thread(session.agreements, labeller)
         differing = await asyncio.to_thread(session.disagreements, labeller)
         return _json({
-            "agreements": {name: asdict(its) for name, its in found.items()},
+            "agreements": {name: asdict(agreement) for name, agreement in agreements.items()},
             "disagreements": {
                 name: {other: [label.label, label.taxon] for other, label in others.items()}
                 for name, others in differing.items()
@@ -238,10 +240,10 @@ class LabelPage:
 
 
 def guard(hosts: set[str]) -> Any:
-    """Refuse requests that another web page sends; tell errors as JSON.
+    """Refuse requests that another web page sends; answer errors as JSON.
 
-    hosts: the addresses (host:port) that this server is asked by; a name of somebody else's that
-    leads here is none of them. Fill it once the port is known.
+    hosts: the addresses (host:port) of this server. A foreign host name that resolves to this
+    machine is not among them. Fill the set once the port is known.
     """
 
     @web.middleware
@@ -252,7 +254,9 @@ def guard(hosts: set[str]) -> Any:
             or (origin is not None and origin.removeprefix("http://") not in hosts)
             or (request.method != "GET" and request.headers.get("Sec-Fetch-Site") in FOREIGN)
         ):
-            return _failure(403, "foreign_page", "only the labelling page itself may ask this")
+            return _failure(
+                403, "foreign_page", "only the labelling page itself may send this request"
+            )
         try:
             response: web.StreamResponse = await handler(request)
         except SettingError as error:

@@ -1,4 +1,4 @@
-"""The web page's routes: its files, and runs to start, follow and show."""
+"""The web page's routes: its files, and requests to start, follow and show runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FILES = {
     "page.js": ("page.js", "text/javascript"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
 }
-# the report brings its own styles and pictures, and no script
+# the report holds its own styles and pictures, and no script
 REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-popups; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -76,25 +76,26 @@ class Page:
 
     @staticmethod
     def front_door(base: str) -> Middleware:
-        """Send browsers to the page; programs get DEEPaaS's own answer at the root.
+        """Redirect browsers to the page; programs get DEEPaaS's own answer at the root.
 
-        The redirects are relative, so that they hold behind a proxy that strips a prefix.
+        The redirects are relative, so that they work behind a proxy that strips a prefix.
         """
         last = base.rpartition("/")[2]
-        ways = {f"{base}/ui": "ui/", f"{base}/": "ui/", "/": f"{base.lstrip('/')}/ui/".lstrip("/")}
+        targets = {f"{base}/ui": "ui/", f"{base}/": "ui/",
+                   "/": f"{base.lstrip('/')}/ui/".lstrip("/")}  # fmt: skip
         if base:
-            ways[base] = f"{last}/ui/"
+            targets[base] = f"{last}/ui/"
 
         @web.middleware
         async def middleware(
             request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
         ) -> web.StreamResponse:
-            way = ways.get(request.path) if request.method == "GET" else None
-            if way and (
+            target = targets.get(request.path) if request.method == "GET" else None
+            if target and (
                 request.path.endswith("/ui") or "text/html" in request.headers.get("Accept", "")
             ):
-                return web.Response(status=302, headers={"Location": way, "Vary": "Accept"})
-            if base and request.path == f"{base}/":  # which DEEPaaS does not know
+                return web.Response(status=302, headers={"Location": target, "Vary": "Accept"})
+            if base and request.path == f"{base}/":  # DEEPaaS has no route for it
                 return web.Response(status=302, headers={"Location": f"../{last}"})
             return await handler(request)
 
@@ -142,14 +143,14 @@ class Page:
                 self._runs.drop(run)
                 raise
             stats.add("receive", stats.seconds)
-            # the place is handed on: this request is over long before its work is
+            # the work keeps the place, because it goes on long after this request
             work_on = self._work(run, stats.request_id, place.pop_all())
             run.task = asyncio.get_running_loop().create_task(work_on)
         return web.json_response(run.status(), status=201)
 
     async def _work(self, run: PageRun, request_id: str, place: ExitStack) -> None:
         stats = RequestStats(request_id)
-        CURRENT.set(stats)  # of this task alone
+        CURRENT.set(stats)  # for this task only
         try:
             with place:
                 answer: Answer = await self._workers.apply(
@@ -181,8 +182,8 @@ class Page:
 
     async def _page(self, request: web.Request) -> web.Response:
         run = self._runs.get_done(request.match_info["id"])
-        found: dict[str, Any] = run.read_page()
-        return web.json_response(found, headers={"Cache-Control": "no-store"})
+        page: dict[str, Any] = run.read_page()
+        return web.json_response(page, headers={"Cache-Control": "no-store"})
 
     async def _picture(self, request: web.Request) -> web.Response:
         run = self._runs.get_done(request.match_info["id"])

@@ -1,4 +1,4 @@
-"""The page's runs: uploads and results, kept for an hour."""
+"""The page's runs: their uploads and results, kept for an hour."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Job:
 
 @dataclass(slots=True)
 class PageRun:
-    """One upload and what becomes of it. ``state``: waiting, running, done, failed or cancelled.
+    """One upload and its results. ``state``: waiting, running, done, failed or cancelled.
 
-    session: of its sample, where one is drawn. job: the last there was.
+    session: of its sample, if one was drawn. job: the last one.
     """
 
     id: str
@@ -75,7 +75,7 @@ class PageRun:
         return self.uploads[0].name if many == 1 else f"{many:,} files"
 
     def status(self) -> dict[str, Any]:
-        """What the page asks for again and again."""
+        """The run's state and progress, which the page polls."""
         progress = self._progress(PROGRESS)
         if self.state == "waiting" and progress:
             self.state = "running"
@@ -107,7 +107,7 @@ class PageRun:
         return self.page
 
     def cancel(self) -> None:
-        """Ask the work to stop; it looks several times a second."""
+        """Ask the work to stop; it checks several times a second."""
         if self.job and not self.job.over:
             (self.folder / CANCEL).touch()
         if not self.over:
@@ -118,7 +118,7 @@ class PageRun:
 
 
 class Runs:
-    """All runs at hand, by their unguessable ids."""
+    """All current runs, by their random ids."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -155,7 +155,7 @@ class Runs:
 
     @staticmethod
     def remove_files(run: PageRun) -> None:
-        # beside the loop: a large run's files take their time
+        # in a thread: a large run's files take time to remove
         asyncio.get_running_loop().run_in_executor(None, _remove, run.folder)
 
     def _make_room(self) -> None:
@@ -164,7 +164,7 @@ class Runs:
             self.drop(run)
 
     async def sweep(self) -> None:
-        """For ever: remove what nobody has asked for in an hour."""
+        """Remove runs that nobody has asked for in an hour; runs for ever."""
         while True:
             await asyncio.sleep(SWEEP_S)
             least = time.monotonic() - KEPT_S
@@ -184,9 +184,9 @@ def _remove(folder: Path) -> None:
 
 
 async def receive(request: web.Request, run: PageRun, service: Service) -> None:
-    """Store the files of a form in ``run``, each under a number.
+    """Store the files of a form in ``run``, each with a number as its name.
 
-    Raises HTTPRequestEntityTooLarge, or InputError where there is nothing to classify.
+    Raises HTTPRequestEntityTooLarge, or InputError if there is nothing to classify.
     """
     if not request.content_type.startswith("multipart/"):
         raise InputError(Code.UNSUPPORTED_FORMAT, "send the files as multipart/form-data")
@@ -230,6 +230,6 @@ def part_name(part: BodyPartReader) -> str:
 
 
 def member_name(given: str) -> str:
-    """A client's path as a name for the tables: it is never used as a path here."""
+    """A client's path as a name for the tables; it is never used as a path here."""
     name = printable("".join(c if c.isprintable() else "_" for c in given.replace("\\", "/")))
     return name.lstrip("/")[-_LONGEST_NAME:] or "unnamed"

@@ -1,4 +1,4 @@
-"""The page's work in a worker: classify an upload, then write what the page shows.
+"""The page's work in a worker: it classifies an upload, then writes what the page shows.
 
 ``upload/`` holds the files by number, ``out/`` is a run's folder as `pi10 classify` writes
 it, so that a sample of it can be drawn and labelled; beside it lie ``progress.json``, and in
@@ -33,7 +33,7 @@ from pi10_classifier.results.columns import columns, schema
 from pi10_classifier.results.run_folder import PREDICTIONS
 
 SHOWN = 1000
-DENSITIES = 60  # rows of the page's first table; bins.csv holds all
+DENSITIES = 60  # most rows in the page's first table; bins.csv holds all
 PREVIEW_PX = 240
 UPLOAD, OUT = "upload", "out"
 PROGRESS, PAGE, PICTURES, CANCEL = "progress.json", "page.json", "pictures.bin", "cancel"
@@ -64,7 +64,7 @@ class Cancelled(Exception):  # noqa: N818
 
 @dataclass(slots=True)
 class _ProgressFile:
-    """Tells the parent how far the run is, by a file, and heeds its wish to stop."""
+    """Writes the run's progress to a file, and stops the run if the parent asks for it."""
 
     folder: Path
     next_s: float = 0.0
@@ -84,7 +84,7 @@ class _ProgressFile:
 
 
 def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
-    """Classify ``uploads`` and leave all that the page asks for in ``folder``.
+    """Classify ``uploads``, and write all files that the page needs to ``folder``.
 
     Raises Cancelled, and what ``classify`` raises.
     """
@@ -111,7 +111,7 @@ def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
 
 def _write_downloads(home: Path, classes: list[str]) -> None:
     """The predictions as one file of each kind, and everything as a zip."""
-    # here, not above: the parent imports this module too, and computes nothing
+    # imported here: the parent imports this module too, and does not need them
     import pyarrow.csv as pa_csv
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
@@ -144,9 +144,9 @@ def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Cap
     import pyarrow.dataset as ds
 
     classes = run["model"]["classes"]
-    wanted = [name for name in columns(classes) if name not in ("model", "model_sha256")]
+    shown = [name for name in columns(classes) if name not in ("model", "model_sha256")]
     table = ds.dataset(home / "predictions.parquet")
-    rows = table.head(SHOWN, columns=wanted).to_pylist()
+    rows = table.head(SHOWN, columns=shown).to_pylist()
     places = _write_pictures(home / PICTURES, files, rows, caps)
     particles = [
         {
@@ -154,7 +154,7 @@ def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Cap
             "source": row["source"],
             "member": row["member"],
             "label": row["label"],
-            # a blank image has none
+            # a blank image has no scores
             "scores": [round(row[f"score_{label}"], 4) for label in classes]
             if row["score"] is not None
             else [],
@@ -208,7 +208,7 @@ def _failures(path: Path) -> list[dict[str, Any]]:
 def _write_pictures(
     path: Path, files: UploadedFiles, rows: list[dict[str, Any]], caps: Caps
 ) -> list[Any]:
-    """Previews of ``rows`` into one file; for each its [start, bytes], or None."""
+    """Write the previews of ``rows`` to one file; returns [start, bytes] for each, or None."""
     wanted: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
         wanted.setdefault((row["source"], row["member"]), []).append(number)
@@ -231,7 +231,7 @@ def _write_pictures(
 
 
 def preview(rgb: U8) -> bytes:
-    """A PNG of at most ``PREVIEW_PX`` a side; browsers show no TIFF."""
+    """A PNG of at most ``PREVIEW_PX`` per side, because browsers cannot show TIFF."""
     import cv2
 
     scale = PREVIEW_PX / max(rgb.shape[:2])

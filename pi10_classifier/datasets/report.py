@@ -1,4 +1,4 @@
-"""The report on a data set before training: figures as JSON, and an HTML page."""
+"""Writes the report on a data set before training: figures as JSON, and an HTML page."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def facts(scan: Scan, samples: Sequence[Sample], seed: int) -> dict[str, Any]:
     totals = {name: sum(table[part][name] for part in SPLITS) for name in classes}
     sources = {}
     for source, path in scan.origins.items():
-        mine = [s for s in samples if s.source == source]
+        of_source = [s for s in samples if s.source == source]
         sources[source] = {
             "path": str(path),
-            "images": len(mine),
-            "counts": counts(mine, classes),
+            "images": len(of_source),
+            "counts": counts(of_source, classes),
             "left_out": sum(x.source == source for x in scan.left_out),
         }
     labels = Counter((s.source, s.label, s.group) for s in samples)
@@ -101,11 +101,11 @@ def _duplicates(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _clusters(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    found: dict[str, list[Sample]] = defaultdict(list)
+    clusters: dict[str, list[Sample]] = defaultdict(list)
     for s in samples:
         if s.cluster:
-            found[s.cluster].append(s)
-    return dict(sorted(found.items(), key=lambda x: (-len(x[1]), x[0])))
+            clusters[s.cluster].append(s)
+    return dict(sorted(clusters.items(), key=lambda x: (-len(x[1]), x[0])))
 
 
 def write_dataset(
@@ -119,11 +119,11 @@ def write_dataset(
     ``report`` is missing, OutputError where a file cannot be written.
     """
     pages = environment()
-    found = facts(scan, samples, seed)
+    summary = facts(scan, samples, seed)
     pictures = _pictures(scan, samples)
     colour = figures.colours(scan.classes)
     page = pages.get_template("dataset.html.j2").render(
-        facts=found,
+        facts=summary,
         splits=SPLITS,
         colour=colour,
         sheets=pictures["sheets"],
@@ -131,7 +131,7 @@ def write_dataset(
         histogram=_svg(_size_figure(samples, scan.classes, colour)),
         meanings={code.value: code.meaning for code in Code},
         examples={
-            code: [x for x in scan.left_out if x.code == code][:5] for code in found["left_out"]
+            code: [x for x in scan.left_out if x.code == code][:5] for code in summary["left_out"]
         },
         listed=LISTED,
     )
@@ -140,12 +140,12 @@ def write_dataset(
     except OSError as error:
         raise output_error(error, out) from error
     write_atomically(out / LEFT_OUT, left_out_csv(scan.left_out).encode("utf-8", "replace"))
-    write_atomically(out / FACTS, (json.dumps(found, indent=1) + "\n").encode())
+    write_atomically(out / FACTS, (json.dumps(summary, indent=1) + "\n").encode())
     write_atomically(out / PAGE, page.encode("utf-8", "replace"))
     listed = manifest(samples)
-    told = croissant(samples, listed, about or About(_name(scan)))
-    write_atomically(out / CROISSANT, told.encode("utf-8", "replace"))
-    # last: where a manifest is, the rest is too
+    described = croissant(samples, listed, about or About(_name(scan)))
+    write_atomically(out / CROISSANT, described.encode("utf-8", "replace"))
+    # the manifest last: if it exists, the other files do too
     write_atomically(out / MANIFEST, listed.encode("utf-8"))
     return out / PAGE
 
@@ -157,7 +157,7 @@ def _name(scan: Scan) -> str:
 
 
 def _pictures(scan: Scan, samples: Sequence[Sample]) -> dict[str, Any]:
-    """The contact sheet of each class, and duplicates that stand under two classes."""
+    """The contact sheet of each class, and duplicates that are in two classes."""
     chosen = {name: _spread(samples, name) for name in scan.classes}
     groups = [g for g in _clusters(samples).values() if len({s.group for s in g}) > 1]
     twins = [g[:TWINS_TOGETHER] for g in groups[:TWINS_SHOWN]]
@@ -173,7 +173,7 @@ def _pictures(scan: Scan, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _spread(samples: Sequence[Sample], name: str) -> list[Sample]:
-    """Choose the images of a class for its sheet: from each source in turn, ordered by hash."""
+    """Choose a class's images for its contact sheet: from each source in turn, in hash order."""
     queues: dict[str, list[Sample]] = defaultdict(list)
     for s in sorted((s for s in samples if s.group == name), key=lambda s: (s.sha256, s.member)):
         queues[s.source].append(s)

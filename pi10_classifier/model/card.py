@@ -1,4 +1,4 @@
-"""The model card, ``README.md`` of a package, written from its ``model.json``."""
+"""Writes the model card, the ``README.md`` of a package, from its ``model.json``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def embedded_card(fields: Mapping[str, Any]) -> str:
 
 
 def card(fields: Mapping[str, Any]) -> str:
-    """Markdown for people, from the fields of ``model.json`` and nothing else.
+    """The card as Markdown, made only from the fields of ``model.json``.
 
     It begins with what the Hugging Face Hub reads.
     """
@@ -116,27 +116,27 @@ def _cameras(training: Mapping[str, Any]) -> list[str]:
 
 
 def _named(training: Mapping[str, Any], around: str) -> str:
-    """Which packages the names in a command stood for; empty where there are none."""
-    told = [
+    """The packages that the names in a command stood for; empty if there are none."""
+    packages = [
         f"`{name}` was version {package['version']} (SHA-256 `{package['sha256'][:16]}…`)"
         for name, package in training.get("named", {}).items()
     ]
-    return around.format(" and ".join(told)) if told else ""
+    return around.format(" and ".join(packages)) if packages else ""
 
 
 def _stages(weights: Mapping[str, Any]) -> str:
-    told = []
+    sentences: list[str] = []
     for number, stage in enumerate(weights.get("stages", []), 1):
         recipe = stage["recipe"]
         drawn = recipe.get("drawn", stage.get("drawn_images_per_class", 0))
-        told.append(
+        sentences.append(
             f" Stage {number}, {stage['epochs']} epochs in {stage['minutes']} minutes at"
             f" {recipe['size']} px, rate {recipe['rate']}, {drawn or 'no'} drawn particles a class"
             f" (run `{stage['run_id']}`; `{stage['command']}`{_named(stage, '; in it {}')})."
         )
-    if told:
-        told.append(" It gave the weights that this training began with.")
-    return "".join(told)
+    if sentences:
+        sentences.append(" It gave the weights that this training began with.")
+    return "".join(sentences)
 
 
 def _recipe(training: Mapping[str, Any]) -> str:

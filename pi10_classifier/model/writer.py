@@ -1,6 +1,6 @@
-"""Writing model packages that are made of another one: int8, adapted, calibrated.
+"""Writes model packages that are made from another one: int8, adapted, calibrated.
 
-A package is tried, as serving would load it, before its name appears. No torch.
+Before a package is published, it is loaded as in serving. No torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODEL, DESCRIPTION, CARD = "model.onnx", "model.json", "README.md"
 
 
 def check_out(out: Path, base: Package) -> None:
-    """Raises SettingError where ``out`` must not be written to; before any work is done."""
+    """Raise SettingError if ``out`` must not be written to. Called before any work."""
     if out.resolve() == base.folder.resolve():
         raise SettingError(f"--out is the package itself, {out}; name another folder")
     if out.exists() and not out.is_dir():
@@ -35,13 +35,13 @@ def check_out(out: Path, base: Package) -> None:
 
 
 def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
-    """The description of a package made of ``base``; ``fields`` replace its own, None removes.
+    """The description of a package made from ``base``: ``fields`` replace its own, None removes.
 
-    ``derived`` names what it was made of; a chain of makings is kept as a list.
+    ``derived`` names the packages that it was made from, as a list.
     """
     origin = {"kind": kind, "name": base.name, "version": base.version, "sha256": base.sha256}
     before = base.description.get("derived", [])
-    # the parity gate saw another graph, or another temperature; the summary is the base's
+    # these belong to the base: its parity gate, its temperature, its summary
     made = {
         **base.description,
         "parity": None,
@@ -55,10 +55,9 @@ def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
 def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: str) -> Path:
     """Publish a package at ``out``: graph, description and a card with ``sections``.
 
-    A new graph gets the package's name, version, classes, preprocessing and licence.
-
-    The graph is loaded and asked first: ModelError, and nothing is written, where serving
-    would refuse it. OutputError where the disk does.
+    A new graph gets the package's name, version, classes, preprocessing and licence. The graph is
+    loaded and run first. Raises ModelError, and writes nothing, if serving would refuse it. Raises
+    OutputError if it cannot be written.
     """
     sha256 = hashlib.sha256(graph).hexdigest()
     # a base's own graph keeps its hash, by which drawn samples know the model
@@ -78,7 +77,7 @@ def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: 
         (trial / DESCRIPTION).write_text(text, "utf-8", newline="\n")
         Model.load(trial)
         if target.is_dir() and any(target.iterdir()):
-            for name in (MODEL, CARD, DESCRIPTION):  # a cut in between is told by the hash
+            for name in (MODEL, CARD, DESCRIPTION):  # the hash reveals an interruption
                 (trial / name).replace(target / name)
         else:
             if target.is_dir():
@@ -92,7 +91,7 @@ def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: 
 
 
 def quoted_card(package: Package) -> str:
-    """The card of the package that another was made of, its headings a step down."""
+    """The card of the base package, with its headings one level lower."""
     try:
         text = (package.folder / CARD).read_text("utf-8", "replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Logging of a test's metrics, tables and figures to an MLflow run."""
+"""Logs a test's metrics, tables and figures to an MLflow run."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def log_test(run: TrackingRun, predictions: Predictions, part: str = "test") -> 
     import json
 
     p = predictions
-    found = report(p.truth, p.scores, p.classes)
-    found["ranking"] = ranked(p.truth, np.asarray(p.scores, np.float64), p.classes)
-    values = {"macro_f1": found["macro_f1"]["value"]}
-    values |= {key: found[key] for key in ("accuracy", "ece")}
-    for name, row in found["per_class"].items():
+    figures = report(p.truth, p.scores, p.classes)
+    figures["ranking"] = ranked(p.truth, np.asarray(p.scores, np.float64), p.classes)
+    values = {"macro_f1": figures["macro_f1"]["value"]}
+    values |= {key: figures[key] for key in ("accuracy", "ece")}
+    for name, row in figures["per_class"].items():
         values |= {f"{key}/{name}": row[key]["value"] for key in ("precision", "recall", "f1")}
-    for name, row in found["ranking"].items():
+    for name, row in figures["ranking"].items():
         at = f"/{name}" if name else ""
         values |= {f"{key}{at}": row[key]["value"] for key in KEYS}
     run.metrics({f"{part}/{key}": value for key, value in values.items()})
@@ -46,10 +46,10 @@ def log_test(run: TrackingRun, predictions: Predictions, part: str = "test") -> 
     shares = normalised(counts)
     run.text(table(counts, p.classes), f"{part}/confusion.csv")
     run.text(table(shares, p.classes), f"{part}/confusion_normalised.csv")
-    run.text(json.dumps(found, indent=1), f"{part}/report.json")
+    run.text(json.dumps(figures, indent=1), f"{part}/report.json")
     run.figure(confusion_figure(counts, p.classes), f"{part}/confusion.png")
     run.figure(confusion_figure(shares, p.classes), f"{part}/confusion_normalised.png")
     drawn = precision_recall_figure(p.truth, p.scores, p.classes)
     run.figure(drawn, f"{part}/precision_recall.png")
     run.figure(calibration_figure(p.truth, p.scores), f"{part}/calibration.png")
-    return found
+    return figures

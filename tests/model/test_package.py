@@ -61,7 +61,7 @@ class TestPackage:
     def test_trim_came_with_format_2(self, tmp_path: Path) -> None:
         """An earlier program reads format 1, and would leave the trim out."""
         trimmed = {"size": 32, "channels": 1, "level": True, "trim": 0.2}
-        with pytest.raises(ModelError, match="trim in format 1"):
+        with pytest.raises(ModelError, match="trim, which needs format 2"):
             read_package(support.write_package(tmp_path / "1", format=1, preprocessing=trimmed))
         folder = support.write_package(tmp_path / "2", format=2, preprocessing=trimmed)
         assert read_package(folder)[0].preprocessing.trim == 0.2
