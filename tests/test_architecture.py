@@ -46,6 +46,7 @@ DOORS = {
     "mlflow": ("tracking",),
     "optuna": ("search",),
     "deepaas": ("api",),
+    "netCDF4": ("export",),
 }
 
 

@@ -123,7 +123,7 @@ def read_facts(path: Path) -> DatasetFacts:
     facts = _facts(table, checks)
     if checks.problems:
         listed = "\n".join(f"  {problem}" for problem in checks.problems)
-        raise SettingError(f"{path} has {len(checks.problems)} things to mend:\n{listed}")
+        raise SettingError(f"{path} is to be mended ({len(checks.problems)}):\n{listed}")
     return facts
 
 

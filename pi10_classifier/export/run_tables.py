@@ -167,9 +167,12 @@ class _Row:
         if not text:
             return None
         try:
-            return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+            time = datetime.fromisoformat(text)
         except ValueError:
-            raise self.error(f"{name} is {text!r}, which is no time") from None
+            time = datetime.min
+        if time.tzinfo is None:
+            raise self.error(f"{name} is {text!r}, which is no time in UTC")
+        return time.astimezone(UTC)
 
     def flags(self) -> tuple[str, ...]:
         return tuple(filter(None, self.cells["flags"].split(";")))

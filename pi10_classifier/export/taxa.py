@@ -7,20 +7,26 @@ import difflib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.export.identifiers import lsid_of
+from pi10_classifier.taxonomy.table import TaxonTable, folded
 
 COLUMNS = ("label", "scientificName", "AphiaID", "rank", "kingdom", "ecotaxa_id", "publish")
+REMARKS = "remarks"  # a column that may be absent: what the class means
 _NEEDED = ("scientificName", "AphiaID", "rank", "kingdom")
 _ANSWERS = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Taxon:
-    """A line of the table. aphia_id: 0 where the class is no taxon, and then not published."""
+    """A line of the table. aphia_id: 0 where the class is no taxon, and then not published.
+
+    remarks: what the class means, where its taxon does not say it.
+    """
 
     label: str
     name: str
@@ -29,6 +35,7 @@ class Taxon:
     kingdom: str
     ecotaxa_id: int
     publish: bool
+    remarks: str = ""
 
     @property
     def lsid(self) -> str:
@@ -48,9 +55,13 @@ def read_taxa(path: Path | None = None) -> dict[str, Taxon]:
         except (OSError, UnicodeDecodeError) as error:
             raise SettingError(f"--taxa {path} cannot be read: {error}") from error
         own, problems = _read(text)
+        known = _worms()
+        for taxon in own.values():
+            if taxon.publish:
+                problems += [f"{taxon.label!r}: {told}" for told in _differences(taxon, known)]
         if problems:
             listed = "\n".join(f"  {problem}" for problem in problems)
-            raise SettingError(f"--taxa {path} has {len(problems)} things to mend:\n{listed}")
+            raise SettingError(f"--taxa {path} is to be mended ({len(problems)}):\n{listed}")
         taxa |= own
     return taxa
 
@@ -95,6 +106,38 @@ def groups_of(taxa: Mapping[str, Taxon]) -> dict[Taxon, tuple[str, ...]]:
     return {taxa[same[0]]: tuple(same) for same in labels.values()}
 
 
+def is_within(inner: Taxon, outer: Taxon) -> bool:
+    """True where ``outer`` is the taxon itself or stands above it, as far as is known here."""
+    if inner.aphia_id == outer.aphia_id or inner.kingdom == outer.name:
+        return True
+    known = _worms()
+    return inner.aphia_id in known and known.is_below(inner.aphia_id, outer.aphia_id)
+
+
+@cache
+def _worms() -> TaxonTable:
+    return TaxonTable.load()
+
+
+def _differences(taxon: Taxon, known: TaxonTable) -> Iterator[str]:
+    """Where a line and the shipped extract of WoRMS disagree; what it lacks cannot be checked."""
+    if taxon.aphia_id not in known:
+        named = known.by_name(taxon.name)
+        if named:
+            yield f"{taxon.name} has the AphiaID {named.aphia_id}, not {taxon.aphia_id}"
+        return
+    there = known[taxon.aphia_id]
+    if there.accepted_id:
+        yield f"WoRMS takes AphiaID {there.accepted_id} in place of {taxon.aphia_id}; write that"
+    elif folded(there.name) != folded(taxon.name):
+        yield f"AphiaID {taxon.aphia_id} is {there.name}, not {taxon.name}"
+    elif there.rank != taxon.rank:
+        yield f"the rank of {taxon.name} is {there.rank}, not {taxon.rank}"
+    kingdoms = [above.name for above in known.lineage(taxon.aphia_id) if above.rank == "Kingdom"]
+    if kingdoms and taxon.kingdom not in kingdoms:
+        yield f"{taxon.name} belongs to the kingdom {kingdoms[0]}, not {taxon.kingdom}"
+
+
 def _read(text: str) -> tuple[dict[str, Taxon], list[str]]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     absent = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
@@ -108,7 +151,7 @@ def _read(text: str) -> tuple[dict[str, Taxon], list[str]]:
         if None in row or None in row.values():
             problems.append(f"{where}: has not {len(reader.fieldnames or ())} cells")
             continue
-        cells = {name: " ".join(row[name].split()) for name in COLUMNS}
+        cells = {name: " ".join(row.get(name, "").split()) for name in (*COLUMNS, REMARKS)}
         wrong = list(_problems(cells))
         if cells["label"] in taxa:
             wrong.append(f"label {cells['label']!r} is there twice")
@@ -122,6 +165,7 @@ def _read(text: str) -> tuple[dict[str, Taxon], list[str]]:
                 kingdom=cells["kingdom"],
                 ecotaxa_id=int(cells["ecotaxa_id"] or 0),
                 publish=_ANSWERS[cells["publish"].lower()],
+                remarks=cells[REMARKS],
             )
     return taxa, problems
 

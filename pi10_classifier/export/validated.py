@@ -1,96 +1,115 @@
-"""What ``pi10 validate`` has made of a run: corrected densities, by stratum and by bin."""
+"""What ``pi10 validate`` has made of a run: corrected densities of bins, and verified particles."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.labelling.sample import ALL, DESIGN, FOLDER, Design, strata_of
+from pi10_classifier.labelling.estimation.bins import CORRECTED_BINS
+from pi10_classifier.labelling.estimation.estimate import CORRECTED
+from pi10_classifier.labelling.estimation.run_totals import read_totals, refuse_changed
+from pi10_classifier.labelling.labels import LabelStore, verdicts
+from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
+from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
 from pi10_classifier.results.run_info import classes_of
 
-CORRECTED, CORRECTED_BINS = "corrected.csv", "corrected_bins.csv"
+BinClass = tuple[str, str]
+"""Bin and class."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
     """A density per litre with 95 % limits that cover counting and classification.
 
-    labelled: particles that people labelled in the stratum, 0 where the table does not say.
+    labelled: particles that people labelled in the bin's stratum.
     """
 
     per_litre: float
     low: float | None
     high: float | None
-    labelled: int = 0
+    labelled: int
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """by_bin: (bin, label); by_stratum: (stratum, label). refused: strata not to be published.
+    """by_bin: corrected densities. verified: particles by the class that people gave them.
 
-    litres: of the strata. stratum_of: bin -> stratum, None where it has none.
+    predicted: these particles by the class that the model gave them. refused: strata without a
+    correction, and why. newer: labels that came after the estimate. estimated: False where there
+    are labels and no estimate.
     """
 
-    by_bin: Mapping[tuple[str, str], Corrected] = field(default_factory=dict)
-    by_stratum: Mapping[tuple[str, str], Corrected] = field(default_factory=dict)
-    litres: Mapping[str, float] = field(default_factory=dict)
+    by_bin: Mapping[BinClass, Corrected] = field(default_factory=dict)
+    verified: Mapping[BinClass, int] = field(default_factory=dict)
+    predicted: Mapping[BinClass, int] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
-    stratum_of: Callable[[str], str | None] = lambda _: None
-
-    def __bool__(self) -> bool:
-        return bool(self.by_bin or self.by_stratum)
+    newer: int = 0
+    estimated: bool = True
 
 
 def read_validated(run: Path) -> Validated:
-    """Empty where nothing was validated. Raises SettingError where the tables are not whole.
+    """Empty where nothing was drawn or labelled.
 
-    Where each bin has its own corrected density, those of strata are left out: one animal must not
-    be published twice.
+    Raises SettingError where the tables are not whole, or where the run is not the one that the
+    sample was drawn from.
     """
     folder = run / FOLDER
-    path = folder / CORRECTED
-    if not path.is_file():
+    if not (folder / DESIGN).exists() and not (folder / CORRECTED).exists():
         return Validated()
     design = Design.read(folder / DESIGN)
-    classes_of(run, design.model_sha256)
-    strata: dict[tuple[str, str], Corrected] = {}
-    litres: dict[str, float] = {}
-    refused: dict[str, str] = {}
-    for line, row in _rows(path, ("stratum", "label", "per_litre", "publishable", "litres")):
-        stratum, where = row["stratum"], f"{path}, line {line}"
-        if row["publishable"] != "True":
-            refused[stratum] = row.get("note", "")
-            continue
-        strata[stratum, row["label"]] = _corrected(row, where)
-        litres[stratum] = _number(row["litres"], where) or 0.0
-    bins: dict[tuple[str, str], Corrected] = {}
-    path = folder / CORRECTED_BINS
-    if path.is_file():
-        for line, row in _rows(path, ("bin", "stratum", "label", "per_litre")):
-            if row["per_litre"] and row["stratum"] not in refused:
-                bins[row["bin"], row["label"]] = _corrected(row, f"{path}, line {line}")
-    elif design.by == "bin":  # the strata are the bins
-        bins = strata
-    return Validated(bins, {} if bins else strata, litres, refused, strata_of(design.by))
-
-
-def is_whole_cruise(stratum: str) -> bool:
-    """True of the one stratum of ``pi10 validate draw --by cruise``."""
-    return stratum == ALL
-
-
-def _corrected(row: Mapping[str, str], where: str) -> Corrected:
-    per_litre = _number(row["per_litre"], where)
-    if per_litre is None:
-        raise SettingError(f"{where}: per_litre is empty; run: pi10 validate estimate RESULTS")
-    low, high = (
-        _number(row.get(f"per_litre_{end}") or row.get(end) or "", where) for end in ("low", "high")
+    classes = classes_of(run, design.model_sha256)
+    sample = read_sample(run)
+    known = verdicts(LabelStore(run, classes).read())
+    verified: Counter[BinClass] = Counter()
+    predicted: Counter[BinClass] = Counter()
+    for particle in sample:
+        if label := known.label_of.get(particle.particle_id):
+            verified[particle.bin, label] += 1
+            predicted[particle.bin, particle.predicted] += 1
+    if not (folder / CORRECTED).exists():
+        return Validated({}, verified, predicted, estimated=not verified)
+    refuse_changed(run, read_totals(run), design.strata, design.by)
+    labelled, refused = _strata(folder / CORRECTED)
+    used = without_suggested(sample, known, suggested_ids(run)).label_of
+    now = sum(particle.particle_id in used for particle in sample)
+    return Validated(
+        dict(_bins(folder / CORRECTED_BINS, labelled)),
+        verified,
+        predicted,
+        refused,
+        max(0, now - sum(labelled.values())),
     )
-    return Corrected(per_litre, low, high, int(_number(row.get("labelled") or "", where) or 0))
+
+
+def _strata(path: Path) -> tuple[dict[str, int], dict[str, str]]:
+    """Stratum -> labelled particles, and those strata that are refused -> why."""
+    labelled: dict[str, int] = {}
+    refused: dict[str, str] = {}
+    for where, row in _rows(path, ("stratum", "labelled", "publishable", "note")):
+        labelled[row["stratum"]] = int(_number(row["labelled"], where) or 0)
+        if row["publishable"] != "True":
+            refused[row["stratum"]] = row["note"]
+    return labelled, refused
+
+
+def _bins(path: Path, labelled: Mapping[str, int]) -> Iterator[tuple[BinClass, Corrected]]:
+    columns = ("bin", "stratum", "label", "per_litre", "per_litre_low", "per_litre_high")
+    for where, row in _rows(path, columns):
+        per_litre, low, high = (_number(row[name], where) for name in columns[3:])
+        if row["stratum"] not in labelled:
+            raise _again(f"{where}: {CORRECTED} has no stratum {row['stratum']!r}")
+        if per_litre is not None:
+            key = (row["bin"], row["label"])
+            yield key, Corrected(per_litre, low, high, labelled[row["stratum"]])
+
+
+def _again(problem: str) -> SettingError:
+    return SettingError(f"{problem}; make the tables again: pi10 validate estimate RESULTS")
 
 
 def _number(text: str, where: str) -> float | None:
@@ -99,22 +118,18 @@ def _number(text: str, where: str) -> float | None:
     except ValueError:
         value = math.nan
     if value is not None and not (math.isfinite(value) and value >= 0):
-        raise SettingError(f"{where}: {text!r} is no number; run: pi10 validate estimate RESULTS")
+        raise _again(f"{where}: {text!r} is no number of 0 or more")
     return value
 
 
-def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each line of a table, with where it stands."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
             for row in reader:
                 if None in row or None in row.values() or not set(needed) <= set(row):
-                    raise SettingError(
-                        f"{path}, line {reader.line_num} is not whole; make it again: "
-                        "pi10 validate estimate RESULTS"
-                    )
-                yield reader.line_num, row
+                    raise _again(f"{path}, line {reader.line_num} is not whole")
+                yield f"{path}, line {reader.line_num}", row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SettingError(
-            f"{path} cannot be read ({error}); make it again: pi10 validate estimate RESULTS"
-        ) from error
+        raise _again(f"{path} cannot be read ({error})") from error

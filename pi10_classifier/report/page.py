@@ -23,10 +23,17 @@ import numpy as np
 
 from pi10_classifier.errors import Code, ExitCode, SettingError
 from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.model.package import installed_with
 from pi10_classifier.report import figures
 from pi10_classifier.report.density_series import Series, parse_number
 from pi10_classifier.report.particle_stats import ImageSums, read_images
 from pi10_classifier.report.spectrum import Spectra, Spectrum
+from pi10_classifier.report.validation import (
+    MAX_DRAWN,
+    Validation,
+    densities_figure,
+    read_validation,
+)
 from pi10_classifier.sizes.tables import LIVING
 
 if TYPE_CHECKING:
@@ -194,6 +201,17 @@ def _pictures(
     return pictures
 
 
+def _corrected_picture(validation: Validation, colour: dict[str, str]) -> dict[str, str] | None:
+    drawn = [x for x in validation.rows if x.corrected][:MAX_DRAWN]
+    if not drawn:
+        return None
+    named = ", ".join(shown(f"{x.stratum} {x.label}", 40) for x in drawn)
+    return _picture(
+        densities_figure(drawn, colour),
+        f"Corrected densities with 95 % intervals beside the plain ones, for {named}.",
+    )
+
+
 def environment() -> jinja2.Environment:
     """What renders the pages of ``templates/``: all that is put in is escaped.
 
@@ -218,7 +236,8 @@ def environment() -> jinja2.Environment:
 def write_report(out: Path, package: Path | None = None) -> Path:
     """Write ``out/report.html`` from what a run left in ``out``, and return its path.
 
-    ``package`` is the model package whose README.md is shown as the model card.
+    ``package`` is the model package whose README.md is shown as the model card; if None, the one
+    that ships with the program, where the run is of such a one.
     Raises :class:`SettingError` where matplotlib or jinja2 is missing or ``out``
     is not a run's folder, :class:`OutputError` where the page cannot be written.
     """
@@ -241,6 +260,8 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     span = [_EPOCH + timedelta(seconds=x) for x in (images.first, images.last) if x is not None]
     labels = list(images.classes)
     by_class = spectra.by_class(labels)
+    colour = {LIVING: figures.INK} | figures.colours(labels)
+    validation = read_validation(out, run.get("classification"))
     tables = {"images": images, "minutes": minutes, "bins": bins, "series": series}
     found = {"gallery": gallery, "unread": unread, "failures": failures, "span": span}
     page = pages.get_template("report.html.j2").render(
@@ -250,15 +271,17 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         inputs=[inputs] if isinstance(inputs, str) else list(inputs),
         means={x: minutes.mean(x) for x in labels},
         good_means={x: minutes.good_mean(x) for x in labels},
-        colour={LIVING: figures.INK} | figures.colours(labels),
+        colour=colour,
         pictures=_pictures(images, minutes, series, by_class),
         spectra=by_class,
         bad_spectra=spectra.has_bad,
+        validation=validation,
+        corrected_picture=_corrected_picture(validation, colour),
         panels=figures.MAX_PANELS,
         flags=sorted({*images.flags, *minutes.flags, *bins.flags}),
         parameters=_flat(run.get("parameters")),
         versions=_flat(run.get("versions")),
-        card=_model_card(package),
+        card=_model_card(package or installed_with(str(model.get("sha256")))),
     )
     write_atomically(out / "report.html", page.encode("utf-8", "replace"))
     return out / "report.html"

@@ -1,4 +1,4 @@
-"""The columns of the predictions table: each is one line of ``Row``, and all else comes from it.
+"""The columns of the predictions table: each is defined by one line of ``Row``.
 
 The Arrow schema with its field metadata, the order of the cells, and the table in the documents
 (``python -m pi10_classifier.results.columns``) are made from these lines.
@@ -16,7 +16,7 @@ SCORES = "scores"  # the field of Row that is one column for each class
 
 
 class Row(NamedTuple):
-    """One particle. Each field: its type, then Arrow type, unit (UDUNITS; "" of text), meaning."""
+    """One particle. Each field: type, Arrow type, unit (UDUNITS; "" for text), meaning."""
 
     # fmt: off
     particle_id: Annotated[str, "string", "", "instrument, bin and number, as `pia7.2024-06-24.1454+N00000000`; unique over cruises unless one bin was given twice, which the run warns of. For other names the member's path without its extension"]
@@ -59,7 +59,7 @@ _AT = Row._fields.index(SCORES)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the table. unit: UDUNITS, "" of text."""
+    """One column of the table. unit: UDUNITS, "" for text."""
 
     name: str
     type: str

@@ -11,13 +11,14 @@ import click
 
 if TYPE_CHECKING:
     from pi10_classifier.export.dataset_facts import DatasetFacts
+    from pi10_classifier.export.validated import Validated
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 _COMMON = (
     click.argument("results", type=click.Path(exists=True, file_okay=False, path_type=Path)),
     click.option(
         "--dataset",
-        type=_FILE,
+        type=FILE,
         help="The filled-in file of `pi10 export init`.  [default: dataset.toml in RESULTS, or else"
         " here]",
     ),
@@ -32,7 +33,8 @@ _COMMON = (
 )
 
 
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+def results_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments that all exports of results have."""
     for option in reversed(_COMMON):
         command = option(command)
     return command
@@ -51,8 +53,8 @@ def init(path: Path) -> None:
 
 
 @click.command()
-@_common
-@click.option("--out", required=True, type=_FILE, metavar="ARCHIVE.zip", help="Where to write it.")
+@results_options
+@click.option("--out", required=True, type=FILE, metavar="ARCHIVE.zip", help="Where to write it.")
 def dwca(
     results: Path,
     out: Path,
@@ -64,15 +66,17 @@ def dwca(
     """Write the results of a run as a Darwin Core Archive for OBIS, EMODnet Biology and GBIF.
 
     One event for each bin, one occurrence for each bin and taxon, with densities per cubic metre
-    and 95 % intervals; corrected ones where RESULTS is validated. Bins without a position or
+    and 95 % intervals, corrected where RESULTS is validated; what people verified in the sample
+    is told apart. Bins without a position or
     density, or of bad quality, are left out and listed beside the archive. The archive is checked
     by OBIS's and EMODnet Biology's rules before it gets its name.
     """
-    from pi10_classifier.export.dwca import left_out_path, write_archive
+    from pi10_classifier.export.darwin_core.archive import write_archive
+    from pi10_classifier.export.left_out import left_out_path
     from pi10_classifier.export.taxa import read_taxa
 
-    facts = _facts(results, dataset)
-    _check_out(out, ".zip", overwrite, left_out_path(out))
+    facts = facts_of(results, dataset)
+    check_out(out, ".zip", overwrite, left_out_path(out))
     done = write_archive(results, out, facts, read_taxa(taxa))
     if as_json:
         click.echo(
@@ -83,10 +87,12 @@ def dwca(
                     "occurrences": done.occurrences,
                     "absences": done.absences,
                     "validated": done.validated,
+                    "corrected": done.corrected,
                     "measurements": done.measurements,
                     "left_out": dict(done.reasons),
                     "not_published": list(done.not_published),
-                    "refused_strata": done.refused,
+                    "contradicted_absences": list(done.contradicted),
+                    "refused_strata": dict(done.labels.refused),
                 },
                 indent=2,
             )
@@ -94,24 +100,49 @@ def dwca(
         return
     click.echo(
         f"{done.bins:,} bins, {done.occurrences:,} occurrences ({done.absences:,} absences, "
-        f"{done.validated:,} validated), {done.measurements:,} measurements"
+        f"{done.validated:,} verified by people, {done.corrected:,} with a corrected density), "
+        f"{done.measurements:,} measurements"
     )
-    for stratum, note in done.refused.items():
-        click.echo(f"stratum {stratum} is not validated: {note}", err=True)
-    _show_left_out(
+    show_labels(done.labels)
+    if done.contradicted:
+        click.echo(
+            f"{len(done.contradicted):,} absences are not told, since the taxon or one below it is "
+            f"present: {', '.join(done.contradicted[:3])}{' …' * (len(done.contradicted) > 3)}",
+            err=True,
+        )
+    show_left_out(
         "bins", done.bins + len(done.left_out), done.reasons, done.not_published, done.list_path
     )
     click.echo(out)
 
 
-def _facts(results: Path, dataset: Path | None) -> DatasetFacts:
+def show_labels(labels: Validated) -> None:
+    """Say what of the labels is not in the densities."""
+    if not labels.estimated:
+        click.echo(
+            "there are labels, but no corrected densities; run: pi10 validate estimate RESULTS",
+            err=True,
+        )
+    if labels.newer:
+        click.echo(
+            f"{labels.newer:,} labels are not in the corrected densities; run: pi10 validate "
+            "estimate RESULTS",
+            err=True,
+        )
+    for stratum, note in labels.refused.items():
+        click.echo(f"stratum {stratum} is not corrected: {note}", err=True)
+
+
+def facts_of(results: Path, dataset: Path | None) -> DatasetFacts:
+    """The facts in the file that --dataset names, or else in RESULTS, or else here."""
     from pi10_classifier.export.dataset_facts import NAME, read_facts
 
     beside = results / NAME
     return read_facts(dataset or (beside if beside.exists() else Path(NAME)))
 
 
-def _check_out(out: Path, suffix: str, overwrite: bool, beside: Path) -> None:
+def check_out(out: Path, suffix: str, overwrite: bool, beside: Path) -> None:
+    """Raises SettingError where --out has a wrong name, or would replace a file unasked."""
     from pi10_classifier.errors import SettingError
 
     if out.suffix.lower() != suffix:
@@ -123,7 +154,7 @@ def _check_out(out: Path, suffix: str, overwrite: bool, beside: Path) -> None:
             raise SettingError(f"{path} is there already; add --overwrite, or name another --out")
 
 
-def _show_left_out(
+def show_left_out(
     what: str, total: int, reasons: Mapping[str, int], not_published: tuple[str, ...], path: Path
 ) -> None:
     for reason, count in sorted(reasons.items()):

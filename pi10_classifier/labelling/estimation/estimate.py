@@ -22,10 +22,11 @@ from pi10_classifier.abundance.correction import (
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_records
 from pi10_classifier.instrument.names import NO_PARTICLE
-from pi10_classifier.labelling.bins import CORRECTED_BINS, BinRow, rows_of_bins
+from pi10_classifier.labelling.estimation.bins import CORRECTED_BINS, BinRow, rows_of_bins
+from pi10_classifier.labelling.estimation.record import update_run, write_record
+from pi10_classifier.labelling.estimation.run_totals import RunTotals, read_totals, refuse_changed
 from pi10_classifier.labelling.labelled import refuse_own_labels
 from pi10_classifier.labelling.labels import BESIDE, LabelStore, Verdicts, verdicts
-from pi10_classifier.labelling.run_totals import RunTotals, read_totals, refuse_changed
 from pi10_classifier.labelling.sample import (
     DESIGN,
     FOLDER,
@@ -90,12 +91,22 @@ class Estimate:
 def estimate_run(run: Path, labeller: str = "", *, write: bool = True) -> Estimate:
     """Correct a run by the labels in it: of one labeller, or of all who agree.
 
-    write: store ``corrected.csv`` and ``corrected_bins.csv``. Raises SettingError as ``estimate``.
+    write: store ``corrected.csv``, ``corrected_bins.csv`` and ``estimate.json``, and say in
+    ``run.json`` whether the run is validated. Raises SettingError as ``estimate``.
     """
     design = Design.read(run / FOLDER / DESIGN)
     classes = classes_of(run, design.model_sha256)
     known = verdicts(LabelStore(run, classes).read(), labeller)
-    return estimate(run, design, read_sample(run), known, classes, write=write)
+    result = estimate(run, design, read_sample(run), known, classes, write=write)
+    if write:
+        counts = {
+            "contradicting": result.contradicting,
+            "outside": result.outside,
+            "fitted_on": result.shared,
+        }
+        write_record(run, design, result.rows, (CORRECTED, CORRECTED_BINS), counts, labeller)
+        update_run(run)
+    return result
 
 
 def estimate(

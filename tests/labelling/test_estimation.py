@@ -15,7 +15,7 @@ from pi10_classifier.abundance.correction import Predicted, corrected, effective
 from pi10_classifier.classify import Settings, classify
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.draw import draw
-from pi10_classifier.labelling.estimate import _rates, estimate
+from pi10_classifier.labelling.estimation.estimate import _rates, estimate
 from pi10_classifier.labelling.labels import LabelStore, verdicts
 from pi10_classifier.labelling.sample import Design, read_sample
 

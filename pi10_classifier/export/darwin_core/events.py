@@ -1,4 +1,4 @@
-"""Sampling events of a run: the cruise, validated strata, and the bins fit to be published."""
+"""Sampling events of a run: the cruise, and the bins fit to be published."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from pi10_classifier.abundance.position import ROUNDING_M, Position, distance_m
 from pi10_classifier.abundance.quality import BAD, MISSING
 from pi10_classifier.errors import SettingError
 from pi10_classifier.export.run_tables import BinTotal, Minute, RunTables
-from pi10_classifier.export.validated import Validated, is_whole_cruise
 
-CRUISE, STRATUM, SAMPLE = "cruise", "stratum", "sample"
+CRUISE, SAMPLE = "cruise", "sample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +30,9 @@ class LeftOut:
 class Event:
     """A stretch of water. Times are UTC; start and end hold the minutes that have a density.
 
-    id: unique in the dataset. key: the bin's name, the stratum, or "" of the cruise. images:
-    classified in these minutes; passed: particles that the instrument counted in them. track:
-    LINESTRING of longitude and latitude, "" without one.
+    id: unique in the dataset. key: the bin's name, "" of the cruise. images: classified in these
+    minutes, at most as many as the hits; passed: particles that the instrument counted in them.
+    track: LINESTRING of longitude and latitude, "" without one.
     """
 
     id: str
@@ -92,33 +91,10 @@ def _objection(total: BinTotal) -> str:
     return ""
 
 
-def events_of(bins: Sequence[BinTotal], cruise: str, validated: Validated) -> list[Event]:
-    """The cruise, strata with densities of their own, then the bins."""
-    strata = {stratum for stratum, _ in validated.by_stratum if not is_whole_cruise(stratum)}
-    stratum_of = {total.bin: validated.stratum_of(total.bin) for total in bins} if strata else {}
-    samples = []
-    for total in bins:
-        stratum = stratum_of.get(total.bin)
-        parent = f"{cruise}:{_plain(stratum)}" if stratum in strata and stratum else cruise
-        samples.append(_of_bin(total, f"{cruise}:{total.bin}", parent))
-    groups = []
-    for stratum in sorted(strata):
-        members = [sample for sample in samples if stratum_of.get(sample.key) == stratum]
-        if members:
-            event_id = f"{cruise}:{_plain(stratum)}"
-            groups.append(_of_several(members, event_id, cruise, STRATUM, stratum))
-    events = [_of_several(samples, cruise, "", CRUISE, ""), *groups, *samples]
-    repeated = [name for name, count in Counter(e.id for e in events).items() if count > 1]
-    if repeated:
-        raise SettingError(
-            f"two events would have the id {repeated[0]!r}: a stratum or the cruise is named as a "
-            "bin is; rename the stratum, or cruise.id in dataset.toml"
-        )
-    return events
-
-
-def _plain(text: str | None) -> str:
-    return " ".join((text or "").split()).replace(" ", "_")
+def events_of(bins: Sequence[BinTotal], cruise: str) -> list[Event]:
+    """The cruise, then its bins."""
+    samples = [_of_bin(total, f"{cruise}:{total.bin}", cruise) for total in bins]
+    return [_of_several(samples, cruise), *samples]
 
 
 def _sampled(minutes: Iterable[Minute]) -> list[Minute]:
@@ -142,7 +118,8 @@ def _of_bin(total: BinTotal, event_id: str, parent: str) -> Event:
         start=min(times),
         end=max(times) + timedelta(minutes=1),
         litres=total.litres or 0.0,
-        images=sum(minute.images for minute in sampled),
+        # images beyond the hits are copies
+        images=sum(min(minute.images, minute.hits or 0) for minute in sampled),
         passed=sum((minute.hits or 0) + (minute.misses or 0) for minute in sampled),
         position=total.position or (0.0, 0.0),
         uncertainty_m=max(length / 2, ROUNDING_M),
@@ -151,14 +128,14 @@ def _of_bin(total: BinTotal, event_id: str, parent: str) -> Event:
     )
 
 
-def _of_several(members: Sequence[Event], event_id: str, parent: str, kind: str, key: str) -> Event:
+def _of_several(members: Sequence[Event], event_id: str) -> Event:
     middle = _centre([member.position for member in members])
     reach = max(distance_m(middle, m.position) + m.uncertainty_m for m in members)
     return Event(
         id=event_id,
-        parent=parent,
-        kind=kind,
-        key=key,
+        parent="",
+        kind=CRUISE,
+        key="",
         start=min(member.start for member in members),
         end=max(member.end for member in members),
         litres=sum(member.litres for member in members),

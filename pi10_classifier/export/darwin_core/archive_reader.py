@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from pi10_classifier.export.dwca_terms import TABLES, Table, term
+from pi10_classifier.export.darwin_core.terms import TABLES, Table, term
 
 _TEXT = "{http://rs.tdwg.org/dwc/text/}"
 MOST_BYTES = 2**31  # of one file of an archive
@@ -28,7 +28,7 @@ class ArchiveContents:
 
 def read_archive(path: Path) -> ArchiveContents:
     """Read all that can be read; the rest is told in ``problems``."""
-    found = ArchiveContents()
+    contents = ArchiveContents()
     try:
         with zipfile.ZipFile(path) as archive:
             files = {
@@ -37,76 +37,79 @@ def read_archive(path: Path) -> ArchiveContents:
                 if info.file_size <= MOST_BYTES
             }
     except (zipfile.BadZipFile, OSError, EOFError) as error:
-        found.problems.append(f"the archive cannot be read: {error}")
-        return found
-    meta = _xml(files, "meta.xml", found)
-    found.eml = _xml(files, "eml.xml", found)
+        contents.problems.append(f"the archive cannot be read: {error}")
+        return contents
+    meta = _xml(files, "meta.xml", contents)
+    contents.eml = _xml(files, "eml.xml", contents)
     if meta is None:
-        return found
+        return contents
     parts = {part.findtext(f"{_TEXT}files/{_TEXT}location"): part for part in meta}
     for table in TABLES:
         if table.file not in parts:
-            found.problems.append(f"meta.xml: names no file {table.file}")
+            contents.problems.append(f"meta.xml: names no file {table.file}")
         elif table.file not in files:
-            found.problems.append(f"{table.file}: is named in meta.xml, but not there")
+            contents.problems.append(f"{table.file}: is named in meta.xml, but not there")
         else:
-            columns = _columns(parts[table.file], table, found)
-            _rows(files[table.file], table.file, columns, found)
-    return found
+            columns = _columns(parts[table.file], table, contents)
+            if lacking := [name for name in table.columns if name not in columns]:
+                contents.problems.append(f"meta.xml: {table.file} has no {', '.join(lacking)}")
+                continue
+            _rows(files[table.file], table.file, columns, contents)
+    return contents
 
 
-def _xml(files: dict[str, bytes], name: str, found: ArchiveContents) -> ET.Element | None:
+def _xml(files: dict[str, bytes], name: str, contents: ArchiveContents) -> ET.Element | None:
     if name not in files:
-        found.problems.append(f"{name}: is missing")
+        contents.problems.append(f"{name}: is missing")
         return None
     try:
         # written by this program a moment before
         return ET.fromstring(files[name])  # noqa: S314  # nosec B314
     except ET.ParseError as error:
-        found.problems.append(f"{name}: is no XML: {error}")
+        contents.problems.append(f"{name}: is no XML: {error}")
         return None
 
 
-def _columns(part: ET.Element, table: Table, found: ArchiveContents) -> Sequence[str]:
+def _columns(part: ET.Element, table: Table, contents: ArchiveContents) -> Sequence[str]:
     """The columns as the descriptor tells them, in order of their place."""
     if part.get("rowType") != table.row_type:
-        found.problems.append(
+        contents.problems.append(
             f"meta.xml: {table.file} has the row type {part.get('rowType')}, not {table.row_type}"
         )
     link = part.find(f"{_TEXT}id")
     link = part.find(f"{_TEXT}coreid") if link is None else link
     if link is None or link.get("index") != "0":
-        found.problems.append(f"meta.xml: {table.file} is not linked by its first column")
+        contents.problems.append(f"meta.xml: {table.file} is not linked by its first column")
     known = {term(column): column for column in table.columns}
     columns = []
     for place, entry in enumerate(part.findall(f"{_TEXT}field")):
         address = entry.get("term", "")
         if entry.get("index") != str(place):
-            found.problems.append(f"meta.xml: {table.file}: the field {address} is out of order")
+            contents.problems.append(f"meta.xml: {table.file}: the field {address} is out of order")
         if address not in known:
-            found.problems.append(f"meta.xml: {table.file}: the term {address} is not known")
+            contents.problems.append(f"meta.xml: {table.file}: the term {address} is not known")
         columns.append(known.get(address, address))
     return columns
 
 
-def _rows(data: bytes, name: str, columns: Sequence[str], found: ArchiveContents) -> None:
+def _rows(data: bytes, name: str, columns: Sequence[str], contents: ArchiveContents) -> None:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        found.problems.append(f"{name}: is not UTF-8: {error}")
+        contents.problems.append(f"{name}: is not UTF-8: {error}")
         return
     if not text.endswith("\n"):
-        found.problems.append(f"{name}: is cut: its last line has no end")
+        contents.problems.append(f"{name}: is cut: its last line has no end")
     header, *lines = text.removesuffix("\n").split("\n")
     if header.split("\t") != list(columns):
-        found.problems.append(f"{name}: its header is not what meta.xml tells")
+        contents.problems.append(f"{name}: its header is not what meta.xml tells")
     rows = []
     for number, line in enumerate(lines, 2):
         cells = line.split("\t")
         if len(cells) != len(columns):
-            found.problems.append(
+            contents.problems.append(
                 f"{name}, line {number}: has {len(cells)} cells, not {len(columns)}"
             )
             continue
         rows.append(dict(zip(columns, cells, strict=True)))
-    found.rows[name] = rows
+    contents.rows[name] = rows

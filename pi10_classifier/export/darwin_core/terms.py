@@ -17,7 +17,7 @@ _OF_OBIS = {"measurementTypeID", "measurementValueID", "measurementUnitID"}
 PREDICTED, VALIDATED = "PredictedByMachine", "ValidatedByHuman"
 PRESENT, ABSENT = "present", "absent"
 MACHINE_OBSERVATION = "MachineObservation"
-PER_CUBIC_METRE = "individuals per cubic metre"
+PER_CUBIC_METRE, INDIVIDUALS = "individuals per cubic metre", "individuals"
 LITRES = 1000.0  # in a cubic metre
 
 

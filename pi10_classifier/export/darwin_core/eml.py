@@ -6,13 +6,14 @@ Order of elements and required ones: http://rs.gbif.org/schema/eml-gbif-profile/
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from xml.etree import ElementTree as ET
 
+from pi10_classifier.export.darwin_core.events import Event, LeftOut
 from pi10_classifier.export.dataset_facts import DatasetFacts, Person
-from pi10_classifier.export.events import Event, LeftOut
+from pi10_classifier.export.positions import bounds
 from pi10_classifier.export.run_tables import RunTables
 from pi10_classifier.export.taxa import Taxon
+from pi10_classifier.export.validated import Validated
 
 NAMESPACE = "eml://ecoinformatics.org/eml-2.1.1"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -45,6 +46,7 @@ def eml_bytes(
     events: Sequence[Event],
     taxa: Iterable[Taxon],
     left_out: Sequence[LeftOut],
+    validated: Validated,
 ) -> bytes:
     """The document in UTF-8; the same for the same run and facts."""
     ET.register_namespace("eml", NAMESPACE)
@@ -81,7 +83,7 @@ def eml_bytes(
     _coverage(dataset, facts, events, taxa)
     for person in facts.having("contact"):
         _agent(dataset, "contact", person, facts)
-    _methods(dataset, facts, run, events, left_out)
+    _methods(dataset, facts, run, left_out, validated)
     _project(dataset, facts)
     gbif = ET.SubElement(
         ET.SubElement(ET.SubElement(root, "additionalMetadata"), "metadata"), "gbif"
@@ -154,24 +156,12 @@ def _coverage(
         _text(known, "taxonRankValue", taxon.name)
 
 
-def bounds(positions: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
-    """West, east, south, north; across the antimeridian west is greater than east."""
-    norths = [north for north, _ in positions]
-    easts = sorted(east for _, east in positions)
-    gaps = [(b - a, b, a) for a, b in pairwise(easts)]
-    west, east = easts[0], easts[-1]
-    gap, after, before = max(gaps, default=(0.0, west, east))
-    if gap > 180:  # the widest stretch without a position leads around the other way
-        west, east = after, before
-    return west, east, min(norths), max(norths)
-
-
 def _methods(
     dataset: ET.Element,
     facts: DatasetFacts,
     run: RunTables,
-    events: Sequence[Event],
     left_out: Sequence[LeftOut],
+    validated: Validated,
 ) -> None:
     methods = ET.SubElement(dataset, "methods")
     _described(
@@ -190,6 +180,16 @@ def _methods(
         "litres. Intervals of 95 % are given for the water sampled (Poisson counts) and for the "
         "water mass (differences between minutes).",
     )
+    if validated.by_bin:
+        labelled = sum(validated.verified.values())
+        _described(
+            methods,
+            "methodStep",
+            f"People labelled {labelled} particles of a probability sample, drawn in proportion to "
+            "the raising factors. Densities of bins were corrected by them (post-stratification, "
+            "Lohr 2019, Sampling: Design and Analysis); their 95 % intervals cover counting, "
+            "errors of the model, and differences between bins.",
+        )
     sampling = ET.SubElement(methods, "sampling")
     _described(sampling, "studyExtent", f"Cruise {facts.cruise} of {facts.ship}.")
     _para(

@@ -10,17 +10,21 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from pi10_classifier.errors import Code, Pi10Error
-from pi10_classifier.export.biocheck import check
-from pi10_classifier.export.dataset_facts import DatasetFacts
-from pi10_classifier.export.dwca_rows import (
+from pi10_classifier.export.darwin_core.biocheck import check
+from pi10_classifier.export.darwin_core.eml import eml_bytes
+from pi10_classifier.export.darwin_core.events import SAMPLE, LeftOut, choose, events_of
+from pi10_classifier.export.darwin_core.occurrences import (
+    occurrences_of,
+    without_contradictions,
+)
+from pi10_classifier.export.darwin_core.rows import (
     Row,
     event_measurements,
     event_row,
-    finds,
     occurrence_measurements,
     occurrence_row,
 )
-from pi10_classifier.export.dwca_terms import (
+from pi10_classifier.export.darwin_core.terms import (
     EMOF,
     EVENT,
     OCCURRENCE,
@@ -29,11 +33,11 @@ from pi10_classifier.export.dwca_terms import (
     Table,
     term,
 )
-from pi10_classifier.export.eml import eml_bytes
-from pi10_classifier.export.events import SAMPLE, LeftOut, choose, events_of
+from pi10_classifier.export.dataset_facts import DatasetFacts
+from pi10_classifier.export.left_out import left_out_path
 from pi10_classifier.export.run_tables import read_tables
 from pi10_classifier.export.taxa import Taxon, groups_of, published
-from pi10_classifier.export.validated import read_validated
+from pi10_classifier.export.validated import Validated, read_validated
 from pi10_classifier.foundation.files import atomic_path, write_csv
 
 _NAMESPACE = "http://rs.tdwg.org/dwc/text/"
@@ -44,9 +48,10 @@ SHOWN_PROBLEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What was written. not_published: the model's classes that the taxon table holds back.
-
-    refused: strata whose labels are too few, and why. list_path: the table of bins left out.
+    """What was written. validated: occurrences that people verified; corrected: those whose density
+    is corrected by a sample. list_path: the table of bins left out. contradicted: absences that
+    are not told, since a taxon below is present. not_published: the model's classes that the taxon
+    table holds back.
     """
 
     path: Path
@@ -55,19 +60,16 @@ class Archive:
     occurrences: int
     absences: int
     validated: int
+    corrected: int
     measurements: int
     left_out: tuple[LeftOut, ...]
+    contradicted: tuple[str, ...]
     not_published: tuple[str, ...]
-    refused: dict[str, str]
+    labels: Validated
 
     @property
     def reasons(self) -> Counter[str]:
         return Counter(entry.reason for entry in self.left_out)
-
-
-def left_out_path(out: Path) -> Path:
-    """Where the bins that are left out of an archive are listed."""
-    return out.with_name(f"{out.name.removesuffix('.zip')}.left_out.csv")
 
 
 def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Taxon]) -> Archive:
@@ -81,21 +83,24 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
     groups = groups_of(chosen_taxa)
     validated = read_validated(run)
     bins, left_out = choose(tables)
-    events = events_of(bins, facts.cruise, validated)
-    found = list(finds(tables, events, groups, validated))
-    occurrences = [occurrence_row(one, tables, facts) for one in found]
-    measured = {one.event.id for one in found}
+    events = events_of(bins, facts.cruise)
+    occurrences, contradicted = without_contradictions(
+        occurrences_of(tables, events, groups, validated)
+    )
     emof: list[Row] = []
     for event in events:
-        if event.kind == SAMPLE or event.id in measured:
+        if event.kind == SAMPLE:
             emof += event_measurements(event)
-    for one in found:
-        emof += occurrence_measurements(one, tables)
+    for occurrence in occurrences:
+        emof += occurrence_measurements(occurrence, tables)
+    list_path = left_out_path(out)
     contents = {
         "meta.xml": _meta(),
-        "eml.xml": eml_bytes(facts, tables, events, groups, left_out),
+        "eml.xml": eml_bytes(facts, tables, events, groups, left_out, validated),
         EVENT.file: _table(EVENT, (event_row(event, facts) for event in events)),
-        OCCURRENCE.file: _table(OCCURRENCE, occurrences),
+        OCCURRENCE.file: _table(
+            OCCURRENCE, (occurrence_row(occurrence, tables, facts) for occurrence in occurrences)
+        ),
         EMOF.file: _table(EMOF, emof),
     }
     with atomic_path(out) as temporary:
@@ -109,23 +114,27 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
                 f"EMODnet Biology. If no table of {run} was changed by hand, please report it:\n"
                 f"{listed}",
             )
-    list_path = left_out_path(out)
-    write_csv(
-        list_path,
-        ("bin", "reason", "flags"),
-        ((entry.bin, entry.reason, ";".join(entry.flags)) for entry in left_out),
-    )
+        # before the archive has its name: whoever sees that one sees this too
+        write_csv(
+            list_path,
+            ("bin", "reason", "flags"),
+            ((entry.bin, entry.reason, ";".join(entry.flags)) for entry in left_out),
+        )
     return Archive(
         path=out,
         list_path=list_path,
         bins=len(bins),
-        occurrences=len(found),
-        absences=sum(not one.is_present for one in found),
-        validated=sum(one.status == VALIDATED for one in found),
+        occurrences=len(occurrences),
+        absences=sum(not occurrence.is_present for occurrence in occurrences),
+        validated=sum(occurrence.status == VALIDATED for occurrence in occurrences),
+        corrected=sum(occurrence.corrected is not None for occurrence in occurrences),
         measurements=len(emof),
         left_out=tuple(left_out),
+        contradicted=tuple(
+            f"{absence.taxon.name} in {absence.event.key}" for absence in contradicted
+        ),
         not_published=tuple(label for label in tables.classes if label not in chosen_taxa),
-        refused=dict(validated.refused),
+        labels=validated,
     )
 
 

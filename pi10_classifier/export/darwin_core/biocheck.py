@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from pi10_classifier.export.archive_reader import ArchiveContents, read_archive
-from pi10_classifier.export.dwca_terms import (
+from pi10_classifier.export.darwin_core.archive_reader import ArchiveContents, read_archive
+from pi10_classifier.export.darwin_core.terms import (
     ABSENT,
     EMOF,
     EVENT,
@@ -200,14 +200,14 @@ def _agrees(where: str, status: str, quantity: float | None) -> Iterator[str]:
 
 
 def _one_to_one(table: Table, rows: Sequence[Row], name: str, identifier: str) -> Iterator[str]:
-    for one, other in ((name, identifier), (identifier, name)):
+    for column, other in ((name, identifier), (identifier, name)):
         values = defaultdict(set)
         for row in rows:
-            if row[one] and row[other]:
-                values[row[one]].add(row[other])
+            if row[column] and row[other]:
+                values[row[column]].add(row[other])
         for value, others in sorted(values.items()):
             if len(others) > 1:
-                yield f"{table.file}: {one} {value!r} has {len(others)} values of {other}"
+                yield f"{table.file}: {column} {value!r} has {len(others)} values of {other}"
 
 
 def _measurements(archive: ArchiveContents) -> Iterator[str]:
