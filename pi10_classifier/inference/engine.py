@@ -282,10 +282,13 @@ class Engine:
                     esd_um=size.esd_um if size else None,
                     major_um=size.major_um if size else None,
                     minor_um=size.minor_um if size else None,
+                    eccentricity=size.eccentricity if size else None,
+                    angle_deg=size.angle_deg if size else None,
                     feret_um=size.feret_um if size else None,
                     perimeter_um=size.perimeter_um if size else None,
                     solidity=size.solidity if size else None,
                     mean_grey=size.mean_grey if size else None,
+                    grey_sd=size.grey_sd if size else None,
                     raising_factor=None,  # known only after the whole minute
                     flags=self._flags(entry, particle, values[top] < self._least[top]),
                     model=package.name,

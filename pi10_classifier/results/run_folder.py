@@ -23,7 +23,7 @@ from pi10_classifier.instrument.names import Rows
 from pi10_classifier.results.factor_column import Factors
 from pi10_classifier.sources.base import printable
 
-TABLE_VERSION = 2
+TABLE_VERSION = 3
 PREDICTIONS = "predictions.parquet"
 JOURNAL = "journal"
 SETTINGS = "settings.json"
@@ -33,7 +33,10 @@ _ENTRY = {
     "fixes", "factors",
 }  # fmt: skip
 SUMMARIES = ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html")
-
+# what other commands make of a finished run: of no use to the next one in the folder
+DERIVED = (
+    "sizes.csv", "size_spectrum.csv", "size_slopes.csv", "underway.csv", "underway_bins.csv",
+)  # fmt: skip
 
 """Unit (UDUNITS; empty for text) and meaning of each column."""
 
@@ -196,7 +199,7 @@ class RunFolder:
         for entry in self.journal.glob("*.json"):
             if entry.name != SETTINGS:
                 entry.unlink()
-        for name in SUMMARIES:
+        for name in (*SUMMARIES, *DERIVED):
             (self.path / name).unlink(missing_ok=True)
         (self.journal / SETTINGS).unlink()
 

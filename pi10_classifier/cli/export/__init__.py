@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.export import crate, labels, packages, publish
+from pi10_classifier.cli.export import crate, labels, packages, publish, track
 from pi10_classifier.cli.export.ecotaxa import ecotaxa
 from pi10_classifier.cli.export.netcdf import netcdf
 
@@ -16,12 +16,13 @@ def export() -> None:
     \b
     Model packages:  onnx, int8, cascade
     Results:         init (who made them, under which licence), then dwca, netcdf, ecotaxa, crate
+    Without init:    track (GeoJSON, GeoParquet)
     Labelled images: labels
     """
 
 
 for command in (
     packages.int8, packages.cascade, packages.onnx, publish.init, publish.dwca, netcdf,
-    ecotaxa, crate.crate, labels.labels,
+    ecotaxa, crate.crate, labels.labels, track.track,
 ):  # fmt: skip
     export.add_command(command)
