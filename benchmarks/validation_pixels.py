@@ -46,6 +46,8 @@ MINUTES = 10
 PAGE = (sys.executable, "-m", "pi10_classifier", "validate", "label")
 
 Crop = tuple[str, "np.ndarray[Any, Any]"]
+Densities = dict[str, tuple[float, float, float]]
+"""Class -> individuals per litre, low, high."""
 
 
 def write_bin(
@@ -102,8 +104,8 @@ def label_on_page(run: Path, truth: dict[str, str]) -> None:
 def survey(
     home: Path, population: Sequence[Crop], real: Sequence[tuple[int, int]], seed: int, size: int,
     settings: Settings,
-) -> tuple[dict[str, tuple[float, float, float]], dict[str, tuple[float, float, float]]]:  # fmt: skip
-    """Class -> density, low, high: corrected, and plain."""
+) -> tuple[Densities, Densities]:  # fmt: skip
+    """Corrected and plain."""
     rng = np.random.default_rng(seed)
     factors = [(h + m) / h for h, m in (real[n] for n in rng.integers(len(real), size=MINUTES))]
     path, run = home / f"{START:%H%M}.tar", home / "run"
@@ -127,9 +129,7 @@ def survey(
     return corrected, plain
 
 
-def show(
-    name: str, true: dict[str, float], found: Sequence[dict[str, tuple[float, float, float]]]
-) -> None:
+def show(name: str, true: dict[str, float], found: Sequence[Densities]) -> None:
     for label, density in true.items():
         rows = np.array([survey[label] for survey in found if label in survey]).reshape(-1, 3)
         if not len(rows):
