@@ -86,7 +86,8 @@ _OF_RECIPE = "  [default: the recipe's]"
     " alone]",
 )
 @click.option("--licence", default="", metavar="SPDX",
-              help="Licence of the model for its card and graph, such as CC-BY-4.0.")  # fmt: skip
+              help="Licence of the model for its card and graph, such as CC-BY-4.0."
+                   "  [default: not stated]")  # fmt: skip
 @click.option("--never-seen", default="", metavar="TEXT",
               help="What the model has never been trained on; shown in its card and after each run"
                    " with it.  [default: nothing is stated]")  # fmt: skip
