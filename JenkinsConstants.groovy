@@ -1,7 +1,7 @@
 import groovy.transform.Field
 
-// What the AI4OS hub's pipeline builds the image from: the file, and the tag of its base
-// (build argument `tag`). The last stage of the file is the service, on processors alone.
+// The Dockerfile for the AI4OS hub's pipeline, and the tag of its base image (build argument
+// `tag`). The last stage of the file is the service, for CPUs.
 @Field
 def dockerfile = 'docker/Dockerfile'
 

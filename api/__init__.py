@@ -33,21 +33,21 @@ def warm() -> None:
 
 
 def get_predict_args() -> dict[str, Any]:
-    """The fields of a prediction. Ends the program where a setting is unusable."""
+    """The fields of a prediction. Exits the program if a setting is unusable."""
     from pi10_classifier.api.predictions.arguments import predict_args
 
     return _fields("predict", predict_args)
 
 
 def predict(**given: Any) -> Any:
-    """Classify what was uploaded; see ``predictions``."""
+    """Classify the uploaded files; see ``predictions``."""
     from pi10_classifier.api.predictions.handler import predict as run
 
     return run(**given)
 
 
 def get_train_args() -> dict[str, Any]:
-    """The fields of a training. Ends the program where a setting is unusable."""
+    """The fields of a training. Exits the program if a setting is unusable."""
     from pi10_classifier.api.trainings.arguments import train_args
 
     return _fields("train", train_args)
@@ -71,7 +71,7 @@ def _fields(verb: str, fields_of: Callable[[Service], dict[str, Any]]) -> dict[s
         fields = fields_of(service)
         ALLOWED[verb] = frozenset(fields)
         return fields
-    except AttributeError as error:  # DEEPaaS would take it for a model without arguments
+    except AttributeError as error:  # DEEPaaS would read it as "this model takes no arguments"
         raise RuntimeError(f"a defect of this program: {error}") from error
 
 

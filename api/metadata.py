@@ -18,7 +18,7 @@ DISTRIBUTION = "pi10-classifier"
 
 
 def get_metadata(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Name, version, author, licence, models with classes, metrics and hashes, and caps."""
+    """Name, version, author, licence, limits, and models with classes, metrics and hashes."""
     service = Service.from_environ(environ)
     distribution = metadata.metadata(DISTRIBUTION)
     return {
@@ -32,7 +32,7 @@ def get_metadata(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
         "accept": list(ACCEPTED),
         "limits": service.to_dict(),
         "datasets": datasets(service),
-        "trainings": TRAININGS.told(),
+        "trainings": TRAININGS.to_list(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Statistics of the current request: its id, seconds per stage, and images."""
+"""Statistics of the current request: its id, the seconds per stage, the images by outcome."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RequestStats:
         self.stages[name] = self.stages.get(name, 0.0) + seconds
 
     def count(self, totals: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
-        """Take in the images of one run."""
+        """Add the images of one run."""
         self.totals.update({name: int(totals.get(name, 0)) for name in TOTALS})
         self.failures.update({str(code): int(count) for code, count in failures.items()})
 
@@ -49,12 +49,12 @@ class RequestStats:
         return time.perf_counter() - self.began
 
 
-# of the request, or in a worker of the work, at hand
-CURRENT: ContextVar[RequestStats | None] = ContextVar("pi10_account", default=None)
+# the statistics of the request that is being handled, in the server and in a worker
+CURRENT: ContextVar[RequestStats | None] = ContextVar("pi10_request_stats", default=None)
 
 
 def note(totals: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
-    """Count images towards the request at hand; nothing where there is none."""
+    """Add images to the current request; without one, do nothing."""
     stats = CURRENT.get()
     if stats:
         stats.count(totals, failures)
@@ -62,13 +62,13 @@ def note(totals: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Time the block for the request at hand."""
+    """Add the block's time to the current request."""
     with (CURRENT.get() or RequestStats("")).stage(name):
         yield
 
 
 def request_id(given: str | None) -> str:
-    """The client's own id where it is short and plain, else a new one."""
+    """The client's own id if it is short and plain, else a new one."""
     if given and _SOUND_ID.fullmatch(given):
         return given
     return uuid.uuid4().hex

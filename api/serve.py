@@ -20,7 +20,7 @@ from pi10_classifier.api.server import logs
 from pi10_classifier.api.server.admission import AdmissionLimit
 from pi10_classifier.api.server.health import Health
 from pi10_classifier.api.server.metrics import Metrics
-from pi10_classifier.api.server.middleware import accounting, admission
+from pi10_classifier.api.server.middleware import admission, observe
 from pi10_classifier.api.server.workers import Workers
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.trainings.jobs import TRAININGS
@@ -35,17 +35,19 @@ _BASE = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 
 
 def default_workers() -> int:
-    """Two at least, so that a bin never keeps single images waiting; four at most.
+    """At least two, so that single images do not wait for a bin; at most four.
 
-    Each uses all cores for a bin: more of them add memory, not speed.
+    Each worker uses all cores for a bin, so more workers cost memory and bring no speed.
     """
     return min(4, max(2, default_jobs()))
 
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """Where and how to listen. ``workers``: processes, 0 for the machine's own number;
-    ``grace``: seconds that what runs is given at the end.
+    """Where and how to listen.
+
+    workers: processes; 0 chooses a number for this machine. grace: seconds that running requests
+    get to finish at the end.
     """
 
     host: str = "127.0.0.1"
@@ -59,8 +61,8 @@ class ServeSettings:
         object.__setattr__(self, "base_path", self.base_path.rstrip("/"))
         if not _BASE.fullmatch(self.base_path):
             raise SettingError(
-                f"--base-path is {self.base_path!r}; it must begin with / and hold letters, "
-                "digits and ._~- between slashes, as /pi10"
+                f"--base-path is {self.base_path!r}; it must begin with / and may hold letters, "
+                "digits and ._~- between slashes, such as /pi10"
             )
         for name, value, low, high in (
             ("port", self.port, 0, 65_535),
@@ -74,7 +76,7 @@ class ServeSettings:
 
 
 def warm_worker(level: str) -> None:
-    """What every worker process does first: its logs, then the model."""
+    """Set up a worker process: configure its logs, then load the model."""
     logs.configure(level)
     from pi10_classifier import api
 
@@ -92,7 +94,7 @@ class _Warm:
 
 
 class Server:
-    """All parts of a running service, in the order they are built and taken down."""
+    """All parts of a running service; it builds them, and closes them at the end."""
 
     def __init__(self, settings: ServeSettings, service: Service, folder: Path) -> None:
         self.settings = settings
@@ -106,21 +108,21 @@ class Server:
         self.page = Page(self.workers, self.admissions, self.metrics, package, folder, service)
 
     async def app(self) -> web.Application:
-        """DEEPaaS's application with what is ours around and beside its routes."""
+        """DEEPaaS's application with our middleware and routes added."""
         app = await _deepaas_app(self.settings, self.service, self.workers)
         base = self.settings.base_path
         posts = {f"{base}/v2/models/{NAME}/{verb}/" for verb in ("predict", "train")}
         self.health.add_to(app, base)
         self.page.add_to(app, base)
         app.middlewares[:0] = [
-            accounting(self.metrics),
+            observe(self.metrics),
             self.page.front_door(base),
             admission(self.admissions, posts),
         ]
         return app
 
     async def run(self) -> None:
-        """Serve until a signal comes; then finish what runs, within the grace."""
+        """Serve until a signal comes; then let running requests finish within the grace period."""
         settings = self.settings
         stop = _stop_signals()
         self.workers.start()
@@ -139,7 +141,7 @@ class Server:
                     f"{error.strerror or error}; choose another --host or --port"
                 ) from error
             url = address(settings.host, runner.addresses[0][1], settings.base_path)
-            _say(f"pi10 serve: the page is at {address_here(url)} (Ctrl-C ends the service)")
+            _print(f"pi10 serve: the page is at {address_here(url)} (Ctrl-C ends the service)")
             LOG.info("listening", extra={
                 "url": url, "version": pi10_classifier.__version__, "workers": settings.workers,
             })  # fmt: skip
@@ -152,15 +154,15 @@ class Server:
             await self.workers.close()
 
     async def _drain(self, stop: asyncio.Event) -> None:
-        """Probes and answers go on meanwhile; a second signal ends it at once."""
+        """Wait for running requests. Health checks go on; a second signal ends the wait."""
         stop.clear()
         LOG.info(
             "stopping", extra={"inside": self.admissions.inside, "grace_s": self.settings.grace}
         )
         draining = asyncio.ensure_future(self.admissions.drain(self.settings.grace))
-        impatient = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({draining, impatient}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, impatient):
+        second_signal = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({draining, second_signal}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, second_signal):
             task.cancel()
         if self.admissions.inside:
             LOG.warning("stopped amid work", extra={"inside": self.admissions.inside})
@@ -172,12 +174,12 @@ def address(host: str, port: int, base: str) -> str:
 
 
 def address_here(url: str) -> str:
-    """The same as a browser on this machine takes it: where all are listened at, by name."""
+    """The same address for a browser on this machine: localhost for "all interfaces"."""
     return re.sub(r"^http://(0\.0\.0\.0|\[::\])?:", "http://localhost:", url)
 
 
-def _say(line: str) -> None:
-    """A plain line for whoever started it; the log is for machines. Never a reason to end."""
+def _print(line: str) -> None:
+    """Print a line for the person who started the service. It ignores a closed output."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
@@ -194,7 +196,7 @@ def _stop_signals() -> asyncio.Event:
 async def _deepaas_app(
     settings: ServeSettings, service: Service, workers: Workers
 ) -> web.Application:
-    """The application that ``deepaas-run`` would start, with our workers behind it."""
+    """The application that ``deepaas-run`` would start, but with our workers."""
     from deepaas import config
     from deepaas.api import get_app
     from deepaas.model import loading, v2
@@ -227,7 +229,7 @@ def serve(settings: ServeSettings) -> None:
     logs.configure(settings.log_level)
     service = Service.from_environ()
     with tempfile.TemporaryDirectory(prefix="pi10-serve-") as folder:
-        # workers write what they answer with beside what was uploaded: all goes in the end
+        # workers write answers and uploads here; the folder is removed at the end
         os.environ["TMPDIR"] = folder
         tempfile.tempdir = folder
         asyncio.run(Server(settings, service, Path(folder)).run())

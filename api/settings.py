@@ -18,24 +18,24 @@ from pi10_classifier.sources.base import LIMITS, Limits
 _EFFECTIVE = os.access in os.supports_effective_ids  # not on Windows
 
 
-def _number(default: int, low: float, high: float, what: str) -> Any:
-    return field(default=default, metadata={"low": low, "high": high, "what": what})
+def _number(default: int, low: float, high: float, meaning: str) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "what": meaning})
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The service's settings. Each is read from ``PI10_`` and its name in capitals."""
+    """The service's settings. Each comes from the variable ``PI10_`` and its name in capitals."""
 
     max_upload_mb: int = _number(1024, 1, 1_000_000, "Largest request, in MB of 2^20 bytes.")
     max_images: int = _number(50_000, 1, LIMITS.members, "Most members of an archive.")
     max_megapixels: int = _number(CAPS.pixels // 10**6, 1, 4000, "Largest image.")
-    max_waiting: int = _number(128, 1, 10_000, "Predictions at work or waiting; more get 503.")
+    max_waiting: int = _number(128, 1, 10_000, "Predictions running or waiting; more get 503.")
     max_seconds: int = _number(900, 1, 86_400, "Longest prediction; then its worker is replaced.")
     max_header_seconds: int = _number(
-        30, 1, 3600, "Longest time for a request's head to come; then its connection is closed."
+        30, 1, 3600, "Longest wait for a request's headers; then the connection is closed."
     )
     max_trainings: int = _number(1, 1, 64, "Trainings at a time; more get 503.")
-    jobs: int = _number(default_jobs(), *BOUNDS["jobs"], "Threads that classify, in all workers.")
+    jobs: int = _number(default_jobs(), *BOUNDS["jobs"], "Threads that classify, over all workers.")
     models_dir: Path | None = field(
         default=None, metadata={"what": "A folder of model packages, besides the embedded ones."}
     )
@@ -44,7 +44,7 @@ class Service:
     )
     train_dir: Path | None = field(
         default=None,
-        metadata={"what": "Where trainings are written; a temporary folder otherwise."},
+        metadata={"what": "Where trainings are written. Default: a temporary folder."},
     )
 
     def __post_init__(self) -> None:
@@ -67,12 +67,12 @@ class Service:
             if folder is not None and not os.access(folder, rights, effective_ids=_EFFECTIVE):
                 raise SettingError(
                     f"{variable(name)} is {str(folder)!r}, which this user may not "
-                    f"{'write to' if writes else 'read'}; grant it, or name another folder"
+                    f"{'write to' if writes else 'read'}; grant the right, or name another folder"
                 )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Service:
-        """Read all settings. Raises SettingError naming the variable, its value and the remedy."""
+        """Read all settings. Raises SettingError with the variable, its value and the remedy."""
         given: dict[str, Any] = {}
         for entry in fields(cls):
             text = environ.get(variable(entry.name), "").strip()
@@ -88,9 +88,10 @@ class Service:
 
     @classmethod
     def or_exit(cls) -> Service:
-        """``from_environ``, for a program that starts: an unusable setting ends it.
+        """``from_environ`` for the start of a program: an unusable setting ends it.
 
-        By SystemExit alone: past an exception DEEPaaS goes on, with its own test model.
+        It raises SystemExit, because after any other exception DEEPaaS would go on with its own
+        test model.
         """
         try:
             return cls.from_environ()
@@ -103,30 +104,30 @@ class Service:
 
     @property
     def caps(self) -> Caps:
-        """The decoder's caps."""
+        """The limits of the image decoder."""
         pixels = self.max_megapixels * 10**6
         return Caps(pixels=pixels, side=max(CAPS.side, pixels // CAPS.side))
 
     @property
     def limits(self) -> Limits:
-        """The archives' caps."""
+        """The limits for archives."""
         return Limits(members=self.max_images)
 
     @property
     def trainings(self) -> Path:
-        """The folder of trainings; made on first need."""
+        """The folder of trainings; it is created when it is first needed."""
         return self.train_dir or Path(tempfile.gettempdir()) / f"pi10-trainings-{_user()}"
 
     @property
     def trusts_trainings(self) -> bool:
-        """Whether what lies there is ours: in a folder for all, others may have put it there."""
+        """Whether the folder of trainings is ours; in a shared folder, others may have made it."""
         try:
             return self.train_dir is not None or self.trainings.stat().st_uid == _user()
         except OSError:
             return False
 
     def to_dict(self) -> dict[str, int]:
-        """The caps, as ``get_metadata`` tells them."""
+        """The limits, for ``get_metadata``."""
         caps = {e.name: getattr(self, e.name) for e in fields(self) if e.name.startswith("max_")}
         return {**caps, "max_image_bytes": self.limits.member_bytes}
 

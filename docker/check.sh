@@ -1,9 +1,9 @@
 #!/bin/sh
-# Builds the image `serve`, runs it as an operator would, and asks it for every kind of answer.
-# Prints size and start time; ends with a status other than 0 at the first thing that is wrong.
+# Builds the image `serve`, runs it like an operator, and requests every type of answer.
+# Prints size and start time; exits with a status other than 0 at the first error.
 #   docker/check.sh              builds and checks
-#   IMAGE=name docker/check.sh   checks an image that is there
-# BUILD_ARGS are handed to `docker build`; PORT (5000) must be free.
+#   IMAGE=name docker/check.sh   checks an existing image
+# BUILD_ARGS are passed to `docker build`; PORT (5000) must be free.
 set -eu
 cd "$(dirname "$0")/.."
 port=${PORT:-5000}

@@ -1,10 +1,10 @@
-"""Asks a running service for every kind of answer it offers, and checks each.
+"""Requests every type of answer from a running service, and checks each.
 
-    python exercise.py [URL]     without URL it starts deepaas-run itself, and stops it by SIGTERM
+    python exercise.py [URL]     without URL it starts deepaas-run itself, and stops it with SIGTERM
 
-Only the standard library and the command ``pi10``, as it runs inside the image: at its build
-(which also writes the bytecode of all that is used) and from docker/check.sh. What the service
-takes and offers is read off its own OpenAPI document.
+It needs only the standard library and the command ``pi10``, because it runs inside the image: at
+build time, which also writes the bytecode of all used modules, and from docker/check.sh. It reads
+the service's options and types of answer from its OpenAPI document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 
 MODEL = "pi10_classifier"
 PREDICT = f"/v2/models/{MODEL}/predict/"
-# how the bytes of an answer begin
+# type of answer -> its first bytes
 BEGINS = {
     "application/json": b"{",
     "application/zip": b"PK\x03\x04",
@@ -40,7 +40,7 @@ def get(url: str) -> bytes:
 
 
 def wait(url: str, seconds: float, process: subprocess.Popen[bytes] | None = None) -> float:
-    """Seconds until `url` answers."""
+    """Wait until `url` answers; returns the seconds."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         if process is not None and process.poll() is not None:
@@ -105,7 +105,7 @@ def main() -> None:
         if len(sys.argv) > 1:
             exercise(sys.argv[1].rstrip("/"), Path(scratch))
             return
-        # the main job too, with its report
+        # also the main command, with its report
         subprocess.run(["pi10", "simulate", f"{scratch}/cruise", "--bins", "1", "--images", "40"],
                        check=True, stdout=subprocess.DEVNULL)  # fmt: skip
         subprocess.run(["pi10", "classify", f"{scratch}/cruise", "--out", f"{scratch}/out"],

@@ -1,4 +1,4 @@
-"""Exits with 0 where the service in this container answers; the image's health check."""
+"""The image's health check: exits with 0 if the service in this container answers."""
 
 import os
 import sys

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Pins and hashes what the images install, from setup.cfg and constraints.txt:
+# Writes the pinned and hashed requirements of the images, from setup.cfg and constraints.txt:
 #   pip install uv && docker/lock.sh [--upgrade]
-# Run it after a change of either file; tests/repository/test_docker.py holds them to each other.
+# Run it after a change of either file; tests/repository/test_docker.py checks that they agree.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,8 +16,8 @@ lock() {
 lock docker/requirements-build.txt docker/requirements.in "$@"
 lock docker/requirements-serve.txt setup.cfg --extra serve --extra report "$@"
 
-# torch comes before these, from the index of its build (CPU or CUDA), which brings its own
-# parts: the CUDA libraries of PyPI's build must not be pulled into a CPU image.
+# torch is installed before these, from the index of its build (CPU or CUDA), with the parts of that
+# build: the CUDA libraries of PyPI's build must not get into a CPU image.
 cuda=$(uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
     --constraint constraints.txt setup.cfg --extra train |
     sed -n 's/^\(\(nvidia\|cuda\|triton\)[a-z0-9-]*\).*/--no-emit-package=\1/p')

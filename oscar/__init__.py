@@ -1,1 +1,1 @@
-"""The OSCAR integration: buckets, events, services."""
+"""The integration with OSCAR: buckets, events, services and batches."""

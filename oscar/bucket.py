@@ -1,4 +1,4 @@
-"""Lists, reads and writes the objects of a bucket folder."""
+"""Lists, reads and writes the objects of a folder in a bucket."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OURS = ".pi10/"
 
 
 def store_of(
-    environ: Mapping[str, str], *, remedy: str, say: Callable[[str], None] = lambda _: None
+    environ: Mapping[str, str], *, remedy: str, log: Callable[[str], None] = lambda _: None
 ) -> S3Client:
-    """The store that the environment names, told to ``say`` when it does not answer.
+    """The store that the environment names. ``log`` gets a line when it does not answer.
 
-    Raises SettingError where it names none: reconciling and batches write, and nobody may
-    write without keys. Keys without an address mean Amazon's own S3.
+    Raises SettingError if keys are missing: reconciling and batches write to the store, which
+    needs keys. Keys without an address mean Amazon's own S3.
     """
     missing = [
         name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not environ.get(name)
@@ -33,22 +33,22 @@ def store_of(
         missing.insert(0, "AWS_ENDPOINT_URL")
     if missing:
         raise SettingError(
-            f"{', '.join(missing)} not set, so the storage is not known; set your server's "
-            "address and keys, or, beside `pi10 oscar local up`: . pi10-local/environment"
+            f"{', '.join(missing)} not set, so the storage is unknown; set your server's address "
+            "and keys, or, with `pi10 oscar local up`, run: . pi10-local/environment"
         )
-    return S3Client(environ, remedy=remedy, log=say)
+    return S3Client(environ, remedy=remedy, log=log)
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A place in a store; every request is retried up to the store's deadline."""
+    """A folder of a bucket in a store; every request is retried up to the store's deadline."""
 
     store: S3Client
     place: BucketFolder
 
     @classmethod
     def of(cls, store: S3Client, text: str) -> Bucket:
-        """``s3://bucket/folder/``. Raises SettingError where it is no such address."""
+        """From an address ``s3://bucket/folder/``. Raises SettingError if it is not one."""
         bucket, _, key = text.removeprefix("s3://").partition("/")
         if not text.startswith("s3://") or not bucket:
             raise SettingError(f"{text!r} is not an address in a bucket; write s3://bucket/folder/")
@@ -62,7 +62,7 @@ class Bucket:
         return f"s3://{self.place.bucket}/{self.place.prefix}"
 
     def inputs(self) -> Iterator[Listed]:
-        """All objects, folder markers too, in the order of their keys."""
+        """All objects, including folder markers, in the order of their keys."""
         for entry in self.store.objects(self.place.bucket, self.place.prefix):
             version = ObjectVersion(
                 self.place.bucket, entry.object_name, entry.etag or "", entry.size or 0
@@ -70,7 +70,7 @@ class Bucket:
             yield Listed(version, entry.last_modified)
 
     def outputs(self, begins: str) -> Iterator[Output]:
-        """The objects whose names in this folder begin so, by those names."""
+        """The objects of this folder whose names begin with ``begins``, in order."""
         skip = len(self.place.prefix)
         for entry in self.store.objects(self.place.bucket, self.place.prefix + begins):
             yield Output(entry.object_name[skip:], entry.last_modified)
@@ -91,7 +91,7 @@ class Bucket:
         )
 
     def upload(self, path: Path, name: str) -> None:
-        """Write a file as one object, in parts where it is large. Raises InputError."""
+        """Write a file as one object, in several parts if it is large. Raises InputError."""
         key = self.place.prefix + name
         self.store.retry(
             f"s3://{self.place.bucket}/{key}",
@@ -111,7 +111,7 @@ class Bucket:
         )
 
     def get_if_there(self, name: str, cap: int = 2**26) -> bytes | None:
-        """``get``, or None where there is no such object."""
+        """Like ``get``, but None if the object does not exist."""
         try:
             return self.get(name, cap)
         except InputError as error:
@@ -120,13 +120,13 @@ class Bucket:
             raise
 
     def etags(self, begins: str) -> dict[str, str]:
-        """Names in this folder that begin so, with their etags; for a few."""
+        """Name -> etag of the objects whose names begin with ``begins``; all are in memory."""
         skip = len(self.place.prefix)
-        found = self.store.objects(self.place.bucket, self.place.prefix + begins)
-        return {entry.object_name[skip:]: entry.etag or "" for entry in found}
+        entries = self.store.objects(self.place.bucket, self.place.prefix + begins)
+        return {entry.object_name[skip:]: entry.etag or "" for entry in entries}
 
     def get(self, name: str, cap: int = 2**20, offset: int = 0) -> bytes:
-        """At most ``cap`` bytes of an object, from a byte on. Raises InputError."""
+        """At most ``cap`` bytes of an object, from byte ``offset`` on. Raises InputError."""
         key = self.place.prefix + name
 
         def read() -> bytes:
@@ -143,7 +143,7 @@ class Bucket:
         return self.store.retry(f"s3://{self.place.bucket}/{key}", read)
 
     def delete(self, name: str) -> None:
-        """Remove one object; one that is gone already is no matter. Raises InputError."""
+        """Remove one object, which need not exist. Raises InputError."""
         key = self.place.prefix + name
         try:
             self.store.retry(
@@ -157,23 +157,26 @@ class Bucket:
                 raise
 
     def now(self) -> datetime:
-        """The time by the server's clock, which objects' times are by; ours may be wrong."""
+        """The server's time, which is the time of the objects; our own clock may be wrong."""
         name = f"{OURS}clock"
         self.put(name, b"")
-        found = self.store.retry(
+        stat = self.store.retry(
             f"{self}{name}",
             lambda: self.store.client.stat_object(
                 bucket_name=self.place.bucket, object_name=self.place.prefix + name
             ),
         )
-        if found.last_modified is None:
-            raise SettingError(f"{self}: the storage gives no times; it cannot be reconciled")
-        return found.last_modified
+        if stat.last_modified is None:
+            raise SettingError(
+                f"{self}: the storage reports no times of change, so it cannot be reconciled; use "
+                "another storage"
+            )
+        return stat.last_modified
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object of the input side, with the server's time of its last change."""
+    """An object of the input folder, with the server's time of its last change."""
 
     version: ObjectVersion
     modified: datetime
@@ -181,7 +184,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An object of the output side; ``name`` is relative to the output folder."""
+    """An object of the output folder; ``name`` is relative to that folder."""
 
     name: str
     modified: datetime

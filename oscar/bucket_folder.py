@@ -1,4 +1,4 @@
-"""A folder of a bucket, as FDL files name it."""
+"""A folder of a bucket, in the notation of FDL files."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BucketFolder:
-    """A bucket and a folder in it, as OSCAR understands an input's or output's path."""
+    """A bucket and a folder in it: OSCAR's reading of the path of an input or output."""
 
     bucket: str
     folder: str
 
     @property
     def prefix(self) -> str:
-        """What the keys of its objects begin with."""
+        """The prefix of its objects' keys."""
         return f"{self.folder}/" if self.folder else ""
 
     def holds(self, other: BucketFolder) -> bool:
-        """True where ``other`` is this place or lies in it."""
+        """True if ``other`` is this folder or lies in it."""
         return self.bucket == other.bucket and other.prefix.startswith(self.prefix)
 
     @classmethod
     def of(cls, path: str, service: str) -> BucketFolder:
-        """A path without a slash is a folder of the service's own bucket."""
+        """Read a path; one without a slash is a folder of the service's own bucket."""
         parts = [part for part in path.split("/") if part]
         if len(parts) < 2:
             return cls(service, parts[0] if parts else "")

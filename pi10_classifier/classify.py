@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pi10_classifier
-from pi10_classifier.abundance.quality import CLASS_NOT_VALIDATED
 from pi10_classifier.errors import ExitCode
 from pi10_classifier.foundation.files import write_json
 from pi10_classifier.foundation.versions import versions
 from pi10_classifier.inference.pipeline import Progress, pipeline_of
 from pi10_classifier.inference.settings import Settings, default_jobs
 from pi10_classifier.instrument.names import NO_PARTICLE
+from pi10_classifier.labelling.estimation.record import classification_of
 from pi10_classifier.model.package import MADE_OF, Package
 from pi10_classifier.model.session import Model
 from pi10_classifier.results.input_spelling import spelled_as_before
@@ -155,11 +155,7 @@ def describe(
             name: {label: asdict(mean) if mean else None for label, mean in by_label.items()}
             for name, by_label in run.tally.densities.items()
         },
-        "classification": {
-            "validated": False,
-            "quality_l20": CLASS_NOT_VALIDATED[0],
-            "quality_qartod": CLASS_NOT_VALIDATED[1],
-        },
+        "classification": classification_of(run.out, package.sha256),
         **_unlike_training(run.tally, package),
         "warnings": run.tally.warnings,
         "parameters": {

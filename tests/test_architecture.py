@@ -25,11 +25,11 @@ LEVELS = (
     ("foundation", "instrument"),
     ("taxonomy",),
     ("imaging", "abundance"),
-    ("sources", "model", "simulate"),
+    ("sources", "model", "simulate", "sizes"),
     ("results", "report"),
-    ("inference", "labelling"),
+    ("inference", "labelling", "underway"),
     ("datasets",),
-    ("classify", "evaluation"),
+    ("classify", "evaluation", "export"),
     ("doctor", "packaging", "training", "watch", "oscar"),
     ("tracking",),
     ("search",),
@@ -46,6 +46,7 @@ DOORS = {
     "mlflow": ("tracking",),
     "optuna": ("search",),
     "deepaas": ("api",),
+    "netCDF4": ("export",),
 }
 
 

@@ -19,7 +19,7 @@ from pi10_classifier.api.server.workers import BULK_BYTES, Workers
 
 
 class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
-    """One model of DEEPaaS's registry. ``seconds`` bounds a prediction."""
+    """One model of DEEPaaS's registry. ``seconds`` is the time limit of a prediction."""
 
     def __init__(self, name: str, module: Any, workers: Workers, seconds: float) -> None:
         self._own_workers = workers
@@ -30,10 +30,10 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
         return self._own_workers
 
     async def warm(self) -> None:
-        """Nothing: the workers warm themselves, and readiness waits for them."""
+        """Do nothing: the workers warm themselves, and readiness waits for them."""
 
     def predict(self, *args: Any, **kwargs: Any) -> asyncio.Task[dict[str, Any]]:
-        """Start a prediction; the task gives what DEEPaaS's handler expects of its pool."""
+        """Start a prediction; the task returns what DEEPaaS's handler expects from its pool."""
         return asyncio.get_running_loop().create_task(self._predict(kwargs))
 
     async def _predict(self, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
         return _done(deliverable(answer.output))
 
     def train(self, *args: Any, **kwargs: Any) -> asyncio.Task[dict[str, Any]]:
-        """Start a training in a process of its own; no worker is taken up."""
+        """Start a training in its own process; it occupies no worker."""
         return asyncio.get_running_loop().create_task(self._train(kwargs))
 
     async def _train(self, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -67,5 +67,5 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
 
 
 def _done(output: Any) -> dict[str, Any]:
-    # str() of a time at a whole second lacks what DEEPaaS parses
+    # str() omits the microseconds at a whole second, and DEEPaaS expects them
     return {"output": output, "finish_date": f"{datetime.now():%Y-%m-%d %H:%M:%S.%f}"}

@@ -1,9 +1,9 @@
 """Replaces DEEPaaS's worker pool under ``deepaas-run``.
 
-DEEPaaS's own gives a training the worker that predictions wait for, loses the task of a
-worker that dies (so that its request, and with one worker every later one, waits for
-ever), and kills a worker to cancel. Here a training is a process of its own, and a worker
-that died is replaced.
+DEEPaaS's own pool has three faults. A training occupies the worker that predictions need.
+If a worker dies, its task is lost: the request waits for ever, and with a single worker so
+does every later request. And cancelling kills the worker. Here each training runs in its own
+process, and a worker that died is replaced.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from pi10_classifier.errors import Pi10Error
 LOG = logging.getLogger("pi10.workers")
 RETRY_S = 5
 WATCH_S = 2.0
-# an idle worker answers within milliseconds; one that has not for so long is replaced
+# an idle worker answers within milliseconds; one that is silent for this long is replaced
 PATIENCE_S = 60.0
 TRIES = 2
 _WRAPPER = "deepaas.model.v2.wrapper"
 
 
 def install() -> None:
-    """Where DEEPaaS is loading this package, give its model this pool, and its server a gate."""
+    """Make DEEPaaS use this pool, if DEEPaaS is what loads this package."""
     wrapper: Any = sys.modules.get(_WRAPPER)
     if wrapper is not None:
         wrapper.CancellablePool = Pool
 
 
 class DeepaasWorker:
-    """One process; ``warm`` is the first thing it does, where it is given."""
+    """One process. It runs ``warm`` first, if that is given."""
 
     def __init__(self, threads: int, warm: Callable[[], Any] | None = None) -> None:
-        # spawned: forking a process that has threads may deadlock the child
+        # spawn: forking a process that has threads may deadlock the child
         context = multiprocessing.get_context("spawn")
         self._executor = ProcessPoolExecutor(
             1, mp_context=context, initializer=_begin, initargs=(threads,)
@@ -58,8 +58,9 @@ class DeepaasWorker:
         self._begun: Future[Any] = self._executor.submit(warm or os.getpid)
 
     async def ready(self, seconds: float) -> None:
-        """Wait until the process is there, and warm. Raises BrokenProcessPool where it cannot be,
-        or is not within ``seconds``.
+        """Wait until the process runs and is warm.
+
+        Raises BrokenProcessPool if it died, or is not ready within ``seconds``.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -68,21 +69,21 @@ class DeepaasWorker:
             raise BrokenProcessPool(f"not warm within {seconds:g} s") from error
         except BrokenProcessPool:
             raise
-        except Exception:  # a model that cannot be loaded: the request is told why
+        except Exception:  # the model cannot be loaded: the request will get the reason
             LOG.exception("a worker is not warm")
 
     async def run(self, work: Callable[[], Any]) -> Any:
-        """Raises BrokenProcessPool where the process died, else what ``work`` raises."""
+        """Run ``work``. Raises BrokenProcessPool if the process died, else what ``work`` raises."""
         return await asyncio.wrap_future(self._executor.submit(work))
 
     def end(self) -> None:
-        """End the process, whatever it is at."""
+        """End the process, even in the middle of work."""
         kill_all(self._executor)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 class Pool:
-    """``max_workers`` processes, each one request at a time; DEEPaaS calls ``apply``."""
+    """``max_workers`` processes, one request at a time in each; DEEPaaS calls ``apply``."""
 
     def __init__(self, max_workers: int) -> None:
         self._service = Service.or_exit()
@@ -97,10 +98,10 @@ class Pool:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def apply(self, work: functools.partial[Any]) -> dict[str, Any]:
-        """Run DEEPaaS's call of ``warm``, ``predict`` or ``train`` where it belongs."""
+        """Run ``train`` in its own process, and ``warm`` or ``predict`` in a worker."""
         if getattr(work.func, "__name__", "") == "train":
             return _done(await train_apart(work.keywords))
-        if not work.args:  # DEEPaaS wraps predictions, and hands them over as an argument
+        if not work.args:  # DEEPaaS wraps predictions and passes them as an argument
             self._warm = work
             return _done(await self._run(work))
         if self._inside >= self._service.max_waiting:
@@ -109,7 +110,7 @@ class Pool:
                 **error_body("full", f"{self._inside} predictions run or wait; try again"),
             )
         self._inside += 1
-        # less DEEPaaS's wrapper, which would load all of DEEPaaS into the worker
+        # without DEEPaaS's wrapper, which would load all of DEEPaaS into the worker
         function, *more = work.args
         predict = functools.partial(function, *more, **work.keywords)
         try:
@@ -119,7 +120,7 @@ class Pool:
         return _done(deliverable(output))
 
     async def _run(self, work: Callable[[], Any]) -> Any:
-        for _ in range(TRIES):  # one that died idle is not the work's fault
+        for _ in range(TRIES):  # a worker may have died while idle, through no fault of the work
             with contextlib.suppress(BrokenProcessPool):
                 return await self._run_once(work)
         message = f"its worker died {TRIES} times; send fewer files, or report it"
@@ -129,7 +130,7 @@ class Pool:
         worker, usable = await self._idle.get(), False
         seconds = self._service.max_seconds
         try:
-            await worker.ready(self._start_s)  # a fresh one's start is not the request's time
+            await worker.ready(self._start_s)  # a worker's start does not count as request time
             async with asyncio.timeout(seconds):
                 result = await worker.run(work)
             usable = True
@@ -140,13 +141,13 @@ class Pool:
             message = f"not finished within {seconds} s; send fewer images per request"
             raise web.HTTPGatewayTimeout(**error_body("took_too_long", message)) from error
         except Exception:
-            usable = True  # the work's own: the process is as good as before
+            usable = True  # the work failed, the process did not
             raise
         finally:
-            self._idle.put_nowait(worker if usable else self._instead_of(worker))
+            self._idle.put_nowait(worker if usable else self._replacement_for(worker))
 
     async def _watch(self) -> None:
-        """For ever: ask idle workers, to replace one that is dead, stopped or hangs in time."""
+        """Probe idle workers for ever, and replace those that are dead, stopped or hang."""
         while True:
             await asyncio.sleep(WATCH_S)
             idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
@@ -162,9 +163,9 @@ class Pool:
         except (BrokenProcessPool, TimeoutError):
             pass  # replaced below
         finally:
-            self._idle.put_nowait(worker if usable else self._instead_of(worker))
+            self._idle.put_nowait(worker if usable else self._replacement_for(worker))
 
-    def _instead_of(self, worker: DeepaasWorker) -> DeepaasWorker:
+    def _replacement_for(self, worker: DeepaasWorker) -> DeepaasWorker:
         LOG.error("a worker is replaced")
         worker.end()
         fresh = DeepaasWorker(self._threads, self._warm)
@@ -180,29 +181,29 @@ class Pool:
 
 
 def _alive() -> None:
-    """What an idle worker is asked, to see whether it still is one."""
+    """Do nothing: an idle worker that can run this is alive."""
 
 
 def _begin(threads: int) -> None:
-    """In a new worker: its share of the threads; signals are the parent's; no life after it."""
+    """Set up a new worker: its thread count; ignore Ctrl-C; end when the parent ends."""
     os.environ[variable("jobs")] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 
 async def train_apart(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Begin a training in a process of its own, and tell of it when it has ended.
+    """Run a training in its own process, and return its result when it has ended.
 
-    Cancelled while it begins, which a large upload takes its time for, it ends at once.
+    If the caller cancels while the training begins (a large upload takes time), it ends at once.
     """
     service = Service.from_environ()
     begun = asyncio.ensure_future(asyncio.to_thread(TRAININGS.begin, given, service))
     try:
         await asyncio.shield(begun)
-    except asyncio.CancelledError:  # a thread cannot be: it begins all the same
+    except asyncio.CancelledError:  # a thread cannot be cancelled: the training begins anyway
         return await asyncio.shield(asyncio.ensure_future(_outcome(begun, cancel=True)))
     except Pi10Error:
-        pass  # told below
+        pass  # _outcome reports it
     return await _outcome(begun)
 
 
@@ -219,5 +220,5 @@ async def _outcome(begun: asyncio.Future[Training], *, cancel: bool = False) -> 
 
 
 def _done(output: Any) -> dict[str, Any]:
-    # str() of a time at a whole second lacks what DEEPaaS parses
+    # str() omits the microseconds at a whole second, and DEEPaaS expects them
     return {"output": output, "finish_date": f"{datetime.now():%Y-%m-%d %H:%M:%S.%f}"}

@@ -1,7 +1,8 @@
 """Middleware around DEEPaaS's routes: size limits, and the progress of trainings.
 
-DEEPaaS tells of a training that it is running, and no more until it ends. Here its answers
-get a field ``training``, and a training that cannot begin is an error at once.
+DEEPaaS says only that a training runs, until it ends. Here its answers get a field
+``training`` with the progress, and a training that cannot begin is answered with an error at
+once.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from pi10_classifier.errors import OutputError, Pi10Error
 
 BEGIN_S = 60.0
 BUSY_RETRY_S = 60
-KEPT = 200  # trainings whose progress is told by DEEPaaS's own id
+KEPT = 200  # trainings whose progress can be asked for by DEEPaaS's own id
 _JSON = "application/json"
-_DOCS = "swagger.docs"  # as aiohttp_apispec names its page
+_DOCS = "swagger.docs"  # aiohttp_apispec's name of its page
 _STATUS = {"cancelled": "cancelled", "failed": "error"}
 _TRAIN = re.compile(r"/v2/models/[^/]+/train/(?P<uuid>[0-9a-f]{32})?/?$")
 
@@ -38,7 +39,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(slots=True)
 class _Beginning:
-    """What comes of a request to train, told by ``started`` in another task."""
+    """The result of a request to train; ``started`` sets it in another task."""
 
     known: asyncio.Event = field(default_factory=asyncio.Event)
     result: Training | Pi10Error | None = None
@@ -49,7 +50,7 @@ _BY_UUID: dict[str, Training] = {}
 
 
 def started(result: Training | Pi10Error) -> None:
-    """Tell the request at hand that its training began, or why not."""
+    """Tell the current request that its training began, or why it did not."""
     beginning = _CURRENT.get()
     if beginning:
         beginning.result = result
@@ -57,7 +58,7 @@ def started(result: Training | Pi10Error) -> None:
 
 
 def attach(service: Service) -> None:
-    """Put the gates before DEEPaaS's application, once, if that is what is being built."""
+    """Add the gates to DEEPaaS's application once, if DEEPaaS is building it."""
     api: Any = sys.modules.get("deepaas.api")
     app = getattr(api, "APP", None)
     if app is not None and not app.frozen and training_gate not in app.middlewares:
@@ -67,7 +68,7 @@ def attach(service: Service) -> None:
 
 
 def error_body(code: str, message: str) -> dict[str, Any]:
-    """The body of an error, as every route tells it."""
+    """The body of an error, the same on every route."""
     text = json.dumps({"error": {"code": code, "message": message}})
     return {"text": text, "content_type": "application/json"}
 
@@ -75,21 +76,21 @@ def error_body(code: str, message: str) -> dict[str, Any]:
 def deliverable(output: Any) -> Any:
     """A prediction's output as DEEPaaS can send it.
 
-    A wrong option is a 422 of its name and the reason, as those that DEEPaaS finds itself.
-    Where there is nothing to tell but why not, that is the JSON answer with the status that the
-    code of its error has. Only outside of a worker may this be raised.
+    A wrong option raises a 422 with its name and the reason, in the form that DEEPaaS uses too.
+    An output that is nothing but an error raises an answer in JSON, with the HTTP status of the
+    error's code. Call this outside of the workers only: the exceptions cannot be pickled.
     """
-    wrong = output.get("error", {}) if isinstance(output, dict) else {}
-    if "option" in wrong:
-        named = {wrong["option"]: [wrong["message"]]}
-        raise web.HTTPUnprocessableEntity(text=json.dumps(named), content_type=_JSON)
-    if wrong:
-        raise _Refused(status_of(wrong["code"]), json.dumps(output))
+    problem = output.get("error", {}) if isinstance(output, dict) else {}
+    if "option" in problem:
+        reasons = {problem["option"]: [problem["message"]]}
+        raise web.HTTPUnprocessableEntity(text=json.dumps(reasons), content_type=_JSON)
+    if problem:
+        raise _Refused(status_of(problem["code"]), json.dumps(output))
     return output
 
 
 class _Refused(web.HTTPException):
-    """An answer that is an error, of any status."""
+    """An error as an answer, with any status."""
 
     empty_body = False
 
@@ -100,7 +101,7 @@ class _Refused(web.HTTPException):
 
 @web.middleware
 async def docs_gate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """DEEPaaS describes its API at ``/api``; here at ``/api/`` too."""
+    """Show DEEPaaS's description of the API at ``/api/`` too, not only at ``/api``."""
     docs = request.app.router.named_resources().get(_DOCS)
     if docs is None or request.path != f"{docs.canonical}/":
         return await handler(request)
@@ -109,13 +110,13 @@ async def docs_gate(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 def size_gate(cap: int) -> Any:
-    """Refuse what is larger than ``cap`` bytes, or does not say, before its body is read."""
+    """Refuse a body of more than ``cap`` bytes, or of unknown size, before it is read."""
 
     @web.middleware
     async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and request.body_exists:
             coding = request.headers.get("Content-Encoding", "identity").lower()
-            if coding != "identity":  # its length says nothing of what it becomes
+            if coding != "identity":  # the unpacked size is unknown
                 message = f"Content-Encoding {coding[:40]!r} is not accepted; send plain files"
                 raise web.HTTPUnsupportedMediaType(**error_body("encoded", message))
             length = request.content_length
@@ -123,7 +124,7 @@ def size_gate(cap: int) -> Any:
                 message = "the request has no Content-Length; send one"
                 raise web.HTTPLengthRequired(**error_body("no_length", message))
             if length > cap:
-                message = f"{length:,} bytes; the limit is {cap:,}: send several requests"
+                message = f"{length:,} bytes; the limit is {cap:,}: split it over several requests"
                 raise web.HTTPRequestEntityTooLarge(
                     max_size=cap, actual_size=length, **error_body("too_large", message)
                 )
@@ -134,7 +135,7 @@ def size_gate(cap: int) -> Any:
 
 @web.middleware
 async def upload_gate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Remove what was uploaded once it is answered, however that went."""
+    """Remove the uploaded files once the request is answered, with or without success."""
     try:
         return await handler(request)
     finally:
@@ -144,7 +145,7 @@ async def upload_gate(request: web.Request, handler: Handler) -> web.StreamRespo
 
 @web.middleware
 async def training_gate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell more of trainings than DEEPaaS does."""
+    """Add a training's progress to DEEPaaS's answers."""
     match = _TRAIN.search(request.path)
     if match is None:
         return await handler(request)
@@ -185,9 +186,9 @@ def _with_progress(response: web.StreamResponse) -> web.StreamResponse:
     for entry in entries if isinstance(entries, list) else [entries]:
         training = _BY_UUID.get(entry.get("uuid", ""))
         if training:
-            now = entry["training"] = training.told()
-            # to DEEPaaS whatever came to an end is done
-            entry["status"] = _STATUS.get(now["status"], entry["status"])
+            progress = entry["training"] = training.to_dict()
+            # DEEPaaS calls every training that ended "done"
+            entry["status"] = _STATUS.get(progress["status"], entry["status"])
     return web.json_response(entries)
 
 

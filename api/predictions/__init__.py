@@ -1,1 +1,1 @@
-"""From an upload to an answer."""
+"""Predictions: the way from an upload to an answer."""

@@ -1,4 +1,4 @@
-"""The options of a prediction, and their checked form."""
+"""The options of a prediction: their fields, and their checked values."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.model.package import ALIASES as MODEL_ALIASES
 from pi10_classifier.model.package import MAX_CLASSES, STARTER
 
-# option -> the parameter of ``classify.Settings`` that it is
+# option -> the parameter of ``inference.Settings`` that it sets
 ENGINE = {"batch_size": "batch", "measurements": "measure", "um_per_px": "um_per_px"}
 
 
 class Kinds(validate.OneOf):
-    """The kinds of answers: ``choices`` are described, and others known are taken as well."""
+    """Content types of answers: ``choices`` are documented; the others in ACCEPTED work too."""
 
     def __call__(self, value: Any) -> Any:
         return value if value in ACCEPTED else super().__call__(value)
@@ -33,21 +33,21 @@ class Kinds(validate.OneOf):
 def predict_args(service: Service) -> dict[str, fields.Field]:
     """The fields of a prediction; descriptions, defaults and bounds are the engine's own."""
     default = Settings()
-    there = ", ".join(model_store.folders(service))
+    models = ", ".join(model_store.folders(service))
     return {
         "data": upload(
-            # without the word "image", for which AI4OS's page (deepaas_ui) would show a picker of
-            # pictures, that takes no archive
+            # this text must not hold the word "image": AI4OS's page (deepaas_ui) would then offer
+            # a picker of pictures, which accepts no archive
             f"One or several files: {NAMES}, or archives (tar, zip) of them, such as a "
             f"whole Pi-10 bin with its HitsMisses.txt; at most {service.max_images:,} particles "
             f"and {service.max_upload_mb:,} MB a request.",
             required=True,
         ),
         "model": option(
-            fields.String, f"A model package by its name: {there}.", STARTER,
+            fields.String, f"The name of a model package: {models}.", STARTER,
             one_of(lambda: [*model_store.folders(service), *MODEL_ALIASES]),
         ),
-        "top_k": bounded(Whole, "How many of the best classes to tell.", 3, (1, MAX_CLASSES)),
+        "top_k": bounded(Whole, "How many of the best classes to list.", 3, (1, MAX_CLASSES)),
         "batch_size": bounded(Whole, HELP["batch"], default.batch, BOUNDS["batch"]),
         "measurements": option(fields.Boolean, HELP["measure"], default.measure),
         "um_per_px": bounded(
@@ -55,15 +55,15 @@ def predict_args(service: Service) -> dict[str, fields.Field]:
         ),
         "thresholds": option(
             Thresholds,
-            "Flag results of a lower score: one score from 0 to 1, or a JSON object of class and "
-            "score; otherwise the model's own.",
+            "Flag results with a lower score: one score from 0 to 1, or a JSON object of class and "
+            "score. Default: the model's own thresholds.",
             None,
         ),
         "accept": fields.String(
             load_default=JSON,
             validate=Kinds(list(OFFERED)),
             metadata={
-                "description": "What to answer with; text/csv and text/html are taken too.",
+                "description": "Content type of the answer; text/csv and text/html work too.",
                 "location": "headers",
             },
         ),
@@ -84,9 +84,9 @@ class Wanted:
 
     @classmethod
     def of(cls, given: Mapping[str, Any], service: Service) -> Wanted:
-        """From what ``predict`` is called with; what is missing gets its default.
+        """Read the arguments of ``predict``; missing ones get their defaults.
 
-        Checked again, for the DEEPaaS command line checks nothing.
+        They are checked again, because DEEPaaS's command line checks nothing.
         Raises marshmallow.ValidationError.
         """
         form = _form(service)
@@ -95,18 +95,18 @@ class Wanted:
         }
         if asked.get("accept") == "*/*":
             asked["accept"] = JSON
-        found = form.load({name: value for name, value in asked.items() if value is not None})
-        found["accept"] = ALIASES.get(found["accept"], found["accept"])
-        return cls(**{ENGINE.get(name, name): value for name, value in found.items()})
+        options = form.load({name: value for name, value in asked.items() if value is not None})
+        options["accept"] = ALIASES.get(options["accept"], options["accept"])
+        return cls(**{ENGINE.get(name, name): value for name, value in options.items()})
 
     def options(self) -> dict[str, Any]:
-        """What was asked for, by the names under which it is asked for."""
+        """The values by the names of the request's options."""
         names = {parameter: name for name, parameter in ENGINE.items()}
         return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
 @lru_cache(maxsize=4)
 def _form(service: Service) -> marshmallow.Schema:
-    """The options alone. Made once: making it takes longer than measuring an image."""
+    """The options without the files. Cached: building it takes longer than measuring an image."""
     known = {name: field for name, field in predict_args(service).items() if name != "data"}
     return marshmallow.Schema.from_dict(known)()

@@ -1,4 +1,4 @@
-"""An annotated contact sheet: the first images of a request as one PNG."""
+"""Draws a contact sheet: one PNG of a request's first images with their results."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def contact_sheet(pictures: list[Picture], total: int) -> bytes:
-    """A PNG of the pictures with label, score and size; its head line says how many of all.
+    """A PNG of the pictures with label, score and size. Its first line says how many of ``total``.
 
-    ``total``: images with a result. Text is ASCII: other signs become ``?``.
+    ``total``: the number of images with a result. Text is ASCII: other characters become ``?``.
     """
     columns = max(4, min(COLUMNS, len(pictures)))
     rows = max(1, -(-len(pictures) // columns))

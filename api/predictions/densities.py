@@ -1,7 +1,7 @@
 """Individuals per litre of a request, by bin and class.
 
-It is made of the rows of ``bins.csv`` as ``pi10 classify`` writes them, so that no face has
-another.
+They come from the same rows that ``pi10 classify`` writes to ``bins.csv``, so the command, the
+API and the page give the same numbers.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ ABOUT = (
     "not in the interval until a sample is validated."
 )
 NO_SIDECAR = (
-    "No density: there is no HitsMisses.txt among the files, so nobody knows how much water and "
-    "how many particles they stand for. Send a whole bin with its HitsMisses.txt as one tar or zip."
+    "No density: there is no HitsMisses.txt among the files, so the volume of water and the number "
+    "of particles are unknown. Send a whole bin with its HitsMisses.txt as one tar or zip."
 )
 BAD_SIDECAR = (
-    "No density: HitsMisses.txt cannot be used, for the reason that failures tell. Mend the file "
+    "No density: HitsMisses.txt cannot be used; the list of failures says why. Correct the file "
     "and send the bin again."
 )
 UNCLAIMED = (
-    "No density: HitsMisses.txt was sent, but no image beside it is known to be of its bin. Send "
-    "the images with their names as the instrument gave them, in one folder with HitsMisses.txt."
+    "No density: HitsMisses.txt was sent, but none of the images is known to be of its bin. Keep "
+    "the file names that the instrument gave, and send the images in one folder with "
+    "HitsMisses.txt."
 )
 _WITHOUT = frozenset({"no_bin", "no_hits_misses"})
-# they explain no missing number
+# flags that do not explain why a density is missing
 _BESIDE = frozenset({"minutes_without_density", "partial_bin", "hits_misses_rows", "gap_before"})
 _SHOWN_FLAGS = 4
 
 
 def of_record(record: UnitRecord, classes: Sequence[str]) -> dict[str, Any]:
-    """``densities`` and ``densities_note`` of what was classified.
+    """``densities`` and ``densities_note`` of a classified request.
 
-    A request without HitsMisses.txt, such as a lone image, costs nothing.
+    Without HitsMisses.txt, as with a single image, nothing is computed.
     """
     if not record.hits_misses:
         bad = any(failure.code == Code.BAD_SIDECAR for failure in record.failures)

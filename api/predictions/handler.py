@@ -1,4 +1,4 @@
-"""``predict`` and ``warm``, as a worker runs them."""
+"""``predict`` and ``warm``: what a worker runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SUFFIXES = {
 
 
 def warm(environ: Mapping[str, str] = os.environ) -> None:
-    """Load the default model and classify an image, so that the first request waits for nothing."""
+    """Load the default model and classify one image, so that the first request is fast."""
     from pi10_classifier.simulate import simulate_cruise
 
     service = Service.from_environ(environ)
@@ -54,10 +54,10 @@ def warm(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def predict(environ: Mapping[str, str] = os.environ, **given: Any) -> Any:
-    """Classify an upload. JSON is answered as a dict, anything else as bytes.
+    """Classify an upload. Returns a dict for JSON, bytes for all other content types.
 
-    What a client can mend is an answer too: a dict with ``error``, whatever was asked for.
-    The upload is removed, come what may.
+    If the client made an error, the answer is a dict with ``error``, whatever the content type.
+    The upload is removed in any case.
     """
     data = given.pop("data", None)
     answer = _predict(environ, _spooled(data), given)
@@ -67,12 +67,12 @@ def predict(environ: Mapping[str, str] = os.environ, **given: Any) -> Any:
 
 
 def _to_store(answer: Any, accept: str) -> Any:
-    """The answer as DEEPaaS's command line stores it: it knows JSON and BytesIO alone.
+    """The answer for DEEPaaS's command line, which can store only JSON and BytesIO.
 
-    Raises InputError where a file was asked for and there is nothing but the reason why not:
-    the command then fails, and leaves no file of another kind.
+    Raises InputError if a file was asked for and the answer is an error: the command then fails,
+    instead of storing JSON in a file of another type.
     """
-    for kind, suffix in _SUFFIXES.items():  # by which it names the file
+    for kind, suffix in _SUFFIXES.items():  # DEEPaaS takes the file's suffix from here
         mimetypes.add_type(kind, suffix)
     if isinstance(answer, bytes):
         return io.BytesIO(answer)
@@ -89,8 +89,8 @@ def _predict(environ: Mapping[str, str], spooled: Spooled, given: Mapping[str, A
         too_large = _too_large(files, service)
         return too_large or _answer(files, wanted, service, spooled.folder)
     except marshmallow.ValidationError as error:
-        found = error.normalized_messages()  # type: ignore[no-untyped-call]
-        option, reasons = next(iter(found.items()))
+        messages = error.normalized_messages()  # type: ignore[no-untyped-call]
+        option, reasons = next(iter(messages.items()))
         return refused(Code.BAD_SETTING.value, " ".join(map(str, reasons)), option)
     except Pi10Error as error:
         return refused(error.code.value, message_of(error))
@@ -102,7 +102,7 @@ def _predict(environ: Mapping[str, str], spooled: Spooled, given: Mapping[str, A
 
 
 def _spooled(data: Any) -> Spooled:
-    """The upload in a folder of its own; DEEPaaS's command line gives one temporary file."""
+    """The upload in its own folder; DEEPaaS's command line passes one temporary file."""
     if isinstance(data, Spooled):
         return data
     folder = Path(tempfile.mkdtemp(prefix="pi10-request-"))
@@ -120,20 +120,20 @@ def _too_large(files: UploadedFiles, service: Service) -> dict[str, Any] | None:
         return refused(
             Code.TOO_LARGE.value,
             f"{len(files.files):,} files; the limit is {service.max_images:,} per request: "
-            "send several requests",
+            "split them over several requests",
         )
     if files.size > service.upload_bytes:
         return refused(
             Code.TOO_LARGE.value,
             f"{files.size:,} bytes; the limit is {service.upload_bytes:,} per request: "
-            "send several requests",
+            "split them over several requests",
         )
     return None
 
 
 def _model(wanted: Wanted, service: Service) -> Model:
-    found = _SHELF.load(model_store.folder_of(wanted.model, service))
-    return model_store.with_thresholds(found, wanted.thresholds)
+    model = _SHELF.load(model_store.folder_of(wanted.model, service))
+    return model_store.with_thresholds(model, wanted.thresholds)
 
 
 def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Path) -> Any:
@@ -154,7 +154,7 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
 
 
 def default_model() -> Model:
-    """The model that answers where none is asked for; loaded once a process."""
+    """The model for requests that name none; loaded once per process."""
     return _SHELF.load(embedded())
 
 
@@ -183,7 +183,7 @@ def _classified(
 def _from_run(
     files: UploadedFiles, model: Model, wanted: Wanted, service: Service, scratch: Path
 ) -> Any:
-    """The report, or all files, of a run as ``pi10 classify`` writes it."""
+    """The report, or all files, of a run, as ``pi10 classify`` writes them."""
     from pi10_classifier.report.page import write_report
 
     out = scratch / "run"
@@ -200,7 +200,7 @@ def _from_run(
     with stage("classify"):
         run = classify_units(iter([files]), names, out, settings, model)
     note(run.tally.totals, run.tally.failures_by_code)
-    if not run.tally.totals["results"]:  # no report of nothing: say why, as JSON
+    if not run.tally.totals["results"]:  # there is nothing to report: answer why, as JSON
         outcome = _outcome(files, model, wanted, service)
         return writers.as_json(outcome, wanted.top_k, wanted.options())
     page = write_report(out, model.package.folder)

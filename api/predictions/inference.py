@@ -1,4 +1,4 @@
-"""Uploaded files -> rows, failures and totals, by the engine that ``pi10 classify`` uses."""
+"""Classifies uploaded files with the engine of ``pi10 classify``: rows, failures, totals."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SHEET_IMAGES = 96
 class FirstPictures(Gallery):
     """Pictures of the first images, in their order, instead of the best and worst of each class.
 
-    Like its base, it may be asked by threads while the collector adds: asked too early it
-    only draws a picture too many.
+    Threads may call ``wants`` while the collector adds, as with the base class: at worst a
+    picture is drawn that is not needed.
     """
 
     def __init__(self, most: int) -> None:
@@ -42,7 +42,7 @@ class FirstPictures(Gallery):
 
 
 class Rows(PartWriter):
-    """Stands in for the writer of a part: the rows of a request stay in memory."""
+    """Keeps a request's rows in memory instead of writing a part file."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -52,9 +52,9 @@ class Rows(PartWriter):
 
 
 class PredictionResult:
-    """What became of a request's inputs: inputs = results + failures + skipped.
+    """The results of a request: inputs = results + failures + skipped.
 
-    It takes up chunks as a part of a run does, so that what is counted, and how, is the same.
+    It collects chunks with the PartBuilder of a run, so both count in the same way.
     """
 
     def __init__(self, package: Package) -> None:
@@ -66,7 +66,7 @@ class PredictionResult:
 
     @property
     def record(self) -> UnitRecord:
-        """What the summary tables need of it."""
+        """The data that the summary tables are computed from."""
         return self._part.record
 
     @property
@@ -92,7 +92,7 @@ class PredictionResult:
             self.labels[label] += count
 
     def fill_factors(self) -> None:
-        """Give each row its raising factor: an upload is taken for whole, as an archive is."""
+        """Give each row its raising factor. An upload counts as a complete bin, like an archive."""
         if not self.record.hits_misses:
             return
         from pi10_classifier.results.raising_factor import factors_of
@@ -106,34 +106,33 @@ class PredictionResult:
 
 
 def minute_text(when: datetime | None) -> str:
-    """A row's time as the journal names its minute."""
+    """The minute of a row's time, in the journal's form."""
     return f"{when.isoformat(timespec='minutes')[:16]}:00Z" if when else ""
 
 
 def classify_items(
     items: Iterator[Item], engine: Engine, package: Package, jobs: int, pictures: int = 0
 ) -> PredictionResult:
-    """Account for every item. jobs: threads; pictures: how many of the first images to keep."""
-    outcome, sheet = PredictionResult(package), FirstPictures(pictures)
-    for result in _results(items, engine, jobs, sheet):
+    """Classify all items. jobs: threads; pictures: how many of the first images to keep."""
+    outcome, gallery = PredictionResult(package), FirstPictures(pictures)
+    for result in _results(items, engine, jobs, gallery):
         outcome.take(result)
-        sheet.add(result.pictures)
-    outcome.pictures = sheet.pictures
+        gallery.add(result.pictures)
+    outcome.pictures = gallery.pictures
     outcome.fill_factors()
     return outcome
 
 
 def _results(
-    items: Iterator[Item], engine: Engine, jobs: int, sheet: FirstPictures
+    items: Iterator[Item], engine: Engine, jobs: int, gallery: FirstPictures
 ) -> Iterator[ChunkResult]:
-    """The chunks' results in their order; a lone chunk needs no threads."""
-    found = chunks(items)
-    first, second = next(found, None), next(found, None)
+    """The chunks' results in their order; a single chunk needs no threads."""
+    remaining = chunks(items)
+    first, second = next(remaining, None), next(remaining, None)
     if first is None:
         return
     if second is None:
-        yield engine.process(first, sheet)
+        yield engine.process(first, gallery)
         return
-    yield from ordered_map(
-        lambda chunk: engine.process(chunk, sheet), chain((first, second), found), jobs, ahead=2
-    )
+    both = chain((first, second), remaining)
+    yield from ordered_map(lambda chunk: engine.process(chunk, gallery), both, jobs, ahead=2)

@@ -1,4 +1,4 @@
-"""The model packages that a request may name: embedded, configured, trained here."""
+"""The model packages that a request may name: embedded, configured, or trained here."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from pi10_classifier.errors import Pi10Error, SettingError
 from pi10_classifier.model.package import ALIASES, Package, installed, read_package
 from pi10_classifier.model.session import Model
 
-LOADED = 3  # models a worker keeps
+LOADED = 3  # models that a worker keeps loaded
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def folders(service: Service) -> dict[str, Path]:
-    """Name -> folder of all packages, the embedded ones first; listed anew at each call.
+    """Name -> folder of all packages, the embedded ones first; read from disk at each call.
 
     The best package of a training here has the training's name.
     """
-    found = {folder.name: folder for folder in installed()}
+    packages = {folder.name: folder for folder in installed()}
     for name, folder in _others(service):
         if _NAME.fullmatch(name) and (folder / "model.json").is_file():
-            found.setdefault(name, folder)
-    return found
+            packages.setdefault(name, folder)
+    return packages
 
 
 def _others(service: Service) -> Iterator[tuple[str, Path]]:
@@ -43,16 +43,16 @@ def _others(service: Service) -> Iterator[tuple[str, Path]]:
 
 
 def folder_of(name: str, service: Service) -> Path:
-    """The folder of a package by its name. Raises SettingError naming those there are."""
+    """The folder of a package by its name. Raises SettingError with the names that exist."""
     known = folders(service)
     name = name if name in known else ALIASES.get(name, name)
     if name not in known:
-        raise SettingError(f"no model {name[:80]!r} here; there are: {', '.join(known)}")
+        raise SettingError(f"no model {name[:80]!r} here; choose one of: {', '.join(known)}")
     return known[name]
 
 
 class Shelf:
-    """Models loaded by this process, the last few used; a changed package is loaded anew."""
+    """A cache of the models last used by this process; a changed package is loaded again."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[Any, ...], Model] = {}
@@ -64,33 +64,33 @@ class Shelf:
         key = (folder, *((s.st_mtime_ns, s.st_size, s.st_ino) for s in stats))
         with self._lock:
             model = self._kept.pop(key, None) or Model.load(folder)
-            self._kept[key] = model  # the last used is the last to go
+            self._kept[key] = model  # at the end: the least recently used is dropped first
             while len(self._kept) > LOADED:
                 del self._kept[next(iter(self._kept))]
             return model
 
 
 def with_thresholds(model: Model, least: float | Mapping[str, float] | None) -> Model:
-    """The same model, flagging scores below ``least``: one for all classes, or by class.
+    """The same model with other thresholds: ``least`` is one for all classes, or by class.
 
     Raises ValidationError for a class that the model does not know.
     """
     if least is None:
         return model
     classes = model.package.classes
-    given = dict.fromkeys(classes, least) if isinstance(least, int | float) else dict(least)
-    for name in given:
+    least = dict.fromkeys(classes, least) if isinstance(least, int | float) else least
+    for name in least:
         if name not in classes:
             message = f"{name[:80]!r} is not a class of {model.package.name}; its classes are "
             raise ValidationError(f"{message}{', '.join(classes)}.", "thresholds")
     changed = copy.copy(model)  # the session is shared
-    thresholds = tuple(float(given.get(name, 0.0)) for name in classes)
+    thresholds = tuple(float(least.get(name, 0.0)) for name in classes)
     changed.package = replace(model.package, thresholds=thresholds)
     return changed
 
 
 def describe(service: Service) -> list[dict[str, Any]]:
-    """What ``get_metadata`` tells of each package; of a damaged one, why."""
+    """The entries of ``get_metadata`` for each package; for a damaged one, the error."""
     entries: list[dict[str, Any]] = []
     for name, folder in folders(service).items():
         try:

@@ -16,7 +16,9 @@ class Totals(Schema):
 
     inputs = fields.Integer(required=True, metadata=_doc("Files sent, and members of archives."))
     results = fields.Integer(required=True, metadata=_doc("Images with a result."))
-    failures = fields.Integer(required=True, metadata=_doc("Inputs without one, and why below."))
+    failures = fields.Integer(
+        required=True, metadata=_doc("Inputs without a result; failures has the reasons.")
+    )
     skipped = fields.Integer(required=True, metadata=_doc("Folders, sidecars and other files."))
 
 
@@ -25,11 +27,11 @@ class Problem(Schema):
 
     code = fields.String(required=True)
     message = fields.String(required=True)
-    option = fields.String(metadata=_doc("The option that is wrong, where one is."))
+    option = fields.String(metadata=_doc("The option that is wrong, if one is."))
 
 
 class UsedModel(Schema):
-    """The model package that classified."""
+    """The model package that was used."""
 
     name = fields.String(required=True)
     version = fields.String(required=True)
@@ -38,7 +40,7 @@ class UsedModel(Schema):
 
 
 class Density(Schema):
-    """One class in one bin; per_litre is empty where it is unknown, and flags tell why."""
+    """One class in one bin. If the density is unknown, per_litre is empty and flags say why."""
 
     bin = fields.String(required=True, allow_none=True)
     label = fields.String(required=True)
@@ -50,29 +52,29 @@ class Density(Schema):
 
 
 class ModelPredictionResponse(Schema):
-    """What ``predict`` gives as JSON.
+    """The JSON answer of ``predict``.
 
-    Its name, its ``labels`` and ``probabilities`` are what AI4OS's page (deepaas_ui) looks for;
-    a text whose description names a kind of media would be shown there as a picture.
-    Rows are objects of their own writer (``answers.py``): checking each of fifty thousand
-    again would take longer than classifying them.
+    AI4OS's page (deepaas_ui) looks for this class name, ``labels`` and ``probabilities``. It
+    would show a text as a picture if the description named a media type.
+    The rows are plain objects of ``writers.py``: to validate fifty thousand of them again would
+    take longer than to classify them.
     """
 
     format = fields.Integer(required=True)
     status = fields.String(
         required=True, validate=validate.OneOf(["ok", "some_failed", "failed"]),
-        metadata=_doc("failed: nothing has a result."),
+        metadata=_doc("failed: no input has a result."),
     )  # fmt: skip
     totals = fields.Nested(Totals, required=True)
     error = fields.Nested(Problem)
     densities = fields.List(
         fields.Nested(Density), required=True,
-        metadata=_doc("Individuals per litre by bin and class, where a bin has its HitsMisses."),
+        metadata=_doc("Individuals per litre by bin and class, if the bin has its HitsMisses.txt."),
     )  # fmt: skip
     densities_note = fields.String(
         required=True, metadata=_doc("What the interval covers, or why there is no density.")
     )
-    results_by_class = fields.Dict(required=True, metadata=_doc("Class: images."))
+    results_by_class = fields.Dict(required=True, metadata=_doc("Number of images by class."))
     labels = fields.List(
         fields.String(),
         required=True,
@@ -80,12 +82,12 @@ class ModelPredictionResponse(Schema):
     )
     probabilities = fields.List(
         fields.Float(), required=True,
-        metadata=_doc("Of one image its scores; of several the share with each label."),
+        metadata=_doc("For one image its scores; for several the share with each label."),
     )  # fmt: skip
     predictions = fields.List(
         fields.Dict(),
         required=True,
-        metadata=_doc("One object an image, as the table has it."),
+        metadata=_doc("One object per image, with the columns of the table."),
     )
     failures = fields.List(
         fields.Dict(),
@@ -97,9 +99,9 @@ class ModelPredictionResponse(Schema):
 
 
 def refused(code: str, message: str, option: str = "") -> dict[str, Any]:
-    """The answer to a request that could not be taken up: its one input failed.
+    """The answer to a request that cannot be processed: its one input failed.
 
-    ``option`` names the one that is wrong; the servers make a 422 of such an answer.
+    ``option`` names the option that is wrong; the servers turn such an answer into a 422.
     """
     failure = {"source": "upload", "member": "", "code": code, "message": message}
     return {

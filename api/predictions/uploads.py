@@ -1,10 +1,11 @@
-"""Uploaded files as a unit of the pipeline: archives are streamed, other files are images."""
+"""Turns uploaded files into a unit of the pipeline: archives are streamed, others are images."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from pi10_classifier.sources.input_rules import normalised_name, skip_reason
 MAX_NAME = 1024
 CONTRADICTING = InputError(
     Code.BAD_SIDECAR,
-    "two files of this name were sent, and they differ; send the right one, or each in the folder "
-    "of its bin, as 1450/HitsMisses.txt",
+    "two different files of this name were sent; send the right one, or each in the folder of its "
+    "bin, such as 1450/HitsMisses.txt",
 )
 _FILENAME = re.compile(r'(?:^|;)\s*filename="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 
@@ -36,7 +37,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """The files of one request on disk; ``folder`` is the request's own and goes with it."""
+    """The files of one request on disk. ``folder`` is removed with the request."""
 
     folder: Path
     files: tuple[Upload, ...]
@@ -44,7 +45,7 @@ class Spooled:
 
 @dataclass(frozen=True, slots=True)
 class UploadedFiles:
-    """All files of a request as a unit: archives streamed, the rest one image each."""
+    """All files of a request as one unit: archives are streamed, each other file is an image."""
 
     files: tuple[Upload, ...]
     limits: Limits
@@ -67,25 +68,37 @@ class UploadedFiles:
         contradicting = self._contradicting()
         for file in self.files:
             if len(self.files) > 1 and skip_reason(file.name):
-                yield Item(self.name, file.name)  # litter of a folder that was sent as a whole
+                yield Item(self.name, file.name)  # other files of a folder sent as a whole
             elif normalised_name(file.name) in contradicting:
                 yield Item(self.name, file.name, error=CONTRADICTING)
             else:
                 yield from _items(file, self.name, self.limits)
 
-    def _contradicting(self) -> set[str]:
-        """Names of HitsMisses.txt that were sent twice and differ.
+    def of_source(self, source: str, members: Sequence[str]) -> Iterator[Item]:
+        """The items of one source, at least ``members``; other archives are not opened.
 
-        In an archive the later one is the newer; of two uploads nobody knows.
+        What was removed meanwhile has none.
+        """
+        wanted = set(members)
+        for file in self.files:
+            if file.name == source or (source == self.name and file.name in wanted):
+                with contextlib.suppress(FileNotFoundError):
+                    items = _items(file, self.name, self.limits)
+                    yield from (item for item in items if item.source == source)
+
+    def _contradicting(self) -> set[str]:
+        """Names of HitsMisses.txt that were sent twice with different content.
+
+        In an archive the later one is newer; of two uploads it is unknown which one is.
         """
         known: dict[str, str] = {}
-        found = set()
+        contradicting = set()
         for file in self.files:
             if len(self.files) > 1 and kind_of(file.name) is Kind.HITS_MISSES:
                 name, digest = normalised_name(file.name), sha256(file.path)
                 if known.setdefault(name, digest) != digest:
-                    found.add(name)
-        return found
+                    contradicting.add(name)
+        return contradicting
 
 
 def _items(file: Upload, source: str, limits: Limits) -> Iterator[Item]:
@@ -99,7 +112,7 @@ def _items(file: Upload, source: str, limits: Limits) -> Iterator[Item]:
         elif looks_like_image(head) or kind_of(file.name) in (Kind.HITS_MISSES, Kind.SIDECAR):
             if size > limits.member_bytes:
                 error = InputError(
-                    Code.TOO_LARGE, f"{size:,} bytes; the cap is {limits.member_bytes:,}"
+                    Code.TOO_LARGE, f"{size:,} bytes; the limit is {limits.member_bytes:,}"
                 )
         elif looks_like_archive(head) or is_archive(file.name):
             yield from archive_items(file.name, stream, size, limits)
@@ -107,31 +120,31 @@ def _items(file: Upload, source: str, limits: Limits) -> Iterator[Item]:
         else:
             error = InputError(
                 Code.UNSUPPORTED_FORMAT,
-                f"content begins {head[:8]!r}, which is neither {NAMES} nor tar or zip; "
+                f"the content begins with {head[:8]!r}, which is neither {NAMES} nor tar or zip; "
                 "convert the file",
             )
         yield Item(source, file.name, None if error else stream.read(), error)
 
 
 def given_name(disposition: str, parsed: str) -> str:
-    r"""The file name that a part's header gives; ``parsed`` is what aiohttp made of it.
+    r"""The file name in a part's header; ``parsed`` is aiohttp's reading of it.
 
-    aiohttp takes every ``\`` for an escape, as MIME has it. Browsers and most clients write
-    names as they are, curl and Python's email escape ``\`` and ``"`` alone; so only these
-    two are turned back, and ``RawImages\pia7…`` stays what it is.
+    aiohttp reads every ``\`` as an escape, as MIME defines it. Browsers and most clients write
+    names unescaped; curl and Python's email escape only ``\`` and ``"``. So only these two are
+    unescaped here, and ``RawImages\pia7…`` stays as it is.
     """
-    found = _FILENAME.search(disposition)
-    if not found or "filename*" in disposition.lower():
+    match = _FILENAME.search(disposition)
+    if not match or "filename*" in disposition.lower():
         return parsed
-    return re.sub(r'\\(["\\])', r"\1", found[1])
+    return re.sub(r'\\(["\\])', r"\1", match[1])
 
 
 def clean_name(name: str) -> str:
-    """A client's file name as it may be recorded: with its folders, printable, not too long.
+    """A client's file name for the records: with its folders, printable, not too long.
 
-    It is never used as a path. Its folders tell which HitsMisses.txt is of which bin.
+    It is never used as a path. Its folders say which HitsMisses.txt belongs to which bin.
     """
-    if name.startswith("/"):  # a path of the client's machine, as deepaas-cli gives it
+    if name.startswith("/"):  # a path on the client's machine, which deepaas-cli sends
         name = name.rstrip("/").rpartition("/")[2]
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     name = "/".join("".join(c if c.isprintable() else "_" for c in part) for part in parts)

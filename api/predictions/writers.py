@@ -19,10 +19,9 @@ from pi10_classifier.results.run_folder import PREDICTIONS
 
 JSON, CSV, HTML = "application/json", "text/csv", "text/html"
 PARQUET, PNG, ZIP = "application/vnd.apache.parquet", "image/png", "application/zip"
-# other names of two of them: AI4OS's page (deepaas_ui) ends at its start over a text/ type
+# other names of two types: AI4OS's page (deepaas_ui) fails at start if a type begins with text/
 ALIASES = {"application/csv": CSV, "application/html": HTML}
-# what the API's description lists; the first is answered where a client asks for nothing, or
-# for anything
+# the types that the API's description lists; the first is the default
 OFFERED = (JSON, *ALIASES, PARQUET, PNG, ZIP)
 ACCEPTED = (*OFFERED, CSV, HTML)
 FORMAT = 1
@@ -30,7 +29,7 @@ _DIGITS = 6
 
 
 def as_json(outcome: PredictionResult, top_k: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer as JSON; of each image the ``top_k`` best classes."""
+    """The answer as JSON, with the ``top_k`` best classes of each image."""
     package = outcome.package
     predictions = [_prediction(row, package, top_k) for row in outcome.rows]
     answer: dict[str, Any] = {
@@ -55,20 +54,20 @@ def as_json(outcome: PredictionResult, top_k: int, settings: Mapping[str, Any]) 
 
 
 def by_class(outcome: PredictionResult) -> dict[str, int]:
-    """Images by label: the model's classes, and what is none of them, such as ``no_particle``."""
+    """Images by label: the model's classes, and other labels such as ``no_particle``."""
     return {label: outcome.labels[label] for label in (*outcome.package.classes, *outcome.labels)}
 
 
 def chart(outcome: PredictionResult) -> dict[str, list[Any]]:
-    """``labels`` and ``probabilities``, of which AI4OS's page (deepaas_ui) draws its chart.
+    """``labels`` and ``probabilities``, from which AI4OS's page (deepaas_ui) draws its chart.
 
-    Of one image its scores; of several the share of the images with each label.
+    For one image its scores; for several the share of the images with each label.
     """
     counts, classes = by_class(outcome), outcome.package.classes
     shares: dict[str, float] = {}
     if len(outcome.rows) == 1:
         (row,) = outcome.rows
-        # without a particle on it, what the model makes of it means nothing
+        # the scores of an image without a particle have no meaning
         blank = row.label not in classes
         shares = {row.label: 1.0} if blank else dict(zip(classes, row.scores, strict=True))
     elif outcome.rows:
@@ -80,7 +79,7 @@ def chart(outcome: PredictionResult) -> dict[str, list[Any]]:
 
 
 def refusal(outcome: PredictionResult) -> dict[str, str] | None:
-    """Why there is no result at all, as an object of code and message; None where there is."""
+    """Why there is no result at all, as an object of code and message; None if there is one."""
     if outcome.rows:
         return None
     if outcome.failures:
@@ -89,8 +88,8 @@ def refusal(outcome: PredictionResult) -> dict[str, str] | None:
             "code": first.code.value,
             "message": f"{first.member or first.source}: {first.message}",
         }
-    what = "holds no image" if outcome.record.inputs else "is empty"
-    return {"code": Code.EMPTY_OBJECT.value, "message": f"the upload {what}; send images"}
+    problem = "holds no image" if outcome.record.inputs else "is empty"
+    return {"code": Code.EMPTY_OBJECT.value, "message": f"the upload {problem}; send images"}
 
 
 def failed(failure: Failure) -> dict[str, Any]:
@@ -111,18 +110,18 @@ def _status(outcome: PredictionResult) -> str:
 
 def _prediction(row: Row, package: Package, top_k: int) -> dict[str, Any]:
     classes = package.classes
-    found = {name: _plain(value) for name, value in row._asdict().items()}
+    fields = {name: _plain(value) for name, value in row._asdict().items()}
     if package.novelty is None:
-        del found[NOVELTY]
-    scores = list(zip(map(_plain, found.pop(SCORES)), classes, strict=True))
-    # rounded scores may tie: the label that was given comes first
-    # of a blank image the scores mean nothing: its own is empty
-    known = scores if found["label"] in classes else []
-    best = sorted(known, key=lambda pair: (-pair[0], pair[1] != found["label"]))[:top_k]
-    found["top"] = [{"label": label, "score": score} for score, label in best]
-    found["flags"] = found["flags"].split(";") if found["flags"] else []
-    del found["model"], found["model_sha256"]  # said once, for all
-    return found
+        del fields[NOVELTY]
+    scores = list(zip(map(_plain, fields.pop(SCORES)), classes, strict=True))
+    # the scores of a blank image have no meaning, so it gets none
+    known = scores if fields["label"] in classes else []
+    # rounded scores may tie: the predicted label comes first
+    best = sorted(known, key=lambda pair: (-pair[0], pair[1] != fields["label"]))[:top_k]
+    fields["top"] = [{"label": label, "score": score} for score, label in best]
+    fields["flags"] = fields["flags"].split(";") if fields["flags"] else []
+    del fields["model"], fields["model_sha256"]  # the answer has them once, for all images
+    return fields
 
 
 def _plain(value: Any) -> Any:
@@ -142,7 +141,7 @@ def rows_of(folder: Path) -> list[tuple[Any, ...]]:
 
 
 def as_csv(package: Package, rows: Iterable[Sequence[Any]]) -> bytes:
-    """The rows of the predictions table; failures are not among them."""
+    """The rows of the predictions table as CSV, without failures."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns(package.classes, novelty=package.novelty is not None))
@@ -152,7 +151,7 @@ def as_csv(package: Package, rows: Iterable[Sequence[Any]]) -> bytes:
 
 
 def as_parquet(package: Package, rows: Sequence[Sequence[Any]]) -> bytes:
-    """The predictions table, as ``pi10 classify`` writes it."""
+    """The predictions table as Parquet, as ``pi10 classify`` writes it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -165,7 +164,7 @@ def as_parquet(package: Package, rows: Sequence[Sequence[Any]]) -> bytes:
 
 
 def as_zip(folder: Path, more: Mapping[str, bytes]) -> bytes:
-    """A run's folder less its journal, and ``more`` files by name."""
+    """A run's folder without its journal, and ``more`` files by name, as one zip."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):

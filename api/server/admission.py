@@ -11,8 +11,8 @@ LONGEST_RETRY_S = 60
 _SMOOTHING = 0.1
 
 
-class Full(Exception):  # noqa: N818  it is no error of ours
-    """No room, or none any more. ``retry_after`` in seconds."""
+class Full(Exception):  # noqa: N818  a normal state, not an error
+    """The limit is reached, or the service is stopping. ``retry_after`` is in seconds."""
 
     def __init__(self, code: str, message: str, retry_after: int) -> None:
         super().__init__(message)
@@ -22,9 +22,9 @@ class Full(Exception):  # noqa: N818  it is no error of ours
 
 
 class AdmissionLimit:
-    """Counts requests in and out, from the first byte of their body on.
+    """Counts the requests that are being received, waiting or running.
 
-    limit: how many may be inside. side_by_side: how many of them are worked on at once.
+    limit: the most of them. side_by_side: how many of them can run at once.
     """
 
     def __init__(self, limit: int, side_by_side: int) -> None:
@@ -37,7 +37,7 @@ class AdmissionLimit:
 
     @contextmanager
     def pass_through(self) -> Iterator[None]:
-        """Hold a place. Raises Full where there is none."""
+        """Hold a place for the block. Raises Full if there is none."""
         if self.draining:
             raise Full("stopping", "the service is stopping; try again shortly", 5)
         if self.inside >= self.limit:
@@ -51,17 +51,17 @@ class AdmissionLimit:
             self._changed.set()
 
     def took(self, seconds: float) -> None:
-        """Note what a request's work took, for ``retry_after``."""
+        """Record the duration of a request's work, for ``retry_after``."""
         self._usual_s += _SMOOTHING * (seconds - self._usual_s)
 
     @property
     def retry_after(self) -> int:
-        """Seconds until half of those inside are likely done."""
+        """Seconds until half of the current requests are probably done."""
         wait = self._usual_s * self.inside / 2 / self._side_by_side
         return max(1, min(LONGEST_RETRY_S, math.ceil(wait)))
 
     async def drain(self, seconds: float) -> bool:
-        """Let nobody in any more; True where all have left within ``seconds``."""
+        """Admit no more requests; True if all current ones end within ``seconds``."""
         self.draining = True
         try:
             async with asyncio.timeout(seconds):

@@ -1,8 +1,8 @@
 """Closes connections whose request headers do not arrive in time.
 
-aiohttp waits for the end of a head as long as bytes come, and knows no setting for it. Its
-server makes each connection's handler by the name of a class, which is replaced here by one
-that keeps time; under ``deepaas-run`` as well, for both build on aiohttp.
+aiohttp waits for request headers as long as bytes arrive, and has no setting for it. Its
+server creates a handler for each connection; ``install`` replaces that class with one that
+has a deadline. This also works under ``deepaas-run``, which uses aiohttp too.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _LATE = (
 
 
 class Timely(RequestHandler):
-    """A connection that is closed where a head is not whole ``seconds`` after it began.
+    """A connection that closes if request headers are not complete within ``seconds``.
 
-    A new connection's first head begins with the connection, a later one with its first byte;
-    how long a connection may idle between requests is aiohttp's to say.
+    The time of the first request starts with the connection, that of a later one with its first
+    byte. How long a connection may be idle between requests is an aiohttp setting.
     """
 
     __slots__ = ("_head_due",)
@@ -71,6 +71,6 @@ class Timely(RequestHandler):
 
 
 def install(seconds: float) -> None:
-    """Have every server that this process starts from now on close such connections."""
+    """Apply the deadline to every server that this process starts from now on."""
     Timely.seconds = seconds
     setattr(web_server, "RequestHandler", Timely)  # noqa: B010  (not among its exports)

@@ -1,4 +1,4 @@
-"""``/health/live``, ``/health/ready`` and ``/metrics``."""
+"""The routes ``/health/live``, ``/health/ready`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pi10_classifier.model.package import Package
 
 
 class Health:
-    """What orchestrators and Prometheus ask."""
+    """Answers the requests of orchestrators and Prometheus."""
 
     def __init__(
         self, workers: Workers, admissions: AdmissionLimit, metrics: Metrics, package: Package
@@ -41,6 +41,7 @@ class Health:
             metrics.watch(name, about, value)
 
     def _why_not(self) -> str:
+        """Why the service is not ready; empty if it is."""
         if self._admissions.draining:
             return "stopping"
         if not self._workers.ready:
@@ -48,11 +49,11 @@ class Health:
         return ""
 
     async def live(self, request: web.Request) -> web.Response:
-        """200 as long as the event loop turns."""
+        """Answer 200 as long as the event loop runs."""
         return web.json_response({"status": "live"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        """200 where a worker has verified and warmed the model, else 503 and the reason."""
+        """Answer 200 if a worker has verified and warmed the model, else 503 and the reason."""
         reason = self._why_not()
         body = {
             "status": "not ready" if reason else "ready",

@@ -1,4 +1,4 @@
-"""Logs as JSON, one object a line, each with the id of the request it belongs to."""
+"""Logs in JSON: one object per line, with the id of the request that it belongs to."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pi10_classifier.foundation.redaction import scrub, secrets_of
 
 _PLAIN = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 _LONGEST = 8000
-# what its libraries say at INFO is of no use to an operator
+# what these libraries log at INFO does not help an operator
 _QUIET = ("deepaas", "stevedore", "oslo_config", "asyncio", "aiohttp.access")
 
 
 class JsonLines(logging.Formatter):
-    """``time`` (UTC), ``level``, ``logger``, ``message``, ``request_id``, and a record's extras.
+    """Formats ``time`` (UTC), ``level``, ``logger``, ``message``, ``request_id`` and the extras.
 
-    The environment's secrets are struck out of every text.
+    The environment's secrets are removed from every text.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -43,7 +43,7 @@ class JsonLines(logging.Formatter):
         line |= {key: value for key, value in record.__dict__.items() if key not in _PLAIN}
         cause = record.exc_info[0] if record.exc_info else None
         if cause and cause.__module__ == "aiohttp.http_exceptions":
-            # what came was no HTTP: its text quotes the request, which may hold a query
+            # invalid HTTP: the text quotes the request, which may hold private data
             line["exception"] = cause.__name__
         elif record.exc_info:
             line["exception"] = self.formatException(record.exc_info)[-_LONGEST:]
@@ -61,5 +61,5 @@ def configure(
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # the libraries' deprecations concern their makers; DEEPaaS sends them here
+    # DEEPaaS logs the libraries' deprecation warnings, which do not concern an operator
     logging.getLogger("py.warnings").setLevel(logging.ERROR)

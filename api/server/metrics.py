@@ -1,7 +1,7 @@
 """The Prometheus metrics at ``/metrics``, all kept by the parent process.
 
-A worker hands its figures over with its answer, so that none is lost or told twice when
-a worker dies, and no files are shared between processes.
+A worker returns its figures with its answer. So none is lost or counted twice if a worker
+dies, and the processes share no files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
 class Metrics:
-    """The figures of one service."""
+    """The metrics of one service."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -60,7 +60,7 @@ class Metrics:
             "pi10_model_info", "The model that answers by default; always 1.",
             ("name", "version", "sha256"), registry=self._registry,
         )  # fmt: skip
-        # told from the first scrape on, so that a rate can be taken of them
+        # all labels exist from the first scrape on, so that rates can be computed
         for outcome in ("result", "failure", "skipped"):
             self._images.labels(outcome)
         for code in Code:
@@ -70,11 +70,11 @@ class Metrics:
         self._model.labels(package.name, package.version, package.sha256).set(1)
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
-        """A gauge that is read when it is asked for."""
+        """Add a gauge whose value is read at each scrape."""
         Gauge(name, about, registry=self._registry).set_function(value)
 
     def request(self, method: str, route: str, status: int, stats: RequestStats) -> None:
-        """Count an answered request. ``route`` is its pattern, never the path asked for."""
+        """Count an answered request. ``route`` is the route's pattern, never the request's path."""
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(route).observe(stats.seconds)
         self.work(stats)
@@ -91,5 +91,5 @@ class Metrics:
             self._failures.labels(code).inc(count)
 
     def text(self) -> bytes:
-        """All figures in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

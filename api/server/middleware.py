@@ -1,4 +1,4 @@
-"""Middleware around every request: id, log line, metrics, admission, errors as JSON."""
+"""Middleware for every request: request id, log line, metrics, admission, errors as JSON."""
 
 from __future__ import annotations
 
@@ -21,17 +21,24 @@ from pi10_classifier.errors import ModelError, OutputError, Pi10Error
 LOG = logging.getLogger("pi10.requests")
 
 ID_HEADER = "X-Request-ID"
-CLIENT_LEFT = 499  # as nginx logs it; nobody receives it
+CLIENT_LEFT = 499  # nginx's code for a closed connection; only logged, never sent
 UNMATCHED = "unmatched"
 _DEFECT = "a defect of this service; report it with the request_id"
-# asked for all the time: told at the level debug, where they succeed
-_QUIET = ("/health/live", "/health/ready", "/metrics", "/runs/{id}", "/pictures/{number}")
+# requested all the time: successes are logged at level debug
+_QUIET = (
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/runs/{id}",
+    "/pictures/{number}",
+    "/pictures/{order}",
+)
 
 
 def failure(
     status: int, code: str, message: str, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """An error as every route answers it: a code, what was wrong, and the request's id."""
+    """The error answer of every route: a code, what was wrong, and the request's id."""
     stats = CURRENT.get()
     if stats:
         stats.error = code
@@ -42,8 +49,8 @@ def failure(
     return web.json_response(body, status=status, headers=headers)
 
 
-def accounting(metrics: Metrics) -> Middleware:
-    """The outermost middleware: nothing is answered that is not logged and counted."""
+def observe(metrics: Metrics) -> Middleware:
+    """The outermost middleware: it logs and counts every answer."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -67,7 +74,7 @@ def accounting(metrics: Metrics) -> Middleware:
 
 
 def admission(admissions: AdmissionLimit, posts: Collection[str]) -> Middleware:
-    """Refuse work where there is no room for it, before its body is read."""
+    """Refuse a POST to one of ``posts`` before its body is read, if the service is full."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -89,8 +96,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     except web.HTTPException as error:
         if error.status < 400:
-            raise_headers = {k: v for k, v in error.headers.items() if k == "Location"}
-            return web.Response(status=error.status, headers=raise_headers)
+            location = {k: v for k, v in error.headers.items() if k == "Location"}
+            return web.Response(status=error.status, headers=location)
         if error.content_type == "application/json":
             return _as_response(error)
         return failure(error.status, _code_of(error), _text_of(error, request), _kept(error))
@@ -133,7 +140,7 @@ def _as_response(error: web.HTTPException) -> web.Response:
 
 
 def _body_code(error: web.HTTPException) -> str:
-    """The code that its body tells, else what its status means."""
+    """The code in the error's body, else the code for its status."""
     try:
         return str(json.loads(error.text or "")["error"]["code"])
     except (ValueError, LookupError, TypeError):
@@ -163,8 +170,8 @@ def _route(request: web.Request) -> str:
 
 
 def _log(request: web.Request, route: str, status: int, stats: RequestStats) -> None:
-    # neither query nor headers, and of a known route not the path: they may hold what is
-    # nobody's business, such as the id that opens a run's results
+    # no query, no headers, and of a known route no path: they may hold secrets, such as the id
+    # that opens a run's results
     fields: dict[str, Any] = {
         "method": request.method,
         "route": route,

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def end_with_parent() -> None:
-    """Watch the parent from a thread; where it ends, however it does, this process does too."""
+    """End this process when its parent ends, even if the parent is killed."""
     parent = multiprocessing.parent_process()
 
     def leave() -> None:
@@ -19,11 +19,11 @@ def end_with_parent() -> None:
             parent.join()
         os._exit(1)
 
-    threading.Thread(target=leave, name="pi10-orphan", daemon=True).start()
+    threading.Thread(target=leave, name="pi10-parent-watch", daemon=True).start()
 
 
 def kill_all(executor: ProcessPoolExecutor) -> None:
-    """Kill the processes of ``executor``, stopped or hanging ones too, known by pid or not."""
+    """Kill all processes of ``executor``, even those that are stopped or hang."""
     for pid in list(getattr(executor, "_processes", None) or {}):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

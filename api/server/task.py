@@ -1,6 +1,6 @@
 """Runs one piece of work in a worker and returns its output and statistics.
 
-Imported by the workers, so it imports nothing of DEEPaaS, which would cost each 40 MB.
+The workers import this module, so it must not import DEEPaaS: that would cost each 40 MB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pi10_classifier.api.request_stats import CURRENT, RequestStats
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What comes back from a worker: the output and the figures."""
+    """A worker's answer: the output and the request's statistics."""
 
     output: Any
     stages: dict[str, float]
@@ -24,7 +24,7 @@ class Answer:
 
 
 def work(request_id: str, function: Callable[..., Any], kwargs: dict[str, Any]) -> Answer:
-    """Run ``function(**kwargs)`` in a worker; it may add to the account at hand."""
+    """Run ``function(**kwargs)`` in a worker; it may add to the current RequestStats."""
     stats = RequestStats(request_id)
     token = CURRENT.set(stats)
     try:

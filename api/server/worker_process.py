@@ -1,4 +1,4 @@
-"""One process that predicts, as `pi10 serve` keeps several of them."""
+"""One process for predictions; `pi10 serve` keeps several of them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pi10_classifier.api.server.parent_watch import end_with_parent, kill_all
 
 
 def _begin() -> None:
-    """In a new worker: signals are the parent's to heed, and no worker outlives it."""
+    """Set up a new worker: ignore signals, which the parent handles, and end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent()
 
 
 def alive() -> None:
-    """What an idle worker is asked, to see whether it still is one."""
+    """Do nothing: an idle worker that can run this is alive."""
 
 
 class WorkerProcess:
-    """One process, given one piece of work at a time."""
+    """One process, which runs one piece of work at a time."""
 
     def __init__(self) -> None:
-        # spawned: forking a process that has threads may deadlock the child
+        # spawn: forking a process that has threads may deadlock the child
         context = multiprocessing.get_context("spawn")
         self._executor = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
         self.pid = 0
@@ -38,11 +38,11 @@ class WorkerProcess:
         await self.run(warm)
 
     async def run(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Raises BrokenProcessPool where the process died, else what ``work`` raises."""
+        """Run ``work``. Raises BrokenProcessPool if the process died, else what ``work`` raises."""
         return await asyncio.wrap_future(self._executor.submit(work, *args))
 
     async def kill(self) -> None:
-        """End the process, whatever it is at."""
+        """End the process, even in the middle of work."""
         kill_all(self._executor)
-        # one whose process has not said its pid may not be waited for: it had perhaps no begin
+        # without a pid the process may never have started, and waiting for it would hang
         await asyncio.to_thread(self._executor.shutdown, bool(self.pid), cancel_futures=True)

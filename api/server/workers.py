@@ -1,8 +1,8 @@
 """The pool of prediction workers: warmed, checked, and replaced if they die or hang.
 
-DEEPaaS's own pool loses the task of a killed worker, so that its request hangs for ever,
-and one exception that cannot be unpickled silences a worker for good. An executor of
-``concurrent.futures`` notices both; a broken one is thrown away here and another started.
+DEEPaaS's own pool loses the task of a killed worker, so the request hangs for ever. And after
+an exception that cannot be unpickled, a worker never answers again. An executor of
+``concurrent.futures`` notices both; here a broken executor is replaced with a new one.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from pi10_classifier.api.server.worker_process import WorkerProcess, alive
 LOG = logging.getLogger("pi10.workers")
 
 WATCH_S = 2.0
-# an idle worker answers within milliseconds; one that has not is not told as ready, and in the
-# end replaced, for it is stopped or hangs
+# an idle worker answers within milliseconds; one that does not within ANSWER_S is not counted as
+# ready, and after PATIENCE_S it is replaced, because it is stopped or hangs
 ANSWER_S = 5.0
 PATIENCE_S = 60.0
-# an upload beyond this waits in the lane of the bins, not in that of single images
+# larger uploads queue as bins, smaller ones as single images
 BULK_BYTES = 2**20
 TRIES = 2
-# a worker that cannot be warmed is tried again, ever more seldom
+# backoff between attempts to warm a worker
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 
 
-class WorkerDied(Exception):  # noqa: N818  as concurrent.futures names its own
-    """The work's process died ``TRIES`` times over."""
+class WorkerDied(Exception):  # noqa: N818  concurrent.futures names its exceptions so
+    """The process of this work died ``TRIES`` times."""
 
 
 class _DiedIdle(BrokenProcessPool):
-    """The process was dead before it was given the work."""
+    """The process was dead before it got the work."""
 
 
 class TookTooLong(Exception):  # noqa: N818
-    """The work did not end within its time; its process was killed."""
+    """The work did not end within its time limit; its process was killed."""
 
 
 class Workers:
-    """``count`` warm processes; work waits for a free one, first come, first served.
+    """``count`` warm processes with one queue of work, first come, first served.
 
-    One process is never given bulk work, so that a single image is not kept waiting by
-    bins that take minutes; with a single process there is no such choice.
+    One process never gets bulk work, so that a single image does not wait for bins that take
+    minutes. With only one process this is impossible.
     """
 
     def __init__(self, count: int, warm: Callable[[], Any], seconds: float = 0) -> None:
-        """seconds: the longest that a worker may be silent, 0 for what is usual here."""
+        """seconds: the longest that a worker may be silent; 0 means PATIENCE_S."""
         self.count = count
         self._patience_s = min(seconds or PATIENCE_S, PATIENCE_S)
         self._start_s = max(seconds, PATIENCE_S)
@@ -68,11 +68,11 @@ class Workers:
 
     @property
     def ready(self) -> int:
-        """How many processes are warm, at work or idle, and answer."""
+        """How many processes are warm and answer, idle or at work."""
         return len(self._warm_workers - self._silent)
 
     def start(self) -> None:
-        """Start all processes; returns at once, ``ready`` says how far they are."""
+        """Start all processes. Returns at once; ``ready`` counts those that are warm."""
         for _ in range(self.count):
             self._spawn(self._bring_up())
         self._spawn(self._watch())
@@ -82,14 +82,14 @@ class Workers:
     ) -> Any:
         """Run picklable ``work(*args)`` in a free process and return what it returns.
 
-        seconds: the longest it may run, 0 for no bound. Raises WorkerDied, TookTooLong, or
-        what ``work`` raises. Cancelled while it waits it leaves the queue; cancelled later,
-        the work goes on and its result is dropped.
+        seconds: the time limit, 0 for none. Raises WorkerDied, TookTooLong, or what ``work``
+        raises. If cancelled while it waits, it leaves the queue; if cancelled later, the work
+        goes on and its result is dropped.
         """
         deaths = 0
         while deaths < TRIES:
             worker = await self._take(bulk)
-            # one that died idle is not the work's fault: asked first, where one died before
+            # after a death, probe the worker first: one that died idle is not the work's fault
             task = self._spawn(self._run(worker, work, args, seconds, bulk, ask=deaths > 0))
             try:
                 return await asyncio.shield(task)
@@ -98,7 +98,7 @@ class Workers:
             except BrokenProcessPool:
                 deaths += 1
                 LOG.error("worker died", extra={"worker_pid": worker.pid, "deaths": deaths})
-        raise WorkerDied(f"the worker process died {TRIES} times over this request")
+        raise WorkerDied(f"the worker process died {TRIES} times on this request")
 
     async def _take(self, bulk: bool) -> WorkerProcess:
         if bulk:
@@ -119,7 +119,7 @@ class Workers:
         bulk: bool = False,
         ask: bool = False,
     ) -> Any:
-        """Run in ``worker``, then give it back or replace it, whether anyone waits or not."""
+        """Run in ``worker``, then return it to the pool or replace it, even if nobody waits."""
         usable = True
         try:
             if ask:
@@ -130,7 +130,7 @@ class Workers:
             usable = False
             raise
         except TimeoutError as error:
-            if not limit.expired():  # the work's own
+            if not limit.expired():  # the work itself raised it
                 raise
             usable = False
             LOG.error("worker took too long", extra={"worker_pid": worker.pid})
@@ -159,7 +159,7 @@ class Workers:
             self._spawn_apart(self._bring_up())
 
     async def _bring_up(self) -> None:
-        """A new process, warmed; tried until it succeeds."""
+        """Start and warm a new process; retry until it succeeds."""
         pause = FIRST_PAUSE_S
         while not self._closing:
             worker = WorkerProcess()
@@ -187,7 +187,7 @@ class Workers:
             return
 
     async def _watch(self) -> None:
-        """Ask idle workers from time to time, to replace a dead one before it is needed."""
+        """Probe idle workers regularly, to replace a dead one before it is needed."""
         while not self._closing:
             await asyncio.sleep(WATCH_S)
             idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
@@ -195,21 +195,21 @@ class Workers:
                 self._spawn(self._check(worker))
 
     async def _check(self, worker: WorkerProcess) -> None:
-        """Ask ``worker`` for a sign of life; it is replaced where none comes."""
+        """Probe ``worker``; it is replaced if it does not answer."""
         work = self._run(worker, alive, (), seconds=self._patience_s)
-        asked = self._spawn(work)
-        if (await asyncio.wait({asked}, timeout=ANSWER_S))[0]:
+        probe = self._spawn(work)
+        if (await asyncio.wait({probe}, timeout=ANSWER_S))[0]:
             return
         self._silent.add(worker)
         self.problem = "a worker does not answer; it is replaced if it stays silent"
         LOG.warning("worker silent", extra={"worker_pid": worker.pid})
-        await asyncio.wait({asked})
-        if worker in self._silent:  # it spoke: one that was replaced is in it no more
+        await asyncio.wait({probe})
+        if worker in self._silent:  # it answered after all: a replaced worker was removed
             self._silent.discard(worker)
             self.problem = ""
 
     def _spawn_apart(self, work: Any) -> None:
-        """As ``_spawn``, but no part of the request at hand: its log lines lack its id."""
+        """Like ``_spawn``, but outside of the current request: log lines lack its id."""
         self._spawn(work, Context())
 
     def _spawn(self, work: Any, context: Context | None = None) -> asyncio.Task[Any]:
@@ -221,10 +221,10 @@ class Workers:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # looked at: whoever waited for it may have left
+            task.exception()  # retrieved, or asyncio warns if nobody waited for the task
 
     async def close(self) -> None:
-        """Stop all processes, at work or not."""
+        """Stop all processes, idle or at work."""
         self._closing = True
         for task in list(self._tasks):
             task.cancel()

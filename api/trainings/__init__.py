@@ -1,1 +1,1 @@
-"""Trainings as processes of the service."""
+"""Trainings that the service runs, each in its own process."""

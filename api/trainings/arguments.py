@@ -35,12 +35,12 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._,=+-]{0,127}")
 
 
 def missing() -> list[str]:
-    """The packages that training needs and are not installed here."""
+    """The packages that training needs but that are not installed here."""
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
 def datasets(service: Service) -> list[str]:
-    """The names of data sets under the configured folder: its entries, none hidden."""
+    """The names of data sets in the configured folder: all entries that are not hidden."""
     if not service.data_dir:
         return []
     return sorted(p.name for p in service.data_dir.iterdir() if not p.name.startswith("."))
@@ -48,22 +48,22 @@ def datasets(service: Service) -> list[str]:
 
 def train_args(service: Service) -> dict[str, fields.Field]:
     """The fields of a training."""
-    where = ", ".join(datasets(service)[:20]) or "none is configured"
+    known = ", ".join(datasets(service)[:20]) or "none is configured"
     lacking = missing()
     note = f" NOT AVAILABLE here: {', '.join(lacking)} missing; {INSTALL}." if lacking else ""
-    found = {
+    source = {
         "dataset": option(
             fields.String,
-            f"A data set of the service by its name: {where}. Or send one as data.{note}",
+            f"The name of a data set of the service: {known}. Or send one as data.{note}",
             None, one_of(lambda: datasets(service)),
         ),
         "data": upload(
-            "An archive (tar, zip) of label/image files, in place of dataset; at most "
+            "An archive (tar, zip) of label/image files, instead of dataset; at most "
             f"{service.max_upload_mb:,} MB.",
             required=False,
         ),
     }  # fmt: skip
-    return {**found, **dict(_flags(service)), **dict(_recipe())}
+    return {**source, **dict(_flags(service)), **dict(_recipe())}
 
 
 def _flags(service: Service) -> Iterator[tuple[str, fields.Field]]:
@@ -80,12 +80,12 @@ def _flags(service: Service) -> Iterator[tuple[str, fields.Field]]:
 
 def _plain(text: str) -> None:
     if text and not _WORD.fullmatch(text):
-        # a recipe may be a file's path and a device a URL: from a client they are names only
-        raise ValidationError("Give a name of letters, digits and ._,=+- .")
+        # the command also accepts paths and URLs; a client may give names only
+        raise ValidationError(f"{text[:80]!r} is no name; use letters, digits, spaces and ._,=+- .")
 
 
 def _recipe() -> Iterator[tuple[str, fields.Field]]:
-    """A recipe's fields; None takes the network's own default, which the text tells."""
+    """A recipe's fields. None means the network's own default, which the description states."""
     usual, paper = recipe_for(SMALL), Recipe()
     choices = {**CHOICES, "channels": CHANNELS}
     for entry in fields_of(Recipe):
@@ -104,7 +104,7 @@ def _recipe() -> Iterator[tuple[str, fields.Field]]:
 
 
 def command(given: Mapping[str, Any], service: Service) -> list[str]:
-    """The options as ``pi10 train`` takes them. Raises SettingError where they do not agree."""
+    """The options as arguments of ``pi10 train``. Raises SettingError if they contradict."""
     words: list[str] = []
     for name in OPTIONS:
         value = given.get(name)
@@ -128,14 +128,16 @@ def _toml(value: Any) -> str:
 
 
 class NotTrainableError(SettingError):
-    """What training needs is not installed here."""
+    """The packages that training needs are not installed here."""
 
 
-def chosen(given: Mapping[str, Any], lacking: list[str]) -> None:
-    """Raises SettingError where nothing can be trained, or not on what was given."""
+def require_trainable(given: Mapping[str, Any], lacking: list[str]) -> None:
+    """Raise SettingError if packages are lacking, or if there is not exactly one data set."""
     if lacking:
         raise NotTrainableError(
             f"this service cannot train: {', '.join(lacking)} not installed; {INSTALL}"
         )
     if bool(given.get("dataset")) == bool(given.get("data")):
-        raise SettingError("give either dataset, a name, or data, an archive")
+        raise SettingError(
+            "give either dataset (a name) or data (an archive), and only one of them"
+        )

@@ -1,7 +1,8 @@
 """Runs ``pi10 train`` in a process that ends when its server ends.
 
 Run as ``python -m pi10_classifier.api.trainings.child_process train ...``. Standard input is a
-pipe that the server holds open: when it closes, even because the server was killed, so does this.
+pipe that the server holds open. When it closes, even because the server was killed, this process
+ends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ GRACE_S = 10.0
 def _follow_parent() -> None:
     while os.read(0, 4096):
         pass
-    # first as a person would stop it, so that it can be resumed; then for good
+    # SIGTERM first, so that the training can be resumed; then end in any case
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(GRACE_S)
     os._exit(1)

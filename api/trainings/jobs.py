@@ -1,7 +1,8 @@
 """Trainings of the service: each is ``pi10 train`` in its own process.
 
-Predictions go on meanwhile, for no worker is taken up. What a training is at is read from
-the files it writes; its processes end with it, when it is cancelled, and with the server.
+Predictions go on meanwhile, because a training occupies no worker. Its progress is read from
+the files that it writes. Its processes end when it ends, when it is cancelled, and when the
+server ends.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from typing import Any
 
 from pi10_classifier.api.client_errors import message_of, without_paths
 from pi10_classifier.api.settings import Service
-from pi10_classifier.api.trainings.arguments import NotTrainableError, chosen, command, missing
+from pi10_classifier.api.trainings.arguments import (
+    NotTrainableError,
+    command,
+    missing,
+    require_trainable,
+)
 from pi10_classifier.api.trainings.progress import progress_of, result_of
 from pi10_classifier.errors import Code, ExitCode, InputError, Pi10Error, output_error
 from pi10_classifier.sources.archives import is_archive, looks_like_archive
@@ -47,12 +53,12 @@ _CODES: dict[int, Code] = {
 
 
 class BusyError(InputError):
-    """As many trainings run as may."""
+    """The limit of trainings at a time is reached."""
 
 
 @dataclass(slots=True)
 class Training:
-    """One training: its name (of its folder and its MLflow run, too) and its process."""
+    """One training: its name, which its folder and its MLflow run have too, and its process."""
 
     name: str
     folder: Path
@@ -72,25 +78,25 @@ class Training:
             return "cancelled"
         return "finished" if self.process.returncode == ExitCode.OK else "failed"
 
-    def told(self) -> dict[str, Any]:
-        """What a client is told of it, at any time."""
-        found = {
+    def to_dict(self) -> dict[str, Any]:
+        """The training's state and progress, for a client."""
+        fields = {
             "training": self.name,
             "status": self.state,
             "begun": f"{self.begun:%Y-%m-%dT%H:%M:%SZ}",
             **progress_of(self.folder),
         }
         if self.state == "finished":
-            found |= result_of(self.folder) | {"model": self.name}
+            fields |= result_of(self.folder) | {"model": self.name}
         if self.state == "failed":
-            found["error"] = {
+            fields["error"] = {
                 "code": _CODES.get(self.process.returncode or 0, Code.INTERNAL),
                 "message": without_paths(_last_line(self.folder / LOG)),
             }  # fmt: skip
-        return found
+        return fields
 
     def cancel(self) -> None:
-        """Stop it between two steps, or after a moment for good, with all its processes."""
+        """Ask the training to stop, and kill all its processes if it does not soon."""
         self.cancelled = self.cancelled or self.running
         self._signal(signal.SIGTERM)
         try:
@@ -101,10 +107,10 @@ class Training:
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running:
-            os.killpg(self.process.pid, number)  # its group: it was started as a session
+            os.killpg(self.process.pid, number)  # it leads its own process group
 
     def publish(self) -> None:
-        """Put the package of the best seed where ``packages`` finds it, by the training's name."""
+        """Copy the best seed's package to where requests find it by the training's name."""
         package = result_of(self.folder).get("package")
         if package:
             beside = self.folder / f".{MODEL}"
@@ -114,14 +120,14 @@ class Training:
 
 
 class Trainings:
-    """The trainings of this process, in the order they began."""
+    """The trainings of this process, in the order in which they began."""
 
     def __init__(self) -> None:
         self._all: dict[str, Training] = {}
         self._lock = threading.Lock()
 
-    def told(self) -> list[dict[str, Any]]:
-        return [training.told() for training in list(self._all.values())]
+    def to_list(self) -> list[dict[str, Any]]:
+        return [training.to_dict() for training in list(self._all.values())]
 
     @property
     def running(self) -> int:
@@ -130,8 +136,8 @@ class Trainings:
     def begin(
         self, given: Mapping[str, Any], service: Service, environ: Mapping[str, str] = os.environ
     ) -> Training:
-        """Start one. Raises Pi10Error where it cannot be begun as asked for."""
-        chosen(given, missing())
+        """Start a training. Raises Pi10Error if it cannot begin with these options."""
+        require_trainable(given, missing())
         words = command(given, service)
         with self._lock:
             if self.running >= service.max_trainings:
@@ -158,17 +164,17 @@ class Trainings:
             return training
 
     def wait(self, training: Training) -> dict[str, Any]:
-        """Wait for its end; returns what is told of it then."""
+        """Wait for the training's end; returns its final state."""
         training.process.wait()
         if training.process.stdin:
-            training.process.stdin.close()  # it is remembered for ever, its pipe need not be
+            training.process.stdin.close()  # the training stays in the list, its pipe need not
         shutil.rmtree(training.folder / INPUT, ignore_errors=True)
         if training.state == "finished":
             training.publish()
-        return training.told()
+        return training.to_dict()
 
     async def follow(self, training: Training) -> dict[str, Any]:
-        """``wait`` without a worker; cancelled, it cancels the training and answers as well."""
+        """``wait`` without blocking. If cancelled, it cancels the training and still answers."""
         waiting = asyncio.ensure_future(asyncio.to_thread(self.wait, training))
         try:
             return await asyncio.shield(waiting)
@@ -177,20 +183,20 @@ class Trainings:
             return await waiting
 
     def close(self) -> None:
-        """End all of them, when the server ends: side by side, for its grace is short."""
+        """Cancel all trainings at once, when the server ends: its grace period is short."""
         running = [training for training in list(self._all.values()) if training.running]
-        enders = [threading.Thread(target=training.cancel) for training in running]
-        for ender in enders:
-            ender.start()
-        for ender in enders:
-            ender.join()
+        threads = [threading.Thread(target=training.cancel) for training in running]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 TRAININGS = Trainings()
 
 
 def train(environ: Mapping[str, str] = os.environ, **given: Any) -> dict[str, Any]:
-    """Train and wait: what DEEPaaS's command line does, and a server without ``deepaas_pool``."""
+    """Train and wait. DEEPaaS's command line calls this, and a server without our pool."""
     try:
         training = TRAININGS.begin(given, Service.from_environ(environ), environ)
     except Pi10Error as error:
@@ -207,21 +213,23 @@ def refused(error: Pi10Error) -> dict[str, Any]:
 
 
 def _source(given: Mapping[str, Any], service: Service, folder: Path) -> Path:
-    """The data set: a name under the service's folder, or the upload, moved into ``folder``."""
+    """The data set: from the service's folder by its name, or the upload, moved to ``folder``."""
     if given.get("dataset"):
-        assert service.data_dir  # noqa: S101  the name was found there
+        assert service.data_dir  # noqa: S101  the name was checked against it
         return service.data_dir / str(given["dataset"])
     data = given["data"]
     files = getattr(data, "files", None)
-    if files is None:  # of DEEPaaS's command line
+    if files is None:  # from DEEPaaS's command line
         path = Path(data.filename)
     elif len(files) == 1:
         path = files[0].path
     else:
-        raise InputError(Code.BAD_SETTING, f"{len(files)} files; send one archive of them")
+        raise InputError(
+            Code.BAD_SETTING, f"{len(files)} files were sent; send one archive of them"
+        )
     with path.open("rb") as stream:
         head = stream.read(512)
-    # a table names paths to be opened: from a client only what carries its own bytes is taken
+    # only archives: a table would name paths on this machine, and a client must not open those
     if not looks_like_archive(head):
         raise InputError(
             Code.UNSUPPORTED_FORMAT,
@@ -237,7 +245,7 @@ def _start(words: list[str], folder: Path, environ: Mapping[str, str]) -> subpro
     with (folder / LOG).open("wb") as log:
         return subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "pi10_classifier.api.trainings.child_process", *words],
-            stdin=subprocess.PIPE,  # held open: its end tells the child that we are gone
+            stdin=subprocess.PIPE,  # held open: the child ends when it closes
             stdout=log, stderr=subprocess.STDOUT, cwd=folder.parent, env=dict(environ),
             start_new_session=True,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from pi10_classifier.training import output_folder
 
 
 def progress_of(out: Path) -> dict[str, Any]:
-    """Of each seed: epochs done, of how many, and the figures of all so far; MLflow's run."""
+    """The progress of each seed (epochs done, epochs in all, history), and the MLflow run."""
     return {"seeds": [_seed(path) for path in _seeds(out)], "mlflow": mlflow_run(out)}
 
 
@@ -31,16 +31,16 @@ def _seed(folder: Path) -> dict[str, Any]:
             history = output_folder.read_metrics(folder)
             best = output_folder.best_validation(folder)
             fields |= {"epochs_done": len(history), "validation_macro_f1": best, "history": history}
-    except (SettingError, KeyError, TypeError) as error:  # it is just being written
+    except (SettingError, KeyError, TypeError) as error:  # the file is just being written
         fields["note"] = str(error)
     return fields
 
 
 def mlflow_run(out: Path) -> dict[str, Any] | None:
-    """The training's run: experiment, name, where it goes, and its id once MLflow gave one."""
+    """The training's MLflow run: experiment, name, destination, and id once MLflow gave one."""
     try:
         runs = [run for run in runs_of(out / SPOOL) if not run.header.parent]
-    except SettingError:  # its header is just being written
+    except SettingError:  # the header is just being written
         return None
     if not runs:
         return None
@@ -57,7 +57,7 @@ def mlflow_run(out: Path) -> dict[str, Any] | None:
 
 
 def result_of(out: Path) -> dict[str, Any]:
-    """The package of the seed that was best on the validation images, and its test figures."""
+    """The package of the seed with the best validation score, and its test metrics."""
     done = [p for p in _seeds(out) if (p / output_folder.PACKAGE / "model.json").is_file()]
     if not done:
         return {}

@@ -1,1 +1,1 @@
-"""The web page: its routes, its runs, its files."""
+"""The web page: routes, runs and static files."""

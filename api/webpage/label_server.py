@@ -1,4 +1,4 @@
-"""`pi10 validate label`: the labelling page of one run, on this machine alone."""
+"""Serves the labelling page of one run to this machine only (`pi10 validate label`)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from pi10_classifier.api.webpage.labelling import LabelPage, Taxa, guard
+from pi10_classifier.api.webpage.labelling import (
+    LARGEST_REQUEST,
+    LabelPage,
+    OneSession,
+    Taxa,
+    guard,
+)
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.session import Session
 
 HOST = "127.0.0.1"
-LARGEST_REQUEST = 2**20  # bytes
 
 
 def serve_labels(
@@ -24,9 +29,9 @@ def serve_labels(
 ) -> None:  # fmt: skip
     """Serve the page until SIGTERM or Ctrl-C.
 
-    port: 0 for any that is free. ready: called with the address once it answers. The address holds
-    a secret, so that neither other users of the machine nor other web pages reach the labels.
-    Raises SettingError where the port cannot be had.
+    port: 0 for any free port. ready: called with the page's address once it answers. The address
+    holds a secret, so that other users of the machine and other web pages cannot reach the labels.
+    Raises SettingError if the port cannot be used.
     """
     asyncio.run(_serve(session, port, labeller, taxa, ready))
 
@@ -42,7 +47,7 @@ async def _serve(
     hosts: set[str] = set()
     app = web.Application(middlewares=[guard(hosts)], client_max_size=LARGEST_REQUEST)
     secret = secrets.token_urlsafe(16)
-    LabelPage(session, labeller, taxa).add_to(app, f"/{secret}")
+    LabelPage(OneSession(session), labeller, taxa).add_to(app, f"/{secret}")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
     await runner.setup()
     try:

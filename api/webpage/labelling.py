@@ -1,4 +1,4 @@
-"""The labelling page's routes: its files, the sample, pictures, labels, the density so far."""
+"""The labelling page's routes: its files, the sample, the pictures, labels and densities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pi10_classifier
 from pi10_classifier.api.webpage.policy import FOREIGN, PAGE_HEADERS
 from pi10_classifier.errors import Pi10Error, SettingError
 from pi10_classifier.instrument.names import UM_PER_PX
-from pi10_classifier.labelling.estimate import CorrectedRow
+from pi10_classifier.labelling.estimation.estimate import CorrectedRow
 from pi10_classifier.labelling.labels import BESIDE
 from pi10_classifier.labelling.session import ChangedMeanwhileError, Choice, Session
 
@@ -27,9 +27,10 @@ FILES = {
     **{name: (name, "text/javascript") for name in ("label.js", "label-density.js")},
 }
 MOST_AT_ONCE = 1000  # labels in one request
+LARGEST_REQUEST = 2**20  # bytes
 MOST_TAXA = 20
 _LETTERS = {"unknown": "u", "artefact": "a", "several": "s", "no_particle": "n"}
-_TAKEN = "fgptxz"  # by the page itself
+_TAKEN = "fgptxz"  # keys that the page itself uses
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -40,21 +41,64 @@ class Taxa(Protocol):
 
 
 def keys_of(labels: Sequence[str]) -> dict[str, str]:
-    """Label -> the key that gives it; labels beyond the keys there are have none."""
+    """Label -> its key. If there are more labels than keys, the last ones get none."""
     keys = {label: _LETTERS[label] for label in labels if label in _LETTERS}
     used = {*keys.values(), *_TAKEN}
     free = iter([key for key in (*digits[1:], *ascii_lowercase) if key not in used])
     return {label: keys.get(label) or next(free, "") for label in labels}
 
 
-class LabelPage:
-    """The routes of one session. labeller: whose name the page proposes."""
+Rows = Sequence[CorrectedRow]
 
-    def __init__(self, session: Session, labeller: str = "", taxa: Taxa | None = None) -> None:
+
+class Sessions(Protocol):
+    """Whom the page labels for: one run, or the runs of a service."""
+
+    def session(self, request: web.Request) -> Session:
+        """The session that a request is of. Raises HTTPException where there is none any more."""
+
+    def about(self, request: web.Request) -> dict[str, Any]:
+        """``run``, its name; ``served``, addresses from the page, None where it stands alone."""
+
+    async def density(self, session: Session, labeller: str, stratum: str) -> Rows: ...
+
+    async def history(self, session: Session, labeller: str, stratum: str) -> Sequence[Rows]: ...
+
+
+class OneSession:
+    """One run, computed for in this process."""
+
+    def __init__(self, session: Session) -> None:
         self._session = session
+        self._estimating = asyncio.Lock()  # one at a time: a label must not wait for several
+
+    def session(self, request: web.Request) -> Session:
+        return self._session
+
+    def about(self, request: web.Request) -> dict[str, Any]:
+        return {"run": str(self._session.run), "served": None}
+
+    async def density(self, session: Session, labeller: str, stratum: str) -> Rows:
+        async with self._estimating:
+            return await asyncio.to_thread(session.density, labeller, stratum)
+
+    async def history(self, session: Session, labeller: str, stratum: str) -> list[Rows]:
+        past, steps = session.history(labeller, stratum), list[Rows]()
+        while True:
+            async with self._estimating:  # let go between two steps
+                rows = await asyncio.to_thread(next, past, None)
+            if rows is None:
+                return steps
+            steps.append(rows)
+
+
+class LabelPage:
+    """The routes of labelling. labeller: whose name the page proposes."""
+
+    def __init__(self, sessions: Sessions, labeller: str = "", taxa: Taxa | None = None) -> None:
+        self._sessions = sessions
         self._labeller = labeller
         self._taxa = taxa
-        self._estimating = asyncio.Lock()  # one at a time: a label must not wait for several
 
     def add_to(self, app: web.Application, base: str) -> None:
         router = app.router
@@ -77,14 +121,14 @@ class LabelPage:
         return web.Response(text=text, content_type=kind, headers=PAGE_HEADERS)
 
     async def _about(self, request: web.Request) -> web.Response:
-        session = self._session
+        session = self._sessions.session(request)
         allowed = session.store.allowed
         keys = keys_of(allowed)
         return _json({
             "version": pi10_classifier.__version__,
-            "run": str(session.run),
+            **self._sessions.about(request),
             "labeller": self._labeller,
-            "labellers": session.labellers(),
+            "labellers": await asyncio.to_thread(session.labellers),
             "labels": [
                 {"name": name, "key": keys[name],
                  "meaning": "" if name in session.classes else BESIDE[name]}
@@ -96,10 +140,11 @@ class LabelPage:
         })  # fmt: skip
 
     async def _sample(self, request: web.Request) -> web.Response:
-        """The particles, without what the model says of them, and the labels of one labeller."""
+        """The particles without the model's predictions, and the labels of one labeller."""
         labeller = _labeller_of(request)
-        session = self._session
+        session = self._sessions.session(request)
         known = await asyncio.to_thread(session.labels_of, labeller)
+        stratum = request.query.get("stratum", "")
         particles = [
             {
                 "id": particle.particle_id, "stratum": particle.stratum, "bin": particle.bin,
@@ -111,21 +156,14 @@ class LabelPage:
         return _json({
             "particles": particles,
             "labels": {name: [label.label, label.taxon] for name, label in known.items()},
-            **self._state(labeller, -1, request.query.get("stratum", "")),
+            **await asyncio.to_thread(_state, session, labeller, -1, stratum),
         })  # fmt: skip
 
-    def _state(self, labeller: str, after: int, stratum: str) -> dict[str, Any]:
-        session = self._session
-        return {
-            "next": session.next_unlabelled(labeller, after, stratum),
-            "reached": asdict(session.reached(labeller)),
-        }
-
     async def _predicted(self, request: web.Request) -> web.Response:
-        return _json([particle.predicted for particle in self._session.sample])
+        return _json([particle.predicted for particle in self._sessions.session(request).sample])
 
     async def _picture(self, request: web.Request) -> web.Response:
-        session, order = self._session, int(request.match_info["order"])
+        session, order = self._sessions.session(request), int(request.match_info["order"])
         data = None
         if order < len(session.sample):
             data = await asyncio.to_thread(session.pictures.read, session.sample[order])
@@ -136,67 +174,55 @@ class LabelPage:
         })  # fmt: skip
 
     async def _next(self, request: web.Request) -> web.Response:
-        after = _order(request.query.get("after", "-1"), len(self._session.sample), least=-1)
+        session, labeller = self._sessions.session(request), _labeller_of(request)
+        after = _order(request.query.get("after", "-1"), len(session.sample), least=-1)
         stratum = request.query.get("stratum", "")
-        return _json(self._state(_labeller_of(request), after, stratum))
+        return _json(await asyncio.to_thread(_state, session, labeller, after, stratum))
 
     async def _label(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":  # which a form of another site cannot send
-            return _failure(415, "bad_setting", "send JSON")
+        if request.content_type != "application/json":  # a form on another site cannot send JSON
+            return _failure(
+                415, "bad_setting", f"{request.content_type!r} is not accepted; send JSON"
+            )
+        session = self._sessions.session(request)
         try:
-            given = await request.json()
+            given = await request.clone(client_max_size=LARGEST_REQUEST).json()
             labeller, stratum = given["labeller"], given.get("stratum", "")
-            choices = self._choices(given["choices"])
-            expected = self._choices(given["expected"]) if given.get("expected") else None
+            choices = _choices(session, given["choices"])
+            expected = _choices(session, given["expected"]) if given.get("expected") else None
             if not isinstance(labeller, str) or not isinstance(stratum, str) or not choices:
                 raise TypeError("labeller or choices")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingError(f"the request cannot be read ({error}); reload the page") from error
-        session = self._session
-        former = await asyncio.to_thread(session.put, labeller, choices, expected)
-        # from here on it is on the disk
+        try:
+            former = await asyncio.to_thread(session.put, labeller, choices, expected)
+        except ChangedMeanwhileError as error:
+            return _failure(409, "changed_meanwhile", error.message)
+        # from here on the labels are on the disk
         after = int(given["choices"][-1]["order"])
-        state = await asyncio.to_thread(self._state, labeller, after, stratum)
+        state = await asyncio.to_thread(_state, session, labeller, after, stratum)
         return _json({
             "former": [[choice.label, choice.taxon] for choice in former], **state,
         })  # fmt: skip
 
-    def _choices(self, given: Any) -> list[Choice]:
-        sample = self._session.sample
-        if not isinstance(given, list) or len(given) > MOST_AT_ONCE:
-            raise TypeError(f"no list of at most {MOST_AT_ONCE:,} labels")
-        choices = []
-        for choice in given:
-            label, taxon = choice["label"], choice.get("taxon", "")
-            if not isinstance(label, str) or not isinstance(taxon, str):
-                raise TypeError("a label that is no text")
-            order = _order(choice["order"], len(sample))
-            choices.append(Choice(sample[order].particle_id, label, taxon))
-        return choices
-
     async def _density(self, request: web.Request) -> web.Response:
         stratum, labeller = request.query.get("stratum", ""), _labeller_of(request)
-        async with self._estimating:
-            rows = await asyncio.to_thread(self._session.density, labeller, stratum)
+        session = self._sessions.session(request)
+        rows = await self._sessions.density(session, labeller, stratum)
         return _json([_density_row(row) for row in rows])
 
     async def _history(self, request: web.Request) -> web.Response:
         stratum, labeller = request.query.get("stratum", ""), _labeller_of(request)
-        past = self._session.history(labeller, stratum)
-        steps: list[list[dict[str, Any]]] = []
-        while True:
-            async with self._estimating:  # let go between two steps
-                rows = await asyncio.to_thread(next, past, None)
-            if rows is None:
-                return _json(steps)
-            steps.append([_density_row(row) for row in rows])
+        session = self._sessions.session(request)
+        steps = await self._sessions.history(session, labeller, stratum)
+        return _json([[_density_row(row) for row in rows] for rows in steps])
 
     async def _agreement(self, request: web.Request) -> web.Response:
-        labeller, session = _labeller_of(request), self._session
-        found = await asyncio.to_thread(session.agreements, labeller)
+        labeller, session = _labeller_of(request), self._sessions.session(request)
+        agreements = await asyncio.to_thread(session.agreements, labeller)
         differing = await asyncio.to_thread(session.disagreements, labeller)
         return _json({
-            "agreements": {name: asdict(its) for name, its in found.items()},
+            "agreements": {name: asdict(agreement) for name, agreement in agreements.items()},
             "disagreements": {
                 name: {other: [label.label, label.taxon] for other, label in others.items()}
                 for name, others in differing.items()
@@ -214,10 +240,10 @@ class LabelPage:
 
 
 def guard(hosts: set[str]) -> Any:
-    """Refuse requests that another web page sends; tell errors as JSON.
+    """Refuse requests that another web page sends; answer errors as JSON.
 
-    hosts: the addresses (host:port) that this server is asked by; a name of somebody else's that
-    leads here is none of them. Fill it once the port is known.
+    hosts: the addresses (host:port) of this server. A foreign host name that resolves to this
+    machine is not among them. Fill the set once the port is known.
     """
 
     @web.middleware
@@ -228,11 +254,11 @@ def guard(hosts: set[str]) -> Any:
             or (origin is not None and origin.removeprefix("http://") not in hosts)
             or (request.method != "GET" and request.headers.get("Sec-Fetch-Site") in FOREIGN)
         ):
-            return _failure(403, "foreign_page", "only the labelling page itself may ask this")
+            return _failure(
+                403, "foreign_page", "only the labelling page itself may send this request"
+            )
         try:
             response: web.StreamResponse = await handler(request)
-        except ChangedMeanwhileError as error:
-            return _failure(409, "changed_meanwhile", error.message)
         except SettingError as error:
             return _failure(422, error.code.value, error.message)
         except Pi10Error as error:
@@ -242,6 +268,26 @@ def guard(hosts: set[str]) -> Any:
         return response
 
     return middleware
+
+
+def _state(session: Session, labeller: str, after: int, stratum: str) -> dict[str, Any]:
+    return {
+        "next": session.next_unlabelled(labeller, after, stratum),
+        "reached": asdict(session.reached(labeller)),
+    }
+
+
+def _choices(session: Session, given: Any) -> list[Choice]:
+    if not isinstance(given, list) or len(given) > MOST_AT_ONCE:
+        raise TypeError(f"no list of at most {MOST_AT_ONCE:,} labels")
+    choices = []
+    for choice in given:
+        label, taxon = choice["label"], choice.get("taxon", "")
+        if not isinstance(label, str) or not isinstance(taxon, str):
+            raise TypeError("a label that is no text")
+        order = _order(choice["order"], len(session.sample))
+        choices.append(Choice(session.sample[order].particle_id, label, taxon))
+    return choices
 
 
 def _density_row(row: CorrectedRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The web page's routes: its files, and runs to start, follow and show."""
+"""The web page's routes: its files, and requests to start, follow and show runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 import pi10_classifier
-from pi10_classifier.api.client_errors import is_full, message_of, unstored
 from pi10_classifier.api.deepaas.request_parsing import patience
 from pi10_classifier.api.request_stats import CURRENT, RequestStats
 from pi10_classifier.api.server.admission import AdmissionLimit
 from pi10_classifier.api.server.metrics import Metrics
 from pi10_classifier.api.server.middleware import failure
 from pi10_classifier.api.server.task import Answer, work
-from pi10_classifier.api.server.workers import BULK_BYTES, TookTooLong, WorkerDied, Workers
+from pi10_classifier.api.server.workers import BULK_BYTES, Workers
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.webpage.policy import FOREIGN, PAGE_HEADERS
+from pi10_classifier.api.webpage.run_errors import told
 from pi10_classifier.api.webpage.runs import PageRun, Runs, receive
+from pi10_classifier.api.webpage.served_labelling import ServedLabelling
 from pi10_classifier.api.webpage.worker import DOWNLOADS, PICTURES, SHOWN, Cancelled, run_page
-from pi10_classifier.errors import Pi10Error
 from pi10_classifier.model.package import Package
 
 LOG = logging.getLogger("pi10.page")
@@ -37,7 +37,7 @@ FILES = {
     "page.js": ("page.js", "text/javascript"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
 }
-# the report brings its own styles and pictures, and no script
+# the report holds its own styles and pictures, and no script
 REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-popups; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -57,6 +57,7 @@ class Page:
         self._package = package
         self._service = service
         self._runs = Runs(folder / "runs")
+        self._labelling = ServedLabelling(self._runs, workers, admissions, service)
         self._sweeper: asyncio.Task[None] | None = None
 
     def add_to(self, app: web.Application, base: str) -> None:
@@ -70,29 +71,31 @@ class Page:
         router.add_get(f"{base}/ui/runs/{{id}}/page", self._page)
         router.add_get(f"{base}/ui/runs/{{id}}/pictures/{{number:[0-9]{{1,6}}}}", self._picture)
         router.add_get(f"{base}/ui/runs/{{id}}/files/{{name}}", self._download)
+        self._labelling.add_to(app, base)
         self._sweeper = asyncio.ensure_future(self._runs.sweep())
 
     @staticmethod
     def front_door(base: str) -> Middleware:
-        """Send browsers to the page; programs get DEEPaaS's own answer at the root.
+        """Redirect browsers to the page; programs get DEEPaaS's own answer at the root.
 
-        The redirects are relative, so that they hold behind a proxy that strips a prefix.
+        The redirects are relative, so that they work behind a proxy that strips a prefix.
         """
         last = base.rpartition("/")[2]
-        ways = {f"{base}/ui": "ui/", f"{base}/": "ui/", "/": f"{base.lstrip('/')}/ui/".lstrip("/")}
+        targets = {f"{base}/ui": "ui/", f"{base}/": "ui/",
+                   "/": f"{base.lstrip('/')}/ui/".lstrip("/")}  # fmt: skip
         if base:
-            ways[base] = f"{last}/ui/"
+            targets[base] = f"{last}/ui/"
 
         @web.middleware
         async def middleware(
             request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
         ) -> web.StreamResponse:
-            way = ways.get(request.path) if request.method == "GET" else None
-            if way and (
+            target = targets.get(request.path) if request.method == "GET" else None
+            if target and (
                 request.path.endswith("/ui") or "text/html" in request.headers.get("Accept", "")
             ):
-                return web.Response(status=302, headers={"Location": way, "Vary": "Accept"})
-            if base and request.path == f"{base}/":  # which DEEPaaS does not know
+                return web.Response(status=302, headers={"Location": target, "Vary": "Accept"})
+            if base and request.path == f"{base}/":  # DEEPaaS has no route for it
                 return web.Response(status=302, headers={"Location": f"../{last}"})
             return await handler(request)
 
@@ -140,14 +143,14 @@ class Page:
                 self._runs.drop(run)
                 raise
             stats.add("receive", stats.seconds)
-            # the place is handed on: this request is over long before its work is
+            # the work keeps the place, because it goes on long after this request
             work_on = self._work(run, stats.request_id, place.pop_all())
             run.task = asyncio.get_running_loop().create_task(work_on)
         return web.json_response(run.status(), status=201)
 
     async def _work(self, run: PageRun, request_id: str, place: ExitStack) -> None:
         stats = RequestStats(request_id)
-        CURRENT.set(stats)  # of this task alone
+        CURRENT.set(stats)  # for this task only
         try:
             with place:
                 answer: Answer = await self._workers.apply(
@@ -161,27 +164,13 @@ class Page:
         except (Cancelled, asyncio.CancelledError):
             run.state = "cancelled"
         except Exception as error:
-            run.state, run.error = "failed", self._error_of(error)
+            run.state, run.error = "failed", told(error)
         finally:
             self._metrics.work(stats)
             LOG.info("page run over", extra={
                 "state": run.state, "files": len(run.uploads), "bytes": run.bytes,
                 "totals": dict(stats.totals), "seconds": round(stats.seconds, 3),
             })  # fmt: skip
-
-    @staticmethod
-    def _error_of(error: Exception) -> dict[str, str]:
-        if isinstance(error, Pi10Error):
-            return {"code": error.code.value, "message": message_of(error)}
-        if isinstance(error, OSError) and is_full(error):
-            problem = unstored(error)
-            return {"code": problem.code.value, "message": problem.message}
-        if isinstance(error, TookTooLong):
-            return {"code": "took_too_long", "message": str(error)}
-        if isinstance(error, WorkerDied):
-            return {"code": "worker_died", "message": f"{error}; leave out some files"}
-        LOG.error("page run failed", exc_info=error)
-        return {"code": "internal", "message": "a defect of this service; please report it"}
 
     async def _status(self, request: web.Request) -> web.Response:
         run = self._runs.get(request.match_info["id"])
@@ -191,19 +180,13 @@ class Page:
         self._runs.drop(self._runs.get(request.match_info["id"]))
         return web.Response(status=204)
 
-    def _done(self, request: web.Request) -> PageRun:
-        run = self._runs.get(request.match_info["id"])
-        if run.state != "done":
-            raise web.HTTPConflict(text=f"the run is {run.state}; it has no results to show")
-        return run
-
     async def _page(self, request: web.Request) -> web.Response:
-        run = self._done(request)
-        found: dict[str, Any] = run.read_page()
-        return web.json_response(found, headers={"Cache-Control": "no-store"})
+        run = self._runs.get_done(request.match_info["id"])
+        page: dict[str, Any] = run.read_page()
+        return web.json_response(page, headers={"Cache-Control": "no-store"})
 
     async def _picture(self, request: web.Request) -> web.Response:
-        run = self._done(request)
+        run = self._runs.get_done(request.match_info["id"])
         particles = run.read_page()["particles"]
         number = int(request.match_info["number"])
         place = particles[number]["picture"] if number < len(particles) else None
@@ -216,18 +199,24 @@ class Page:
         return web.Response(body=data, content_type="image/png", headers=headers)
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
-        run = self._done(request)
+        run = self._runs.get_done(request.match_info["id"])
         name = request.match_info["name"]
         if name not in DOWNLOADS:
             raise web.HTTPNotFound(
                 text=f"there is no file of this name; the files are {', '.join(DOWNLOADS)}"
             )
+        folder, kind = DOWNLOADS[name]
+        path = run.folder / folder / name
+        if not path.is_file():
+            raise web.HTTPNotFound(
+                text=f"there is no {name} yet; it comes with a sample, its labels or its estimate"
+            )
         shown = name == "report.html"
         headers = {
-            "Content-Type": DOWNLOADS[name],
+            "Content-Type": kind,
             "Content-Disposition": "inline" if shown else f'attachment; filename="{name}"',
             "Content-Security-Policy": REPORT_POLICY,
             "Referrer-Policy": "no-referrer",
             "Cache-Control": "no-store",
         }
-        return web.FileResponse(run.folder / name, headers=headers)
+        return web.FileResponse(path, headers=headers)

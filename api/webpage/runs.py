@@ -1,4 +1,4 @@
-"""The page's runs: uploads and results, kept for an hour."""
+"""The page's runs: their uploads and results, kept for an hour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import BodyPartReader, web
 
@@ -17,8 +17,10 @@ from pi10_classifier.api.client_errors import unstored
 from pi10_classifier.api.deepaas.request_parsing import MALFORMED
 from pi10_classifier.api.predictions.uploads import Upload, given_name
 from pi10_classifier.api.settings import Service
+from pi10_classifier.api.webpage.label_worker import JOB
 from pi10_classifier.api.webpage.worker import CANCEL, PAGE, PROGRESS, UPLOAD
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.labelling.session import Session
 from pi10_classifier.sources.base import printable
 
 KEPT_S = 3600.0
@@ -29,8 +31,26 @@ _LONGEST_NAME = 1000
 
 
 @dataclass(slots=True)
+class Job:
+    """What is done with a finished run: its sample is drawn, or its densities are corrected."""
+
+    kind: Literal["draw", "correct"]
+    state: Literal["working", "done", "failed"] = "working"
+    error: dict[str, str] | None = None
+    result: dict[str, Any] | None = None
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.state != "working"
+
+
+@dataclass(slots=True)
 class PageRun:
-    """One upload and what becomes of it. ``state``: waiting, running, done, failed or cancelled."""
+    """One upload and its results. ``state``: waiting, running, done, failed or cancelled.
+
+    session: of its sample, if one was drawn. job: the last one.
+    """
 
     id: str
     folder: Path
@@ -41,23 +61,45 @@ class PageRun:
     touched: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
     page: dict[str, Any] | None = None
+    session: Session | None = None
+    job: Job | None = None
+    dropped: bool = False
 
     @property
     def over(self) -> bool:
         return self.state in ("done", "failed", "cancelled")
 
+    @property
+    def title(self) -> str:
+        many = len(self.uploads)
+        return self.uploads[0].name if many == 1 else f"{many:,} files"
+
     def status(self) -> dict[str, Any]:
-        """What the page asks for again and again."""
-        try:
-            progress = json.loads((self.folder / PROGRESS).read_text("utf-8"))
-        except (OSError, ValueError):
-            progress = {}
+        """The run's state and progress, which the page polls."""
+        progress = self._progress(PROGRESS)
         if self.state == "waiting" and progress:
             self.state = "running"
         return {
             "id": self.id, "state": self.state, "files": len(self.uploads), "bytes": self.bytes,
             "progress": progress, "error": self.error,
+            "drawn": self.session.design.size if self.session else 0, "job": self._job_status(),
         }  # fmt: skip
+
+    def _job_status(self) -> dict[str, Any] | None:
+        job = self.job
+        if job is None:
+            return None
+        return {
+            "kind": job.kind, "state": job.state, "error": job.error, "result": job.result,
+            "progress": {} if job.over else self._progress(JOB),
+        }  # fmt: skip
+
+    def _progress(self, name: str) -> dict[str, Any]:
+        try:
+            fields: dict[str, Any] = json.loads((self.folder / name).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return fields
 
     def read_page(self) -> dict[str, Any]:
         if self.page is None:
@@ -65,7 +107,9 @@ class PageRun:
         return self.page
 
     def cancel(self) -> None:
-        """Ask the work to stop; it looks several times a second."""
+        """Ask the work to stop; it checks several times a second."""
+        if self.job and not self.job.over:
+            (self.folder / CANCEL).touch()
         if not self.over:
             (self.folder / CANCEL).touch()
             if self.state == "waiting" and self.task:
@@ -74,7 +118,7 @@ class PageRun:
 
 
 class Runs:
-    """All runs at hand, by their unguessable ids."""
+    """All current runs, by their random ids."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -96,10 +140,22 @@ class Runs:
         run.touched = time.monotonic()
         return run
 
+    def get_done(self, run_id: str) -> PageRun:
+        """As ``get``, of a run that has results."""
+        run = self.get(run_id)
+        if run.state != "done":
+            raise web.HTTPConflict(text=f"the run is {run.state}; it has no results to show")
+        return run
+
     def drop(self, run: PageRun) -> None:
+        run.dropped = True
         run.cancel()
         self._runs.pop(run.id, None)
-        # beside the loop: a large run's files take their time
+        self.remove_files(run)
+
+    @staticmethod
+    def remove_files(run: PageRun) -> None:
+        # in a thread: a large run's files take time to remove
         asyncio.get_running_loop().run_in_executor(None, _remove, run.folder)
 
     def _make_room(self) -> None:
@@ -108,7 +164,7 @@ class Runs:
             self.drop(run)
 
     async def sweep(self) -> None:
-        """For ever: remove what nobody has asked for in an hour."""
+        """Remove runs that nobody has asked for in an hour; runs for ever."""
         while True:
             await asyncio.sleep(SWEEP_S)
             least = time.monotonic() - KEPT_S
@@ -118,8 +174,9 @@ class Runs:
     def close(self) -> None:
         for run in self._runs.values():
             run.cancel()
-            if run.task:
-                run.task.cancel()
+            for task in (run.task, run.job.task if run.job else None):
+                if task:
+                    task.cancel()
 
 
 def _remove(folder: Path) -> None:
@@ -127,9 +184,9 @@ def _remove(folder: Path) -> None:
 
 
 async def receive(request: web.Request, run: PageRun, service: Service) -> None:
-    """Store the files of a form in ``run``, each under a number.
+    """Store the files of a form in ``run``, each with a number as its name.
 
-    Raises HTTPRequestEntityTooLarge, or InputError where there is nothing to classify.
+    Raises HTTPRequestEntityTooLarge, or InputError if there is nothing to classify.
     """
     if not request.content_type.startswith("multipart/"):
         raise InputError(Code.UNSUPPORTED_FORMAT, "send the files as multipart/form-data")
@@ -173,6 +230,6 @@ def part_name(part: BodyPartReader) -> str:
 
 
 def member_name(given: str) -> str:
-    """A client's path as a name for the tables: it is never used as a path here."""
+    """A client's path as a name for the tables; it is never used as a path here."""
     name = printable("".join(c if c.isprintable() else "_" for c in given.replace("\\", "/")))
     return name.lstrip("/")[-_LONGEST_NAME:] or "unnamed"

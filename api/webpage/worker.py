@@ -1,8 +1,8 @@
-"""The page's work in a worker: classify an upload, then write what the page shows.
+"""The page's work in a worker: it classifies an upload, then writes what the page shows.
 
 ``upload/`` holds the files by number, ``out/`` is a run's folder as `pi10 classify` writes
-it; beside it lie ``progress.json``, and in the end ``page.json`` and ``pictures.bin``
-with the previews that it points into.
+it, so that a sample of it can be drawn and labelled; beside it lie ``progress.json``, and in
+the end ``page.json`` and ``pictures.bin`` with the previews that it points into.
 """
 
 from __future__ import annotations
@@ -23,28 +23,38 @@ from pi10_classifier.api.request_stats import note, stage
 from pi10_classifier.api.settings import Service
 from pi10_classifier.classify import classify_units
 from pi10_classifier.errors import InputError
-from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.foundation.files import atomic_path, write_atomically
 from pi10_classifier.imaging.decode import Caps, decode
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.inference.pipeline import Progress
 from pi10_classifier.inference.settings import Settings
+from pi10_classifier.labelling.sample import FOLDER
 from pi10_classifier.results.columns import columns, schema
 from pi10_classifier.results.run_folder import PREDICTIONS, UNLIKE
 
 SHOWN = 1000
-DENSITIES = 60  # rows of the page's first table; bins.csv holds all
+DENSITIES = 60  # most rows in the page's first table; bins.csv holds all
 PREVIEW_PX = 240
 UPLOAD, OUT = "upload", "out"
 PROGRESS, PAGE, PICTURES, CANCEL = "progress.json", "page.json", "pictures.bin", "cancel"
+ZIP = "results.zip"
+_BESIDE, _OF_RUN, _OF_SAMPLE = "", OUT, f"{OUT}/{FOLDER}"
+# name -> its folder in that of the page's run, and what it is
 DOWNLOADS = {
-    "report.html": "text/html",
-    "predictions.csv": "text/csv",
-    "predictions.parquet": "application/vnd.apache.parquet",
-    "counts.csv": "text/csv",
-    "bins.csv": "text/csv",
-    "failures.csv": "text/csv",
-    "results.zip": "application/zip",
+    "report.html": (_OF_RUN, "text/html"),
+    "predictions.csv": (_BESIDE, "text/csv"),
+    "predictions.parquet": (_BESIDE, "application/vnd.apache.parquet"),
+    "counts.csv": (_OF_RUN, "text/csv"),
+    "bins.csv": (_OF_RUN, "text/csv"),
+    "failures.csv": (_OF_RUN, "text/csv"),
+    "corrected.csv": (_OF_SAMPLE, "text/csv"),
+    "corrected_bins.csv": (_OF_SAMPLE, "text/csv"),
+    "labels.csv": (_OF_SAMPLE, "text/csv"),
+    "sample.csv": (_OF_SAMPLE, "text/csv"),
+    ZIP: (_BESIDE, "application/zip"),
 }
+# of the zip alone: what the tables were made of
+_RECORDS = {"run.json": _OF_RUN, "design.json": _OF_SAMPLE, "estimate.json": _OF_SAMPLE}
 _EVERY_S = 0.3
 
 
@@ -54,7 +64,7 @@ class Cancelled(Exception):  # noqa: N818
 
 @dataclass(slots=True)
 class _ProgressFile:
-    """Tells the parent how far the run is, by a file, and heeds its wish to stop."""
+    """Writes the run's progress to a file, and stops the run if the parent asks for it."""
 
     folder: Path
     next_s: float = 0.0
@@ -74,7 +84,7 @@ class _ProgressFile:
 
 
 def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
-    """Classify ``uploads`` and leave all that the page asks for in ``folder``.
+    """Classify ``uploads``, and write all files that the page needs to ``folder``.
 
     Raises Cancelled, and what ``classify`` raises.
     """
@@ -101,7 +111,7 @@ def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
 
 def _write_downloads(home: Path, run: dict[str, Any]) -> None:
     """The predictions as one file of each kind, and everything as a zip."""
-    # here, not above: the parent imports this module too, and computes nothing
+    # imported here: the parent imports this module too, and does not need them
     import pyarrow.csv as pa_csv
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
@@ -115,21 +125,29 @@ def _write_downloads(home: Path, run: dict[str, Any]) -> None:
         for batch in data.to_batches(batch_readahead=1, fragment_readahead=1):
             text.write_batch(batch)
             table.write_batch(batch)
-    for name in ("report.html", "counts.csv", "failures.csv", "bins.csv", "run.json"):
-        (home / OUT / name).replace(home / name)
-    with zipfile.ZipFile(home / "results.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(home.glob("*.*")):
-            if path.name not in (PROGRESS, "results.zip"):
-                archive.write(path, path.name)
+    write_zip(home)
+
+
+def write_zip(home: Path) -> None:
+    """Everything that is there to be downloaded; what is of a sample lies in ``validation/``."""
+    folders = {name: folder for name, (folder, _) in DOWNLOADS.items() if name != ZIP} | _RECORDS
+    with (
+        atomic_path(home / ZIP) as path,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name, folder in sorted(folders.items()):
+            file = home / folder / name
+            if file.is_file():
+                archive.write(file, f"{FOLDER}/{name}" if folder == _OF_SAMPLE else name)
 
 
 def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Caps) -> None:
     import pyarrow.dataset as ds
 
     classes = run["model"]["classes"]
-    wanted = [name for name in columns(classes) if name not in ("model", "model_sha256")]
+    shown = [name for name in columns(classes) if name not in ("model", "model_sha256")]
     table = ds.dataset(home / "predictions.parquet")
-    rows = table.head(SHOWN, columns=wanted).to_pylist()
+    rows = table.head(SHOWN, columns=shown).to_pylist()
     places = _write_pictures(home / PICTURES, files, rows, caps)
     particles = [
         {
@@ -137,7 +155,7 @@ def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Cap
             "source": row["source"],
             "member": row["member"],
             "label": row["label"],
-            # a blank image has none
+            # a blank image has no scores
             "scores": [round(row[f"score_{label}"], 4) for label in classes]
             if row["score"] is not None
             else [],
@@ -155,7 +173,7 @@ def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Cap
         for row, place in zip(rows, places, strict=True)
     ]
     known = densities.of_table(
-        home / densities.BINS, classes, bad_sidecar="bad_sidecar" in run["failures_by_code"]
+        home / OUT / densities.BINS, classes, bad_sidecar="bad_sidecar" in run["failures_by_code"]
     )
     page = {
         "densities": known["densities"][:DENSITIES],
@@ -166,13 +184,14 @@ def _write_page(home: Path, files: UploadedFiles, run: dict[str, Any], caps: Cap
         "classes": classes,
         "counts": run["results_by_class"],
         "failures_by_code": run["failures_by_code"],
-        "failures": _failures(home / "failures.csv"),
+        "failures": _failures(home / OUT / "failures.csv"),
         "warnings": run["warnings"],
         "never_seen": run["model"]["never_seen"],
         "model": {key: run["model"][key] for key in ("name", "version", "sha256")},
         "seconds": run["seconds"],
         "images_per_second": run["images_per_second"],
         "particles": particles,
+        "corrected": None,
     }
     write_atomically(home / PAGE, json.dumps(page, ensure_ascii=False).encode())
 
@@ -190,7 +209,7 @@ def _failures(path: Path) -> list[dict[str, Any]]:
 def _write_pictures(
     path: Path, files: UploadedFiles, rows: list[dict[str, Any]], caps: Caps
 ) -> list[Any]:
-    """Previews of ``rows`` into one file; for each its [start, bytes], or None."""
+    """Write the previews of ``rows`` to one file; returns [start, bytes] for each, or None."""
     wanted: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
         wanted.setdefault((row["source"], row["member"]), []).append(number)
@@ -213,7 +232,7 @@ def _write_pictures(
 
 
 def preview(rgb: U8) -> bytes:
-    """A PNG of at most ``PREVIEW_PX`` a side; browsers show no TIFF."""
+    """A PNG of at most ``PREVIEW_PX`` per side, because browsers cannot show TIFF."""
     import cv2
 
     scale = PREVIEW_PX / max(rgb.shape[:2])

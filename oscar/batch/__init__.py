@@ -1,1 +1,1 @@
-"""``pi10 oscar batch``: plan, coordinator, worker, merge."""
+"""Batches (``pi10 oscar batch``): plan, coordinator, worker and merge."""

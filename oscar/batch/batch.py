@@ -1,7 +1,7 @@
-"""One batch from start to end: list, distribute, merge, verify.
+"""Runs one batch from start to end: list, distribute, merge, verify.
 
-Everything that must outlive this process lies in the output folder, so another one, on
-another machine, can go on where this one was killed.
+Everything that must survive this process is in the output folder. So if it is killed, another
+process, even on another machine, can continue.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from pi10_classifier.sources.s3 import S3Archive, S3Block, stored_units
 
 @dataclass(slots=True)
 class BatchResult:
-    """What a batch came to. ``new``, ``gone``: units since the listing; counts of inputs."""
+    """The result of a batch. ``new`` and ``gone``: units added and removed since the listing."""
 
     totals: Counter[str] = field(default_factory=Counter)
     cruises: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -62,10 +62,10 @@ class BatchResult:
 
     @property
     def adds_up(self) -> bool:
-        """True where every unit is merged and inputs = results + failures + skipped."""
+        """True if every unit is merged and inputs = results + failures + skipped."""
         t = self.totals
-        whole = t["inputs"] == t["results"] + t["failures"] + t["skipped"]
-        return whole and self.units == self.merged
+        balanced = t["inputs"] == t["results"] + t["failures"] + t["skipped"]
+        return balanced and self.units == self.merged
 
     @property
     def exit_code(self) -> ExitCode:
@@ -89,7 +89,7 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """What may be done with an output folder that holds a batch already; and the rest."""
+    """Options of a batch; the first three concern an output folder that already holds one."""
 
     resume: bool = False
     relist: bool = False
@@ -99,7 +99,7 @@ class BatchOptions:
 
 
 class Batch:
-    """One output folder's batch. ``source`` and ``out`` are folders of one bucket."""
+    """The batch of one output folder. ``source`` and ``out`` are folders of the same bucket."""
 
     def __init__(
         self,
@@ -109,24 +109,24 @@ class Batch:
         settings: Settings,
         how: BatchOptions,
         *,
-        say: Callable[[str], None] = lambda _: None,
-        check: Callable[[], None] = lambda: None,
+        emit: Callable[[str], None] = lambda _: None,
+        raise_if_cancelled: Callable[[], None] = lambda: None,
     ) -> None:
         if source.place.bucket != out.place.bucket:
             raise SettingError(
-                f"--out {out} is in another bucket than {source}: workers see only the one their "
-                "service mounts; name a folder of it"
+                f"--out {out} is in another bucket than {source}, but workers see only the bucket "
+                "that their service mounts; choose a folder of that bucket"
             )
         if source.place.holds(out.place):
             raise SettingError(
-                f"--out {out} lies under {source}, so results would be inputs of the next batch; "
-                "choose a folder beside it"
+                f"--out {out} is inside {source}, so results would be inputs of the next batch; "
+                "choose a folder outside it"
             )
         if not out.place.folder:
             raise SettingError(f"--out {out} is a whole bucket; write s3://bucket/folder/")
         self._source, self._out = source, out
         self._package, self._settings, self._how = package, settings, how
-        self._say, self._check = say, check
+        self._emit, self._raise_if_cancelled = emit, raise_if_cancelled
 
     def run(
         self,
@@ -135,7 +135,7 @@ class Batch:
         options: Options,
         show: Callable[[Reached], None] = lambda _: None,
     ) -> BatchResult:
-        """Do all of it; raises SettingError, and InputError where the storage is away."""
+        """Run the batch. Raises SettingError, and InputError if the storage does not answer."""
         clock, started = time.monotonic(), datetime.now(UTC)
         with tempfile.TemporaryDirectory(prefix="pi10-batch-") as scratch:
             home = Path(scratch)
@@ -143,26 +143,26 @@ class Batch:
             plan = self._open(table)
             coordinator = Coordinator(
                 plan, table, self._out, self._package, poster, capacity, options,
-                say=self._say, show=show, check=self._check,
+                emit=self._emit, show=show, raise_if_cancelled=self._raise_if_cancelled,
             )  # fmt: skip
             if self._how.retry_failed:
-                self._say(f"{coordinator.retry_failed():,} failed unit(s): tried again")
+                self._emit(f"retrying {coordinator.retry_failed():,} failed unit(s)")
             coordinator.recall()
             merge = Merge(self._out, plan, self._package, self._settings)
             while True:
                 coordinator.run()
                 cruises = [
-                    merge.fetch(name, units_at(table, places), home, self._check)
+                    merge.fetch(name, units_at(table, places), home, self._raise_if_cancelled)
                     for name, places in sorted(self._cruises(table).items())
                 ]
                 for cruise in cruises:
                     for unit in cruise.passing:
                         merge.forget(cruise.folder, unit)
-                    # a damaged part was none
+                    # a damaged part counts as missing
                     coordinator.again([*cruise.damaged, *cruise.passing])
                 if coordinator.complete:
                     break
-                self._say("some units failed in a way that a retry may fix: retrying")
+                self._emit("some units failed in a way that a retry may fix; retrying")
             outcome = BatchResult(units=plan.units)
             self._check_plan(plan)
             remove_others(
@@ -174,7 +174,7 @@ class Batch:
                 last = merge.fetch(cruise.name, [*cruise.damaged, *cruise.passing], home)
                 tally = merge.write(
                     cruise, started, time.monotonic() - clock, rate,
-                    coordinator.done_before[cruise.name], report=self._how.report, note=self._say,
+                    coordinator.done_before[cruise.name], report=self._how.report, emit=self._emit,
                 )  # fmt: skip
                 outcome.cruises[cruise.name] = dict(tally.totals)
                 outcome.totals.update(tally.totals)
@@ -188,7 +188,7 @@ class Batch:
         return outcome
 
     def _open(self, table: Path) -> BatchPlan:
-        """The plan that is there, or a new one; ``table`` becomes its list of units."""
+        """Read the existing plan, or make a new one. ``table`` gets its list of units."""
         data = self._out.get_if_there(PLAN)
         if data is not None:
             if not self._how.resume:
@@ -202,14 +202,14 @@ class Batch:
                 self._out.download(UNITS, table)
                 if plan.table not in ("", sha256(table)):
                     raise SettingError(
-                        f"{self._out}{UNITS} does not match the plan beside it: a listing was cut "
-                        "short, or still runs; list again with --relist"
+                        f"{self._out}{UNITS} does not match the plan: a listing was interrupted, "
+                        "or is still running; list again with --relist"
                     )
                 return plan
         return self._list(table)
 
     def _check_plan(self, plan: BatchPlan) -> None:
-        """Results of another listing would be removed as none of ours."""
+        """Raise SettingError if the plan changed: results of another plan would be removed."""
         data = self._out.get_if_there(PLAN)
         if data is None or BatchPlan.parse(data, f"{self._out}{PLAN}") != plan:
             raise SettingError(
@@ -236,57 +236,61 @@ class Batch:
         )  # fmt: skip
 
     def _is_index(self, key: str) -> bool:
-        """An index of this batch or of one of a folder below; a file of that name is an input.
+        """Whether the object is the index of this batch, or of a batch in a folder below.
 
-        Raises SettingError where our index would take the place of such a file.
+        Any other file of that name is an input. Raises SettingError if our index would overwrite
+        such a file.
         """
         place = self._source.place
         own = key == f"{place.prefix}{INDEX}"
         if not own and not key.endswith(f"/{INDEX}"):
             return False
         try:
-            found = is_index(self._source.get(key[len(place.prefix) :], len(MOUNT) + 1))
+            is_ours = is_index(self._source.get(key[len(place.prefix) :], len(MOUNT) + 1))
         except InputError as error:
             if error.code is Code.STORAGE_UNAVAILABLE:
                 raise
-            return own  # gone meanwhile, or unreadable: a failure of its own where it is an input
-        if own and not found:
+            return own  # deleted or unreadable: as an input it becomes a failure later
+        if own and not is_ours:
             raise SettingError(
                 f"s3://{place.bucket}/{key} is not a batch's index, but would be overwritten by "
                 "the index of this batch; move or rename it"
             )
-        return found
+        return is_ours
 
     def _list(self, table: Path) -> BatchPlan:
         place = self._source.place
         index = table.with_name(INDEX)
         with index.open("wb") as lines, table.open("wb") as units:
-            found = write_units(self._watched(self._units()), place, lines, units, self._how.cruise)
-        if not found.units:
+            units_read = self._watched(self._units())
+            listing = write_units(units_read, place, lines, units, self._how.cruise)
+        if not listing.units:
             raise SettingError(f"{self._source} holds no objects; check the address")
         plan = BatchPlan(
             bucket=place.bucket,
             source=place.folder,
             out=self._out.place.folder,
             index=f"{place.prefix}{INDEX}",
-            units=found.units,
-            lines=found.lines,
-            size=found.size,
+            units=listing.units,
+            lines=listing.lines,
+            size=listing.size,
             settings=deciding(self._settings, self._package),
             table=sha256(table),
         )
-        # ranges that were sent are lines of the old index
+        # ranges in flight refer to lines of the old index
         self._forget_ranges()
         self._source.upload(index, INDEX)
         self._out.upload(table, UNITS)
         self._out.put(PLAN, plan.to_json())
         index.unlink()
-        self._say(f"listed {found.lines:,} objects, {found.units:,} units, {found.size:,} bytes")
+        self._emit(
+            f"listed {listing.lines:,} objects, {listing.units:,} units, {listing.size:,} bytes"
+        )
         return plan
 
     def _watched(self, units: Iterator[S3Archive | S3Block]) -> Iterator[S3Archive | S3Block]:
         for unit in units:
-            self._check()
+            self._raise_if_cancelled()
             yield unit
 
     def _forget_ranges(self) -> None:
@@ -296,14 +300,14 @@ class Batch:
 
     @staticmethod
     def _cruises(table: Path) -> dict[str, array[int]]:
-        """Each cruise's units, by where their lines begin: eight bytes a unit."""
-        found: dict[str, array[int]] = {}
+        """Cruise -> the byte offsets of its units' lines; an array needs eight bytes per unit."""
+        offsets: dict[str, array[int]] = {}
         for at, unit in read_units(table):
-            found.setdefault(unit.cruise, array("Q")).append(at)
-        return found
+            offsets.setdefault(unit.cruise, array("Q")).append(at)
+        return offsets
 
     def _compare(self, table: Path, plan: BatchPlan, outcome: BatchResult) -> None:
-        """Look whether the inputs are still those that were listed."""
+        """Count the inputs that changed since the listing."""
         planned = Marks(f"{u.name}\0{u.fingerprint}" for _, u in read_units(table))
         same = 0
         try:
@@ -315,6 +319,6 @@ class Batch:
         except InputError as error:
             if error.code is not Code.STORAGE_UNAVAILABLE:
                 raise
-            self._say(f"could not compare with the current inputs: {error.message}")
+            self._emit(f"could not compare with the current inputs: {error.message}")
             return
         outcome.gone = plan.units - same

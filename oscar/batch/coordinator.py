@@ -1,8 +1,8 @@
 """The coordinator of a batch: sends ranges to workers until every unit has a part.
 
-What is done is what is published, so it may be killed at any moment and started again with
-``resume``. What it must remember besides (ranges on their way, tries) is one small object,
-written before each range is sent.
+A unit is done when its part is published, so the coordinator may be killed at any moment and
+continued with ``resume``. The rest of its state (ranges in flight, attempts) is one small
+object, written before each range is sent.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pi10_classifier.oscar.batch.units import PlannedUnit
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.oscar.records.record import json_bytes
 
-MAX_UNITS = 64  # of a range: a list of which nobody thinks twice
-_RANGES_A_WORKER = 4  # so that the last of them end at about the same time
+MAX_UNITS = 64  # in one range
+_RANGES_A_WORKER = 4  # small ranges, so that the last ones end at about the same time
 _IN_VAIN = 10
 _ASK_EVERY_S = 300.0
 _FOR_ALL = {Code.BAD_SETTING.value, Code.MODEL_MISMATCH.value}
@@ -34,7 +34,7 @@ _PASSING = {Code.DISK_FULL.value, Code.STORAGE_UNAVAILABLE.value}
 
 
 class Coordinator:
-    """Runs one plan to its end; ``table`` is a copy of its ``units.jsonl``."""
+    """Runs one plan to its end. ``table`` is a local copy of its ``units.jsonl``."""
 
     def __init__(
         self,
@@ -46,14 +46,19 @@ class Coordinator:
         capacity: Callable[[], int],
         options: Options,
         *,
-        say: Callable[[str], None] = lambda _: None,
+        emit: Callable[[str], None] = lambda _: None,
         show: Callable[[Reached], None] = lambda _: None,
-        check: Callable[[], None] = lambda: None,
+        raise_if_cancelled: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan, self._table, self._out, self._package = plan, table, out, package
         self._poster, self._capacity, self._options = poster, capacity, options
-        self._say, self._show, self._check, self._clock = say, show, check, clock
+        self._emit, self._show, self._raise_if_cancelled, self._clock = (
+            emit,
+            show,
+            raise_if_cancelled,
+            clock,
+        )
         self._in_flight = InFlightRanges(out, options.patience, clock)
         self._queue = Queue(table, plan.identity)
         self._attempts: Counter[str] = Counter()
@@ -67,7 +72,7 @@ class Coordinator:
         self.done_before: Counter[str] = Counter()  # units, by cruise
 
     def recall(self) -> None:
-        """Find out what is done and what is on its way; once, before ``run``."""
+        """Find out what is done and what is in flight. Call it once, before ``run``."""
         self._published = published(self._out)
         state = self._state()
         self._attempts.update(state.get("attempts", {}))
@@ -84,22 +89,22 @@ class Coordinator:
                 self._units_done += 1
                 self._bytes_done += unit.size
         self._bytes_before = self._bytes_done
-        flying = {path for sent in self._in_flight for path in sent.left}
-        self._queue.begin(lambda path: path not in self._published and path not in flying)
+        in_flight = {path for sent in self._in_flight for path in sent.left}
+        self._queue.begin(lambda path: path not in self._published and path not in in_flight)
         if self._units_done or self._in_flight:
             out = len(self._in_flight)
-            self._say(
+            self._emit(
                 f"{self._units_done:,} of {self._plan.units:,} units are done, "
                 f"{out} {'range' if out == 1 else 'ranges'} in flight"
             )
 
     def run(self) -> None:
-        """Return once every unit has a part: a result, or a failure after its last try.
+        """Return once every unit has a part: a result, or a failure after its last attempt.
 
-        Raises SettingError where the workers cannot do this batch at all.
+        Raises SettingError if the workers cannot run this batch at all.
         """
         while True:
-            self._check()
+            self._raise_if_cancelled()
             self._fill()
             self._show(self.reached())
             if self.complete:
@@ -108,7 +113,7 @@ class Coordinator:
             self._look()
 
     def again(self, units: list[PlannedUnit]) -> None:
-        """Have units done again whose failures another try may mend, up to the last try."""
+        """Retry units whose failures may be temporary, until they have no attempts left."""
         wanted = {}
         for unit in units:
             path = unit.path(self._plan.identity)
@@ -127,11 +132,11 @@ class Coordinator:
 
     @property
     def complete(self) -> bool:
-        """True where nothing waits, as far as is known."""
+        """True if no unit waits or is in flight."""
         return not (self._queue or self._in_flight)
 
     def retry_failed(self) -> int:
-        """Take back the parts of units tried in vain: they count from the beginning."""
+        """Remove the parts of units that failed for good; their attempts start again at zero."""
         state = self._state()
         taken = list(state.get("failed", ()))
         for path in taken:
@@ -145,13 +150,13 @@ class Coordinator:
         return json.loads(data) if data else {}
 
     def _fill(self) -> None:
-        """Send as many ranges as there is room for."""
+        """Send ranges until all workers are busy."""
         if not self._queue:
             return
         self._ask()
         left = self._plan.units - self._units_done
         chunk = min(MAX_UNITS, max(1, left // (self._workers * _RANGES_A_WORKER)))
-        if self._options.chunk:  # no worker is to idle while another has two units
+        if self._options.chunk:  # no worker should be idle while another has two units
             chunk = min(self._options.chunk, max(1, -(-left // self._workers)))
         while len(self._in_flight) < self._workers:
             units = self._queue.take(chunk, self._options.chunk_bytes)
@@ -159,7 +164,7 @@ class Coordinator:
                 return
 
     def _ask(self) -> None:
-        """How many workers there may be: asked now and then, for others come and go."""
+        """Update the number of workers; ask the cluster regularly, because its load changes."""
         before = self._workers
         if self._options.workers:
             self._workers = self._options.workers
@@ -169,18 +174,16 @@ class Coordinator:
             except SettingError:
                 if not self._in_flight:
                     raise
-                self._workers = len(self._in_flight)  # full, with our own workers
+                self._workers = len(self._in_flight)  # our own workers fill the cluster
             self._asked = self._clock()
         if self._workers != before:
-            which = (
-                "as --workers says"
-                if self._options.workers
-                else "as many as fit (or set --workers)"
+            reason = (
+                "set by --workers" if self._options.workers else "as many as fit (or set --workers)"
             )
-            self._say(f"workers at a time: {self._workers}, {which}")
+            self._emit(f"workers at a time: {self._workers}, {reason}")
 
     def _send(self, units: list[Waiting]) -> bool:
-        """Post a range; False where no job could be had just now."""
+        """Post a range; False if the cluster accepts no job at the moment."""
         at, _, first = units[0]
         sent = self._in_flight.add(
             first.start, units[-1][2].end, at, {path: unit for _, path, unit in units}
@@ -196,14 +199,14 @@ class Coordinator:
             self._remember()
             if not isinstance(error, InputError):
                 raise
-            self._say(f"{error.message}; trying again")
+            self._emit(f"{error.message}; retrying")
             return False
         return True
 
     def _sleep(self) -> None:
         until = self._clock() + self._options.poll_s
         while (left := until - self._clock()) > 0:
-            self._check()
+            self._raise_if_cancelled()
             time.sleep(min(0.2, left))
 
     def _look(self) -> None:
@@ -225,9 +228,9 @@ class Coordinator:
         self._out.delete(sent.heartbeat)
 
     def _is_units_own(self, sent: InFlight, why: str) -> bool:
-        """True where a unit of a lost range may be to blame, not cluster, disk or network.
+        """Whether a unit may have caused the loss of its range, not cluster, disk or network.
 
-        Raises SettingError where it is of no use to go on.
+        Raises SettingError if the batch cannot go on.
         """
         error = sent.status.get("error")
         code = error.get("code") if isinstance(error, dict) else ""
@@ -246,19 +249,19 @@ class Coordinator:
         return False
 
     def _forget_ranges(self) -> None:
-        """Nothing is to be expected of any: who goes on later sends them anew."""
+        """Drop all ranges in flight; a later run sends them again."""
         for sent in self._in_flight:
             self._in_flight.remove(sent)
         self._remember()
 
     def _retry(self, sent: InFlight, why: str, own: bool) -> None:
-        """A lost range: its first unit alone, for it may be what killed the worker; the rest."""
+        """Queue a lost range again: its first unit, the possible cause, alone; then the rest."""
         self._lost += 1
         self._images += sent.images
-        self._say(f"lines {sent.start} to {sent.end - 1} lost: {why}")
+        self._emit(f"lines {sent.start} to {sent.end - 1} lost: {why}")
         self._in_flight.remove(sent)
-        wanted = set(sent.left)
-        units = [w for w in self._queue.range(sent.at, sent.end) if w[1] in wanted]
+        missing = set(sent.left)
+        units = [w for w in self._queue.range(sent.at, sent.end) if w[1] in missing]
         suspect = units[0]
         self._attempts[suspect[1]] += own
         if self._attempts[suspect[1]] >= self._options.attempts:
@@ -271,14 +274,14 @@ class Coordinator:
 
     def _give_up(self, unit: PlannedUnit, path: str, why: str) -> None:
         message = (
-            f"its range was lost {self._options.attempts} times, the last time: {why}; see the "
-            "service's logs, then `pi10 oscar batch --resume --retry-failed`"
+            f"its range was lost {self._options.attempts} times, the last time: {why}; read the "
+            "service's logs, then run `pi10 oscar batch --resume --retry-failed`"
         )
         publish_failure(self._out, unit, self._plan, self._package, message)
         self._failed.add(path)
         self._units_done += 1
         self._bytes_done += unit.size
-        self._say(f"set aside: {unit.name}")
+        self._emit(f"set aside: {unit.name}")
 
     def _remember(self) -> None:
         state = {
@@ -289,9 +292,9 @@ class Coordinator:
         self._out.put(STATE, json_bytes(state))
 
     def reached(self) -> Reached:
-        """How far it is now."""
+        """The current progress."""
         seconds = self._clock() - self._began
-        fresh = self._bytes_done - self._bytes_before
+        done_now = self._bytes_done - self._bytes_before
         left = self._plan.size - self._bytes_done
         return Reached(
             units=self._plan.units,
@@ -303,5 +306,5 @@ class Coordinator:
             failed=len(self._failed),
             images=self._images + sum(sent.images for sent in self._in_flight),
             seconds=seconds,
-            eta_s=left * seconds / fresh if fresh > 0 else None,
+            eta_s=left * seconds / done_now if done_now > 0 else None,
         )

@@ -1,4 +1,4 @@
-"""A worker's heartbeat file, since OSCAR does not report how a job is doing."""
+"""A worker's heartbeat file, because OSCAR does not report the progress of a job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEAT_S = 15.0
 
 
 class Heartbeat:
-    """Signs of life: a small file, written anew every few seconds and at the end."""
+    """Writes a small status file every few seconds, and once more at the end."""
 
     def __init__(self, path: Path, every_s: float) -> None:
         self._path, self._every_s = path, every_s
@@ -38,7 +38,7 @@ class Heartbeat:
             self._status |= fields
 
     def done(self) -> None:
-        """One unit more is published."""
+        """Count one more published unit."""
         with self._lock:
             self._status["done"] += 1
 
@@ -52,7 +52,7 @@ class Heartbeat:
         with self._lock:
             self._status["beat"] += 1
             data = json_bytes(self._status)
-        # a sign that is lost is followed by another; results are what must not be
+        # a lost heartbeat does no harm: the next one follows
         with suppress(OSError, OutputError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(self._path, shared=True, sync=False) as temporary:
@@ -60,7 +60,7 @@ class Heartbeat:
 
 
 def beat_seconds(text: str | None) -> float:
-    """``PI10_BATCH_BEAT_S``, or what is usual. Raises SettingError."""
+    """The value of ``PI10_BATCH_BEAT_S``, or the default. Raises SettingError."""
     if not text:
         return BEAT_S
     try:
@@ -68,5 +68,7 @@ def beat_seconds(text: str | None) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 3600:
-        raise SettingError(f"PI10_BATCH_BEAT_S is {text!r}; give seconds, more than 0")
+        raise SettingError(
+            f"PI10_BATCH_BEAT_S is {text!r}; give seconds, more than 0 and at most 3600"
+        )
     return seconds

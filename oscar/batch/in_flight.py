@@ -1,7 +1,7 @@
-"""Ranges that were sent to workers: which units are open, and when a range is lost.
+"""Ranges that were sent to workers: which units are missing, and when a range is lost.
 
-OSCAR tells nothing of a job. So a range shows that it lives by a sign, a small object that
-its worker writes anew; only that it changes counts, by our clock, so clocks may differ.
+OSCAR reports nothing about a job. So the worker of a range writes a heartbeat, a small object
+that changes regularly. When it changed is measured by our own clock, so clocks may differ.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pi10_classifier.oscar.bucket import Bucket
 
 @dataclass(slots=True)
 class InFlight:
-    """A range on its way. ``left``: its units without a part, by their paths, in order."""
+    """A range in flight. ``left``: its units without a part, by their paths, in order."""
 
     start: int
     end: int
@@ -33,25 +33,25 @@ class InFlight:
 
     @property
     def heartbeat(self) -> str:
-        """The name of its sign in the output folder."""
+        """The name of its heartbeat in the output folder."""
         return f"{HEARTBEATS}{self.start}-{self.end}.json"
 
     @property
     def images(self) -> int:
-        """Inputs that its worker has accounted for so far."""
+        """Inputs that its worker has processed so far."""
         return int(self.status.get("inputs", 0))
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: after the last sign (lost), and before the first (start), a range is lost."""
+    """Seconds without a heartbeat until a range is lost: after the last one, before the first."""
 
     lost_s: float = 180.0
     start_s: float = 900.0
 
 
 class InFlightRanges:
-    """All ranges on their way; bounded by what the cluster can take."""
+    """All ranges in flight; their number is limited by the cluster's capacity."""
 
     def __init__(self, out: Bucket, patience: Patience, clock: Callable[[], float]) -> None:
         self._out, self._patience, self._clock = out, patience, clock
@@ -66,7 +66,7 @@ class InFlightRanges:
     def add(
         self, start: int, end: int, at: int, units: Mapping[str, PlannedUnit], ago_s: float = 0.0
     ) -> InFlight:
-        """A range as it is sent; ``units`` are those of its units that have no part yet."""
+        """Add a range that is sent; ``units`` are its units without a part."""
         sent = InFlight(start, end, at, dict(units), self._clock() - ago_s)
         self._all[start, end] = sent
         return sent
@@ -75,7 +75,7 @@ class InFlightRanges:
         self._all.pop((sent.start, sent.end), None)
 
     def look(self) -> list[PlannedUnit]:
-        """Read the signs; returns the units that are done since, with their flights lighter."""
+        """Read the heartbeats; removes the units that are done from their ranges, returns them."""
         now = self._clock()
         heartbeats = self._out.etags(HEARTBEATS) if self._all else {}
         done: list[PlannedUnit] = []
@@ -85,7 +85,7 @@ class InFlightRanges:
                 data = self._out.get_if_there(sent.heartbeat)
                 sent.etag, sent.seen = etag, now
                 sent.status = _parse_status(data or b"{}")
-            # parts are listed only where a worker says that there are more, or says no more
+            # parts are listed only if a worker reports progress, or stops reporting
             state = (sent.status.get("done"), sent.status.get("ended"))
             if state != sent.looked_at or self.lost(sent):
                 sent.looked_at = state
@@ -95,13 +95,13 @@ class InFlightRanges:
     def _land(self, sent: InFlight) -> list[PlannedUnit]:
         done = []
         for partition in {unit.partition: None for unit in sent.left.values()}:
-            there = published(self._out, partition)
-            for path in [path for path in sent.left if path in there]:
+            parts = published(self._out, partition)
+            for path in [path for path in sent.left if path in parts]:
                 done.append(sent.left.pop(path))
         return done
 
     def lost(self, sent: InFlight) -> str:
-        """Why nothing more is to be expected of this range, or nothing."""
+        """Why the range is lost; empty if it is not."""
         now = self._clock()
         error = sent.status.get("error")
         if isinstance(error, dict):
@@ -115,14 +115,14 @@ class InFlightRanges:
         return ""
 
     def to_json(self, now: float) -> list[dict[str, Any]]:
-        """What a coordinator that goes on needs to know of them; ``now`` as all clocks tell it.
+        """The state that a resuming coordinator needs. ``now``: the time of day in seconds.
 
-        When a range was posted must outlive us: who is killed again and again would wait
-        for one that never started for ever.
+        The time at which a range was posted must be stored. Otherwise a coordinator that is
+        killed repeatedly would wait for ever for a range that never started.
         """
-        away = now - self._clock()
+        offset = now - self._clock()
         return [
-            {"start": f.start, "end": f.end, "at": f.at, "posted": round(f.posted + away, 1)}
+            {"start": f.start, "end": f.end, "at": f.at, "posted": round(f.posted + offset, 1)}
             for f in self
         ]
 

@@ -1,8 +1,8 @@
 """Merges published parts into one result per cruise: tables, run.json and report.
 
-The data set itself is not written again: its parts lie where workers put them, partitioned
-by cruise and day. A cruise's parts are copied into a folder as ``pi10 classify`` would have
-left it, so the tables are the engine's own.
+The parts stay where the workers put them, partitioned by cruise and day. To compute a cruise's
+tables, they are copied to a local run folder like one of ``pi10 classify``, so the same code
+writes the tables.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _FETCHERS = 8
 
 @dataclass(slots=True)
 class Cruise:
-    """One cruise being merged. ``passing``: units with failures that another try may mend."""
+    """One cruise being merged. ``passing``: units with failures that a retry may fix."""
 
     name: str
     folder: RunFolder
     units: int = 0
-    paths: dict[str, str] = field(default_factory=dict)  # of units, in the output folder
+    paths: dict[str, str] = field(default_factory=dict)  # unit -> path in the output folder
     damaged: list[PlannedUnit] = field(default_factory=list)
     passing: list[PlannedUnit] = field(default_factory=list)
 
 
 class Merge:
-    """Fetches a cruise's parts, and writes what they come to."""
+    """Fetches a cruise's parts, and writes its tables."""
 
     def __init__(self, out: Bucket, plan: BatchPlan, package: Package, settings: Settings) -> None:
         self._out, self._plan = out, plan
@@ -56,16 +56,16 @@ class Merge:
         name: str,
         units: Iterable[PlannedUnit],
         home: Path,
-        check: Callable[[], None] = lambda: None,
+        raise_if_cancelled: Callable[[], None] = lambda: None,
     ) -> Cruise:
-        """Copy the cruise's parts below ``home``; those that are there are not copied again."""
-        told = self._package.novelty is not None
-        folder = RunFolder(home / quote(name, safe=""), self._package.classes, novelty=told)
+        """Copy the cruise's parts below ``home``, except those that were copied before."""
+        novelty = self._package.novelty is not None
+        folder = RunFolder(home / quote(name, safe=""), self._package.classes, novelty=novelty)
         for path in (folder.parts, folder.journal):
             path.mkdir(parents=True, exist_ok=True)
         cruise = Cruise(name, folder)
         for unit, entry in ordered_map(lambda unit: self._copy(folder, unit), units, _FETCHERS):
-            check()
+            raise_if_cancelled()
             cruise.units += 1
             cruise.paths[unit.name] = unit.path(self._plan.identity)
             if entry is None:
@@ -99,7 +99,7 @@ class Merge:
 
     @staticmethod
     def forget(folder: RunFolder, unit: PlannedUnit) -> None:
-        """Leave no copy of a unit that is to be done again."""
+        """Remove the local copy of a unit that will be done again."""
         stem = part_stem(unit.name)
         (folder.parts / f"{stem}.parquet").unlink(missing_ok=True)
         (folder.journal / f"{stem}.json").unlink(missing_ok=True)
@@ -113,7 +113,7 @@ class Merge:
         resumed: int,
         *,
         report: bool,
-        note: Callable[[str], None],
+        emit: Callable[[str], None],
     ) -> Tally:
         """Write the cruise's tables and upload them, ``run.json`` last.
 
@@ -135,7 +135,7 @@ class Merge:
         record = describe(run, [self._plan.address], self._settings, self._package, started)
         write_json(path / "run.json", record)
         if report:
-            self._report(path, note)
+            self._report(path, emit)
         for name in sorted(SUMMARIES, key=lambda name: name == "run.json"):
             if (path / name).is_file():
                 self._out.upload(path / name, f"{self.folder_of(cruise.name)}{name}")
@@ -145,19 +145,19 @@ class Merge:
         """Write the raising factors of minutes whose images lie in several parts."""
         for name in write_factors(cruise.folder, tally.factors):
             part, entry = cruise.folder.paths_of(name)
-            # the entry first: a part that is not as long as it says is done again
+            # the entry first: if its part has another size, the unit is done again
             self._out.upload(entry, f"{JOURNAL}{cruise.paths[name]}.json")
             self._out.upload(part, f"{PARTS}{cruise.paths[name]}.parquet")
 
     @staticmethod
     def folder_of(cruise: str) -> str:
-        """Where a cruise's tables lie in the output folder."""
+        """The folder of a cruise's tables in the output folder."""
         return f"tables/cruise={quote(cruise, safe='')}/"
 
-    def _report(self, path: Path, note: Callable[[str], None]) -> None:
+    def _report(self, path: Path, emit: Callable[[str], None]) -> None:
         from pi10_classifier.report.page import write_report
 
         try:
             write_report(path, self._settings.model)
         except Pi10Error as error:
-            note(f"no report: {error.message}")
+            emit(f"no report: {error.message}")

@@ -1,4 +1,4 @@
-"""Reads units from a mounted bucket, under the names that they have in the bucket."""
+"""Reads units from a mounted bucket, with their names in the bucket."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pi10_classifier.sources.base import Item, Limits, unreadable
 from pi10_classifier.sources.input_rules import skip_reason
 from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
 
-# a mount answers each request over the network
+# parallel, because each read from a mount goes over the network
 _READERS = 8
 _SEGMENT = 255
 
 
 @dataclass(frozen=True, slots=True)
 class MountedUnit:
-    """A planned unit and where its files are."""
+    """A planned unit and the paths of its files."""
 
     planned: PlannedUnit
     source: str
@@ -68,10 +68,10 @@ class MountedUnit:
             yield Item(self.name, "", error=unreadable(error))
             return
         if info.st_size != self.size >= 0:
-            # a mount that lags behind the bucket, or an object that was overwritten
+            # the mount lags behind the bucket, or the object was overwritten
             message = f"{info.st_size:,} bytes on the mount, {self.size:,} when it was listed"
-            error_ = InputError(Code.STORAGE_UNAVAILABLE, f"{message}; run again with --resume")
-            yield Item(self.name, "", error=error_)
+            changed = InputError(Code.STORAGE_UNAVAILABLE, f"{message}; run again with --resume")
+            yield Item(self.name, "", error=changed)
             return
         yield from LocalArchive(
             file, info.st_size, info.st_mtime_ns, self.limits, self.name
@@ -98,13 +98,14 @@ def mounted(
 ) -> MountedUnit:
     """A unit of a plan; ``lines`` are its lines of the index, ``source`` the inputs' address.
 
-    Raises InputError where the index holds other lines than when the plan was made.
+    Raises InputError if the index has changed since the plan was made.
     """
     if digest(lines) != planned.sha256:
         raise InputError(
             Code.STORAGE_UNAVAILABLE,
-            f"lines {planned.start} to {planned.end - 1} of the index are not those of this batch: "
-            "the mount lags behind, or another batch rewrote it; continue with --resume --relist",
+            f"lines {planned.start} to {planned.end - 1} of the index do not belong to this batch: "
+            "the mount is out of date, or another batch rewrote the index; continue with "
+            "--resume --relist",
         )
     paths = paths_of(lines)
     above = f"{MOUNT}/{source.removeprefix('s3://')}"
@@ -114,18 +115,18 @@ def mounted(
 
 
 def paths_of(lines: bytes) -> list[str]:
-    """Lines of an index as paths; ``splitlines`` would cut at more than line feeds."""
+    """The lines of an index as paths; ``splitlines`` would split at other characters too."""
     return [line for line in lines.decode("utf-8", "surrogateescape").split("\n") if line]
 
 
 def file_of(path: str, environ: Mapping[str, str]) -> Path | InputError:
-    """Where the file is here; no key can name a file outside the mount."""
+    """The local path of the file; no key can name a file outside the mount."""
     if BROKEN in path:
-        message = "its key holds a line break, which an index cannot hold; rename it"
+        message = "its key contains a line break, which an index cannot hold; rename it"
         return InputError(Code.UNSUPPORTED_FORMAT, message)
     segments = path.split("/")[1:]
     if any(part in ("", ".", "..") or len(os.fsencode(part)) > _SEGMENT for part in segments):
-        message = "no file system can hold its key; rename it, or classify it with s3:// addresses"
+        message = "its key is not a valid file name; rename it, or classify it with s3:// addresses"
         return InputError(Code.UNSUPPORTED_FORMAT, message)
     return on_mount(path, environ)
 
@@ -133,9 +134,9 @@ def file_of(path: str, environ: Mapping[str, str]) -> Path | InputError:
 def unplanned(
     lines: Sequence[str], start: int, folder: str, limits: Limits, environ: Mapping[str, str]
 ) -> Iterator[MountedUnit]:
-    """The units of a range of another's index, which names files and tells no more.
+    """The units of a range of an index without a plan, which lists files only.
 
-    folder: what relative lines are relative to, as the mount sees it.
+    folder: the folder that relative lines refer to, as a path on the mount.
     """
     block: list[str] = []
     first = start

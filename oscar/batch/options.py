@@ -1,4 +1,4 @@
-"""Options and progress of a batch."""
+"""The options and the progress of a batch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pi10_classifier.oscar.batch.in_flight import Patience
 
 
 class Poster(Protocol):
-    """Has a job started with a message."""
+    """Starts jobs: ``post`` sends one a message."""
 
     def post(self, body: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run it.
+    """How to run a batch.
 
-    workers: how many at a time, asked of the cluster where None. chunk, chunk_bytes: of a
-    range, at the most. attempts: after how many lost ranges their first unit is set aside.
+    workers: how many at a time; None asks the cluster. chunk, chunk_bytes: the most units and
+    bytes in a range. attempts: a unit is set aside when so many ranges that begin with it are lost.
     """
 
     workers: int | None = None
@@ -41,7 +41,7 @@ class Options:
 
 @dataclass(slots=True)
 class Reached:
-    """How far a batch is; of this session ``images`` and ``seconds``."""
+    """The progress of a batch. ``images`` and ``seconds`` count from the last start."""
 
     units: int
     units_done: int

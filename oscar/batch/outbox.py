@@ -12,7 +12,7 @@ from pi10_classifier.results.run_folder import RunFolder
 
 
 class Outbox(RunFolder):
-    """A run's folder on a disk of ours, whose parts move to their places on the mount."""
+    """A run's folder on the local disk; finished parts move to their places on the mount."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Outbox(RunFolder):
         self._published = published
 
     def is_done(self, unit: str, fingerprint: str) -> bool:
-        return False  # those that were are not among its units
+        return False  # finished units are filtered out before
 
     def part_published(self, stem: str) -> None:
         part, entry = self._places[stem]
@@ -40,14 +40,14 @@ class Outbox(RunFolder):
 
 
 def publish_copy(source: Path, target: Path) -> None:
-    """Copy a file beside its place, whole and synced, then rename. Raises OutputError."""
+    """Copy a file next to its target, sync it, then rename it. Raises OutputError."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(error, target) from error
     with (
         atomic_path(target, shared=True) as temporary,
-        source.open("rb") as given,
-        temporary.open("wb") as stream,
+        source.open("rb") as reader,
+        temporary.open("wb") as writer,
     ):
-        shutil.copyfileobj(given, stream, 2**20)
+        shutil.copyfileobj(reader, writer, 2**20)

@@ -18,19 +18,19 @@ from pi10_classifier.oscar.bucket_folder import BucketFolder
 from pi10_classifier.oscar.records.record import json_bytes
 
 FORMAT = 1
-# beside the results: what coordinator and workers tell each other
+# next to the results: the files that coordinator and workers exchange
 WORK = ".pi10-batch/"
 PLAN, UNITS = f"{WORK}plan.json", f"{WORK}units.jsonl"
 STATE, HEARTBEATS = f"{WORK}state.json", f"{WORK}signs/"
-_MOST = 2**62  # no file is longer
+_MOST = 2**62  # larger than any file
 PARTS, JOURNAL = "predictions.parquet/", "journal/"
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """A listing that is complete, and the settings that its results are to have.
+    """A complete listing of the inputs, and the settings of the results.
 
-    source, out: bucket and folder; index: the key of ``index.txt``; table: the SHA-256 (hex)
+    source, out: folders in the bucket; index: the key of ``index.txt``; table: the SHA-256 (hex)
     of ``units.jsonl``, which is written before the plan.
     """
 
@@ -50,11 +50,11 @@ class BatchPlan:
 
     @property
     def address(self) -> str:
-        """The inputs, spelled as ``pi10 classify`` takes them."""
+        """The inputs' address, as for ``pi10 classify``."""
         return f"s3://{self.bucket}/{BucketFolder(self.bucket, self.source).prefix}"
 
     def mounted(self, name: str) -> str:
-        """A file of the output folder, as the mount sees it."""
+        """The path of an output file on the mount."""
         return f"{MOUNT}/{self.bucket}/{BucketFolder(self.bucket, self.out).prefix}{name}"
 
     def to_json(self) -> bytes:
@@ -62,11 +62,11 @@ class BatchPlan:
 
     @classmethod
     def parse(cls, data: bytes, where: str) -> BatchPlan:
-        """Raises SettingError where it is none of ours."""
+        """Read a plan. Raises SettingError if it is not one of this version."""
         try:
             fields = dict(json.loads(data))
             if fields.pop("format") != FORMAT:
-                raise ValueError("another format")
+                raise ValueError(f"its format is not {FORMAT}")
             return cls(**fields)
         except (ValueError, TypeError, LookupError) as error:
             raise SettingError(
@@ -75,22 +75,22 @@ class BatchPlan:
 
 
 def identity_of(settings: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of what decides results; results of two of them are never merged."""
+    """SHA-256 (hex) of the settings that affect results; different ones are never merged."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def deciding(settings: Settings, package: Package) -> dict[str, Any]:
-    """What decides results, as JSON brings it back."""
-    found: dict[str, Any] = json.loads(json.dumps(settings.fingerprint(package)))
-    return found
+    """The settings that affect results, as they look after JSON."""
+    fields: dict[str, Any] = json.loads(json.dumps(settings.fingerprint(package)))
+    return fields
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a worker is sent: ``{"start", "end"}``, lines of the index, the end exclusive.
+    """The message to a worker: ``{"start", "end"}``, lines of the index, the end exclusive.
 
-    Ours adds ``plan`` (its path on the mount) and ``at``, the byte of ``units.jsonl``
-    where the range begins; whoever knows neither does without them.
+    Our coordinator adds ``plan`` (its path on the mount) and ``at`` (the byte of
+    ``units.jsonl`` where the range begins). Both are optional.
     """
 
     start: int
@@ -100,10 +100,10 @@ class Message:
 
     @classmethod
     def parse(cls, text: str) -> Message:
-        """Raises SettingError where it is no range."""
+        """Read a message. Raises SettingError if it is not a range."""
         try:
             fields = json.loads(text)
-            found = cls(
+            message = cls(
                 int(fields["start"]), int(fields["end"]), unquote(str(fields.get("plan", ""))),
                 int(fields.get("at", 0)),
             )  # fmt: skip
@@ -111,13 +111,16 @@ class Message:
             raise SettingError(
                 f'the message is {text[:100]!r}; it must be {{"start": 1, "end": 10}}'
             ) from error
-        if not 1 <= found.start < found.end < _MOST or not 0 <= found.at < _MOST:
-            lines = f"{found.start} to {found.end}"
-            raise SettingError(f"the range is {lines[:100]}; lines count from 1, end excluded")
-        return found
+        if not 1 <= message.start < message.end < _MOST or not 0 <= message.at < _MOST:
+            lines = f"{message.start} to {message.end}"
+            raise SettingError(
+                f"the range is {lines[:100]}; lines count from 1, and the end must be larger than "
+                "the start"
+            )
+        return message
 
     def to_json(self) -> str:
-        """In one line without runs of spaces or backslashes: it passes through a shell's echo."""
+        """One line without double spaces or backslashes: it passes through a shell's echo."""
         fields: dict[str, Any] = {"start": self.start, "end": self.end}
         if self.plan:
             fields |= {"plan": quote(self.plan), "at": self.at}
@@ -125,7 +128,7 @@ class Message:
 
 
 def on_mount(path: str, environ: Mapping[str, str]) -> Path:
-    """Where a path of the mount is here: ``PI10_MOUNT`` stands for ``/mnt``."""
+    """The local path for a path on the mount; ``PI10_MOUNT`` replaces ``/mnt``."""
     pure = PurePosixPath(path)
     root = environ.get("PI10_MOUNT") or MOUNT
     if pure.is_relative_to(MOUNT):

@@ -1,6 +1,6 @@
-"""Tells which units of a batch are done: part and journal entry are published.
+"""Finds the units of a batch that are done: their part and journal entry are published.
 
-Eight bytes a unit: a listing of millions fits where a list of names would not.
+A unit needs eight bytes of memory, so that millions of them fit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OURS = re.compile(
 
 
 class Marks:
-    """A set of texts by 64 bits of their SHA-256, which does not grow once made."""
+    """A fixed set of texts, stored as 64 bits of their SHA-256."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._marks: NDArray[np.uint64] = np.unique(
@@ -47,10 +47,10 @@ class Marks:
         return at < len(self._marks) and bool(self._marks[at] == mark)
 
     def both(self, other: Marks) -> Marks:
-        """What is in this set and in the other."""
-        found = Marks(())
-        found._marks = np.intersect1d(self._marks, other._marks, assume_unique=True)
-        return found
+        """The texts that are in both sets."""
+        common = Marks(())
+        common._marks = np.intersect1d(self._marks, other._marks, assume_unique=True)
+        return common
 
 
 def _mark(text: str) -> int:
@@ -71,13 +71,13 @@ def _names(out: Bucket, begins: str, above: str, ending: str) -> Iterator[str]:
 
 
 def remove_part(out: Bucket, path: str) -> None:
-    """Take a unit's result back; the part first, for it says that there is one."""
+    """Remove a unit's result; the part first, because it marks the unit as done."""
     out.delete(f"{PARTS}{path}.parquet")
     out.delete(f"{JOURNAL}{path}.json")
 
 
 def remove_others(out: Bucket, kept: Marks) -> int:
-    """Delete parts of ours that are not of these units, and what killed workers left."""
+    """Delete our parts of all other units, and the temporary files of killed workers."""
     removed = 0
     for above, ending in ((PARTS, ".parquet"), (JOURNAL, ".json")):
         for output in out.outputs(above):
@@ -91,7 +91,7 @@ def remove_others(out: Bucket, kept: Marks) -> int:
 def publish_failure(
     out: Bucket, unit: PlannedUnit, plan: BatchPlan, package: Package, message: str
 ) -> None:
-    """A part without rows for a unit that is set aside: each of its inputs is a failure."""
+    """Publish a part without rows for a unit that is set aside: all its inputs are failures."""
     inputs = [(unit.name, "")]
     if not unit.is_archive:
         index = Bucket(out.store, BucketFolder(plan.bucket, ""))
@@ -114,7 +114,7 @@ def publish_failure(
 
 
 def whole(entry: dict[str, Any], unit: PlannedUnit, part: Path) -> bool:
-    """True where a journal entry is of this unit, and its part as long as it says."""
+    """True if a journal entry belongs to this unit, and its part has the size that it states."""
     return bool(
         entry.get("unit") == unit.name
         and entry.get("fingerprint") == unit.fingerprint

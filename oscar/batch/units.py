@@ -1,8 +1,8 @@
-"""The units of a batch as lines of the index and of the plan.
+"""The units of a batch, as lines of the index and of the plan.
 
-``index.txt`` has one path a line, as the mount sees it; ``units.jsonl`` one unit a line:
-an archive, or a block of consecutive loose images, with its lines in the index. Both are
-written and read as streams, whatever their length.
+``index.txt`` has one path per line, as on the mount. ``units.jsonl`` has one unit per line: an
+archive, or a block of consecutive loose images, with its line numbers in the index. Both are
+written and read as streams, so their length does not matter.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from pi10_classifier.sources.s3 import S3Archive, S3Block
 
 MOUNT = "/mnt"
 INDEX = "index.txt"
-# stands in the index for a line break in a key, which no line can hold
+# replaces a line break in a key, which a line of the index cannot hold
 BROKEN = "\ufffd"
-# how Hive and its readers write a partition that has no value
+# Hive's name for a partition without a value
 NO_DAY = "__HIVE_DEFAULT_PARTITION__"
 _DAY = re.compile(r"(?:(?P<cruise>[^/]+)/)?(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/")
 
 
 @dataclass(frozen=True)
 class PlannedUnit:
-    """One unit of a plan. ``name``, ``group`` and ``fingerprint`` are the engine's.
+    """One unit of a plan. ``name``, ``group`` and ``fingerprint`` come from the engine.
 
-    start, end: its lines in the index, 1-based, the end exclusive; ``at`` the byte where
-    they begin and ``sha256`` (16 digits) what they are. size: bytes of its objects, together.
+    start, end: its lines in the index, 1-based, the end exclusive; ``at``: the byte offset of
+    these lines; ``sha256`` (16 digits): their hash. size: bytes of all its objects.
     """
 
     name: str
@@ -57,12 +57,12 @@ class PlannedUnit:
         return f"cruise={quote(self.cruise, safe='')}/date={self.day}"
 
     def stem(self, identity: str) -> str:
-        """The name of its part: by unit, content and what decides results (``identity``)."""
+        """The name of its part: from unit, content, and the settings' ``identity``."""
         version = hashlib.sha256(f"{self.fingerprint}\0{identity}".encode()).hexdigest()[:16]
         return f"{part_stem(self.name)}-{version}"
 
     def path(self, identity: str) -> str:
-        """Where its part and journal entry lie in their folders, without an extension."""
+        """The path of its part and journal entry in their folders, without an extension."""
         return f"{self.partition}/{self.stem(identity)}"
 
     def to_line(self) -> bytes:
@@ -79,7 +79,7 @@ class PlannedUnit:
 
 @dataclass(slots=True)
 class Listing:
-    """What a listing came to."""
+    """The totals of a listing."""
 
     units: int = 0
     lines: int = 0
@@ -87,11 +87,11 @@ class Listing:
 
 
 def partition_of(key: str, default: str) -> tuple[str, str]:
-    """Cruise and day by the key's folders: ``CRUISE/2024-06-24/1450.tar``."""
-    found = list(_DAY.finditer(key))
-    if not found:
+    """Cruise and day from the key's folders: ``CRUISE/2024-06-24/1450.tar``."""
+    matches = list(_DAY.finditer(key))
+    if not matches:
         return default, NO_DAY
-    return found[-1]["cruise"] or default, found[-1]["day"]
+    return matches[-1]["cruise"] or default, matches[-1]["day"]
 
 
 def write_units(
@@ -101,11 +101,11 @@ def write_units(
     table: BinaryIO,
     cruise: str = "",
 ) -> Listing:
-    """Write both files while the listing goes on; nothing is held but the unit at hand.
+    """Write both files while the listing goes on; only one unit is in memory.
 
-    cruise: of all units, in place of what their folders say.
+    cruise: the cruise of all units; empty takes it from their folders.
     """
-    done = Listing()
+    listing = Listing()
     at = 0
     default = cruise or source.folder.rpartition("/")[2] or source.bucket
     for unit in units:
@@ -121,8 +121,8 @@ def write_units(
             fingerprint=unit.fingerprint,
             cruise=cruise or named,
             day=day,
-            start=done.lines + 1,
-            end=done.lines + 1 + len(unit.keys),
+            start=listing.lines + 1,
+            end=listing.lines + 1 + len(unit.keys),
             at=at,
             length=len(lines),
             sha256=digest(lines),
@@ -130,14 +130,14 @@ def write_units(
         )
         table.write(planned.to_line())
         at += len(lines)
-        done.units += 1
-        done.lines += len(unit.keys)
-        done.size += unit.size
-    return done
+        listing.units += 1
+        listing.lines += len(unit.keys)
+        listing.size += unit.size
+    return listing
 
 
 def digest(lines: bytes) -> str:
-    """Sixteen digits of the SHA-256 of some lines of the index."""
+    """The first sixteen hex digits of the SHA-256 of some lines of the index."""
     return hashlib.sha256(lines).hexdigest()[:16]
 
 
@@ -147,12 +147,12 @@ def _line(bucket: str, key: str) -> bytes:
 
 
 def is_index(beginning: bytes) -> bool:
-    """True for the first bytes of an index: a path of a mount, which no image begins with."""
+    """True for the first bytes of an index: a path on the mount, unlike any image."""
     return beginning.startswith(f"{MOUNT}/".encode())
 
 
 def units_at(table: Path, places: Iterable[int]) -> Iterator[PlannedUnit]:
-    """The units whose lines begin at these bytes."""
+    """The units whose lines begin at these byte offsets."""
     with table.open("rb") as stream:
         for at in places:
             stream.seek(at)
@@ -160,9 +160,9 @@ def units_at(table: Path, places: Iterable[int]) -> Iterator[PlannedUnit]:
 
 
 def read_units(table: Path, at: int = 0) -> Iterator[tuple[int, PlannedUnit]]:
-    """The units from byte ``at`` on, each with the byte its line begins at.
+    """The units from byte ``at`` on, each with the byte offset of its line.
 
-    Raises SettingError where the table is damaged.
+    Raises SettingError if the table is damaged.
     """
     try:
         with table.open("rb") as stream:

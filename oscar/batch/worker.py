@@ -1,9 +1,9 @@
-"""The batch worker: ``python -m pi10_classifier.oscar range`` does one range.
+"""The batch worker: ``python -m pi10_classifier.oscar range`` classifies one range.
 
-Reads its units from the mount and publishes the part of each as soon as it is whole: built
-on the container's own disk by the engine, copied beside its place, renamed. The name says of
-what it is a result, so what is there is done, whoever made it, and a worker that comes second
-writes the same bytes. Signs of life tell the coordinator how far it is.
+It reads its units from the mount, and publishes each part as soon as it is complete: the engine
+builds it on the container's own disk, then it is copied next to its target and renamed. The
+name of a part says what it is the result of. So an existing part is done, whoever made it, and
+a second worker would write the same bytes. Heartbeats show the coordinator the progress.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from pi10_classifier.results.run_folder import is_published, part_stem
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
-    """Do the range that the environment's message names; says on stderr what it did."""
+    """Classify the range in the environment's message, and write to stderr what was done."""
     from pi10_classifier.foundation.signals import stoppable
 
     started = time.perf_counter()
     try:
         message = Message.parse(_message(environ))
-        with stoppable() as check:
-            done = BatchWorker(message, environ).run(check)
+        with stoppable() as raise_if_cancelled:
+            done = BatchWorker(message, environ).run(raise_if_cancelled)
     except Pi10Error as error:
         print(f"pi10: {error.message}", file=sys.stderr)
         return 1 if isinstance(error, OutputError) else ExitCode.USAGE
@@ -63,18 +63,18 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 
 
 def _message(environ: Mapping[str, str]) -> str:
-    """What was posted: faas-supervisor puts it into a file, as it is no storage event."""
+    """The message; faas-supervisor writes it to a file, because it is not a storage event."""
     path = environ.get("INPUT_FILE_PATH")
     if not path:
         return environ.get("EVENT", "")
     try:
         return Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"the message {path} cannot be read: {error}") from error
+        raise SettingError(f"the message in {path} cannot be read: {error}") from error
 
 
 class BatchWorker:
-    """Does one range."""
+    """Classifies one range."""
 
     def __init__(self, message: Message, environ: Mapping[str, str]) -> None:
         self._message = message
@@ -92,8 +92,8 @@ class BatchWorker:
             self._plan = None
             self._out = on_mount(environ.get("PI10_BATCH_OUT") or f"{MOUNT}/results", environ)
 
-    def run(self, check: Callable[[], None]) -> str:
-        """Publish the parts of all units of the range; returns what became of it, in words."""
+    def run(self, raise_if_cancelled: Callable[[], None]) -> str:
+        """Publish the parts of all units of the range; returns a summary in words."""
         with self._heartbeat() as heartbeat:
             try:
                 self._agree()
@@ -101,7 +101,7 @@ class BatchWorker:
                 waiting = [unit for unit in units if not self._is_done(unit)]
                 heartbeat.update(units=len(units), done=len(units) - len(waiting))
                 if waiting:
-                    self._publish(waiting, heartbeat, check)
+                    self._publish(waiting, heartbeat, raise_if_cancelled)
             except Pi10Error as error:
                 heartbeat.update(error={"code": error.code.value, "message": error.message})
                 raise
@@ -121,7 +121,7 @@ class BatchWorker:
             for key in names
         )
         raise SettingError(
-            f"this service has other settings than the batch: {diffs[:1000]}. Give both the same "
+            f"this service's settings differ from the batch's: {diffs[:1000]}. Give both the same "
             "PI10_MODEL, PI10_MEASURE, PI10_UM_PER_PX and PI10_DEVICE"
         )
 
@@ -151,8 +151,8 @@ class BatchWorker:
             if expected < message.end:
                 raise InputError(
                     Code.STORAGE_UNAVAILABLE,
-                    f"the plan has no lines {expected} to {message.end - 1}: the mount lags "
-                    "behind, or another batch was planned here",
+                    f"the plan has no lines {expected} to {message.end - 1}: the mount is out of "
+                    "date, or another batch was planned here; continue with --resume",
                 )
 
     def _is_done(self, unit: MountedUnit) -> bool:
@@ -164,13 +164,16 @@ class BatchWorker:
         return self._out / f"{PARTS}{path}.parquet", self._out / f"{JOURNAL}{path}.json"
 
     def _publish(
-        self, units: Sequence[MountedUnit], heartbeat: Heartbeat, check: Callable[[], None]
+        self,
+        units: Sequence[MountedUnit],
+        heartbeat: Heartbeat,
+        raise_if_cancelled: Callable[[], None],
     ) -> None:
         model = Model.load(self._settings.model, self._settings.device)
         places = {part_stem(unit.name): self._places(unit) for unit in units}
 
         def progress(reached: Progress) -> None:
-            check()
+            raise_if_cancelled()
             heartbeat.update(inputs=reached.inputs, unit=reached.unit)
 
         def published() -> None:
@@ -210,5 +213,6 @@ def _read(path: Path) -> bytes:
 
 def _unread(path: Path, error: OSError) -> SettingError:
     return SettingError(
-        f"{path} cannot be read: {error.strerror or error}; does the service mount the bucket?"
+        f"{path} cannot be read: {error.strerror or error}; check that the service mounts the "
+        "bucket"
     )

@@ -1,1 +1,1 @@
-"""Crates for the OSCAR Hub."""
+"""Crates of the services for the OSCAR Hub."""

@@ -1,7 +1,7 @@
 """Writes a service as a crate of the OSCAR Hub: FDL, script, icon, flow, RO-Crate 1.2.
 
-Nothing of it is kept twice: FDL and script are those that `deploy` sends, and what the
-metadata say of the service is read off them.
+Nothing is stored twice: FDL and script are the ones that `deploy` sends, and the metadata about
+the service are read from them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _LANGUAGES = {
     "#sh": ("POSIX shell", "2024", "https://pubs.opengroup.org/onlinepubs/9799919799/"),
     "#node-red": ("Node-RED flow", "4.1", "https://nodered.org"),
 }
-# name -> what it is called, what it is, its type, its format, its language
+# file -> title, description, type, format, language
 _FILES = {
     FDL: ("Service definition", "What OSCAR deploys.", "SoftwareSourceCode", "text/yaml", "#fdl"),
     SCRIPT: ("Script", "What OSCAR runs.", "SoftwareSourceCode", "text/x-shellscript", "#sh"),
@@ -66,9 +66,9 @@ _FILES = {
 
 
 def write_crate(name: str, out: Path, published: date) -> Path:
-    """Write the crate of a service of the package to the folder ``out``/``name``; returns it.
+    """Write the crate of one of the package's services to the folder ``out``/``name``; returns it.
 
-    Raises SettingError where there is no such service, or the folder holds other files.
+    Raises SettingError if there is no such service, or if the folder holds other files.
     """
     if name not in SERVICES:
         raise SettingError(f"no service {name!r}: give one of {', '.join(SERVICES)}")
@@ -79,14 +79,17 @@ def write_crate(name: str, out: Path, published: date) -> Path:
         ICON: _ours(ICON),
         "README.md": _readme(service).encode(),
     }
-    if "asynchronous" not in service_types(service):  # it is called, and so by the flow
+    if "asynchronous" not in service_types(service):  # the flow calls services that answer
         files[FLOW] = _ours(FLOW)
     fdl = crate_metadata(service, {name: len(data) for name, data in files.items()}, published)
     files[METADATA] = (json.dumps(fdl, indent=2, ensure_ascii=False) + "\n").encode()
     target = out / name
     others = {path.name for path in target.iterdir()} - set(files) if target.is_dir() else set()
     if others:
-        raise SettingError(f"{target} holds {sorted(others)[0]!r}, too; give another --out")
+        raise SettingError(
+            f"{target} also holds {sorted(others)[0]!r}, which is not part of the crate; give "
+            "another --out"
+        )
     target.mkdir(parents=True, exist_ok=True)
     for file, data in files.items():
         write_atomically(target / file, data)
@@ -94,7 +97,7 @@ def write_crate(name: str, out: Path, published: date) -> Path:
 
 
 def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> dict[str, Any]:
-    """The crate's JSON-LD. ``sizes`` are the bytes of its files, by name."""
+    """The crate's JSON-LD. ``sizes``: file name -> bytes."""
     about = metadata.metadata("pi10-classifier")
     home, words = about["Home-page"], _WORDS[service.name]
     licence, authors = f"{_SPDX}{about['License']}", f"{home}/graphs/contributors"
@@ -130,22 +133,22 @@ def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> 
         root,
     ]
     for name, size in sizes.items():
-        called, what, kind, encoding, language = _FILES[name]
+        title, description, kind, encoding, language = _FILES[name]
         described.append(
             {
                 "@id": name,
                 "@type": ["File", kind],
-                "name": called,
-                "description": what,
+                "name": title,
+                "description": description,
                 "encodingFormat": encoding,
                 "contentSize": str(size),
                 **({"programmingLanguage": {"@id": language}} if language else {}),
             }
         )
         if language:
-            title, version, url = _LANGUAGES[language]
-            described.append({"@id": language, "@type": "ComputerLanguage", "name": title,
-                              "description": title, "version": version, "url": url})  # fmt: skip
+            spoken, version, url = _LANGUAGES[language]
+            described.append({"@id": language, "@type": "ComputerLanguage", "name": spoken,
+                              "description": spoken, "version": version, "url": url})  # fmt: skip
     described += [
         {
             "@id": licence,
@@ -182,28 +185,30 @@ def crate_metadata(service: Service, sizes: dict[str, int], published: date) -> 
 
 
 def service_types(service: Service) -> list[str]:
-    """The Hub's words for how a service is called, read off its FDL."""
+    """The Hub's words for how a service is called, derived from its FDL."""
     called = {
         "exposed": "expose" in service.fdl,
         "synchronous": "synchronous" in service.fdl,
     }
     kinds = {
         **called,
-        # by events, or as a batch's jobs
+        # called by events, or as jobs of a batch
         "asynchronous": bool(service.inputs) or not any(called.values()),
     }
     return [kind for kind, holds in kinds.items() if holds]
 
 
 def _fdl(name: str) -> str:
-    """The FDL file as it is, but for the script's name, which the Hub prescribes."""
+    """The FDL file with the script's name changed to the one that the Hub prescribes."""
     import yaml
 
     text = (folder() / f"{name}.yaml").read_text("utf-8")
     text = re.sub(r"(?m)^( +script: ).*$", rf"\g<1>{SCRIPT}", text)
     [(_, fdl)] = yaml.safe_load(text)["functions"]["oscar"][0].items()
     if fdl != {**named(name).fdl, "script": SCRIPT}:
-        raise SettingError(f"{name}.yaml has no line `script:` of its own; write it so")
+        raise SettingError(
+            f"{name}.yaml must have `script:` on a line of its own; correct the file"
+        )
     return text
 
 
@@ -212,21 +217,21 @@ def _ours(name: str) -> bytes:
 
 
 def _readme(service: Service) -> str:
-    title, what = _WORDS[service.name]
+    title, description = _WORDS[service.name]
     home = metadata.metadata("pi10-classifier")["Home-page"]
     if service.inputs:
         [source], [target] = service.inputs, service.outputs
         call = (
-            f"Drop files into `{source.bucket}/{source.folder}`; look into "
-            f"`{target.bucket}/{target.folder}`. Events get lost: run `pi10 oscar reconcile`\n"
-            "by the hour, which finds the inputs without a record."
+            f"Drop files into `{source.bucket}/{source.folder}`; the results appear in "
+            f"`{target.bucket}/{target.folder}`. Events can get lost: run `pi10 oscar reconcile`\n"
+            "every hour, which finds the inputs without a record."
         )
     elif "asynchronous" in service_types(service):
-        call = "`pi10 oscar batch` lists a bucket, hands out ranges, and merges what comes of them."
+        call = "`pi10 oscar batch` lists a bucket, hands out ranges, and merges the results."
     else:
         call = f"Import `{FLOW}` into Node-RED, or see the documentation for other callers."
     return (
-        f"# {title}\n\n{_COMMON}\n\n{what}\n\n"
+        f"# {title}\n\n{_COMMON}\n\n{description}\n\n"
         f"```\noscar-cli apply {FDL}\n```\n"
         f"or `pi10 oscar deploy {service.name}`, which fits it to the cluster's version.\n\n{call}"
         f"\n\nDocumentation: {home}/blob/main/docs/oscar.md\n"

@@ -1,1 +1,1 @@
-"""``pi10 oscar local``: S3, endpoint, supervisor and faults on one machine."""
+"""OSCAR on one machine (``pi10 oscar local``): S3, endpoint, supervisor and faults."""

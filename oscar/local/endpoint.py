@@ -1,7 +1,7 @@
 """Imitates OSCAR's HTTP endpoints on this machine.
 
-A job is accepted with 201 at once and done later, once, by a process of its own; nobody
-retries it and nobody hears of its exit code. That is how OSCAR is.
+As in OSCAR, a job is accepted with 201 at once and runs later in its own process. It is never
+retried, and its exit code is ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pi10_classifier.oscar.local.supervisor import JobEnd, SupervisorJob
 
 MAX_BODY = 512 * 2**20
 _LOGS_KEPT = 200
-VERSION = "4.1.0"  # of the OSCAR whose answers these are
+VERSION = "4.1.0"  # the version of OSCAR whose answers are imitated
 
 
 class Jobs:
@@ -48,7 +48,7 @@ class Jobs:
             thread.start()
 
     def add(self, service: str, event: bytes) -> None:
-        """Take an event, as it comes: perhaps not at all, perhaps twice."""
+        """Queue an event; with faults, not at all or twice."""
         copies = self._faults.copies()
         with self._changed:
             self.counts["accepted"] += 1
@@ -57,7 +57,7 @@ class Jobs:
             self._changed.notify_all()
 
     def services(self) -> list[dict[str, Any]]:
-        """The services, as a cluster of ``VERSION`` tells them."""
+        """The services in the form that OSCAR ``VERSION`` lists them."""
         return [worker.service.to_api(VERSION) for worker in self._workers.values()]
 
     @property
@@ -67,14 +67,14 @@ class Jobs:
             return len(self._waiting) + self.counts["running"]
 
     def wait(self, timeout_s: float) -> bool:
-        """True once no job waits or runs; False when time is up."""
+        """True once no job waits or runs; False after ``timeout_s`` seconds."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: not self._waiting and not self.counts["running"], timeout_s
             )
 
     def stop(self) -> None:
-        """Take up no more jobs, and let those that run end."""
+        """Start no more jobs, and wait for those that run."""
         with self._changed:
             self._stopping = True
             self._waiting.clear()
@@ -83,7 +83,7 @@ class Jobs:
             thread.join()
 
     def call(self, service: str, body: bytes) -> JobEnd:
-        """A synchronous call, beside the queue as it is in OSCAR."""
+        """A synchronous call, which bypasses the queue, as in OSCAR."""
         return self._workers[service].call(body)
 
     def _work(self) -> None:
@@ -96,7 +96,7 @@ class Jobs:
                 self.counts["running"] += 1
             try:
                 end = self._workers[service].job(event, self._faults.watch())
-            except OSError as error:  # no process, no disk: a lost node is no other
+            except OSError as error:  # no process or no disk: handled like a lost node
                 end = JobEnd(-1, 0.0, f"the job did not start: {error}\n")
             with self._changed:
                 number = self.counts["running"] + self.counts["done"]
@@ -111,8 +111,8 @@ class Jobs:
 
 
 def machine_status() -> dict[str, Any]:
-    """The status of a cluster whose one node is this machine, idle, as OSCAR 4 tells it."""
-    cores = 1000 * default_jobs()  # thousandths, whatever the key says
+    """The status of an idle cluster whose only node is this machine, in the form of OSCAR 4."""
+    cores = 1000 * default_jobs()  # OSCAR counts cores in thousandths
     free = 0
     with suppress(OSError, ValueError, IndexError):
         value = Path("/proc/meminfo").read_text("ascii")
@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: requests are counted."""
+        """Log nothing: requests are counted."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -193,9 +193,9 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def receiver(jobs: Jobs, tokens: Mapping[str, str], port: int) -> Iterator[str]:
-    """Listen on 127.0.0.1 for ``tokens``' services; yields the endpoint's URL.
+    """Listen on 127.0.0.1 for the services in ``tokens``; yields the endpoint's URL.
 
-    Raises SettingError where the port is taken.
+    Raises SettingError if the port is in use.
     """
     handler = type("Handler", (_Handler,), {"jobs": jobs, "tokens": tokens})
     try:

@@ -1,6 +1,6 @@
-"""Injects faults on purpose: lost, doubled and shuffled events, killed workers.
+"""Injects faults: lost, doubled and shuffled events, and killed workers.
 
-For tests and for trying what `reconcile` mends; each is off by default.
+They are for tests, and to try what `reconcile` repairs. All are off by default.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pi10_classifier.oscar.local.supervisor import kill
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Shares (0 to 1) of events lost, delivered twice, and of jobs killed in their course.
+    """Shares (0 to 1) of events that are lost or delivered twice, and of jobs that are killed.
 
-    shuffle: of how many waiting events the next is drawn; 1 keeps their order.
+    shuffle: the next event is drawn from so many waiting ones; 1 keeps their order.
     """
 
     drop: float = 0.0
@@ -34,13 +34,13 @@ class Faults:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in ("drop", "double", "kill") and not 0 <= value <= 1:
-                raise SettingError(f"--{field.name} is {value}; a share is 0 to 1")
+                raise SettingError(f"--{field.name} is {value}; it must be a share from 0 to 1")
         if self.shuffle < 1:
             raise SettingError(f"--shuffle is {self.shuffle}; it must be 1 or more")
 
 
 class FaultInjector:
-    """Draws what happens; one for all threads."""
+    """Draws the faults; all threads share one."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
@@ -48,7 +48,7 @@ class FaultInjector:
         self._lock = threading.Lock()
 
     def copies(self) -> int:
-        """How often the next event is delivered: 0, 1 or 2 times."""
+        """How many times the next event is delivered: 0, 1 or 2."""
         with self._lock:
             drawn = self._random.random()
         if drawn < self._faults.drop:
@@ -56,21 +56,21 @@ class FaultInjector:
         return 2 if drawn < self._faults.drop + self._faults.double else 1
 
     def draw(self, waiting: list[Any]) -> Any:
-        """Take one of those that wait."""
+        """Remove one of the waiting events, and return it."""
         with self._lock:
             return waiting.pop(self._random.randrange(min(len(waiting), self._faults.shuffle)))
 
     def watch(self) -> Callable[[subprocess.Popen[bytes]], None]:
-        """What watches the next job; now and then it kills it."""
+        """A function that is called with the next job's process, and may kill it."""
         with self._lock:
             doomed = self._random.random() < self._faults.kill
             after = self._random.uniform(0, self._faults.kill_within_s)
         if not doomed:
             return lambda _: None
 
-        def strike(process: subprocess.Popen[bytes]) -> None:
+        def kill_later(process: subprocess.Popen[bytes]) -> None:
             timer = threading.Timer(after, kill, (process,))
             timer.daemon = True
             timer.start()
 
-        return strike
+        return kill_later

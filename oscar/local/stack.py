@@ -1,7 +1,6 @@
 """Runs the whole OSCAR stack on one machine: S3, endpoint, faas-supervisor, script.
 
-The services are those of the FDL files that clusters get; image, CPU and memory are the
-only keys that mean nothing here.
+It reads the same FDL files as a cluster. Only the keys image, CPU and memory are ignored here.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _TARGETS_LOAD_WITHIN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """What is up: where it answers, what it runs, and how others are to reach it."""
+    """A running local OSCAR: its addresses, its services, and the keys to reach it."""
 
     storage: Storage
     endpoint: str
@@ -48,7 +47,7 @@ class Local:
     client: Minio
 
     def environ(self) -> dict[str, str]:
-        """The environment in which S3 clients and ``pi10 oscar reconcile`` find it all."""
+        """The environment variables for S3 clients and ``pi10 oscar reconcile``."""
         return {
             "AWS_ENDPOINT_URL": self.storage.url,
             "AWS_ACCESS_KEY_ID": self.storage.access_key,
@@ -71,10 +70,10 @@ def local(
     s3_port: int = 0,
     existing_s3: Mapping[str, str] | None = None,
 ) -> Iterator[Local]:
-    """Bring it all up on 127.0.0.1, with its objects kept under ``home``; down at the end.
+    """Run everything on 127.0.0.1 for the block, with its objects in ``home``.
 
-    ``existing_s3`` is an environment that names a MinIO of yours, whose webhooks must be
-    set up. Raises SettingError where a part cannot be started, or another has ``home``.
+    ``existing_s3`` is an environment that names a MinIO of yours, whose webhooks must be set up.
+    Raises SettingError if a part cannot start, or if another process uses ``home``.
     """
     python = supervisor.installed() or supervisor.install()
     home = home.resolve()
@@ -127,7 +126,7 @@ def local(
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """Hold the folder: a second server on the same objects would spoil them."""
+    """Lock the folder: a second server on the same objects would damage them."""
     lock = FileLock(home / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -143,7 +142,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 @contextmanager
 def environ_file(up: Local, path: Path) -> Iterator[None]:
-    """A file to be sourced by a shell, as long as there is what it names."""
+    """Write a file for a shell to source, and remove it at the end of the block."""
     write_environ(up, path)
     try:
         yield
@@ -152,7 +151,7 @@ def environ_file(up: Local, path: Path) -> Iterator[None]:
 
 
 def write_environ(up: Local, path: Path) -> None:
-    """A file to be sourced by a shell; only its owner may read it."""
+    """Write a file for a shell to source; only its owner may read it."""
     text = "".join(f"export {name}='{value}'\n" for name, value in up.environ().items())
     write_atomically(path, text.encode())
     path.chmod(0o600)
@@ -163,7 +162,7 @@ def _target(service: Service) -> str:
 
 
 def _keys(home: Path) -> tuple[str, str, str]:
-    """S3 user, its secret, the services' token: made once, kept for the owner alone."""
+    """S3 user, its secret and the services' token: made once, readable by the owner only."""
     path = home / "keys"
     if not path.is_file():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -180,8 +179,8 @@ def _storage_of(environ: Mapping[str, str]) -> Storage:
     access, secret = (environ.get(f"AWS_{key}") for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
     if not url or not access or not secret:
         raise SettingError(
-            "your own MinIO is named by AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY; one of them is not set"
+            "your own MinIO needs AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "and at least one of them is not set; set all three"
         )
     return Storage(url, access, secret, environ.get("AWS_REGION") or "us-east-1")
 
@@ -196,7 +195,7 @@ def _environ_of(storage: Storage) -> dict[str, str]:
 
 
 def _subscribe(client: Minio, service: Service, hook: Webhook | None) -> None:
-    """Make the service's buckets and have events of its inputs sent, as OSCAR does."""
+    """Make the service's buckets, and subscribe to the events of its inputs, as OSCAR does."""
     mounted = (service.mount,) if service.mount else ()
     for place in (*service.inputs, *service.outputs, *mounted):
         if not client.bucket_exists(bucket_name=place.bucket):
@@ -229,7 +228,7 @@ def _notify(client: Minio, bucket: str, queues: list[QueueConfig], hook: Webhook
             client.set_bucket_notification(bucket_name=bucket, config=config)
             return
         except S3Error as error:
-            # the server loads its targets after it began to answer
+            # the server loads its targets some time after it starts to answer
             if error.code != "InvalidArgument" or time.monotonic() > until:
                 names = ", ".join(f"{name}={value}" for name, value in hook.environ().items()
                                   if "TOKEN" not in name)  # fmt: skip

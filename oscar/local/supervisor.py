@@ -1,7 +1,7 @@
 """Runs faas-supervisor as a process, as OSCAR's jobs do: download, script, upload.
 
-It is the published program in an environment of its own, for its requirement is
-malformed and no resolver takes it beside other packages.
+It is the published program in its own virtual environment, because its requirements are
+malformed and cannot be resolved together with other packages.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pi10_classifier.oscar.local.mounted_bucket import MountedBucket
 from pi10_classifier.oscar.services.fdl import Service
 
 VERSION = "1.5.8"
-# what it needs, by hand: its own requirement reads "webdavclient3==3.14.6requests"
+# its requirements by hand, because its own text reads "webdavclient3==3.14.6requests"
 _NEEDS = ("webdavclient3==3.14.6", "requests", "boto3", "pyyaml", "setuptools<81")
-# as OSCAR's Job starts it: the event passes through the shell's echo, unquoted
+# OSCAR's Job starts it like this: the event passes through the shell's echo, unquoted
 _COMMAND = 'echo $EVENT | "$PI10_SUPERVISOR" -m faassupervisor.supervisor'
 _SYNC = '"$PI10_SUPERVISOR" -m faassupervisor.supervisor'
 
@@ -54,7 +54,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """How a job ended. ``output`` is what the container would have printed."""
+    """How a job ended. ``output`` is the output of the container."""
 
     returncode: int
     seconds: float
@@ -62,18 +62,21 @@ class JobEnd:
 
 
 def installed(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The Python that has faas-supervisor: ``PI10_SUPERVISOR_PYTHON``, or ours; or None."""
+    """The Python with faas-supervisor: ``PI10_SUPERVISOR_PYTHON``, else our own, else None."""
     named = environ.get("PI10_SUPERVISOR_PYTHON")
     path = Path(named) if named else _home(environ) / "bin" / "python"
     if named and not path.is_file():
-        raise SettingError(f"PI10_SUPERVISOR_PYTHON is {named!r}, which is not a file")
+        raise SettingError(
+            f"PI10_SUPERVISOR_PYTHON is {named!r}, which is not a file; give the path of a Python "
+            "with faas-supervisor, or unset it"
+        )
     return path if path.is_file() and (named or (_home(environ) / "ready").is_file()) else None
 
 
 def install(environ: Mapping[str, str] = os.environ) -> Path:
-    """Make its environment, once; takes half a minute and a package index.
+    """Make its virtual environment once; this takes half a minute and needs a package index.
 
-    Raises SettingError where pip fails.
+    Raises SettingError if pip fails.
     """
     home = _home(environ)
     python = home / "bin" / "python"
@@ -86,7 +89,7 @@ def install(environ: Mapping[str, str] = os.environ) -> Path:
         if done.returncode:
             raise SettingError(
                 f"faas-supervisor cannot be installed: {done.stderr.strip()[-300:]}; "
-                "make its environment yourself and name its Python in PI10_SUPERVISOR_PYTHON"
+                "make a virtual environment with it, and name its Python in PI10_SUPERVISOR_PYTHON"
             )
     (home / "ready").touch()
     return python
@@ -100,7 +103,7 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorJob:
-    """Runs jobs of one service; each in a folder of its own, as in a container."""
+    """Runs the jobs of one service, each in its own folder, as in a container."""
 
     service: Service
     storage: Storage
@@ -109,7 +112,7 @@ class SupervisorJob:
     mirror: MountedBucket | None = None
 
     def job(self, event: bytes, watch: Callable[[subprocess.Popen[bytes]], None]) -> JobEnd:
-        """One asynchronous job; ``watch`` may kill the process it is given."""
+        """Run one asynchronous job; ``watch`` gets its process and may kill it."""
         text = event.decode("utf-8", "surrogateescape")
         if self.mirror is None:
             return self._run(_COMMAND, b"", {"EVENT": text}, watch)
@@ -117,11 +120,11 @@ class SupervisorJob:
             with self.mirror.attached():
                 more = {"EVENT": text, "PI10_MOUNT": str(self.mirror.root)}
                 return self._run(_COMMAND, b"", more, watch)
-        except Pi10Error as error:  # its mount is gone: a lost node is no other
+        except Pi10Error as error:  # the mount is gone: handled like a lost node
             return JobEnd(-1, 0.0, f"the bucket could not be mounted: {error.message}\n")
 
     def call(self, body: bytes) -> JobEnd:
-        """One synchronous call; its output is the answer."""
+        """Run one synchronous call; its output is the answer."""
         return self._run(_SYNC, body, {}, lambda _: None)
 
     def _run(
@@ -156,7 +159,7 @@ class SupervisorJob:
         )
 
     def _environ(self, home: Path) -> dict[str, str]:
-        """What a container would have, and nothing of ours but where Python is."""
+        """The environment of a container; of our own environment, only the path of Python."""
         config = {
             "name": self.service.name,
             "log_level": self.service.fdl.get("log_level", "INFO"),
@@ -180,6 +183,6 @@ class SupervisorJob:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a job and all it started, as a lost node would."""
+    """Kill a job and all processes that it started, like the loss of a node."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,1 +1,1 @@
-"""Finds inputs without a record and submits them again."""
+"""Reconciling: finds inputs without a record, and submits them again."""

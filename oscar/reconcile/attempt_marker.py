@@ -1,12 +1,11 @@
 """Marks an object as being worked on: ``…attempt-N.begun`` in the output folder.
 
-It is there from the beginning of the work to its end, however it ends but by a kill. So a
-marker that nobody writes anew is that of an attempt that began and never ended, the only
-kind for which `reconcile` sets an object aside.
+The marker exists from the start of the work to its end, and is rewritten regularly. Only a
+killed job leaves it. So a marker that is no longer rewritten belongs to an attempt that began
+and never ended, and only for such attempts does `reconcile` set an object aside.
 
-An event that comes in time costs nothing: its job makes no marker unless it works for
-longer than ``EVERY_S``. Jobs of events that waited long, and of submissions by
-`reconcile`, make theirs at once: one small object, removed again.
+The job of a timely event makes no marker unless it works for longer than ``EVERY_S``. The jobs
+of late events, and of submissions by `reconcile`, make theirs at once.
 """
 
 from __future__ import annotations
@@ -28,14 +27,13 @@ if TYPE_CHECKING:
     from pi10_classifier.oscar.records.handler import Done
 
 EVERY_S = 15.0
-LATE_S = 300.0  # an event that waited for so long: `reconcile` may have submitted its object
+LATE_S = 300.0  # after so long, `reconcile` may have submitted the event's object
 
 
 class Marker:
-    """While open, the object is seen to be worked on; the storage's troubles never stop it.
+    """Keeps the marker during the block. Errors of the storage never stop the work.
 
-    ``output`` gives the output folder and is called at the first need of it, or None where
-    nobody knows of one.
+    ``output`` is called when the output folder is first needed; it returns None if none is known.
     """
 
     def __init__(
@@ -69,20 +67,21 @@ class Marker:
             self._try(lambda out: out.delete(self._name))
 
     def settle(self, done: Done, made: Path) -> bool:
-        """After the block, before the upload: see to it that no result has a failure beside it.
+        """After the block, before the upload: make sure that no object has result and failure.
 
-        A result removes the failure of an object that was set aside meanwhile: after the
-        marker, so that who sets aside sees one of the two go. A failure whose object has a
-        result by now is removed from the folder ``made``. False where nothing is left to upload.
+        A result removes the failure of an object that was set aside meanwhile. It does so after
+        the marker is gone, so that `reconcile` notices one of the two changes. A failure whose
+        object has a result by now is removed from the folder ``made``. Returns False if nothing
+        is left to upload.
         """
         if not done.failure:
-            if self.made:  # else nobody had the time to set it aside
+            if self.made:  # otherwise there was no time to set it aside
                 name = str(ResultName.of(done.version, self._identity, Ending.FAILURE))
                 self._try(lambda out: out.delete(name))
             return True
-        found: list[bool] = []
-        self._try(lambda out: found.append(_has_result(out, done.version, self._identity)))
-        if not any(found):
+        has_result: list[bool] = []
+        self._try(lambda out: has_result.append(_has_result(out, done.version, self._identity)))
+        if not any(has_result):
             return True
         for name in done.names:
             (made / name).unlink(missing_ok=True)
@@ -99,20 +98,20 @@ class Marker:
 
         self._try(put)
 
-    def _try(self, ask: Callable[[Bucket], None]) -> None:
+    def _try(self, request: Callable[[Bucket], None]) -> None:
         try:
             if not self._looked:
                 self._looked = True
                 self._out = self._output()
             if self._out:
-                ask(self._out)
-        except Exception as error:  # no trouble with a marker is worth the work itself
+                request(self._out)
+        except Exception as error:  # an error of the marker must not stop the work
             reason = error.message if isinstance(error, Pi10Error) else repr(error)
             print(f"pi10: the attempt marker was not written: {reason}", file=sys.stderr)
 
 
 def look(out: Bucket, version: ObjectVersion, identity: str) -> Pair:
-    """What the output folder holds of one object just now."""
+    """The current files of one object in the output folder."""
     from pi10_classifier.oscar.bucket import Listed
     from pi10_classifier.oscar.reconcile.pairing import pair_of
 
@@ -125,7 +124,7 @@ def _has_result(out: Bucket, version: ObjectVersion, identity: str) -> bool:
 
 
 def is_late(event: Event, now: datetime) -> bool:
-    """True where `reconcile` may know of the event's object: its job shows itself at once."""
+    """True if `reconcile` may know the event's object; its job then makes a marker at once."""
     if event.attempt:
         return True
     return event.when is not None and (now - event.when).total_seconds() > LATE_S

@@ -1,4 +1,4 @@
-"""Options and report of one reconcile run."""
+"""The options and the report of one reconcile run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _EXAMPLES = 20
 class ReconcileOptions:
     """How to reconcile.
 
-    grace_s: how old an input, or its last submission, must be before it is (again)
-    submitted; 0 takes for granted that nothing is under way. attempts: after how many
-    jobs that began on it and never ended it is set aside. limit: how many are submitted at the
-    most in one run. failed: submit failures too, of these codes (all where empty).
+    grace_s: an input is submitted only if it, or its last submission, is at least this old; 0
+    assumes that no job is running. attempts: an input is set aside after so many jobs that began
+    on it and never ended. limit: the most submissions in one run. failed: also submit failures,
+    those with ``codes`` (all if empty).
     """
 
     grace_s: float = 600.0
@@ -37,7 +37,10 @@ class ReconcileOptions:
         if not 1 <= self.attempts <= MAX_ATTEMPTS:
             raise SettingError(f"--attempts is {self.attempts}; it must be 1 to {MAX_ATTEMPTS}")
         if self.limit < 0 or not 1 <= self.parallel <= 64:
-            raise SettingError("--limit must be 0 or more, --jobs 1 to 64")
+            raise SettingError(
+                f"--limit is {self.limit} and --jobs {self.parallel}; --limit must be 0 or more, "
+                "--jobs 1 to 64"
+            )
         known = {code.value for code in Code}
         for code in self.codes:
             if code not in known:
@@ -46,39 +49,39 @@ class ReconcileOptions:
 
 @dataclass(slots=True)
 class Report:
-    """What was found and done: inputs = results + failures + skipped + gone + open.
+    """The counts of one run: inputs = results + failures + skipped + gone + open.
 
-    ``skipped`` are no images (sidecars, folder markers), ``gone`` were deleted since they
-    were listed, ``open`` have no record yet: submitted, waiting for their event, not
-    submitted. Failures are told as ``code: key``.
+    ``skipped``: not images (sidecars, folder markers). ``gone``: deleted since they were listed.
+    ``open``: without a record; they are submitted, wait for their event, or are not submitted.
+    The examples of failures read ``code: key``.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, what: str, key: str = "") -> None:
+    def count(self, kind: str, key: str = "") -> None:
         with self._lock:  # submitting threads count too
-            self.counts[what] += 1
-            listed = self.examples.setdefault(what, [])
-            if key and len(listed) < _EXAMPLES:
-                listed.append(key)
+            self.counts[kind] += 1
+            examples = self.examples.setdefault(kind, [])
+            if key and len(examples) < _EXAMPLES:
+                examples.append(key)
 
     @property
     def open(self) -> int:
         c = self.counts
         return c["inputs"] - c["results"] - c["failures"] - c["skipped"] - c["gone"]
 
-    def full(self, what: str) -> bool:
-        """True where no more of these are told by name."""
+    def full(self, kind: str) -> bool:
+        """True if the report takes no more examples of this kind."""
         with self._lock:
-            return len(self.examples.get(what, ())) >= _EXAMPLES
+            return len(self.examples.get(kind, ())) >= _EXAMPLES
 
     def exit_code(self, *, scheduled: bool = False) -> ExitCode:
-        """What to tell the shell; ``scheduled`` takes for well what the next run mends."""
+        """The exit code. In a ``scheduled`` run, failures and open inputs are not an error."""
         if not self.counts["inputs"]:
             return ExitCode.NOTHING_READ
-        # by the clock, known failures stay as they are, and open inputs are the next run's
+        # known failures would fail every scheduled run, and the next run handles open inputs
         bad = self.counts["unavailable"] if scheduled else self.counts["failures"] + self.open
         return ExitCode.SOME_FAILED if bad else ExitCode.OK
 

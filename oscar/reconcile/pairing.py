@@ -1,8 +1,8 @@
-"""Pairs inputs with their records by two sorted listings, in little memory.
+"""Pairs inputs with their records from two sorted listings, in little memory.
 
-A record's name begins with its input's key, so both listings run side by side. Only keys
-that the current name begins with can still get records: a stack of prefixes, however
-many millions of keys there are.
+A record's name begins with its input's key, so both listings are read side by side. Only keys
+that are a prefix of the current name can still get records. So a small stack of keys is enough,
+even for many millions of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class PairState(StrEnum):
-    """How an input stands under the current model."""
+    """The state of an input under the current model."""
 
     RESULT = "result"
     FAILURE = "failure"
@@ -40,11 +40,11 @@ class PairState(StrEnum):
 
 @dataclass(slots=True)
 class Pair:
-    """An input and what lies on the output side for its version and the model.
+    """An input and the output files for its version and the model.
 
-    stale: records of the same model for an earlier content. attempts: how often it was
-    submitted again; ``last_attempt`` when. begun: how many jobs began on it and have not
-    ended; ``last_begun`` is the last sign of life of one.
+    stale: records of the same model for an earlier content. attempts: how often it was submitted
+    again, and ``last_attempt`` the last time. begun: how many jobs began on it and have not ended,
+    and ``last_begun`` the time of their last heartbeat.
     """
 
     listed: Listed
@@ -57,34 +57,34 @@ class Pair:
 
     @property
     def state(self) -> PairState:
-        """Result before failure before retry; an archive's result needs all its tables."""
-        found = self.names
-        if Ending.RESULT in found or (
-            Ending.TABLES_RESULT in found and all(table in found for table in TABLES)
+        """A result outranks a failure, a failure a retry. An archive's result needs all tables."""
+        names = self.names
+        if Ending.RESULT in names or (
+            Ending.TABLES_RESULT in names and all(table in names for table in TABLES)
         ):
             return PairState.RESULT
-        if Ending.FAILURE in found:
+        if Ending.FAILURE in names:
             return PairState.FAILURE
-        return PairState.RETRY if Ending.RETRY in found else PairState.MISSING
+        return PairState.RETRY if Ending.RETRY in names else PairState.MISSING
 
     @property
     def activity(self) -> tuple[int, datetime | None]:
-        """What changes where a job on it begins, goes on or ends."""
+        """A value that changes when a job on it begins, continues or ends."""
         return self.begun, self.last_begun
 
     def litter(self) -> list[str]:
-        """Names that say nothing more, now that there is a result or failure."""
-        spent = [name for ending, name in self.names.items() if ending.startswith(ATTEMPT)]
-        overruled = {
+        """Files that are no longer needed, because there is a result or failure."""
+        markers = [name for ending, name in self.names.items() if ending.startswith(ATTEMPT)]
+        superseded = {
             PairState.RESULT: (Ending.FAILURE, Ending.RETRY),
             PairState.FAILURE: (Ending.RETRY,),
         }.get(self.state)
-        if overruled is None:
+        if superseded is None:
             return []
-        return spent + [self.names[ending] for ending in overruled if ending in self.names]
+        return markers + [self.names[ending] for ending in superseded if ending in self.names]
 
     def take(self, output: Output, parsed: ResultName, digest: str) -> None:
-        """Take up one file of ours that belongs to the input's key."""
+        """Add one output file that belongs to the input's key."""
         if parsed.version != digest:
             self.stale += not parsed.ending.startswith(ATTEMPT)
             return
@@ -98,7 +98,7 @@ class Pair:
 
     @property
     def next_attempt(self) -> int:
-        """The number of the next submission, 1 to 9: one that no job has begun under."""
+        """The number of the next submission, 1 to 9, with which no job has begun."""
         numbers = range(1, MAX_ATTEMPTS + 1)
         unseen = [n for n in numbers if f"{ATTEMPT}{n}{BEGUN}" not in self.names]
         fresh = [n for n in unseen if f"{ATTEMPT}{n}" not in self.names]
@@ -106,7 +106,7 @@ class Pair:
 
 
 def pair_of(listed: Listed, outputs: Iterable[Output], identity: str) -> Pair:
-    """One input with what of ``outputs`` belongs to it under the model ``identity``."""
+    """One input with those of ``outputs`` that belong to it under the model ``identity``."""
     stem, digest = stem_of(listed.version.key), listed.version.digest(identity)
     pair = Pair(listed)
     for output in outputs:
@@ -128,29 +128,29 @@ def pairs(
     outputs: Iterable[Output],
     identity: str,
     look_up: Callable[[str], Iterable[Output]],
-    orphan: Callable[[Output, ResultName], None] = lambda _, __: None,
+    unpaired: Callable[[Output, ResultName], None] = lambda _, __: None,
 ) -> Iterator[Pair]:
     """Pair two listings, each in the order of its keys' UTF-8 bytes.
 
-    ``look_up`` lists the outputs whose names begin with a stem, for the few keys whose
-    results go by a short form; ``orphan`` is told of files of ours without an input.
-    Raises SettingError where a listing is out of order.
+    ``look_up`` lists the outputs whose names begin with a stem, for the few keys whose results
+    have a shortened name. ``unpaired`` is called with each of our output files that has no input.
+    Raises SettingError if a listing is out of order.
     """
     model = identity[:MODEL_DIGITS]
-    waiting = _in_order(inputs, lambda entry: entry.version.key, "input")
-    ahead = next(waiting, None)
+    remaining = _in_order(inputs, lambda entry: entry.version.key, "input")
+    upcoming = next(remaining, None)
     stack: list[_Open] = []
 
     def closed_by(key: bytes) -> Iterator[Pair]:
-        # what is no prefix of this key is none of any later one either
+        # a key that is not a prefix of this one is not a prefix of a later one either
         while stack and not key.startswith(stack[-1].key):
             yield stack.pop().pair
 
     def pull() -> Iterator[Pair]:
-        nonlocal ahead
-        assert ahead is not None  # noqa: S101  callers look first
-        raw, listed = ahead
-        ahead = next(waiting, None)
+        nonlocal upcoming
+        assert upcoming is not None  # noqa: S101  callers check it
+        raw, listed = upcoming
+        upcoming = next(remaining, None)
         digest = listed.version.digest(identity)
         stem = stem_of(listed.version.key)
         if stem == listed.version.key:
@@ -160,19 +160,19 @@ def pairs(
         yield pair_of(listed, look_up(f"{stem}.pi10."), identity)
 
     for raw, output in _in_order(outputs, lambda entry: entry.name, "output"):
-        while ahead is not None and ahead[0] <= raw:
+        while upcoming is not None and upcoming[0] <= raw:
             yield from pull()
         yield from closed_by(raw)
         parsed = ResultName.parse(output.name)
         if parsed is None or parsed.model != model:
-            continue  # another's, or of another model: kept, and none of our business
+            continue  # not ours, or of another model: left alone
         key = parsed.stem.encode("utf-8", "surrogateescape")
-        mine = next((entry for entry in reversed(stack) if entry.key == key), None)
-        if mine is None:
-            orphan(output, parsed)
+        match = next((entry for entry in reversed(stack) if entry.key == key), None)
+        if match is None:
+            unpaired(output, parsed)
         else:
-            mine.pair.take(output, parsed, mine.digest)
-    while ahead is not None:
+            match.pair.take(output, parsed, match.digest)
+    while upcoming is not None:
         yield from pull()
     while stack:
         yield stack.pop().pair
@@ -186,8 +186,8 @@ def _in_order(
         raw = key_of(entry).encode("utf-8", "surrogateescape")
         if raw < last:
             raise SettingError(
-                f"the storage lists the {side} side out of order ({raw!r} after {last!r}); "
-                "S3 lists by UTF-8 bytes, so this storage cannot be reconciled"
+                f"the storage lists the {side} folder out of order ({raw!r} after {last!r}), so it "
+                "cannot be reconciled; use a storage that lists keys by UTF-8 bytes, as S3 does"
             )
         last = raw
         yield raw, entry

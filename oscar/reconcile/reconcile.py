@@ -1,8 +1,8 @@
 """Finds inputs without a record of the current model, and submits them.
 
-Safe beside live events: an input younger than a grace period is left to its event, and
-an input done twice has the same record twice. What jobs begin on again and again and never
-end, because it kills whoever takes it up, is set aside; what only waits in a queue is not.
+It can run while events arrive: an input younger than a grace period is left to its event, and
+an input that is classified twice gets the same record twice. An input on which jobs begin but
+never end, because it kills them, is set aside. An input that only waits in a queue is not.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pi10_classifier.oscar.records.naming import ATTEMPT, Ending, ResultName, sk
 from pi10_classifier.oscar.records.record import ObjectOutcome, json_bytes, record_bytes
 
 __all__ = ["ReconcileOptions", "Reconciler", "Report"]
-_SEEN_WITHIN_S = 60.0  # a job that is at work shows it every 15 s, however short the grace
-_LONGEST_WAIT = 32  # in graces, for what was submitted again and again and did not begin
+_SEEN_WITHIN_S = 60.0  # a running job rewrites its marker every 15 s
+_LONGEST_WAIT = 32  # longest backoff for inputs that never began, in grace periods
 
 
 class Reconciler:
@@ -38,26 +38,27 @@ class Reconciler:
         identity: str,
         submitter: Submitter,
         plan: ReconcileOptions,
-        check: Callable[[], None] = lambda: None,
+        raise_if_cancelled: Callable[[], None] = lambda: None,
     ) -> None:
         if source.place.holds(out.place):
             raise SettingError(f"output {out} lies under input {source}; give it its own folder")
         self._source, self._out = source, out
         self._package, self._identity = package, identity
-        self._submitter, self._plan, self._check = submitter, plan, check
+        self._submitter, self._plan = submitter, plan
+        self._raise_if_cancelled = raise_if_cancelled
         self.report = Report()
 
     def run(self) -> Report:
-        """Go through all keys once. Raises SettingError where no request can succeed."""
+        """Go through all keys once. Raises SettingError if no request can succeed."""
         now = datetime.now(UTC) if self._plan.dry_run else self._out.now()
         pool = ThreadPoolExecutor(self._plan.parallel, thread_name_prefix="reconcile")
         running: set[Future[None]] = set()
         try:
             for pair in self._pairs():
-                self._check()
-                if not self._account(pair, now):
+                self._raise_if_cancelled()
+                if not self._is_due(pair, now):
                     continue
-                # what may have killed this process before is to take no other with it
+                # an input that may have killed this process before runs alone
                 alone = bool(pair.begun) and self._submitter.here
                 running = _done(running, 0 if alone else 2 * self._plan.parallel - 1)
                 running.add(pool.submit(self._submit, pair))
@@ -76,7 +77,7 @@ class Reconciler:
             self._out.outputs(self._source.place.prefix),
             self._identity,
             self._out.outputs,
-            self._orphan,
+            self._unpaired,
         )
 
     def _inputs(self) -> Iterator[Listed]:
@@ -87,13 +88,13 @@ class Reconciler:
             else:
                 yield listed
 
-    def _orphan(self, output: Output, name: ResultName) -> None:
+    def _unpaired(self, output: Output, name: ResultName) -> None:
         self.report.count("orphans")
         if name.ending.startswith(ATTEMPT):
             self._delete(output.name)
 
-    def _account(self, pair: Pair, now: datetime) -> bool:
-        """Count the pair as it stands; True where it is to be submitted."""
+    def _is_due(self, pair: Pair, now: datetime) -> bool:
+        """Count the pair by its state; True if it must be submitted."""
         report, key, state = self.report, pair.listed.version.key, pair.state
         report.counts["stale"] += pair.stale
         for name in pair.litter():
@@ -115,7 +116,7 @@ class Reconciler:
             self._set_aside(pair)
             return False
         elif not pair.begun and pair.attempts >= self._plan.attempts and state is PairState.MISSING:
-            report.count("never_begun", key)  # no fault of its own: tell who runs the service
+            report.count("never_begun", key)  # a fault of the service: reported to its operator
         if report.counts["due"] >= self._plan.limit:
             report.count("beyond_limit")
             return False
@@ -123,7 +124,7 @@ class Reconciler:
         return not self._plan.dry_run
 
     def _wanted(self, pair: Pair) -> bool:
-        """True where this failure is to be tried again: its record goes first."""
+        """True if this failure must be retried."""
         if not self._plan.failed:
             return False
         if self._plan.codes:
@@ -131,7 +132,7 @@ class Reconciler:
         return True
 
     def _code(self, *names: str) -> str:
-        """The failure code that the first of these records tells."""
+        """The failure code in the first of these records that exists."""
         for name in names:
             data = self._out.get_if_there(name)
             if data is not None:
@@ -142,18 +143,18 @@ class Reconciler:
         return "no record"
 
     def _count_failure(self, key: str, *names: str) -> None:
-        # only those that are told cost a download
+        # only failures that the report names need a download
         example = ""
         if not self.report.full("failures"):
             try:
                 example = f"{self._code(*names)}: {key}"
-            except InputError as error:  # a name in the report is worth no run
+            except InputError as error:  # an example must not end the run
                 example = f"record unreadable ({error.code}): {key}"
         self.report.count("failures", example)
 
     def _at_work(self, pair: Pair, now: datetime) -> bool:
-        """True where a job shows that it is at work on it."""
-        # a grace of 0 asks no clock: the server tells its time in whole seconds
+        """True if a job shows by its marker that it is running."""
+        # with a grace of 0 no times are compared: the server's clock has whole seconds
         if not self._plan.grace_s or pair.last_begun is None:
             return False
         seconds = max(self._plan.grace_s, _SEEN_WITHIN_S)
@@ -167,8 +168,8 @@ class Reconciler:
             return True
         if pair.last_attempt is None:
             return False
-        # the queue is long, or jobs are lost: each submission more waits for twice the time,
-        # so that a queue is not filled with the same inputs
+        # backoff: each further submission waits twice as long, so that a long queue does not fill
+        # up with the same inputs
         unseen = max(0, pair.attempts - pair.begun - 1)
         return now - pair.last_attempt < grace * min(1 << unseen, _LONGEST_WAIT)
 
@@ -179,10 +180,10 @@ class Reconciler:
             self._forget(pair)
             number = 1
         name = self._name(pair, f"{ATTEMPT}{number}")
-        if not self._submitter.here:  # else what marks the work as begun is enough
+        if not self._submitter.here:  # in this process, the marker of the work is enough
             self._out.put(name, b"")
         try:
-            what = self._submitter.submit(version, number)
+            outcome = self._submitter.submit(version, number)
         except InputError as error:
             self._delete(name)
             self.report.count(
@@ -190,24 +191,24 @@ class Reconciler:
                 f"{version.key}: {error.message}",
             )
             return
-        except Pi10Error:  # nobody can be submitted now: that is no attempt
+        except Pi10Error:  # no input can be submitted now: this does not count as an attempt
             self._delete(name)
             raise
         self.report.count("submitted", version.key)
-        if what == "failure":
+        if outcome == "failure":
             names = (self._name(pair, ending) for ending in (Ending.FAILURE, Ending.RETRY))
             self._count_failure(version.key, *names)
-        elif what != "submitted":
-            self.report.count(f"{what}s", version.key)
-        if what != "submitted":
+        elif outcome != "submitted":
+            self.report.count(f"{outcome}s", version.key)
+        if outcome != "submitted":
             for ending, left in pair.names.items():
-                if ending.startswith(ATTEMPT) or (what == "result" and ending == Ending.RETRY):
+                if ending.startswith(ATTEMPT) or (outcome == "result" and ending == Ending.RETRY):
                     self._delete(left)
-            if what == "result" and pair.begun:  # another may have set it aside meanwhile
+            if outcome == "result" and pair.begun:  # another run may have set it aside meanwhile
                 self._delete(self._name(pair, Ending.FAILURE))
 
     def _forget(self, pair: Pair) -> None:
-        """A failure that is tried again counts from the beginning."""
+        """Remove a failure's files before it is retried, so that its attempts start at zero."""
         for ending, name in pair.names.items():
             if ending in (Ending.FAILURE, Ending.RETRY) or ending.startswith(ATTEMPT):
                 self._delete(name)
@@ -222,10 +223,10 @@ class Reconciler:
             self.report.count("failures", f"{Code.SET_ASIDE}: {version.key}")
 
     def _put_aside(self, pair: Pair) -> bool:
-        """Write the failure; False where a job turns out to be at work or done by now.
+        """Write the failure; False if a job is running or has ended meanwhile.
 
-        A job removes its marker, then a failure that it finds, then has its result uploaded:
-        so either it finds this failure, or we find its marker changed.
+        A job first removes its marker, then any failure record, then uploads its result. So
+        either the job finds this failure, or we see that its marker changed.
         """
         version = pair.listed.version
         before = look(self._out, version, self._identity)
@@ -236,7 +237,7 @@ class Reconciler:
             return False
         outcome = ObjectOutcome.failure(
             Code.SET_ASIDE,
-            f"{pair.begun} jobs began on it and none finished; see the service's logs, then "
+            f"{pair.begun} jobs began on it and none finished; read the service's logs, then run "
             "`pi10 oscar retry-failed`",
         )
         data = record_bytes(outcome, version, self._package, self._identity)
@@ -257,7 +258,7 @@ class Reconciler:
 
 
 def _done(running: set[Future[None]], most: int) -> set[Future[None]]:
-    """Wait until no more than ``most`` run; raises what one of them raised."""
+    """Wait until at most ``most`` run. Raises what one of them raised."""
     while len(running) > most:
         done, running = wait(running, return_when=FIRST_COMPLETED)
         for future in done:

@@ -28,21 +28,21 @@ _COPY = 2**20
 
 
 class Submitter(Protocol):
-    """Has an input done again; ``here`` is true where this very process does it."""
+    """Submits an input again; ``here`` is true if this process classifies it itself."""
 
     here: bool
 
     def submit(self, version: ObjectVersion, attempt: int = 0) -> str:
-        """Returns what came of it: ``submitted``, ``result`` or ``failure``.
+        """Returns the outcome: ``submitted``, ``result`` or ``failure``.
 
-        attempt: its number, 1 to 9, under which the work is marked as begun. Raises
-        InputError where this input could not be submitted, SettingError where none can.
+        attempt: its number, 1 to 9, for the marker of the work. Raises InputError if this input
+        could not be submitted, and SettingError if no input can.
         """
         ...
 
 
 class JobEndpoint:
-    """``POST <endpoint>/job/<service>`` with an event, as MinIO sends it."""
+    """Submits with ``POST <endpoint>/job/<service>`` and an event like one of MinIO."""
 
     here = False
 
@@ -50,8 +50,8 @@ class JobEndpoint:
         endpoint = (environ.get("OSCAR_ENDPOINT") or "").rstrip("/")
         if not endpoint:
             raise SettingError(
-                "OSCAR_ENDPOINT is not set; set it to your cluster's address, or, beside "
-                "`pi10 oscar local up`: . pi10-local/environment"
+                "OSCAR_ENDPOINT is not set; set it to your cluster's address, or, with "
+                "`pi10 oscar local up`, run: . pi10-local/environment"
             )
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
@@ -86,7 +86,7 @@ class JobEndpoint:
         return "submitted"
 
     def post(self, body: str) -> None:
-        """Have a job started; raises as ``submit`` does."""
+        """Start a job with this body; raises the same errors as ``submit``."""
         started, wait = time.monotonic(), _FIRST_WAIT_S
         while True:
             try:
@@ -128,22 +128,26 @@ class JobEndpoint:
                 "cluster: deploy it, or correct --service"
             )
         if status not in _PASSING:
-            raise SettingError(f"{self._url} answers {status}; is it an OSCAR endpoint?")
+            raise SettingError(
+                f"{self._url} answers {status}; check that OSCAR_ENDPOINT is an OSCAR endpoint"
+            )
 
 
 class InPlace:
-    """Downloads, classifies and uploads in this process, by the handler that jobs run."""
+    """Downloads, classifies and uploads in this process, with the handler of the jobs."""
 
     here = True
 
-    def __init__(self, handler: Handler, out: Bucket, check: Callable[[], None]) -> None:
+    def __init__(
+        self, handler: Handler, out: Bucket, raise_if_cancelled: Callable[[], None]
+    ) -> None:
         self._handler = handler
         self._out = out
-        self._check = check
+        self._raise_if_cancelled = raise_if_cancelled
 
     def submit(self, version: ObjectVersion, attempt: int = 0) -> str:
         with tempfile.TemporaryDirectory(prefix="pi10-") as folder, ExitStack() as stack:
-            if attempt:  # before the download: that may be what kills
+            if attempt:  # before the download, which may be what kills the process
                 stack.enter_context(
                     Marker(lambda: self._out, version, self._handler.identity, attempt,
                            at_once=True)
@@ -151,12 +155,12 @@ class InPlace:
             path, made = Path(folder) / "object", Path(folder) / "output"
             made.mkdir()
             self._download(version, path)
-            done = self._handler.handle(path, version, made, self._check)
+            done = self._handler.handle(path, version, made, self._raise_if_cancelled)
             if done.failure:
                 now = look(self._out, done.version, self._handler.identity)
-                if now.state is PairState.RESULT:  # another's, meanwhile: no failure is to join it
+                if now.state is PairState.RESULT:  # another job has a result: write no failure
                     return "result"
-            for name in done.names:  # the record is the last of them
+            for name in done.names:  # the record comes last
                 self._out.put(name, (made / name).read_bytes())
         return "failure" if done.failure else "result"
 
@@ -168,5 +172,5 @@ class InPlace:
             path.open("wb") as target,
         ):
             while data := cast("BinaryIO", raw).read(_COPY):
-                self._check()
+                self._raise_if_cancelled()
                 target.write(data)

@@ -1,1 +1,1 @@
-"""From one object to one record: what ``script.sh`` runs."""
+"""Records: how ``script.sh`` turns one object into one record."""

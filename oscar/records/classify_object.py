@@ -1,6 +1,6 @@
 """Classifies one object: an image, an archive, or a marketplace request.
 
-The model is loaded at the first object that needs it, once; threads may share it.
+The model is loaded once, when an object first needs it; threads may share it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TABLES = {
 
 
 class Contents:
-    """Classifies what objects hold, by one model package."""
+    """Classifies the contents of objects with one model package."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
@@ -60,12 +60,12 @@ class Contents:
         path: Path | None,
         version: ObjectVersion,
         folder: Path,
-        check: Callable[[], None],
+        raise_if_cancelled: Callable[[], None],
     ) -> ObjectOutcome:
-        """Classify the file at ``path``; tables of an archive are made under ``folder``.
+        """Classify the file at ``path``; the tables of an archive are written below ``folder``.
 
-        ``check`` is called between two steps and may raise to stop. Raises ModelError and
-        SettingError, which are not the object's fault; all else becomes an outcome.
+        ``raise_if_cancelled`` is called between two steps. Raises ModelError and SettingError,
+        which are the service's fault; all other errors become an outcome.
         """
         if path is None:
             return ObjectOutcome.failure(
@@ -79,7 +79,7 @@ class Contents:
             with path.open("rb") as stream:
                 head = stream.read(_HEAD)
             if is_archive(version.key) or looks_like_archive(head):
-                return self._archive(path, version, folder, check)
+                return self._archive(path, version, folder, raise_if_cancelled)
             if looks_like_request(head):
                 return self._request(path, version)
             return self._image(path, version)
@@ -96,39 +96,39 @@ class Contents:
             return ObjectOutcome.failure(
                 Code.TOO_LARGE, "not enough memory for it; give the service more `memory`"
             )
-        except Exception as error:  # a defect of ours costs this object a try, and says so
-            what = f"{type(error).__name__}: {str(error)[:200]}; please report"
-            return ObjectOutcome.failure(Code.INTERNAL, what)
+        except Exception as error:  # a bug of ours becomes a failure of this object
+            message = f"{type(error).__name__}: {str(error)[:200]}; please report it"
+            return ObjectOutcome.failure(Code.INTERNAL, message)
 
     def _image(self, path: Path, version: ObjectVersion) -> ObjectOutcome:
         cap = self._settings.classify.limits.member_bytes
         if version.size > cap:
             return ObjectOutcome.failure(
-                Code.TOO_LARGE, f"{version.size:,} bytes; the cap is {cap:,}; send an archive"
+                Code.TOO_LARGE, f"{version.size:,} bytes; the limit is {cap:,}; send an archive"
             )
         item = Item(f"s3://{version.bucket}/", readable(version.key), path.read_bytes())
-        found = self._engine.process([item], Gallery())
-        if found.failures:
-            return _failed(found.failures[0])
-        if not found.rows:
+        chunk = self._engine.process([item], Gallery())
+        if chunk.failures:
+            return _failed(chunk.failures[0])
+        if not chunk.rows:
             return ObjectOutcome.failure(
                 Code.UNSUPPORTED_FORMAT,
-                f"it begins with {item.data[:8]!r}: no image, archive or request"
+                f"it begins with {item.data[:8]!r}, so it is no image, archive or request"
                 if item.data
-                else "no image, archive or request",
+                else "it is no image, archive or request",
             )
-        [row] = self._rows(found)
+        [row] = self._rows(chunk)
         return ObjectOutcome(Ending.RESULT, {"kind": "image", "prediction": row}, {})
 
-    def _rows(self, found: ChunkResult) -> list[dict[str, Any]]:
-        told = self.package.novelty is not None
-        names = columns(self.package.classes, novelty=told)
-        rows = [dict(zip(names, row.cells(novelty=told), strict=True)) for row in found.rows]
+    def _rows(self, chunk: ChunkResult) -> list[dict[str, Any]]:
+        novelty = self.package.novelty is not None
+        names = columns(self.package.classes, novelty=novelty)
+        rows = [dict(zip(names, row.cells(novelty=novelty), strict=True)) for row in chunk.rows]
         for row in rows:
-            del row["model"], row["model_sha256"]  # said once, for the whole record
+            del row["model"], row["model_sha256"]  # the record has them once
             for name, value in row.items():
                 if isinstance(value, float) and name not in _DOUBLES:
-                    row[name] = float(str(np.float32(value)))  # as the table holds it
+                    row[name] = float(str(np.float32(value)))  # the precision of the table
         return rows
 
     def _request(self, path: Path, version: ObjectVersion) -> ObjectOutcome:
@@ -137,14 +137,14 @@ class Contents:
         rows: list[dict[str, Any]] = []
         failures: list[dict[str, Any]] = []
         limits = self._settings.classify.limits
-        for chunk in chunks(keep_last_copies(lambda: request.items(address(version), limits))):
-            found = self._engine.process(chunk, Gallery())
-            rows += self._rows(found)
-            failures += [_member_failure(failure) for failure in found.failures]
-            total["inputs"] += found.inputs
-            total["results"] += len(found.rows)
-            total["failures"] += len(found.failures)
-            total["skipped"] += found.skipped
+        for items in chunks(keep_last_copies(lambda: request.items(address(version), limits))):
+            chunk = self._engine.process(items, Gallery())
+            rows += self._rows(chunk)
+            failures += [_member_failure(failure) for failure in chunk.failures]
+            total["inputs"] += chunk.inputs
+            total["results"] += len(chunk.rows)
+            total["failures"] += len(chunk.failures)
+            total["skipped"] += chunk.skipped
         fields = {"kind": "request", "totals": total, "predictions": rows, "failures": failures}
         if not rows:
             first = failures[0] if failures else {"code": Code.UNSUPPORTED_FORMAT.value}
@@ -156,7 +156,11 @@ class Contents:
         return ObjectOutcome(Ending.RESULT, fields, {})
 
     def _archive(
-        self, path: Path, version: ObjectVersion, folder: Path, check: Callable[[], None]
+        self,
+        path: Path,
+        version: ObjectVersion,
+        folder: Path,
+        raise_if_cancelled: Callable[[], None],
     ) -> ObjectOutcome:
         name = f"s3://{version.bucket}/{readable(version.key)}"
         unit = LocalArchive(
@@ -164,7 +168,7 @@ class Contents:
         )
 
         def progress(_: Progress) -> None:
-            check()
+            raise_if_cancelled()
 
         run = classify_units(iter([unit]), [name], folder / "run", self._settings.classify,
                              self._model, progress=progress)  # fmt: skip
@@ -198,9 +202,9 @@ def _member_failure(failure: Failure) -> dict[str, Any]:
 
 
 def _why_nothing(out: Path) -> tuple[Code, str]:
-    """The first failure of a run without a single result, or that it held no image."""
+    """Why a run has no results: its first failure, or that it holds no image."""
     with (out / "failures.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
-            what = f"{row['member']}: {row['message']}" if row["member"] else row["message"]
-            return Code(row["code"]), what
+            message = f"{row['member']}: {row['message']}" if row["member"] else row["message"]
+            return Code(row["code"]), message
     return Code.UNSUPPORTED_FORMAT, "no image in it"

@@ -1,4 +1,4 @@
-"""Parses storage events, as MinIO, OSCAR and faas-supervisor pass them on."""
+"""Reads and writes storage events in the forms of MinIO, OSCAR and faas-supervisor."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from urllib.parse import quote, unquote_plus
 
 from pi10_classifier.oscar.records.naming import MAX_ATTEMPTS
 
-OURS = "pi10"  # what we add to an event's record
-_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)  # of our own events: nothing was changed then
+OURS = "pi10"  # the key that we add to an event's record
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)  # the time in our own events, which stands for none
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What an event says of an object; ``key`` is decoded, once, and without the bucket.
+    """The object that an event is about. ``key`` is decoded, and without the bucket.
 
     attempt: the number of a submission by `reconcile`; 0 for an event of the storage.
-    when: the time of the event, where it tells one.
+    when: the time of the event, if it has one.
     """
 
     bucket: str
@@ -32,7 +32,7 @@ class Event:
 
     @classmethod
     def parse(cls, text: str) -> Event | None:
-        """Read an event's JSON, plain or wrapped for another storage; None where it is none."""
+        """Read an event's JSON, plain or wrapped for another storage; None if it is not one."""
         try:
             payload: Any = json.loads(text)
             while "event" in payload:
@@ -54,7 +54,7 @@ class Event:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Event | None:
-        """The event that a job runs for: ``STORAGE_OBJECT_KEY`` names the object.
+        """The event of this job; ``STORAGE_OBJECT_KEY`` names its object.
 
         None for a synchronous call, which has a body and no object.
         """
@@ -67,10 +67,10 @@ class Event:
         return cls(payload.bucket if payload else "", key)
 
     def to_json(self) -> str:
-        r"""An event as MinIO would send it, for submitting an object again.
+        r"""An event like one of MinIO, to submit an object again.
 
-        OSCAR passes it through ``echo``, which undoes ``\\`` and runs of spaces: so
-        nothing in it needs either, not even a key with backslashes.
+        OSCAR passes it through ``echo``, which changes ``\\`` and double spaces. So it contains
+        neither, even if the key has backslashes.
         """
         name = quote(self.key, safe="")
         stored: dict[str, Any] = {"key": name, "eTag": self.etag}

@@ -1,7 +1,7 @@
-"""Turns one object into one record, and for an archive its tables.
+"""Turns one object into one record, and an archive also into its tables.
 
-The handler knows nothing of buckets: it gets a file and the object's name, and leaves
-files in a folder. An event's job and the reconciler in place both use it.
+The handler does not know buckets: it gets a file and the object's name, and writes files to a
+folder. Both the job of an event and `reconcile` in place use it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pi10_classifier.sources.base import unreadable
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What ``Handler.handle`` left: the record's name and what it says."""
+    """The files that ``Handler.handle`` wrote, and the failure, if it is one."""
 
     version: ObjectVersion
     ending: Ending
@@ -37,7 +37,7 @@ class Done:
 
 
 class Handler:
-    """Makes records. The model is loaded at the first object that needs it, once."""
+    """Makes records. The model is loaded once, when an object first needs it."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._etags = settings.etags
@@ -50,13 +50,13 @@ class Handler:
         path: Path | None,
         claimed: ObjectVersion,
         out: Path,
-        check: Callable[[], None] = lambda: None,
+        raise_if_cancelled: Callable[[], None] = lambda: None,
     ) -> Done:
-        """Classify the file and publish its record under ``out``, last of its files.
+        """Classify the file, and publish its tables and then its record in ``out``.
 
-        ``claimed`` is the object as its event tells of it; ``check`` is called between two
-        steps and may raise to stop. Raises OutputError where not even a record of the
-        failure could be written, ModelError and SettingError before any work.
+        ``claimed`` is the object as described by its event; ``raise_if_cancelled`` is called
+        between two steps. Raises OutputError if even a failure record cannot be written, and
+        ModelError and SettingError before any work.
         """
         outcome: ObjectOutcome | None = None
         try:
@@ -67,13 +67,13 @@ class Handler:
             outcome = ObjectOutcome.failure(problem.code, problem.message)
         with staging(out) as folder:
             if outcome is None:
-                outcome = self._contents.outcome(path, version, folder, check)
+                outcome = self._contents.outcome(path, version, folder, raise_if_cancelled)
             try:
                 return self._publish(outcome, version, folder, out)
             except OutputError as error:
                 if not outcome.files:
                     raise
-                # the tables found no room: their record may
+                # no room for the tables: publish the failure alone, which is small
                 failed = ObjectOutcome.failure(error.code, error.message)
                 for table in outcome.files.values():
                     table.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ class Handler:
         data = record_bytes(outcome, version, self.package, self.identity)
         record = write_new(folder / "record", data)
         if version.bucket and outcome.fields.get("kind") == "request":
-            # the marketplace looks for its own name, in no folder
+            # the marketplace expects its own file name, without folders
             base = version.key.rpartition("/")[2].removesuffix(".json")
             files.append((write_new(folder / "answer", data), f"{stem_of(base)}.json"))
         publish([*files, (record, name(outcome.ending))], out)

@@ -1,6 +1,6 @@
 """Identifies a result by the object's content and the model.
 
-Everything here is cheap: no session is loaded, so listing tools use it too.
+No model session is loaded, so tools that only list objects can use it too.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pi10_classifier.model.package import Package
 from pi10_classifier.results.run_folder import TABLE_VERSION
 
 _MULTIPART = re.compile(r"[0-9a-f]{32}-(?P<parts>[1-9][0-9]{0,4})")
-# part sizes in MiB that clients choose: minio-py 5, boto3 and the AWS tools 8, mc 16 or 64, ...
+# part sizes in MiB that clients use: minio-py 5, boto3 and the AWS tools 8, mc 16 or 64, ...
 _PART_MIB = (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512, 1024)
 _READ = 2**20
 ETAGS = ("content", "opaque")
 
 
 def model_identity(package: Package, settings: Settings) -> str:
-    """SHA-256 (hex) of what makes two results comparable: the package and how it is used.
+    """SHA-256 (hex) of all that affects results: the model package and how it is used.
 
-    Not the device, the batch or the number of threads: they choose speed.
+    Device, batch and number of threads are not part of it, because they affect speed only.
     """
     value = {
         "tables": TABLE_VERSION,
@@ -52,11 +52,10 @@ def etags_from(environ: Mapping[str, str]) -> str:
 
 
 def etag_of(path: Path, claimed: str, etags: str = "content") -> str:
-    """The etag of the bytes in ``path``, which need not be those that an event tells of.
+    """The etag of the bytes in ``path``, which may differ from the event's.
 
-    An event says which object changed; what it is now is what was downloaded. Where the
-    claimed etag is that of these bytes (an MD5, or one of parts) it is returned, else
-    their MD5.
+    The object may have changed since the event, and only the downloaded bytes count. If the
+    claimed etag fits these bytes (as an MD5, or an MD5 of parts), it is returned, else their MD5.
     """
     if etags == "opaque" and claimed:
         return claimed
@@ -65,9 +64,9 @@ def etag_of(path: Path, claimed: str, etags: str = "content") -> str:
         for block in _blocks(stream, 2**62):
             whole.update(block)
         size = stream.tell()
-        found = _MULTIPART.fullmatch(claimed)
-        if found:
-            parts = int(found["parts"])
+        multipart = _MULTIPART.fullmatch(claimed)
+        if multipart:
+            parts = int(multipart["parts"])
             for mib in _PART_MIB:
                 length = mib * 2**20
                 if max(1, -(-size // length)) == parts:

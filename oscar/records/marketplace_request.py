@@ -1,7 +1,7 @@
-"""The marketplace's request: JSON with parameters and files in base64.
+"""Reads the marketplace's requests: JSON with parameters and files in base64.
 
 ``{"oscar-files": [{"key": "a.tif", "file_format": "tif", "data": "<base64>"}], …}``.
-Names in it are names, never paths to open.
+The keys are names only; they are never opened as paths.
 """
 
 from __future__ import annotations
@@ -31,41 +31,44 @@ class Request:
 
     @classmethod
     def parse(cls, data: bytes) -> Request:
-        """Raises InputError: too_large, unsupported_format, empty_object."""
+        """Read a request. Raises InputError: too_large, unsupported_format, empty_object."""
         if len(data) > MAX_BYTES:
             raise InputError(
                 Code.TOO_LARGE,
-                f"a request of {len(data):,} bytes; the cap is {MAX_BYTES:,}; send an archive",
+                f"a request of {len(data):,} bytes; the limit is {MAX_BYTES:,}; send an archive",
             )
         try:
             payload: Any = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise InputError(
-                Code.UNSUPPORTED_FORMAT, f"it starts like JSON but is not: {str(error)[:100]}"
+                Code.UNSUPPORTED_FORMAT,
+                f"it begins like JSON, but is not valid JSON: {str(error)[:100]}; send it again",
             ) from error
-        given = payload.get(FILES) if isinstance(payload, dict) else None
-        if not isinstance(given, list):
+        files = payload.get(FILES) if isinstance(payload, dict) else None
+        if not isinstance(files, list):
             raise InputError(
                 Code.UNSUPPORTED_FORMAT,
                 f'JSON without "{FILES}": [{{"key", "file_format", "data"}}]; send that, an image, '
                 "or a tar or zip of images",
             )
-        if not given:
+        if not files:
             raise InputError(Code.EMPTY_OBJECT, f'"{FILES}" is empty; add a file')
-        if len(given) > MAX_FILES:
+        if len(files) > MAX_FILES:
             raise InputError(
-                Code.TOO_LARGE, f"{len(given):,} files; the cap is {MAX_FILES:,}; send an archive"
+                Code.TOO_LARGE, f"{len(files):,} files; the limit is {MAX_FILES:,}; send an archive"
             )
-        return cls(tuple(_file(number, entry) for number, entry in enumerate(given, start=1)))
+        return cls(tuple(_file(number, entry) for number, entry in enumerate(files, start=1)))
 
     def items(self, source: str, limits: Limits) -> Iterator[Item]:
-        """The images of all files, those of archives too, in their order."""
+        """The images of all files and archives, in order."""
         for name, text in self.files:
             try:
                 data = base64.b64decode(text, validate=True)
             except (binascii.Error, ValueError) as error:
-                why = InputError(Code.CORRUPT_IMAGE, f"its data is not base64: {error}; send again")
-                yield Item(source, name, error=why)
+                problem = InputError(
+                    Code.CORRUPT_IMAGE, f"its data is not base64: {error}; send it again"
+                )
+                yield Item(source, name, error=problem)
                 continue
             if looks_like_archive(data[:512]):
                 yield from archive_items(name, io.BytesIO(data), len(data), limits)
@@ -84,10 +87,10 @@ def _file(number: int, entry: Any) -> tuple[str, str]:
     base = name.replace("\\", "/").rpartition("/")[2]
     if "." not in base and isinstance(form, str) and form:
         name = f"{name}.{form.lstrip('.')[:20]}"
-    # data URLs are how browsers give a file
+    # browsers send files as data URLs
     return name, data.partition(";base64,")[2] if data.startswith("data:") else data
 
 
 def looks_like_request(head: bytes) -> bool:
-    """True where the first bytes may begin a JSON object."""
+    """True if the first bytes may begin a JSON object."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")

@@ -1,9 +1,9 @@
 """Names results by the object's key, its version and the model.
 
-Beside ``in/cruise/a b.tif`` of the input bucket lies, under the output folder,
-``in/cruise/a b.tif.pi10.<model>.<version>.json``: eight hex digits of the model's
-identity, sixteen of bucket, key, etag and model. Who lists both sides can pair them by
-their names alone, in the order of the keys.
+The record of ``in/cruise/a b.tif`` is ``in/cruise/a b.tif.pi10.<model>.<version>.json`` in the
+output folder. ``<model>`` is eight hex digits of the model's identity, ``<version>`` sixteen of
+bucket, key, etag and model. So inputs and records can be paired by their names alone, in the
+order of the keys.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pi10_classifier.sources.input_rules import skip_reason as left_out
 
 SEGMENT_BYTES = 255
 KEY_BYTES = 1024
-# what an output folder, ours or another's, may take of a key
+# bytes of a key that are reserved for the output folder
 FOLDER_BYTES = 120
 MODEL_DIGITS, VERSION_DIGITS = 8, 16
 LONG = "~long"
 
 
 class Ending(StrEnum):
-    """What a file of ours says; of the first four, an input has exactly one in the end."""
+    """What kind of file it is; of the first four, an input has exactly one in the end."""
 
     RESULT = "json"
     TABLES_RESULT = "tables.json"
@@ -40,7 +40,7 @@ class Ending(StrEnum):
 
 TABLES = (Ending.PREDICTIONS, Ending.COUNTS, Ending.BINS, Ending.FAILURES)
 RECORDS = (Ending.RESULT, Ending.TABLES_RESULT, Ending.FAILURE, Ending.RETRY)
-# "attempt-2": submitted for the second time; "attempt-2.begun": a job has begun on it since
+# "attempt-2": submitted for the second time; "attempt-2.begun": a job has begun since then
 ATTEMPT, BEGUN = "attempt-", ".begun"
 MAX_ATTEMPTS = 9
 
@@ -56,7 +56,7 @@ _STEM_BYTES = KEY_BYTES - FOLDER_BYTES - _SUFFIX_BYTES
 
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
-    """One state of one object: what a result is the result of."""
+    """One version of one object; a result belongs to exactly one."""
 
     bucket: str
     key: str
@@ -71,7 +71,7 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True)
 class ResultName:
-    """The name of a file of ours, relative to the output folder."""
+    """The name of one of our files, relative to the output folder."""
 
     stem: str
     model: str
@@ -88,19 +88,19 @@ class ResultName:
 
     @classmethod
     def parse(cls, name: str) -> ResultName | None:
-        """The inverse of ``str``; None where the file is none of ours."""
+        """The inverse of ``str``; None if it is not one of our files."""
         at = name.rfind(".pi10.")
-        found = _SUFFIX.fullmatch(name, at) if at > 0 else None
-        if not found:
+        match = _SUFFIX.fullmatch(name, at) if at > 0 else None
+        if not match:
             return None
-        return cls(name[:at], found["model"], found["version"], found["ending"])
+        return cls(name[:at], match["model"], match["version"], match["ending"])
 
 
 def stem_of(key: str) -> str:
-    """The key itself, or a short form where names of files would be too long or no names.
+    """The key itself, or a short form if file names would be too long or invalid.
 
-    A key that a file system cannot hold (``..``, ``//``, over 255 bytes a segment) gets
-    ``~long/<hash>-<what fits of its base name>``.
+    A key that a file system cannot hold (``..``, ``//``, more than 255 bytes per segment) becomes
+    ``~long/<hash>-<beginning of its base name>``.
     """
     raw = _bytes(key)
     segments = raw.split(b"/")
@@ -116,7 +116,7 @@ def stem_of(key: str) -> str:
 
 
 def skip_reason(key: str) -> str:
-    """Why an object is no input, judged by its key alone; empty where it is one."""
+    """Why an object is not an input, judged by its key alone; empty if it is one."""
     if not key or key.endswith("/"):
         return "a folder marker"
     if ResultName.parse(key):
@@ -131,5 +131,5 @@ def _bytes(text: str) -> bytes:
 
 
 def readable(text: str) -> str:
-    """Text that can be written as UTF-8, whatever bytes a name holds."""
+    """Text that can be written as UTF-8, even if the name holds other bytes."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")

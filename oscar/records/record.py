@@ -1,8 +1,7 @@
-"""Builds the record of one input and publishes it in OSCAR's output folder.
+"""Builds the record of one input, and publishes it in OSCAR's output folder.
 
-Everything is built in a folder beside it and moved in at the end, the record last: what
-OSCAR finds there, also after a kill, is whole files or none. The bytes are a function of
-object, model and program alone.
+All files are built in another folder and moved in at the end, the record last. So OSCAR never
+finds a partial file, even after a kill. The bytes depend only on object, model and program.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class ObjectOutcome:
-    """What became of one object. ``files`` are its tables, by their endings."""
+    """The result or failure of one object. ``files``: ending -> table."""
 
     ending: Ending
     fields: Mapping[str, Any]
@@ -38,7 +37,7 @@ class ObjectOutcome:
 
     @classmethod
     def failure(cls, code: Code, message: str, *, member: str = "") -> ObjectOutcome:
-        """An input without a result; one that may have it later is to be tried again."""
+        """An input without a result; if its code is retryable, it will be retried."""
         fields: dict[str, Any] = {
             "code": code.value,
             "message": readable(message),
@@ -58,7 +57,7 @@ class ObjectOutcome:
 def record_bytes(
     outcome: ObjectOutcome, version: ObjectVersion, package: Package, identity: str
 ) -> bytes:
-    """The record as it is stored: JSON, UTF-8, the same bytes for the same input."""
+    """The record's JSON in UTF-8; the same input gives the same bytes."""
     tables = {
         str(ending): {
             "name": str(ResultName.of(version, identity, ending)).rpartition("/")[2],
@@ -90,12 +89,12 @@ def record_bytes(
 
 
 def address(version: ObjectVersion) -> str:
-    """The object's address with its key percent-encoded, so that no reader misreads it."""
+    """The object's address, with its key percent-encoded so that it is unambiguous."""
     return f"s3://{version.bucket}/{quote(os.fsencode(version.key))}"
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON in a fixed form; NaN and infinity never occur in it."""
+    """JSON in a fixed layout, without NaN and infinity."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
@@ -108,9 +107,9 @@ def _plain(value: Any) -> str:
 
 @contextmanager
 def staging(out: Path) -> Iterator[Path]:
-    """A folder on the disk of ``out`` in which to build what is then moved into it.
+    """A folder on the disk of ``out``, to build files that are then moved to ``out``.
 
-    Raises OutputError where there is no place for it.
+    Raises OutputError if it cannot be made.
     """
     beside = out.parent
     try:
@@ -125,7 +124,7 @@ def staging(out: Path) -> Iterator[Path]:
 
 
 def publish(files: Sequence[tuple[Path, str]], out: Path) -> None:
-    """Move each file to its name under ``out``, in the order given: the record is the last.
+    """Move each file to its name in ``out``, in this order; the record must be the last.
 
     Raises OutputError.
     """
@@ -139,7 +138,7 @@ def publish(files: Sequence[tuple[Path, str]], out: Path) -> None:
 
 
 def write_new(path: Path, data: bytes) -> Path:
-    """Write a file of the staging folder. Raises OutputError."""
+    """Write a file in the staging folder. Raises OutputError."""
     try:
         path.write_bytes(data)
     except OSError as error:

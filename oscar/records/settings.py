@@ -1,4 +1,4 @@
-"""The classification settings of services, from environment variables.
+"""The classification settings of a service, from environment variables.
 
 ``PI10_MODEL`` (starter), ``PI10_DEVICE`` (cpu), ``PI10_JOBS`` (cores), ``PI10_MEASURE``
 (true), ``PI10_UM_PER_PX`` (10), ``PI10_ETAG`` (content).
@@ -20,14 +20,14 @@ _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """What a service's environment says. ``etags`` is how etags are to be understood."""
+    """The settings of a service. ``etags`` says how to read etags: content or opaque."""
 
     classify: Settings
     etags: str = "content"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> ServiceSettings:
-        """Raises SettingError naming the variable whose value is unusable."""
+        """Read the settings. Raises SettingError with the variable whose value is unusable."""
         given: dict[str, Any] = {"model": find(environ.get("PI10_MODEL") or STARTER)}
         if environ.get("PI10_DEVICE"):
             given["device"] = environ["PI10_DEVICE"]

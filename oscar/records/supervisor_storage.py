@@ -1,7 +1,7 @@
 """Reads a job's output folder and keys from faas-supervisor's configuration.
 
-Its configuration is ``FUNCTION_CONFIG`` (base64), or in a cluster the file that OSCAR mounts
-at ``/oscar/config/function_config.yaml``; supervisor 1.5.8 reads the same two.
+The configuration is in ``FUNCTION_CONFIG`` (base64), or on a cluster in the file that OSCAR
+mounts at ``/oscar/config/function_config.yaml``. Supervisor 1.5.8 reads the same two.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from pi10_classifier.oscar.bucket import Bucket
 
 MOUNTED = Path("/oscar/config/function_config.yaml")
-# the supervisor has just read from this storage: an answer comes soon or is not worth waiting for
+# short: the supervisor has just read from this storage, so it should answer at once
 _DEADLINE_S = "5"
 
 
 def output_of(environ: Mapping[str, str] = os.environ, mounted: Path = MOUNTED) -> Bucket | None:
-    """The job's output folder; None where there is no configuration, or none of S3."""
+    """The job's output folder; None if there is no configuration, or if it is not S3."""
     try:
         config = _config(environ, mounted)
         output = config["output"][0]
@@ -55,12 +55,12 @@ def _bucket(kind: str, provider: Mapping[str, Any], path: str) -> Bucket:
         "AWS_ENDPOINT_URL": str(provider["endpoint"]) if kind == "minio" else "",
         "AWS_ACCESS_KEY_ID": str(provider["access_key"]),
         "AWS_SECRET_ACCESS_KEY": str(provider["secret_key"]),
-        # Amazon is meant where a region is named; its first one where the provider names none
+        # without an endpoint the region selects Amazon's server
         "AWS_REGION": str(provider.get("region") or "us-east-1"),
         "PI10_S3_DEADLINE": _DEADLINE_S,
     }
     http = None
-    if provider.get("verify") is False:  # as the supervisor does, which has just used it
+    if provider.get("verify") is False:  # the supervisor does not verify it either
         timeout = urllib3.Timeout(connect=float(_DEADLINE_S), read=float(_DEADLINE_S))
         http = urllib3.PoolManager(cert_reqs="CERT_NONE", timeout=timeout, retries=False)
     return Bucket.of(S3Client(config, http, remedy="the job goes on without it"), f"s3://{path}")

@@ -1,1 +1,1 @@
-"""Services: their FDL files, checks and variants, and the cluster."""
+"""Services: FDL files, their checks and variants, and access to a cluster."""

@@ -1,8 +1,8 @@
-"""Accesses a cluster through oscar_python: its version, status and services.
+"""Talks to a cluster through oscar_python: its version, status and services.
 
 Credentials come from the environment (``OSCAR_ENDPOINT`` with ``OSCAR_USERNAME`` and
 ``OSCAR_PASSWORD``, or ``OSCAR_TOKEN``, ``OSCAR_REFRESH_TOKEN``, ``OSCAR_OIDC_ACCOUNT`` of
-oidc-agent) or, where OSCAR_ENDPOINT is unset, from oscar-cli's own configuration.
+oidc-agent) or, if OSCAR_ENDPOINT is unset, from oscar-cli's own configuration.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FALSE = ("false", "0", "no")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a cluster. ``options`` are oscar_python's and hold secrets."""
+    """How to reach a cluster. ``options`` are passed to oscar_python and hold secrets."""
 
     cluster: str
     endpoint: str
@@ -32,14 +32,14 @@ class Access:
 
     @classmethod
     def find(cls, environ: Mapping[str, str], cluster: str = "") -> Access:
-        """From the environment, else from oscar-cli's file. Raises SettingError."""
+        """Read it from the environment, else from oscar-cli's file. Raises SettingError."""
         if environ.get("OSCAR_ENDPOINT"):
             return cls._from_environ(environ, cluster)
         path = Path(environ.get("OSCAR_CLI_CONFIG") or Path.home() / ".oscar-cli" / "config.yaml")
         if not path.is_file():
             raise SettingError(
-                "no cluster is known: set OSCAR_ENDPOINT and its credentials, or add one by "
-                "`oscar-cli cluster add`"
+                "no cluster is known; set OSCAR_ENDPOINT and its credentials, or add a cluster "
+                "with `oscar-cli cluster add`"
             )
         return cls._from_file(path, cluster)
 
@@ -70,10 +70,13 @@ class Access:
             entry = payload["oscar"][name]
             endpoint = str(entry["endpoint"])
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingError(f"{path} cannot be read: {type(error).__name__}") from error
+            raise SettingError(
+                f"{path} cannot be read: {type(error).__name__}; correct the file"
+            ) from error
         except (LookupError, TypeError, AttributeError, StopIteration):
             raise SettingError(
-                f"{path} has no cluster {cluster or '(default)'!r}; `oscar-cli cluster list`"
+                f"{path} has no cluster {cluster or '(default)'!r}; "
+                "`oscar-cli cluster list` shows the known ones"
             ) from None
         return _access(
             name,
@@ -101,52 +104,52 @@ def _access(
         )
     options = {key: value for key, value in given.items() if value}
     if options.get("user") and not options.get("password"):
-        raise SettingError(f"cluster {name!r}: a user without a password; {remedy}")
+        raise SettingError(f"cluster {name!r} has a user but no password; {remedy}")
     kinds = [key for key in ("user", "shortname", "oidc_token", "refresh_token") if key in options]
     if not kinds:
-        raise SettingError(f"cluster {name!r}: no credentials; {remedy}")
+        raise SettingError(f"cluster {name!r} has no credentials; {remedy}")
     base = {"cluster_id": name, "endpoint": endpoint.rstrip("/"), "ssl": str(verify or "")}
     return Access(name, endpoint.rstrip("/"), {**options, **base})
 
 
 class Cluster:
-    """Services of one cluster: shown, created, changed, deleted."""
+    """Shows, creates, changes and deletes the services of one cluster."""
 
     def __init__(self, access: Access) -> None:
         try:
             from oscar_python.client import Client
         except ImportError as error:
             raise SettingError(
-                f'this needs {error.name}; pip install "pi10-classifier[oscar]"'
+                f'{error.name} is not installed; run pip install "pi10-classifier[oscar]"'
             ) from error
         self.access = access
         self._client = Client(dict(access.options))
 
     def version(self) -> str:
-        """OSCAR's version, as it says it."""
-        payload = self._ask("its version", self._client.get_cluster_info)
+        """The cluster's version of OSCAR."""
+        payload = self._ask("for its version", self._client.get_cluster_info)
         version = str(payload.get("version", ""))
         takes_lists(version)
         return version
 
     def status(self) -> dict[str, Any]:
-        """What is free and what runs, as the API tells it."""
-        found: dict[str, Any] = self._ask("its status", self._client.get_cluster_status)
-        return found
+        """The cluster's status, in the API's form."""
+        payload: dict[str, Any] = self._ask("for its status", self._client.get_cluster_status)
+        return payload
 
     def services(self) -> list[dict[str, Any]]:
-        """What there is, as the API tells it; holds tokens."""
-        found: Any = self._ask("its services", self._client.list_services)
-        return list(found or [])
+        """The services, in the API's form, which includes their tokens."""
+        payload: Any = self._ask("for its services", self._client.list_services)
+        return list(payload or [])
 
     def service(self, name: str) -> dict[str, Any] | None:
-        """One service, or None where there is none of that name."""
+        """One service, or None if there is none of that name."""
         return next((payload for payload in self.services() if payload.get("name") == name), None)
 
     def deploy(self, service: Service) -> str:
-        """Create the service, or bring it up to date. Returns which of both.
+        """Create or update the service. Returns ``created`` or ``updated``.
 
-        Raises SettingError with the cluster's own words where it refuses.
+        Raises SettingError with the cluster's own words if it refuses.
         """
         payload = service.to_api(self.version())
         if self.service(service.name) is None:
@@ -162,34 +165,41 @@ class Cluster:
         path = quote(name, safe="")
         self._ask(f"to delete {name}", lambda: self._client.remove_service(path))
 
-    def _ask(self, what: str, request: Callable[[], Any]) -> Any:
+    def _ask(self, purpose: str, request: Callable[[], Any]) -> Any:
         import requests
 
         try:
             answer = request()
             return answer.json() if answer.content else {}
         except requests.HTTPError as error:
-            raise SettingError(self._refusal(what, error)) from None
+            raise SettingError(self._refusal(purpose, error)) from None
         except requests.RequestException as error:
             raise SettingError(
-                f"{self.access.endpoint} does not answer, asked for {what}: "
+                f"{self.access.endpoint} does not answer when asked {purpose}: "
                 f"{type(error).__name__}; check OSCAR_ENDPOINT and the network"
             ) from None
         except ValueError as error:
             raise SettingError(
-                f"{self.access.endpoint}, asked for {what}, does not answer with JSON "
-                f"({str(error)[:80]}); is it an OSCAR endpoint?"
+                f"{self.access.endpoint} does not answer with JSON when asked {purpose} "
+                f"({str(error)[:80]}); check that it is an OSCAR endpoint"
             ) from None
 
-    def _refusal(self, what: str, error: Any) -> str:
+    def _refusal(self, purpose: str, error: Any) -> str:
         status, text = error.response.status_code, error.response.text.strip()[:300]
         if status in (401, 403):
-            return f"{self.access.endpoint} refuses {what} ({status}); check the credentials"
+            return (
+                f"{self.access.endpoint} answers {status} when asked {purpose}; check the "
+                "credentials"
+            )
         more = ""
         if "bucket" in text.lower() and "exist" in text.lower():
             more = (
-                "; OSCAR makes a service's buckets itself: give it another by --bucket, or "
+                "; OSCAR makes a service's buckets itself: choose another with --bucket, or "
                 "delete the old one once it is empty"
             )
-        reason = f": {text}" if text else "; no reason: is OSCAR_ENDPOINT a cluster's address?"
-        return f"{self.access.endpoint} answers {status}, asked for {what}{reason}{more}"
+        reason = (
+            f": {text}"
+            if text
+            else ", without a reason; check that OSCAR_ENDPOINT is a cluster's address"
+        )
+        return f"{self.access.endpoint} answers {status} when asked {purpose}{reason}{more}"

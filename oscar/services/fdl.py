@@ -1,4 +1,4 @@
-"""Reads FDL files, checks them, and fits them to a cluster's version."""
+"""Reads FDL files, checks them, and adapts them to a cluster's version."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SERVICES = ("pi10-events", "pi10-sync", "pi10-api", "pi10-batch")
 _VERSION = re.compile(r"v?(?P<major>[0-9]+)(?:\.(?P<minor>[0-9]+))?.*")
 _UNITS = {"": 1, "m": 1e-3, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20,
           "G": 1e9, "Gi": 2**30, "T": 1e12, "Ti": 2**40}  # fmt: skip
-# what the model, its runtime and one chunk of images need at the least
+# the least memory for the model, its runtime and one chunk of images
 _LEAST_MEMORY = 512 * 2**20
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def folder() -> Path:
-    """Where the package's own FDL files and scripts are."""
+    """The folder of the package's own FDL files and scripts."""
     return Path(str(resources.files("pi10_classifier.oscar.services")))
 
 
@@ -36,7 +36,7 @@ def quantity(text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of an FDL file, checked; ``script`` is the text of its script."""
+    """One checked service of an FDL file; ``script`` is the text of its script."""
 
     cluster: str
     fdl: Mapping[str, Any]
@@ -68,12 +68,12 @@ class Service:
         return dict(self.fdl.get("environment", {}).get("variables", {}))
 
     def changed(self, **fields: Any) -> Service:
-        """With some keys replaced; None leaves one out. Raises SettingError."""
+        """The service with some keys replaced; None removes a key. Raises SettingError."""
         fdl = {key: value for key, value in {**self.fdl, **fields}.items() if value is not None}
         return checked(replace(self, fdl=fdl))
 
     def to_api(self, version: str) -> dict[str, Any]:
-        """The JSON that the API of an OSCAR of ``version`` takes."""
+        """The JSON for the API of OSCAR ``version``."""
         fdl: dict[str, Any] = deepcopy(dict(self.fdl))
         fdl["script"] = self.script
         fdl["cluster_id"] = self.cluster
@@ -86,14 +86,14 @@ class Service:
 
 
 def takes_lists(version: str) -> bool:
-    """True where ``api_port`` and ``nodePort`` are lists: from OSCAR 4.1.
+    """True if ``api_port`` and ``nodePort`` are lists: from OSCAR 4.1 on.
 
-    Raises SettingError where the version cannot be read.
+    Raises SettingError if the version cannot be read.
     """
-    found = _VERSION.fullmatch(version.strip())
-    if not found:
+    match = _VERSION.fullmatch(version.strip())
+    if not match:
         raise SettingError(f"OSCAR's version is {version!r}; it must look like 3.6.1 or v4.1.0")
-    return (int(found["major"]), int(found["minor"] or 0)) >= (4, 1)
+    return (int(match["major"]), int(match["minor"] or 0)) >= (4, 1)
 
 
 def _ports(fdl: int | list[int], lists: bool, key: str, version: str) -> int | list[int]:
@@ -101,7 +101,10 @@ def _ports(fdl: int | list[int], lists: bool, key: str, version: str) -> int | l
     if lists:
         return ports
     if len(ports) > 1:
-        raise SettingError(f"{key} is {ports}; OSCAR {version} takes one port, lists need 4.1")
+        raise SettingError(
+            f"{key} is {ports}, but OSCAR {version} takes only one port; give one, or update OSCAR "
+            "to 4.1"
+        )
     return ports[0]
 
 
@@ -129,7 +132,7 @@ def read_fdl(path: Path) -> list[Service]:
 
 
 def named(name: str) -> Service:
-    """One of the package's own services, or the only one of an FDL file at that path."""
+    """One of the package's own services, or the only service in the FDL file at that path."""
     path = folder() / f"{name}.yaml" if name in SERVICES else Path(name)
     if not path.is_file():
         raise SettingError(f"no service {name!r}: give an FDL file or one of {', '.join(SERVICES)}")
@@ -159,14 +162,14 @@ def _validate(fdl: Any, where: object) -> None:
 
 
 def checked(service: Service) -> Service:
-    """The service, if nothing is wrong with it; else SettingError with all that is."""
+    """Return the service if it is valid; otherwise raise SettingError with all problems."""
     _validate(
         {"functions": {"oscar": [{service.cluster: dict(service.fdl)}]}},
         f"service {service.fdl.get('name', '?')!r}",
     )
-    wrong = list(_problems(service))
-    if wrong:
-        raise SettingError(f"service {service.name!r}: {'; '.join(wrong)}")
+    problems = list(_problems(service))
+    if problems:
+        raise SettingError(f"service {service.name!r}: {'; '.join(problems)}")
     return service
 
 
@@ -176,9 +179,9 @@ def _problems(service: Service) -> Iterator[str]:
         for result in service.outputs:
             if place.holds(result):
                 yield (
-                    f"output {result.bucket}/{result.folder} lies under input "
+                    f"output {result.bucket}/{result.folder} is inside input "
                     f"{place.bucket}/{place.folder}, so each result would start the service "
-                    "again; give the output a folder of its own"
+                    "again; give the output its own folder"
                 )
     for place in (*service.inputs, *service.outputs):
         if not _BUCKET.fullmatch(place.bucket):
@@ -189,29 +192,32 @@ def _problems(service: Service) -> Iterator[str]:
         if not place.folder:
             yield f"input {place.bucket!r} has no folder; write {place.bucket}/in"
     if service.inputs and not service.outputs:
-        yield "it has an input and no output: its results would be lost; add an output"
+        yield "it has an input but no output, so its results would be lost; add an output"
     if service.inputs and fdl.get("file_stage_in"):
         yield "file_stage_in is true, which means that inputs are NOT downloaded; set it to false"
     if fdl.get("output") and any(e.get("suffix") or e.get("prefix") for e in fdl["output"]):
-        yield "suffix and prefix of an output keep records from being uploaded; leave them out"
+        yield "suffix and prefix of an output prevent the upload of records; remove them"
     cpu, memory = fdl.get("cpu", "0.2"), fdl.get("memory", "256Mi")
     if not 0 < quantity(cpu) <= 256:
         yield f"cpu is {cpu!r}; it must be more than 0 and at most 256"
     if quantity(memory) < _LEAST_MEMORY:
-        yield f"memory is {memory!r}; the model needs 512Mi at the least"
-    for total, one in (("total_cpu", cpu), ("total_memory", memory)):
-        if total in fdl and quantity(fdl[total]) < quantity(one):
-            yield f"{total} is {fdl[total]!r}, less than one job's {one!r}"
+        yield f"memory is {memory!r}; the model needs at least 512Mi"
+    for total, per_job in (("total_cpu", cpu), ("total_memory", memory)):
+        if total in fdl and quantity(fdl[total]) < quantity(per_job):
+            yield f"{total} is {fdl[total]!r}, but one job needs {per_job!r}; raise it"
     jobs = service.variables.get("PI10_JOBS", "")
     if jobs.isdigit() and int(jobs) > max(1, quantity(cpu)):
-        yield f"PI10_JOBS is {jobs}, more than its cpu {cpu!r}; they would wait for each other"
+        yield f"PI10_JOBS is {jobs}, but cpu is only {cpu!r}; lower PI10_JOBS or raise cpu"
     for group in ("expose", "synchronous"):
         low, high = (fdl.get(group, {}).get(key, 0) for key in ("min_scale", "max_scale"))
         if high and low > high:
-            yield f"{group}.min_scale is {low}, more than max_scale {high}"
+            yield f"{group}.min_scale is {low}, but max_scale is only {high}; lower min_scale"
     if fdl.get("visibility") == "restricted" and not fdl.get("allowed_users"):
-        yield "visibility is restricted and allowed_users is empty; name them"
+        yield "visibility is restricted but allowed_users is empty; name the users"
     if len(service.script.encode()) > 900_000:
-        yield f"its script has {len(service.script):,} characters; a ConfigMap holds 1 MiB"
+        yield (
+            f"its script has {len(service.script):,} characters, but a ConfigMap holds only 1 MiB; "
+            "shorten it"
+        )
     if not service.script.startswith("#!") or "\r" in service.script:
-        yield "its script must begin with #! and have plain line ends: it is run by /bin/sh"
+        yield "its script must begin with #! and have Unix line ends, because /bin/sh runs it"

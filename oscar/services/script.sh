@@ -1,4 +1,4 @@
 #!/bin/sh
-# For each object, faas-supervisor runs this as `/bin/sh script.sh`. Whatever comes of it, the
-# record is written by Python: OSCAR looks at no exit code.
+# For each object, faas-supervisor runs `/bin/sh script.sh`. Python writes a record for success and
+# for failure, because OSCAR ignores the exit code.
 exec "${PI10_PYTHON:-python3}" -m pi10_classifier.oscar

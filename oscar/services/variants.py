@@ -1,4 +1,4 @@
-"""Makes variants of a service by parameter: GPU, image, bucket, model."""
+"""Makes variants of a service: with another GPU, image, bucket or model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pi10_classifier.oscar.services.fdl import Service, checked
 
 
 def on_gpu(service: Service) -> Service:
-    """The same service on a GPU: the resource, the device, and the image that has CUDA."""
+    """The same service on a GPU: it requests one, sets the device, and uses the CUDA image."""
     image = str(service.fdl["image"])
     name, colon, tag = image.rpartition(":")
     if not colon or "/" in tag:
@@ -25,14 +25,14 @@ def on_gpu(service: Service) -> Service:
 
 
 def with_variables(service: Service, variables: dict[str, str]) -> Service:
-    """With more variables in its environment."""
+    """The service with more variables in its environment."""
     environment: dict[str, Any] = dict(service.fdl.get("environment", {}))
     environment["variables"] = {**service.variables, **variables}
     return service.changed(environment=environment)
 
 
 def in_bucket(service: Service, bucket: str) -> Service:
-    """With its inputs, outputs and mount in another bucket, in the same folders."""
+    """The service with inputs, outputs and mount in another bucket, in the same folders."""
     fields: dict[str, Any] = {}
     for kind, places in (("input", service.inputs), ("output", service.outputs)):
         if places:
@@ -46,7 +46,7 @@ def in_bucket(service: Service, bucket: str) -> Service:
         path = f"{bucket}/{mount.folder}".rstrip("/")
         fields["mount"] = {**service.fdl["mount"], "path": path}
     if not fields:
-        raise SettingError(f"service {service.name!r} has no bucket; leave --bucket out")
+        raise SettingError(f"service {service.name!r} uses no bucket; remove --bucket")
     changed = service.changed(**fields)
     if not mount:
         return changed
@@ -57,25 +57,29 @@ def in_bucket(service: Service, bucket: str) -> Service:
 
 
 def on_cluster(service: Service, cluster: str) -> Service:
-    """For the cluster of that identifier."""
+    """The service for the cluster with that identifier."""
     return checked(replace(service, cluster=cluster))
 
 
 def with_settings(service: Service, settings: Sequence[str]) -> Service:
-    """``KEY=VALUE`` each: a key of the FDL (cpu, memory, image, …) or a PI10_ variable."""
+    """Apply ``KEY=VALUE`` settings: keys of the FDL (cpu, memory, image, …) or PI10_ variables."""
     fields: dict[str, Any] = {}
     variables: dict[str, str] = {}
     for text in settings:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise SettingError(f"--set {text!r}; write KEY=VALUE, e.g. cpu=4 or PI10_JOBS=4")
+            raise SettingError(
+                f"--set {text!r} is not KEY=VALUE; write for example cpu=4 or PI10_JOBS=4"
+            )
         if key.startswith("PI10_"):
             variables[key] = value
         elif key in ("cpu", "memory", "total_cpu", "total_memory", "image", "name", "vo",
                      "log_level", "visibility"):  # fmt: skip
             fields[key] = value
         else:
-            raise SettingError(f"--set {key} is unknown here; write it into an FDL file of yours")
+            raise SettingError(
+                f"--set {key}: this key is unknown; write it in your own FDL file instead"
+            )
     if variables:
         environment: dict[str, Any] = dict(service.fdl.get("environment", {}))
         environment["variables"] = {**service.variables, **variables}

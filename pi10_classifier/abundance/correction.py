@@ -85,7 +85,7 @@ def refuse_too_few(strata: Mapping[str, Predicted]) -> None:
         )
 
 
-def _parts(known: Predicted, classes: Sequence[str]) -> tuple[F64, F64, float]:
+def parts(known: Predicted, classes: Sequence[str]) -> tuple[F64, F64, float]:
     """Raised particles drawn for certain (K,), labels of the others (K,), what those stand for."""
     fixed = np.array([known.certain.get(name, 0.0) for name in classes])
     labels = np.array([known.labels.get(name, 0) for name in classes], np.float64)
@@ -100,14 +100,14 @@ def shares(
     Of the particles drawn for certain the classes are known; of the rest the shares have a
     Dirichlet posterior.
     """
-    fixed, labels, rest = _parts(known, classes)
+    fixed, labels, rest = parts(known, classes)
     drawn: F64 = (fixed + rest * rng.dirichlet(labels + PRIOR, draws)) / known.raised
     return drawn
 
 
 def mean_shares(known: Predicted, classes: Sequence[str]) -> F64:
     """The unbiased estimate (K,) of these shares."""
-    fixed, labels, rest = _parts(known, classes)
+    fixed, labels, rest = parts(known, classes)
     found: F64 = (fixed + rest * labels / max(labels.sum(), 1.0)) / known.raised
     return found
 
@@ -122,7 +122,7 @@ def effective_labels(strata: Mapping[str, Predicted], classes: Sequence[str]) ->
     raised = sum(known.raised for known in strata.values())
     mean, variance = np.zeros((2, len(classes)))
     for known in strata.values():
-        fixed, labels, rest = _parts(known, classes)
+        fixed, labels, rest = parts(known, classes)
         posterior = labels + PRIOR
         share = posterior / posterior.sum()
         mean += (fixed + rest * share) / raised
@@ -150,8 +150,8 @@ def corrected(
             continue
         total += known.raised * mean_shares(known, classes)
         mixed = shares(known, classes, rng, draws)
-        low += mixed * _raised(rng, known.raised, known.variance, draws)
-        high += mixed * _raised(
+        low += mixed * raised_draws(rng, known.raised, known.variance, draws)
+        high += mixed * raised_draws(
             rng, known.raised + known.largest, known.variance + known.largest**2, draws
         )
     limits = zip(
@@ -164,7 +164,7 @@ def corrected(
     }
 
 
-def _raised(rng: np.random.Generator, total: float, variance: float, draws: int) -> F64:
+def raised_draws(rng: np.random.Generator, total: float, variance: float, draws: int) -> F64:
     """Draws (draws, 1) of a raised total, a sum of weighted Poisson counts."""
     scale = variance / total
     return rng.gamma(total / scale, scale, (draws, 1))

@@ -26,6 +26,8 @@ ONE_MINUTE = timedelta(minutes=1)
 
 CLASS_NOT_VALIDATED = ("0", 2)
 """The codes of the classification until a sample of it has been validated."""
+CLASS_VALIDATED = ("1", 1)
+"""The codes of densities that are corrected by a validated sample."""
 
 
 class Codes(NamedTuple):

@@ -30,6 +30,7 @@ from pi10_classifier.cli import (
     watch,
 )
 from pi10_classifier.cli.oscar import oscar
+from pi10_classifier.cli.tables import sizes, underway
 from pi10_classifier.cli.validate import validate
 from pi10_classifier.errors import Code, ExitCode, OutputError, Pi10Error, output_error
 from pi10_classifier.foundation.output import LossyStream, flush_or_drop, open_standard_streams
@@ -64,8 +65,10 @@ def pi10() -> None:
 
 for command in (
     classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
-    validate, dataset.dataset, train.train, search.search, compare.compare, track.track,
-    evaluate.evaluate, evaluate.calibrate, adapt.adapt, export.export, oscar,
+    classify.report, validate, sizes.sizes, underway.underway, dataset.dataset, train.train,
+    search.search, compare.compare, compare.table1, track.track, evaluate.evaluate,
+    evaluate.calibrate, adapt.adapt,
+    export.export, oscar,
 ):  # fmt: skip
     pi10.add_command(command)
 

@@ -1,4 +1,4 @@
-"""The command ``pi10 classify``: classify, measure and count the particles in images."""
+"""The commands ``pi10 classify``, and ``pi10 report`` for what a run left."""
 
 from __future__ import annotations
 
@@ -77,3 +77,22 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
     else:
         show_run(run, page)
     sys.exit(run.exit_code)
+
+
+@click.command()
+@click.argument("results", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--model",
+    help="Model package whose card is shown: a folder, or the name of an embedded one."
+    "  [default: the embedded one that the run is of]",
+)
+def report(results: Path, model: str | None) -> None:
+    """Write RESULTS/report.html anew from what a run left in RESULTS.
+
+    `pi10 classify` writes it, and `pi10 validate estimate` brings it up to date; so this is for
+    runs that were made without a report, or with an earlier version.
+    """
+    from pi10_classifier.model.package import find
+    from pi10_classifier.report.page import write_report
+
+    click.echo(write_report(results, find(model) if model else None))

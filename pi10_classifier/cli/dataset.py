@@ -16,6 +16,7 @@ from pi10_classifier.cli.terminal.options import FOLDER
 from pi10_classifier.errors import ExitCode, SettingError
 
 if TYPE_CHECKING:
+    from pi10_classifier.datasets.croissant import About
     from pi10_classifier.datasets.scan import Sample, Scan
 
 
@@ -26,11 +27,26 @@ if TYPE_CHECKING:
 @click.option("--label-map", type=click.Path(path_type=Path),
               help="CSV with the columns label and class; labels may be globs, and class '-' leaves"
                    " images out.  [default: the first folder of a label is its class]")  # fmt: skip
+@click.option("--labels", "label_file", metavar="FILE",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Labels of the images from another tool, in place of the folders' names: COCO, "
+                   "Label Studio, CVAT for images 1.1, or BIIGLE's CSV."
+                   "  [default: the folders' names]")  # fmt: skip
 @click.option("--split-seed", type=int, default=0, show_default=True,
               help="Random seed of the split; another seed gives another split.")  # fmt: skip
+@click.option("--about", metavar="TOML",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="The filled-in file of `pi10 export init`: people, licence and title for "
+                   "croissant.json.  [default: none are stated]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a different manifest in --out.")
 def dataset(
-    inputs: tuple[Path, ...], out: Path, label_map: Path | None, split_seed: int, overwrite: bool
+    inputs: tuple[Path, ...],
+    out: Path,
+    label_map: Path | None,
+    label_file: Path | None,
+    split_seed: int,
+    about: Path | None,
+    overwrite: bool,
 ) -> None:
     """Check labelled images, split them 70/10/20 and report on them.
 
@@ -39,18 +55,25 @@ def dataset(
     labelled with `pi10 validate`. Images from the same
     ten-minute bin always share a split, and so do duplicates.
 
+    With --labels, images are found by their path or name in FILE, whatever their extension. Images
+    that it gives no label or several, and labels whose image is missing, are listed in
+    left_out.csv.
+
     \b
     Written into the folder --out:
       manifest.csv   each image, its class, split and SHA-256
       left_out.csv   each file that is not used, and why
       dataset.html   counts, sizes, duplicates, contact sheets
       dataset.json   the same figures as JSON
+      croissant.json the manifest described for machines (MLCommons Croissant)
 
     \b
     Examples:
       pi10 dataset planktonset1.tar pwssc.tar --out data
       pi10 dataset crops/ --label-map groups.csv --out data
+      pi10 dataset crops.tar --labels annotations.xml --out data
     """
+    from pi10_classifier.datasets.formats.intake import read_label_file
     from pi10_classifier.datasets.label_map import LabelMap
     from pi10_classifier.datasets.records import exit_code
     from pi10_classifier.datasets.report import MANIFEST, write_dataset
@@ -61,10 +84,12 @@ def dataset(
     environment()  # what the page needs is missed before the work, not after it
     if out.exists() and not out.is_dir():
         raise SettingError(f"--out {out} is a file; name a folder")
-    labels = LabelMap.read(label_map) if label_map else None
+    classes = LabelMap.read(label_map) if label_map else None
+    labels = read_label_file(label_file) if label_file else None
+    facts = _about(about) if about else None
     try:
         with _counter() as progress:
-            scanned = scan(inputs, labels, progress=progress)
+            scanned = scan(inputs, classes, progress=progress, labels=labels)
     except KeyboardInterrupt:  # there is no --resume here, as the face would say
         click.echo("interrupted; nothing was written: run the same command again", err=True)
         sys.exit(ExitCode.INTERRUPTED)
@@ -76,9 +101,25 @@ def dataset(
             f"{before} holds another split, which trainings may refer to; give another --out,"
             " or --overwrite"
         )
-    page = write_dataset(scanned, samples, out, split_seed)
+    page = write_dataset(scanned, samples, out, split_seed, facts)
     _show(scanned, samples, page)
     sys.exit(exit_code(scanned.left_out))
+
+
+def _about(path: Path) -> About:
+    from pi10_classifier.datasets.croissant import About
+    from pi10_classifier.export.dataset_facts import read_facts
+
+    facts = read_facts(path)
+    return About(
+        name=facts.title,
+        description=facts.abstract,
+        licence=facts.licence.url,
+        cite_as=facts.citation,
+        url=facts.identifier,
+        creators=tuple((person.name, person.orcid) for person in facts.having("creator")),
+        keywords=facts.keywords,
+    )
 
 
 def _sha256(text: str) -> str:

@@ -94,6 +94,11 @@ def evaluate(
             others = (f"{row[key]['value']:.3f}" for key in _KEYS[1:])  # the page has all intervals
             rows.append((source, label, row["support"], span(row["f1"]), *others))
     show_table("", ("images from", "class", "images", "F1", "precision", "recall"), rows)
+    if means := figures["ranking"].get(""):
+        click.echo(
+            f"average precision {span(means['average_precision'])}, ROC-AUC"
+            f" {span(means['roc_auc'])}: means over the classes, each against all others"
+        )
     for source, survey in figures["surveys"].items():
         _show_survey(source, survey)
     if figures["data"]["fitted_on"]:

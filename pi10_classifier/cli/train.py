@@ -85,6 +85,9 @@ _OF_RECIPE = "  [default: the recipe's]"
     help="How the model card cites a source of the data; may be repeated.  [default: by name"
     " alone]",
 )
+@click.option("--licence", default="", metavar="SPDX",
+              help="Licence of the model for its card and graph, such as CC-BY-4.0."
+                   "  [default: not stated]")  # fmt: skip
 @click.option("--never-seen", default="", metavar="TEXT",
               help="What the model has never been trained on; shown in its card and after each run"
                    " with it.  [default: nothing is stated]")  # fmt: skip
@@ -169,7 +172,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
 
     recipe_name, network, loaders = (options.pop(x) for x in ("recipe", "network", "loaders"))
     seeds, init, teacher = (options.pop(x) for x in ("seeds", "init", "teacher"))
-    kept = {x: options.pop(x) for x in ("name", "device", "save_steps", "never_seen")}
+    kept = {x: options.pop(x) for x in ("name", "device", "save_steps", "never_seen", "licence")}
     sources = dict(map(citation, options.pop("cited")))
     chosen, recipe = named(recipe_name, network, **_changes(options, teacher))
     plan = TrainingPlan(network=chosen, recipe=recipe, out=out, seeds=_seeds(seeds), init=init,

@@ -34,8 +34,8 @@ def lost_label(entry: Entry, group: str | None) -> LeftOut | None:
 
 
 def of_no_class(entry: Entry) -> LeftOut:
-    """Leave out a particle of a run that people labelled as of no class, such as an artefact."""
-    message = f"label {entry.label!r} is no class of a model; a label map can give it one"
+    """Leave out a particle of a run whose label is not a class, such as an artefact."""
+    message = f"label {entry.label!r} is not a class of a model; a label map can give it one"
     return LeftOut(entry.source, entry.member, Code.NO_CLASS.value, message)
 
 
@@ -46,23 +46,23 @@ def repeated(entry: Entry) -> LeftOut:
 
 
 def contradicted(entry: Entry | Sample, group: str | None, other: str | None) -> LeftOut:
-    """Leave out a file that a table lists under two classes: nobody knows which is right."""
-    message = f"listed as {group!r} and as {other!r}; keep the right one of the two"
+    """Leave out a file that a table lists under two classes, as it is unknown which is right."""
+    message = f"listed as {group!r} and as {other!r}; keep the right one"
     return LeftOut(entry.source, entry.member, Code.MISLABELLED.value, message)
 
 
 def mislabelled(samples: Sequence[Sample]) -> dict[int, LeftOut]:
     """Indices of samples whose bytes are labelled with two classes -> index of the other sample."""
     other = contradictions([s.sha256 for s in samples], [s.group for s in samples])
-    found = {}
+    twins = {}
     for place, twin in ((at, samples[i]) for at, i in other.items()):
         s = samples[place]
         message = (
             f"is {s.group!r} here, and {twin.group!r} as {twin.source}: {twin.member};"
-            f" keep the right one of the two"
+            f" keep the right one"
         )
-        found[place] = LeftOut(s.source, s.member, Code.MISLABELLED.value, message)
-    return found
+        twins[place] = LeftOut(s.source, s.member, Code.MISLABELLED.value, message)
+    return twins
 
 
 def of_input(path: Path, origins: Mapping[str, Path]) -> set[str]:
@@ -78,16 +78,16 @@ def check_inputs_used(
 ) -> None:
     """Raise SettingError if an input has no usable image.
 
-    An archive found in a folder may give none: a damaged one among hundreds is listed.
+    An archive inside a folder may give none; a damaged one among hundreds is only listed.
     """
     used = {s.source for s in samples}
     for path in inputs:
-        mine = of_input(path, origins)
-        if mine & used:
+        sources = of_input(path, origins)
+        if sources & used:
             continue
-        lost = [x for x in left_out if x.source in mine]
+        lost = [x for x in left_out if x.source in sources]
         why = ", ".join(f"{n} {code}" for code, n in Counter(x.code for x in lost).items())
-        lost.sort(key=lambda x: not x.failed)  # what nobody asked for is told first
+        lost.sort(key=lambda x: not x.failed)  # files that the user did not leave out come first
         first = f"; first: {lost[0].member or path.name}: {lost[0].message}" if lost else ""
         raise SettingError(
             f"{path} has no usable image (left out: {why or 'none'}{first}); put images into"
@@ -104,7 +104,7 @@ def check_classes(
 ) -> None:
     """Raise SettingError if a class has no image.
 
-    lost: of each class that has files left out, one of them.
+    lost: class -> one of its files that were left out.
     """
     emptied = sorted(set(lost) - set(classes))
     if emptied:
@@ -118,7 +118,7 @@ def check_classes(
     if empty:
         unknown = {x.member.rpartition("/")[0] for x in left_out if x.code == Code.UNKNOWN_LABEL}
         raise SettingError(
-            f"the label map leaves class {_names(empty)} empty: none of its labels occurs"
+            f"the label map leaves class {_names(empty)} empty, as none of its labels occurs"
             + (f"; labels without a line: {', '.join(sorted(unknown)[:_NAMED])}" if unknown else "")
         )
 

@@ -1,7 +1,7 @@
-"""Labelled files in folder trees, archives, tables and runs, as one stream of entries.
+"""Finds labelled files in folder trees, archives, tables and runs, as one stream of entries.
 
-Archives are streamed through ``sources``, never extracted. The stream's order is fixed,
-and ``wanted`` picks members from it, so that what was scanned can be read again.
+Archives are streamed through ``sources``, never extracted. The stream's order is fixed, and
+``wanted`` selects members, so that scanned files can be read again.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _COLUMNS = ("path", "label", "bin", "split", "source")
 _ROWS_TOGETHER = 2048
 _NO_IMAGE = InputError(
     Code.UNSUPPORTED_FORMAT,
-    "neither the name nor the content is that of an image; correct the table",
+    "neither its name nor its content is an image's; correct the table",
 )
 _FOREIGN_FORMAT = InputError(
     Code.UNSUPPORTED_FORMAT, f"not a {NAMES}; convert it, preferably to PNG"
 )
-# pictures the decoder does not read: a folder of them must not pass for an empty one
+# image formats that the decoder does not read: their files are reported, not ignored
 _FOREIGN = (".bmp", ".gif", ".webp", ".heic", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga")
 _SUFFIX = re.compile(r"(\.tar)?\.[^.]+$", re.IGNORECASE)
 
@@ -52,17 +52,17 @@ _SUFFIX = re.compile(r"(\.tar)?\.[^.]+$", re.IGNORECASE)
 def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
     """Map the name of each source, the stem of its path, to its file or folder.
 
-    An archive that lies in a folder is a source of its own, named with its path there.
-    Raises SettingError where an input is missing, no such thing, or two share a name.
+    An archive inside a folder is a separate source, named by its path in the folder.
+    Raises SettingError if an input is missing or of another kind, or if two have the same name.
     """
     check_inputs([str(path) for path in inputs])
-    found: dict[str, Path] = {}
+    origins: dict[str, Path] = {}
 
     def add(name: str, path: Path) -> None:
         name = printable(name)
-        if found.setdefault(name, path) != path:
+        if origins.setdefault(name, path) != path:
             raise SettingError(
-                f"{path} and {found[name]} would both be the source {name!r}; rename one"
+                f"{path} and {origins[name]} would both be the source {name!r}; rename one"
             )
 
     for path in inputs:
@@ -90,7 +90,7 @@ def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
             add("/".join((name, *inside.parts[:-1], _stem(inside.name))), archive)
         if not loose and not archives:
             raise SettingError(f"{path} holds no file; name a folder of label/image files")
-    return found
+    return origins
 
 
 def _contents(path: Path) -> tuple[list[Path], bool]:
@@ -107,10 +107,10 @@ def _stem(name: str) -> str:
 def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> Iterator[Entry]:
     """Stream the labelled files of one source in a fixed order: all, or only the wanted members.
 
-    The label of a file is the folder path above it. Files that are no images by name and
-    content, and the instrument's sidecars, are passed over unless a table names them; those
-    of a picture format that is not read are not. A table yields the rows of ``source`` only, and
-    a run its labelled particles.
+    The label of a file is the folder path above it. The instrument's sidecars, and files that are
+    not images by name and content, are skipped unless a table names them. Files of an image format
+    that the decoder does not read are not skipped. A table yields the rows of ``source`` only, and
+    a run yields its labelled particles.
     """
     if run := run_of(path):
         yield from run_entries(source, run, wanted)
@@ -124,14 +124,14 @@ def entries(source: str, path: Path, wanted: Collection[str] | None = None) -> I
                 files = tuple(file for file in unit.files if _tidy(file.member) in wanted)
                 unit = replace(unit, files=files)
         elif path.is_dir():
-            continue  # an archive in a folder is a source of its own
+            continue  # an archive inside a folder is a separate source
         elif isinstance(unit, LocalArchive) and _repeats(unit):
             yield from _unit_entries(source, keep_last_copies(unit.items, file_key), wanted)
             continue
         yield from _unit_entries(source, unit.items(), wanted)
 
 
-@lru_cache(maxsize=1024)  # asked at each reading of the same archive
+@lru_cache(maxsize=1024)  # called each time the same archive is read
 def _repeats(archive: LocalArchive) -> bool:
     try:
         for _ in raise_on_repeat(archive.items(), file_key):
@@ -150,7 +150,7 @@ def _unit_entries(
             continue
         error = item.error
         if wanted is not None and error is not None and error.code is Code.REPEATED_NAME:
-            continue  # the one that counts has the same name
+            continue  # another file of the same name counts
         if error is None and (item.data is None or not _is_image(member, item.data)):
             if not _is_foreign(member):
                 continue
@@ -215,7 +215,7 @@ def _file(folder: Path, name: str) -> LooseFile:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """A table's rows as text, every column of ``_COLUMNS`` there, absent ones empty."""
+    """A table's rows as text with all columns of ``_COLUMNS``; missing ones are empty."""
     try:
         columns, raw = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
     except SettingError:

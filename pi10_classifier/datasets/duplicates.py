@@ -1,23 +1,23 @@
-"""Groups of images of the same particle, which must share a split.
+"""Finds groups of images of the same particle, which must share a split.
 
-Exact duplicates share their SHA-256. Near ones (a re-encoded, rescaled or slightly
-shifted copy, a particle stuck before the lens in successive frames) pass three tests,
-each cheap for what the one before lets through:
+Exact duplicates have the same SHA-256. Near duplicates (a re-encoded, rescaled or slightly
+shifted copy, or a particle stuck in front of the lens in successive frames) pass three tests,
+the cheapest first:
 
 1. perceptual hashes (64 signs of a discrete cosine transform) at most ``MAX_DISTANCE``
    bits apart, at aspect ratios within ``MAX_STRETCH``;
 2. grey 32 x 32 px thumbnails whose correlation is at least ``MIN_CORRELATION``;
-3. the thumbnails' detail, less their blurred selves: at least ``MIN_DETAIL``.
+3. the correlation of the thumbnails' detail (minus a blurred copy) is at least ``MIN_DETAIL``.
 
-The hash alone would chain most of a data set together: small particles are blots, and
-blots are alike. So would the thumbnails: among 32,954 images of PlanktonSet 1.0 and PWSSC
-(no exact duplicates), a correlation of 0.95 joins 4,188 images, 1,504 of them in one group;
-0.98 still joins 148 different ones. Detail tells them apart. Of the pairs beyond 0.98, by
-eye, those with a detail correlation above 0.85 are one particle, stuck or in the next
-frame, and those below 0.80 two particles of one shape; at 0.85 there are 42 groups of 99
-images, the largest of 4. Discs such as bubbles have no detail of their own: in a group of
-more than ``MAX_GROUP`` the limits tighten. A pair missed costs a little optimism; a pair
-too many, nothing but a few images that move together.
+The hash alone would join most of a data set, because small particles look like similar blots.
+The thumbnails alone would join too many as well: among 32,954 images of PlanktonSet 1.0 and
+PWSSC (no exact duplicates), a correlation of 0.95 joins 4,188 images, 1,504 of them in one group;
+0.98 still joins 148 different ones. The detail separates them. Pairs beyond 0.98 were inspected
+by eye: those with a detail correlation above 0.85 show one particle, stuck or in the next frame;
+those below 0.80 show two particles of the same shape. At 0.85 there are 42 groups of 99 images,
+the largest of 4. Discs such as bubbles have no detail, so in a group of more than ``MAX_GROUP``
+the limits are stricter. A missed pair makes results slightly too good; a wrong pair only moves a
+few images together.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MIN_CORRELATION = 0.98
 MIN_DETAIL = 0.85
 MAX_GROUP = 50
 _DETAIL_SIGMA = 1.5  # px of the thumbnail: finer than a blot, coarser than noise
-_TIGHTER = (0.5, 0.75, 0.9)  # of the way from the least correlations to 1
+_TIGHTER = (0.5, 0.75, 0.9)  # stricter limits, as shares of the way from the usual ones to 1
 _BLOCK = 512
 _PAIRS_TOGETHER = 8192
 
@@ -62,8 +62,8 @@ class Fingerprint:
 def fingerprint(rgb: U8) -> Fingerprint:
     """Hash an RGB image (H, W, 3) uint8, and shrink it to a square thumbnail.
 
-    The hash is of the 8 x 8 lowest frequencies, each above their median or not
-    (Zauner 2010, "pHash"); the mean grey is no part of it.
+    Each bit of the hash says whether one of the 8 x 8 lowest frequencies is above their median
+    (Zauner 2010, "pHash"). The mean grey level is not part of it.
     """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     small = np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
@@ -79,21 +79,21 @@ def contradictions(sha256: Sequence[str], groups: Sequence[str]) -> dict[int, in
     first: dict[str, int] = {}
     second: dict[str, int] = {}
     for place, (digest, group) in enumerate(zip(sha256, groups, strict=True)):
-        one = first.setdefault(digest, place)
-        if groups[one] != group:
+        earlier = first.setdefault(digest, place)
+        if groups[earlier] != group:
             second.setdefault(digest, place)
-    found = {}
+    pairs = {}
     for place, digest in enumerate(sha256):
         if digest in second:
             same = groups[place] == groups[first[digest]]
-            found[place] = second[digest] if same else first[digest]
-    return found
+            pairs[place] = second[digest] if same else first[digest]
+    return pairs
 
 
 def clusters(sha256: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list[str]:
     """A cluster name for each image: the same for duplicates, "" for an image without any.
 
-    The name is the beginning of the group's smallest hash, whatever the images' order.
+    The name is the beginning of the group's smallest hash, so it does not depend on the order.
     """
     different = {digest: place for place, digest in enumerate(sha256)}
     digests = sorted(different)
@@ -123,9 +123,9 @@ def _components(count: int, pairs: I64) -> I64:
 def near_pairs(fingerprints: Sequence[Fingerprint]) -> tuple[I64, F32]:
     """All pairs of near duplicates (M, 2), as indices, each once, and their closeness (M,).
 
-    The closeness goes from 0, at the lesser of the two correlations' limits, to 1.
-    Compares blocks of images of like aspect ratio: for N images about N^2 / 5 counts of
-    bits, all in NumPy; its memory does not grow with the pairs compared.
+    The closeness is the lesser of the two correlations, scaled from 0 at its limit to 1.
+    Blocks of images of similar aspect ratio are compared: for N images about N^2 / 5 bit counts,
+    all in NumPy. Memory does not grow with the number of pairs.
     """
     pairs, closeness = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
     aspect = np.log([x.width / x.height for x in fingerprints])
@@ -147,7 +147,7 @@ def near_pairs(fingerprints: Sequence[Fingerprint]) -> tuple[I64, F32]:
 
 
 def _candidates(hashes: U64, aspect: NDArray[np.float64]) -> Iterator[I64]:
-    """Pairs (M, 2) by hash and aspect ratio, which ascends, in portions."""
+    """Pairs (M, 2) with similar hash and aspect ratio, in portions. ``aspect`` must ascend."""
     ends = np.searchsorted(aspect, aspect + np.log(MAX_STRETCH), side="right")
     for start in range(0, len(hashes), _BLOCK):
         stop = min(start + _BLOCK, len(hashes))
@@ -163,7 +163,7 @@ def _candidates(hashes: U64, aspect: NDArray[np.float64]) -> Iterator[I64]:
 
 
 def _detail(images: U8) -> F32:
-    """Images (M, S, S) less their blurred selves."""
+    """Images (M, S, S) minus their blurred copies."""
     detail = images.astype(np.float32)
     for image in detail:
         image -= cv2.GaussianBlur(image, (0, 0), _DETAIL_SIGMA, borderType=cv2.BORDER_REPLICATE)
@@ -173,7 +173,7 @@ def _detail(images: U8) -> F32:
 def _correlation(one: F32, other: F32) -> F32:
     """Correlation (M,) of images (M, S, S), pair by pair.
 
-    It is 0 where either has no features: blank images are not alike.
+    It is 0 if either image is uniform, so blank images are not duplicates.
     """
     one, other = (x.reshape(len(x), SIDE * SIDE) for x in (one, other))
     one, other = (x - x.mean(axis=1, keepdims=True) for x in (one, other))

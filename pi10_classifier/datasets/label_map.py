@@ -31,10 +31,7 @@ def tidy_label(label: str) -> str:
 
 
 def check_twins(classes: Iterable[str]) -> None:
-    """Refuse classes that differ only in case, which are easily confused.
-
-    Raises SettingError that names them.
-    """
+    """Raise SettingError for classes that differ only in case, which are easily confused."""
     seen: dict[str, str] = {}
     for name in sorted(classes):
         other = seen.setdefault(name.casefold(), name)
@@ -49,9 +46,9 @@ def check_twins(classes: Iterable[str]) -> None:
 class LabelMap:
     """Rules (label or glob, class), in order.
 
-    A rule holds for a whole label (``copepod/calanoid_eggs``) or, where it has no slash,
-    for a label's last folder (``calanoid_eggs``). A rule without wildcards comes before
-    any glob; of several globs the first counts. ``*`` goes over slashes.
+    A rule applies to a whole label (``copepod/calanoid_eggs``) or, if it has no slash, to a
+    label's last folder (``calanoid_eggs``). Rules without wildcards come before globs; of several
+    globs the first counts. ``*`` also matches slashes.
     """
 
     rules: tuple[tuple[str, str], ...]
@@ -110,7 +107,7 @@ class LabelMap:
         return tuple(sorted({group for _, group in self.rules} - {LEFT_OUT}))
 
     def group(self, label: str) -> str | None:
-        """The class of a label: ``-`` if the label is left out, None if no rule matches."""
+        """The class of a label: ``-`` if the label is left out, None if no rule matches it."""
         rule = self._rule(label)
         return rule[1] if rule else None
 

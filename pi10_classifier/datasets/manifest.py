@@ -1,4 +1,4 @@
-"""The manifest: a CSV text with the split and the SHA-256 of each image."""
+"""Writes and reads the manifest: a CSV text with the split and the SHA-256 of each image."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def manifest(samples: Iterable[Sample]) -> str:
 def read_manifest(text: str) -> list[Sample]:
     """Read what ``manifest`` wrote; ``read_rgb`` checks that the files are unchanged.
 
-    Raises SettingError naming the line that is incomplete, repeated, or lets the same
-    bytes into two splits.
+    Raises SettingError with the line that is incomplete or repeated, or that puts the same bytes
+    into two splits.
     """
     rows = csv.DictReader(io.StringIO(text))
     missing = _NEEDED - set(rows.fieldnames or ())
@@ -45,7 +45,7 @@ def read_manifest(text: str) -> list[Sample]:
         sample = _sample(row, rows.line_num)
         before = lines.setdefault((sample.source, sample.member), rows.line_num)
         if before != rows.line_num:
-            raise _bad(rows.line_num, f"{sample.member} stands in line {before} already")
+            raise _bad(rows.line_num, f"{sample.member} is already in line {before}")
         if parts.setdefault(sample.sha256, sample.split) != sample.split:
             raise _bad(rows.line_num, f"the bytes of {sample.member} are in another split too")
         samples.append(sample)
@@ -60,16 +60,19 @@ def _sample(row: Mapping[str, str | None], line: int) -> Sample:
     if empty:
         raise _bad(line, f"{empty[0]} is empty")
     if cells["split"] not in SPLITS:
-        raise _bad(line, f"split is {cells['split']!r}, none of {', '.join(SPLITS)}")
+        raise _bad(line, f"split is {cells['split']!r}, not one of {', '.join(SPLITS)}")
     if not _SHA256.fullmatch(cells["sha256"]):
         raise _bad(line, f"sha256 is {cells['sha256'][:70]!r}, not 64 hexadecimal digits")
     for name in ("width", "height"):
         text = cells[name] or "0"
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise _bad(line, f"{name} is {text[:20]!r}, no number of pixels")
+            raise _bad(line, f"{name} is {text[:20]!r}, which is not a number of pixels")
     width, height = (int(cells.pop(name) or 0) for name in ("width", "height"))
     return Sample(width=width, height=height, **cells)
 
 
-def _bad(line: int, what: str) -> SettingError:
-    return SettingError(f"manifest, line {line}: {what}; take the manifest as it was written")
+def _bad(line: int, problem: str) -> SettingError:
+    return SettingError(
+        f"manifest, line {line}: {problem}; use the manifest unchanged, or make it again with "
+        "`pi10 dataset`"
+    )

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pi10_classifier.errors import Code, ExitCode, InputError
 
-# asked for in the label map; no class, as people said; the same bytes twice, of which the first
-# count: nothing is lost
+# codes of files that are left out without a loss: the label map asks for it, the label is not a
+# class, or the same bytes are used once already
 _MEANT = frozenset({Code.LABEL_LEFT_OUT.value, Code.NO_CLASS.value, Code.DUPLICATE.value})
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One labelled file: its bytes, or the error met in reading it. ``member`` uses ``/``."""
+    """One labelled file: its bytes, or the error from reading it. ``member`` uses ``/``."""
 
     source: str
     member: str
@@ -32,11 +32,11 @@ class Entry:
 class Sample:
     """One labelled image.
 
-    source: name of the dataset it came from. member: its path within, with ``/``.
+    source: name of the data set it comes from. member: its path in the source, with ``/``.
     label: the source's own label, the folder path above the file. group: the class.
-    bin: the Pi-10 bin, where the name or a table tells it. split: one of ``SPLITS``
-    or empty. sha256: of the file's bytes. width, height: px. cluster: the same for
-    exact and near duplicates of one another, empty for an image without any.
+    bin: the Pi-10 bin, if the name or a table gives it. split: one of ``SPLITS``, or empty.
+    sha256: hash of the file's bytes. width, height: px. cluster: the same for exact and near
+    duplicates, empty for an image without duplicates.
     """
 
     source: str
@@ -62,7 +62,7 @@ class LeftOut:
 
     @property
     def failed(self) -> bool:
-        """Whether a label is lost with this file without the user's request."""
+        """Whether a label is lost that the user did not ask to leave out."""
         return self.code not in _MEANT
 
 

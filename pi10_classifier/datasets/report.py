@@ -1,4 +1,4 @@
-"""The report on a data set before training: figures as JSON, and an HTML page."""
+"""Writes the report on a data set before training: figures as JSON, and an HTML page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pi10_classifier.datasets.croissant import CROISSANT, About, croissant
 from pi10_classifier.datasets.records import left_out_csv
 from pi10_classifier.datasets.scan import Sample, Scan, read_rgb
 from pi10_classifier.datasets.split import SPLITS, counts, leaks, manifest
@@ -43,11 +44,11 @@ def facts(scan: Scan, samples: Sequence[Sample], seed: int) -> dict[str, Any]:
     totals = {name: sum(table[part][name] for part in SPLITS) for name in classes}
     sources = {}
     for source, path in scan.origins.items():
-        mine = [s for s in samples if s.source == source]
+        of_source = [s for s in samples if s.source == source]
         sources[source] = {
             "path": str(path),
-            "images": len(mine),
-            "counts": counts(mine, classes),
+            "images": len(of_source),
+            "counts": counts(of_source, classes),
             "left_out": sum(x.source == source for x in scan.left_out),
         }
     labels = Counter((s.source, s.label, s.group) for s in samples)
@@ -100,25 +101,29 @@ def _duplicates(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _clusters(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    found: dict[str, list[Sample]] = defaultdict(list)
+    clusters: dict[str, list[Sample]] = defaultdict(list)
     for s in samples:
         if s.cluster:
-            found[s.cluster].append(s)
-    return dict(sorted(found.items(), key=lambda x: (-len(x[1]), x[0])))
+            clusters[s.cluster].append(s)
+    return dict(sorted(clusters.items(), key=lambda x: (-len(x[1]), x[0])))
 
 
-def write_dataset(scan: Scan, samples: Sequence[Sample], out: Path, seed: int = 0) -> Path:
-    """Write manifest.csv, left_out.csv, dataset.json and dataset.html; return the page's path.
+def write_dataset(
+    scan: Scan, samples: Sequence[Sample], out: Path, seed: int = 0, about: About | None = None
+) -> Path:
+    """Write manifest.csv and the files that tell of it; return the page's path.
+
+    about: what croissant.json tells beside the images; named after the sources if None.
 
     The same scan and split give the same bytes. Raises SettingError where the extra
     ``report`` is missing, OutputError where a file cannot be written.
     """
     pages = environment()
-    found = facts(scan, samples, seed)
+    summary = facts(scan, samples, seed)
     pictures = _pictures(scan, samples)
     colour = figures.colours(scan.classes)
     page = pages.get_template("dataset.html.j2").render(
-        facts=found,
+        facts=summary,
         splits=SPLITS,
         colour=colour,
         sheets=pictures["sheets"],
@@ -126,7 +131,7 @@ def write_dataset(scan: Scan, samples: Sequence[Sample], out: Path, seed: int = 
         histogram=_svg(_size_figure(samples, scan.classes, colour)),
         meanings={code.value: code.meaning for code in Code},
         examples={
-            code: [x for x in scan.left_out if x.code == code][:5] for code in found["left_out"]
+            code: [x for x in scan.left_out if x.code == code][:5] for code in summary["left_out"]
         },
         listed=LISTED,
     )
@@ -135,15 +140,24 @@ def write_dataset(scan: Scan, samples: Sequence[Sample], out: Path, seed: int = 
     except OSError as error:
         raise output_error(error, out) from error
     write_atomically(out / LEFT_OUT, left_out_csv(scan.left_out).encode("utf-8", "replace"))
-    write_atomically(out / FACTS, (json.dumps(found, indent=1) + "\n").encode())
+    write_atomically(out / FACTS, (json.dumps(summary, indent=1) + "\n").encode())
     write_atomically(out / PAGE, page.encode("utf-8", "replace"))
-    # last: where a manifest is, the rest is too
-    write_atomically(out / MANIFEST, manifest(samples).encode("utf-8"))
+    listed = manifest(samples)
+    described = croissant(samples, listed, about or About(_name(scan)))
+    write_atomically(out / CROISSANT, described.encode("utf-8", "replace"))
+    # the manifest last: if it exists, the other files do too
+    write_atomically(out / MANIFEST, listed.encode("utf-8"))
     return out / PAGE
 
 
+def _name(scan: Scan) -> str:
+    names = list(scan.origins)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
 def _pictures(scan: Scan, samples: Sequence[Sample]) -> dict[str, Any]:
-    """The contact sheet of each class, and duplicates that stand under two classes."""
+    """The contact sheet of each class, and duplicates that are in two classes."""
     chosen = {name: _spread(samples, name) for name in scan.classes}
     groups = [g for g in _clusters(samples).values() if len({s.group for s in g}) > 1]
     twins = [g[:TWINS_TOGETHER] for g in groups[:TWINS_SHOWN]]
@@ -159,7 +173,7 @@ def _pictures(scan: Scan, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _spread(samples: Sequence[Sample], name: str) -> list[Sample]:
-    """Choose the images of a class for its sheet: from each source in turn, ordered by hash."""
+    """Choose a class's images for its contact sheet: from each source in turn, in hash order."""
     queues: dict[str, list[Sample]] = defaultdict(list)
     for s in sorted((s for s in samples if s.group == name), key=lambda s: (s.sha256, s.member)):
         queues[s.source].append(s)

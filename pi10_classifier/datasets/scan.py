@@ -1,4 +1,4 @@
-"""The scan of labelled images: each is read once, checked and hashed, or left out with a reason."""
+"""Scans labelled images: each is read once, checked and hashed, or left out with a reason."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from pi10_classifier.datasets.checks import (
 )
 from pi10_classifier.datasets.discovery import entries, find_origins
 from pi10_classifier.datasets.duplicates import Fingerprint, clusters, fingerprint
+from pi10_classifier.datasets.formats.image_labels import LabelFile
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap, check_twins
 from pi10_classifier.datasets.records import Entry, LeftOut, Sample, Scan
 from pi10_classifier.datasets.validated import no_class
@@ -43,29 +44,40 @@ def scan(
     threads: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
     outside: bool = False,
+    labels: LabelFile | None = None,
 ) -> Scan:
     """Read and check every image of folders, archives, tables and runs' labelled particles once.
 
-    Without a label map the class is the label's first folder. ``progress`` receives the
-    number of files done. outside: keep particles of a run that are of no class
-    (artefact, several, unknown, no_particle) under their label, to judge a model by.
-    Memory: about 2 KB an image, whatever the images' sizes.
-    Raises SettingError where an input is unusable or gives no image, or a class has none.
+    Without a label map the class is the label's first folder. ``progress`` receives the number of
+    files done. outside: keep the particles of a run whose label is not a class (artefact, several,
+    unknown, no_particle), to evaluate a model on them. labels: of another tool, in place of the
+    folders' names; images without one are left out.
+    Memory: about 2 KB per image, whatever its size.
+    Raises SettingError if an input is unusable or gives no image, or if a class has no image.
     """
     origins = find_origins(inputs)
+    if labels and (run := next(filter(None, map(run_of, origins.values())), None)):
+        raise SettingError(
+            f"{run} is a run, whose particles are labelled by: pi10 validate import {run} FILE"
+        )
     left_out: list[LeftOut] = []
     samples: list[Sample] = []
     fingerprints: list[Fingerprint] = []
     groups: dict[str, str | None] = {}
     lost: dict[str, LeftOut] = {}
-    twice: dict[tuple[str, str], str] = {}  # source and name -> the other class it stands under
+    twice: dict[tuple[str, str], str] = {}  # source and name -> its second class
 
     def labelled() -> Iterator[tuple[Entry, str]]:
         for source, path in origins.items():
             run = run_of(path)
             beside = no_class(run) if run else frozenset[str]()
-            named: dict[str, str | None] = {}  # name -> class that it was met with first
+            named: dict[str, str | None] = {}  # name -> its first class
             for entry in entries(source, path):
+                if labels:
+                    entry, unlabelled = labels.give(entry)
+                    if unlabelled:
+                        left_out.append(unlabelled)
+                        continue
                 if entry.label not in groups:
                     groups[entry.label] = (
                         label_map.group(entry.label) if label_map else entry.label.split("/")[0]
@@ -76,7 +88,7 @@ def scan(
                     if not outside:
                         left_out.append(of_no_class(entry))
                         continue
-                asked = group == LEFT_OUT  # then it does not matter that it cannot be read
+                asked = group == LEFT_OUT  # then a read error does not matter
                 why = lost_label(entry, group) if asked or not entry.error else None
                 key = normalised_name(entry.member)
                 if why is None and entry.error is None and key in named:
@@ -91,16 +103,16 @@ def scan(
                 else:
                     yield entry, group or ""
 
-    for done, (group, found) in enumerate(
+    for done, (group, outcome) in enumerate(
         ordered_map(_read, labelled(), threads or _readers()), start=1
     ):
-        if isinstance(found, LeftOut):
-            left_out.append(found)
+        if isinstance(outcome, LeftOut):
+            left_out.append(outcome)
             if group and group != LEFT_OUT:
-                lost.setdefault(group, found)
+                lost.setdefault(group, outcome)
         else:
-            samples.append(found[0])
-            fingerprints.append(found[1])
+            samples.append(outcome[0])
+            fingerprints.append(outcome[1])
         progress(done)
     wrong = mislabelled(samples)
     for place, sample in enumerate(samples):
@@ -108,6 +120,7 @@ def scan(
         if other is not None and place not in wrong:
             wrong[place] = contradicted(sample, sample.group, other)
     left_out += wrong.values()
+    left_out += labels.unused() if labels else ()
     for place, why in wrong.items():
         lost.setdefault(samples[place].group, why)
     kept = [i for i in range(len(samples)) if i not in wrong]
@@ -124,7 +137,7 @@ def scan(
 
 
 def _read(given: tuple[Entry, str]) -> tuple[str, LeftOut | tuple[Sample, Fingerprint]]:
-    """The class of an entry, and its sample or why there is none."""
+    """The class of an entry, and its sample or the reason why there is none."""
     entry, group = given
     try:
         if entry.error or entry.data is None:
@@ -171,7 +184,7 @@ def read_rgb(
     """Decode the samples to RGB (H, W, 3) uint8, in the order of their sources.
 
     ``change`` gives a source's images a transform, e.g. ``devices.Device.apply``.
-    Raises SettingError where a sample is gone, or no longer what was scanned.
+    Raises SettingError if a sample is gone, or has changed since the scan.
     """
     wanted: dict[str, dict[str, Sample]] = {}
     for sample in samples:

@@ -1,4 +1,4 @@
-"""The labelled images to evaluate or fit a package on: all of them, or those of a manifest."""
+"""Selects the labelled images to evaluate or fit a package on: all, or those of a manifest."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def load_labelled(
 ) -> Scan:
     """Scan the inputs, or take their images and splits from ``manifest``.
 
-    A manifest spares the scan: no image is read yet, and ``data.read_rgb`` refuses one that
-    is gone or changed. Of its sources only those among the inputs count; a label map gives
-    its labels other classes. outside: as of ``scan``. Raises SettingError where an
-    input is not in the manifest.
+    With a manifest no scan is needed: no image is read yet, and ``scan.read_rgb`` refuses one that
+    is gone or changed. Only its sources that are among the inputs count; a label map gives its
+    labels other classes. outside: as in ``scan``. Raises SettingError if an input is not in the
+    manifest.
     """
     if manifest is None:
         return scan(inputs, label_map, outside=outside)
@@ -68,16 +68,16 @@ def _relabelled(
     return kept, left_out
 
 
-def of_split(found: Scan, split: str) -> list[Sample]:
+def of_split(scan: Scan, split: str) -> list[Sample]:
     """The samples of one split, as given by a manifest or table; SettingError if there are none."""
-    chosen = [sample for sample in found.samples if sample.split == split]
+    chosen = [sample for sample in scan.samples if sample.split == split]
     if not chosen:
-        there = ", ".join(sorted({sample.split for sample in found.samples} - {""}))
+        known = ", ".join(sorted({sample.split for sample in scan.samples} - {""}))
         raise SettingError(
             f"no image is in split {split!r}; "
             + (
-                f"there are {there}"
-                if there
+                f"there are {known}"
+                if known
                 else "--split needs --manifest, the manifest.csv of a training or of"
                 " `pi10 dataset`, or a table with a column split"
             )

@@ -1,8 +1,8 @@
-"""The split into train, validation and test: stratified, grouped, reproducible by its seed.
+"""Splits samples into train, validation and test: stratified, grouped, reproducible by its seed.
 
-Own code, because scikit-learn's StratifiedGroupKFold makes folds of one size, by the order
-its rows come in and by one label. Here an image's place depends on its own name: images
-added later, or in another order, move no others' but in their own stratum.
+This is our own code, because scikit-learn's StratifiedGroupKFold makes folds of equal size, which
+depend on the order of the rows and use one label only. Here an image's place depends on its own
+name, so images that are added later, or in another order, affect only their own stratum.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ def split(
 
     1. Within each source x label, in the order of SHA-256(seed, member): first the test
        images, then validation, then training.
-    2. Images of one bin, and duplicates of one another, move together: the largest group
-       first, into the split that brings its strata, its classes and the whole nearest to
-       the fractions (least squares). All other images stay where step 1 put them.
+    2. Images of one bin and duplicates stay together. The largest group comes first; each goes to
+       the split that brings its strata, its classes and the whole closest to the fractions (least
+       squares). All other images stay where step 1 put them.
     3. A class without an image in a split receives its smallest group from another one.
 
-    A split that a sample already has, from a table, is kept, and its group follows.
-    Raises SettingError where a class cannot have an image in each split, and where exact
-    duplicates were given different splits.
+    A split that a table gives a sample is kept, and its group follows. Raises SettingError if a
+    class cannot have an image in each split, or if a table gives exact duplicates different splits.
     """
     _check_fractions(fractions)
     samples = sorted(samples, key=lambda s: (s.source, s.member))
@@ -89,7 +88,7 @@ def _order(sample: Sample, seed: int) -> bytes:
 
 
 def _places(samples: Sequence[Sample], fractions: Sequence[float], seed: int) -> list[int]:
-    """Step 1: the split of each sample, as if none belonged together."""
+    """Step 1: the split of each sample, without regard to groups."""
     strata: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for i, s in enumerate(samples):
         strata[s.source, s.group, s.label].append(i)
@@ -104,7 +103,7 @@ def _places(samples: Sequence[Sample], fractions: Sequence[float], seed: int) ->
 
 
 def _groups(samples: Sequence[Sample]) -> list[list[int]]:
-    """Places of the samples that share a bin or a cluster, directly or through others."""
+    """Indices of the samples that share a bin or a cluster, directly or through others."""
     keys: dict[tuple[str, str], int] = {}
     rows, columns = [], []
     for i, s in enumerate(samples):
@@ -115,14 +114,14 @@ def _groups(samples: Sequence[Sample]) -> list[list[int]]:
     size = len(samples) + len(keys)
     graph = coo_array((np.ones(len(rows), bool), (rows, columns)), (size, size))
     label = connected_components(graph, directed=False)[1][: len(samples)]
-    found: dict[int, list[int]] = defaultdict(list)
+    groups: dict[int, list[int]] = defaultdict(list)
     for i, component in enumerate(label.tolist()):
-        found[component].append(i)
-    return list(found.values())
+        groups[component].append(i)
+    return list(groups.values())
 
 
 class _Table:
-    """How many images each stratum, class and the whole have per split, and should have."""
+    """Actual and target number of images per split, for each stratum, each class and the whole."""
 
     def __init__(self, samples: Sequence[Sample], fractions: Sequence[float]) -> None:
         self._keys = [(s.source, s.group, s.label) for s in samples]
@@ -153,7 +152,7 @@ def _fill_empty(
 ) -> None:
     """Step 3, in place: a class that a split lacks gets its smallest group from another.
 
-    It comes from the split with most of the class, and no class loses its last image there.
+    The group comes from the split with most images of the class, and no class loses its last image.
     """
     have = Counter((s.group, p) for s, p in zip(samples, place, strict=True))
     for name in sorted({s.group for s in samples}):
@@ -207,18 +206,18 @@ def _check(samples: Sequence[Sample], groups: Sequence[Sequence[int]]) -> None:
 
 
 def leaks(samples: Iterable[Sample]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Bytes, duplicates and bins that lie in several splits, as (kind, key, splits).
+    """Bytes, duplicates and bins that are in several splits, as (kind, key, splits).
 
-    Only splits given by a table can have any.
+    Only splits that a table gives can have any.
     """
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    splits: dict[tuple[str, str], set[str]] = defaultdict(set)
     for s in samples:
         for kind, key in (("sha256", s.sha256), ("cluster", s.cluster), ("bin", s.bin)):
             if key:
-                found[kind, key].add(s.split)
+                splits[kind, key].add(s.split)
     return [
         (kind, key, tuple(sorted(parts, key=SPLITS.index)))
-        for (kind, key), parts in sorted(found.items())
+        for (kind, key), parts in sorted(splits.items())
         if len(parts) > 1
     ]
 

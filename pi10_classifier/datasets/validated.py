@@ -1,7 +1,7 @@
-"""The labelled particles of a run as labelled images, and what a package tells of their use.
+"""Uses the labelled particles of a run as labelled images, and records their use in a package.
 
-Their pixels are those in ``validation/crops``, read from the sources of the run where they are not
-there yet. A member is the particle_id.
+Their pixels come from ``validation/crops``, or from the sources of the run if they are not there
+yet. The member is the particle_id.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def origin_of(run: Path) -> str:
 def run_entries(source: str, run: Path, wanted: Collection[str] | None = None) -> Iterator[Entry]:
     """The labelled particles of a run, the sample first: all, or those of the wanted ids.
 
-    A particle on which labellers differ, or whose pixels cannot be found, comes with the error.
-    Raises SettingError, and OutputError where the pictures cannot be kept.
+    If labellers differ on a particle, or its pixels cannot be found, its entry has an error.
+    Raises SettingError, and OutputError if the pictures cannot be written.
     """
     labelled = read_labelled(run)
     chosen = [
@@ -51,32 +51,32 @@ def run_entries(source: str, run: Path, wanted: Collection[str] | None = None) -
         why = "labellers differ on it; agree, or take one of the labels back"
         yield Entry(source, name, "", error=InputError(Code.MISLABELLED, why))
     for name in labelled.lost:
-        why = "it has a label, but is neither in the sample nor among the suggestions any more"
+        why = "it has a label, but is no longer in the sample or among the suggestions"
         yield Entry(source, name, "", error=InputError(Code.OBJECT_GONE, why))
 
 
 def no_class(run: Path) -> frozenset[str]:
-    """The labels that are no class of the run's model, as ``artefact``: nothing to train on."""
+    """The labels that are not classes of the run's model, such as ``artefact``."""
     return frozenset(BESIDE) - set(classes_of(run))
 
 
-def runs_of(found: Scan) -> dict[str, Path]:
+def runs_of(scan: Scan) -> dict[str, Path]:
     """The sources that are runs -> the folder of the run."""
-    runs = {name: run_of(path) for name, path in found.origins.items()}
+    runs = {name: run_of(path) for name, path in scan.origins.items()}
     return {name: run for name, run in runs.items() if run is not None}
 
 
 def labels_used(
-    found: Scan, samples: Iterable[Sample], how: str, base: Mapping[str, Any] | None = None
+    scan: Scan, samples: Iterable[Sample], how: str, base: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The entries for ``model.json``: the labelled particles of runs that a package is made of.
+    """The entries for ``model.json``: the labelled particles of runs that a package was fitted on.
 
     how: trained, adapted or calibrated. base: the description of the package that it is made from,
-    whose own entries are kept.
+    whose entries are kept.
     """
     samples = list(samples)
     entries = list((base or {}).get(MADE_OF, ()))
-    for source, run in runs_of(found).items():
+    for source, run in runs_of(scan).items():
         ids = {sample.member for sample in samples if sample.source == source}
         if ids:
             entries.append(used(run, ids, how))
@@ -84,6 +84,6 @@ def labels_used(
 
 
 def fitted_on(description: Mapping[str, Any], samples: Iterable[Sample]) -> frozenset[str]:
-    """The members among these samples that a package was fitted on, as it tells."""
+    """The members of these samples that a package was fitted on, according to its description."""
     entries = description.get(MADE_OF)
     return made_of(entries, {sample.member for sample in samples}) if entries else frozenset()

@@ -1,4 +1,4 @@
-"""The analysis of scored images: figures with intervals, calibration, thresholds."""
+"""Analyses scored images: metrics with intervals, calibration, thresholds."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def figures_of(
 ) -> dict[str, Any]:
     """Macro and per-class precision, recall and F1 with 95 % percentile intervals.
 
-    Macro figures are means over the classes that have images. Intervals resample images
-    with replacement (Efron 1979), whole bins of the instrument where ``bins`` names at
-    least ten: images of one bin resemble each other. They cover the choice of images, not
-    of training seed, sea or camera.
+    Macro figures are means over the classes that have images. Intervals resample images with
+    replacement (Efron 1979). If ``bins`` names at least ten bins of the instrument, whole bins are
+    resampled, because images of one bin resemble each other. The intervals cover the choice of
+    images, not the choice of training seed, sea or camera.
     """
     k = len(classes)
     matrix = confusion(truth, probabilities.argmax(axis=1), k)
@@ -72,14 +72,14 @@ def figures_of(
 def judge_calibration(
     model: Model, judged: Scored, fitted_on: Scored | None, name: str = ""
 ) -> dict[str, Any]:
-    """ECE, Brier and NLL without temperature, as served, and with one fitted on other images.
+    """ECE, Brier score and NLL: without a temperature, as served, and with a refitted one.
 
-    ``fitted_on`` are the other images, called ``name``; None fits each half of ``judged``
-    on the other one.
+    The temperature is refitted on ``fitted_on``, the images of split ``name``. With None, each
+    half of ``judged`` is evaluated at the temperature of the other half.
     """
     package = model.package
     truth, served = judged.truth(package.classes), judged.probabilities
-    # packages that give probabilities are served as they are
+    # a package that outputs probabilities is served without a temperature
     inside = package.temperature if package.activation == "softmax" else 1.0
     if fitted_on is None:
         refitted, temperatures = calibration.refit_halves(served, truth)
@@ -105,35 +105,35 @@ def judge_calibration(
 
 
 def judge_outside(model: Model, outside: Scored) -> dict[str, Any]:
-    """How the model classifies images of none of its classes, and with which scores."""
+    """How the model classifies images that belong to none of its classes, and with which scores."""
     classes, least = model.package.classes, np.array(model.package.thresholds)
-    found: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
     for group in sorted({sample.group for sample in outside.samples}):
         p = outside.of(lambda s, g=group: s.group == g).probabilities  # type: ignore[misc]
         top, guess = p.max(axis=1), p.argmax(axis=1)
-        found[group] = {
+        groups[group] = {
             "n": len(p),
             "called": {label: int((guess == i).sum()) for i, label in enumerate(classes)},
             "share_above_0.9": round(float((top > 0.9).mean()), 4),
         }
         if least.size:
-            found[group]["share_flagged"] = round(float((top < least[guess]).mean()), 4)
-    return found
+            groups[group]["share_flagged"] = round(float((top < least[guess]).mean()), 4)
+    return groups
 
 
 def judge_thresholds(model: Model, judged: Scored) -> dict[str, Any]:
     """Precision and share of the images that the package's thresholds do not flag."""
     package, truth = model.package, judged.truth(model.package.classes)
     guess, top = judged.probabilities.argmax(axis=1), judged.probabilities.max(axis=1)
-    found: dict[str, Any] = {}
+    thresholds: dict[str, Any] = {}
     for i, (label, least) in enumerate(zip(package.classes, package.thresholds, strict=False)):
         called, kept = guess == i, (guess == i) & (top >= least)
         right = truth == i
-        found[label] = {
+        thresholds[label] = {
             "threshold": least,
             "called": int(called.sum()),
             "kept": int(kept.sum()),
             "precision_called": round(float(right[called].mean()), 4) if called.any() else None,
             "precision_kept": round(float(right[kept].mean()), 4) if kept.any() else None,
         }
-    return found
+    return thresholds

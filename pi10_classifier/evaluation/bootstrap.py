@@ -1,19 +1,20 @@
 """Bootstrap intervals and paired tests over test images and training seeds.
 
-One resample draws images with replacement, once for all runs: runs tested on the same
-images share their luck with them, so differences between rows are paired. Within each row
-it draws seeds with replacement, and the row's figure is the mean over the drawn seeds.
-Images and seeds are crossed factors, not nested ones: drawing images anew for each seed
-would average away what the images have in common and make intervals too short (Owen 2007,
+Each resample draws images with replacement, once for all runs. Runs tested on the same images
+share the effect of these images, so differences between rows are paired. Within each row it
+also draws seeds with replacement, and the row's figure is the mean over the drawn seeds.
+Images and seeds are crossed factors, not nested ones. To draw new images for each seed would
+average out the common effect of the images, and the intervals would be too short (Owen 2007,
 "The pigeonhole bootstrap", Ann. Appl. Stat. 1:386).
 
-Of S seeds S-1 are drawn: the bootstrap variance of their mean is then unbiased, where
-drawing S would understate it by a third for three seeds (Rao and Wu 1988, JASA 83:231).
-With one seed the interval covers the images only: the test then tells two networks apart,
-not two methods. How often p < 0.05 between equal methods, simulated (300 times, 1,500
-images): where luck of seeds and of images weigh alike, 4 %, 3 % and 4 % for 2, 3 and 5 seeds;
-where seeds outweigh images by far, 18 %, 9 % and 5 %; with one seed, 34 %. Images of one bin
-resemble each other, which all this ignores.
+Of S seeds, S-1 are drawn, so that the bootstrap variance of their mean is unbiased. To draw S
+would understate it by a third for three seeds (Rao and Wu 1988, JASA 83:231). With one seed the
+interval covers the images only, so the test compares two networks, not two methods.
+
+How often p < 0.05 occurs between equal methods was simulated (300 times, 1,500 images). If
+seeds and images vary equally, it is 4 %, 3 % and 4 % for 2, 3 and 5 seeds. If seeds vary far
+more than images, it is 18 %, 9 % and 5 %. With one seed it is 34 %. All this ignores that images
+of one bin resemble each other.
 """
 
 from __future__ import annotations
@@ -88,15 +89,15 @@ class Resampled:
     def difference(self, row: str, other: str) -> Difference:
         """Paired bootstrap test of macro-F1, row minus other.
 
-        p is twice the smaller share of resamples on either side of 0, with one added to
-        both counts (Efron and Tibshirani 1993, ch. 15-16; Davison and Hinkley 1997, eq. 4.11):
-        it is the level at which the percentile interval just touches 0.
+        p is twice the smaller of the shares of resamples above and below 0, with one added to
+        both counts (Efron and Tibshirani 1993, ch. 15-16; Davison and Hinkley 1997, eq. 4.11).
+        This is the level at which the percentile interval just touches 0.
         """
         draws = self.draws[row].mean(axis=1) - self.draws[other].mean(axis=1)
-        found = _interval(self.point[row].mean() - self.point[other].mean(), draws)
+        interval = _interval(self.point[row].mean() - self.point[other].mean(), draws)
         below, above = int((draws <= 0).sum()), int((draws >= 0).sum())
         p = min(1.0, 2 * (min(below, above) + 1) / (len(draws) + 1))
-        return Difference(found.value, found.low, found.high, p)
+        return Difference(interval.value, interval.low, interval.high, p)
 
 
 def resample(
@@ -107,7 +108,7 @@ def resample(
 ) -> Resampled:
     """Draw images and seeds ``resamples`` times. rows: name -> one outcome per seed."""
     runs = [outcome for outcomes in rows.values() for outcome in outcomes]
-    # images on which every run says the same are one pattern, and there are far fewer of them
+    # images with the same outcomes in all runs form one pattern; there are far fewer patterns
     cells = np.stack([x for run in runs for x in (run.truth, run.guess)], axis=1)
     patterns, counts = np.unique(cells, axis=0, return_counts=True)
     rng = np.random.default_rng(seed)
@@ -119,12 +120,12 @@ def resample(
         weight = redraw(counts, size, rng).astype(np.float32)
         column = 0
         for name, outcomes in rows.items():
-            found = np.zeros((size, classes))
+            f1 = np.zeros((size, classes))
             for s in range(len(outcomes)):
                 outcome = RunOutcome(patterns[:, column], patterns[:, column + 1])
-                found += picks[name][part, s, None] * class_f1(outcome, classes, weight)
+                f1 += picks[name][part, s, None] * class_f1(outcome, classes, weight)
                 column += 2
-            draws[name][part] = found
+            draws[name][part] = f1
     point = {
         name: np.mean([class_f1(outcome, classes) for outcome in outcomes], axis=0)
         for name, outcomes in rows.items()
@@ -145,9 +146,9 @@ def holm(p: Sequence[float]) -> list[float]:
     order = np.argsort(p, kind="stable")
     factors = len(p) - np.arange(len(p))
     adjusted = np.minimum(np.maximum.accumulate(np.asarray(p)[order] * factors), 1.0)
-    found = np.empty(len(p))
-    found[order] = adjusted
-    return [float(value) for value in found]
+    in_order = np.empty(len(p))
+    in_order[order] = adjusted
+    return [float(value) for value in in_order]
 
 
 def _interval(value: float, draws: F64) -> Interval:

@@ -1,7 +1,7 @@
-"""Calibration of scores: temperature, ECE, Brier score, and the thresholds of the classes.
+"""Calibrates scores: temperature, ECE, Brier score, and the thresholds of the classes.
 
-Probabilities are float64 (N, K), classes int64 indices (N,). The search
-for a temperature itself is ``metrics.least_temperature``.
+Probabilities are float64 (N, K), classes int64 indices (N,). The temperature is found by
+``metrics.least_temperature``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from pi10_classifier.evaluation.metrics import (
 
 BINS = 15
 LEAST_IMAGES = 10
-STEPS = 20  # cuts that are tested for an assured precision
+STEPS = 20  # cuts that are tested for a precision with confidence
 _TINY = 1e-45  # the least float32 above zero, as the engine's scores are
 
 
 def as_logits(probabilities: NDArray[Any]) -> F64:
-    """Logits that give these probabilities, up to a constant per row."""
+    """Logits of these probabilities, up to a constant per row."""
     return np.asarray(np.log(np.maximum(probabilities, _TINY)), np.float64)
 
 
@@ -49,7 +49,7 @@ def brier(probabilities: F64, truth: I64) -> float:
 
 
 def reliability(probabilities: F64, truth: I64, bins: int = BINS) -> list[dict[str, float]]:
-    """Mean top score and share of correct images in equal bins of the score, without empty bins."""
+    """Mean top score and share of correct images per bin of the score, without empty bins."""
     top = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     place = np.minimum((top * bins).astype(int), bins - 1)
@@ -77,25 +77,25 @@ def figures(probabilities: F64, truth: I64) -> dict[str, float]:
 def refit_halves(probabilities: F64, truth: I64, seed: int = 0) -> tuple[F64, list[float]]:
     """Probabilities of each half at the temperature fitted on the other half.
 
-    For data without a part of its own to fit on: no image is judged at a temperature that
-    it helped to choose. Returns probabilities (N, K) and the two temperatures.
+    This is for data without a separate split for fitting: no image is evaluated at a temperature
+    that it helped to choose. Returns probabilities (N, K) and the two temperatures.
     """
     half = np.random.default_rng(seed).permutation(len(truth)) % 2 == 0
     out = np.empty_like(probabilities)
-    found = []
+    temperatures = []
     for judged in (half, ~half):
         fitted = fit_temperature(as_logits(probabilities[~judged]), truth[~judged])
         out[judged] = at_temperature(probabilities[judged], fitted)
-        found.append(fitted)
-    return out, found
+        temperatures.append(fitted)
+    return out, temperatures
 
 
 def fit_temperature_of_few(logits: NDArray[Any], truth: I64) -> float:
     """Fit a temperature, 0.05..20, to a few images.
 
-    Where all are right the likeliest temperature is none at all. The targets are therefore
-    those of Platt (1999): (n + 1) / (n + K) for the true class of n images, 1 / (n + K) for
-    each other, as if every class had been met once more. Convex in 1/T.
+    If all images are right, no temperature is the most likely one. So the targets are those of
+    Platt (1999): (n + 1) / (n + K) for the true class of n images and 1 / (n + K) for each other
+    class, as if every class had occurred once more. The loss is convex in 1/T.
     """
     n, k = logits.shape
     target = np.full((n, k), 1 / (n + k))
@@ -111,11 +111,12 @@ def fit_temperature_of_few(logits: NDArray[Any], truth: I64) -> float:
 class Threshold:
     """The threshold of a class, and its effect on the images it was fitted on.
 
-    precision: share right among the ``kept`` of ``called`` images at or above ``score``.
-    reached: False where no score brings the wanted precision; ``score`` is then that of
-    the highest precision met with at least ten images.
+    called: images predicted as the class; kept: those of them at or above ``score``.
+    precision: share of the kept images that are right.
+    reached: False if no score gives the wanted precision; ``score`` is then the one with the
+    highest precision on at least ten images.
     low: one-sided lower limit of the precision, at the wanted confidence or else 95 %.
-    passing: share kept of the called, by weight.
+    passing: share of the called images that are kept, by weight.
     """
 
     score: float
@@ -132,7 +133,7 @@ class Threshold:
 
 
 def check_wish(precision: float | None, coverage: float | None) -> None:
-    """Raises SettingError unless exactly one of the two is given, within 0..1."""
+    """Raise SettingError unless exactly one of the two is given, within 0..1."""
     wanted = precision if coverage is None else coverage
     if (precision is None) == (coverage is None) or wanted is None or not 0 < wanted <= 1:
         raise SettingError(
@@ -142,21 +143,21 @@ def check_wish(precision: float | None, coverage: float | None) -> None:
 
 
 def check_confidence(confidence: float | None, precision: float | None) -> None:
-    """Raises SettingError unless a given confidence is within 0.5..1 and beside a precision."""
+    """Raise SettingError if a confidence is outside 0.5..1, or given without a precision."""
     if confidence is None:
         return
     if precision is None or precision >= 1 or not 0.5 <= confidence < 1:
         raise SettingError(
-            f"confidence is {confidence} and precision is {precision}; a confidence is 0.5 to below"
-            " 1, for a precision below 1: no number of labels shows that all are right"
+            f"confidence is {confidence} and precision is {precision}; a confidence must be from"
+            " 0.5 to below 1, and needs a precision below 1"
         )
 
 
 def lower_limit(share: F64, size: F64, confidence: float) -> F64:
     """One-sided lower limit of a proportion at a confidence (Clopper and Pearson 1934).
 
-    share: of ``size`` observations; with weights ``size`` is the effective one, and need not be
-    whole (Korn and Graubard 1998, Survey Methodology 24:193).
+    share: the proportion among ``size`` observations. With weights, ``size`` is the effective
+    sample size, which need not be whole (Korn and Graubard 1998, Survey Methodology 24:193).
     """
     right = share * size
     limit = betaincinv(np.maximum(right, 1e-12), size - right + 1, 1 - confidence)
@@ -176,16 +177,18 @@ def fit_thresholds(
 ) -> dict[str, Threshold]:
     """The lowest score per class that reaches a wanted precision or keeps a wanted share.
 
-    precision: among images called a class with at least its score, this share is right;
-    the lowest such score is taken, so that as many as possible are kept.
-    coverage: this share of the images called a class is kept.
-    confidence: the precision holds with it elsewhere too, not in these images alone. Cuts that keep
-    5, 10, ... 100 % are tested in this order by their lower limit, from the first that could pass
-    if all were right; the last before one fails is taken. Tests in an order that the outcomes do
-    not choose need no correction for their number (Bauer 1991; Angelopoulos et al. 2021, Learn
-    then Test, arXiv 2110.01052).
-    weight: (N,), what each image stands for. margin: cut by the difference of the two best scores.
-    A class called on fewer than ten images gets none. Raises SettingError as ``check_wish``.
+    precision: this share of the images predicted as a class with at least its score is right. The
+    lowest such score is taken, so that as many images as possible are kept.
+    coverage: this share of the images predicted as a class is kept.
+    confidence: the precision holds with this confidence on other images too. Cuts that keep 5, 10,
+    ... 100 % of the images are tested in this order by their lower limit, beginning with the first
+    that could pass if all images were right. The last cut before a failure is taken. Because the
+    order does not depend on the outcomes, the tests need no correction for their number (Bauer
+    1991; Angelopoulos et al. 2021, Learn then Test, arXiv 2110.01052).
+    weight: (N,), how many particles each image stands for. margin: cut by the difference of the two
+    best scores.
+    A class predicted for fewer than ten images gets no threshold. Raises SettingError as
+    ``check_wish`` does.
     """
     check_wish(precision, coverage)
     check_confidence(confidence, precision)
@@ -194,24 +197,24 @@ def fit_thresholds(
     if margin:
         top = top - ordered[:, -2]
     stands = np.ones(len(truth)) if weight is None else weight
-    found = {}
+    thresholds = {}
     for place, label in enumerate(classes):
-        mine = guess == place
-        if mine.sum() < LEAST_IMAGES:
+        called = guess == place
+        if called.sum() < LEAST_IMAGES:
             continue
-        order = np.argsort(-top[mine], kind="stable")
-        ranked, right = top[mine][order], (truth[mine] == place)[order]
-        cuts = _Cuts.of(ranked, right, stands[mine][order], confidence or 0.95)
-        found[label] = cuts.threshold(ranked, precision, coverage, confidence)
-    return found
+        order = np.argsort(-top[called], kind="stable")
+        ranked, right = top[called][order], (truth[called] == place)[order]
+        cuts = _Cuts.of(ranked, right, stands[called][order], confidence or 0.95)
+        thresholds[label] = cuts.threshold(ranked, precision, coverage, confidence)
+    return thresholds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cuts:
-    """The possible cuts, each (C,): a score keeps all its equals, so the last of ties is a cut.
+    """The possible cuts, arrays of (C,). Equal scores are kept together, so they give one cut.
 
-    ends: places of the last image kept. shares: precision. low: its lower limit; best: if all were
-    right. passing: share of the weight that is kept.
+    ends: index of the last image that is kept. shares: precision. low: its lower limit. best: the
+    lower limit if all images were right. passing: share of the weight that is kept.
     """
 
     ends: I64
@@ -222,7 +225,7 @@ class _Cuts:
 
     @classmethod
     def of(cls, ranked: F64, right: NDArray[np.bool_], weight: F64, confidence: float) -> _Cuts:
-        """``ranked``: scores in falling order; ``right``: whether each was."""
+        """``ranked``: scores in descending order; ``right``: whether each image is right."""
         ends = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
         total = np.cumsum(weight)[ends]
         shares = ratio(np.cumsum(weight * right)[ends], total)
@@ -251,7 +254,7 @@ class _Cuts:
             good = bool(fits.size)
             end = int(fits[-1]) if good else int(np.argmax(np.where(enough, self.shares, -1)))
         kept = int(self.ends[end]) + 1
-        # cut down, not rounded: what is kept here must be kept by the stored figure
+        # rounded down, so that the stored score keeps all images that are kept here
         score = 0.0 if kept == called else np.floor(float(ranked[kept - 1]) * 1e6) / 1e6
         return Threshold(
             float(score), round(float(self.shares[end]), 4), kept, called, good,
@@ -259,7 +262,7 @@ class _Cuts:
         )  # fmt: skip
 
     def _assured(self, called: int, precision: float) -> tuple[int, bool]:
-        """The laxest cut whose limit, and that of all stricter ones tested, is high enough."""
+        """The loosest cut for which its lower limit and all stricter ones are high enough."""
         wanted = np.ceil(called * np.arange(1, STEPS + 1) / STEPS)
         steps = np.unique(np.searchsorted(self.ends + 1, wanted))
         passed = -1
@@ -272,4 +275,4 @@ class _Cuts:
 
 def stored(thresholds: Mapping[str, Threshold]) -> dict[str, float]:
     """The thresholds as stored in model.json: only those that flag any image."""
-    return {label: found.score for label, found in thresholds.items() if found.score > 0}
+    return {label: fitted.score for label, fitted in thresholds.items() if fitted.score > 0}

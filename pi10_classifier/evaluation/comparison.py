@@ -1,4 +1,4 @@
-"""The comparison of runs in the paper's form: one row per network and loss, with intervals."""
+"""Compares runs in the paper's form: one row per network and loss, with intervals."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows by descending macro-F1; notes say what the intervals and tests do not cover."""
+    """Rows by descending macro-F1. Notes say what the intervals and tests do not cover."""
 
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -101,9 +101,9 @@ def compare(
 ) -> Table:
     """Tabulate ``runs``; runs with the same network and loss are seeds of one row.
 
-    against: the row ("vit LAS") that the others are tested against; by default the one of
-    highest macro-F1. That it was chosen for being highest makes p a little too small.
-    Raises SettingError where runs cannot be compared.
+    against: the row ("vit LAS") that the others are tested against; by default the row with the
+    highest macro-F1. Because this row was chosen for its result, p is then a little too small.
+    Raises SettingError if the runs cannot be compared.
     """
     if not runs:
         raise SettingError("there is no run to compare; name at least one tested run")
@@ -118,20 +118,20 @@ def compare(
             )
         if run.seed in rows.setdefault(run.row, {}):
             raise SettingError(
-                f"{run.row} seed {run.seed} is there twice; give each run once (two trainings"
+                f"{run.row} seed {run.seed} is given twice; give each run once (two trainings"
                 " with the same seed do not count as two seeds)"
             )
         rows[run.row][run.seed] = i
     if against and against not in rows:
         raise SettingError(f"no row is called {against!r}; there are {', '.join(sorted(rows))}")
-    found = resample(
+    resampled = resample(
         {row: [outcomes[i] for i in seeds.values()] for row, seeds in rows.items()},
         len(classes), resamples, seed,
     )  # fmt: skip
-    order = sorted(rows, key=lambda row: -found.point[row].mean())
+    order = sorted(rows, key=lambda row: -resampled.point[row].mean())
     first = against or order[0]
     order.sort(key=lambda row: row != first)
-    tests = {row: found.difference(row, first) for row in order[1:]}
+    tests = {row: resampled.difference(row, first) for row in order[1:]}
     adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     lonely = [row for row in order if len(rows[row]) == 1]
     if lonely:
@@ -142,7 +142,7 @@ def compare(
         table.append(
             Row(
                 row, run.network, run.loss, tuple(sorted(rows[row])), len(run.images),
-                found.f1(row), {name: found.f1(row, k) for k, name in enumerate(classes)},
+                resampled.f1(row), {name: resampled.f1(row, k) for k, name in enumerate(classes)},
                 tests.get(row), adjusted.get(row),
             )
         )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The evaluation of a model package on labelled images: figures with intervals, and a page.
+"""Evaluates a model package on labelled images: metrics with intervals, and a page.
 
-Images pass through the decoder, the preprocessing and the runtime that serve them; no
-torch. What is written: ``evaluation.json`` and ``evaluation.html``.
+Images pass through the same decoder, preprocessing and runtime as in serving, without torch.
+It writes ``evaluation.json`` and ``evaluation.html``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pi10_classifier.evaluation.analysis import (
     judge_thresholds,
 )
 from pi10_classifier.evaluation.novelty import judge_novelty
+from pi10_classifier.evaluation.ranking import ranked
 from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.evaluation.survey import judge_survey
 from pi10_classifier.foundation.files import write_atomically
@@ -43,25 +44,25 @@ def evaluate(
     split: str = "",
     manifest: Path | None = None,
     jobs: int = 0,
-    on_scan: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> dict[str, Any]:
     """Evaluate a package on labelled images; returns the content of ``evaluation.json``.
 
-    Without a manifest all images are judged. With one, or where a table names splits, those
-    of ``split`` (with a manifest: test) are, and the temperature is refitted on the validation
-    split, or on the training split where validation is the one judged. Raises SettingError
-    where nothing can be judged.
+    Without a manifest, all images are used. With a manifest, or a table that names splits, the
+    images of ``split`` are used (with a manifest: test by default). The temperature is refitted on
+    the validation split, or on the training split if validation is evaluated. Raises SettingError
+    if there is nothing to evaluate.
 
-    Labelled particles of a run give figures of the whole survey too, by their design weights:
-    see ``survey``.
+    Labelled particles of a run also give metrics of the whole survey, through their design
+    weights; see ``survey``.
     """
     classes = model.package.classes
-    found = load_labelled(inputs, label_map, manifest, outside=True)
-    on_scan(found)
+    scan = load_labelled(inputs, label_map, manifest, outside=True)
+    on_scan(scan)
     split = split or ("test" if manifest else "")
-    chosen = of_split(found, split) if split else list(found.samples)
+    chosen = of_split(scan, split) if split else list(scan.samples)
     name = "train" if split == "validation" else "validation"
-    other = [sample for sample in found.samples if split and sample.split == name]
+    other = [sample for sample in scan.samples if split and sample.split == name]
     known = [sample for sample in chosen if sample.group in classes]
     if not known:
         raise SettingError(
@@ -73,21 +74,21 @@ def evaluate(
             "one image is too few to evaluate a model; give at least two, preferably hundreds"
         )
     wanted = [*chosen, *(sample for sample in other if sample.group in classes)]
-    everything = score(model, found, wanted, jobs)
-    mine = {(sample.source, sample.member) for sample in chosen}
-    here = everything.of(lambda s: (s.source, s.member) in mine)
+    everything = score(model, scan, wanted, jobs)
+    chosen_names = {(sample.source, sample.member) for sample in chosen}
+    here = everything.of(lambda s: (s.source, s.member) in chosen_names)
     judged = here.of(lambda s: s.group in classes)
-    held = everything.of(lambda s: (s.source, s.member) not in mine)
+    held = everything.of(lambda s: (s.source, s.member) not in chosen_names)
     truth = judged.truth(classes)
     surveys = {
         source: judge_survey(here.of(lambda s, name=source: s.source == name), classes, run)  # type: ignore[misc]
-        for source, run in runs_of(found).items()
+        for source, run in runs_of(scan).items()
     }
     sources = {
         source: figures_of(
             part.truth(classes), part.probabilities, classes, [s.bin for s in part.samples]
         )
-        for source in found.origins
+        for source in scan.origins
         if (part := judged.of(lambda s, name=source: s.source == name)).samples  # type: ignore[misc]
     }
     return {
@@ -100,10 +101,11 @@ def evaluate(
             "judged": len(judged.samples),
             "fitted_on": len(fitted_on(model.package.description, judged.samples)),
             "absent_classes": sorted(set(classes) - {s.group for s in judged.samples}),
-            "left_out_by_code": dict(sorted(Counter(x.code for x in found.left_out).items())),
-            "left_out": [asdict(x) for x in found.left_out],
+            "left_out_by_code": dict(sorted(Counter(x.code for x in scan.left_out).items())),
+            "left_out": [asdict(x) for x in scan.left_out],
         },
         "all": figures_of(truth, judged.probabilities, classes, [s.bin for s in judged.samples]),
+        "ranking": ranked(truth, judged.probabilities, classes),
         "sources": sources,
         "surveys": {source: survey for source, survey in surveys.items() if survey},
         "calibration": judge_calibration(model, judged, held if held.samples else None, name),

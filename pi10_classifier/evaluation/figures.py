@@ -1,4 +1,4 @@
-"""Plots of a test: confusion matrix, precision and recall, calibration."""
+"""Draws the plots of a test: confusion matrix, precision and recall, calibration."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def table(matrix: I64 | F64, classes: Sequence[str]) -> str:
 def precision_recall(truth: I64, score: F64, index: int) -> tuple[F64, F64, float]:
     """Recall, precision and average precision of class ``index`` against all others.
 
-    One point per distinct score, falling; average precision is the sum of precision times
-    the step of recall (no interpolation). Without a true image all are empty and 0.
+    There is one point per distinct score, in descending order. Average precision is the sum of
+    precision times the step of recall, without interpolation. Without a true image the arrays are
+    empty, and average precision is 0.
     """
     right = truth == index
     if not right.any():

@@ -1,7 +1,7 @@
-"""Metrics from predicted and true classes, with bootstrap intervals.
+"""Computes metrics from predicted and true classes, with bootstrap intervals.
 
-All arrays of classes are int64 indices (N,); NumPy alone, so that the engine's
-environment can evaluate a package.
+All arrays of classes are int64 indices (N,). It needs only NumPy, so that a package can be
+evaluated in the engine's environment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def confusion(truth: I64, guess: I64, classes: int) -> I64:
 def scores(matrix: NDArray[Any]) -> dict[str, F64]:
     """Precision, recall and F1 per class from confusion counts (..., K, K).
 
-    0/0 counts as 0: a class never predicted has no precision to claim.
+    0/0 counts as 0, for example the precision of a class that is never predicted.
     """
     hits = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
     claimed = matrix.sum(axis=-2).astype(np.float64)
@@ -105,8 +105,8 @@ def report(
 ) -> dict[str, Any]:
     """Macro-F1 and per-class scores with 95 % percentile intervals, as for model.json.
 
-    Intervals resample the test images with replacement (Efron 1979): they cover the
-    choice of images, not of training seed or sea.
+    Intervals resample the test images with replacement (Efron 1979). They cover the choice of
+    images, not the choice of training seed or sea.
     """
     guess = probabilities.argmax(axis=1)
     matrix = confusion(truth, guess, len(classes))
@@ -124,7 +124,7 @@ def report(
 def redrawn(matrix: I64, resamples: int, seed: int = 0) -> I64:
     """Confusion counts (B, K, K) of images resampled with replacement.
 
-    The images of a cell are alike, so cells are drawn in their place.
+    All images of a cell are equivalent, so counts of cells are drawn instead of images.
     """
     drawn = redraw(matrix.ravel(), resamples, np.random.default_rng(seed))
     return drawn.reshape(resamples, *matrix.shape)
@@ -133,8 +133,8 @@ def redrawn(matrix: I64, resamples: int, seed: int = 0) -> I64:
 def redraw(counts: NDArray[Any], resamples: int, rng: np.random.Generator) -> I64:
     """Counts per group (B, G) after resampling with replacement.
 
-    counts (G,): how many of each kind there are, and so how many are drawn in all: drawing
-    things one by one is drawing kinds from a multinomial (Efron 1979).
+    counts (G,): the number of each kind; their sum is the number of draws. To draw items one by one
+    is the same as to draw the counts of the kinds from a multinomial (Efron 1979).
     """
     total = int(counts.sum())
     return rng.multinomial(total, counts / total, size=resamples)

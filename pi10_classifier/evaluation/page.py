@@ -1,4 +1,4 @@
-"""The evaluation page: one self-contained HTML file. Needs the extra ``report``."""
+"""Writes the evaluation page: one self-contained HTML file. Needs the extra ``report``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pi10_classifier.report.page import amount, shown
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_NUMBERED = 12  # classes whose confusion is written out; beyond, only shaded
+MOST_NUMBERED = 12  # with more classes, cells of the confusion matrix show no numbers
 
 
 def page(evaluation: Mapping[str, Any]) -> str:
@@ -81,12 +81,12 @@ def classes_figure(per_class: Mapping[str, Any]) -> bytes:
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         for number, key in enumerate(("precision", "recall", "f1")):
-            found = [per_class[name][key] for name in names]
-            value = np.array([x["value"] for x in found])
+            figures = [per_class[name][key] for name in names]
+            value = np.array([x["value"] for x in figures])
             reach = np.array(
                 [
-                    [max(0.0, x["value"] - x["low"]) for x in found],
-                    [max(0.0, x["high"] - x["value"]) for x in found],
+                    [max(0.0, x["value"] - x["low"]) for x in figures],
+                    [max(0.0, x["high"] - x["value"]) for x in figures],
                 ]
             )
             at = np.arange(len(names)) + 0.22 * (number - 1)

@@ -1,4 +1,4 @@
-"""Scoring of labelled images by a package, with the preprocessing of serving."""
+"""Scores labelled images with a package, with the preprocessing of serving."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Scored:
 
 
 def prepared(
-    model: Model, found: Scan, samples: Sequence[Sample], batch: int = BATCH
+    model: Model, scan: Scan, samples: Sequence[Sample], batch: int = BATCH
 ) -> Iterator[tuple[list[Sample], U8]]:
     """Yield the samples in batches (n, C, S, S) uint8, with the preprocessing of serving."""
     spec = model.package.preprocessing
     held: list[tuple[Sample, U8]] = []
-    for sample, rgb in read_rgb(found, samples):
+    for sample, rgb in read_rgb(scan, samples):
         held.append((sample, prepare(rgb, spec)))
         if len(held) == batch:
             yield [s for s, _ in held], np.stack([image for _, image in held])
@@ -61,10 +61,10 @@ def prepared(
         yield [s for s, _ in held], np.stack([image for _, image in held])
 
 
-def score(model: Model, found: Scan, samples: Sequence[Sample], jobs: int = 0) -> Scored:
+def score(model: Model, scan: Scan, samples: Sequence[Sample], jobs: int = 0) -> Scored:
     """Score all samples; batches run on ``jobs`` threads (0: one per core).
 
-    Raises ModelError where the graph gives what is no number.
+    Raises ModelError if a score is not a number.
     """
     seen: list[Sample] = []
     parts: list[NDArray[np.float32]] = []
@@ -74,7 +74,7 @@ def score(model: Model, found: Scan, samples: Sequence[Sample], jobs: int = 0) -
         return batch[0], model.answer(batch[1])
 
     for names, answer in ordered_map(
-        ask, prepared(model, found, samples), jobs or default_jobs(), 2
+        ask, prepared(model, scan, samples), jobs or default_jobs(), 2
     ):
         seen += names
         parts.append(answer.scores)

@@ -1,20 +1,22 @@
-"""How often a model is right on a whole survey, from a probability sample of its particles.
+"""Estimates how often a model is right on a whole survey, from a probability sample.
 
-A labelled particle stands for many: its weight is its raising factor over its probability of
-having been drawn. Within a stratum and the class that the run predicted, particles are drawn in
-proportion to their raising factor, so that the factor cancels out and all have the same weight
+A labelled particle stands for many others. Its weight is its raising factor divided by the
+probability with which it was drawn. Within a stratum and predicted class, particles are drawn in
+proportion to their raising factor, so the factor cancels out and all have the same weight
 
     w = (R - C) / n
 
-with R the raised total of that class, C the raised particles drawn for certain and labelled, which
-count by their own factor, and n the labelled others (Horvitz and Thompson 1952; Lohr 2019, section
-4.4). Figures are thus shares of the particles in the water, not of the images. Weights add up to
-the survey also where only the beginning of the sample is labelled, or a part of a split is judged.
+where R is the raised total of that class, C the raised number of labelled particles that were
+drawn with certainty (they count by their own factor), and n the number of the other labelled
+particles (Horvitz and Thompson 1952; Lohr 2019, section 4.4). So the results are shares of the
+particles in the water, not of the images. The weights add up to the survey even if only the
+beginning of the sample is labelled, or only a part of a split is evaluated.
 
-Intervals: 95 % percentiles of a bootstrap within each stratum and predicted class, n - 1 of n drawn
-with replacement and weights raised by n / (n - 1), which is unbiased where n is small (Rao and Wu
-1988, JASA 83:231). They cover the choice of particles. Where all labels of a class agree with the
-model its share is taken as certain, so with few labels intervals are too narrow.
+Intervals are 95 % percentiles of a bootstrap within each stratum and predicted class. It draws
+n - 1 of n with replacement and multiplies the weights by n / (n - 1), which is unbiased for small n
+(Rao and Wu 1988, JASA 83:231). The intervals cover the choice of particles. If all labels of a
+class agree with the model, its share counts as certain, so intervals are too narrow if there are
+few labels.
 """
 
 from __future__ import annotations
@@ -55,9 +57,9 @@ class Weights:
 
 
 def weights_of(run: Path, samples: Sequence[Sample]) -> Weights | None:
-    """The design weights of those samples, by member, that are in the run's probability sample.
+    """The design weights of the samples that are in the run's probability sample, by member.
 
-    None where there is no sample or none of them is in it. Raises SettingError.
+    None if there is no probability sample, or none of them is in it. Raises SettingError.
     """
     known = sample_labels(run).label_of
     drawn = {
@@ -104,15 +106,15 @@ def judge_survey(
 ) -> dict[str, Any] | None:
     """Accuracy, and precision, recall and F1 of each class, on the survey of ``run``.
 
-    scored: labelled particles of the run, also those of no class of the model, as artefacts: what
-    the model calls them is wrong, unless the run saw no particle in the image and there is none.
-    Beside each figure of the survey stands the plain one of the same images. None where none of
-    the images is in the run's probability sample. Raises SettingError.
+    scored: labelled particles of the run, including those of no class of the model, such as
+    artefacts. For these any class is wrong, unless the run saw no particle in the image and there
+    is none. Each metric of the survey comes with the unweighted metric of the same images. None if
+    no image is in the run's probability sample. Raises SettingError.
     """
     weights = weights_of(run, scored.samples)
     if weights is None:
         return None
-    # beyond the classes: none of them, and no particle
+    # two more classes: other things, and no particle
     place = {label: number for number, label in enumerate(classes)}
     place.setdefault(NO_PARTICLE, len(classes) + 1)
     truth = scored.truth_or(place, len(classes))[weights.place]
@@ -150,12 +152,12 @@ def judge_survey(
 
 
 def sampled(scored: Scored, runs: Mapping[str, Path]) -> tuple[Scored, F64, int]:
-    """The images to fit thresholds on, what each stands for (N,), and how many were left out.
+    """The images to fit thresholds on, the weight of each (N,), and how many were left out.
 
-    runs: source -> run. Of a run only the probability sample is taken, with its design weights, 1
-    in the mean: suggested particles are doubtful by choice. Nor are images in which the run saw
-    no particle: the program calls them no class. Other images stand for themselves.
-    Raises SettingError.
+    runs: source -> run. Of a run, only the probability sample is used, with its design weights
+    scaled to a mean of 1; suggested particles were chosen because they are doubtful, so they would
+    bias the result. Images in which the run saw no particle are left out too, because the program
+    gives them no class. All other images have weight 1. Raises SettingError.
     """
     weight = np.array([s.source not in runs for s in scored.samples], np.float64)
     for source, run in runs.items():
@@ -171,7 +173,7 @@ def sampled(scored: Scored, runs: Mapping[str, Path]) -> tuple[Scored, F64, int]
 
 
 Sums = tuple[F64, F64, F64]
-"""Weight right, called and true of each class, each (B, K)."""
+"""For each class the weight of right, predicted and true particles, each (B, K)."""
 
 
 def _sums(truth: I64, guess: I64, weight: F64, size: int) -> Sums:
@@ -204,7 +206,7 @@ def _resampled(truth: I64, guess: I64, weights: Weights, size: int, seed: int) -
             np.stack([truth[rows], guess[rows]], axis=1), axis=0, return_counts=True
         )
         n = int(number.sum())
-        if group < 0 or n == 1:  # drawn for certain, or nothing to draw from
+        if group < 0 or n == 1:  # drawn with certainty, or nothing to draw from
             sums = _sums(truth[rows], guess[rows], weights.weight[rows][None, :], size)
         else:
             times = rng.multinomial(n - 1, number / n, size=RESAMPLES)

@@ -1,8 +1,8 @@
-"""``test_predictions.csv``: the prediction of a trained network for each test image.
+"""Reads and writes ``test_predictions.csv``: a network's predictions for the test images.
 
-Columns: ``network, loss, seed`` (the same in every row, so that the file tells by itself
-which run it is of), ``source, member`` (which image), ``truth, guess`` (class names) and one
-``score_CLASS`` (a probability) per class, in the classes' order. UTF-8, a header line.
+Columns: ``network, loss, seed`` (the same in every row, so that the file itself says which run
+it belongs to), ``source, member`` (which image), ``truth, guess`` (class names) and one
+``score_CLASS`` (a probability) per class, in the classes' order. UTF-8, with a header line.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def _parse(path: Path, classes: tuple[str, ...], rows: Sequence[list[str]]) -> P
                 raise ValueError("a score is not a number")
             scores.append(figures)
         except KeyError as error:
-            what = f"class {error} has no score column"
-            raise SettingError(f"{path}, line {line}: {what}; correct the file") from error
+            problem = f"class {error} has no score column"
+            raise SettingError(f"{path}, line {line}: {problem}; correct the file") from error
         except ValueError as error:
             raise SettingError(f"{path}, line {line}: {error}; correct the file") from error
     try:

@@ -1,1 +1,1 @@
-"""Bytes to pixels to model input; outline and size of the particle."""
+"""Turns bytes into pixels and model input, and finds the particle's outline and size."""

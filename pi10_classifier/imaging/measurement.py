@@ -62,6 +62,9 @@ class Measurement:
     esd_um: equivalent spherical diameter, 2 sqrt(area / pi).
     major_um, minor_um: axes of the ellipse with the silhouette's second moments,
         4 sqrt(eigenvalue), as scikit-image's ``regionprops`` defines them.
+    eccentricity: sqrt(1 - (minor / major)²) of that ellipse: 0 for a circle, up to 1.
+    angle_deg: from the rows of the image to the major axis, counterclockwise as one looks at it,
+        0 up to (not including) 180 degrees.
     feret_um: maximum caliper, the largest distance of two pixel centres plus one pixel.
     perimeter_um: 0.948 (Ne + sqrt(2) No) + pi pixels: the chain code of the outline
         with Kulpa's correction (Kulpa 1977, Computer Graphics and Image Processing
@@ -69,6 +72,7 @@ class Measurement:
         outwards from the pixel centres (Steiner's formula).
     solidity: area over the area of the convex hull's pixels, 0..1.
     mean_grey: mean luma (ITU-R 601) inside the silhouette, 0..255, as recorded.
+    grey_sd: standard deviation of that luma, in grey levels.
     touches_border: the frame cuts the silhouette, so its sizes are lower bounds.
     like_background: it may not be a particle: two or more sides of the frame cut it, as with a
         shadow, or it is narrow and runs down more than half of the image, as with a stripe of
@@ -81,10 +85,13 @@ class Measurement:
     esd_um: float
     major_um: float
     minor_um: float
+    eccentricity: float
+    angle_deg: float
     feret_um: float
     perimeter_um: float
     solidity: float
     mean_grey: float
+    grey_sd: float
     touches_border: bool
     like_background: bool = False
     objects: int = 1
@@ -139,13 +146,14 @@ def _describe(
             out.append(None)
             continue
         longest = next(feret)
-        area, x, xx, y, yy, xy, grey, hull_area = sums_
+        area, x, xx, y, yy, xy, grey, hull_area, squares = sums_
         if area < MIN_AREA_PX:
             out.append(None)
             continue
-        major, minor = _axes(
+        second = (
             xx / area - (x / area) ** 2, yy / area - (y / area) ** 2, xy / area - x * y / area**2
-        )
+        )  # fmt: skip
+        major, minor = _axes(*second)
         left, top, width, height = cv2.boundingRect(outline)
         cut = (
             (left == frame[0])
@@ -159,10 +167,13 @@ def _describe(
                 esd_um=2 * math.sqrt(area / math.pi) * um_per_px,
                 major_um=major * um_per_px,
                 minor_um=minor * um_per_px,
+                eccentricity=math.sqrt(1 - (minor / major) ** 2) if major else 0.0,
+                angle_deg=_angle(*second),
                 feret_um=(longest + 1) * um_per_px,
                 perimeter_um=(_KULPA * cv2.arcLength(outline, closed=True) + math.pi) * um_per_px,
                 solidity=area / hull_area,
                 mean_grey=grey / area,
+                grey_sd=math.sqrt(max(squares * area - grey**2, 0.0)) / area,
                 touches_border=cut > 0,
                 like_background=cut > 1
                 or (width <= STRIPE_PX and height > max(2 * width, (frame[3] - frame[1]) / 2)),
@@ -196,9 +207,10 @@ def _filled(mosaic: Mosaic, polygons: Sequence[Any]) -> U8:
 
 
 def _sums(mosaic: Mosaic, inside: U8, hulls: U8) -> F64:
-    """Sums over the silhouette of each image: (n, 8) float64, whole numbers.
+    """Sums over the silhouette of each image: (n, 9) float64, whole numbers.
 
-    The columns: pixels, x, x squared, y, y squared, x y, grey value, and pixels of the hull.
+    The columns: pixels, x, x squared, y, y squared, x y, grey value, pixels of the hull, and grey
+    value squared.
     x counts from the mosaic's left, y from the image's top, in px.
     """
     rows, columns = inside.shape
@@ -212,13 +224,22 @@ def _sums(mosaic: Mosaic, inside: U8, hulls: U8) -> F64:
     )
     y = np.arange(rows) - np.repeat(mosaic.tops, mosaic.spans)
     sum_y = y * count
+    greys = inside * mosaic.canvas
     by_row = (count, sum_x, sum_xx, sum_y, y * sum_y, y * sum_x,
-              _row_sums(inside * mosaic.canvas), _row_sums(hulls))  # fmt: skip
+              _row_sums(greys), _row_sums(hulls), _row_sums(_squares(greys)))  # fmt: skip
     starts = mosaic.tops - MARGIN
     sums: F64 = np.stack([np.add.reduceat(column, starts) for column in by_row], axis=1)
     # grey values as recorded: on the canvas all particles are dark
-    sums[:, 6] = np.where(mosaic.inverted, 255 * sums[:, 0] - sums[:, 6], sums[:, 6])
+    inverted, pixels, dark = mosaic.inverted, sums[:, 0], sums[:, 6].copy()
+    sums[:, 6] = np.where(inverted, 255 * pixels - dark, dark)
+    sums[:, 8] += np.where(inverted, 255 * (255 * pixels - 2 * dark), 0)
     return sums
+
+
+def _squares(values: U8) -> NDArray[Any]:
+    """Squares in a type whose sums along a row are exact in ``_row_sums``."""
+    exact = values.shape[1] * 255**2 < 2**24
+    return np.multiply(values, values, dtype=np.uint16 if exact else np.float64)
 
 
 def _smallest_dtype(weights: NDArray[np.int64]) -> NDArray[Any]:
@@ -238,6 +259,11 @@ def _axes(xx: float, yy: float, xy: float) -> tuple[float, float]:
     """Axes, px, of the ellipse with these second central moments, px squared."""
     spread = math.hypot(xx - yy, 2 * xy)
     return math.sqrt(8 * (xx + yy + spread)), math.sqrt(8 * max(xx + yy - spread, 0.0))
+
+
+def _angle(xx: float, yy: float, xy: float) -> float:
+    """Angle, degrees, of the major axis of these moments; y counts downwards in an image."""
+    return math.degrees(math.atan2(-2 * xy, xx - yy)) / 2 % 180.0
 
 
 def largest_distances(hulls: Sequence[Any]) -> list[float]:

@@ -1,1 +1,1 @@
-"""The engine that turns images into rows, and the threads around it."""
+"""The engine that turns images into rows, and the threads that run it."""

@@ -1,6 +1,6 @@
-"""A chunk of items -> rows, failures and counts: decode, prepare, predict, measure.
+"""Turns a chunk of items into rows, failures and counts: decode, prepare, predict, measure.
 
-The engine holds the model and nothing that changes; any number of threads share it.
+The engine holds the model and no state that changes, so any number of threads can share it.
 Batches are cut from a chunk in its order, so scores do not depend on the threads.
 """
 
@@ -57,7 +57,7 @@ _NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
 
 @dataclass(slots=True)
 class ChunkResult:
-    """What became of one chunk's items, in their order.
+    """The results of one chunk's items, in their order.
 
     unlike_training: as ``counts``, of the flagged images; None where the model cannot tell.
     """
@@ -78,9 +78,9 @@ class ChunkResult:
 
 @dataclass(slots=True)
 class _Decoded:
-    """An image on its way to be scored; ``picture`` is small enough to hold.
+    """A decoded image that waits for its scores. ``picture`` is small enough to keep.
 
-    ``grey`` waits to be measured, with others at once. blank: it shows no particle.
+    grey: kept until it is measured together with others. blank: it shows no particle.
     """
 
     item: Item
@@ -107,21 +107,21 @@ class Engine:
         um_per_px: float = UM_PER_PX,
         caps: Caps = CAPS,
     ) -> None:
-        # one thread an image: the pipeline's own threads are the parallelism
+        # one thread per image, because the pipeline itself runs several threads
         cv2.setNumThreads(1)
         self._model = model
         self._batch = batch
         self._measuring = measuring
         self._um_per_px = um_per_px
         self._caps = caps
-        # 0 flags nothing: without thresholds a row costs one comparison
+        # a threshold of 0 flags nothing
         package = model.package
         self._least = package.thresholds or (0.0,) * len(package.classes)
         self._usual = package.novelty.threshold if package.novelty else math.inf
 
     @classmethod
     def from_settings(cls, model: Model, settings: Settings) -> Engine:
-        """The engine that these settings ask for; ``settings.model`` is not looked at."""
+        """An engine with these settings; it uses ``model``, not ``settings.model``."""
         return cls(
             model,
             batch=settings.batch,
@@ -131,7 +131,7 @@ class Engine:
         )
 
     def process(self, chunk: Sequence[Item], gallery: Gallery) -> ChunkResult:
-        """Account for every item of the chunk."""
+        """Process every item of the chunk."""
         result = ChunkResult(inputs=len(chunk))
         if self._model.package.novelty:
             result.unlike_training = Counter()
@@ -143,7 +143,7 @@ class Engine:
                 continue
             try:
                 entry = self._decode(item, batch[len(decoded)])
-            except Exception as error:  # a defect of ours costs one image, not the run
+            except Exception as error:  # a bug of ours must cost one image, not the run
                 _fail(result, item, _typed(error))
             else:
                 decoded.append(entry)
@@ -160,7 +160,7 @@ class Engine:
         return result
 
     def _is_image(self, item: Item, kind: Kind, result: ChunkResult) -> bool:
-        """True where the item is to be decoded; else it is accounted for here."""
+        """True if the item must be decoded; otherwise it is counted here."""
         error = item.error
         if error is not None:
             if error.code is Code.TOO_LARGE and kind is Kind.OTHER:
@@ -191,7 +191,7 @@ class Engine:
                 rows = HitsMisses.parse(item.data).rows
                 note_hits_misses(result.hits_misses, result.sidecars, folder, item.member, rows)
             except ValueError as problem:
-                _fail(result, item, InputError(Code.BAD_SIDECAR, f"{problem}; mend the file"))
+                _fail(result, item, InputError(Code.BAD_SIDECAR, f"{problem}; correct the file"))
                 return False
         if is_background(item.member):
             grey = border_grey(item.data, self._caps)
@@ -208,7 +208,7 @@ class Engine:
         slot[:] = prepare(rgb, self._model.package.preprocessing, grey)
         height, width = rgb.shape[:2]
         entry = _Decoded(item, image.tags, image.flags, width, height, rgb)
-        # pixels are held until the batch is scored: of a large image only a small one
+        # pixels are kept until the batch is scored, so a large image is reduced
         if max(width, height) > HELD_PX:
             entry.picture = thumbnail(rgb)
             self._judge(entry, grey, measure(rgb, self._um_per_px) if self._measuring else None)
@@ -222,7 +222,7 @@ class Engine:
             sizes = self._sizes([grey for _, grey in small])
             for (entry, grey), size in zip(small, sizes, strict=True):
                 self._judge(entry, grey, size)
-        except Exception:  # one by one, then: it must cost no other image
+        except Exception:  # then measure one by one, so that it costs no other image
             for entry, grey in small:
                 try:
                     self._judge(entry, grey, self._sizes([grey])[0])
@@ -233,9 +233,9 @@ class Engine:
         return measure_greys(greys, self._um_per_px) if self._measuring else [None] * len(greys)
 
     def _judge(self, entry: _Decoded, grey: Grey, size: Measurement | None) -> None:
-        """Note the size, or that the image shows no particle."""
+        """Store the size, or that the image shows no particle."""
         if not self._measuring:
-            # without sizes only what is faint is doubted: to look at each would be to measure it
+            # without sizes only faint images are checked: a full check would mean measuring
             if not is_faint(grey):
                 return
             if max(grey.pixels.shape) <= MAX_SIDE_PX:
@@ -266,7 +266,7 @@ class Engine:
             particle = Particle.parse(item.member)
             name = str(particle) if particle else particle_id(item.member)
             bin_id = str(particle.bin) if particle else ""
-            # what shows no particle is none, whatever the model makes of it
+            # an image without a particle gets no class, whatever its scores
             label = NO_PARTICLE if entry.blank else package.classes[top]
             when = tags.when
             minute = _minute(when)
@@ -299,12 +299,15 @@ class Engine:
                     esd_um=size.esd_um if size else None,
                     major_um=size.major_um if size else None,
                     minor_um=size.minor_um if size else None,
+                    eccentricity=size.eccentricity if size else None,
+                    angle_deg=size.angle_deg if size else None,
                     feret_um=size.feret_um if size else None,
                     perimeter_um=size.perimeter_um if size else None,
                     solidity=size.solidity if size else None,
                     mean_grey=size.mean_grey if size else None,
+                    grey_sd=size.grey_sd if size else None,
                     novelty=None if entry.blank else novelty,
-                    raising_factor=None,  # known once the whole minute is
+                    raising_factor=None,  # known only after the whole minute
                     flags=self._flags(entry, particle, values[top] < self._least[top], unlike),
                     model=package.name,
                     model_sha256=package.sha256,
@@ -336,9 +339,9 @@ class Engine:
                 flags.append("no_datetime")
             elif not _NO_TIME <= when - particle.bin.start < _BIN_TIME:
                 flags.append("clock_outside_bin")
-            said = entry.tags.um_per_px
-            if said and abs(said / self._um_per_px - 1) > RESOLUTION_TOLERANCE:
-                flags.append(f"resolution={said:.3g}")
+            um_per_px = entry.tags.um_per_px
+            if um_per_px and abs(um_per_px / self._um_per_px - 1) > RESOLUTION_TOLERANCE:
+                flags.append(f"resolution={um_per_px:.3g}")
         return ";".join(flags)
 
 
@@ -358,9 +361,9 @@ def chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
 
 def _fail(result: ChunkResult, item: Item, error: InputError) -> None:
     result.failures.append(Failure(item.source, item.member, error.code, error.message))
-    # a bin of which nothing can be read is known by the names all the same
+    # a bin without a readable file is still known by the names
     particle = Particle.parse(item.member)
-    if particle and error.code is not Code.OBJECT_GONE:  # that one lies elsewhere, or nowhere
+    if particle and error.code is not Code.OBJECT_GONE:  # a file that is gone is not in this folder
         result.folders.setdefault(_folder_key(item), set()).add(str(particle.bin))
 
 
@@ -379,7 +382,7 @@ def _folder_key(item: Item) -> str:
 
 @lru_cache(maxsize=1024)  # hundreds of particles pass in a second
 def moment(when: datetime) -> str:
-    """ISO 8601 to a second; strftime pads the year 1 of a clock never set on some systems only."""
+    """ISO 8601 to the second. Not strftime, which pads years below 1000 on some systems only."""
     return f"{when.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 

@@ -1,4 +1,4 @@
-"""A part of the predictions dataset while the results of its chunks come in."""
+"""Builds one part of the predictions dataset from the results of its chunks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pi10_classifier.results.run_folder import UnitRecord
 
 @dataclass(slots=True)
 class PartBuilder:
-    """A part that takes up the results of chunks until it is published.
+    """A part that collects the results of chunks until it is published.
 
-    whole: it is taken to hold all images of its bins, so that raising factors are known.
+    whole: the part holds all images of its bins, so its raising factors are known.
     """
 
     record: UnitRecord
@@ -50,7 +50,7 @@ class PartBuilder:
             record.fixes[place] = merge(record.fixes.get(place), fixes)
 
     def publish(self) -> None:
-        """Make it a part of the dataset."""
+        """Publish the part in the dataset."""
         self.record.gallery = self.gallery.to_json()
         if self.whole:
             self.record.factors = factors_of(self.record, self.writer.classes)

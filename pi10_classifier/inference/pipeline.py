@@ -1,4 +1,4 @@
-"""Units through the engine on several threads, their parts published in the inputs' order."""
+"""Runs units through the engine on several threads, and publishes their parts in order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HELD_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: bytes of input passed, inputs accounted for, units published."""
+    """The progress of a run: bytes read, inputs processed, units published."""
 
     bytes_done: int
     inputs: int
@@ -34,7 +34,7 @@ class Progress:
 
 
 class Pipeline:
-    """Units in, published parts out; bounded by the chunks in flight and their bytes."""
+    """Turns units into published parts, with a limit on the chunks in flight and their bytes."""
 
     def __init__(
         self, folder: RunFolder, engine: Engine, jobs: int, progress: Callable[[Progress], None]
@@ -51,7 +51,7 @@ class Pipeline:
         self.seen: set[str] = set()
 
     def run(self, units: Iterator[Unit]) -> dict[str, int]:
-        """Do all units; returns how many blocks each folder of loose files was cut into."""
+        """Process all units; returns the number of blocks of each folder of loose files."""
         blocks: dict[str, int] = {}
         try:
             for unit in units:
@@ -77,7 +77,7 @@ class Pipeline:
         try:
             self._read(unit, items_of(unit))
         except RepeatedFile:
-            # what was read of it is undone: which of its files count is known at its end only
+            # start the unit again: which of its files count is known only at its end
             while self._pool:
                 self._collect()
             self._inputs -= self._undone.inputs
@@ -101,7 +101,7 @@ class Pipeline:
             self._undone = record
             raise
         except BaseException:
-            self._pool.add_marker((part, unit))  # so that its writer is abandoned
+            self._pool.add_marker((part, unit))  # then its writer is abandoned
             raise
         self._pool.add_marker((part, unit))
 
@@ -126,17 +126,17 @@ class Pipeline:
 
 
 def import_ahead() -> None:
-    """Import what the first part and the tables need, beside the first images."""
+    """Import the modules for parts and tables in a thread, while the first images are processed."""
     for module in ("pyarrow.parquet", "pyarrow.dataset", "scipy.special"):
-        with contextlib.suppress(Exception):  # whoever needs it says what is wrong
+        with contextlib.suppress(Exception):  # the code that needs the module reports the error
             import_module(module)
 
 
 def items_of(unit: Unit, *, again: bool | None = False) -> Iterator[Item]:
-    """The unit's items; a defect of ours in reading costs its rest, not the run.
+    """The unit's items. A bug of ours in reading ends the unit, not the run.
 
-    again: True after it raised RepeatedFile, with all but one of what is there twice as
-    failures; None for a unit whose files are different ones by their names.
+    again: True after RepeatedFile was raised; then all but one copy of a repeated file become
+    failures. None for a unit whose files cannot repeat, because their names differ.
     """
     try:
         if again is None:
@@ -146,8 +146,8 @@ def items_of(unit: Unit, *, again: bool | None = False) -> Iterator[Item]:
     except RepeatedFile:
         raise
     except Exception as error:
-        what = f"{type(error).__name__}: {str(error)[:200]}; please report"
-        yield Item(unit.name, "", error=InputError(Code.INTERNAL, what))
+        message = f"{type(error).__name__}: {str(error)[:200]}; please report"
+        yield Item(unit.name, "", error=InputError(Code.INTERNAL, message))
 
 
 def pipeline_of(
@@ -165,5 +165,5 @@ def publish_units(
     model: Model,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> None:
-    """Publish the parts of all units into an open folder, and no tables: another merges them."""
+    """Publish the parts of all units to an open folder, without tables, which are merged later."""
     pipeline_of(folder, settings, model, progress).run(units)

@@ -1,4 +1,4 @@
-"""How to classify: the settings of the engine, with their bounds."""
+"""The settings of the engine, with their bounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pi10_classifier.sources.base import Limits
 BATCH = 8
 CHUNK_ITEMS = 64  # images that are decoded, measured and scored together
 MAX_JOBS = 256
-# lowest and highest value of each number in Settings; the faces read them here
+# lowest and highest value of each number in Settings; command line and API use them too
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "jobs": (1, MAX_JOBS),
     "batch": (1, 1024),
@@ -27,7 +27,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
 
 
 def default_jobs() -> int:
-    """The cores this process may use."""
+    """The number of cores that this process may use."""
     try:
         return max(1, len(os.sched_getaffinity(0)))
     except AttributeError:  # not on Windows and macOS
@@ -36,11 +36,11 @@ def default_jobs() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to classify. ``jobs`` and ``device`` choose speed, the rest what results are."""
+    """How to classify. ``jobs`` and ``device`` affect the speed, all others the results."""
 
     model: Path = field(default_factory=embedded)
     jobs: int = field(default_factory=default_jobs)
-    batch: int = field(default=BATCH, metadata={"help": "Images a model call."})
+    batch: int = field(default=BATCH, metadata={"help": "Images per call of the model."})
     measure: bool = field(default=True, metadata={"help": "Measure each particle's silhouette."})
     um_per_px: float = field(
         default=UM_PER_PX, metadata={"help": "Pixel size for measurements, µm."}
@@ -57,8 +57,8 @@ class Settings:
                 raise SettingError(f"--{option} is {value}; it must be {low} to {high}")
 
     def fingerprint(self, package: Package) -> dict[str, Any]:
-        """What changes results, and so must be the same to resume."""
-        found = {
+        """The settings that affect results, and so must be the same to resume a run."""
+        fields = {
             "tables": TABLE_VERSION,
             "model": f"{package.name} {package.version}",
             "model_sha256": package.sha256,
@@ -74,13 +74,13 @@ class Settings:
             "limits": asdict(self.limits),
         }
         if package.thresholds:  # absent otherwise, so that older runs can be resumed
-            found["thresholds"] = dict(zip(package.classes, package.thresholds, strict=True))
+            fields["thresholds"] = dict(zip(package.classes, package.thresholds, strict=True))
         if package.novelty:  # its graph is in model_sha256
-            found["novelty_threshold"] = package.novelty.threshold
-        return found
+            fields["novelty_threshold"] = package.novelty.threshold
+        return fields
 
 
 HELP: Mapping[str, str] = {
     entry.name: entry.metadata["help"] for entry in fields(Settings) if "help" in entry.metadata
 }
-"""What a setting means, in words that the command line and the API share."""
+"""The meaning of each setting; command line and API use these texts."""

@@ -7,6 +7,7 @@ An archive is streamed once, however many of its particles are wanted. The pictu
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,17 +15,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
-import numpy as np
 
 from pi10_classifier.errors import InputError
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.labelling.sample import FOLDER
-from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.results.run_folder import JOURNAL, PREDICTIONS, SETTINGS
 from pi10_classifier.results.stored_rows import rows_at
-from pi10_classifier.sources.base import LIMITS, Item, Unit, printable
+from pi10_classifier.sources.base import LIMITS, Item, Limits, Unit, printable
 from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
 
 CROPS = "crops"
@@ -32,6 +33,9 @@ SAME_AREA = 0.02  # of the area: more is another image
 
 Progress = Callable[[int, int], None]
 """Particles read and wanted in all."""
+
+Reader = Callable[[str, Sequence[str]], Iterator[Item]]
+"""Source and wanted members -> the items of the source, at least those wanted."""
 
 
 class Located(Protocol):
@@ -65,11 +69,13 @@ class Crop:
 
 
 def read_crops(
-    run: Path, wanted: Sequence[Located], *, moved: Mapping[str, str] | None = None
-) -> Iterator[Crop]:
+    run: Path, wanted: Sequence[Located], *, moved: Mapping[str, str] | None = None,
+    reader: Reader | None = None,
+) -> Iterator[Crop]:  # fmt: skip
     """Read the pixels of particles, one pass over each source; each particle comes once.
 
-    moved: beginnings of sources -> where they lie now. An image whose width, height or silhouette
+    moved: beginnings of sources -> where they lie now. reader: reads a source that lies at no path
+    of its name, such as an upload. An image whose width, height or silhouette
     is not that of the run has changed since, and counts as a problem. Raises SettingError where S3
     is not configured.
     """
@@ -82,7 +88,11 @@ def read_crops(
         for particle in particles:
             members.setdefault(particle.member, []).append(particle)
         last: dict[str, Crop] = {}
-        for item in _items(_relocated(source, moved or {}), list(members)):
+        items = (
+            reader(source, list(members)) if reader
+            else items_of(relocated(source, moved or {}), list(members))
+        )  # fmt: skip
+        for item in items:
             # the last complete copy counts, as in the run
             if item.member not in members or (item.data is None and item.error is None):
                 continue
@@ -91,13 +101,14 @@ def read_crops(
             if crop.rgb is not None or item.member not in last:
                 last[item.member] = crop
         for member, same in members.items():
-            gone = f"{source} does not hold {member} any more; where it moved: --moved FROM=TO"
+            remedy = "upload it again" if reader else "where it moved: --moved FROM=TO"
+            gone = f"{source} does not hold {member} any more; {remedy}"
             crop = last.get(member, Crop(same[0], problem=gone))
             for particle in same:
                 yield replace(crop, particle=particle)
 
 
-def _crop(particle: Located, item: Item, before: _Before | None) -> Crop:
+def _crop(particle: Located, item: Item, before: Before | None) -> Crop:
     if item.data is None:
         return Crop(particle, problem=str(item.error))
     try:
@@ -113,26 +124,27 @@ def _crop(particle: Located, item: Item, before: _Before | None) -> Crop:
     return Crop(particle, rgb)
 
 
-def _relocated(source: str, moved: Mapping[str, str]) -> str:
+def relocated(source: str, moved: Mapping[str, str]) -> str:
+    """Where a source lies now. moved: beginnings of sources -> where they lie now."""
     for before in sorted(moved, key=len, reverse=True):
         if source == before or source.startswith(before.rstrip("/") + "/"):
             return moved[before].rstrip("/") + source[len(before.rstrip("/")) :]
     return source
 
 
-def _items(source: str, members: Sequence[str]) -> Iterator[Item]:
+def items_of(source: str, members: Sequence[str], limits: Limits = LIMITS) -> Iterator[Item]:
     """The items of a source: of an archive all, of loose files those wanted."""
     if source.startswith("s3://"):
-        yield from _stored_items(source, members)
+        yield from _stored_items(source, members, limits)
         return
     path = Path(source)
     unit: Unit
     try:
         if path.is_dir():
-            unit = FileBlock(source, source, 0, tuple(_files(path, members)), LIMITS)
+            unit = FileBlock(source, source, 0, tuple(_files(path, members)), limits)
         else:
             info = path.stat()
-            unit = LocalArchive(path, info.st_size, info.st_mtime_ns, LIMITS, source)
+            unit = LocalArchive(path, info.st_size, info.st_mtime_ns, limits, source)
     except OSError:
         return  # each member is told as gone
     yield from unit.items()
@@ -167,7 +179,7 @@ def _undecodable(folder: Path, member: str) -> Path:
     return place
 
 
-def _stored_items(source: str, members: Sequence[str]) -> Iterator[Item]:
+def _stored_items(source: str, members: Sequence[str], limits: Limits) -> Iterator[Item]:
     from pi10_classifier.sources.s3 import S3Archive, stored_units
     from pi10_classifier.sources.s3_client import S3Client
 
@@ -175,18 +187,18 @@ def _stored_items(source: str, members: Sequence[str]) -> Iterator[Item]:
     store = S3Client(os.environ)
     if source.endswith("/") or not prefix:
         for member in members:  # a listing of the whole key: also found are keys that begin so
-            for unit in stored_units(store, bucket, prefix + member, LIMITS):
+            for unit in stored_units(store, bucket, prefix + member, limits):
                 for item in unit.items():
                     if f"{item.source}{item.member}" == f"{source}{member}":
                         yield replace(item, source=source, member=member)
         return
-    for unit in stored_units(store, bucket, prefix, LIMITS):
+    for unit in stored_units(store, bucket, prefix, limits):
         if isinstance(unit, S3Archive) and unit.name == source:
             yield from unit.items()
 
 
 @dataclass(frozen=True, slots=True)
-class _Before:
+class Before:
     """What the run saw of a particle. written: when its part was written, seconds since 1970."""
 
     width_px: int
@@ -208,13 +220,26 @@ class _Before:
         return ""
 
 
-def _before(run: Path, wanted: Sequence[Located]) -> dict[tuple[str, int], _Before]:
+def _before(run: Path, wanted: Sequence[Located]) -> dict[tuple[str, int], Before]:
     """(part, row) -> what the run saw."""
     lines = rows_of(run, wanted, ["width_px", "height_px", "area_um2"])
     written = {
         part: _part(run, part).stat().st_mtime for part in {particle.part for particle in wanted}
     }
-    return {place: _Before(**line, written=written[place[0]]) for place, line in lines.items()}
+    # images are measured again with the instrument's pixels, whatever those of the run were
+    scale = (UM_PER_PX / _um_per_px(run)) ** 2
+    for line in lines.values():
+        if line["area_um2"] is not None:
+            line["area_um2"] *= scale
+    return {place: Before(**line, written=written[place[0]]) for place, line in lines.items()}
+
+
+def _um_per_px(run: Path) -> float:
+    try:
+        settings = json.loads((run / JOURNAL / SETTINGS).read_text("utf-8"))
+        return float(settings["um_per_px"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return UM_PER_PX
 
 
 def rows_of(
@@ -249,15 +274,19 @@ class CropCache:
         sample: Sequence[Located],
         *,
         moved: Mapping[str, str] | None = None,
+        reader: Reader | None = None,
         progress: Progress = lambda done, wanted: None,
     ) -> dict[str, str]:
-        """Read what is missing; particle_id -> why it has no picture. Raises OutputError."""
+        """Read what is missing; particle_id -> why it has no picture. Raises OutputError.
+
+        moved, reader: as of ``read_crops``.
+        """
         self._drop_stale(sample)
         missing = self.missing(sample)
         problems: dict[str, str] = {}
         if missing:
             self._folder.mkdir(parents=True, exist_ok=True)
-        for done, crop in enumerate(read_crops(self._run, missing, moved=moved), 1):
+        for done, crop in enumerate(read_crops(self._run, missing, moved=moved, reader=reader), 1):
             if crop.rgb is None:
                 problems[crop.particle.particle_id] = crop.problem
             else:
@@ -292,6 +321,9 @@ class CropCache:
 
 
 def encode_png(rgb: U8) -> bytes:
-    """Pixels (H, W, 3) as PNG, without loss."""
-    bgr = np.ascontiguousarray(rgb[:, :, ::-1])
-    return cv2.imencode(".png", bgr, (cv2.IMWRITE_PNG_COMPRESSION, 3))[1].tobytes()
+    """Pixels (H, W, 3) as PNG, without loss.
+
+    OpenCV's own settings (run lengths of one filter) take 0.26 ms and 16.0 kB for a genuine crop;
+    levels 1 to 9 take 0.7 to 2.3 ms and 16.5 to 17.3 kB.
+    """
+    return cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()

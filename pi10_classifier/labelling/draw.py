@@ -7,24 +7,26 @@ the particles that may still be drawn are kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pi10_classifier.abundance.prediction_powered import log_odds
 from pi10_classifier.errors import SettingError
-from pi10_classifier.foundation.files import write_csv
 from pi10_classifier.labelling.design import F64, allocate, priorities, taken
 from pi10_classifier.labelling.sample import (
     DESIGN,
     FOLDER,
-    SAMPLE,
+    SCORE,
     Design,
     Drawn,
+    Moments,
     Totals,
     strata_of,
+    write_sample,
 )
 from pi10_classifier.results.run_folder import PREDICTIONS
 from pi10_classifier.results.stored_rows import rows_at
@@ -38,9 +40,12 @@ Progress = Callable[[int, int], None]
 
 
 class _Candidates:
-    """The particles of a stratum and predicted class that may still be drawn."""
+    """The particles of a stratum and predicted class that may still be drawn.
 
-    def __init__(self, size: int) -> None:
+    moments: (2, columns) of the log-odds of all of them, as of ``Moments``.
+    """
+
+    def __init__(self, size: int, columns: int) -> None:
         self._size = size
         self._kept: NDArray[Any] = np.zeros(
             0, [("rank", "f8"), ("factor", "f8"), ("part", "i4"), ("row", "i8")]
@@ -48,9 +53,13 @@ class _Candidates:
         self._limit = np.inf  # a rank above it is not drawn by chance
         self._large = 0.0  # a factor below it is not drawn for certain
         self.totals = Totals()
+        self.moments: F64 = np.zeros((2, columns))
 
-    def add(self, part: int, rows: NDArray[np.int64], ranks: F64, factors: F64) -> None:
+    def add(
+        self, part: int, rows: NDArray[np.int64], ranks: F64, factors: F64, odds: F64
+    ) -> None:  # odds: (columns, N)
         totals = self.totals
+        self.moments += (odds @ factors, (odds * odds) @ factors)
         totals.particles += len(rows)
         totals.raised += float(factors.sum())
         totals.variance += float((factors * factors).sum())
@@ -106,19 +115,19 @@ def draw(
     stratum_of = strata_of(by)
     found: dict[tuple[str, str], _Candidates] = {}
     design = Design(seed, size, by, "")
+    classes = _scored(parts[0])
     for number, part in enumerate(parts):
-        _scan(part, number, design, found, stratum_of)
+        _scan(part, number, design, found, stratum_of, classes)
         progress(number + 1, len(parts))
     if not found:
         raise SettingError(
             f"no particle of {run} has a raising factor, so a sample says nothing of densities; "
             "classify bins with their HitsMisses.txt"
         )
-    sample = _chosen(parts, found, design)
+    sample = _chosen(parts, found, design, classes)
     home = run / FOLDER
     home.mkdir(exist_ok=True)
-    names = list(Drawn.__dataclass_fields__)
-    write_csv(home / SAMPLE, names, ([getattr(one, name) for name in names] for one in sample))
+    write_sample(run, sample)
     design.write(home / DESIGN)
     return design, sample
 
@@ -142,19 +151,29 @@ def _refuse_loss(run: Path, size: int, seed: int, by: str) -> None:
         )
 
 
+def _scored(part: Path) -> list[str]:
+    """The classes of the model whose scores a part has."""
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(part).names
+    return [name.removeprefix(SCORE) for name in names if name.startswith(SCORE)]
+
+
 def _scan(
     part: Path,
     number: int,
     design: Design,
     found: dict[tuple[str, str], _Candidates],
     stratum_of: Callable[[str], str | None],
+    classes: Sequence[str],
 ) -> None:
     import pyarrow.parquet as pq
 
     rng = np.random.default_rng(_seed(design.seed, part.stem))
     first = 0
     with pq.ParquetFile(part) as file:
-        for batch in file.iter_batches(2**17, columns=list(READ)):
+        columns = [*READ, *(f"{SCORE}{name}" for name in classes)]
+        for batch in file.iter_batches(2**17, columns=columns):
             size = batch.num_rows
             u = 1.0 - rng.random(size)  # never 0
             _same_model(design, batch, part)
@@ -162,6 +181,7 @@ def _scan(
             bins, bin_at = _codes(batch, "bin")
             factor = batch.column("raising_factor").to_numpy(zero_copy_only=False)
             known = np.isfinite(factor) & (factor > 0)
+            odds = _odds(batch, classes)
             strata = [stratum_of(name or "") for name in bins]
             groups: dict[str, list[int]] = {}
             for place, stratum in enumerate(strata):
@@ -176,10 +196,19 @@ def _scan(
                         continue
                     key = (stratum, label)
                     if key not in found:
-                        found[key] = _Candidates(design.size)
+                        found[key] = _Candidates(design.size, len(odds))
                     found[key].add(number, rows + first, priorities(u[rows], factor[rows]),
-                                   factor[rows])  # fmt: skip
+                                   factor[rows], odds[:, rows])  # fmt: skip
             first += size
+
+
+def _odds(batch: Any, classes: Sequence[str]) -> F64:
+    """The log-odds of the scores (classes, N); NaN where there are none."""
+    if not classes:
+        return np.zeros((0, batch.num_rows))
+    columns = (batch.column(f"{SCORE}{name}") for name in classes)
+    scores = np.stack([its.to_numpy(zero_copy_only=False) for its in columns])
+    return log_odds(scores.astype(np.float64))
 
 
 def _same_model(design: Design, batch: Any, part: Path) -> None:
@@ -205,8 +234,9 @@ def _seed(seed: int, stem: str) -> int:
 
 
 def _chosen(
-    parts: list[Path], found: Mapping[tuple[str, str], _Candidates], design: Design
-) -> list[Drawn]:
+    parts: list[Path], found: Mapping[tuple[str, str], _Candidates], design: Design,
+    scored: Sequence[str],
+) -> list[Drawn]:  # fmt: skip
     entries = []
     for stratum in sorted({stratum for stratum, _ in found}):
         classes = {label: its for (name, label), its in sorted(found.items()) if name == stratum}
@@ -216,6 +246,14 @@ def _chosen(
             design.size,
         )
         design.strata[stratum] = {label: its.totals for label, its in classes.items()}
+        design.scores[stratum] = {
+            label: {
+                name: Moments(*moments)
+                for name, moments in zip(scored, its.moments.T.tolist(), strict=True)
+            }
+            for label, its in classes.items()
+            if scored and np.isfinite(its.moments).all()
+        }
         for label, its in classes.items():
             its.totals.wanted = wanted[label]
             chance, certain = its.drawn(wanted[label])
@@ -229,7 +267,8 @@ def _chosen(
                 entries.append((turn, stratum, label, entry, False, share))
     entries.sort(key=lambda x: (x[0], x[1], x[2], int(x[3]["part"]), int(x[3]["row"])))
     places = [(int(x[3]["part"]), int(x[3]["row"])) for x in entries]
-    lines = rows_at(dict(enumerate(parts)), places, IDENTITY)
+    columns = [*IDENTITY, *(f"{SCORE}{name}" for name in scored)]
+    lines = rows_at(dict(enumerate(parts)), places, columns)
     sample = []
     for order, (_, stratum, label, entry, for_certain, probability) in enumerate(entries):
         part, row = int(entry["part"]), int(entry["row"])
@@ -250,6 +289,9 @@ def _chosen(
                 probability=probability,
                 part=parts[part].stem,
                 row=row,
+                scores={
+                    name: score for name in scored if (score := line[f"{SCORE}{name}"]) is not None
+                },
             )
         )
     return sample

@@ -98,6 +98,7 @@ class LabelStore:
         for one in given:
             writer.writerow((one.time, one.labeller, one.particle_id, one.label, one.taxon))
         try:
+            self.path.parent.mkdir(exist_ok=True)
             with FileLock(self.path.with_name(f".{LABELS}.lock")):
                 _add_columns(self.path)
                 with self.path.open("a+b") as stream:

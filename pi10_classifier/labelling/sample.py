@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.foundation.files import write_json
+from pi10_classifier.foundation.files import write_csv, write_json
 from pi10_classifier.instrument.names import Bin
 
 FOLDER = "validation"
@@ -19,6 +19,7 @@ SAMPLE, DESIGN = "sample.csv", "design.json"
 
 
 ALL = "all"  # the one stratum of --by cruise
+SCORE = "score_"  # before the class, in the names of columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Drawn:
 
     order: of labelling, from 0; every beginning of the sample is a sample too. part, row: where
     its line stands in ``predictions.parquet``. certain: drawn for certain, as its factor is so
-    large. probability: of having been drawn, by the design.
+    large. probability: of having been drawn, by the design. scores: the model's, of each class, in
+    columns ``score_<class>``; empty where the sample was drawn before they were in it.
     """
 
     order: int
@@ -43,6 +45,7 @@ class Drawn:
     probability: float
     part: str
     row: int
+    scores: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(slots=True)
@@ -57,10 +60,20 @@ class Totals:
 
 
 @dataclass(slots=True)
+class Moments:
+    """Sums over particles: raising factor x log-odds of a score, and factor x its square."""
+
+    first: float
+    second: float
+
+
+@dataclass(slots=True)
 class Design:
     """How a sample was drawn. strata: stratum -> predicted class -> totals.
 
     left_out: particles without a raising factor, which stand for an unknown amount of water.
+    scores: stratum -> predicted class -> class of the model -> sums over the scores of that class;
+    without predicted classes whose particles have none.
     """
 
     seed: int
@@ -69,6 +82,7 @@ class Design:
     model_sha256: str
     strata: dict[str, dict[str, Totals]] = field(default_factory=dict)
     left_out: int = 0
+    scores: dict[str, dict[str, dict[str, Moments]]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         write_json(path, {"format": 1, **asdict(self)})
@@ -77,21 +91,42 @@ class Design:
     def read(cls, path: Path) -> Design:
         """Raises SettingError where there is none that can be read."""
         try:
-            fields = json.loads(path.read_text("utf-8"))
+            stored = json.loads(path.read_text("utf-8"))
             strata = {
                 stratum: {label: Totals(**totals) for label, totals in classes.items()}
-                for stratum, classes in fields["strata"].items()
+                for stratum, classes in stored["strata"].items()
             }
-            return cls(fields["seed"], fields["size"], fields["by"], fields["model_sha256"],
-                       strata, fields["left_out"])  # fmt: skip
+            scores = {
+                stratum: {
+                    label: {name: Moments(**moments) for name, moments in its.items()}
+                    for label, its in classes.items()
+                }
+                for stratum, classes in stored.get("scores", {}).items()
+            }
+            return cls(stored["seed"], stored["size"], stored["by"], stored["model_sha256"],
+                       strata, stored["left_out"], scores)  # fmt: skip
         except FileNotFoundError:
             raise SettingError(
                 f"{path.parent.parent} has no sample; draw one: pi10 validate draw RESULTS"
             ) from None
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise SettingError(
                 f"{path} cannot be read ({error}); draw the sample again: pi10 validate draw"
             ) from error
+
+
+def write_sample(run: Path, sample: Sequence[Drawn]) -> None:
+    """Write the sample into ``run/validation``."""
+    names = [column.name for column in fields(Drawn) if column.name != "scores"]
+    scores = list(sample[0].scores) if sample else []
+    write_csv(
+        run / FOLDER / SAMPLE,
+        [*names, *(f"{SCORE}{label}" for label in scores)],
+        (
+            [*(getattr(its, name) for name in names), *(its.scores.get(x, "") for x in scores)]
+            for its in sample
+        ),
+    )
 
 
 def read_sample(run: Path) -> list[Drawn]:
@@ -104,6 +139,10 @@ def read_sample(run: Path) -> list[Drawn]:
                     order=int(row["order"]), raising_factor=float(row["raising_factor"]),
                     certain=row["certain"] == "True", probability=float(row["probability"]),
                     row=int(row["row"]),
+                    scores={
+                        name.removeprefix(SCORE): float(value)
+                        for name, value in row.items() if str(name).startswith(SCORE) and value
+                    },
                     **{name: row[name] for name in (
                         "particle_id", "stratum", "predicted", "source", "member", "bin",
                         "datetime", "part",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.agreement import Agreement, agreement
-from pi10_classifier.labelling.crops import CropCache, Progress, rows_of
-from pi10_classifier.labelling.estimate import CorrectedRow, correct_strata
+from pi10_classifier.labelling.crops import CropCache, Progress, Reader, rows_of
+from pi10_classifier.labelling.estimation.estimate import CorrectedRow, correct_strata
+from pi10_classifier.labelling.estimation.run_totals import read_totals, refuse_changed
 from pi10_classifier.labelling.labels import Label, LabelStore, tidy_name, verdicts
-from pi10_classifier.labelling.run_totals import read_totals, refuse_changed
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, SAMPLE, Design, Drawn, read_sample
 from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
 from pi10_classifier.results.run_info import classes_of
@@ -48,7 +48,7 @@ class ChangedMeanwhileError(SettingError):
 
 
 class Session:
-    """One run that is being labelled. Threads and processes may use it at once.
+    """One run that is being labelled. Threads and processes may use it at once; it can be pickled.
 
     sizes: one for each particle of the sample, by ``SIZES``; None where the run has none.
     problems: particle_id -> why it has no picture.
@@ -70,14 +70,19 @@ class Session:
         self._read: tuple[object, list[Label]] = (None, [])
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[Session], tuple[object, ...]]:
+        """For another process: what was read of the run goes along, labels are read again there."""
+        given = (self.run, self.design, self.sample, self.classes, self.problems, self.sizes)
+        return Session, (*given, self._litres)
+
     @classmethod
     def open(
-        cls, run: Path, *, moved: Mapping[str, str] | None = None,
+        cls, run: Path, *, moved: Mapping[str, str] | None = None, reader: Reader | None = None,
         progress: Progress = lambda done, wanted: None,
     ) -> Session:  # fmt: skip
         """Read the sample of a run, and its pictures into the cache.
 
-        moved: beginnings of sources -> where they lie now. Raises SettingError where there is no
+        moved, reader: as of ``read_crops``. Raises SettingError where there is no
         sample, or one of another model, or of the run as it was before it changed.
         """
         design = Design.read(run / FOLDER / DESIGN)
@@ -88,9 +93,14 @@ class Session:
         totals = read_totals(run)
         refuse_changed(run, totals, design.strata, design.by)
         sizes = _sizes(run, sample)
-        problems = CropCache(run).fill(sample, moved=moved, progress=progress)
+        problems = CropCache(run).fill(sample, moved=moved, reader=reader, progress=progress)
         litres = totals.litres_by(design.by)
         return cls(run, design, sample, classes, problems, sizes, litres)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the sample was drawn again since."""
+        return _version(self.run / FOLDER / SAMPLE) != self._drawn
 
     def labellers(self) -> list[str]:
         return sorted({label.labeller for label in self._labels()})
@@ -115,7 +125,7 @@ class Session:
         """
         if not tidy_name(labeller):
             raise SettingError("the labeller has no name; give one, so that labels can be told")
-        if _version(self.run / FOLDER / SAMPLE) != self._drawn:
+        if self.outdated:
             raise SettingError(
                 f"the sample of {self.run} was drawn again meanwhile; start the page again: "
                 f"pi10 validate label {self.run}"

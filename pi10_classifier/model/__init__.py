@@ -1,1 +1,1 @@
-"""The model package: verified, loaded, run, written, described."""
+"""Model packages: to verify, load, run, write and describe them."""

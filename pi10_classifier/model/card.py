@@ -1,16 +1,31 @@
-"""The model card, ``README.md`` of a package, written from its ``model.json``."""
+"""Writes the model card, the ``README.md`` of a package, from its ``model.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from pi10_classifier.model.front_matter import front_matter
 from pi10_classifier.model.novelty import section
+
+PROGRAM_LICENCE = "Apache-2.0"
+"""Of the packages that ship with the program, whose descriptions were written without one."""
+
+
+def embedded_card(fields: Mapping[str, Any]) -> str:
+    """The card of a package that ships with the program.
+
+    To bring the cards up to date: ``python -m pi10_classifier.model.card``.
+    """
+    return card({"licence": PROGRAM_LICENCE, **fields})
 
 
 def card(fields: Mapping[str, Any]) -> str:
-    """Markdown for people, from the fields of ``model.json`` and nothing else."""
-    return f"{head(fields)}\n{body(fields)}"
+    """The card as Markdown, made only from the fields of ``model.json``.
+
+    It begins with what the Hugging Face Hub reads.
+    """
+    return f"{front_matter(fields)}{head(fields)}\n{body(fields)}"
 
 
 def body(fields: Mapping[str, Any]) -> str:
@@ -109,27 +124,27 @@ def _cameras(training: Mapping[str, Any]) -> list[str]:
 
 
 def _named(training: Mapping[str, Any], around: str) -> str:
-    """Which packages the names in a command stood for; empty where there are none."""
-    told = [
+    """The packages that the names in a command stood for; empty if there are none."""
+    packages = [
         f"`{name}` was version {package['version']} (SHA-256 `{package['sha256'][:16]}…`)"
         for name, package in training.get("named", {}).items()
     ]
-    return around.format(" and ".join(told)) if told else ""
+    return around.format(" and ".join(packages)) if packages else ""
 
 
 def _stages(weights: Mapping[str, Any]) -> str:
-    told = []
+    sentences: list[str] = []
     for number, stage in enumerate(weights.get("stages", []), 1):
         recipe = stage["recipe"]
         drawn = recipe.get("drawn", stage.get("drawn_images_per_class", 0))
-        told.append(
+        sentences.append(
             f" Stage {number}, {stage['epochs']} epochs in {stage['minutes']} minutes at"
             f" {recipe['size']} px, rate {recipe['rate']}, {drawn or 'no'} drawn particles a class"
             f" (run `{stage['run_id']}`; `{stage['command']}`{_named(stage, '; in it {}')})."
         )
-    if told:
-        told.append(" It gave the weights that this training began with.")
-    return "".join(told)
+    if sentences:
+        sentences.append(" It gave the weights that this training began with.")
+    return "".join(sentences)
 
 
 def _recipe(training: Mapping[str, Any]) -> str:
@@ -285,3 +300,17 @@ def _span(interval: Mapping[str, float]) -> str:
 
 def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _update_embedded() -> None:
+    import json
+
+    from pi10_classifier.model.package import installed
+
+    for folder in installed():
+        fields = json.loads((folder / "model.json").read_text("utf-8"))
+        (folder / "README.md").write_text(embedded_card(fields), "utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    _update_embedded()

@@ -1,8 +1,8 @@
-"""Refuse ONNX files whose weights lie outside themselves, before a runtime opens them.
+"""Refuses ONNX files that load weights from other files, before a runtime opens them.
 
-A crafted model may name any file of the machine as its weights ("external data"). The
-``onnx`` package could tell, but inference does without it (30 MB and its import); this
-walks just the few protobuf fields where tensors can hide, ONNX IR up to version 13.
+A malicious model may name any file of the machine as its weights ("external data"). The ``onnx``
+package could check that, but inference does not depend on it (30 MB, slow import). So this
+module reads only the protobuf fields that can hold tensors, for ONNX IR up to version 13.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pi10_classifier.errors import ModelError
 
-# message -> {field number: message}: every path of onnx.proto3 that leads to a TensorProto
+# message -> {field number: message}: all paths in onnx.proto3 that lead to a TensorProto
 _PATHS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -26,7 +26,7 @@ _DEEPEST = 64
 
 
 def refuse_external_data(model: bytes) -> None:
-    """Raises ModelError where any tensor of ``model`` points outside it, or on bad bytes."""
+    """Raise ModelError if a tensor of ``model`` refers to another file, or if it is damaged."""
     if model[4:8] == b"ORTM":
         raise ModelError("model.onnx is in ONNX Runtime's own format; save it as ONNX")
     try:
@@ -37,7 +37,7 @@ def refuse_external_data(model: bytes) -> None:
 
 def _walk(message: memoryview, kind: str, depth: int) -> None:
     if depth > _DEEPEST:
-        raise ModelError("model.onnx nests graphs too deeply; it is not opened")
+        raise ModelError("model.onnx nests graphs too deeply, so it is not opened; export it again")
     paths = _PATHS.get(kind, {})
     for number, value in _fields(message):
         if kind == "tensor" and (
@@ -52,26 +52,37 @@ def _walk(message: memoryview, kind: str, depth: int) -> None:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    at, end = 0, len(message)
-    while at < end:
+    for number, wire, _, at, end in spans(message):
+        if wire == 0:
+            yield number, _varint(message, at)[0]
+        elif wire == 2:
+            yield number, message[at:end]
+
+
+def spans(message: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
+    """The fields of a protobuf message: number, wire type, begin, begin of the value, end.
+
+    Raises ValueError or IndexError where the bytes are no message.
+    """
+    at, size = 0, len(message)
+    while at < size:
+        start = at
         key, at = _varint(message, at)
-        key &= 0xFFFFFFFF  # runtimes keep 32 bits: a longer spelling must not hide a field
+        key &= 0xFFFFFFFF  # runtimes keep 32 bits, so a longer number must not hide a field
         wire = key & 7
         if wire == 0:
-            value, at = _varint(message, at)
-            yield key >> 3, value
+            end = _varint(message, at)[1]
         elif wire == 2:
             length, at = _varint(message, at)
-            if at + length > end:
-                raise ValueError("a field ends beyond the file")
-            yield key >> 3, message[at : at + length]
-            at += length
+            end = at + length
         elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-            if at > end:
-                raise ValueError("a field ends beyond the file")
+            end = at + (8 if wire == 1 else 4)
         else:
             raise ValueError(f"unknown wire type {wire}")
+        if end > size:
+            raise ValueError("a field ends beyond the file")
+        yield key >> 3, wire, start, at, end
+        at = end
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
-"""The model package: a folder that is verified, loaded and asked for class scores.
+"""Reads and verifies a model package.
 
-``model.onnx``, ``model.json`` and ``README.md`` (the model card); training writes
-this and only this, every face reads this and only this.
+A package is a folder with ``model.onnx``, ``model.json`` and ``README.md`` (the model card).
+Training writes nothing else for use, and inference reads nothing else.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from pi10_classifier.model.novelty import FIELD, Novelty
 from pi10_classifier.model.onnx_guard import refuse_external_data
 
 FORMAT = 2
-_READ = (1, 2)  # 1 knew no trim, which a program that reads 1 alone would leave out
+_READ = (1, 2)  # format 2 added trim, which a program that reads only format 1 would ignore
 STARTER = "starter"
 ALIASES = {"accurate": STARTER}  # the other embedded package is "fast"
-MADE_OF = "validated"  # the field of model.json that names the labelled particles it was made of
+MADE_OF = "validated"  # the field of model.json with the labelled particles it was made from
 MAX_CLASSES = 1000
 MAX_MODEL_BYTES = 1_500_000_000
 
@@ -35,11 +35,11 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A verified model package. ``sha256`` is of ``model.onnx``.
+    """A verified model package. ``sha256`` is the hash of ``model.onnx``.
 
-    thresholds: per class, in the order of ``classes``, the least score that is not
-    flagged (0..1, 0 flags nothing); empty where the package has none. novelty: None where
-    the package does not tell what is unlike its training images.
+    thresholds: for each class, in the order of ``classes``, the lowest score that is not flagged
+    (0..1, 0 flags nothing); empty if the package has none. novelty: None if the package does not
+    tell what is unlike its training images.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class Package:
     novelty: Novelty | None = None
 
     def feed(self, batch: U8) -> NDArray[Any]:
-        """Prepared images (N, C, S, S) uint8 as the graph takes them."""
+        """Prepared images (N, C, S, S) uint8 in the form that the graph expects."""
         return batch if self.input_dtype == "uint8" else normalise(batch, self.preprocessing)
 
 
@@ -82,15 +82,24 @@ def find(name_or_folder: str) -> Path:
     if name in names:
         return embedded(name)
     raise SettingError(
-        f"no model package at {name_or_folder!r}: no model.json there; "
+        f"no model package at {name_or_folder!r}: there is no model.json; "
         f"give a package folder or one of: {', '.join([*names, *ALIASES])}"
     )
+
+
+def installed_with(sha256: str) -> Path | None:
+    """The package that ships with the program whose graph has this SHA-256; None if none has."""
+    for folder in installed():
+        fields = json.loads((folder / "model.json").read_text("utf-8"))
+        if fields["files"]["model.onnx"]["sha256"] == sha256:
+            return folder
+    return None
 
 
 def read_package(folder: Path) -> tuple[Package, bytes]:
     """Verify a package and return it with the bytes of its graph.
 
-    Raises ModelError where a hash, a field or a file is not as described.
+    Raises ModelError if a hash, a field or a file is wrong.
     """
     try:
         fields = json.loads((folder / "model.json").read_text("utf-8"))
@@ -117,11 +126,11 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
                 f"{folder}: model.json has format {fields['format']!r}; this program reads"
                 f" {' and '.join(map(str, _READ))}"
             )
-        said = fields["files"]["model.onnx"]["sha256"]
-        if said != sha256:
+        expected = fields["files"]["model.onnx"]["sha256"]
+        if expected != sha256:
             raise ModelError(
-                f"{folder}: model.onnx has SHA-256 {sha256[:16]}…, model.json says "
-                f"{str(said)[:16]}…; the file was changed or damaged, reinstall the package"
+                f"{folder}: model.onnx has SHA-256 {sha256[:16]}…, but model.json says "
+                f"{str(expected)[:16]}…; the file was changed or damaged, reinstall the package"
             )
         package = Package(
             folder=folder,
@@ -140,18 +149,25 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             novelty=Novelty.from_dict(fields.get(FIELD)),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelError(f"{folder}: model.json lacks or mistypes {error}") from error
+        raise ModelError(
+            f"{folder}: in model.json, a field is missing or has a wrong type: {error}; reinstall "
+            "the package"
+        ) from error
     if fields["format"] == 1 and package.preprocessing.trim:
-        raise ModelError(f"{folder}: model.json has trim in format 1, which knew none; set 2")
+        raise ModelError(f"{folder}: model.json has trim, which needs format 2; set format to 2")
     for text in (package.name, package.version):
         if not text or not text.isprintable():
             raise ModelError(f"{folder}: name and version must be printable, not {text!r}")
     if package.activation not in ("softmax", "none"):
-        raise ModelError(f"{folder}: activation is {package.activation!r}; softmax or none")
+        raise ModelError(
+            f"{folder}: activation is {package.activation!r}; it must be softmax or none"
+        )
     if package.input_dtype not in ("uint8", "float32"):
-        raise ModelError(f"{folder}: input dtype is {package.input_dtype!r}; uint8 or float32")
+        raise ModelError(
+            f"{folder}: input dtype is {package.input_dtype!r}; it must be uint8 or float32"
+        )
     if not 0.01 <= package.temperature <= 100:
-        raise ModelError(f"{folder}: temperature {package.temperature} is outside 0.01..100")
+        raise ModelError(f"{folder}: temperature is {package.temperature}; it must be 0.01 to 100")
     return package
 
 
@@ -159,7 +175,7 @@ def _class_names(given: Any) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(
         isinstance(label, str) and label and label.isprintable() for label in given
     ):
-        raise ValueError(f"classes: {str(given)[:80]!r} is no list of printable names")
+        raise ValueError(f"classes: {str(given)[:80]!r} is not a list of printable names")
     if not 2 <= len(given) <= MAX_CLASSES or len(set(given)) != len(given):
         raise ValueError(f"classes: there must be 2 to {MAX_CLASSES} different names")
     return tuple(given)
@@ -167,10 +183,10 @@ def _class_names(given: Any) -> tuple[str, ...]:
 
 def _thresholds(given: Any, classes: Sequence[str]) -> tuple[float, ...]:
     if not isinstance(given, dict):
-        raise ValueError(f"thresholds: {str(given)[:80]!r} is no object of class: score")
+        raise ValueError(f"thresholds: {str(given)[:80]!r} is not an object of class and score")
     for label, score in given.items():
         if label not in classes:
-            raise ValueError(f"thresholds: {label!r} is none of the classes")
+            raise ValueError(f"thresholds: {label!r} is not one of the classes")
         if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-            raise ValueError(f"thresholds: {label!r} has {score!r}; a score is 0 to 1")
+            raise ValueError(f"thresholds: {label!r} has {score!r}; a score must be 0 to 1")
     return tuple(float(given.get(label, 0)) for label in classes) if any(given.values()) else ()

@@ -1,4 +1,4 @@
-"""A model package loaded: its session, and scores of batches."""
+"""Loads a model package, and computes the scores of batches."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Answer(NamedTuple):
 
 
 class Model:
-    """A loaded package. Threads may call ``answer`` at once: they share one session.
+    """A loaded package. Several threads may call ``answer`` at once; they share one session.
 
-    Each call runs on one thread, so scores do not depend on how many callers there are.
+    Each call runs on one thread, so scores do not depend on the number of callers.
     """
 
     def __init__(self, package: Package, graph: bytes, device: str = "cpu") -> None:
@@ -46,7 +46,7 @@ class Model:
         if PROVIDERS[device][0] not in present:
             raise SettingError(
                 f"device {device!r} needs onnxruntime's {PROVIDERS[device][0]}, which is not "
-                "here; install onnxruntime-gpu, or use --device cpu"
+                "installed; install onnxruntime-gpu, or use --device cpu"
             )
         self.package = package
         self.device = device
@@ -79,19 +79,19 @@ class Model:
         outputs = {value.name: value for value in self._session.get_outputs()}
         if list(inputs) != [package.input_name] or not outputs.keys() >= {*self._outputs}:
             raise ModelError(
-                f"{package.folder}: the graph takes {list(inputs)} and gives {list(outputs)}, "
-                f"model.json says {package.input_name!r} and"
-                f" {', '.join(map(repr, self._outputs))}"
+                f"{package.folder}: the graph has the inputs {list(inputs)} and the outputs "
+                f"{list(outputs)}, but model.json names {package.input_name!r} and "
+                f"{', '.join(map(repr, self._outputs))}; correct model.json"
             )
         want = [spec.channels, spec.size, spec.size]
         taken = inputs[package.input_name]
         kind = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[package.input_dtype]
         if list(taken.shape[1:]) != want or taken.type != kind:
             raise ModelError(
-                f"{package.folder}: the graph takes {taken.type} {taken.shape}, "
-                f"model.json describes {kind} [N, {', '.join(map(str, want))}]"
+                f"{package.folder}: the graph's input is {taken.type} {taken.shape}, but "
+                f"model.json describes {kind} [N, {', '.join(map(str, want))}]; correct model.json"
             )
-        # two images: a graph made for one would fail at the first batch
+        # two images: a graph made for single images would fail at the first batch
         raw, novelty = self._run(np.zeros((2, *want), np.uint8))
         if not np.isfinite(raw).all():
             raise ModelError(f"{package.folder}: the graph gives scores that are not finite")
@@ -122,7 +122,7 @@ class Model:
     def scores(self, batch: U8) -> F32:
         """Class probabilities (N, classes) of prepared images (N, channels, size, size).
 
-        Rows may hold NaN where the graph overflows: the caller must refuse them.
+        Rows may hold NaN if the graph overflows; the caller must refuse them.
         """
         return self.answer(batch).scores
 

@@ -1,6 +1,6 @@
-"""Writing model packages that are made of another one: int8, adapted, calibrated.
+"""Writes model packages that are made from another one: int8, adapted, calibrated.
 
-A package is tried, as serving would load it, before its name appears. No torch.
+Before a package is published, it is loaded as in serving. No torch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.model.card import head
+from pi10_classifier.model.front_matter import front_matter, without_front_matter
+from pi10_classifier.model.onnx_metadata import with_metadata
 from pi10_classifier.model.package import Package
 from pi10_classifier.model.session import Model
 
@@ -23,7 +25,7 @@ MODEL, DESCRIPTION, CARD = "model.onnx", "model.json", "README.md"
 
 
 def check_out(out: Path, base: Package) -> None:
-    """Raises SettingError where ``out`` must not be written to; before any work is done."""
+    """Raise SettingError if ``out`` must not be written to. Called before any work."""
     if out.resolve() == base.folder.resolve():
         raise SettingError(f"--out is the package itself, {out}; name another folder")
     if out.exists() and not out.is_dir():
@@ -33,13 +35,13 @@ def check_out(out: Path, base: Package) -> None:
 
 
 def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
-    """The description of a package made of ``base``; ``fields`` replace its own, None removes.
+    """The description of a package made from ``base``: ``fields`` replace its own, None removes.
 
-    ``derived`` names what it was made of; a chain of makings is kept as a list.
+    ``derived`` names the packages that it was made from, as a list.
     """
     origin = {"kind": kind, "name": base.name, "version": base.version, "sha256": base.sha256}
     before = base.description.get("derived", [])
-    # the parity gate saw another graph, or another temperature; the summary is the base's
+    # these belong to the base: its parity gate, its temperature, its summary
     made = {
         **base.description,
         "parity": None,
@@ -53,10 +55,15 @@ def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
 def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: str) -> Path:
     """Publish a package at ``out``: graph, description and a card with ``sections``.
 
-    The graph is loaded and asked first: ModelError, and nothing is written, where serving
-    would refuse it. OutputError where the disk does.
+    A new graph gets the package's name, version, classes, preprocessing and licence. The graph is
+    loaded and run first. Raises ModelError, and writes nothing, if serving would refuse it. Raises
+    OutputError if it cannot be written.
     """
     sha256 = hashlib.sha256(graph).hexdigest()
+    # a base's own graph keeps its hash, by which drawn samples know the model
+    if all(sha256 != origin["sha256"] for origin in fields.get("derived", ())):
+        graph = with_metadata(graph, fields)
+        sha256 = hashlib.sha256(graph).hexdigest()
     described = {**fields, "files": {MODEL: {"sha256": sha256, "bytes": len(graph)}}}
     text = json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     target = out.resolve()
@@ -64,11 +71,13 @@ def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: 
     try:
         trial.mkdir(parents=True)
         (trial / MODEL).write_bytes(graph)
-        (trial / CARD).write_text(f"{head(described)}\n{sections}", "utf-8", newline="\n")
+        (trial / CARD).write_text(
+            f"{front_matter(described)}{head(described)}\n{sections}", "utf-8", newline="\n"
+        )
         (trial / DESCRIPTION).write_text(text, "utf-8", newline="\n")
         Model.load(trial)
         if target.is_dir() and any(target.iterdir()):
-            for name in (MODEL, CARD, DESCRIPTION):  # a cut in between is told by the hash
+            for name in (MODEL, CARD, DESCRIPTION):  # the hash reveals an interruption
                 (trial / name).replace(target / name)
         else:
             if target.is_dir():
@@ -82,11 +91,11 @@ def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: 
 
 
 def quoted_card(package: Package) -> str:
-    """The card of the package that another was made of, its headings a step down."""
+    """The card of the base package, with its headings one level lower."""
     try:
         text = (package.folder / CARD).read_text("utf-8", "replace")
     except OSError:
         text = ""
-    body = re.sub(r"^(#{1,5}) ", r"#\1 ", text, flags=re.MULTILINE)
+    body = re.sub(r"^(#{1,5}) ", r"#\1 ", without_front_matter(text), flags=re.MULTILINE)
     title = f"## What it was made of: {package.name}, version {package.version}\n"
     return f"{title}\nSHA-256 `{package.sha256}`. Its card:\n\n{body}"

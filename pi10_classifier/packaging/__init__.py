@@ -1,1 +1,1 @@
-"""New packages made from packages: int8, cascade, calibrated, adapted. No torch."""
+"""Makes new model packages from existing ones: int8, cascade, calibrated, adapted. No torch."""

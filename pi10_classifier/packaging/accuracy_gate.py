@@ -27,8 +27,8 @@ class RefusedError(ModelError):
 class AccuracyGate:
     """Macro-F1 of both graphs on the same held-out images; ``drop`` with its 95 % interval.
 
-    The interval is of the paired difference over resamples of the images. absent: classes
-    without a held-out image, which no figure is of.
+    The interval is that of the paired difference over resamples of the images. absent: classes
+    without a held-out image, which the figures do not include.
     """
 
     images: int
@@ -56,9 +56,9 @@ def judge(before: Scored, after: Scored, classes: Sequence[str], seed: int = 0) 
     first, second = (x.probabilities.argmax(axis=1) for x in (before, after))
     present = np.unique(truth)
     rows = {"before": [RunOutcome(truth, first)], "after": [RunOutcome(truth, second)]}
-    found = resample(rows, len(classes), RESAMPLES, seed)
-    one, two = (float(found.point[row][present].mean()) for row in rows)
-    apart = (found.draws["before"] - found.draws["after"])[:, present].mean(axis=1)
+    resampled = resample(rows, len(classes), RESAMPLES, seed)
+    one, two = (float(resampled.point[row][present].mean()) for row in rows)
+    apart = (resampled.draws["before"] - resampled.draws["after"])[:, present].mean(axis=1)
     agree = float((first == second).mean())
     absent = tuple(name for i, name in enumerate(classes) if i not in present)
     return AccuracyGate(len(truth), one, two, one - two, *bounds(apart), agree, absent)

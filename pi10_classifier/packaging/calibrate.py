@@ -1,4 +1,4 @@
-"""Fit a package's temperature and thresholds on labelled images, and write a new package."""
+"""Fits a package's temperature and thresholds on labelled images, and writes a new package."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ LEAST_IMAGES = 30
 class Calibrated:
     """The fitted values.
 
-    without: classes predicted too rarely for a threshold. margins: the same wish met by the
-    difference of the two best scores. confidence: of the lower limits. not_sampled: images of a
-    run that are no part of its probability sample, left out. of_runs: the runs whose labels were
+    without: classes predicted too rarely for a threshold. margins: thresholds on the difference of
+    the two best scores instead. confidence: of the lower limits. not_sampled: images of a run that
+    are left out because they are not in its probability sample. of_runs: the runs whose labels were
     used.
     """
 
@@ -47,7 +47,7 @@ class Calibrated:
 
     @property
     def at_bound(self) -> bool:
-        """Whether the temperature is at the end of its range: scores say little of the truth."""
+        """Whether the temperature is at a limit of its range; scores then hardly predict truth."""
         return not 1.001 * COLDEST < self.temperature < HOTTEST / 1.001
 
 
@@ -62,16 +62,16 @@ def calibrate(
     precision: float | None = None,
     coverage: float | None = None,
     confidence: float | None = None,
-    on_scan: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> Calibrated:
     """Write ``out``: the same graph with a new temperature and, if wanted, thresholds.
 
-    Images of none of the model's classes count as wrong whatever they are called when
-    thresholds are fitted to a precision; the temperature is fitted without them. Of a run's
-    labels the probability sample is used, in thresholds with its design weights.
-    confidence: with which the precision holds elsewhere, see ``calibration.fit_thresholds``.
-    Raises SettingError where there are too few images, ModelError where the package
-    gives probabilities, to which no temperature is applied.
+    Images of none of the model's classes always count as wrong when thresholds are fitted to a
+    precision; the temperature is fitted without them. Of a run's labels only the probability sample
+    is used, for thresholds with its design weights.
+    confidence: with which the precision holds on other images, see ``calibration.fit_thresholds``.
+    Raises SettingError if there are too few images, and ModelError if the package outputs
+    probabilities, to which no temperature can be applied.
     """
     package = model.package
     check_out(out, package)
@@ -87,11 +87,11 @@ def calibrate(
             f"{package.folder} gives probabilities, to which no temperature can be applied;"
             " export it with logits"
         )
-    found = load_labelled(inputs, label_map, manifest, outside=True)
-    on_scan(found)
+    scan = load_labelled(inputs, label_map, manifest, outside=True)
+    on_scan(scan)
     split = split or ("validation" if manifest else "")
-    samples = of_split(found, split) if split else list(found.samples)
-    scored, weight, not_sampled = sampled(score(model, found, samples), runs_of(found))
+    samples = of_split(scan, split) if split else list(scan.samples)
+    scored, weight, not_sampled = sampled(score(model, scan, samples), runs_of(scan))
     known = scored.of(lambda sample: sample.group in package.classes)
     if len(known.samples) < LEAST_IMAGES:
         raise SettingError(
@@ -113,7 +113,7 @@ def calibrate(
             )
             for by_margin in (False, True)
         )  # fmt: skip
-    made_of = labels_used(found, scored.samples, CALIBRATED, package.description)
+    made_of = labels_used(scan, scored.samples, CALIBRATED, package.description)
     fields = derive(
         package,
         "calibrated",
@@ -134,8 +134,8 @@ def calibrate(
     without = tuple(x for x in package.classes if wish and x not in thresholds)
     return Calibrated(
         out, len(known.samples), package.temperature, temperature, thresholds, without,
-        found.left_out, margins, confidence or 0.95, not_sampled,
-        tuple(x for x in runs_of(found) if any(s.source == x for s in scored.samples)),
+        scan.left_out, margins, confidence or 0.95, not_sampled,
+        tuple(x for x in runs_of(scan) if any(s.source == x for s in scored.samples)),
     )  # fmt: skip
 
 

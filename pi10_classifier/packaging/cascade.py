@@ -1,7 +1,7 @@
-"""Two packages in one graph: a fast one, and an accurate one for the doubtful images.
+"""Combines two packages in one graph: a fast one, and an accurate one for doubtful images.
 
-The result is an ordinary package: input of the accurate model's size, shrunk inside the
-graph for the fast one. What is doubtful is set on validation images; no torch.
+The result is an ordinary package. Its input has the accurate model's size and is shrunk inside the
+graph for the fast one. Validation images determine which images are doubtful. No torch.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from pi10_classifier.model.writer import check_out, derive, quoted_card, write_p
 from pi10_classifier.packaging.novelty_graph import without_novelty
 
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
-OPSET = 18  # the first whose Resize averages where it shrinks
+OPSET = 18  # the first opset whose Resize averages when it shrinks
 _FAST, _ACCURATE = "fast/", "accurate/"
 NO_GAIN = "This cascade does not pay: {} alone is as good on the validation images, and faster"
-_LEAST = 1e-30  # no probability is taken for less, for its logarithm
+_LEAST = 1e-30  # lower bound of a probability before its logarithm is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +62,23 @@ def cascade(
 ) -> Cascade:
     """Combine two packages with the same classes; evaluate the result on the test split.
 
-    share: of the validation images that the accurate model shall answer; None takes the
-    least of ``SHARES`` at which the cascade's macro-F1 there is the accurate model's, else
-    the best. Raises SettingError where the packages do not go together, ModelError where
-    ONNX Runtime refuses the joint graph.
+    share: the share of the validation images that the accurate model answers. None takes the
+    smallest of ``SHARES`` at which the cascade reaches the accurate model's macro-F1 on these
+    images, else the best. Raises SettingError if the packages do not fit together, and ModelError
+    if ONNX Runtime refuses the joint graph.
     """
     check_out(out, fast.package)
     check_out(out, accurate.package)
     _check_pair(fast, accurate, share)
     classes = fast.package.classes
-    found = load_labelled(inputs, None, manifest)
-    held, tested = (of_split(found, split) for split in ("validation", "test"))
-    alone, slow = score(fast, found, held), score(accurate, found, held)
-    quick = score(_joined(accurate, joint(fast, accurate, 0.0)), found, held)
+    scan = load_labelled(inputs, None, manifest)
+    held, tested = (of_split(scan, split) for split in ("validation", "test"))
+    alone, slow = score(fast, scan, held), score(accurate, scan, held)
+    quick = score(_joined(accurate, joint(fast, accurate, 0.0)), scan, held)
     below, passed = _doubt(quick, slow, classes, share)
     graph = joint(fast, accurate, below)
     joined = _joined(accurate, graph)
-    both = score(joined, found, held)
+    both = score(joined, scan, held)
     truth = quick.truth(classes)
     figures = {
         "fast": macro_f1(truth, alone.probabilities.argmax(axis=1), len(classes)),
@@ -93,7 +93,7 @@ def cascade(
         "temperature": 1.0,
         "thresholds": {},
         "novelty": None,  # either network has features of its own
-        "metrics": _figures(score(joined, found, tested), found, classes),
+        "metrics": _figures(score(joined, scan, tested), scan, classes),
         "cascade": {
             "fast": {"name": fast.package.name, "sha256": fast.package.sha256},
             "below": below,
@@ -102,7 +102,7 @@ def cascade(
         },
     }
     fields = derive(accurate.package, "cascade", **described)
-    done = Cascade(out, below, passed, figures, fields["metrics"], found)
+    done = Cascade(out, below, passed, figures, fields["metrics"], scan)
     write_package(out, graph, fields, _card(fields, fast, accurate, done.pays))
     return done
 
@@ -163,7 +163,8 @@ def joint(fast: Model, accurate: Model, below: float) -> bytes:
 def _joined(accurate: Model, graph: bytes) -> Model:
     """A joint graph as a model, before it is a package.
 
-    With nothing doubtful it is the fast model on the other's input, shrunk: it loses a little.
+    If no image is doubtful, it is the fast model on the other's shrunk input, which is slightly
+    less accurate.
     """
     package = replace(
         accurate.package,
@@ -198,14 +199,15 @@ def _check_pair(fast: Model, accurate: Model, share: float | None) -> None:
     for package in (one, two):
         if package.input_dtype != "uint8" or package.activation != "softmax":
             raise SettingError(
-                f"{package.name} does not take uint8 and give logits; export it again"
+                f"{package.name} must have uint8 input and logits as output, and does not; export"
+                " it again"
             )
     if share is not None and not 0 < share < 1:
         raise SettingError(f"share is {share}; it must be above 0 and below 1")
 
 
 def _part(model: Model, prefix: str) -> onnx.ModelProto:
-    """A package's graph at our opset, its names prefixed."""
+    """A package's graph, converted to our opset, with prefixed names."""
     package, whole = read_package(model.package.folder)
     graph = onnx.load_model_from_string(without_novelty(package, whole))
     return compose.add_prefix(version_converter.convert_version(graph, OPSET), prefix)
@@ -243,13 +245,13 @@ def _doubt(
     return below, float((top < below).mean())
 
 
-def _figures(seen: Scored, found: Scan, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Of the test split, all of it and each source."""
+def _figures(seen: Scored, scan: Scan, classes: tuple[str, ...]) -> dict[str, Any]:
+    """The metrics of the whole test split and of each source."""
     metrics = {"test split": report(seen.truth(classes), seen.probabilities, classes)}
-    for source in found.origins if len(found.origins) > 1 else ():
-        mine = seen.of(lambda s, name=source: s.source == name)  # type: ignore[misc]
-        if mine.samples:
-            metrics[source] = report(mine.truth(classes), mine.probabilities, classes)
+    for source in scan.origins if len(scan.origins) > 1 else ():
+        part = seen.of(lambda s, name=source: s.source == name)  # type: ignore[misc]
+        if part.samples:
+            metrics[source] = report(part.truth(classes), part.probabilities, classes)
     return metrics
 
 
@@ -268,7 +270,7 @@ def _card(fields: dict[str, Any], fast: Model, accurate: Model, pays: bool) -> s
         "|---|---:|---|",
     ]
     for source, row in fields["metrics"].items():
-        found = row["macro_f1"]
-        span = f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+        f1 = row["macro_f1"]
+        span = f"{f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f})"
         lines.append(f"| {source} | {row['n']:,} | {span} |")
     return "\n".join([*lines, "", quoted_card(fast.package), quoted_card(accurate.package)])

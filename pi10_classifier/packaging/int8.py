@@ -1,8 +1,8 @@
-"""Static int8 quantisation of a model package, behind an accuracy gate.
+"""Quantises a model package to int8, behind an accuracy gate.
 
-ONNX Runtime's quantiser: activations uint8, weights int8 per output channel at seven
-bits (``reduce_range``: without VNNI, eight overflow the 16-bit sums of AVX2). What comes
-before the first convolution or matrix (the folded normalisation) stays in float.
+It uses ONNX Runtime's static quantiser: activations are uint8, weights int8 per output channel
+with seven bits (``reduce_range``: without VNNI, eight bits overflow the 16-bit sums of AVX2). The
+nodes before the first convolution or matrix product (the folded normalisation) stay in float.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def export_int8(
     method: str = "minmax",
     images: int = CALIBRATION_IMAGES,
     allowed: float = DROP,
-    on_scan: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> Quantised:
     """Write ``out``: ``model`` in int8, if macro-F1 falls by at most ``allowed``.
 
-    Ranges come from ``images`` images of the training split, macro-F1 from the validation
-    split, as ``manifest`` or a table has them; without splits, from two halves of the data.
-    Raises RefusedError with the figures, and writes nothing, where the drop is larger.
+    Ranges come from ``images`` images of the training split, macro-F1 from the validation split, as
+    given by ``manifest`` or a table; without splits, from two halves of the data. If the drop is
+    larger, raises RefusedError with the figures and writes nothing.
     """
     package = model.package
     check_out(out, package)
@@ -80,29 +80,29 @@ def export_int8(
         )
     if method not in METHODS:
         raise SettingError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
-    found = load_labelled(inputs, label_map, manifest)
-    on_scan(found)
-    known = [sample for sample in found.samples if sample.group in package.classes]
+    scan = load_labelled(inputs, label_map, manifest)
+    on_scan(scan)
+    known = [sample for sample in scan.samples if sample.group in package.classes]
     divided = any(sample.split for sample in known)
     if divided:
         fit, held = ([s for s in known if s.split == name] for name in ("train", "validation"))
     else:
         fit, held = _divide(known)
-    for what, some in (("to take ranges from", fit), ("to judge on", held)):
+    for purpose, some in (("to take ranges from", fit), ("to judge on", held)):
         if len(some) < LEAST_IMAGES:
             raise SettingError(
-                f"{len(some)} images {what} are too few; at least {LEAST_IMAGES} of the"
+                f"{len(some)} images {purpose} are too few; at least {LEAST_IMAGES} of the"
                 " model's classes are needed"
                 f" {'per split' if divided else 'in either half of the data'}"
             )
     chosen = fit[:: max(1, -(-len(fit) // images))]
-    sample = np.concatenate([batch for _, batch in prepared(model, found, chosen)])
-    before = score(model, found, held)
+    sample = np.concatenate([batch for _, batch in prepared(model, scan, chosen)])
+    before = score(model, scan, held)
     _, whole = read_package(package.folder)
     graph = without_novelty(package, whole)
     package = replace(package, novelty=None)  # it was fitted on the float features
     small = quantise(graph, package, sample, method)
-    after = score(Model(package, small), found, held)
+    after = score(Model(package, small), scan, held)
     gate = judge(before, after, package.classes)
     if not gate.drop <= allowed:
         others = " or ".join(other for other in METHODS if other != method)
@@ -136,11 +136,11 @@ def export_int8(
     )
     card = f"{_section(gate, len(chosen), method, divided)}\n{quoted_card(package)}"
     write_package(out, small, fields, card)
-    return Quantised(out, gate, len(whole), len(small), found.left_out)
+    return Quantised(out, gate, len(whole), len(small), scan.left_out)
 
 
 def _divide(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Two halves by a hash of the file's content, or of the duplicates it is one of."""
+    """Two halves by a hash of each file's content; duplicates stay in one half."""
     halves: tuple[list[Sample], list[Sample]] = ([], [])
     for s in samples:
         key = (s.cluster or s.sha256).encode()
@@ -156,7 +156,7 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
     from onnxruntime import quantization as ort
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    # histograms want batches of one size
+    # histograms need batches of equal size
     whole = len(images) // CALIBRATION_BATCH * CALIBRATION_BATCH or len(images)
     cuts = range(0, whole, CALIBRATION_BATCH)
     feeds = [
@@ -173,9 +173,9 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
     ways = dict(zip(METHODS, ("MinMax", "Entropy", "Percentile"), strict=True))
     quiet = logging.getLogger()
     level = quiet.level
-    talk = contextlib.redirect_stdout(io.StringIO())  # standard output is for our own words
+    talk = contextlib.redirect_stdout(io.StringIO())  # keep the quantiser off standard output
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), talk:
-        warnings.simplefilter("ignore")  # the quantiser's own, of its own deprecations
+        warnings.simplefilter("ignore")  # deprecations inside the quantiser
         given, clean, small = (Path(folder) / f"{x}.onnx" for x in ("float", "clean", "int8"))
         try:
             quiet.setLevel(logging.ERROR)
@@ -197,19 +197,19 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
                 calibrate_method=ort.CalibrationMethod[ways[method]],
                 nodes_to_exclude=before_first(prepared_graph),
             )
-            found = small.read_bytes()
-        except Exception as error:  # the quantiser raises whatever it meets
+            quantised = small.read_bytes()
+        except Exception as error:  # the quantiser may raise anything
             raise ModelError(
                 f"{package.folder}: ONNX Runtime cannot quantise this graph:"
                 f" {type(error).__name__}: {str(error)[:300]}"
             ) from error
         finally:
             quiet.setLevel(level)
-    if not any(n.op_type == "QuantizeLinear" for n in onnx.load_from_string(found).graph.node):
+    if not any(n.op_type == "QuantizeLinear" for n in onnx.load_from_string(quantised).graph.node):
         raise ModelError(
-            f"{package.folder}: the graph has nothing that is done in int8; keep the float package"
+            f"{package.folder}: no node of the graph can be done in int8; keep the float package"
         )
-    return found
+    return quantised
 
 
 def before_first(model: onnx.ModelProto) -> list[str]:

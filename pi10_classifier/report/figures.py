@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from pi10_classifier.report.spectrum import Spectrum
+
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 REST = "#777777"
 MAX_PANELS = 8
@@ -28,7 +30,7 @@ SMALLEST_UM, LARGEST_UM = 180.0, 35_000.0  # what the instrument is built to cat
 KM_PER_DEGREE = 111.195  # mean Earth radius 6371 km
 
 _WIDTH = 5.2  # inches: narrow enough that the text stays legible on a phone
-_INK, _SOFT, _GREY = "#1d2730", "#33404a", "#8a939b"
+INK, _SOFT, _GREY = "#1d2730", "#33404a", "#8a939b"
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "pi10-classifier",
     "svg.fonttype": "path",
@@ -46,7 +48,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.7,
     "xtick.color": _SOFT,
     "ytick.color": _SOFT,
-    "text.color": _INK,
+    "text.color": INK,
     "timezone": "UTC",
     "path.simplify": True,
 }
@@ -134,46 +136,41 @@ def _dates(axis: Any) -> None:
     axis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
-def size_figure(
-    labels: Sequence[str], edges: Floats, histogram: Ints, colour: dict[str, str]
-) -> bytes:
-    """Images per size class, then each class as shares of itself.
-
-    ``edges`` are N + 1 limits in µm, ``histogram`` is (class, N).
-    """
-    used = np.flatnonzero(histogram.sum(axis=0))
-    first, last = max(0, used[0] - 2), min(histogram.shape[1], used[-1] + 3)
-    edges, histogram = edges[first : last + 1], histogram[:, first:last]
+def spectrum_figure(spectra: Mapping[str, Spectrum], colour: dict[str, str]) -> bytes:
+    """Normalised biovolume over size, both logarithmic: points with limits, and fitted lines."""
 
     def paint(figure: Figure) -> None:
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        for label, row in zip(labels, histogram, strict=True):
-            if row.sum():
-                upper.stairs(row, edges, color=colour[label], linewidth=1.4, label=plain(label))
-                share = 100 * row / row.sum()
-                lower.stairs(share, edges, color=colour[label], linewidth=1.4)
-                lower.stairs(share, edges, color=colour[label], fill=True, alpha=0.10)
-        for axes in (upper, lower):
-            axes.set_xscale("log")
-            axes.set_xlim(edges[0], edges[-1])
-            axes.set_ylim(bottom=0)
-            if edges[0] < SMALLEST_UM:
-                axes.axvspan(edges[0], SMALLEST_UM, color=_GREY, alpha=0.14, linewidth=0)
-                axes.axvline(SMALLEST_UM, color="#5b656d", linestyle=(0, (4, 3)), linewidth=1)
-            _thousands(axes.yaxis, 4)
-        upper.set_title("images in each size class")
-        upper.set_ylabel("images")
-        upper.legend(frameon=False, fontsize=8.5)
-        lower.set_title("each class as a share of its own total")
-        lower.set_ylabel("%")
-        lower.set_xlabel("equivalent spherical diameter, µm (logarithmic)")
-        lower.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=30))
-        lower.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
-        lower.xaxis.set_minor_formatter(NullFormatter())
+        axes = figure.add_subplot()
+        for label, its in spectra.items():
+            tint = colour.get(label, INK)
+            esd, value, low, high = its.points
+            bars = np.array([value - np.minimum(low, value), np.maximum(high, value) - value])
+            axes.errorbar(
+                esd, value, bars, color=tint, fmt="o", markersize=3.2, elinewidth=0.8,
+                mfc=tint if label in colour else "white", label=plain(label),
+            )  # fmt: skip
+            if its.fit.size:
+                axes.plot(*its.fit, color=tint, linewidth=1.3, linestyle="-" if label in colour
+                          else (0, (5, 2)))  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        values = np.concatenate([its.points[1] for its in spectra.values()])
+        axes.set_ylim(values.min() / 3, values.max() * 3)
+        left = axes.get_xlim()[0]
+        if left < SMALLEST_UM:
+            axes.set_xlim(left=left)
+            axes.axvspan(left, SMALLEST_UM, color=_GREY, alpha=0.14, linewidth=0)
+            axes.axvline(SMALLEST_UM, color="#5b656d", linestyle=(0, (4, 3)), linewidth=1)
+        axes.legend(frameon=False, fontsize=8.5)
+        axes.set_ylabel("normalised biovolume, mm³ m⁻³ mm⁻³")
+        axes.set_xlabel("equivalent spherical diameter, µm")
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=30))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
-    return draw(4.3, paint)
+    return draw(3.6, paint)
 
 
 def unwrap(longitude: Floats) -> Floats:
@@ -271,5 +268,5 @@ def _scale_bar(axes: Axes, width_km: float) -> None:
     length = max(x * power for x in (1, 2, 5) if x * power <= target)
     share = length / width_km
     place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
-    axes.plot([0, share], [1.035, 1.035], color=_INK, linewidth=2, **place)
+    axes.plot([0, share], [1.035, 1.035], color=INK, linewidth=2, **place)
     axes.text(share + 0.02, 1.035, f"{length:,.10g} km", va="center", **place)

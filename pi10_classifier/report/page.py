@@ -23,16 +23,19 @@ import numpy as np
 
 from pi10_classifier.errors import Code, ExitCode, SettingError
 from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.model.package import installed_with
 from pi10_classifier.report import figures
 from pi10_classifier.report.density_series import Series, parse_number
-from pi10_classifier.report.particle_stats import (
-    SIZE_BINS,
-    SIZE_DECADES,
-    SIZE_LOW,
-    ImageSums,
-    read_images,
-)
+from pi10_classifier.report.particle_stats import ImageSums, read_images
+from pi10_classifier.report.spectrum import Spectra, Spectrum
 from pi10_classifier.report.unlike import COLUMN, UnlikeTraining
+from pi10_classifier.report.validation import (
+    MAX_DRAWN,
+    Validation,
+    densities_figure,
+    read_validation,
+)
+from pi10_classifier.sizes.tables import LIVING
 
 if TYPE_CHECKING:
     import jinja2
@@ -42,7 +45,6 @@ EXAMPLES_PER_CODE = 5
 MAX_MINUTES = 400  # beyond that, density is drawn per bin
 MAX_POINTS = 800  # beyond that, per hour, six hours, day, week
 MAX_PICTURE_CHARS = 400_000
-_DRAWN_TOGETHER = 5  # fine size classes per drawn one: 20 a decade
 _TOTALS = ("inputs", "results", "failures", "skipped")
 _ORDERS: dict[str, Callable[[dict[str, Any]], tuple[Any, ...]]] = {
     "highest": lambda x: (-x["score"], x["particle_id"], x["png"]),
@@ -168,7 +170,9 @@ def _picture(drawing: bytes, alt: str) -> dict[str, str]:
     return {"uri": "data:image/svg+xml;base64," + base64.b64encode(drawing).decode(), "alt": alt}
 
 
-def _pictures(images: ImageSums, minutes: Series, series: Series) -> dict[str, Any]:
+def _pictures(
+    images: ImageSums, minutes: Series, series: Series, spectra: dict[str, Spectrum]
+) -> dict[str, Any]:
     """The figures; None where there is nothing to draw."""
     colour = figures.colours(list(images.classes))
     found = sorted((x for x in images.classes.values() if x.images), key=lambda x: -x.images)
@@ -184,12 +188,10 @@ def _pictures(images: ImageSums, minutes: Series, series: Series) -> dict[str, A
     if labels and series.litres and curves:
         drawing = figures.time_figure(curves, series.step, unit, colour)
         pictures["time"] = _picture(drawing, f"Line charts of {unit} over time, for {named}.")
-    histogram = np.array([images.classes[x].sizes for x in labels]).reshape(-1, SIZE_BINS)
-    if histogram.any():
-        histogram = histogram.reshape(len(labels), -1, _DRAWN_TOGETHER).sum(axis=2)
-        edges = 10 ** np.linspace(SIZE_LOW, SIZE_LOW + SIZE_DECADES, histogram.shape[1] + 1)
-        drawing = figures.size_figure(labels, edges, histogram, colour)
-        alt = f"Step charts of equivalent spherical diameter for {named}: images, then shares."
+    shown_spectra = {x: its for x, its in spectra.items() if x in drawn or x not in images.classes}
+    if shown_spectra:
+        drawing = figures.spectrum_figure(shown_spectra, colour)
+        alt = f"Normalised biovolume over equivalent spherical diameter, for {named}."
         pictures["sizes"] = _picture(drawing, alt)
     if images.track:
         at = np.array(sorted(images.track), np.int64)
@@ -198,6 +200,17 @@ def _pictures(images: ImageSums, minutes: Series, series: Series) -> dict[str, A
         alt = f"Map of {len(at):,} positions, latitude {north.min():.3f}° to {north.max():.3f}°."
         pictures["track"] = _picture(drawing, alt)
     return pictures
+
+
+def _corrected_picture(validation: Validation, colour: dict[str, str]) -> dict[str, str] | None:
+    drawn = [x for x in validation.rows if x.corrected][:MAX_DRAWN]
+    if not drawn:
+        return None
+    named = ", ".join(shown(f"{x.stratum} {x.label}", 40) for x in drawn)
+    return _picture(
+        densities_figure(drawn, colour),
+        f"Corrected densities with 95 % intervals beside the plain ones, for {named}.",
+    )
 
 
 def environment() -> jinja2.Environment:
@@ -224,7 +237,8 @@ def environment() -> jinja2.Environment:
 def write_report(out: Path, package: Path | None = None) -> Path:
     """Write ``out/report.html`` from what a run left in ``out``, and return its path.
 
-    ``package`` is the model package whose README.md is shown as the model card.
+    ``package`` is the model package whose README.md is shown as the model card; if None, the one
+    that ships with the program, where the run is of such a one.
     Raises :class:`SettingError` where matplotlib or jinja2 is missing or ``out``
     is not a run's folder, :class:`OutputError` where the page cannot be written.
     """
@@ -232,11 +246,13 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     run = _read_run(out / "run.json")
     totals = {x: int(run.get("totals", {}).get(x, 0)) for x in _TOTALS}
     model = run.get("model") or {}
-    images = read_images(out / "predictions.parquet", [str(x) for x in model.get("classes", [])])
-    minutes, bins = Series(MAX_MINUTES), Series(MAX_POINTS, level=1)
+    minutes, bins, spectra = Series(MAX_MINUTES), Series(MAX_POINTS, level=1), Spectra()
     unlike = UnlikeTraining()
     for row in _table(out / "counts.csv"):
         minutes.add(row, "minute")
+        spectra.add_minute(row)
+    known = [str(x) for x in model.get("classes", [])]
+    images = read_images(out / "predictions.parquet", known, spectra)
     for row in _table(out / "bins.csv"):
         bins.add(row, "start")
         unlike.add(row)
@@ -247,6 +263,9 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     inputs = run.get("parameters", {}).get("inputs") or sorted(images.sources)
     span = [_EPOCH + timedelta(seconds=x) for x in (images.first, images.last) if x is not None]
     labels = list(images.classes)
+    by_class = spectra.by_class(labels)
+    colour = {LIVING: figures.INK} | figures.colours(labels)
+    validation = read_validation(out, run.get("classification"))
     tables = {"images": images, "minutes": minutes, "bins": bins, "series": series}
     found = {"gallery": gallery, "unread": unread, "failures": failures, "span": span}
     page = pages.get_template("report.html.j2").render(
@@ -256,15 +275,19 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         inputs=[inputs] if isinstance(inputs, str) else list(inputs),
         means={x: minutes.mean(x) for x in labels},
         good_means={x: minutes.good_mean(x) for x in labels},
-        colour=figures.colours(labels),
-        pictures=_pictures(images, minutes, series),
+        colour=colour,
+        pictures=_pictures(images, minutes, series, by_class),
+        spectra=by_class,
+        bad_spectra=spectra.has_bad,
+        validation=validation,
+        corrected_picture=_corrected_picture(validation, colour),
         panels=figures.MAX_PANELS,
         flags=sorted({*images.flags, *minutes.flags, *bins.flags}),
         unlike=unlike,
         expected_unlike=_expected(run),
         parameters=_flat(run.get("parameters")),
         versions=_flat(run.get("versions")),
-        card=_model_card(package),
+        card=_model_card(package or installed_with(str(model.get("sha256")))),
     )
     write_atomically(out / "report.html", page.encode("utf-8", "replace"))
     return out / "report.html"

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.report.density_series import Floats, Ints, split_flags
+from pi10_classifier.foundation.record_batches import NO_TIME, numbers, record_batches
+from pi10_classifier.foundation.record_batches import codes as codes_of
+from pi10_classifier.foundation.record_batches import seconds as seconds_of
+from pi10_classifier.report.density_series import Ints, split_flags
+from pi10_classifier.report.spectrum import Spectra
 
 MAX_POSITIONS = 20_000
 MAX_KEPT_NAMES = 1000
 SIZE_LOW, SIZE_DECADES, PER_DECADE = 1.0, 4, 100  # 10 µm to 10 cm
 SIZE_BINS = SIZE_DECADES * PER_DECADE
-_NO_TIME = np.iinfo(np.int64).min  # NumPy's NaT
 
 
 @dataclass(slots=True)
@@ -54,9 +57,9 @@ class ImageSums:
 
     def add(self, batch: Any) -> None:
         self.rows += batch.num_rows
-        names, codes = _codes(batch, "label")
+        names, codes = codes_of(batch, "label")
         classes = [self.classes.setdefault(x, ClassSums(x)) for x in names]
-        score, esd = _numbers(batch, "score"), _numbers(batch, "esd_um")
+        score, esd = numbers(batch, "score"), numbers(batch, "esd_um")
         scored = np.isfinite(score)
         sized = np.isfinite(esd) & (esd > 0)
         place = np.zeros(len(esd), np.int64)
@@ -80,14 +83,14 @@ class ImageSums:
         self._add_track(batch)
 
     def _add_track(self, batch: Any) -> None:
-        seconds = _seconds(batch)
+        seconds = seconds_of(batch, "datetime")
         # a clock that was never set shapes neither the dates nor the track
-        known = (seconds != _NO_TIME) & ~_off_clock(batch)
+        known = (seconds != NO_TIME) & ~_off_clock(batch)
         if known.any():
             first, last = int(seconds[known].min()), int(seconds[known].max())
             self.first = first if self.first is None else min(first, self.first)
             self.last = last if self.last is None else max(last, self.last)
-        latitude, longitude = _numbers(batch, "latitude"), _numbers(batch, "longitude")
+        latitude, longitude = numbers(batch, "latitude"), numbers(batch, "longitude")
         fixed = (np.abs(latitude) <= 90) & (np.abs(longitude) <= 360)  # false for NaN
         self.fixes += int(fixed.sum())
         # Images without a time share one place, before all others.
@@ -101,61 +104,28 @@ class ImageSums:
             self.track = {k: v for k, v in self.track.items() if k % self.stride == 0 or k < 0}
 
 
-def _numbers(batch: Any, name: str) -> Floats:
-    if name not in batch.schema.names:
-        return np.full(batch.num_rows, np.nan)
-    column = batch.column(name).cast("float64")
-    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
-
-
 def _off_clock(batch: Any) -> Any:
     """Rows whose time lies outside the bin that their name tells."""
-    names, codes = _codes(batch, "flags")
+    names, codes = codes_of(batch, "flags")
     return np.array(["clock_outside_bin" in split_flags(text) for text in names], bool)[codes]
 
 
-def _seconds(batch: Any) -> Ints:
-    if "datetime" not in batch.schema.names:
-        return np.full(batch.num_rows, _NO_TIME)
-    times = batch.column("datetime").to_numpy(zero_copy_only=False)
-    return np.asarray(times, "datetime64[s]").astype(np.int64)
-
-
-def _codes(batch: Any, name: str) -> tuple[list[str], Ints]:
-    """The distinct texts of a column and each row's place among them; null is ''."""
-    if name not in batch.schema.names:
-        return [""], np.zeros(batch.num_rows, np.int64)
-    column = batch.column(name)
-    if not hasattr(column, "dictionary"):
-        column = column.dictionary_encode()
-    names = [x or "" for x in column.dictionary.to_pylist()]
-    codes = column.indices.cast("int64").fill_null(len(names)).to_numpy(zero_copy_only=False)
-    used, codes = np.unique(codes, return_inverse=True)
-    return [names[i] if i < len(names) else "" for i in used], np.asarray(codes, np.int64)
-
-
 def _tally(batch: Any, name: str) -> list[tuple[str, int]]:
-    names, codes = _codes(batch, name)
+    names, codes = codes_of(batch, name)
     return list(zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True))
 
 
-def read_images(folder: Path, labels: list[str]) -> ImageSums:
+def read_images(folder: Path, labels: list[str], spectra: Spectra) -> ImageSums:
+    """Sums over all particles; ``spectra`` takes them as well."""
     import pyarrow as pa
-    import pyarrow.dataset as ds
 
     images = ImageSums({x: ClassSums(x) for x in labels})
-    parts = sorted(str(x) for x in folder.glob("*.parquet") if x.name[0] not in "._")
-    texts = ["label", "source", "instrument", "flags"]
-    form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=texts))
-    bounded = {"batch_size": 65_536, "batch_readahead": 2, "fragment_readahead": 1}
+    texts = ("label", "source", "instrument", "flags", "bin")
+    wanted = (*texts, "score", "datetime", "latitude", "longitude", "esd_um")
     try:
-        if parts:
-            data = ds.dataset(parts, format=form)
-            wanted = {*texts, "score", "esd_um", "datetime", "latitude", "longitude"}
-            columns = [x for x in data.schema.names if x in wanted]
-            for batch in data.to_batches(columns=columns, **bounded):
-                if batch.num_rows:
-                    images.add(batch)
+        for batch in record_batches(folder, wanted, texts):
+            images.add(batch)
+            spectra.add(batch)
     except (pa.ArrowException, OSError) as error:
         raise SettingError(
             f"cannot read {folder}: {error}; remove the damaged part and classify with --resume"

@@ -1,1 +1,1 @@
-"""All that a run writes: columns, parts, journal, tables, run.json."""
+"""The output of a run: columns, parts, journal, tables and run.json."""

@@ -1,4 +1,4 @@
-"""The columns of the predictions table: each is one line of ``Row``, and all else comes from it.
+"""The columns of the predictions table: each is defined by one line of ``Row``.
 
 The Arrow schema with its field metadata, the order of the cells, and the table in the documents
 (``python -m pi10_classifier.results.columns``) are made from these lines.
@@ -17,7 +17,7 @@ NOVELTY = "novelty"  # the field of Row that is a column only where the model pa
 
 
 class Row(NamedTuple):
-    """One particle. Each field: its type, then Arrow type, unit (UDUNITS; "" of text), meaning."""
+    """One particle. Each field: type, Arrow type, unit (UDUNITS; "" for text), meaning."""
 
     # fmt: off
     particle_id: Annotated[str, "string", "", "instrument, bin and number, as `pia7.2024-06-24.1454+N00000000`; unique over cruises unless one bin was given twice, which the run warns of. For other names the member's path without its extension"]
@@ -37,10 +37,13 @@ class Row(NamedTuple):
     esd_um: Annotated[float | None, "float", "um", "diameter of a circle of the silhouette's area"]
     major_um: Annotated[float | None, "float", "um", "major axis of the ellipse with the silhouette's second moments"]
     minor_um: Annotated[float | None, "float", "um", "minor axis of that ellipse"]
+    eccentricity: Annotated[float | None, "float", "1", "of that ellipse: 0 for a circle, up to 1"]
+    angle_deg: Annotated[float | None, "float", "degree", "from the image's rows to the major axis, counterclockwise, 0 to 180"]
     feret_um: Annotated[float | None, "float", "um", "longest distance between two points of the silhouette"]
     perimeter_um: Annotated[float | None, "float", "um", "length of the outline"]
     solidity: Annotated[float | None, "float", "1", "area over the area of the convex hull"]
     mean_grey: Annotated[float | None, "float", "1", "mean luma inside, 0 to 255"]
+    grey_sd: Annotated[float | None, "float", "1", "standard deviation of the luma inside"]
     novelty: Annotated[float | None, "float", "1", "how unlike the model's training images it is: 0 is usual, above the model's threshold it is flagged `unlike_training`; empty for `no_particle`. The column is there only where the model package tells it"]
     raising_factor: Annotated[float | None, "double", "1", "(hits + misses) / images of its minute: the particles in the water that the image stands for; empty where unknown. `pi10 watch` fills it in when it ends, `pi10 oscar batch` when it merges"]
     flags: Annotated[str, "string", "", "names of flags, `;` between"]
@@ -59,7 +62,7 @@ _AT, _NOVELTY = Row._fields.index(SCORES), Row._fields.index(NOVELTY)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the table. unit: UDUNITS, "" of text."""
+    """One column of the table. unit: UDUNITS, "" for text."""
 
     name: str
     type: str

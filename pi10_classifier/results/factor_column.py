@@ -1,4 +1,4 @@
-"""The raising factor's column of a part: what it holds before and after factors are known."""
+"""Fills the column of raising factors in a part, once the factors are known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Factors = list[list[Any]]
 
 
 def fill(part: Path, target: Path, factors: Sequence[Sequence[Any]]) -> None:
-    """Copy a part, row group by row group, with the column filled. Raises OSError."""
+    """Copy a part, one row group at a time, with the column filled. Raises OSError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""Pictures of the particles with the highest and lowest scores, a few of each class."""
+"""Collects pictures of the particles with the highest and lowest scores, a few per class."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Picture = tuple[str, float, str, float | None, U8]  # label, score, name, ESD in
 
 
 class Gallery:
-    """A unit's pictures of highest and lowest score for each class, a few of each.
+    """A unit's pictures with the highest and lowest scores, a few per class.
 
-    Threads ask ``wants`` while the collector adds: a bound that lags behind only makes
-    them draw a picture too many, so what is kept does not depend on timing.
+    Threads call ``wants`` while the collector adds. If they see an old bound, they only draw a
+    picture that is not needed, so the pictures that are kept do not depend on timing.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Gallery:
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """Label -> rank -> pictures, as base64 PNG; encoded only now that they are chosen."""
+        """Label -> rank -> pictures as base64 PNG; only the chosen ones are encoded."""
         import base64
 
         out: dict[str, Any] = {}

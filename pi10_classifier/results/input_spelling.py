@@ -1,7 +1,7 @@
-"""Inputs of a run that is gone on with, spelled as they were.
+"""Restores the spelling of the inputs when a run is resumed.
 
-Units are known by their paths as they were given, and so are rows of the tables. The same
-place by another spelling (``big/``, ``./big``, its absolute path) goes by the first one.
+Units and rows are named by the paths as they were given. If the same input is given with another
+spelling (``big/``, ``./big``, its absolute path), the first spelling is used.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pi10_classifier.results.run_folder import JOURNAL, SETTINGS
 
 
 def spelled_as_before(inputs: Sequence[str], out: Path) -> list[str]:
-    """``inputs``, each as the run in ``out`` has it where that is the same place."""
+    """``inputs``, with the spelling of the run in ``out`` if it has the same input."""
     try:
-        said = json.loads((out / JOURNAL / SETTINGS).read_text("utf-8"))["inputs"]
-        known = {_place(text): text for text in said}
+        recorded = json.loads((out / JOURNAL / SETTINGS).read_text("utf-8"))["inputs"]
+        known = {_place(text): text for text in recorded}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return list(inputs)  # whoever opens the folder says what is wrong with it
-    return [text if text in said else known.get(_place(text), text) for text in inputs]
+        return list(inputs)  # opening the folder will report the error
+    return [text if text in recorded else known.get(_place(text), text) for text in inputs]
 
 
 def _place(text: str) -> str:
     if text.startswith("s3://"):
-        # a prefix is literal: only the bucket as a whole has two spellings
+        # prefixes are literal; only a whole bucket has two spellings
         return text if "/" in text.removeprefix("s3://") else f"{text}/"
     return str(Path(text).resolve())

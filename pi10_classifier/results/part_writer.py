@@ -17,7 +17,7 @@ ROW_GROUP = 16_384
 
 
 class PartWriter:
-    """Writes one unit's rows in bounded memory, and publishes them at once or never."""
+    """Writes one unit's rows in bounded memory, and publishes all of them or none."""
 
     def __init__(self, folder: RunFolder, unit: str) -> None:
         self._folder = folder
@@ -29,7 +29,7 @@ class PartWriter:
         self._temporary = folder.parts / f".{self._stem}.{os.getpid()}.tmp"
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Take rows."""
+        """Add rows."""
         self._rows.extend(rows)
         while len(self._rows) >= ROW_GROUP:
             self._write(self._rows[:ROW_GROUP])
@@ -51,7 +51,7 @@ class PartWriter:
             raise output_error(error, self._temporary) from error
 
     def publish(self, record: UnitRecord) -> None:
-        """Make the unit done: its journal entry first, its part last."""
+        """Publish the unit: its journal entry first, its part last."""
         if self._rows or self._writer is None:
             self._write(self._rows)
             self._rows = []
@@ -66,7 +66,7 @@ class PartWriter:
                 os.fsync(stream.fileno())
             record.part_bytes = self._temporary.stat().st_size
             final = self._folder.parts / f"{self._stem}.parquet"
-            # a stale part must not meet the new journal entry, were we killed in between
+            # after a kill, an old part must not stand next to the new journal entry
             final.unlink(missing_ok=True)
             write_atomically(
                 self._folder.journal / f"{self._stem}.json", entry_bytes(record.to_json())
@@ -77,10 +77,10 @@ class PartWriter:
         self._folder.part_published(self._stem)
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Remove all temporary files."""
         if self._writer is not None:
-            with contextlib.suppress(OSError):  # a full disk may refuse even the closing
+            with contextlib.suppress(OSError):  # on a full disk, even closing may fail
                 self._writer.close()
             self._writer = None
-        with contextlib.suppress(OSError):  # the next to open the folder removes it
+        with contextlib.suppress(OSError):  # the next run in the folder removes it
             self._temporary.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""What a run writes: the predictions dataset, its journal, and the summary tables.
+"""The output folder of a run: the predictions dataset, its journal and the summary tables.
 
-A unit (an archive or a block of loose files) is published in two renames: first its
-journal entry, then its Parquet part. A part whose entry carries the unit's fingerprint
-is done; anything else is work to do again. Tables are rebuilt from the journal.
+A unit (an archive or a block of loose files) is published in two renames: first its journal
+entry, then its Parquet part. A unit is done if its part exists and its entry has the unit's
+fingerprint; otherwise it is done again. Tables are rebuilt from the journal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pi10_classifier.instrument.names import Rows
 from pi10_classifier.results.factor_column import Factors
 from pi10_classifier.sources.base import printable
 
-TABLE_VERSION = 2
+TABLE_VERSION = 3
 PREDICTIONS = "predictions.parquet"
 JOURNAL = "journal"
 UNLIKE = "unlike_training"
@@ -35,21 +35,23 @@ _ENTRY = {
     "fixes", "factors",
 }  # fmt: skip
 SUMMARIES = ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html")
-
+# what other commands make of a finished run: of no use to the next one in the folder
+DERIVED = (
+    "sizes.csv", "size_spectrum.csv", "size_slopes.csv", "underway.csv", "underway_bins.csv",
+)  # fmt: skip
 
 """Unit (UDUNITS; empty for text) and meaning of each column."""
 
 
 @dataclass(slots=True)
 class UnitRecord:
-    """The journal entry of one unit: all that the summary tables need of it.
+    """The journal entry of one unit, with all data for the summary tables.
 
-    counts: (bin, minute ISO 8601 or "", label) -> images. folders: bin folder -> bins
-    seen in it. hits_misses: bin folder -> rows; sidecars: -> the member they came from.
-    backgrounds: bin folder -> mean grey of Background.tif's edge. fixes: (bin, minute) ->
-    first and last position. gallery: label -> rank -> pictures. factors: of the minutes,
-    where they are known. unlike_training: as counts, of the flagged images; None where the
-    model package cannot tell.
+    counts: (bin, minute ISO 8601 or "", label) -> images. folders: bin folder -> bins in it.
+    hits_misses: bin folder -> rows; sidecars: bin folder -> the member of these rows.
+    backgrounds: bin folder -> mean grey of Background.tif's edge. fixes: (bin, minute) -> first
+    and last position. gallery: label -> rank -> pictures. factors: of the minutes, if known.
+    unlike_training: as counts, of the flagged images; None where the model package cannot tell.
     """
 
     unit: str
@@ -109,19 +111,19 @@ def part_stem(unit: str) -> str:
 
 
 def is_published(part: Path, entry: Path, unit: str, fingerprint: str) -> bool:
-    """True where a part and its journal entry are whole, and of the unit as it is now."""
+    """True if part and journal entry are complete, and belong to the current unit."""
     try:
-        said = json.loads(entry.read_text("utf-8")) if part.is_file() else {}
-        same = said["unit"] == unit and said["fingerprint"] == fingerprint
-        same = same and said["part_bytes"] == part.stat().st_size
-        # what may succeed on a second try is tried again
-        return same and not any(Code(failure[2]).retryable for failure in said["failures"])
+        recorded = json.loads(entry.read_text("utf-8")) if part.is_file() else {}
+        same = recorded["unit"] == unit and recorded["fingerprint"] == fingerprint
+        same = same and recorded["part_bytes"] == part.stat().st_size
+        # retryable failures are retried
+        return same and not any(Code(failure[2]).retryable for failure in recorded["failures"])
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
 
 class RunFolder:
-    """The output folder of a run: opened new, resumed or overwritten; then written to."""
+    """The output folder of a run: new, resumed or overwritten."""
 
     def __init__(self, path: Path, classes: Sequence[str], *, novelty: bool = False) -> None:
         """novelty: the model tells what is unlike its training images."""
@@ -133,15 +135,15 @@ class RunFolder:
         self._lock: Any = None
 
     def close(self) -> None:
-        """Let other runs write to the folder."""
+        """Release the lock, so that other runs can write to the folder."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def open(self, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
-        """Make or reopen the folder. ``settings`` is what changes results, nothing else.
+        """Make or reopen the folder. ``settings``: exactly the settings that affect results.
 
-        Raises SettingError where the folder holds another run's results.
+        Raises SettingError if the folder holds another run's results.
         """
         try:
             self._open(settings, resume, overwrite)
@@ -175,12 +177,12 @@ class RunFolder:
             for path in ours:
                 if path.exists():
                     raise SettingError(
-                        f"{path} is there, but no run of this program; choose another --out"
+                        f"{path} exists, but is not a run of this program; choose another --out"
                     )
         elif not (resume or overwrite):
             raise SettingError(
-                f"{self.path} already holds a run; add --resume to go on with it, "
-                "--overwrite to begin anew, or choose another --out"
+                f"{self.path} already holds a run; add --resume to continue it, --overwrite to "
+                "start again, or choose another --out"
             )
         self.parts.mkdir(parents=True, exist_ok=True)
         self.journal.mkdir(exist_ok=True)
@@ -192,7 +194,7 @@ class RunFolder:
                 self._check_same(known, settings)
         for folder in (self.parts, self.journal, self.path):
             for litter in folder.glob(".*.tmp"):
-                # of a run that was killed: the lock tells that none is at work
+                # left by a killed run: the lock shows that no run is active
                 if _LITTER.fullmatch(litter.name) and litter.is_file():
                     litter.unlink(missing_ok=True)
         (self.path / "run.json").unlink(missing_ok=True)  # it says that a run is complete
@@ -200,13 +202,13 @@ class RunFolder:
             write_atomically(known, entry_bytes(settings))
 
     def _clear(self) -> None:
-        # settings go last: a clear that is cut short still knows this folder as a run's
+        # the settings last: if this is interrupted, the folder is still known as a run
         for entry in self.parts.glob("*"):
             entry.unlink()
         for entry in self.journal.glob("*.json"):
             if entry.name != SETTINGS:
                 entry.unlink()
-        for name in SUMMARIES:
+        for name in (*SUMMARIES, *DERIVED):
             (self.path / name).unlink(missing_ok=True)
         (self.journal / SETTINGS).unlink()
 
@@ -219,23 +221,23 @@ class RunFolder:
         now = json.loads(entry_bytes(settings))
         changed = sorted(k for k in {*old, *now} if old.get(k) != now.get(k))
         if changed:
-            what = "; ".join(f"{k} was {old.get(k)!r}, is {now.get(k)!r}" for k in changed)
+            differences = "; ".join(f"{k} was {old.get(k)!r}, is {now.get(k)!r}" for k in changed)
             raise SettingError(
-                f"cannot resume {known.parent.parent}: {what}. Results would not be of one kind: "
-                "use the old settings, --overwrite, or another --out"
+                f"cannot resume {known.parent.parent}: {differences}. Results would not be "
+                "comparable; use the old settings, --overwrite, or another --out"
             )
 
     def is_done(self, unit: str, fingerprint: str) -> bool:
-        """True where the unit's part is published and its content unchanged since."""
+        """True if the unit's part is published and the unit has not changed since then."""
         return is_published(*self.paths_of(unit), unit, fingerprint)
 
     def paths_of(self, unit: str) -> tuple[Path, Path]:
-        """Where the unit's part and its journal entry lie."""
+        """The paths of the unit's part and of its journal entry."""
         stem = part_stem(unit)
         return self.parts / f"{stem}.parquet", self.journal / f"{stem}.json"
 
     def part_published(self, stem: str) -> None:
-        """Called once a unit's part is there: for folders that pass it on."""
+        """Called when a unit's part is published; subclasses may move it elsewhere."""
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The journal entries of all published units, ordered by file name."""
@@ -252,15 +254,15 @@ class RunFolder:
             yield entry
 
     def published(self) -> set[str]:
-        """The stems of all parts that are there."""
+        """The stems of all published parts."""
         return {path.stem for path in self.parts.glob("*.parquet")}
 
     def drop_outdated_blocks(self, groups: Mapping[str, int], seen: Collection[str]) -> None:
-        """Remove the blocks of folders that hold fewer now, and failures of folders to list.
+        """Remove superseded blocks of folders that shrank, and of folders that can be listed now.
 
         groups: folder -> its number of blocks. seen: the stems of this run's units. A folder that
-        could not be listed had one unit, itself as its only failure; where it can be listed now,
-        it has other units, or is empty.
+        could not be listed had one unit, whose only failure was the folder itself. If it can be
+        listed now, it has other units, or is empty.
         """
         for entry in self.entries():
             unit, group = entry["unit"], entry["group"]
@@ -274,7 +276,7 @@ class RunFolder:
 
 
 def _was_unlisted(entry: Mapping[str, Any]) -> bool:
-    """True for the failure of a folder that could not be listed, and now can be."""
+    """True for the entry of a folder that could not be listed."""
     codes = [code for _, _, code, _ in entry["failures"]]
     if not entry["group"] or entry["totals"]["inputs"] != 1:
         return False
@@ -288,5 +290,5 @@ def _was_unlisted(entry: Mapping[str, Any]) -> bool:
 
 
 def entry_bytes(value: Any) -> bytes:
-    """A journal entry, or the settings, as they lie on disk."""
+    """A journal entry, or the settings, as stored on disk."""
     return json.dumps(value, ensure_ascii=True, sort_keys=True).encode() + b"\n"

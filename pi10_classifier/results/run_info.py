@@ -1,4 +1,4 @@
-"""What ``run.json`` tells of a finished run, for those who read it later."""
+"""Reads ``run.json`` of a finished run."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pi10_classifier.errors import SettingError
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """``run.json``. Raises SettingError where the run is not finished."""
+    """The content of ``run.json``. Raises SettingError if the run is not finished."""
     path = run / "run.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise SettingError(
             f"{run} holds no finished run (no run.json); finish it: pi10 classify … --resume"
         ) from None
     except (OSError, ValueError) as error:
         raise SettingError(f"{path} cannot be read: {error}") from error
-    return found
+    return record
 
 
 def classes_of(run: Path, model_sha256: str = "") -> tuple[str, ...]:
-    """The model's classes. Raises SettingError where the run is of another model than given."""
+    """The model's classes. Raises SettingError if the run used another model than given."""
     model = read_run(run)["model"]
     if model_sha256 and model["sha256"] != model_sha256:
         raise SettingError(

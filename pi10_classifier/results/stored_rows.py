@@ -1,4 +1,4 @@
-"""Single rows of ``predictions.parquet``, by part and place in it."""
+"""Reads single rows of ``predictions.parquet``, by part and row number."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ K = TypeVar("K")
 def rows_at(
     parts: Mapping[K, Path], places: Iterable[tuple[K, int]], columns: Sequence[str]
 ) -> dict[tuple[K, int], dict[str, Any]]:
-    """(part, row) -> the row's cells by column, read a row group at a time.
+    """(part, row) -> the row's cells by column; one row group at a time is read.
 
-    Raises SettingError where a part is gone, damaged, or has no such row or column.
+    Raises SettingError if a part is gone or damaged, or has no such row or column.
     """
     import pyarrow.parquet as pq
 
@@ -43,7 +43,7 @@ def rows_at(
                     raise ValueError(f"{first:,} rows")
         except (OSError, ValueError) as error:
             raise SettingError(
-                f"{path} is not as it was when the sample was drawn ({error}); draw it again: "
+                f"{path} has changed since the sample was drawn ({error}); draw it again: "
                 f"pi10 validate draw {path.parent.parent}"
             ) from error
     return rows

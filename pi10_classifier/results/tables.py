@@ -1,4 +1,4 @@
-"""The journal of a run -> ``counts.csv``, ``bins.csv``, ``failures.csv`` and ``run.json``."""
+"""Writes ``counts.csv``, ``bins.csv``, ``failures.csv`` and ``run.json`` from a run's journal."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from pi10_classifier.instrument.hits_misses import note_hits_misses
 from pi10_classifier.instrument.names import NO_PARTICLE, Bin, Rows
 from pi10_classifier.results.run_folder import UNLIKE, RunFolder
 
-# flags of bins that a user must hear of at once, and what to do
+# flags of bins that the user is warned of, and what to do
 _REMEDIES = {
-    "hits_without_images": "look at failures.csv, and whether the images were moved away",
-    "clock_outside_bin": "set the instrument's clock, or mend the images' times",
-    "images_beyond_hits": "leave copies out of the inputs",
+    "hits_without_images": "check failures.csv, and whether the images were moved away",
+    "clock_outside_bin": "set the instrument's clock, or correct the images' times",
+    "images_beyond_hits": "remove copies from the inputs",
     "mostly_blank": "look at the images; lamp, camera or cropping has failed",
-    "hits_unseen": "look at failures.csv, and whether images were moved away",
-    "clock_shifted": "set the instrument's clock, or mend the images' times",
+    "hits_unseen": "check failures.csv, and whether images were moved away",
+    "clock_shifted": "set the instrument's clock, or correct the images' times",
     "hits_misses_unknown": "mend HitsMisses.txt",
-    "surplus_rows": "look at HitsMisses.txt",
-    "no_hits_misses": "put HitsMisses.txt beside the images: without it there is no density",
-    "no_flow": "look whether the pump ran",
+    "surplus_rows": "check HitsMisses.txt",
+    "no_hits_misses": "put HitsMisses.txt next to the images: without it there is no density",
+    "no_flow": "check whether the pump ran",
 }
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the whole output folder holds.
+    """The totals of the whole output folder.
 
     densities: ``abundance.means`` of all minutes. factors: the raising factor of each minute.
     unlike_training: images with this flag by label; empty where the model cannot tell.
@@ -53,14 +53,14 @@ class Tally:
 
     @property
     def adds_up(self) -> bool:
-        """True where inputs = results + failures + skipped."""
+        """True if inputs = results + failures + skipped."""
         t = self.totals
         return t["inputs"] == t["results"] + t["failures"] + t["skipped"]
 
 
 @dataclass(slots=True)
 class JournalSums:
-    """What the journal's entries say of minutes and of bins' folders."""
+    """Sums of the journal's entries over minutes and bin folders."""
 
     counts: Counter[tuple[str, datetime | None, str]] = field(default_factory=Counter)
     unlike_training: Counter[tuple[str, datetime | None, str]] = field(default_factory=Counter)
@@ -97,14 +97,14 @@ def summarise(folder: RunFolder) -> Tally:
         ("source", "member", "code", "message", "retryable"),
         _failures(folder, tally),
     )
-    found = JournalSums()
+    sums = JournalSums()
     for entry in folder.entries():
         tally.totals.update(entry["totals"])
         for _, _, label, count in entry["counts"]:
             tally.labels[label] += count
-        found.take(entry)
-    by_minute = rows_of(found, folder.classes, tally.warnings)
-    unlike = found.unlike_training
+        sums.take(entry)
+    by_minute = rows_of(sums, folder.classes, tally.warnings)
+    unlike = sums.unlike_training
     by_bin = bin_rows(by_minute)
     in_bins: Counter[tuple[str, str]] = Counter()
     for (bin_id, _, label), count in unlike.items():
@@ -125,42 +125,40 @@ def summarise(folder: RunFolder) -> Tally:
     return tally
 
 
-def rows_of(found: JournalSums, classes: Sequence[str], warnings: list[str]) -> list[CountRow]:
-    """The minutes' rows; ``warnings`` takes what a user should hear of."""
+def rows_of(sums: JournalSums, classes: Sequence[str], warnings: list[str]) -> list[CountRow]:
+    """The rows of all minutes; warnings for the user are added to ``warnings``."""
     homes: dict[str, list[str]] = {}
-    for key, its in sorted(found.folders.items()):
-        for bin_id in its:
+    for key, bins_inside in sorted(sums.folders.items()):
+        for bin_id in bins_inside:
             homes.setdefault(bin_id, []).append(key)
-    hits_misses = _by_bin(homes, found, warnings)
+    hits_misses = _by_bin(homes, sums, warnings)
     several = {bin_id for bin_id, keys in homes.items() if len(keys) > 1}
-    bins = {key[0] for key in found.counts} | set(hits_misses)
+    bins = {key[0] for key in sums.counts} | set(hits_misses)
     starts: dict[str, datetime | None] = {}
     for bin_id in bins:
         parsed = Bin.parse(bin_id)
         # a bin of the year 9999 may have no next minute
         starts[bin_id] = parsed.start if parsed and parsed.start.year < 9999 else None
     backgrounds = {
-        bin_id: found.backgrounds[key]
-        for key, its in sorted(found.folders.items())
-        if key in found.backgrounds and len(its) == 1
-        for bin_id in its
+        bin_id: sums.backgrounds[key]
+        for key, bins_inside in sorted(sums.folders.items())
+        if key in sums.backgrounds and len(bins_inside) == 1
+        for bin_id in bins_inside
     }
-    return minute_rows(
-        found.counts, hits_misses, starts, classes, backgrounds, found.fixes, several
-    )
+    return minute_rows(sums.counts, hits_misses, starts, classes, backgrounds, sums.fixes, several)
 
 
 def _warnings(rows: Sequence[BinRow]) -> list[str]:
     bins = {row.bin: row.flags for row in rows if row.label != NO_PARTICLE and row.bin}
-    said = []
+    messages = []
     for flag, remedy in _REMEDIES.items():
         some = [bin_id for bin_id, flags in sorted(bins.items()) if flag in flags]
         if some:
             named = ", ".join(some[:3]) + (" and others" if len(some) > 3 else "")
-            said.append(
+            messages.append(
                 f"{len(some):,} of {len(bins):,} bins ({named}): {FLAGS[flag].meaning}; {remedy}"
             )
-    return said
+    return messages
 
 
 def _failures(folder: RunFolder, tally: Tally) -> Iterator[tuple[Any, ...]]:
@@ -171,13 +169,13 @@ def _failures(folder: RunFolder, tally: Tally) -> Iterator[tuple[Any, ...]]:
 
 
 def _by_bin(
-    homes: dict[str, list[str]], found: JournalSums, warnings: list[str]
+    homes: dict[str, list[str]], sums: JournalSums, warnings: list[str]
 ) -> dict[str, Table]:
-    """Give each bin the HitsMisses of its folder; none where it would be a guess.
+    """Give each bin the HitsMisses of its folder; none if that would be a guess.
 
-    homes: the folders in which each bin lies.
+    homes: bin -> its folders.
     """
-    folders, tables = found.folders, found.hits_misses
+    folders, tables = sums.folders, sums.hits_misses
     given: dict[str, Table] = {}
     for bin_id, keys in sorted(homes.items()):
         if len(keys) > 1:
@@ -197,16 +195,17 @@ def _by_bin(
         bins = folders.get(key, set())
         if not rows_:
             warnings.append(
-                f"{key.rstrip('|').replace('|', '/')}: HitsMisses.txt is empty, or there are two "
-                "that differ; not used: keep the right one"
+                f"{key.rstrip('|').replace('|', '/')}: HitsMisses.txt is not used, because it is "
+                "empty or there are two different ones; keep the right one"
             )
         elif len(bins) > 1:
             warnings.append(
-                f"{key.partition('|')[0]}: one HitsMisses.txt for {len(bins)} bins; "
-                "not used, for it is unclear whose it is"
+                f"{key.partition('|')[0]}: HitsMisses.txt is not used, because there are "
+                f"{len(bins)} bins and it is unclear to which one it belongs; put each bin in "
+                "its own folder"
             )
         elif not bins:
-            # no particle was saved, or they lie elsewhere: the bin is known by its folder alone
+            # no particle was saved, or they are elsewhere: only the folder names the bin
             source, _, inner = key.partition("|")
             place = f"{source}/{inner}" if inner else source
             bin_ = Bin.from_archive(place)
@@ -216,8 +215,8 @@ def _by_bin(
                 if lacking:
                     warnings.append(
                         f"{place} holds HitsMisses.txt without images, and images of "
-                        f"{', '.join(lacking)} lie elsewhere without it: no density is made of "
-                        "them; put them together and classify again"
+                        f"{', '.join(lacking)} are elsewhere without it, so they have no density; "
+                        "put them together and classify again"
                     )
             elif bin_ and str(bin_) not in given:
                 given[str(bin_)] = rows_
@@ -225,7 +224,7 @@ def _by_bin(
 
 
 def minute_of(text: str) -> datetime | None:
-    """The inverse of how the journal writes minutes."""
+    """The time of a minute in the journal."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:00Z").replace(tzinfo=UTC) if text else None
 
 
@@ -242,7 +241,7 @@ def _write_rows(
 
 
 def as_cells(row: CountRow | BinRow) -> dict[str, Any]:
-    """Column -> cell as the tables have it; those of ``where`` stand in its place."""
+    """Column -> cell of the tables; the field ``where`` is replaced by its own columns."""
     cells: dict[str, Any] = {}
     for name in row.__slots__:
         value = getattr(row, name)
@@ -257,10 +256,10 @@ def _columns(kind: type) -> list[str]:
 
 def bins_of(entries: Iterable[dict[str, Any]], classes: Sequence[str]) -> list[BinRow]:
     """The rows of ``bins.csv`` from journal entries alone."""
-    found = JournalSums()
+    sums = JournalSums()
     for entry in entries:
-        found.take(entry)
-    return bin_rows(rows_of(found, classes, []))
+        sums.take(entry)
+    return bin_rows(rows_of(sums, classes, []))
 
 
 def _cell(value: Any, degrees: bool) -> Any:

@@ -1,1 +1,1 @@
-"""Search over settings of a training with Optuna."""
+"""Searches over the settings of a training with Optuna."""

@@ -22,8 +22,7 @@ PAPER_GRIDS: Mapping[str, Mapping[str, tuple[Value, ...]]] = {
     "resnet18": _RESNET,
     "resnet50": _RESNET,
 }
-# dynamic_las is left out: it needs a network that shows its attention
-LOSSES = tuple(name for name, spec in registry.LOSSES.items() if not spec.needs_attention)
+LOSSES = tuple(registry.LOSSES)
 LAS_GRID: Mapping[str, tuple[Value, ...]] = {
     "loss_options.shape": ("concave", "linear", "convex", "exponential")
 }
@@ -39,25 +38,39 @@ class Range:
     whole: bool = False
 
 
+ATTENTIVE = ("vit", "vit_small", "vit_tiny", "beit")
+
+
+def fits(network: str, loss: str) -> bool:
+    """Whether the network has what the loss reads: dynamic LAS needs attention."""
+    return not registry.LOSSES[loss].needs_attention or network in ATTENTIVE
+
+
 Space = Mapping[str, Sequence[Value] | Range]
 
 
 def paper_space(network: str, sampler: str = "grid", losses: Sequence[str] = ("las",)) -> Space:
-    """The paper's grid for ``network``; for TPE, rates between its ends.
+    """The paper's grid for ``network``; for TPE, a range between the ends of its rates.
 
-    losses: searched too where there are several. With LAS alone its four shapes are.
+    losses: if there are several, they are searched too. With only LAS or dynamic LAS, its four
+    shapes are.
     Raises SettingError for a network or loss that the paper has no grid for.
     """
     if network not in PAPER_GRIDS:
         known = ", ".join(PAPER_GRIDS)
-        raise SettingError(f"the paper has no grid for {network!r}; it has for {known}")
+        raise SettingError(f"the paper has no grid for {network!r}, only for {known}; give a space")
     for loss in losses:
         if loss not in LOSSES:
             raise SettingError(f"loss {loss!r} is unknown; known: {', '.join(LOSSES)}")
+        if not fits(network, loss):
+            raise SettingError(
+                f"loss {loss!r} reads the network's attention, and {network} has none; leave it"
+                " out, or search with vit or beit"
+            )
     space: dict[str, Sequence[Value] | Range] = dict(PAPER_GRIDS[network])
     if len(losses) > 1:
         space["loss"] = tuple(losses)
-    elif losses and losses[0] == "las":
+    elif losses and losses[0] in ("las", "dynamic_las"):
         space |= LAS_GRID
     if sampler == "tpe":
         rates = [float(rate) for rate in PAPER_GRIDS[network]["rate"]]
@@ -66,10 +79,10 @@ def paper_space(network: str, sampler: str = "grid", losses: Sequence[str] = ("l
 
 
 def read_space(texts: Sequence[str], losses: Sequence[str] = ()) -> Space:
-    """Read a space from texts ``NAME=VALUE,VALUE,...``, in place of the paper's grid.
+    """Read a space from texts ``NAME=VALUE,VALUE,...``, instead of the paper's grid.
 
-    NAME is as in a recipe; ``loss_options.NAME`` for an option of the loss. Values are as
-    TOML has them, else words. losses: searched too where there are several. Raises SettingError.
+    NAME is a setting of the recipe, or ``loss_options.NAME`` for an option of the loss. Values are
+    TOML values or words. losses: if there are several, they are searched too. Raises SettingError.
     """
     space: dict[str, Sequence[Value] | Range] = {}
     for text in texts:
@@ -86,10 +99,10 @@ def read_space(texts: Sequence[str], losses: Sequence[str] = ()) -> Space:
 
 def _value(word: str) -> Value:
     try:
-        found = tomllib.loads(f"x = {word}")["x"]
+        value = tomllib.loads(f"x = {word}")["x"]
     except tomllib.TOMLDecodeError:
         return word
-    return found if isinstance(found, (bool, int, float)) else word
+    return value if isinstance(value, (bool, int, float)) else word
 
 
 def count_trials(space: Space, sampler: str, trials: int | None) -> int:

@@ -1,9 +1,9 @@
 """A resumable search over the settings of a training with Optuna: a grid, or TPE.
 
-The search knows a training only as a function of its settings that returns the macro-F1
-on *validation* images: it never sees the test split, so nothing can be selected on it.
-Trials are kept in ``search.db`` (SQLite, which survives a power cut; Optuna's journal file
-does not bear a torn last line).
+To the search, a training is only a function of its settings that returns the macro-F1 on
+*validation* images. It never sees the test split, so nothing is selected on it. Trials are stored
+in ``search.db``. This is SQLite, which survives a power cut; Optuna's journal file cannot be read
+if its last line is incomplete.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _REFUSED, _REPEATS = "refused", "repeats"
 class TrainOne(Protocol):
     """Train once with these settings; returns the validation macro-F1, 0 to 1.
 
-    Raises a Pi10Error where the settings cannot be trained (the search notes it and goes
-    on), an OutputError where the disk fails (the search stops and can be resumed).
+    Raises a Pi10Error if the settings cannot be trained (the search records it and goes on), and an
+    OutputError if the disk fails (the search stops and can be resumed).
     """
 
     def __call__(self, params: Mapping[str, Value], /) -> float: ...
@@ -70,13 +70,13 @@ def search(
 ) -> list[Trial]:
     """Train with settings from ``space`` until the grid or ``trials`` is exhausted.
 
-    folder: of the search; a killed search goes on there with ``resume``. A trial that was
-    running then is trained again, and so is, once each time, one that failed: Optuna takes a
-    failed point of a grid for visited, though it has no value. trials: how many in all; a grid
-    needs none. about: what else must be the same to go on (data, network). reporter: told of
-    the search as a run. Writes trials.csv, where a point without a value says why, and
-    best.json (by validation macro-F1; the earlier of equals). Returns the finished trials by
-    their number, the last of each point. Raises SettingError for an unusable space or folder.
+    folder: of the search; with ``resume`` a killed search continues there. A trial that was running
+    is then trained again. A trial that failed is retried once per resume, because Optuna counts a
+    failed point of a grid as visited although it has no value. trials: the total number; a grid
+    needs none. about: other settings that must be the same to resume (data, network). reporter:
+    receives the search as a run. Writes trials.csv, which says why a point has no value, and
+    best.json (by validation macro-F1; of equals, the earlier). Returns the finished trials by
+    number, the last one of each point. Raises SettingError for an unusable space or folder.
     """
     trials = count_trials(space, sampler, trials)
     settings = {
@@ -126,9 +126,9 @@ def _claim(folder: Path, settings: dict[str, Any], resume: bool) -> None:
     settings = json.loads(json.dumps(settings))
     changed = [key for key in settings if known.get(key) != settings[key]]
     if changed:
-        what = "; ".join(f"{k} was {known.get(k)}, is {settings[k]}" for k in changed)
+        differences = "; ".join(f"{k} was {known.get(k)}, is {settings[k]}" for k in changed)
         raise SettingError(
-            f"cannot resume {folder}: {what}; use the old settings, or another folder"
+            f"cannot resume {folder}: {differences}; use the old settings, or another folder"
         )
 
 
@@ -165,11 +165,11 @@ def _choose_sampler(study: optuna.Study, space: Space, sampler: str, seed: int) 
 
 
 def _requeue(study: optuna.Study) -> None:
-    """Queue the trials again that have no value: cut short by a kill or an error, or failed."""
+    """Queue all trials without a value again: interrupted or failed ones."""
     from optuna.trial import TrialState, create_trial
 
     for trial in study.get_trials(states=[TrialState.RUNNING]):
-        # this process alone holds the folder: whoever ran it is gone
+        # this process holds the folder's lock, so the process that ran the trial is gone
         study.tell(trial.number, state=TrialState.FAIL)
     repeated = _repeated(study)
     for trial in study.get_trials(states=[TrialState.FAIL]):
@@ -186,12 +186,12 @@ def _requeue(study: optuna.Study) -> None:
 
 
 def _repeated(study: optuna.Study) -> set[int]:
-    """The numbers of trials that another repeats."""
+    """The numbers of trials that were repeated by another."""
     return {trial.user_attrs[_REPEATS] for trial in study.trials if _REPEATS in trial.user_attrs}
 
 
 def _retries(study: optuna.Study) -> bool:
-    """True where a trial that failed waits for its repetition."""
+    """True if a failed trial waits to be repeated."""
     from optuna.trial import TrialState
 
     waiting = study.get_trials(states=[TrialState.WAITING])
@@ -240,7 +240,7 @@ def _objective(train_one: TrainOne, space: Space) -> Callable[[optuna.Trial], fl
 def finished(study: optuna.Study) -> list[Trial]:
     """Trials with a result or an error, without interrupted ones.
 
-    A failed one that was tried again since is left out, too: each point is there once.
+    Failed trials that were repeated are left out too, so each point occurs once.
     """
     return [trial for trial in table(study) if trial.error != _CUT]
 

@@ -1,6 +1,6 @@
 """One trial of a search: a training in its own folder, evaluated on validation images.
 
-The folder is named after the settings, so that a trial that was cut goes on where it was.
+The folder is named after the settings, so that an interrupted trial can continue in it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pi10_classifier.training.recipe import Recipe, recipe_for
 from pi10_classifier.training.reporter import NullReporter, Reporter
 
 TRIALS = "trials"
-_LONGEST_NAME = 120  # characters; of 255 that file systems take
+_LONGEST_NAME = 120  # characters; file systems allow 255
 
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
     """Trains once with a trial's settings; the ``TrainOne`` of a search.
 
-    plan: of all trials, but for what a trial changes of its recipe; its ``out`` is the folder
-    of the search. base: settings of the recipe that all trials share, as they were given. The
-    test split is neither read nor judged.
+    plan: the plan of all trials, except for the settings that a trial changes; its ``out`` is the
+    folder of the search. base: settings of the recipe that all trials share. The test split is not
+    read.
     """
 
     examples: Examples
@@ -43,7 +43,7 @@ class Trainer:
     def __call__(self, params: Mapping[str, Value], /) -> float:
         """The highest validation macro-F1 of an epoch, whose weights are kept.
 
-        Raises SettingError or ModelError where these settings cannot be trained.
+        Raises SettingError or ModelError if these settings cannot be trained.
         """
         name = slug(params)
         recipe = recipe_of(self.plan.network, self.base, params)
@@ -67,7 +67,7 @@ def recipe_of(network: str, base: Mapping[str, Any], params: Mapping[str, Value]
     """
     changes: dict[str, Any] = dict(base)
     if "loss" in params:
-        changes.pop("loss_options", None)  # those of the base are another loss's
+        changes.pop("loss_options", None)  # the base's options belong to another loss
     for name, value in params.items():
         outer, dot, inner = name.partition(".")
         changes[outer] = {**changes.get(outer, {}), inner: value} if dot else value

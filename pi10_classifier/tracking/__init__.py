@@ -1,1 +1,1 @@
-"""MLflow tracking: spool, sender, reporter."""
+"""Tracking with MLflow: spool, sender and reporter."""

@@ -1,7 +1,7 @@
-"""The delivery of one run's events to MLflow, each exactly once despite retries.
+"""Delivers one run's events to MLflow, each exactly once despite retries.
 
-A run is found again by its tag ``pi10.run_id``, a metric by its key and step, a model
-version by the tag ``pi10.event``; an artifact is replaced by itself.
+What was sent before is recognised: a run by its tag ``pi10.run_id``, a metric by its key and step,
+a model version by the tag ``pi10.event``. An artifact is replaced by the same content.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Delivery:
         self.run_id = run.info.run_id
         self.artifacts = run.info.artifact_uri
         self.params: dict[str, str] = dict(run.data.params)
-        self._present = set(run.data.metrics)  # keys whose steps are to be asked for
+        self._present = set(run.data.metrics)  # keys whose steps must be fetched
         self._steps: dict[str, set[int]] = {}
         if (sent.run_id, sent.destination) != (self.run_id, destination):
             sent.run_id, sent.destination = self.run_id, destination
@@ -53,22 +53,22 @@ class Delivery:
         if sent.run_id and sent.destination == destination:
             return self.client.get_run(sent.run_id)
         experiment = self.client.get_experiment_by_name(header.experiment)
-        found = []
+        runs = []
         if experiment is not None:
             if experiment.lifecycle_stage == "deleted":
                 raise UnsentError(
                     f"experiment {header.experiment!r} was deleted in MLflow; restore it there"
                     f" (mlflow experiments restore --experiment-id {experiment.experiment_id})"
                 )
-            found = self.client.search_runs(
+            runs = self.client.search_runs(
                 [experiment.experiment_id], f"tags.`{RUN_TAG}` = '{header.id}'", ViewType.ALL
             )
-        if sent.run_id and sent.run_id not in {run.info.run_id for run in found}:
+        if sent.run_id and sent.run_id not in {run.info.run_id for run in runs}:
             raise UnsentError(
                 f"part of this run is in {sent.destination}, not in {destination}; set"
                 " MLFLOW_TRACKING_URI to the former"
             )
-        return found[0] if found else None
+        return runs[0] if runs else None
 
     def _create(self, root: Path) -> Any:
         header = self.spool.header
@@ -87,18 +87,18 @@ class Delivery:
         from mlflow.exceptions import MlflowException
 
         def existing() -> str | None:
-            found = self.client.get_experiment_by_name(name)
-            return None if found is None else str(found.experiment_id)
+            experiment = self.client.get_experiment_by_name(name)
+            return None if experiment is None else str(experiment.experiment_id)
 
         try:
             return existing() or str(
                 self.client.create_experiment(name, artifacts_beside(self.uri, name))
             )
         except MlflowException:
-            found = existing()  # another process was faster
-            if found is None:
+            experiment_id = existing()  # another process was faster
+            if experiment_id is None:
                 raise
-            return found
+            return experiment_id
 
     def send(self, sent: Sent, secrets: tuple[str, ...]) -> None:
         """Send the events after the acknowledged ones, in order."""
@@ -123,7 +123,7 @@ class Delivery:
         self.spool.acknowledge(sent)
 
     def _refusable(self, act: Any, event: dict[str, Any], sent: Sent, secrets: Any) -> None:
-        """What MLflow will never take must not hold up the rest: it is recorded and passed."""
+        """Send an event; if MLflow will never accept it, record that and go on with the rest."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -149,7 +149,7 @@ class Delivery:
                 elif event["kind"] == "tags":
                     entities["tags"].append(RunTag(key, value))
                 elif self.params.setdefault(key, value) != value:
-                    # MLflow's parameters cannot change; what a resumed training changed is told
+                    # MLflow's parameters cannot change, so changes by a resume are reported
                     entities["tags"].append(RunTag(f"changed.{key}", value))
                 else:
                     entities["params"].append(Param(key, value))
@@ -169,7 +169,7 @@ class Delivery:
             if error.error_code not in _REFUSALS:
                 raise
             ((kind, items),) = part.items()
-            for item in items:  # find the one that is refused
+            for item in items:  # one by one, to find the refused one
 
                 def act(kind: str = kind, item: Any = item) -> None:
                     self.client.log_batch(self.run_id, **{kind: [item]})
@@ -177,7 +177,7 @@ class Delivery:
                 self._refusable(act, {"kind": kind, "name": item.key}, sent, secrets)
 
     def _is_new(self, key: str, step: int) -> bool:
-        """False where the key has this step: the first value of a step stays."""
+        """False if the key already has this step; the first value of a step is kept."""
         steps = self._steps.get(key)
         if steps is None:
             history = (
@@ -191,7 +191,7 @@ class Delivery:
     def _single(self, event: dict[str, Any], sent: Sent) -> None:
         kind = event["kind"]
         if kind == "open":
-            if sent.status in _ENDED:  # a finished run goes on
+            if sent.status in _ENDED:  # a finished run was resumed
                 self.client.update_run(self.run_id, "RUNNING")
             sent.status = "RUNNING"
         elif kind == "end":
@@ -201,7 +201,7 @@ class Delivery:
             self._upload(event)
             if event.get("model"):
                 register(self.client, self.run_id, self.artifacts, self.spool.header.id, event)
-        # an event of a later version of this program is passed over
+        # an event from a later version of this program is ignored
 
     def _upload(self, event: dict[str, Any]) -> None:
         stored, folder = self.spool.path / event["stored"], event["folder"]
@@ -210,7 +210,7 @@ class Delivery:
             path = "/".join(part for part in (folder, name) if part)
             present = self.client.list_artifacts(self.run_id, path.rpartition("/")[0] or None)
             if path in {item.path for item in present}:
-                return  # sent before, though the acknowledgement was lost
+                return  # it was sent before, but the acknowledgement was lost
             raise FileNotFoundError(2, "gone", str(stored))
         if event["kind"] == "package":
             write_mlmodel(stored, self.run_id, folder)

@@ -1,4 +1,4 @@
-"""The environment of a training: programs, versions, processor.
+"""Describes the environment of a training: programs, versions, processor.
 
 Environment variables are left out, as they may hold secrets.
 """
@@ -17,7 +17,7 @@ import pi10_classifier
 
 def environment() -> dict[str, Any]:
     """Versions of this program, Python and every installed package; the machine, the GPU."""
-    found = {
+    fields = {
         "pi10_classifier": pi10_classifier.__version__,
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -25,12 +25,12 @@ def environment() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "packages": dict(sorted((d.name, d.version) for d in distributions() if d.name)),
     }
-    torch = sys.modules.get("torch")  # a training has it; nobody else should load it for this
+    torch = sys.modules.get("torch")  # a training has loaded it; do not load it only for this
     if torch is not None:
-        found["threads"] = torch.get_num_threads()
+        fields["threads"] = torch.get_num_threads()
         cuda = torch.cuda.is_available()
-        found["gpu"] = torch.cuda.get_device_name() if cuda else ""
-    return found
+        fields["gpu"] = torch.cuda.get_device_name() if cuda else ""
+    return fields
 
 
 def environment_text() -> str:

@@ -1,4 +1,4 @@
-"""The events of a finished training or search: figures, files, packages."""
+"""Yields the events of a finished training or search: metrics, files, packages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pi10_classifier.training import output_folder as out
 
 BEST_FIGURE = "best/validation_macro_f1"
 Step = Callable[[TrackingRun], object]
-# run's folder -> what to tell of it once it is finished
+# run's folder -> the events to log once it is finished
 Last = Callable[[Path], Iterator[Step]]
 
 
@@ -46,11 +46,11 @@ def final_events_of_training(folder: Path) -> Iterator[Step]:
         seeds = _tested(folder)
         reports = [json.loads((s / out.PACKAGE / "model.json").read_text("utf-8")) for s in seeds]
         tested = [report["metrics"]["test split"]["macro_f1"]["value"] for report in reports]
-        found = {
+        means = {
             "test/macro_f1": float(np.mean(tested)),
             BEST_FIGURE: float(np.mean([out.best_validation(seed) for seed in seeds])),
         }
-        run.metrics(found, len(seeds))  # a step of its own, should seeds be added later
+        run.metrics(means, len(seeds))  # the step is the number of seeds, which may grow later
 
     yield means
     for name in (out.MANIFEST, out.LEFT_OUT):
@@ -67,18 +67,18 @@ def final_events_of_search(folder: Path) -> Iterator[Step]:
     """The best trial, and the table of all trials."""
 
     def best(run: TrackingRun) -> None:
-        found = json.loads((folder / out.BEST_TRIAL).read_text("utf-8"))
-        run.metrics({BEST_FIGURE: found["validation_macro_f1"]}, found["trial"])
-        run.tags({f"best.{name}": value for name, value in found["params"].items()})
+        trial = json.loads((folder / out.BEST_TRIAL).read_text("utf-8"))
+        run.metrics({BEST_FIGURE: trial["validation_macro_f1"]}, trial["trial"])
+        run.tags({f"best.{name}": value for name, value in trial["params"].items()})
 
-    if (folder / out.BEST_TRIAL).is_file():  # else no settings could be trained
+    if (folder / out.BEST_TRIAL).is_file():  # missing if no settings could be trained
         yield best
         yield lambda run: run.artifact(folder / out.BEST_TRIAL)
     yield lambda run: run.artifact(folder / out.TRIALS_TABLE)
 
 
 def _all_epochs(run: TrackingRun, folder: Path) -> None:
-    """What a process that was killed had no time to tell; a step told twice stays as it was."""
+    """Log all epochs, as a killed process may have missed some; repeated steps change nothing."""
     for record in out.read_metrics(folder):
         run.on_epoch(record)
 

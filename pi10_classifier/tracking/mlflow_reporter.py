@@ -1,7 +1,7 @@
 """The reporter that sends the progress of trainings and searches to MLflow.
 
-A training is a run, each seed a run nested in it; a search is a run, each trial one nested in
-it. Nothing here stops a training: what goes wrong is said, and the training goes on.
+A training is a run with a nested run for each seed; a search is a run with a nested run for each
+trial. Errors of tracking are reported and never stop a training.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def of_training(
 ) -> Reporter:
     """The reporter of ``pi10 train``. register: name of the registered model, "" for none.
 
-    Of several seeds, one that beats those before it on the validation images becomes a
-    version. Says so where there is no MLflow, and then tells nobody. Raises SettingError for
-    a bad name or address.
+    Of several seeds, each one that is better on the validation images than all before it becomes a
+    version. Without MLflow, it says so and tracks nothing. Raises SettingError for a bad name or
+    address.
     """
     check_model_name(register)
     if not _usable(emit, environ):
@@ -127,7 +127,7 @@ class MlflowReporter:
     def _unless_it_fails(self, act: Callable[[], object]) -> None:
         try:
             act()
-        except Exception as error:  # a training of days does not end for its record
+        except Exception as error:  # an error of tracking must not end a long training
             reason = error.message if isinstance(error, Pi10Error) else repr(error)
             self._emit(f"tracking, which is now incomplete: {reason}")
 
@@ -147,7 +147,7 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     params = {k: v for k, v in config.items() if k not in ("identity", "format", "notes")}
     identity = dict(config.get("identity", {}))
     recipe = dict(identity.pop("recipe", {}))
-    if "seeds" in params:  # of the training as a whole; the recipe has the first one's
+    if "seeds" in params:  # the whole training: the seed in the recipe is only the first one
         recipe.pop("seed", None)
     return {**identity, **recipe, **params}
 
@@ -175,7 +175,7 @@ def _entrance(
         if resume and before:
             header = max(before, key=_begun).header
             name, where = header.name, header.experiment
-        elif before:  # of a training whose folders were deleted; its record stays
+        elif before:  # the folders of an earlier training were deleted; its record is kept
             name = f"{name}-{len(before) + 1}"
         run = open_run(where, name, folder=folder, environ=environ, warn=emit)
         emit(f"tracking: run {name!r} of experiment {where!r}, {redacted(destination(environ))}")
@@ -189,7 +189,7 @@ def _begun(spool: sp.RunSpool) -> int:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the latest training in the folder above told the end of this one."""
+    """Whether the latest training in the folder above has logged the end of this run."""
     runs = sp.runs_of(folder.parent / sp.SPOOL)
     roots = [run for run in runs if not run.header.parent]
     if not roots:

@@ -1,4 +1,4 @@
-"""Model packages as registered model versions in MLflow."""
+"""Registers model packages as model versions in MLflow."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _OF_EVENT = {FIGURE_TAG: "figure", SPLIT_TAG: "split"}
 def register(client: Any, run_id: str, artifacts: str, ours: str, event: Mapping[str, Any]) -> None:
     """Register the package once as a model version, with the alias if it is better.
 
-    A run's package is one version however often it is told: the tag EVENT_TAG is of its
-    content, not of the telling.
+    A run's package is one version even if it is sent several times, because the tag EVENT_TAG
+    depends on its content only.
     """
     from mlflow.exceptions import MlflowException
 
     name, alias = event["model"], event["alias"]
-    # spools of versions before this one tell neither content nor figure
+    # spools of earlier program versions have neither content hash nor metric
     tags = {
         EVENT_TAG: f"{ours}/{event.get('content', event['stored'])}",
         TIME_TAG: str(event["at"]),
@@ -43,10 +43,10 @@ def register(client: Any, run_id: str, artifacts: str, ours: str, event: Mapping
 
 
 def is_better(new: Mapping[str, str], held: Mapping[str, str]) -> bool:
-    """Whether a version takes the alias from the one that holds it, by their tags.
+    """Whether a version takes the alias from the version that has it, by their tags.
 
-    On one split the higher validation macro-F1 holds it. Figures of two splits say nothing of
-    each other: there, and where a figure is missing, the training of later holds it.
+    On the same split, the higher validation macro-F1 wins. Metrics of different splits cannot be
+    compared: then, or if a metric is missing, the later training wins.
     """
     split, figures = new.get(SPLIT_TAG), (new.get(FIGURE_TAG), held.get(FIGURE_TAG))
     if split and split == held.get(SPLIT_TAG) and all(figures):

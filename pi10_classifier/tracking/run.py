@@ -1,8 +1,9 @@
-"""MLflow runs that a dead server cannot stop: events are spooled, and a process sends them.
+"""Writes MLflow runs to a spool, from which a separate process sends them.
 
-Without ``MLFLOW_TRACKING_URI`` runs go to ``mlflow.db`` (SQLite) and ``mlruns/`` in the
-working folder: MLflow 3.17's own default, needing no server; ``mlflow ui`` there shows them.
-The former file store (``./mlruns`` alone) is in maintenance, and MLflow refuses to open it.
+So a dead server cannot stop a training. Without ``MLFLOW_TRACKING_URI``, runs go to ``mlflow.db``
+(SQLite) and ``mlruns/`` in the working folder. This is the default of MLflow 3.17 and needs no
+server; ``mlflow ui`` in that folder shows the runs. MLflow no longer opens the former file store
+(``./mlruns`` without a database).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class TrackingRun:
     """A run of MLflow, written to its spool; a context manager that ends it.
 
     ``id`` (32 hex digits) is known at once and is the run's tag ``pi10.run_id`` in MLflow.
-    Methods touch the local disk alone; they raise OutputError where it cannot be written.
+    Methods only write to the local disk; they raise OutputError if that fails.
     """
 
     def __init__(
@@ -109,8 +110,8 @@ class TrackingRun:
     ) -> None:
         """Log a model package as the artifact ``model`` and, with a name, as a registered version.
 
-        figure: validation macro-F1, on the split of SHA-256 ``split``: by it the version takes
-        ``alias`` from another one, see ``registry.is_better``.
+        figure: validation macro-F1 on the split with SHA-256 ``split``. It decides whether the
+        version takes ``alias`` from another one, see ``registry.is_better``.
         ``mlflow artifacts download -u models:/NAME@candidate`` brings the package back.
         """
         if not (folder / "model.onnx").is_file():
@@ -135,8 +136,9 @@ class TrackingRun:
     def end(self, status: Status = "FINISHED") -> None:
         """End the run. The root run also waits for its sender while that makes progress.
 
-        It gives up at once where the server is away, and after a minute without one entry
-        sent. What the server did not take stays spooled: a warning names the command.
+        It gives up at once if the server does not answer, and after a minute without progress.
+        Entries that the server did not accept stay in the spool, and a warning names the command
+        that sends them.
         """
         if self._ended:
             return
@@ -173,9 +175,9 @@ def open_run(
 ) -> TrackingRun:
     """Open a run, or continue the one of this name in ``folder``.
 
-    folder: the training's output folder; the spool lies in it. warn: is told what MLflow did
-    not take, and how to send it later. Raises SettingError for a bad MLFLOW_TRACKING_URI,
-    OutputError where the folder cannot be written.
+    folder: the training's output folder, which contains the spool. warn: called with what MLflow
+    did not accept, and how to send it later. Raises SettingError for a bad MLFLOW_TRACKING_URI, and
+    OutputError if the folder cannot be written.
     """
     where = redacted(destination(environ))
     spool = _enter(folder / sp.SPOOL, experiment, name, "", where, {})
@@ -185,11 +187,13 @@ def open_run(
 def check_model_name(name: str) -> None:
     """Raise SettingError if MLflow does not accept the name for a registered model."""
     if re.search(r"[/:\\'\"]", name):
-        raise SettingError(f"a registered model cannot be named {name!r}; no / : or '")
+        raise SettingError(
+            f"a registered model cannot be named {name!r}; use a name without / : and '"
+        )
 
 
 def _digest(package: Path) -> str:
-    """Of what serving reads."""
+    """A hash of the files that inference reads."""
     parts = [(package / name).read_bytes() for name in ("model.onnx", "model.json")]
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
@@ -216,10 +220,10 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _key(name: str) -> str:
-    """A name MLflow takes: letters, digits and _ - . space / : in at the most 250 characters.
+    """A name that MLflow accepts: letters, digits and _ - . space / : in at most 250 characters.
 
-    A name that has to be changed gets eight digits of its hash, so that names which differ
-    only by signs, as two classes may, stay apart.
+    A changed name gets eight digits of its hash, so that names that differ only in special
+    characters stay different.
     """
     name = str(name)
     parts = re.sub(r"[^\w\-. /:]", "_", name).split("/")

@@ -1,4 +1,4 @@
-"""Test predictions of finished trainings, read from folders or MLflow."""
+"""Reads the test predictions of finished trainings from folders or MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read_runs(places: Sequence[str]) -> list[Predictions]:
     """Read runs from folders (searched for ``test_predictions.csv``), files, or ``runs:/RUN_ID``.
 
     ``runs:/RUN_ID`` is fetched from MLflow (MLFLOW_TRACKING_URI), with the runs nested in it.
-    Raises SettingError where a place holds none.
+    Raises SettingError if a place holds no run.
     """
     runs = []
     for place in places:
@@ -25,7 +25,7 @@ def read_runs(places: Sequence[str]) -> list[Predictions]:
             continue
         path = Path(place)
         files = sorted(path.rglob(PREDICTIONS)) if path.is_dir() else [path]
-        # copies that wait in a spool are not further runs
+        # copies in a spool are not additional runs
         files = [file for file in files if "tracking-spool" not in file.parts]
         if not files:
             raise SettingError(f"{path} holds no {PREDICTIONS}; name folders of tested trainings")
@@ -34,10 +34,10 @@ def read_runs(places: Sequence[str]) -> list[Predictions]:
 
 
 def differing_settings(places: Sequence[str]) -> list[str]:
-    """Settings in which local trainings of one row differ besides the seed: a note each.
+    """Notes on settings, other than the seed, in which local trainings of one row differ.
 
-    ``compare`` takes trainings with the same network and loss for seeds of one row. Where they
-    also differ in weights, data or rate, their spread is not that of the seed.
+    ``compare`` treats trainings with the same network and loss as seeds of one row. If they also
+    differ in weights, data or rate, their spread is not only that of the seed.
     """
     rows: dict[str, dict[str, set[str]]] = {}
     for place in places:
@@ -47,7 +47,7 @@ def differing_settings(places: Sequence[str]) -> list[str]:
                 identity = json.loads(file.with_name("config.json").read_text("utf-8"))["identity"]
                 settings = dict(_flat(identity))
             except (OSError, ValueError, LookupError, AttributeError):
-                continue  # a training that was tested elsewhere tells nothing of its settings
+                continue  # a training that was tested elsewhere has no settings here
             values = rows.setdefault(read_predictions(file).row, {})
             for name, value in settings.items():
                 if name != "recipe.seed":
@@ -90,7 +90,7 @@ def _fetch(run_id: str) -> list[Predictions]:
     from pi10_classifier.tracking.sync import destination
 
     client = MlflowClient(destination(os.environ))
-    found = []
+    runs = []
     try:
         run = client.get_run(run_id)
         nested = client.search_runs(
@@ -101,10 +101,10 @@ def _fetch(run_id: str) -> list[Predictions]:
             if PREDICTIONS in {item.path for item in listed}:
                 with tempfile.TemporaryDirectory() as folder:
                     client.download_artifacts(each.info.run_id, PREDICTIONS, folder)
-                    found.append(read_predictions(Path(folder)))
+                    runs.append(read_predictions(Path(folder)))
     except MlflowException as error:
         reason = scrub(str(error).splitlines()[0], secrets_of(os.environ))
         raise SettingError(f"runs:/{run_id}: {reason}") from error
-    if not found:
+    if not runs:
         raise SettingError(f"runs:/{run_id} and its nested runs have no artifact {PREDICTIONS}")
-    return found
+    return runs

@@ -1,8 +1,8 @@
 """The process that sends a spool to MLflow: ``python -m pi10_classifier.tracking.sender``.
 
-A process of its own, for three reasons: MLflow's time limits are environment variables,
-which a thread would change for the whole training; a server that hangs blocks nobody; and
-the training does not carry MLflow's 300 MB. ``tracking.py`` starts it, and only it does.
+It is a separate process for three reasons. MLflow's time limits are environment variables, which a
+thread would change for the whole training. A server that hangs blocks nothing else. And the
+training does not need MLflow's 300 MB of memory. Only ``sync.py`` starts it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pi10_classifier.tracking.spool import RunSpool
 
 POLL_S = 0.5
 LONGEST_PAUSE_S = 60.0
-PROBLEM = ".sender-problem"  # there while the sender at work gets nothing through
+PROBLEM = ".sender-problem"  # this file exists while the sender cannot deliver anything
 
 
 class Sender:
@@ -41,7 +41,7 @@ class Sender:
         self._deliveries: dict[str, Delivery] = {}
 
     def pass_over(self) -> dict[str, str]:
-        """Send all unsent events; return {run id: why it could not be sent}."""
+        """Send all unsent events; returns {run id: why it could not be sent}."""
         problems: dict[str, str] = {}
         for spool in sp.runs_of(self.root):
             if spool.sent.offset >= spool.size:
@@ -52,13 +52,13 @@ class Sender:
                 message = scrub(f"{type(error).__name__}: {error}", self.secrets)
                 problems[spool.header.id] = message.splitlines()[0][:500]
                 if not isinstance(error, UnsentError):
-                    break  # the server is away: the other runs would only wait for it too
+                    break  # the server does not answer, so the other runs would fail too
         return problems
 
     def _send(self, spool: RunSpool) -> None:
         sent = spool.sent
-        # Taken out while it works: after a failure nobody knows what the server took, so
-        # the next try asks it again.
+        # Removed while sending: after a failure it is unknown what the server accepted, so the
+        # next attempt asks it again.
         delivery = self._deliveries.pop(spool.header.id, None)
         if delivery is None:
             uri = self.uri or spool.header.destination
@@ -70,7 +70,7 @@ class Sender:
         if uri not in self._clients:
             import mlflow
 
-            # artifact repositories ask the global address, not the client's
+            # artifact repositories use the global address, not the client's
             mlflow.set_tracking_uri(uri)
             self._clients[uri] = mlflow.MlflowClient(uri)
         return self._clients[uri]
@@ -98,7 +98,7 @@ def main(root: Path, following: bool, environ: Mapping[str, str]) -> dict[str, A
     if following:
 
         def listen() -> None:
-            sys.stdin.readline()  # a line, or the end of the training that held the other end
+            sys.stdin.readline()  # returns on a line, or when the training ends
             ending.set()
 
         threading.Thread(target=listen, daemon=True).start()
@@ -108,7 +108,7 @@ def main(root: Path, following: bool, environ: Mapping[str, str]) -> dict[str, A
             lock.acquire(timeout=POLL_S if following else 0)
             break
         except Timeout:
-            # another sends this spool: that of a training that was killed, which will end
+            # the sender of a killed training still sends this spool, and will end
             waits = any(spool.pending for spool in sp.runs_of(root))
             away = (root / PROBLEM).exists()
             if not following or (ending.is_set() and (away or not waits)):
@@ -131,5 +131,5 @@ if __name__ == "__main__":
         result = {"problems": {"": scrub(f"{type(error).__name__}: {error}", secrets)}}
     answer.write(json.dumps(result) + "\n")
     answer.flush()
-    # no waiting for threads of MLflow's that still hang on a dead server
+    # do not wait for MLflow's threads, which may hang on a dead server
     os._exit(0)

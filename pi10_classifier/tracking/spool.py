@@ -1,14 +1,14 @@
 """The spool: the events of a training, kept on the local disk until they are sent.
 
-``RUN_FOLDER/tracking-spool/`` holds one folder a run (a parent and its children)::
+``RUN_FOLDER/tracking-spool/`` holds one folder per run (a parent and its children)::
 
-    NAME-ID/run.json      who the run is; written once
-    NAME-ID/events.jsonl  one event a line, appended and never changed
-    NAME-ID/files/ID/     copies of artifacts that are still to be sent
+    NAME-ID/run.json      the identity of the run; written once
+    NAME-ID/events.jsonl  one event per line, appended and never changed
+    NAME-ID/files/ID/     copies of artifacts that must still be sent
     NAME-ID/sent.json     what MLflow acknowledged: bytes of events.jsonl, and its run id
 
-An event is done where its last byte lies before ``sent.json``'s offset. Nothing here
-imports mlflow; secrets are replaced before anything is written.
+An event is done if it ends before the offset in ``sent.json``. This module does not import mlflow.
+Secrets are replaced before anything is written.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class RunSpool:
         try:
             with path.open("ab") as stream:
                 if stream.tell() and not _ends_a_line(path):
-                    line = b"\n" + line  # the writer before us was killed in mid-line
+                    line = b"\n" + line  # an earlier writer was killed in the middle of a line
                 stream.write(line)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -170,18 +170,18 @@ class RunSpool:
 
 def runs_of(root: Path) -> list[RunSpool]:
     """The runs of a spool, parents before their children."""
-    found = {
+    spools = {
         s.header.id: s for s in map(RunSpool, sorted(p.parent for p in root.glob(f"*/{HEADER}")))
     }
     ordered: dict[str, RunSpool] = {}
 
     def place(spool: RunSpool, above: frozenset[str]) -> None:
-        parent = found.get(spool.header.parent)
+        parent = spools.get(spool.header.parent)
         if parent is not None and parent.header.id not in above:
             place(parent, above | {spool.header.id})
         ordered.setdefault(spool.header.id, spool)
 
-    for spool in found.values():
+    for spool in spools.values():
         place(spool, frozenset({spool.header.id}))
     return list(ordered.values())
 

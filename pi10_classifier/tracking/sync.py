@@ -1,4 +1,4 @@
-"""The destination of runs, the sender process, and ``pi10 track sync``."""
+"""Chooses the destination of runs, starts the sender process, and runs ``pi10 track sync``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.redaction import redacted, scrub, secrets_of
 from pi10_classifier.tracking import spool as sp
 
-WAIT_S = 60.0  # at the end of a run, without one entry getting through
+WAIT_S = 60.0  # longest wait at the end of a run without any progress
 _ALWAYS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-# One short try: whatever fails stays spooled and is tried again anyway.
+# One short attempt, because whatever fails stays in the spool and is retried.
 WHILE_TRAINING = _ALWAYS | {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
@@ -67,8 +67,8 @@ class Synced:
 def sync(folder: Path, environ: Mapping[str, str] = os.environ) -> list[Synced]:
     """Send every spool under ``folder`` to MLflow; nothing is sent twice.
 
-    Goes to MLFLOW_TRACKING_URI where it is set, else to where the training meant to send.
-    Raises SettingError where there is no spool, or a training is still sending it.
+    It sends to MLFLOW_TRACKING_URI if that is set, else to the training's own destination.
+    Raises SettingError if there is no spool, or if a training is still sending it.
     """
     if not installed():
         raise SettingError('mlflow is not installed; pip install "pi10-classifier[train]"')
@@ -113,7 +113,7 @@ def _sync(root: Path, environ: Mapping[str, str]) -> list[Synced]:
 
 
 def _environ(environ: Mapping[str, str], limits: Mapping[str, str]) -> dict[str, str]:
-    """The sender's environment: the caller's, with our limits where it sets none."""
+    """The sender's environment: the caller's, plus our limits that it does not set."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     above = str(Path(pi10_classifier.__file__).parents[1])
     paths = os.pathsep.join(p for p in (above, os.environ.get("PYTHONPATH", "")) if p)
@@ -121,7 +121,7 @@ def _environ(environ: Mapping[str, str], limits: Mapping[str, str]) -> dict[str,
 
 
 def _command(root: Path, *more: str) -> list[str]:
-    # -P: a file of the working folder that is called mlflow.py is not MLflow
+    # -P: a file mlflow.py in the working folder must not be imported as MLflow
     return [sys.executable, "-P", "-m", "pi10_classifier.tracking.sender", str(root), *more]
 
 
@@ -141,7 +141,7 @@ def start_sender(
             _command(root, "--follow"),
             env=_environ(environ, WHILE_TRAINING) | {"MLFLOW_TRACKING_URI": destination(environ)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the training, which then ends its run
+            start_new_session=True,  # Ctrl-C must reach only the training, which then ends its run
         )  # fmt: skip
     except OSError as error:
         warn(f"tracking only goes to the spool: the sender could not start ({error})")
@@ -151,7 +151,7 @@ def start_sender(
 def finish(sender: subprocess.Popen[bytes], root: Path, warn: Warn = _log.warning) -> None:
     """Let the sender send the rest while it makes progress; warn of what stays unsent."""
     why, left = "it took too long", _pending(root)
-    # a word, not only the end of the pipe: data-loading processes may hold a copy of it
+    # a line, not only closing the pipe, because data-loading processes may hold a copy of it
     word: bytes | None = b"end\n"
     while sender.returncode is None:
         try:

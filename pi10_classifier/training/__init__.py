@@ -1,1 +1,1 @@
-"""``pi10 train``: recipe, plan, seeds. Only this folder and ``search`` import torch."""
+"""Training (``pi10 train``): recipe, plan, seeds. Only this room and ``search`` import torch."""

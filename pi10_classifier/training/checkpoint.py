@@ -1,7 +1,7 @@
-"""Checkpoint folders: ``model.safetensors`` and ``checkpoint.json``, never a pickle.
+"""Writes and reads checkpoint folders: ``model.safetensors`` and ``checkpoint.json``, no pickle.
 
-The JSON is renamed into place last and carries the weights' SHA-256, so that a cut
-between the two files is noticed.
+The JSON is renamed into place last and holds the weights' SHA-256, so that an interruption between
+the two files is noticed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def save_weights(network: nn.Module, path: Path) -> None:
     path.touch()
     mode = path.stat().st_mode
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
-    path.chmod(mode)  # safetensors puts a file of its own there, which only its owner may read
+    path.chmod(mode)  # safetensors makes a new file that only its owner may read
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def write_description(folder: Path, description: dict[str, Any]) -> None:
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights and description of a checkpoint folder; pickles are never read.
 
-    Raises ModelError where a part is missing, damaged or not the other's.
+    Raises ModelError if a file is missing or damaged, or if they do not belong together.
     """
     weights, description = folder / WEIGHTS, folder / DESCRIPTION
     for path in (weights, description):

@@ -1,4 +1,4 @@
-"""Distillation from a teacher's logits, besides the labels (Hinton et al. 2015)."""
+"""Distils a teacher's logits, in addition to the labels (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
 
-_TINY = 1e-7  # a teacher package says probabilities: none is taken for less than this
+_TINY = 1e-7  # lower bound of a teacher's probabilities before their logarithm is taken
 
 
 class Teacher(Protocol):
-    """Gives logits for a batch; called in the threads or processes that prepare batches.
+    """Computes logits for a batch; called in the threads or processes that prepare batches.
 
-    spec: how the teacher wants its images, None where it needs none. augmented: whether
-    they are varied as the student's are (the same draw), else plain.
+    spec: how the teacher's images are prepared; None if it needs no images. augmented: whether they
+    are augmented like the student's (with the same draw).
     """
 
     spec: Preprocessing | None

@@ -1,4 +1,4 @@
-"""The export of a checkpoint to a model package: ONNX graph, parity gate, description, card."""
+"""Exports a checkpoint to a model package: ONNX graph, parity gate, description, card."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pi10_classifier.evaluation.metrics import softmax
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.preprocess import Preprocessing
 from pi10_classifier.model.card import card
+from pi10_classifier.model.onnx_metadata import with_metadata
 from pi10_classifier.model.package import FORMAT, MADE_OF
 from pi10_classifier.training.checkpoint import load_checkpoint
 from pi10_classifier.training.loop.loop import predict
@@ -37,10 +38,10 @@ NEVER_SEEN = "Labelled Pi-10 images: neither trained on, nor selected by, nor te
 def export_package(checkpoint_dir: Path, out_dir: Path, images: U8 | None = None) -> Path:
     """Turn a checkpoint folder into the model package ``out_dir``; return its path.
 
-    images: prepared images (N, C, S, S) uint8 for the parity gate; without them
-    the checkpoint's own ``parity.npy`` (validation images) serves.
-    Raises ModelError where the checkpoint is unusable or ONNX Runtime and torch
-    differ by more than 1e-4 in any probability; nothing is written then.
+    images: prepared images (N, C, S, S) uint8 for the parity gate; by default those in the
+    checkpoint's ``parity.npy`` (validation images).
+    Raises ModelError if the checkpoint is unusable, or if ONNX Runtime and torch differ by more
+    than 1e-4 in a probability. In these cases nothing is written.
     """
     state, fields = load_checkpoint(checkpoint_dir)
     try:
@@ -105,7 +106,7 @@ def write_onnx(network: nn.Module, spec: Preprocessing, path: Path) -> None:
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but its successor needs onnxscript as well.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # Uneven padding (EfficientNet) ends in a reversed slice that is not folded; it works.
+        # Uneven padding (EfficientNet) gives a warning about a reversed slice, which is harmless.
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             network,
@@ -126,7 +127,7 @@ def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own types share no other base
+    except Exception as error:  # ONNX Runtime's exceptions have no other common base
         raise ModelError(f"{path} does not load in ONNX Runtime: {error}") from error
 
 
@@ -142,7 +143,7 @@ def run_session(session: ort.InferenceSession, images: U8, batch: int = 64) -> F
 def check_parity(network: nn.Module, path: Path, images: U8, temperature: float = 1.0) -> float:
     """Largest absolute difference of a probability between torch and ONNX Runtime.
 
-    Raises ModelError with the figure where it exceeds 1e-4 or is no number.
+    Raises ModelError with the difference if it exceeds 1e-4 or is not a number.
     """
     if not len(images):
         raise ModelError("the parity gate needs at least one image")
@@ -158,11 +159,12 @@ def check_parity(network: nn.Module, path: Path, images: U8, temperature: float 
 
 
 def describe(package: Path, fields: dict[str, Any]) -> None:
-    """Write ``model.json`` and ``README.md`` beside an existing ``model.onnx``.
+    """Write ``model.json`` and ``README.md`` beside an existing ``model.onnx``, and into that too.
 
     ``fields`` is a checkpoint's description.
     """
-    blob = (package / MODEL).read_bytes()
+    blob = with_metadata((package / MODEL).read_bytes(), fields)
+    write_atomically(package / MODEL, blob)
     description = {
         "format": FORMAT,
         "name": fields["name"],
@@ -176,6 +178,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         "training": fields.get("training", {}),
         "metrics": fields.get("metrics", {}),
         "never_seen": fields.get("never_seen", NEVER_SEEN),
+        **({"licence": fields["licence"]} if fields.get("licence") else {}),
         **({"parity": fields["parity"]} if "parity" in fields else {}),
         **({MADE_OF: fields[MADE_OF]} if fields.get(MADE_OF) else {}),
         **({"limits": fields["limits"]} if "limits" in fields else {}),

@@ -1,4 +1,4 @@
-"""The options of a training that the command line and the API share."""
+"""The options of a training that command line and API share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of one training: its settings, its epochs, and its completion."""
+"""The output folder of one training: its settings, its epochs, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pi10_classifier.foundation.files import write_atomically
 CONFIG, METRICS, MANIFEST, LEFT_OUT = "config.json", "metrics.csv", "manifest.csv", "left_out.csv"
 CHECKPOINT, PACKAGE, RESUME = "checkpoint", "package", "resume"
 VALIDATION = "validation.json"
-# of a search, whose trainings lie below its folder
+# files of a search; its trainings are in folders below it
 TRIALS_TABLE, BEST_TRIAL = "trials.csv", "best.json"
 
 
@@ -49,8 +49,8 @@ def reached(folder: Path) -> bool:
 def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     """Store a new training's settings, or check them against those of an existing one.
 
-    One that failed before its first epoch stands in nobody's way. Raises SettingError naming
-    what differs, or where a training is there and ``resume`` is not asked for.
+    A training that failed before its first epoch is replaced. Raises SettingError with the
+    settings that differ, or if there is a training and ``resume`` is false.
     """
     path = folder / CONFIG
     if path.is_file() and reached(folder):
@@ -77,9 +77,9 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
 def read_config(folder: Path) -> dict[str, Any]:
     """Read ``config.json``; raises SettingError if it is damaged."""
     try:
-        found = json.loads((folder / CONFIG).read_text("utf-8"))
-        if isinstance(found, dict) and isinstance(found.get("identity"), dict):
-            return found
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
+        if isinstance(config, dict) and isinstance(config.get("identity"), dict):
+            return config
         problem = "its settings are missing"
     except (OSError, ValueError) as error:
         problem = str(error)
@@ -97,7 +97,7 @@ def write_metrics(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def add_metrics(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add an epoch to ``metrics.csv``, replacing what a killed training wrote of it."""
+    """Add an epoch to ``metrics.csv``; replaces a row that a killed training wrote for it."""
     before: list[Mapping[str, Any]] = []
     if (folder / METRICS).is_file():
         rows = csv.DictReader(io.StringIO((folder / METRICS).read_text("utf-8")))
@@ -116,26 +116,26 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def best_validation(folder: Path) -> float:
-    """The highest validation macro-F1 in ``metrics.csv``, that of the stored weights."""
-    found = [row["validation_macro_f1"] for row in read_metrics(folder)]
-    if not found:
+    """The highest validation macro-F1 in ``metrics.csv``, which the stored weights have."""
+    scores = [row["validation_macro_f1"] for row in read_metrics(folder)]
+    if not scores:
         raise SettingError(f"{folder / METRICS} holds no epoch; train again")
-    return max(found)
+    return max(scores)
 
 
 def write_validation(folder: Path) -> None:
-    """Write ``validation.json``: the figure of a training without a test."""
+    """Write ``validation.json``: the result of a training without a test."""
     text = json.dumps({"macro_f1": best_validation(folder)}) + "\n"
     write_atomically(folder / VALIDATION, text.encode("utf-8"))
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:
     """Names whose values differ, e.g. ``recipe.rate (0.1, now 0.2)``."""
-    found: list[str] = []
+    names: list[str] = []
     for name in {**before, **now}:
         old, new = before.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{above}{name}.")
+            names += _differences(old, new, f"{above}{name}.")
         elif old != new:
-            found.append(f"{above}{name} ({old}, now {new})")
-    return found
+            names.append(f"{above}{name} ({old}, now {new})")
+    return names

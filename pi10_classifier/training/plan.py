@@ -1,4 +1,4 @@
-"""The plan of a training: everything but its data, and how it is recorded."""
+"""The plan of a training: all its settings except the data, and its record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pi10_classifier.training.networks.registry import ARCHITECTURES, build, ori
 from pi10_classifier.training.recipe import Recipe
 
 _SOFTWARE = ("torch", "transformers", "accelerate", "onnxruntime", "numpy")
-# what the card tells of an earlier training, and what else its record keeps
+# fields of an earlier training that the card shows, and other fields of its record
 _TOLD = {"command", "run_id", "recipe", "epochs", "minutes"}
 _MORE = ("best_epoch", "history", "drawn_images_per_class", "named")
 _SPLIT = (
@@ -38,11 +38,12 @@ _SPLIT = (
 class TrainingPlan:
     """The settings of a training besides its data.
 
-    init: "pretrained", "random", a folder of safetensors, or a model package. teacher: a
-    package, "" for none. sources: of a source's name, its title and licence for the model card.
-    never_seen: what the model has not seen, for its card and each run that uses it. save_steps:
-    optimiser steps between checkpoints, 0 = at each epoch's end. loaders: threads or processes
-    that prepare images, None for the best. command: for the record.
+    init: "pretrained", "random", a folder of safetensors, or a model package. teacher: a package,
+    or "" for none. sources: source -> its title and licence for the model card. never_seen: what
+    the model has not seen, for its card and each run that uses it. licence: the SPDX name of the
+    model's licence; "" if not stated. save_steps: optimiser steps between checkpoints; 0 saves at
+    the end of each epoch only. loaders: threads or processes that prepare images; None chooses the
+    number. command: for the record.
     """
 
     network: str
@@ -59,6 +60,7 @@ class TrainingPlan:
     command: str = ""
     sources: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     never_seen: str = ""
+    licence: str = ""
 
     def __post_init__(self) -> None:
         if self.network not in ARCHITECTURES:
@@ -158,14 +160,14 @@ def config_of(
 def _leaks(
     examples: Examples, plan: TrainingPlan, teacher: PackageTeacher | None
 ) -> dict[str, dict[str, str]]:
-    """Who was trained on another split: the test images here may be training images there."""
-    found: dict[str, str] = {}
+    """Packages that were trained on another split, and so may know the test images of this one."""
+    splits: dict[str, str] = {}
     if teacher:
         description = teacher.model.package.description
-        found["teacher"] = description.get("training", {}).get("split_sha256", "")
+        splits["teacher"] = description.get("training", {}).get("split_sha256", "")
     if before := _before(plan):
-        found["initial weights"] = before.get("training", {}).get("split_sha256", "")
-    other = {who: sha for who, sha in found.items() if sha != examples.sha256}
+        splits["initial weights"] = before.get("training", {}).get("split_sha256", "")
+    other = {who: sha for who, sha in splits.items() if sha != examples.sha256}
     return {"trained_on_another_split": other} if other else {}
 
 
@@ -182,7 +184,7 @@ def origin_of(plan: TrainingPlan) -> dict[str, str]:
 
 
 def _before(plan: TrainingPlan) -> dict[str, Any]:
-    """The description of the training that gave the first weights; empty where there is none."""
+    """The description of the training that gave the initial weights; empty if there is none."""
     if package := plan.package:
         return {**package.description, "weights_sha256": package.sha256}
     if plan.weights is None or not (plan.weights / DESCRIPTION).is_file():
@@ -193,17 +195,17 @@ def _before(plan: TrainingPlan) -> dict[str, Any]:
 def named(plan: TrainingPlan) -> dict[str, dict[str, str]]:
     """Version and graph of the embedded packages that the plan names.
 
-    Another release may have others of that name: the command alone would not tell which.
+    Another release may have other packages with these names, so the command alone is ambiguous.
     """
-    found: dict[str, dict[str, str]] = {}
+    packages: dict[str, dict[str, str]] = {}
     for name in filter(_by_name, (plan.init, plan.teacher)):
         package = read_package(find(name))[0]
-        found[name] = {"version": package.version, "sha256": package.sha256}
-    return found
+        packages[name] = {"version": package.version, "sha256": package.sha256}
+    return packages
 
 
 def _by_name(name: str) -> bool:
-    """Whether an embedded package is meant, not a folder: an --out of its name may lie there."""
+    """Whether the name means an embedded package; a folder with the same name may exist."""
     folder = Path(name)
     if any((folder / inside).exists() for inside in ("model.json", out.CHECKPOINT)):
         return False
@@ -214,7 +216,7 @@ def _by_name(name: str) -> bool:
 def provenance(plan: TrainingPlan) -> dict[str, Any]:
     """The origin of the weights for a model's description, with that of earlier weights.
 
-    "stages" are the trainings that gave these first weights, the earliest first.
+    "stages" are the trainings that led to the initial weights, the earliest first.
     """
     fields = _before(plan)
     if not fields:
@@ -233,7 +235,7 @@ def provenance(plan: TrainingPlan) -> dict[str, Any]:
 def teacher_of(
     examples: Examples, plan: TrainingPlan, emit: Callable[[str], None]
 ) -> PackageTeacher | None:
-    """The plan's teacher, with the data's classes; notes who may know the test images."""
+    """The plan's teacher, checked against the data's classes; warns if it may know test images."""
     teacher: PackageTeacher | None = None
     if plan.teacher:
         teacher = PackageTeacher(Model.load(find(plan.teacher)))

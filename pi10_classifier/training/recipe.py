@@ -19,16 +19,16 @@ CHOICES = {
     "precision": ("float32", "bf16", "fp16"),
 }
 CHANNELS = (1, 3)  # grey, RGB
-MARGIN = 0.22  # the widest that is left about a particle's box, of its longest side
-MOST = 10_000_000  # of anything counted: more is a slip of the keyboard
-# what must be above 0, and the most it may be: beyond, a training can but diverge
+MARGIN = 0.22  # widest margin around a particle's box, as a share of its longest side
+MOST = 10_000_000  # upper limit of all counts; more is a typing error
+# settings that must be above 0, and their upper limits, beyond which a training would diverge
 POSITIVE: Mapping[str, float] = {"minutes": MOST, "rate": 100, "distil_temperature": 1000}
 _FROM_ZERO = (
     *("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size"),
     *("drawn", "class_minimum", "class_maximum", "finer"),
 )
 _SHARES = ("warm_share", "warmup_share", "ema", "distil", "look", "trim")
-# lowest and highest value of a number, both allowed; None is no bound. The faces read them here
+# lowest and highest allowed value; None is no limit. Command line and API use them too
 BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "epochs": (1, None),
     "batch": (2, None),
@@ -47,7 +47,7 @@ def _setting(default: Any, meaning: str) -> Any:
 class Recipe:
     """The paper's recipe for ViT and BEiT, unless changed. See ``recipe_for``.
 
-    Each setting tells what it means; ``HELP`` has all of these texts.
+    Each setting has a text that explains it; ``HELP`` has all of these texts.
     """
 
     epochs: int = _setting(30, "Number of passes over the training images.")
@@ -222,13 +222,13 @@ class Recipe:
 HELP: Mapping[str, str] = {
     entry.name: entry.metadata["help"] for entry in fields(Recipe) if "help" in entry.metadata
 }
-"""What each setting means, in words that the command line, the docs and the API share."""
+"""The meaning of each setting; command line, docs and API use these texts."""
 
 _KINDS = {f.name: str(f.type) for f in fields(Recipe)}
 
-# The paper gives a grid for ResNet, not its winner: its middle rate and length are taken.
-_RESNET = {"epochs": 30, "rate": 1e-3, "loss": "st_ce"}
-# What the embedded model was trained with: small, grey, on a CPU.
+# Of the paper's grid for ResNet: the rate and length of the row in its table.
+_RESNET = {"epochs": 30, "rate": 1e-4, "loss": "st_ce"}
+# The recipe of the embedded model: small, grey, trained on a CPU.
 _MOBILE = {
     "epochs": 16,
     "size": 96,
@@ -258,13 +258,13 @@ _DEFAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-SMALL = "mobilenet_v2"  # what "small" stands for
+SMALL = "mobilenet_v2"  # the network that "small" means
 
 
 def named(name_or_file: str, network: str = "", **changes: Any) -> tuple[str, Recipe]:
     """The network and recipe of ``--recipe``: a network's name, "small", or a TOML file.
 
-    The file may name its ``network``; an explicit one comes before it. Raises SettingError.
+    The file may name its ``network``; the argument overrides it. Raises SettingError.
     """
     path = Path(name_or_file)
     if path.suffix == ".toml" or path.is_file():
@@ -295,9 +295,9 @@ def recipe_for(architecture: str, **changes: Any) -> Recipe:
 
 
 def read_recipe(path: Path, architecture: str, **changes: Any) -> Recipe:
-    """A recipe from a TOML file of ``Recipe``'s names, over the network's default.
+    """A recipe from a TOML file with names of ``Recipe``, based on the network's default.
 
-    ``changes`` (the command line's flags) come before the file. Raises SettingError.
+    ``changes`` (the command line's options) override the file. Raises SettingError.
     """
     given = _read(path)
     given.pop("network", None)

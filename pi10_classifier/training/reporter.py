@@ -1,7 +1,7 @@
-"""Reporters, which follow the progress of a training, e.g. for a tracking server.
+"""The interface of reporters, which follow the progress of a training, e.g. for tracking.
 
-The one hook of ``runs.py`` and ``search.py``. A reporter must not stop a training: what it
-cannot deliver it keeps, and says so by itself.
+``run.py`` and the search call them. A reporter must not stop a training: if it cannot deliver
+something, it stores it and emits a warning itself.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, Protocol
 class Reporter(Protocol):
     """The reporter of one run: of all seeds together or, as ``child``, of one seed.
 
-    A training that is resumed calls ``on_start`` anew, and ``on_epoch`` for new epochs alone.
+    A resumed training calls ``on_start`` again, but ``on_epoch`` only for new epochs.
     """
 
     def on_start(self, params: Mapping[str, Any]) -> None:
-        """``params``: what was asked for; mappings may hold mappings (the recipe)."""
+        """``params``: the requested settings, which may be nested (the recipe)."""
 
     def on_epoch(self, metrics: Mapping[str, float], step: int) -> None:
         """The numbers of epoch ``step``, from 1."""

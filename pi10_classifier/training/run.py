@@ -42,15 +42,15 @@ def train_seeds(
 ) -> list[Path]:
     """Train each seed in ``plan.out/seed-N``; return these folders.
 
-    Each holds config.json, metrics.csv (a line an epoch), checkpoint/ (the best epoch's
-    weights as safetensors), package/ (ONNX, behind the parity gate), test_predictions.csv,
-    the last to be written, and until then resume/. What is done is not done again.
-    test: False leaves the test split alone: then neither package/ nor predictions are
-    written, and validation.json is the last.
-    Raises SettingError, ModelError or OutputError; KeyboardInterrupt from ``check``.
+    Each folder holds config.json, metrics.csv (one line per epoch), checkpoint/ (the best epoch's
+    weights as safetensors), package/ (ONNX, after the parity gate) and test_predictions.csv, which
+    is written last; until then also resume/. Finished seeds are not trained again.
+    test: False does not use the test split. Then package/ and predictions are not written, and
+    validation.json is the last file.
+    Raises SettingError, ModelError or OutputError; KeyboardInterrupt from ``raise_if_cancelled``.
     """
     active = reporter or NullReporter()
-    if not _first_process():  # of several on one machine or more: it trains, and writes nothing
+    if not _first_process():  # other processes of a launch train, but write nothing
         return _follow(examples, plan, raise_if_cancelled)
     with out.locked(plan.out):
         if not resume and any(map(out.reached, plan.out.glob("seed-*"))):
@@ -65,7 +65,7 @@ def train_seeds(
         last = PREDICTIONS if test else out.VALIDATION
         if not all((plan.folder(seed) / last).is_file() for seed in plan.seeds):
             _check(examples, plan, emit)
-        for seed in plan.seeds:  # before anyone is told: a refused one leaves the runs as they are
+        for seed in plan.seeds:  # before reporting, so that a refused seed changes no tracking run
             run = SeedRun(examples, plan, seed, teacher, emit)
             out.begin(run.folder, run.config, resume)
         images: tuple[TrainingSet, HeldOut] | None = None
@@ -95,7 +95,7 @@ def train_seeds(
 
 
 def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
-    """Refuse what cannot be trained before a folder is made, an image decoded, MLflow told."""
+    """Raise for what cannot be trained, before any folder, decoding or tracking."""
     place = {name: i for i, name in enumerate(examples.classes)}
     fit, held = (
         np.array([place[s.group] for s in examples.of(part)], np.int64)
@@ -139,7 +139,7 @@ def _first_process() -> bool:
 def _follow(
     examples: Examples, plan: TrainingPlan, raise_if_cancelled: Callable[[], None]
 ) -> list[Path]:
-    """What the other processes of ``accelerate launch`` do: their share of each training."""
+    """Train in the other processes of ``accelerate launch``: their share of each training."""
     teacher = teacher_of(examples, plan, lambda line: None)
     images = _load(examples, plan, teacher)
     for seed in plan.seeds:

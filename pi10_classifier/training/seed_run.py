@@ -1,4 +1,4 @@
-"""One seed of ``pi10 train``: training, packaging, test and description."""
+"""Runs one seed of ``pi10 train``: training, packaging, test and description."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ Emit = Callable[[str], None]
 
 PARITY_COUNT = 256
 _SETTLING = 16  # batches
-_AHEAD = 2  # batches of test images under way a core
-_LINE_S = 30.0  # a line on how far the test is after so many seconds
+_AHEAD = 2  # batches of test images in flight per core
+_LINE_S = 30.0  # seconds between lines on the test's progress
 TEST = "test split"  # in a package's metrics: all sources together
 _LIMITS = (
     "The figures above hold for images like those above, drawn from the same data. Another"
@@ -109,7 +109,7 @@ class SeedRun:
             raise_if_cancelled=raise_if_cancelled,
         )
         out.write_metrics(folder, history)
-        # The kept epoch is rarely the last: what came after it belongs to the record too.
+        # The kept epoch is rarely the last; the record includes the later epochs too.
         _, kept = load_checkpoint(self.checkpoint)
         kept["training"] |= _spent(history, plan.device)
         write_description(self.checkpoint, kept)
@@ -121,7 +121,7 @@ class SeedRun:
     def test(self, raise_if_cancelled: Callable[[], None]) -> None:
         """Test the package once on the test split, and store its prediction for each image.
 
-        Batches run on all cores; ``check`` is called after each.
+        Batches run on all cores; ``raise_if_cancelled`` is called after each.
         """
         package = self.folder / out.PACKAGE
         model = Model.load(package)
@@ -160,9 +160,9 @@ class SeedRun:
         fields["metrics"] = {TEST: report(right, probabilities, classes)}
         origins = np.asarray([source for source, _ in names])
         for source in self.examples.scan.origins if len(self.examples.scan.origins) > 1 else ():
-            mine = origins == source
-            if mine.any():
-                fields["metrics"][source] = report(right[mine], probabilities[mine], classes)
+            part = origins == source
+            if part.any():
+                fields["metrics"][source] = report(right[part], probabilities[part], classes)
         write_description(self.checkpoint, fields)
         describe(package, fields)
         guess = probabilities.argmax(axis=1).astype(np.int64)
@@ -198,6 +198,7 @@ class SeedRun:
             "preprocessing": self.recipe.spec.to_dict(),
             "temperature": 1.0,
             "never_seen": plan.never_seen or _NEVER_SEEN,
+            "licence": plan.licence,
             "limits": _LIMITS,
             "training": {
                 "data": [
@@ -231,7 +232,7 @@ class SeedRun:
 
 
 def _first_batches(training: TrainingSet, recipe: Recipe, classes: int) -> Iterator[Tensor]:
-    """Images as the training will show them, for the norms of a network that was folded."""
+    """Images as in the training, to set the norms of a network that was loaded from a package."""
     batches = Batches(training, recipe, classes)
     try:
         for place in range(min(_SETTLING, len(batches))):

@@ -18,7 +18,7 @@ from pi10_classifier.cli import pi10
 from pi10_classifier.datasets import report, scan, split
 from pi10_classifier.errors import OutputError, SettingError
 
-FILES = {"manifest.csv", "left_out.csv", "dataset.json", "dataset.html"}
+FILES = {"croissant.json", "manifest.csv", "left_out.csv", "dataset.json", "dataset.html"}
 ODD = "<b>&co"
 
 

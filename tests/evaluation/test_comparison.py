@@ -168,7 +168,7 @@ def test_what_cannot_be_compared():
     flipped = replace(run_of(seed=1), truth=(run.truth + 1) % 3)
     for runs, message in (
         ([], "no run"),
-        ([run, run], "there twice"),
+        ([run, run], "given twice"),
         ([run, other], "same classes"),
         ([run, flipped], "another true class"),
         ([run, run_of(seed=1, begin=1000)], "no test image in common"),

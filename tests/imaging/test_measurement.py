@@ -107,6 +107,7 @@ class TestKnownShapes:
         assert m.area_um2 == pytest.approx(100 * math.pi * 36 * 12, rel=0.05)
         assert m.major_um == pytest.approx(720, rel=0.03)
         assert m.minor_um == pytest.approx(240, rel=0.06)
+        assert m.eccentricity == pytest.approx(math.sqrt(1 - 1 / 9), abs=0.01)
         assert m.feret_um == pytest.approx(720, rel=0.03)
 
     @pytest.mark.parametrize("angle", [0, 30, 45, 75])
@@ -139,6 +140,11 @@ class TestAgainstScikitImage:
         assert m.esd_um == pytest.approx(truth.equivalent_diameter_area)
         assert m.major_um == pytest.approx(truth.axis_major_length, rel=1e-6)
         assert m.minor_um == pytest.approx(truth.axis_minor_length, rel=1e-6)
+        assert m.eccentricity == pytest.approx(truth.eccentricity, abs=1e-6)
+        if truth.eccentricity > 0.1:  # a disc has no axis
+            angle = math.degrees(truth.orientation) + 90  # scikit-image: from columns
+            assert abs((m.angle_deg - angle + 90) % 180 - 90) < 1e-6
+        assert 0 <= m.angle_deg < 180
         assert m.feret_um == pytest.approx(truth.feret_diameter_max, abs=0.8)
         assert m.solidity == pytest.approx(truth.solidity, abs=0.03)
         if name != "cut":  # scikit-image leaves out the frame's side
@@ -234,6 +240,26 @@ class TestSilhouette:
         light = photograph(ellipse(60, 60, 15, 15)(), ground=5, particle=180)
         assert measure(light).mean_grey == 180
 
+    @pytest.mark.parametrize("ground", [250, 5])
+    @pytest.mark.parametrize("width", [120, 1100])
+    def test_grey_sd_is_that_of_the_luma_inside(self, ground, width):
+        """Dark on light and light on dark; wide images are summed in another type."""
+        mask = ellipse(120, width, 40, 30)()
+        rgb = photograph(mask, ground=ground, particle=120)
+        rgb[mask] += np.random.default_rng(0).integers(0, 20, (mask.sum(), 1), np.uint8)
+        m = measure(rgb)
+        assert m.area_um2 == 100 * mask.sum()
+        inside = Grey.of(rgb).pixels[mask].astype(float)
+        assert m.grey_sd == pytest.approx(inside.std(), abs=1e-9)
+        assert m.mean_grey == pytest.approx(inside.mean(), abs=1e-9)
+
+    def test_the_angle_is_counterclockwise_from_the_rows(self):
+        line = np.zeros((60, 60), bool)
+        for i in range(10, 50):
+            line[59 - i, i - 2 : i + 2] = True  # from the bottom left to the top right
+        assert measure(photograph(line)).angle_deg == pytest.approx(45, abs=1)
+        assert measure(photograph(line[:, ::-1])).angle_deg == pytest.approx(135, abs=1)
+
 
 class TestOddImages:
     @pytest.mark.parametrize("level", [0, 120, 255])
@@ -306,6 +332,7 @@ class TestOddImages:
         assert 0 <= m.minor_um <= m.major_um
         assert m.esd_um <= m.feret_um + 1 <= math.hypot(height, width) + 2
         assert 0 <= m.mean_grey <= 255
+        assert 0 <= m.grey_sd <= 128 and 0 <= m.eccentricity <= 1 and 0 <= m.angle_deg <= 180
         assert type(m.touches_border) is bool
 
 

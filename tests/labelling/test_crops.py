@@ -183,3 +183,12 @@ def test_pixels_in_a_bucket(
         for crop in read_crops(run, sample):
             assert crop.rgb is not None, crop.problem
             assert np.array_equal(crop.rgb, decode(files[crop.particle.member]).rgb)
+
+
+def test_a_run_of_another_pixel_size(
+    files: dict[str, bytes], package: Path, tmp_path: Path
+) -> None:
+    path, run = tarred(files, tmp_path / "bin.tar"), tmp_path / "out"
+    classify([str(path)], run, Settings(model=package, jobs=2, um_per_px=20.0))
+    _, sample = draw(run, 12)
+    assert [crop.problem for crop in read_crops(run, sample)] == [""] * 12

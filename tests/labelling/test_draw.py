@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -53,11 +54,19 @@ def test_what_is_told_of_a_particle_is_its_row(run: Path) -> None:
         )
         assert one.raising_factor == row["raising_factor"]
         assert 0 < one.probability <= 1
+        assert one.scores == {name: row[f"score_{name}"] for name in support.CLASSES}
     (classes,) = design.strata.values()
     assert sum(its.particles for its in classes.values()) == len(rows)
     assert sum(its.raised for its in classes.values()) == pytest.approx(
         sum(row["raising_factor"] for row in rows.values())
     )
+    for predicted, sums in design.scores["all"].items():
+        here = [row for row in rows.values() if row["label"] == predicted]
+        for name, moments in sums.items():
+            score = np.clip([row[f"score_{name}"] for row in here], 1e-4, 1 - 1e-4)
+            terms = np.array([row["raising_factor"] for row in here]) * np.log(score / (1 - score))
+            assert moments.first == pytest.approx(terms.sum(), rel=1e-6)
+    assert Design.read(run / "validation/design.json") == design
     assert Design.read(run / "validation/design.json") == design
 
 

@@ -16,7 +16,7 @@ import support
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.crops import CropCache
 from pi10_classifier.labelling.draw import draw
-from pi10_classifier.labelling.estimate import estimate
+from pi10_classifier.labelling.estimation.estimate import estimate
 from pi10_classifier.labelling.labelled import may_be_labelled
 from pi10_classifier.labelling.labels import LabelStore, Verdicts, bring_in, verdicts
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, Drawn, read_sample

@@ -14,7 +14,7 @@ import support
 from onnx import TensorProto, helper, numpy_helper
 
 from pi10_classifier.errors import ModelError, SettingError
-from pi10_classifier.model.card import card
+from pi10_classifier.model.card import embedded_card
 from pi10_classifier.model.package import embedded, find, installed, read_package
 from pi10_classifier.model.session import Model
 
@@ -61,7 +61,7 @@ class TestPackage:
     def test_trim_came_with_format_2(self, tmp_path: Path) -> None:
         """An earlier program reads format 1, and would leave the trim out."""
         trimmed = {"size": 32, "channels": 1, "level": True, "trim": 0.2}
-        with pytest.raises(ModelError, match="trim in format 1"):
+        with pytest.raises(ModelError, match="trim, which needs format 2"):
             read_package(support.write_package(tmp_path / "1", format=1, preprocessing=trimmed))
         folder = support.write_package(tmp_path / "2", format=2, preprocessing=trimmed)
         assert read_package(folder)[0].preprocessing.trim == 0.2
@@ -289,7 +289,7 @@ class TestStarter:
     @pytest.mark.parametrize("name", ["starter", "fast"])
     def test_cards_are_of_their_descriptions_and_tell_of_genuine_particles(self, name: str) -> None:
         said = json.loads((embedded(name) / "model.json").read_text("utf-8"))
-        assert (embedded(name) / "README.md").read_text("utf-8") == card(said)
+        assert (embedded(name) / "README.md").read_text("utf-8") == embedded_card(said)
         first = said["never_seen"].splitlines()[0]
         assert "macro-F1 0.60, 457 images" in first
         assert "cannot be repeated" in said["never_seen"]

@@ -38,7 +38,7 @@ def opened(path: Path, *, resume: bool = False, overwrite: bool = False, **more:
 
 def row(number: int = 0, member: str = "m.tif") -> Row:
     when = datetime(2024, 6, 24, 14, 50, tzinfo=UTC)
-    sizes = (1.0,) * 8
+    sizes = (1.0,) * 11
     return Row(
         f"p{number}", "a.tar", member, "pia7", "pia7.2024-06-24.1450", when, 50.0, -4.0, 20, 30,
         "a", 0.75, (0.75, 0.25), *sizes, None, None, "", "tiny", "00",
@@ -63,8 +63,8 @@ class TestColumns:
             "particle_id", "source", "member", "instrument", "bin", "datetime", "latitude",
             "longitude", "width_px", "height_px", "label", "score", "score_copepod",
             "score_detritus", "score_noncopepod", "area_um2", "esd_um", "major_um", "minor_um",
-            "feret_um", "perimeter_um", "solidity", "mean_grey", "raising_factor", "flags", "model",
-            "model_sha256",
+            "eccentricity", "angle_deg", "feret_um", "perimeter_um", "solidity", "mean_grey",
+            "grey_sd", "raising_factor", "flags", "model", "model_sha256",
         ]  # fmt: skip
 
     def test_kinds(self) -> None:

@@ -24,7 +24,7 @@ MINUTES = tuple((10, 30) for _ in range(10))
 WHEN = datetime(2024, 6, 24, 14, 53, 7, tzinfo=UTC)
 ROWS = [
     Row(f"p{n}", "a.tar", "m", "pia7", BIN, WHEN, 54.0, 2.5, 20, 30, "copepod", 0.75, (0.75, 0.25),
-        *(1.0,) * 8, None, None, "", "tiny", "00")
+        *(1.0,) * 11, None, None, "", "tiny", "00")
     for n in range(3)
 ]  # fmt: skip
 
@@ -123,7 +123,7 @@ def test_no_hits_misses_leaves_density_empty_with_a_reason(folder: RunFolder) ->
 def test_one_hits_misses_for_two_bins_is_not_used(folder: RunFolder) -> None:
     add(folder, "a.tar", **one_bin(folders={"a.tar|": {BIN, "pia7.2024-06-24.1500"}}))
     tally = summarise(folder)
-    assert "one HitsMisses.txt for 2 bins" in tally.warnings[0]
+    assert "there are 2 bins" in tally.warnings[0]
     assert bins(folder)[0]["per_litre"] == ""
 
 
@@ -152,7 +152,7 @@ def test_bin_through_which_nothing_passed_is_there_and_unknown(folder: RunFolder
         ("2024-06-24.1450", "0", "")
     ] * 2
     assert all("no_flow" in row["flags"] for row in bins(folder))
-    assert any("look whether the pump ran" in warning for warning in tally.warnings)
+    assert any("check whether the pump ran" in warning for warning in tally.warnings)
 
 
 @pytest.mark.parametrize("readable", [0, 6])
@@ -168,7 +168,7 @@ def test_bin_that_cannot_be_read_is_unknown_not_zero(folder: RunFolder, readable
     (total,) = [r for r in bins(folder) if r["label"] == "copepod"]
     assert bool(total["per_litre"]) is bool(readable)
     assert "hits_without_images" in total["flags"]
-    assert any("look at failures.csv" in warning for warning in tally.warnings)
+    assert any("check failures.csv" in warning for warning in tally.warnings)
 
 
 def test_images_moved_away_from_their_hits_misses(folder: RunFolder) -> None:

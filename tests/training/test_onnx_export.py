@@ -32,6 +32,7 @@ RECIPE = recipe_for(
 KEYS = {
     *("format", "name", "version", "classes", "preprocessing", "input", "output", "limits"),
     *("temperature", "thresholds", "training", "metrics", "never_seen", "files", "parity"),
+    "licence",
 }
 GROUPS = """label,class
 copepod/*,copepod
@@ -55,6 +56,7 @@ def trained(shapes, tmp_path_factory):
         init="random",
         sources=CITED,
         never_seen="Labelled Pi-10 images.",
+        licence="CC-BY-4.0",
         command="again",
     )
     (folder,) = runs.train_seeds(examples, plan, emit=lambda line: None)
@@ -114,6 +116,16 @@ def test_package_holds_three_files_and_no_external_data(package):
     onnx.checker.check_model(model)
     assert not any(t.data_location for t in model.graph.initializer)
     assert model.opset_import[0].version == 17
+
+
+def test_graph_tells_of_the_package(package, fields):
+    session = ort.InferenceSession(package / "model.onnx", providers=["CPUExecutionProvider"])
+    told = session.get_modelmeta().custom_metadata_map
+    assert (told["name"], told["version"]) == (fields["name"], fields["version"])
+    assert json.loads(told["classes"]) == fields["classes"]
+    assert json.loads(told["preprocessing"]) == fields["preprocessing"]
+    assert told["model_license"] == fields["licence"] == "CC-BY-4.0"
+    assert "license: cc-by-4.0" in (package / "README.md").read_text()
 
 
 def test_graph_takes_uint8_of_any_batch(package):

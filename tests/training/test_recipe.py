@@ -16,7 +16,7 @@ def test_default_of_vit_and_beit_is_the_papers(name):
 
 
 def test_each_kind_of_network_has_its_own():
-    assert recipe_for("resnet18").rate == 1e-3
+    assert recipe_for("resnet18").rate == 1e-4
     for name in ("mobilenet_v2", "mobilenetv4_conv_small", "efficientnet_lite0"):
         mobile = recipe_for(name)
         assert mobile.spec == Preprocessing(size=96, trim=0.2)

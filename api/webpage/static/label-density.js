@@ -4,7 +4,9 @@
 const Density = (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const BOX = { left: 46, right: 8, top: 8, bottom: 24, width: 360, height: 130 };
+  const BUSY_MS = 5000;
   let shown = ""; // class in the chart
+  const known = new Map(); // labeller and stratum -> its series
   let series = new Map(); // number of labels -> rows
   let asking = false;
   let again = false;
@@ -16,15 +18,28 @@ const Density = (() => {
   function start(labeller, stratum) {
     turn += 1;
     current = { labeller, stratum };
-    series = new Map();
     asking = again = false;
+    const name = key();
+    const before = known.get(name);
+    series = before || new Map();
+    known.set(name, series);
+    // what stands there is of another stratum
+    if (before?.size) fill(before.get(Math.max(...before.keys())));
+    else clear(stratum === "all" ? "" : `Stratum ${stratum}.`);
     refresh();
+    if (before) return;
     const mine = turn;
     call(`history?${key()}`).then((steps) => {
       if (mine !== turn) return;
       for (const rows of steps) if (!series.has(rows[0].labelled)) series.set(rows[0].labelled, rows);
       draw();
-    }).catch(() => {}); // the density itself tells what is wrong
+    }).catch(() => known.delete(name)); // asked for again; the density itself tells what is wrong
+  }
+
+  function clear(text) {
+    $("density-note").textContent = text;
+    $("densities").replaceChildren();
+    $("trend").hidden = true;
   }
 
   // one question at a time, and one more where labels came meanwhile
@@ -44,7 +59,11 @@ const Density = (() => {
         fill(rows);
       }
     } catch (error) {
-      if (mine === turn) $("density-note").textContent = error.message;
+      if (mine !== turn) return;
+      if (error.busy) { // the numbers stay, and follow soon
+        $("density-note").textContent = "The service is busy; the densities follow.";
+        setTimeout(() => { if (mine === turn) refresh(); }, BUSY_MS);
+      } else clear(error.message);
     } finally {
       if (mine === turn) {
         asking = false;
@@ -57,14 +76,14 @@ const Density = (() => {
   }
 
   function fill(rows) {
-    const known = rows.filter((row) => row.per_litre !== null);
+    const told = rows.filter((row) => row.per_litre !== null);
     const where = current.stratum === "all" ? "" : `Stratum ${current.stratum}. `;
-    $("density-note").textContent = where + (known.length
+    $("density-note").textContent = where + (told.length
       ? `Corrected by ${plural(rows[0].labelled, "label", "labels")}, with 95 % intervals.`
       : `None yet: ${rows[0].note}.`);
-    if (!known.some((row) => row.label === shown)) shown = known.length ? known[0].label : "";
+    if (!told.some((row) => row.label === shown)) shown = told.length ? told[0].label : "";
     const focused = document.activeElement?.closest?.("#densities button")?.dataset.label;
-    $("densities").replaceChildren(...known.map((row) => {
+    $("densities").replaceChildren(...told.map((row) => {
       const button = make("button");
       button.type = "button";
       button.dataset.label = row.label;
@@ -101,10 +120,10 @@ const Density = (() => {
     const last = points[points.length - 1];
     const [first, most] = [points[0].number, last.number];
     const plain = last.row.plain_per_litre ?? 0;
-    // one wide interval at the start must not press all others flat
-    const top = 1.08 * Math.max(plain, ...points.slice(-Math.max(3, Math.ceil(points.length / 2))).map((p) => p.row.per_litre_high)) || 1;
+    // from 0, and no interval is cut off
+    const top = 1.08 * Math.max(plain, ...points.map((p) => p.row.per_litre_high)) || 1;
     const x = (number) => BOX.left + ((number - first) / Math.max(1, most - first)) * (BOX.width - BOX.left - BOX.right);
-    const y = (value) => BOX.height - BOX.bottom - (Math.min(value, top) / top) * (BOX.height - BOX.top - BOX.bottom);
+    const y = (value) => BOX.height - BOX.bottom - (value / top) * (BOX.height - BOX.top - BOX.bottom);
     const path = (value) => points.map((p) => `${x(p.number).toFixed(1)},${y(value(p.row)).toFixed(1)}`);
     const band = [...path((row) => row.per_litre_high), ...path((row) => row.per_litre_low).reverse()];
     const [left, right, floor] = [BOX.left, BOX.width - BOX.right, BOX.height - BOX.bottom];

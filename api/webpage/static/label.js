@@ -21,7 +21,15 @@ let saving = false;
 let taxon = ""; // chosen for the next label
 let done = []; // what can be taken back
 
-class Problem extends Error {}
+class Problem extends Error {
+  constructor(message, busy = false) {
+    super(message);
+    this.busy = busy;
+  }
+}
+
+const GONE = "The program no longer answers. Every label it has confirmed is on the disk: start it again with pi10 validate label, and go on at the address it prints.";
+const GONE_SERVICE = "The service does not answer. Every label it has confirmed is stored there: check the network, then go on.";
 
 async function call(address, body) {
   let response;
@@ -30,11 +38,18 @@ async function call(address, body) {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
     } : {});
   } catch {
-    throw new Problem("The program no longer answers. Every label it has confirmed is on the disk: start it again with pi10 validate label, and go on at the address it prints.");
+    throw new Problem(about?.served ? GONE_SERVICE : GONE);
   }
   let answer = null;
   try { answer = await response.json(); } catch { /* told by the status */ }
-  if (!response.ok) throw new Problem(answer?.error?.message || `The program answered with status ${response.status}.`);
+  if (response.status === 503) {
+    throw new Problem(`The service is busy; try again in ${response.headers.get("Retry-After") || "a few"} seconds.`, true);
+  }
+  if (!response.ok) {
+    // the results went, and the labels with them, but for those known here
+    if (response.status === 404 && about?.served && labels.size) $("rescue").hidden = false;
+    throw new Problem(answer?.error?.message || `The program answered with status ${response.status}.`);
+  }
   return answer;
 }
 
@@ -101,7 +116,7 @@ function showOne() {
   $("place").textContent = p ? `${number(at + 1)} of ${number(particles.length)}` : "";
   if (!p) {
     $("done").textContent = $("filter").value === "unlabelled"
-      ? "All particles with a picture are labelled. Next: pi10 validate estimate"
+      ? `All particles with a picture are labelled. Next: ${about.served ? "correct the densities" : "pi10 validate estimate"}`
       : "No particle is so.";
     pressed();
     return;
@@ -121,6 +136,7 @@ function showOne() {
   $("given").textContent = said.filter(Boolean).join("; ");
   pressed();
   prefetch();
+  follow();
 }
 
 function prefetch() {
@@ -402,7 +418,7 @@ async function search() {
     item.onclick = () => choose(row.name);
     return item;
   }));
-  if (!rows.length && $("taxon-text").value) $("taxa").replaceChildren(make("li", "None; more taxa: pi10 validate label --taxa FILE"));
+  if (!rows.length && $("taxon-text").value) $("taxa").replaceChildren(make("li", about.served ? "None of this name." : "None; more taxa: pi10 validate label --taxa FILE"));
   mark(0);
 }
 
@@ -534,14 +550,60 @@ async function open(name) {
 }
 
 let followed = "";
-/** The density is of the stratum chosen, or of the particle shown. */
+/** The density is of the stratum chosen, or of the particle shown; where none is left it stays. */
 function follow() {
-  const here = stratum() || (at === null ? about.strata[0] : particles[at].stratum);
+  const here = stratum() || (at === null ? followed.split("\n")[1] || about.strata[0] : particles[at].stratum);
   if (`${who}\n${here}` !== followed) {
     followed = `${who}\n${here}`;
     Density.start(who, here);
   }
 }
+
+// ---- in pi10 serve: correct all results by the labels
+
+const pause = (ms) => new Promise((later) => setTimeout(later, ms));
+const CORRECTING = { estimating: "Correcting the densities…", writing: "Writing the report…" };
+
+async function correct() {
+  $("correct").disabled = true;
+  $("corrected").textContent = "Waiting for a free worker…";
+  try {
+    let { job } = await call(about.served.correct, {});
+    while (job?.kind === "correct" && job.state === "working") {
+      $("corrected").textContent = CORRECTING[job.progress.step] || "Waiting for a free worker…";
+      await pause(300);
+      ({ job } = await call(about.served.status));
+    }
+    if (!job?.result) throw new Problem(job?.error?.message || "The densities were not corrected; try again.");
+    const { result } = job;
+    const link = make("a", "See the results");
+    link.href = about.served.results;
+    const none = result.rows.every((row) => row.per_litre === null);
+    const yet = none ? "Not corrected yet" : "Done, but not to be published yet";
+    const text = result.publishable ? `Done, by ${plural(result.labelled, "label", "labels")}: the densities may be published. `
+      : `${yet}: ${result.notes.join("; ")}. `;
+    const left = result.contradicting ? `${plural(result.contradicting, "particle has", "particles have")} contradicting labels and ${result.contradicting === 1 ? "is" : "are"} left out. ` : "";
+    $("corrected").replaceChildren(text, left, link);
+  } catch (error) {
+    $("corrected").textContent = error.message;
+  } finally {
+    $("correct").disabled = false;
+  }
+}
+
+/** As pi10 validate import reads them. */
+function rescue() {
+  const cell = (text) => `"${String(text).replaceAll('"', '""')}"`;
+  const lines = [...labels].map(([id, given]) => [id, given.label, who, given.taxon].map(cell).join(","));
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([["particle_id,label,labeller,taxon", ...lines].join("\n"), "\n"], { type: "text/csv" }));
+  link.download = "labels.csv";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+$("correct").onclick = correct;
+$("rescue").onclick = rescue;
 
 function askName() {
   $("name").value = who;
@@ -601,6 +663,12 @@ function option(value, text) {
 call("about").then(async (answer) => {
   about = answer;
   document.title = `Label particles: ${about.run.split("/").pop()}`;
+  $("kept").hidden = $("correction").hidden = !about.served;
+  if (about.served) {
+    $("to-results").href = about.served.results;
+    $("to-labels").href = `${about.served.files}labels.csv`;
+    $("to-sample").href = `${about.served.files}sample.csv`;
+  }
   $("labels").replaceChildren(...about.labels.map((entry) => {
     const button = make("button");
     button.type = "button";

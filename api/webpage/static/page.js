@@ -24,6 +24,18 @@ const STEPS = {
 let limit = Infinity;
 let job = { turn: 0, request: null, id: "" }; // a later upload outdates an earlier one
 let view = { id: "", page: null, label: "", order: "given", many: PAGE_SIZE };
+const VALIDATION_FILES = [
+  ["corrected.csv", "Corrected densities (CSV)"],
+  ["corrected_bins.csv", "Corrected by bin (CSV)"],
+  ["labels.csv", "Labels (CSV)"],
+  ["sample.csv", "Sample (CSV)"],
+];
+const JOB_STEPS = {
+  drawing: "Drawing the sample",
+  pictures: "Reading the pictures of the sample",
+  estimating: "Correcting the densities",
+  writing: "Writing the report",
+};
 
 const number = (value) => value.toLocaleString("en-GB");
 const plural = (n, one, many) => `${number(n)} ${n === 1 ? one : many}`;
@@ -205,7 +217,7 @@ async function watch(id, turn, files) {
     if (turn !== job.turn) return;
     if (status.state === "done") {
       try {
-        await open(id, turn);
+        await open(id, turn, status);
       } catch (error) {
         fail(error.title || "That did not work", error.message, error.code || "");
       }
@@ -239,14 +251,16 @@ function stop() {
 
 // ---- results
 
-async function open(id, turn) {
+async function open(id, turn, status) {
   const page = await get(`runs/${id}/page`);
   if (turn !== job.turn) return;
   job.id = ""; // done: it is kept for an hour, and not removed by the next upload
-  view = { id, page, label: "", order: "given", many: PAGE_SIZE };
+  view = { id, page, label: "", order: "given", many: PAGE_SIZE, drawn: status.drawn };
   $("order").value = "given";
   history.replaceState(null, "", `#${id}`);
   fill();
+  fillValidation(status);
+  if (status.job?.state === "working") follow(id, turn).catch(jobFailed);
   show("results");
   $("h-results").focus({ preventScroll: true });
 }
@@ -262,7 +276,7 @@ function fill() {
     return tile;
   }));
   const [first, many] = page.uploads;
-  $("what").textContent = `${many === 1 ? first : `${number(many)} files`}: ${plural(totals.inputs, "input", "inputs")} in ${page.seconds < 10 ? page.seconds.toFixed(1) : Math.round(page.seconds)} s, by the model ${page.model.name} ${page.model.version}. Kept for an hour under this page's address.`;
+  $("what").textContent = `${many === 1 ? first : `${number(many)} files`}: ${plural(totals.inputs, "input", "inputs")} in ${page.seconds < 10 ? page.seconds.toFixed(1) : Math.round(page.seconds)} s, by the model ${page.model.name} ${page.model.version}. Results and labels are kept for an hour after the last request, under this page's address: download what you need.`;
   $("none").hidden = totals.results > 0;
   $("none").textContent = totals.failures
     ? `No image could be classified: ${plural(totals.failures, "file has", "files have")} no result, for the reasons below.`
@@ -272,7 +286,8 @@ function fill() {
   $("seen-text").textContent = page.never_seen;
   $("warnings").hidden = !page.warnings.length;
   $("warnings").replaceChildren(...page.warnings.map((text) => make("li", text)));
-  $("links").replaceChildren(...FILES.map(([name, title], index) => {
+  const validated = VALIDATION_FILES.filter(([name]) => page.corrected || (view.drawn && !name.startsWith("corrected")));
+  $("links").replaceChildren(...[...FILES, ...validated].map(([name, title], index) => {
     const link = make("a", title, index ? "button second" : "button");
     link.href = `runs/${id}/files/${name}`;
     if (index) link.download = name;
@@ -303,6 +318,140 @@ function fillDensities() {
   $("density-note").textContent = page.densities_note;
   const rest = page.densities_all - rows.length;
   $("densities-more").textContent = rest > 0 ? `${plural(rest, "more row is", "more rows are")} in bins.csv.` : "";
+}
+
+// ---- a sample, its labels, what they correct
+
+function fillValidation(status) {
+  const { page, id } = view;
+  const { drawn } = status;
+  if (view.drawn !== drawn) {
+    view.drawn = drawn;
+    fill(); // a sample has files
+  }
+  const none = !page.densities.length && !drawn;
+  $("validate").hidden = !page.totals.results;
+  $("validate-buttons").hidden = none;
+  $("validate-why").textContent = none
+    ? `No sample can be drawn to label, as no particle stands for a known amount of water. ${page.densities_note}`
+    : drawn
+      ? `A random sample of ${plural(drawn, "particle", "particles")} is drawn. Label them, or some of them, then correct the densities. Labels are kept when you draw more.`
+      : "Label a random sample of the particles: your labels measure the model's errors and correct the densities, with intervals that hold them. 300 are a good beginning.";
+  $("label-go").hidden = !drawn;
+  $("label-go").href = `runs/${id}/label/${drawn}/`;
+  $("correct").hidden = !drawn;
+  $("draw").textContent = drawn ? "Draw more" : "Label a sample";
+  $("draw").classList.toggle("second", Boolean(drawn));
+  if (Number($("sample-size").value) <= drawn) $("sample-size").value = Math.min(5000, 2 * drawn);
+  fillCorrected();
+}
+
+function fillCorrected() {
+  const { corrected } = view.page;
+  $("corrected").hidden = !corrected;
+  $("h-density").classList.toggle("unseen", !corrected);
+  if (!corrected) return;
+  const none = corrected.rows.every((row) => row.per_litre === null);
+  $("corrected").querySelector(".scroll").hidden = none;
+  const several = new Set(corrected.rows.map((row) => row.stratum)).size > 1;
+  $("corrected-rows").replaceChildren(...corrected.rows.map((found) => {
+    const row = make("tr");
+    const known = found.per_litre !== null;
+    const value = make("td");
+    value.append(make("span", known ? digits(found.per_litre) : "unknown", known ? "litre" : ""));
+    row.append(
+      make("td", several ? `${found.label}, ${found.stratum}` : found.label), value,
+      make("td", known ? `${digits(found.per_litre_low)} to ${digits(found.per_litre_high)}` : ""),
+      make("td", found.plain_per_litre === null ? "" : digits(found.plain_per_litre)), make("td", number(found.labelled)),
+    );
+    row.children[3].dataset.name = "uncorrected"; // where cells stand beneath each other
+    row.children[4].dataset.name = "labels";
+    return row;
+  }));
+  $("corrected-note").textContent = correctionText(corrected);
+}
+
+function correctionText(corrected) {
+  const none = corrected.rows.every((row) => row.per_litre === null);
+  const yet = none ? "Not corrected yet" : "Not to be published yet";
+  const parts = [corrected.publishable
+    ? `By ${plural(corrected.labelled, "label", "labels")}: these densities may be published; the report has them too.`
+    : `${yet}: ${corrected.notes.join("; ")}.`];
+  if (corrected.contradicting) parts.push(`${plural(corrected.contradicting, "particle has labels", "particles have labels")} that contradict each other and ${corrected.contradicting === 1 ? "is" : "are"} left out.`);
+  if (corrected.rows_all > corrected.rows.length) parts.push(`${plural(corrected.rows_all - corrected.rows.length, "more row is", "more rows are")} in corrected.csv.`);
+  return parts.join(" ");
+}
+
+async function post(address, body) {
+  let response;
+  try {
+    response = await fetch(address, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  } catch {
+    throw new Problem("No connection", "The service did not answer. Check that it runs and that the network is there, then try again.", "");
+  }
+  let answer = null;
+  try { answer = await response.json(); } catch { /* told by the status */ }
+  if (!response.ok) throw problemOf(response.status, answer, response.headers.get("Retry-After"));
+  return answer;
+}
+
+function jobFailed(error) {
+  $("job").hidden = true;
+  for (const name of ["draw", "correct"]) $(name).disabled = false;
+  $("job-problem").hidden = false;
+  $("job-problem").textContent = error.message;
+}
+
+/** Follow what is done with these results until it is over; returns its job, or null. */
+async function follow(id, turn) {
+  for (const name of ["draw", "correct"]) $(name).disabled = true;
+  $("job-problem").hidden = true;
+  $("job").hidden = false;
+  for (;;) {
+    const status = await get(`runs/${id}`);
+    if (turn !== job.turn) return null;
+    const now = status.job;
+    if (!now || now.state !== "working") {
+      $("job").hidden = true;
+      for (const name of ["draw", "correct"]) $(name).disabled = false;
+      if (now?.state === "failed") throw new Problem("", now.error.message, now.error.code);
+      if (now?.kind === "correct") {
+        view.page = await get(`runs/${id}/page`);
+        fill();
+      }
+      fillValidation(status);
+      return status;
+    }
+    const { step, done, wanted } = now.progress;
+    $("job-step").textContent = step ? `${JOB_STEPS[step]}${wanted ? `: ${number(done)} of ${number(wanted)}` : ""}` : "Waiting for a free worker";
+    if (wanted) $("job-bar").value = done / wanted;
+    else $("job-bar").removeAttribute("value");
+    await sleep(300);
+  }
+}
+
+async function drawSample() {
+  const { id } = view;
+  const { turn } = job;
+  if (!$("sample-size").reportValidity()) return;
+  try {
+    await post(`runs/${id}/label`, { size: Number($("sample-size").value) });
+    const status = await follow(id, turn);
+    if (status?.drawn) location.assign(`runs/${id}/label/${status.drawn}/`);
+  } catch (error) {
+    if (turn === job.turn) jobFailed(error);
+  }
+}
+
+async function correctDensities() {
+  const { id } = view;
+  const { turn } = job;
+  try {
+    await post(`runs/${id}/correct`, {});
+    if (await follow(id, turn)) $("corrected").scrollIntoView({ block: "nearest" });
+  } catch (error) {
+    if (turn === job.turn) jobFailed(error);
+  }
 }
 
 function fillClasses() {
@@ -421,6 +570,11 @@ $("more").onclick = () => {
   fillParticles();
   $("particles").children[before]?.scrollIntoView({ block: "nearest" });
 };
+// back from the labelling page: there are labels, and perhaps corrected densities
+addEventListener("pageshow", (event) => { if (event.persisted && view.id) location.reload(); });
+$("draw").onclick = drawSample;
+$("correct").onclick = correctDensities;
+$("sample-size").onkeydown = (event) => { if (event.key === "Enter") drawSample(); };
 $("order").onchange = () => {
   view.order = $("order").value;
   fillParticles();

@@ -125,12 +125,12 @@ def batch(source: str, out: str, service: str, workers: int | None, chunk: int |
                       patience=Patience(lost_s, start_s))  # fmt: skip
     described = service_of(service)
     settings = ServiceSettings.from_environ({**described.variables, **os.environ}).classify
-    store = store_of(os.environ, remedy="run again with --resume", say=log)
+    store = store_of(os.environ, remedy="run again with --resume", log=log)
     with stoppable() as raise_if_cancelled:
         job = Batch(
             Bucket.of(store, source), Bucket.of(store, out), read_package(settings.model)[0],
             settings, BatchOptions(resume, relist, retry_failed, report, cruise),
-            say=lambda text: click.echo(text, err=True), check=raise_if_cancelled,
+            emit=lambda text: click.echo(text, err=True), raise_if_cancelled=raise_if_cancelled,
         )  # fmt: skip
         done = job.run(
             JobEndpoint(os.environ, described.name), _capacity(service), options,

@@ -158,7 +158,7 @@ def _reconcile(source: str | None, out: str | None, service: str, in_place: bool
         name = described.name
         source = source or f"s3://{described.inputs[0].bucket}/{described.inputs[0].prefix}"
         out = out or f"s3://{described.outputs[0].bucket}/{described.outputs[0].prefix}"
-    store = store_of(os.environ, remedy="check AWS_ENDPOINT_URL, and run again", say=log)
+    store = store_of(os.environ, remedy="check AWS_ENDPOINT_URL, and run again", log=log)
     target = Bucket.of(store, out)
     handler = Handler(ServiceSettings.from_environ(os.environ))
     with stoppable() as raise_if_cancelled:

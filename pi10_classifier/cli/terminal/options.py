@@ -96,7 +96,7 @@ def note_without_report() -> None:
                    err=True)  # fmt: skip
 
 
-def report_or_note(out: Path, package: Path) -> str | None:
+def report_or_note(out: Path, package: Path | None) -> str | None:
     """Write report.html and return its path; on failure, print a note and return None."""
     from pi10_classifier.report.page import write_report
 

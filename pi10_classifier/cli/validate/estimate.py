@@ -12,7 +12,7 @@ import click
 from pi10_classifier.cli.validate.draw import RUN
 
 if TYPE_CHECKING:
-    from pi10_classifier.labelling.estimate import CorrectedRow, Estimate
+    from pi10_classifier.labelling.estimation.estimate import CorrectedRow, Estimate
 
 
 @click.command()
@@ -28,16 +28,19 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
     intervals that cover the chance of counting and the model's errors, precision and recall of the
     model in this survey; and RESULTS/validation/corrected_bins.csv, the same correction for each
     bin, with the differences between bins in the interval. Exit code 3 where a stratum has too few
-    labels; it says how many.
+    labels; it says how many. Brings run.json and report.html up to date.
     """
     from dataclasses import asdict
 
     from pi10_classifier.cli.terminal.console import show_table
-    from pi10_classifier.labelling.estimate import estimate_run
+    from pi10_classifier.cli.terminal.options import report_or_note
+    from pi10_classifier.labelling.estimation.estimate import estimate_run
 
     done = estimate_run(results, labeller)
     show_unused(done)
     rows = done.rows
+    # a run made with --no-report gets none here either
+    page = report_or_note(results, None) if (results / "report.html").exists() else None
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
@@ -51,6 +54,8 @@ def estimate(results: Path, labeller: str, as_json: bool) -> None:
             click.echo(note, err=True)
         click.echo(results / "validation/corrected.csv")
         click.echo(results / "validation/corrected_bins.csv")
+        if page:
+            click.echo(page)
     if not all(row.publishable for row in rows):
         sys.exit(3)
 

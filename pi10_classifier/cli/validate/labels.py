@@ -35,7 +35,7 @@ _SUSPICIOUS = 50  # labels: no model is right so often by chance
 def import_labels(
     results: Path, file: Path, form: str | None, labeller: str, own_map: Path | None, as_json: bool
 ) -> None:
-    """Bring in labels of the sample or of suggestions of RESULTS.
+    """Bring in labels of the sample or of suggestions of RESULTS; from EcoTaxa, of any particle.
 
     FILE is a CSV with the columns particle_id,label; an export of EcoTaxa (zip or TSV), of which
     validated objects are taken; an export of Label Studio (JSON or JSON-MIN); or a folder of
@@ -43,24 +43,39 @@ def import_labels(
     unknown or contradict each other: they are listed, the others are taken.
     """
     from pi10_classifier.labelling.formats.categories import Categories
+    from pi10_classifier.labelling.formats.given import by_key
     from pi10_classifier.labelling.formats.intake import read_labels, take_in
-    from pi10_classifier.labelling.labelled import may_be_labelled
+    from pi10_classifier.labelling.formats.whole_run import keep_labelled, particles_of
+    from pi10_classifier.labelling.labelled import may_be_labelled, sample_of
     from pi10_classifier.labelling.labels import LabelStore
+    from pi10_classifier.labelling.suggestions import Suggestion, read_suggestions
     from pi10_classifier.results.run_info import classes_of
 
-    known = may_be_labelled(results)
     store = LabelStore(results, classes_of(results))
     categories = Categories(store.allowed, own_map)
     reading = read_labels(file, form or "")
+    near: dict[str, str] = {}
+    others: list[Suggestion] = []
+    if reading.format == "ecotaxa":  # its bundles hold particles of the whole run
+        near = by_key([*sample_of(results), *read_suggestions(results)])
+        others = particles_of(results, (row.key for row in reading.given if row.key not in near))
+    # of a run without a sample, only particles of EcoTaxa can be known
+    known = [*([] if others and not near else may_be_labelled(results)), *others]
     told = take_in(store, known, reading, categories, labeller)
+    outside = keep_labelled(results, others, store)
     if as_json:
         from dataclasses import asdict
 
         whole = {"format": reading.format, **asdict(told), "not_taken": reading.not_taken,
-                 "strange": reading.strange}  # fmt: skip
+                 "strange": reading.strange, "outside_sample": outside}  # fmt: skip
         click.echo(json.dumps(whole, indent=2))
     else:
         _tell(told, reading, ", ".join(store.allowed))
+        if outside:
+            click.echo(
+                f"{outside:,} labelled particles are outside the sample: models can be made of "
+                "them, and no estimate uses them"
+            )
     if told.unknown_labels or told.unknown_ids or told.contradicting or reading.strange:
         sys.exit(3)
 

@@ -21,7 +21,7 @@ def plan(results: Path, width: str) -> None:
     from pi10_classifier.cli.terminal.console import show_table
     from pi10_classifier.cli.validate.estimate import show_unused
     from pi10_classifier.errors import SettingError
-    from pi10_classifier.labelling.estimate import estimate_run
+    from pi10_classifier.labelling.estimation.estimate import estimate_run
 
     try:
         wanted = float(width.strip().removesuffix("%")) / 100

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree  # nosec B405  only written, nothing is parsed
@@ -25,11 +25,30 @@ CHOICE, IMAGE = "label", "image"
 _EXPORT = "export the project as JSON or JSON-MIN"
 
 
-def read_label_studio(path: Path, limits: Limits = LIMITS) -> Reading:
+NameOf = Callable[[dict[str, Any], str], str]
+"""The name of a task's image, from its data and a title for messages."""
+
+
+def particle_id(data: dict[str, Any], title: str) -> str:
+    """As our own tasks have it. Raises SettingError."""
+    name = data.get("particle_id")
+    if not isinstance(name, str) or not name:
+        raise SettingError(
+            f"{title} has no particle_id; it has "
+            f"{', '.join(name[:60] for name in list(data)[:12]) or 'nothing'}; its tasks must come "
+            "from: pi10 validate export RESULTS --format label-studio"
+        )
+    return name
+
+
+def read_label_studio(
+    path: Path, limits: Limits = LIMITS, *, name_of: NameOf = particle_id, title: str = ""
+) -> Reading:
     """Read an export; skipped tasks and those without a choice have no label yet.
 
-    Labellers are named by their address, or where the export has only a number by
-    ``label-studio <number>``. Raises SettingError for what is no export.
+    name_of: what the images are named by. title: of the file, for messages. Labellers are named by
+    their address, or where the export has only a number by ``label-studio <number>``. Raises
+    SettingError for what is no export.
     """
     size = path.stat().st_size
     if size > limits.member_bytes:
@@ -52,16 +71,15 @@ def read_label_studio(path: Path, limits: Limits = LIMITS) -> Reading:
         )
     reading = Reading("label-studio")
     for number, record in enumerate(records):
-        title = f"{path}, task {number + 1}"
+        task = f"{title or path}, task {number + 1}"
         if isinstance(record.get("data"), dict):
-            _read_task(record, title, reading)
+            _read_task(record, name_of(record["data"], task), task, reading)
         else:
-            _read_flat(record, title, reading)
+            _read_flat(record, name_of(record, task), task, reading)
     return reading
 
 
-def _read_task(record: dict[str, Any], title: str, reading: Reading) -> None:
-    name = _particle(record["data"], title)
+def _read_task(record: dict[str, Any], name: str, title: str, reading: Reading) -> None:
     annotations = record.get("annotations", [])
     if not isinstance(annotations, list):
         raise SettingError(f"{title} has no list of annotations; {_EXPORT}")
@@ -89,9 +107,8 @@ def _choices(results: Sequence[Any], title: str) -> list[str]:
     return _ours(by_question, title)
 
 
-def _read_flat(record: dict[str, Any], title: str, reading: Reading) -> None:
+def _read_flat(record: dict[str, Any], name: str, title: str, reading: Reading) -> None:
     """A record of JSON-MIN: data and answers side by side, one record an annotation."""
-    name = _particle(record, title)
     labeller = _labeller(record.get("annotator"))
     value = record.get(CHOICE)
     labels = _texts(value.get("choices") if isinstance(value, dict) else value, title)
@@ -117,17 +134,6 @@ def _texts(value: object, title: str) -> list[str]:
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise SettingError(f"{title} has the label {str(value)[:60]!r}, not a text; {_EXPORT}")
     return [label.strip() for label in labels]
-
-
-def _particle(data: dict[str, Any], title: str) -> str:
-    name = data.get("particle_id")
-    if not isinstance(name, str) or not name:
-        raise SettingError(
-            f"{title} has no particle_id; it has "
-            f"{', '.join(name[:60] for name in list(data)[:12]) or 'nothing'}; its tasks must come "
-            "from: pi10 validate export RESULTS --format label-studio"
-        )
-    return name
 
 
 def _labeller(value: object) -> str:

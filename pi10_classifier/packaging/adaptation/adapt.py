@@ -1,8 +1,8 @@
-"""Fit a new head to a package's frozen features with a few labelled crops.
+"""Fits a new head to a package's frozen features with a few labelled crops (`pi10 adapt`).
 
-In minutes on a CPU, classes old or new; the result is an ordinary ONNX package. Every
-choice (penalty, neighbours, components, which head) is made by cross-validation over the
-gallery's images; a crop's mirror images, quarter turns and near duplicates stay with it.
+It takes minutes on a CPU. Classes may be old or new, and the result is an ordinary ONNX package.
+Every choice (penalty, neighbours, components, which head) is made by cross-validation over the
+gallery's images. A crop's mirror images, quarter turns and near duplicates stay in its fold.
 """
 
 from __future__ import annotations
@@ -83,16 +83,16 @@ def adapt(
     manifest: Path | None = None,
     name: str = "",
     seed: int = 0,
-    on_scan: Callable[[Scan], None] = lambda found: None,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> Adapted:
-    """Fit a head on ``gallery`` (folder, archive, table or run, see ``data.scan``); write ``out``.
+    """Fit a head on ``gallery`` (folder, archive, table or run), and write the package ``out``.
 
     manifest: a split of the gallery, whose test part is left for an evaluation.
 
-    ``head``: linear, knn, forest, or auto for the one of highest cross-validated macro-F1.
-    Raises SettingError where the gallery holds fewer than two classes, or a class with one
-    crop; ModelError where the graph cannot be cut or ONNX Runtime and scikit-learn differ by
-    more than 1e-4 in a probability. Nothing is written then.
+    ``head``: linear, knn, forest, or auto for the one with the highest cross-validated macro-F1.
+    Raises SettingError if the gallery has fewer than two classes, or a class with one crop.
+    Raises ModelError if the graph cannot be cut, or if ONNX Runtime and scikit-learn differ by
+    more than 1e-4 in a probability. In these cases nothing is written.
     """
     from pi10_classifier.packaging.adaptation.heads import HEADS
 
@@ -104,15 +104,15 @@ def adapt(
             f"{model.package.name} is a cascade of two networks; adapt one of them, and"
             " combine them again with `pi10 export cascade`"
         )
-    found = load_labelled([gallery], label_map, manifest)
-    kept = tuple(sample for sample in found.samples if sample.split != "test" or not manifest)
-    found = replace(found, samples=kept)
-    samples, left_out = distinct(found)
-    on_scan(replace(found, left_out=left_out))
+    scan = load_labelled([gallery], label_map, manifest)
+    kept = tuple(sample for sample in scan.samples if sample.split != "test" or not manifest)
+    scan = replace(scan, samples=kept)
+    samples, left_out = distinct(scan)
+    on_scan(replace(scan, left_out=left_out))
     labels = dict(sorted(Counter(s.group for s in samples).items()))
     check_gallery(gallery, samples, left_out)
     trunk = cut(model.package, read_package(model.package.folder)[1])
-    known = compute_features(model, trunk, found, samples)
+    known = compute_features(model, trunk, scan, samples)
     tried = {x: choose(known, x, seed) for x in (HEADS if head == "auto" else [head])}
     best = min(tried.values(), key=lambda t: (-t.macro_f1, t.loss))
     fitted = HEADS[best.head](*known.fit_rows(slice(None)), seed, **best.settings)
@@ -131,12 +131,12 @@ def adapt(
         "seed": seed,
         "gallery_sha256": digest(samples),
     }
-    runs = tuple(name for name in runs_of(found) if any(s.source == name for s in samples))
+    runs = tuple(name for name in runs_of(scan) if any(s.source == name for s in samples))
     done = Adapted(
         out, best.head, best.settings, labels, new, figures, adapted["cross_validated_macro_f1"],
         best.temperature, parity, left_out, runs,
     )  # fmt: skip
-    made_of = labels_used(found, samples, "adapted", model.package.description)
+    made_of = labels_used(scan, samples, "adapted", model.package.description)
     fields = _describe(model.package, done, adapted, trunk, name, made_of)
     write_package(out, graph, fields, f"{_section(done)}\n{quoted_card(model.package)}")
     return done
@@ -149,7 +149,7 @@ def choose(gallery: Gallery, head: str, seed: int) -> Tried:
     from pi10_classifier.packaging.adaptation.heads import HEADS
 
     kind, k = HEADS[head], len(gallery.classes)
-    # folds are cut through particles, and near duplicates are one particle
+    # folds consist of whole particles, and near duplicates are one particle
     _, first, particle = np.unique(gallery.particle, return_index=True, return_inverse=True)
     y = gallery.y[first]
     folds = min(FOLDS, int(np.bincount(y, minlength=k).min()))
@@ -171,7 +171,7 @@ def choose(gallery: Gallery, head: str, seed: int) -> Tried:
 
 
 def extended(trunk: Trunk, head: Any, classes: int) -> bytes:
-    """The trunk's graph extended by the head; outputs: logits, then features."""
+    """The trunk's graph with the head added; its outputs are logits, then features."""
     from pi10_classifier.packaging.adaptation.heads import LOGITS
 
     model = onnx.ModelProto.FromString(trunk.graph.SerializeToString())
@@ -187,7 +187,7 @@ def check_parity(graph: bytes, trunk: Trunk, head: Any, gallery: Gallery, t: flo
 
     from pi10_classifier.packaging.adaptation.heads import LOGITS
 
-    # from features on: what precedes them is one and the same graph
+    # from the features on, because the graph before them is the same
     rest = onnx.utils.Extractor(onnx.load_from_string(graph)).extract_model([trunk.name], [LOGITS])
     try:
         session = ort.InferenceSession(rest.SerializeToString(), providers=["CPUExecutionProvider"])

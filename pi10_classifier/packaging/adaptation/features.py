@@ -1,4 +1,4 @@
-"""The features of a model package: its graph, cut before the last layer. No torch."""
+"""Computes the features of a model package: its graph, cut before the last layer. No torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pi10_classifier.model.package import Package
 
 F32 = NDArray[np.float32]
 _LAST = ("Gemm", "MatMul")
-# what may stand between the last layer and the output
+# operations that may be between the last layer and the output
 _PASSED = frozenset(
     {
         *("Softmax", "LogSoftmax", "Identity", "Cast", "Add", "Sub", "Mul", "Div"),
@@ -49,8 +49,8 @@ class Trunk:
 def cut(package: Package, graph: bytes) -> Trunk:
     """The part of the graph that ends at the input of its last layer.
 
-    That is the tensor named by ``features`` of model.json, else what enters the last Gemm
-    or MatMul before the output. Raises ModelError where there is none of two dimensions.
+    This input is the tensor that ``features`` in model.json names, else the input of the last Gemm
+    or MatMul before the output. Raises ModelError if no such tensor has two dimensions.
     """
     model = onnx.load_from_string(graph)
     opset = next((x.version for x in model.opset_import if x.domain in ("", "ai.onnx")), 0)
@@ -68,21 +68,21 @@ def cut(package: Package, graph: bytes) -> Trunk:
     spec = package.preprocessing
     two = np.zeros((2, spec.channels, spec.size, spec.size), np.uint8)
     try:
-        found = _session(model, 1).run([name], {package.input_name: package.feed(two)})[0]
+        features = _session(model, 1).run([name], {package.input_name: package.feed(two)})[0]
     except Exception as error:  # onnxruntime raises its own private types
         raise ModelError(
             f"{package.folder}: the graph cannot be cut at {name!r}: {str(error)[:300]}"
         ) from error
-    if found.ndim != 2 or found.dtype != np.float32 or len(found) != 2:
+    if features.ndim != 2 or features.dtype != np.float32 or len(features) != 2:
         raise ModelError(
-            f"{package.folder}: the last layer's input {name!r} is {found.dtype} {found.shape}"
-            " for two images; it must be float32 (2, D)"
+            f"{package.folder}: the last layer's input {name!r} is {features.dtype}"
+            f" {features.shape} for two images; it must be float32 (2, D)"
         )
-    # with its shape known, the graph can be judged and extended
-    value = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", found.shape[1]])
+    # its shape must be known to check and extend the graph
+    value = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", features.shape[1]])
     del model.graph.output[:]
     model.graph.output.append(value)
-    return Trunk(model, name, int(found.shape[1]), package)
+    return Trunk(model, name, int(features.shape[1]), package)
 
 
 def last_input(model: onnx.ModelProto, output: str, what: str) -> str:
@@ -110,7 +110,7 @@ def last_input(model: onnx.ModelProto, output: str, what: str) -> str:
 
 
 def prune(model: onnx.ModelProto, *outputs: str) -> None:
-    """Remove from the graph, in place, what ``outputs`` do not need; they are its only outputs."""
+    """Remove all nodes that ``outputs`` do not need, in place; make them the only outputs."""
     graph = model.graph
     described = {value.name: value for value in graph.output}
     values = [

@@ -20,15 +20,15 @@ from pi10_classifier.model.package import MAX_CLASSES
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.adaptation.features import F32, Trunk
 
-MAX_ROWS = 4000  # views that a head is fitted on: fewer of each crop where there are many
+MAX_ROWS = 4000  # most views that a head is fitted on; with many crops, fewer views per crop
 VIEWS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Features of every crop's views: ``x`` (N, V, D) float32, first the crop as it is.
+    """Features of every crop's views: ``x`` (N, V, D) float32; the first view is the crop itself.
 
-    ``particle`` (N,): the same number for near duplicates of one another.
+    ``particle`` (N,): near duplicates have the same number.
     """
 
     x: F32
@@ -42,11 +42,11 @@ class Gallery:
         return x.reshape(-1, x.shape[-1]), np.repeat(self.y[keep], x.shape[1])
 
 
-def distinct(found: Scan) -> tuple[list[Sample], tuple[LeftOut, ...]]:
-    """Drop repeated files, which would count as further labels."""
+def distinct(scan: Scan) -> tuple[list[Sample], tuple[LeftOut, ...]]:
+    """Drop repeated files, which would count as additional labels."""
     kept: dict[str, Sample] = {}
-    left_out = list(found.left_out)
-    for s in found.samples:
+    left_out = list(scan.left_out)
+    for s in scan.samples:
         first = kept.setdefault(s.sha256, s)
         if first is not s:
             message = f"has the bytes of {first.source}: {first.member}, which counts"
@@ -57,8 +57,8 @@ def distinct(found: Scan) -> tuple[list[Sample], tuple[LeftOut, ...]]:
 def particles(samples: Sequence[Sample]) -> I64:
     """Particle numbers (N,) from 0 in order of appearance; near duplicates share one."""
     numbers: dict[str, int] = {}
-    found = [numbers.setdefault(s.cluster or s.sha256, len(numbers)) for s in samples]
-    return np.array(found, np.int64)
+    indices = [numbers.setdefault(s.cluster or s.sha256, len(numbers)) for s in samples]
+    return np.array(indices, np.int64)
 
 
 def check_gallery(gallery: Path, samples: Sequence[Sample], left_out: Sequence[LeftOut]) -> None:
@@ -78,7 +78,7 @@ def check_gallery(gallery: Path, samples: Sequence[Sample], left_out: Sequence[L
     if alone:
         raise SettingError(
             f"{gallery}: {', '.join(map(repr, alone))} has one image, near duplicates not"
-            " counted; evaluating the head takes at least two per class, and five or more for"
+            " counted; give at least two per class to evaluate the head, or five and more for"
             f" a reliable figure{why}"
         )
     if len(labels) > MAX_CLASSES:
@@ -88,13 +88,13 @@ def check_gallery(gallery: Path, samples: Sequence[Sample], left_out: Sequence[L
         )
 
 
-def compute_features(model: Model, trunk: Trunk, found: Scan, samples: Sequence[Sample]) -> Gallery:
+def compute_features(model: Model, trunk: Trunk, scan: Scan, samples: Sequence[Sample]) -> Gallery:
     """Compute features of the samples' views: eight each, or fewer if there are many samples."""
     views = int(np.clip(MAX_ROWS // max(len(samples), 1), 1, VIEWS))
     seen: list[Sample] = []
 
     def batches() -> Iterator[U8]:
-        for names, images in prepared(model, found, samples):
+        for names, images in prepared(model, scan, samples):
             seen.extend(names)
             turned = np.stack([view(images, n) for n in range(views)], axis=1)
             yield turned.reshape(-1, *images.shape[1:])

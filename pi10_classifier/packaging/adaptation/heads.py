@@ -1,8 +1,8 @@
 """Small classifiers on frozen features, fitted by scikit-learn and written as ONNX.
 
-Each gives logits float64 (N, K) for features float32 (N, D): those of the linear head are
-its own, of the others the logarithm of smoothed probabilities, so that a temperature
-applies to all alike.
+Each turns features float32 (N, D) into logits float64 (N, K). The linear head has logits itself;
+the logits of the others are the logarithm of smoothed probabilities. So a temperature applies to
+all of them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pi10_classifier.evaluation.metrics import F64, I64
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.packaging.adaptation.features import F32
 
-FLOOR = 0.02  # share of the probability that is spread over all classes, against log 0
-TIE = 1e-6  # least weight of a neighbour, against no vote at all among equals
+FLOOR = 0.02  # share of the probability that is spread over all classes, to avoid log 0
+TIE = 1e-6  # least weight of a neighbour, so that equally distant ones have a vote
 LOGITS = "adapted_logits"
 
 
@@ -55,7 +55,7 @@ class Linear:
 
     def logits(self, features: F32) -> F64:
         z = np.asarray(self._fit.decision_function(self._scaler.transform(features)), np.float64)
-        # of two classes scikit-learn keeps the difference alone
+        # for two classes scikit-learn stores only the difference
         return np.stack([-z / 2, z / 2], axis=1) if z.ndim == 1 else z
 
     def extend(self, model: onnx.ModelProto, features: str) -> None:
@@ -70,8 +70,8 @@ class Linear:
 class Neighbours:
     """Votes of the ``k`` nearest views by cosine, weighted by similarity.
 
-    A vote weighs exp((similarity - highest) / ``tau``), less that of the view next in line: so
-    which of two equally distant views comes in does not matter, in any arithmetic.
+    The weight of a vote is exp((similarity - highest) / ``tau``) minus that of the next view after
+    the k. So it does not matter which of two equally distant views is among the k.
     """
 
     choices: tuple[Mapping[str, Any], ...] = tuple(
@@ -88,7 +88,7 @@ class Neighbours:
         ).fit(self._z, y)
 
     def _weights(self, distance: F64) -> F64:
-        """Distances (N, k + 1), rising -> weights; of all alike, each counts the same."""
+        """Ascending distances (N, k + 1) -> weights; if all are equal, so are the weights."""
         votes = np.exp((distance[:, :1] - distance) / self._tau)
         return np.asarray(votes - votes[:, -1:] + TIE, np.float64)
 
@@ -136,8 +136,8 @@ class Neighbours:
 class Forest:
     """A random forest on the first ``parts`` principal components.
 
-    ONNX Runtime computes the components for the fit too: trees cut at a hair's breadth, so
-    those of another arithmetic would now and then fall on the other side.
+    ONNX Runtime computes the components for the fit too: a tree's decision depends on tiny
+    differences, so components from another library would sometimes get another class.
     """
 
     choices: tuple[Mapping[str, Any], ...] = ({"parts": 8}, {"parts": 16}, {"parts": 32})
@@ -156,7 +156,7 @@ class Forest:
             trees, class_weight="balanced_subsample", min_samples_leaf=2, random_state=seed,
             n_jobs=default_jobs(),
         ).fit(self._components(x), y)  # fmt: skip
-        self._fit.set_params(n_jobs=1)  # threads would add up the votes in any order
+        self._fit.set_params(n_jobs=1)  # threads would add the votes in varying order
 
     def logits(self, features: F32) -> F64:
         return _smoothed(self._fit.predict_proba(self._components(features)))
@@ -216,7 +216,7 @@ def _projection(values: Mapping[str, NDArray[Any]]) -> Callable[[F32], F32]:
 
 
 def _log_nodes() -> list[onnx.NodeProto]:
-    """Probabilities -> logits as ``_smoothed`` has them."""
+    """Nodes that turn probabilities into logits, as ``_smoothed`` does."""
     return [
         helper.make_node("Mul", ["head/probabilities", "head/keep"], ["head/kept"]),
         helper.make_node("Add", ["head/kept", "head/floor"], ["head/smoothed"]),

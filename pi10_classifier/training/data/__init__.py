@@ -1,1 +1,1 @@
-"""The data of the training loop: decoding, sampling, augmentation, batches."""
+"""Prepares the data of the training loop: decoding, sampling, augmentation, batches."""

@@ -30,8 +30,8 @@ _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 def paper_augment(image: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
     """Augment grey (H, W) or RGB (H, W, 3) uint8 -> (channels, size, size) uint8.
 
-    Begins with ``prepare``, so training crops from what serving would make of the image.
-    The result is a function of the image, ``spec`` and the state of ``rng``.
+    It begins with ``prepare``, so training crops from the same input as serving uses.
+    The result depends only on the image, ``spec`` and the state of ``rng``.
     """
     rgb = (
         np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8) if image.ndim == 2 else image
@@ -44,13 +44,13 @@ def paper_augment(image: U8, rng: np.random.Generator, spec: Preprocessing) -> U
 
 
 def _crop_turn_flip(picture: U8, rng: np.random.Generator) -> U8:
-    """One interpolation for crop, resize, turn and flip; what comes in from outside is ground."""
+    """Crop, resize, turn and flip in one interpolation; pixels from outside are background."""
     side = picture.shape[0]
     top, left, height, width = _box(side, rng)
     flip = -1.0 if rng.random() < 0.5 else 1.0
     angle = math.radians(rng.uniform(-DEGREES, DEGREES))
     cos, sin = math.cos(angle), math.sin(angle)
-    # from an output pixel, about its centre, to the crop and so to the picture
+    # maps an output pixel, relative to the centre, to the crop and so to the picture
     scale = np.diag((width / side, height / side))
     turn = scale @ np.array([[cos * flip, -sin], [sin * flip, cos]])
     middle = np.array([left + width / 2, top + height / 2]) - 0.5
@@ -81,10 +81,10 @@ def _box(side: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
 
 
 def _colours(picture: U8, rng: np.random.Generator) -> U8:
-    """Brightness, contrast, saturation and hue in random order; the last two on RGB alone.
+    """Brightness, contrast, saturation and hue in random order; the last two only for RGB.
 
-    All four are linear in the colours, hue as a turn of YIQ's colour plane, so they are
-    composed into one matrix and applied in one pass, clipped at its end.
+    All four are linear in the colours (hue is a rotation of YIQ's colour plane). So they are
+    combined into one matrix, applied in one pass, and clipped at the end.
     """
     colour = picture.ndim == 3
     mean = np.asarray(cv2.mean(picture)[:3] if colour else cv2.mean(picture)[:1])

@@ -1,9 +1,9 @@
-"""Augmentation of training images towards the look of the Pi-10's images.
+"""Augments training images towards the look of the Pi-10's images.
 
-The Pi-10 draws particles as near-black silhouettes on a light, slightly uneven
-ground with faint vertical stripes, specks and noise. No labelled Pi-10 images
-stand behind the starter model; a share of what it sees in training is therefore
-drawn in that look, the rest stays near the sources' own.
+The Pi-10 shows particles as near-black silhouettes on a light, slightly uneven background with
+faint vertical stripes, specks and noise. The starter model was trained without labelled Pi-10
+images. So a share of its training images is changed to that look; the rest stays close to the
+sources' own look.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pi10_classifier.training.recipe import MARGIN
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
-_PARTICLE = 0.88  # darker than this is particle, on the 0..1 scale
+_PARTICLE = 0.88  # pixels darker than this belong to the particle, on the 0..1 scale
 
 
 def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: float = 0.5) -> U8:
     """Augment grey (H, W) uint8, dark on 255 -> (1, size, size) uint8.
 
-    look: share of the images drawn in the Pi-10's look.
+    look: share of the images that are changed to the Pi-10's look.
 
-    Ends in ``prepare``, so training sees what serving makes of the same crop; but for
-    ``spec.trim``, in whose place the margins vary.
-    The result is a function of the image, ``spec`` and the state of ``rng``.
+    It ends with ``prepare``, so training and serving treat a crop alike, except for ``spec.trim``:
+    here the margins vary instead.
+    The result depends only on the image, ``spec`` and the state of ``rng``.
     """
     image = _geometry(levelled, rng)
     image = _resolution(image, rng)
@@ -47,13 +47,13 @@ def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: f
     grey = np.asarray(np.clip(x * 255 + 0.5, 0, 255), np.uint8)
     rgb = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
     if Grey.of(rgb).background < 140:
-        # The particle fills the border: without a margin ``prepare`` would turn it over.
+        # The particle fills the border: without a margin ``prepare`` would invert the image.
         rgb = np.pad(rgb, ((6, 6), (6, 6), (0, 0)), constant_values=235)
     return prepare(rgb, replace(spec, trim=0.0))
 
 
 def _geometry(image: U8, rng: np.random.Generator) -> U8:
-    """Mirror, turn by any angle, stretch a little; crop anew around the particle."""
+    """Mirror, rotate by any angle, stretch a little; then crop around the particle again."""
     if rng.random() < 0.5:
         image = image[:, ::-1]
     height, width = image.shape
@@ -76,12 +76,12 @@ def _geometry(image: U8, rng: np.random.Generator) -> U8:
 
 
 def _crop(image: U8, rng: np.random.Generator) -> U8:
-    """Cut to the particle's box with random margins; now and then into the particle."""
-    found = particle_box(image)
-    if found is None:
+    """Crop to the particle's box with random margins; sometimes into the particle."""
+    corners = particle_box(image)
+    if corners is None:
         return image
     height, width = image.shape
-    box = np.array(found, np.float64)
+    box = np.array(corners, np.float64)
     span = max(box[2] - box[0], box[3] - box[1])
     margin = rng.uniform(0.0, MARGIN, 4) * span
     if rng.random() < 0.12:
@@ -96,7 +96,7 @@ def _crop(image: U8, rng: np.random.Generator) -> U8:
 
 
 def _resolution(image: U8, rng: np.random.Generator) -> U8:
-    """Now and then reduce to what a coarser camera would have kept."""
+    """Sometimes reduce the image to the resolution of a coarser camera."""
     longest = max(image.shape)
     side = rng.uniform(24, 96)
     if rng.random() > 0.35 or side >= longest:
@@ -113,12 +113,12 @@ def _silhouette(x: F32, rng: np.random.Generator) -> F32:
     knee = min(float(np.quantile(inside, rng.uniform(0.15, 0.9))), 0.8)
     floor = rng.uniform(0.0, 0.18)
     dark = floor + (1 - floor) * np.clip((x - knee) / (1 - knee), 0, 1)
-    texture = rng.uniform(0.0, 0.25)  # what the black keeps of its structure
+    texture = rng.uniform(0.0, 0.25)  # share of its structure that the black part keeps
     return np.asarray(dark - texture * (1 - x) * floor, np.float32)
 
 
 def _contrast(x: F32, rng: np.random.Generator) -> F32:
-    """Gamma and contrast around the ground."""
+    """Gamma and contrast relative to the background."""
     bent = x ** np.float32(np.exp(rng.uniform(-0.5, 0.7)))
     return np.asarray(1 - (1 - bent) * rng.uniform(0.6, 1.5), np.float32)
 
@@ -130,7 +130,7 @@ def _blur(x: F32, rng: np.random.Generator, chance: float) -> F32:
 
 
 def _ground(x: F32, rng: np.random.Generator) -> F32:
-    """An uneven ground: slope, vertical stripes, specks and small rings, noise."""
+    """An uneven background: slope, vertical stripes, specks, small rings and noise."""
     height, width = x.shape
     ground = np.full((height, width), rng.uniform(0.78, 0.98), np.float32)
     slope = rng.normal(0, 0.03, 2)
@@ -146,7 +146,7 @@ def _ground(x: F32, rng: np.random.Generator) -> F32:
 
 
 def _speck(ground: F32, rng: np.random.Generator) -> None:
-    """Draw one dot or ring of at most a few pixels, darker or lighter than the ground."""
+    """Draw one dot or ring of a few pixels at most, darker or lighter than the background."""
     height, width = ground.shape
     centre = (int(rng.integers(width)), int(rng.integers(height)))
     radius = int(max(1, rng.exponential(0.015) * max(height, width)))

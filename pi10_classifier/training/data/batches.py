@@ -1,7 +1,7 @@
-"""The batches of an epoch, prepared by threads or processes while the network computes.
+"""Prepares the batches of an epoch in threads or processes while the network computes.
 
-What a batch holds is a function of (seed, epoch, place in the epoch) alone: not of who
-makes it, not of when it was asked for, not of whether training was resumed.
+The content of a batch depends only on seed, epoch and its place in the epoch. It does not depend
+on which worker makes it, when it is requested, or whether the training was resumed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
 Vary = Callable[[U8, np.random.Generator, Preprocessing], U8]
 
-_AHEAD = 3  # batches under way beyond one a thread
+_AHEAD = 3  # batches in flight in addition to one per thread
 _MIX = 1  # a second stream of the same seed
 
 
@@ -56,11 +56,11 @@ VARIATIONS: dict[str, Vary] = {"pi10": augment, "paper": paper_augment, "none": 
 class Batches(Dataset[dict[str, Tensor]]):
     """The batches of one epoch at a time, for one of the training's processes.
 
-    Item ``b`` holds image (n, C, S, S) uint8, target (n,) int64 or, mixed, (n, K) float32,
-    with a teacher either teacher (n, K) float32 or teacher_image uint8, and finer (n,) int64
-    where the recipe weighs it.
+    Item ``b`` holds image (n, C, S, S) uint8 and target (n,) int64, or (n, K) float32 with mixup.
+    With a teacher it also has teacher (n, K) float32 or teacher_image uint8, and with an auxiliary
+    head finer (n,) int64.
 
-    loaders: how many threads make them, or processes.
+    loaders: the number of threads or processes that make the batches.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Batches(Dataset[dict[str, Tensor]]):
                 "augmentation 'pi10' needs grey images; set channels to 1, or augmentation to"
                 " 'paper'"
             )
-        self.waited = 0.0  # seconds the network waited for data, in all
+        self.waited = 0.0  # seconds that the network has waited for data, in total
         self._ahead = loaders + _AHEAD + recipe.accumulate
         self._coming: dict[int, Future[Made]] = {}
         self.set_epoch(0, recipe.size)
@@ -108,7 +108,7 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.order = self._draw(epoch)
 
     def _draw(self, epoch: int) -> I64:
-        """Places of the images an epoch shows, all processes together."""
+        """Indices of the images of an epoch, over all processes."""
         recipe, shown = self.recipe, self.count * self.batch * self.world
         truth, strata = self.training.truth, self.training.strata
         if recipe.balance:
@@ -182,12 +182,12 @@ class Batches(Dataset[dict[str, Tensor]]):
     def _teacher_input(
         self, chosen: I64, first: int, images: U8, share: float, partner: I64
     ) -> dict[str, NDArray[np.generic]]:
-        """What the teacher says of the batch, mixed as the student's images are."""
+        """The teacher's part of the batch, mixed like the student's images."""
         teacher = self.teacher
         assert teacher is not None  # noqa: S101  narrows the type
         shown: U8 | None = None
         if teacher.spec is not None:
-            # the same draw at the teacher's own size: variations depend on the draw alone
+            # the same random draw at the teacher's size: the augmentation depends only on the draw
             vary = self.vary if teacher.augmented else plain
             if vary is not self.vary or teacher.spec != self.spec:
                 images = self._images(chosen, first, vary, teacher.spec)
@@ -202,7 +202,7 @@ class Batches(Dataset[dict[str, Tensor]]):
     def loader(self) -> DataLoader[dict[str, Tensor]]:
         """The loader for Trainer; it can start in mid-epoch without preparing skipped batches."""
         places = BatchSampler(SequentialSampler(self), 1, drop_last=False)
-        # a generator of its own, so that the global one is left to the network's dropout
+        # a separate generator, so that the global one serves only the network's dropout
         return DataLoader(self, batch_sampler=places, collate_fn=_only, generator=torch.Generator())
 
     def close(self) -> None:

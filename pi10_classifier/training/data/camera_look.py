@@ -1,4 +1,4 @@
-"""Conversion from one camera's look to another's: grey, inverted, another resolution."""
+"""Converts images from one camera's look to another's: grey, inverted, another resolution."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def invert(image: U8) -> U8:
 def to_resolution(image: U8, um_per_px_from: float, um_per_px_to: float) -> U8:
     """Rescale (H, W[, 3]) uint8 from one pixel size to another, to at least 1 px.
 
-    Shrinking averages pixels, as a coarser camera would; enlarging interpolates and adds
-    no detail. Raises SettingError where a size is not positive or the result too large.
+    Shrinking averages pixels, as a coarser camera would; enlarging interpolates and adds no detail.
+    Raises SettingError if a size is not positive or the result is too large.
     """
     for size in (um_per_px_from, um_per_px_to):
         if not (math.isfinite(size) and size > 0):
@@ -78,7 +78,7 @@ class Device:
                     " several of these separated by commas"
                 ) from None
         device = cls(**given)  # type: ignore[arg-type]
-        device.apply(np.zeros((1, 1, 3), np.uint8))  # a size that is none is refused now
+        device.apply(np.zeros((1, 1, 3), np.uint8))  # refuses an invalid size now
         return device
 
     def apply(self, rgb: U8) -> U8:

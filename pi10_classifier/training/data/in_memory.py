@@ -1,4 +1,4 @@
-"""The training and validation images, decoded into memory."""
+"""Holds the training and validation images, decoded, in memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 
 CACHE_SIDE = 144
-UNKNOWN = -1  # a drawn particle has a class, but no source's label
+UNKNOWN = -1  # a synthetic particle has a class, but no label of a source
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
     """Levelled grey images (H, W) uint8, class indices (N,), class x source strata (N,).
 
-    finer: places (N,) among the sources' own labels, -1 where there is none; may be left empty.
+    finer: indices (N,) of the sources' own labels, -1 for none; may be empty.
     """
 
     images: Sequence[U8]
@@ -49,8 +49,8 @@ def spread(images: U8, most: int) -> U8:
 def level(rgb: U8, side: int = CACHE_SIDE) -> U8:
     """Level RGB (H, W, 3) -> grey (h, w) uint8, dark on 255, longest side ``side`` px.
 
-    Levelled as ``prepare`` does it, and cut to the particle and the widest margin that
-    ``augment`` leaves: what is farther off would but take pixels from the particle.
+    It is levelled as in ``prepare``, and cropped to the particle with the widest margin that
+    ``augment`` leaves, so that the particle gets as many pixels as possible.
     """
     grey = Grey.of(rgb)
     image = trim(preprocess.level(grey.pixels, grey.background), MARGIN)

@@ -1,6 +1,6 @@
-"""The labelled images of a training: split, shrunk, and loaded into memory.
+"""Loads the labelled images of a training into memory: split and shrunk.
 
-The one place of a training that knows how labelled data are read.
+Only this module of the training knows how labelled data are read.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 
 _GIB = 2**30
-_SPARE = 0.05  # of margin kept beyond a recipe's trim, until ``prepare`` cuts it
-_SHARE = 0.7  # of the free memory that images may take
+_SPARE = 0.05  # margin that is kept in addition to a recipe's trim, until ``prepare`` crops it
+_SHARE = 0.7  # share of the free memory that images may use
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
     """A scan whose samples are split; images are read by ``load`` and ``batches``.
 
-    cameras: what brings a source's images, of every split, to another camera's look.
+    cameras: source -> conversion of its images, in every split, to another camera's look.
     """
 
     scan: Scan
@@ -56,7 +56,7 @@ class Examples:
 
     @property
     def changes(self) -> dict[str, Callable[[U8], U8]]:
-        """The conversions of the cameras, as ``read_rgb`` takes them."""
+        """The conversions of the cameras, for ``read_rgb``."""
         return {source: device.apply for source, device in self.cameras.items()}
 
     def of(self, part: str) -> list[Sample]:
@@ -73,8 +73,8 @@ def read_examples(
 ) -> Examples:
     """Scan and split the inputs, or take the split of a manifest without reading images.
 
-    Raises SettingError where data or manifest are unusable, or a label map gives other
-    classes than the manifest.
+    Raises SettingError if data or manifest are unusable, or if a label map gives other classes than
+    the manifest.
     """
     if manifest is not None:
         try:
@@ -83,23 +83,23 @@ def read_examples(
             raise SettingError(f"manifest {manifest} cannot be read: {error}") from error
         if label_map is not None:
             _agree(samples, LabelMap.read(label_map), manifest, label_map)
-        found = reopen(samples, inputs)
+        scanned = reopen(samples, inputs)
     else:
         labels = LabelMap.read(label_map) if label_map else None
-        found = scan(inputs, labels, progress=progress)
-        samples = splitting.split(found.samples, seed=seed)
-    if len(found.classes) < 2:
+        scanned = scan(inputs, labels, progress=progress)
+        samples = splitting.split(scanned.samples, seed=seed)
+    if len(scanned.classes) < 2:
         raise SettingError(
-            f"the data have only the class {', '.join(found.classes)}; a classifier needs two"
+            f"the data have only the class {', '.join(scanned.classes)}; a classifier needs two"
             " or more"
         )
     for source in cameras or {}:
-        if source not in found.origins:
+        if source not in scanned.origins:
             raise SettingError(
                 f"--camera names the source {source!r}, but the data's sources are"
-                f" {', '.join(found.origins)}; name one of these"
+                f" {', '.join(scanned.origins)}; name one of these"
             )
-    return Examples(found, tuple(samples), splitting.manifest(samples), dict(cameras or {}))
+    return Examples(scanned, tuple(samples), splitting.manifest(samples), dict(cameras or {}))
 
 
 def _agree(samples: Sequence[Sample], labels: LabelMap, manifest: Path, label_map: Path) -> None:
@@ -117,10 +117,9 @@ def load(
 ) -> tuple[TrainingSet, HeldOut]:
     """Decode the training and validation images into memory.
 
-    side: of the largest input that anyone (a teacher) needs, px. free: bytes of memory.
-    Training images are shrunk to what inputs need, never enlarged; levelled grey ones for
-    the variation "pi10". Validation images count alike, whatever source they are from.
-    Raises SettingError where they do not fit into memory.
+    side: the largest input size that network or teacher need, px. free: bytes of free memory.
+    Training images are shrunk to the needed size, never enlarged; for augmentation "pi10" they are
+    levelled and grey. Raises SettingError if the images do not fit into memory.
     """
     spec, side = recipe.spec, max(side, recipe.size)
     place = {name: i for i, name in enumerate(examples.classes)}
@@ -181,7 +180,7 @@ def _keep(rgb: U8, recipe: Recipe, side: int) -> U8:
     if recipe.augmentation == "pi10":
         return level(rgb, max(CACHE_SIDE, side))
     if recipe.trim:
-        # before it is shrunk, as serving does; ``prepare`` will cut the rest
+        # before shrinking, as in serving; ``prepare`` will crop the rest
         ground = Grey.of(rgb).background
         rgb = trim(preprocess.level(rgb, ground), recipe.trim + _SPARE)
         side = math.ceil(side * (1 + 2 * _SPARE))
@@ -195,7 +194,7 @@ def _keep(rgb: U8, recipe: Recipe, side: int) -> U8:
 
 
 def _bytes(examples: Examples, spec: Preprocessing, recipe: Recipe, side: int) -> int:
-    """What ``load`` will hold, from the sizes the scan has noted."""
+    """The bytes that ``load`` will need, from the image sizes in the scan."""
     grown = recipe.augmentation == "pi10"
     total = len(examples.of("validation")) * spec.channels * spec.size**2
     for sample in examples.of("train"):

@@ -1,6 +1,6 @@
-"""The choice of the images of an epoch.
+"""Chooses the images of an epoch.
 
-Pure functions of the labels, a seed and the epoch: the same on any machine.
+The functions depend only on the labels, a seed and the epoch, so all machines choose the same.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def epoch_order(
 ) -> I64:
     """Shuffled indices of an epoch, with ``minimum`` to ``maximum`` images per class.
 
-    truth: class indices (N,). A class below the minimum is repeated: each image equally
-    often, but for a random rest (the loop varies each showing). One above the maximum shows
-    another part of itself each epoch, so that ceil(n / maximum) epochs show all of it.
+    truth: class indices (N,). In a class below the minimum, images are repeated equally often,
+    except for a random remainder (the loop augments each repetition). Of a class above the maximum,
+    each epoch shows another part, so that ceil(n / maximum) epochs show all images.
     """
     labels = _labels(truth)
     check_limits(minimum, maximum)
@@ -62,8 +62,8 @@ def weighted_order(weights: ArrayLike, count: int, *, seed: int, epoch: int) -> 
 def sample_weights(strata: ArrayLike, balance: float) -> F64:
     """Probability (N,) of each image to be drawn: its stratum's count^-balance, with sum 1.
 
-    strata: indices (N,) of class, or of class x source. balance 0 draws images alike, 1
-    draws strata alike, 0.5 lies between.
+    strata: indices (N,) of class, or of class x source. With balance 0 all images have the same
+    probability, with 1 all strata; 0.5 is between the two.
     """
     labels = _labels(strata)
     _check_balance(balance)

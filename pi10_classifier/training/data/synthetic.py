@@ -1,7 +1,7 @@
-"""Synthetic particles as training images with the look of the Pi-10.
+"""Adds synthetic particles with the look of the Pi-10 to the training images.
 
-The labelled sources show other cameras' framing: long antennae, wide margins. The Pi-10
-shows bodies that fill the crop, antennae folded or broken. ``pi10 simulate`` draws both.
+The labelled sources come from other cameras and show long antennae and wide margins. On the Pi-10,
+bodies fill the crop, and antennae are folded or broken. ``pi10 simulate`` draws both.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pi10_classifier.training.data.in_memory import UNKNOWN, TrainingSet, level
 
 U8 = NDArray[np.uint8]
 
-# far from the seeds of demonstrations: nothing shown there was trained on
+# far from the seeds of demonstrations, so that no image shown there was used in training
 FIRST_STUDIO = 1_000_000
 
 
 def add_synthetic(
     training: TrainingSet, classes: Sequence[str], count: int, seed: int = 0
 ) -> TrainingSet:
-    """Add ``count`` synthetic images per class to the training set, as strata of their own.
+    """Add ``count`` synthetic images per class to the training set, as separate strata.
 
-    classes: those of the training set, in its order, each one that ``pi10 simulate`` draws.
+    classes: those of the training set, in its order; ``pi10 simulate`` must be able to draw each.
     """
     if not count:
         return training
@@ -41,7 +41,7 @@ def add_synthetic(
     strata, first = list(training.strata), int(training.strata.max()) + 1
     for place, label in enumerate(classes):
         for number in range(count):
-            if number % POOL == 0:  # a studio knows so many particles a class
+            if number % POOL == 0:  # a studio draws only so many particles per class
                 studio = Studio(FIRST_STUDIO + seed * 1000 + number // POOL, {label: 1.0})
             rng = np.random.default_rng((FIRST_STUDIO, seed, place, number))
             images.append(level(studio.image(number, rng).rgb))

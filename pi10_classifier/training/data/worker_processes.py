@@ -1,7 +1,7 @@
-"""Worker processes that prepare batches for a GPU, where threads would block each other.
+"""Runs worker processes that prepare batches for a GPU, where threads would block each other.
 
-Varying an image is a chain of short NumPy and OpenCV calls, between which Python's lock is held:
-two threads of it are no faster than one, two processes are twice as fast.
+Augmentation is a chain of short NumPy and OpenCV calls, and Python's lock is held between them. So
+two threads are no faster than one, but two processes are twice as fast.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Made = dict[str, NDArray[np.generic]]
 
 
 class Maker(Protocol):
-    """What a worker process needs of ``Batches``; each has its own copy."""
+    """The part of ``Batches`` that a worker process uses; each process has its own copy."""
 
     def set_epoch(self, epoch: int, size: int) -> None:
         """Start an epoch with images of ``size`` px."""
@@ -33,9 +33,9 @@ class Maker(Protocol):
         """Batch ``b`` of the epoch."""
 
 
-_GRACE_S = 5.0  # that a process may take to end the batch it is at
+_GRACE_S = 5.0  # time for a process to finish its current batch
 
-_mine: Maker  # in a worker process alone
+_mine: Maker  # set only in a worker process
 _at: tuple[int, int] | None = None
 
 
@@ -45,7 +45,7 @@ def can_fork() -> bool:
 
 
 class Processes:
-    """``count`` worker processes with a copy of ``maker`` each; the images' memory is shared."""
+    """``count`` worker processes, each with a copy of ``maker``; they share the images' memory."""
 
     def __init__(self, count: int, maker: Maker) -> None:
         before = set(multiprocessing.active_children())
@@ -55,7 +55,7 @@ class Processes:
             # from Python 3.12 on: what other threads hold at the fork is never let go in the
             # copy. A copy runs NumPy, OpenCV on one thread, and ONNX Runtime on its caller's
             warnings.filterwarnings("ignore", "This process", DeprecationWarning)
-            self._pool.submit(os.getpid)  # all are started at the first task
+            self._pool.submit(os.getpid)  # the first task starts all processes
         self._children = [x for x in multiprocessing.active_children() if x not in before]
 
     @property
@@ -69,7 +69,7 @@ class Processes:
     def shutdown(self) -> None:
         """Stop all processes; those that do not exit are killed.
 
-        They ignore the SIGTERM by which the pool would end the others of one that was killed.
+        If one process is killed, the pool sends SIGTERM to the others; they ignore it.
         """
         self._pool.shutdown(wait=False, cancel_futures=True)
         for child in self._alive(_GRACE_S):
@@ -77,7 +77,7 @@ class Processes:
         self._alive(_GRACE_S)
 
     def _alive(self, seconds: float) -> list[BaseProcess]:
-        """Those that have not ended after so long."""
+        """The processes that are still alive after ``seconds``."""
         alive, until = {x.sentinel: x for x in self._children}, time.monotonic() + seconds
         while alive:
             ended = wait(list(alive), max(0.0, until - time.monotonic()))
@@ -90,13 +90,13 @@ class Processes:
 def _begin(maker: Maker) -> None:
     global _mine
     _mine = maker
-    for stop in (signal.SIGINT, signal.SIGTERM):  # sent to all of a group; the parent's to heed
+    for stop in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the parent handles them
         signal.signal(stop, signal.SIG_IGN)
     threading.Thread(target=_follow, daemon=True).start()
 
 
 def _follow() -> None:
-    """End with the parent, however it ends."""
+    """End when the parent ends, even if it is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

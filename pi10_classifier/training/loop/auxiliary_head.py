@@ -1,7 +1,7 @@
 """An auxiliary head that learns the sources' own labels; it is not exported.
 
-121 taxa of one camera and 35 of another are merged into three classes; what tells the taxa
-apart is worth learning all the same (an auxiliary task, Caruana 1997).
+For example, 121 taxa of one camera and 35 of another are merged into three classes. Learning to
+separate the taxa helps with the classes too (an auxiliary task, Caruana 1997).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class AuxiliaryHeadNetwork(nn.Module):
 def with_auxiliary_head(network: nn.Module, training: TrainingSet, recipe: Recipe) -> nn.Module:
     """``network``, with the auxiliary head if the recipe gives it a weight.
 
-    Raises SettingError where the training images have no labels finer than their classes.
+    Raises SettingError if the training images do not have more labels than classes.
     """
     if not recipe.finer:
         return network

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
-    """``network`` is the averaged copy, or the trained network itself where decay is 0."""
+    """``network`` is the averaged copy, or the trained network itself if decay is 0."""
 
     def __init__(self, trained: nn.Module, decay: float) -> None:
         self.decay = decay

@@ -1,7 +1,7 @@
-"""The training of a network: preflight, loop, and the weights of the best epoch.
+"""Trains a network: preflight, loop, and the weights of the best epoch.
 
-Several GPUs are a launch option: ``accelerate launch -m pi10_classifier train ...``. Each
-process takes ``batch`` images a pass, the first one validates and writes.
+To use several GPUs, run ``accelerate launch -m pi10_classifier train ...``. Each process takes
+``batch`` images per pass; only the first one validates and writes.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train ``network``; ``keep`` receives the averaged weights at each new best epoch.
 
-    names: of the classes; without them they are numbers. folder: where the training can be
-    resumed from, after each epoch and every ``save_steps`` optimiser steps. loaders: how many
-    threads or processes prepare images, None for what suits the device. device: "cpu" to leave
-    a GPU alone. check: called after each step; what it raises ends the training.
+    names: the classes' names; by default numbers. folder: for checkpoints, which are written after
+    each epoch and every ``save_steps`` optimiser steps. loaders: the number of threads or processes
+    that prepare images; None chooses it for the device. device: "cpu" to use no GPU.
+    raise_if_cancelled: called after each step; what it raises ends the training.
 
     Returns one record per epoch: input size, images seen, loss, rate, images_per_second,
     waiting (share of the time), validation macro-F1, NLL and F1 of each class, seconds.
-    Raises SettingError where a class has no image, a split is empty, memory or disk will
-    not do, or the loss is no longer a number; OutputError where a checkpoint cannot be
-    written, the one before it still being there.
+    Raises SettingError if a class has no image, a split is empty, memory or disk space are not
+    sufficient, or the loss is no longer a number. Raises OutputError if a checkpoint cannot be
+    written; the one before it is kept.
     """
     names = tuple(names) or class_numbers(training, validation)
     loss = checked_loss(network, training, validation, recipe, names)
@@ -84,7 +84,7 @@ def train(
     with tempfile.TemporaryDirectory() as nowhere, _determinism(recipe):
         home = Path(nowhere) if folder is None else folder
         arguments = arguments_of(recipe, home, device)
-        found = last_checkpoint(folder, resume, arguments, emit)
+        checkpoint = last_checkpoint(folder, resume, arguments, emit)
         network = with_auxiliary_head(network.to(arguments.device), training, recipe)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if arguments.process_index == 0 and folder is not None:
@@ -100,12 +100,12 @@ def train(
         average = Average(network, recipe.ema)
         identity = identity_of(network, training, recipe, names, arguments.world_size)
         reached = Reached(identity)
-        if found is not None:
-            reached = recall(found, identity, average.network if recipe.ema else None)
+        if checkpoint is not None:
+            reached = recall(checkpoint, identity, average.network if recipe.ema else None)
             if _finished(reached.history, recipe, reached.seconds):
-                emit(f"{found.parent} is a finished training; nothing to do")
+                emit(f"{checkpoint.parent} is a finished training; nothing to do")
                 return reached.history
-            emit(f"continuing from {found.name}, epoch {len(reached.history) + 1}")
+            emit(f"continuing from {checkpoint.name}, epoch {len(reached.history) + 1}")
         batches = Batches(
             training,
             recipe,
@@ -145,13 +145,13 @@ def train(
                 folder=folder,
                 save_steps=save_steps,
             )
-            trainer.reading = found is not None
+            trainer.reading = checkpoint is not None
             with (
                 writing(home, lambda: trainer.writing),
                 reading(home, lambda: trainer.reading),
                 _memory(recipe),
             ):
-                trainer.train(resume_from_checkpoint=str(found) if found else None)
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             batches.close()
             if folder is not None and arguments.process_index == 0:
@@ -177,13 +177,14 @@ def _validate(network: nn.Module, held: HeldOut, names: Sequence[str]) -> dict[s
     f1 = scores(confusion(held.truth, guess, len(names)))["f1"]
     return {
         "validation_macro_f1": round(float(f1.mean()), 5),
+        "validation_accuracy": round(float((guess == held.truth).mean()), 5),
         "validation_nll": round(nll(logits, held.truth), 5),
         **{f"validation_f1_{name}": round(float(f1[i]), 5) for i, name in enumerate(names)},
     }
 
 
 def _summary(record: Mapping[str, Any], names: Sequence[str]) -> str:
-    """An epoch for people; ``metrics.csv`` has all of it."""
+    """An epoch as one line of text; ``metrics.csv`` has all figures."""
     each = ", ".join(f"{name} {record[f'validation_f1_{name}']:.3f}" for name in names)
     return (
         f"epoch {record['epoch']}: loss {record['loss']:.4f}, validation macro-F1"
@@ -193,7 +194,7 @@ def _summary(record: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _best(history: Sequence[Mapping[str, Any]]) -> int:
-    """The epoch of the highest validation macro-F1, the first of equals."""
+    """The epoch with the highest validation macro-F1; of equals, the first."""
     return int(max(history, key=lambda r: (r["validation_macro_f1"], -r["epoch"]))["epoch"])
 
 
@@ -207,7 +208,7 @@ def _finished(history: Sequence[Mapping[str, Any]], recipe: Recipe, seconds: flo
 
 @contextlib.contextmanager
 def _determinism(recipe: Recipe) -> Iterator[None]:
-    """Leave torch as it was: Trainer switches determinism on for the whole process."""
+    """Restore torch's settings: Trainer switches determinism on for the whole process."""
     before = torch.are_deterministic_algorithms_enabled()
     cudnn: Any = torch.backends.cudnn
     flags = (cudnn.deterministic, cudnn.benchmark)
@@ -221,7 +222,7 @@ def _determinism(recipe: Recipe) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _memory(recipe: Recipe) -> Iterator[None]:
-    """Say what to do where memory runs out after all."""
+    """Turn running out of memory into a SettingError with a remedy."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

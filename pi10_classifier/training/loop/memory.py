@@ -1,4 +1,4 @@
-"""Checks before a training that it fits into memory and on the disk."""
+"""Checks, before a training, that it fits into memory and on the disk."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training.networks.base import Output
 
-_SAMPLE = 2  # images that the measurement runs
-_MARGIN = 1.15  # for what the measurement does not see: gradients of activations, fragments
+_SAMPLE = 2  # images in the measurement
+_MARGIN = 1.15  # for what the measurement misses: gradients of activations, fragmentation
 _GIB = 2**30
 
 
 def activation_bytes(network: nn.Module, size: int, channels: int) -> int:
     """Bytes per image that a forward pass keeps for the backward pass, measured on two images.
 
-    Runs in eval mode, so that neither norms' statistics nor random numbers move.
+    It runs in eval mode, so that the statistics of the norms and random numbers do not change.
     """
     device = next(network.parameters()).device
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
@@ -37,7 +37,7 @@ def activation_bytes(network: nn.Module, size: int, channels: int) -> int:
     try:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
             image = torch.zeros(_SAMPLE, channels, size, size, dtype=torch.uint8, device=device)
-            output = Output(*network(image))  # alive, so that no storage is used twice
+            output = Output(*network(image))  # kept alive, so that no memory is reused
             measured = sum(kept.values())
             del output
     finally:
@@ -58,7 +58,7 @@ def check_memory(
     if free is None:
         return
     image = activation_bytes(network, size, channels) * (0.6 if half else 1.0)
-    # the weights themselves are there already; gradients, two moments, perhaps an average
+    # the weights are in memory already; add gradients, two moments, and perhaps an average
     fixed = weight_bytes(network) * (4 if average else 3)
     needed = (fixed + batch * image) * _MARGIN
     if needed <= free:
@@ -85,7 +85,7 @@ def free_memory(device: torch.device) -> int | None:
     import psutil  # comes with accelerate
 
     free = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):  # no cgroup, or none of version 2
+    with contextlib.suppress(OSError, ValueError):  # no cgroup of version 2
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
         free = min(free, limit - int((group / "memory.current").read_text()))
@@ -94,7 +94,7 @@ def free_memory(device: torch.device) -> int | None:
 
 def check_disk(network: nn.Module, folder: Path, average: bool) -> None:
     """Raise SettingError if the disk has no space for two checkpoints."""
-    kept = 1 if any(folder.glob("checkpoint-*")) else 2  # one to go on from is there already
+    kept = 1 if any(folder.glob("checkpoint-*")) else 2  # when resuming, one exists already
     needed = kept * weight_bytes(network) * (4 if average else 3)
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -1,4 +1,4 @@
-"""The checks before a training's first step, and the checkpoint to continue from."""
+"""Runs the checks before a training's first step, and finds the checkpoint to continue from."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def checked_loss(
     recipe: Recipe,
     names: Sequence[str],
 ) -> Loss:
-    """Build the loss after checking that data, recipe and network suit each other.
+    """Build the loss after checking that data, recipe and network fit together.
 
-    Raises SettingError where a split is empty, a class has no image, or they do not.
+    Raises SettingError if they do not, if a split is empty, or if a class has no image.
     """
     for split, truth in (("training", training.truth), ("validation", validation.truth)):
         if not len(truth):
@@ -92,7 +92,7 @@ def arguments_of(recipe: Recipe, home: Path, device: str) -> TrainingArguments:
             full_determinism=recipe.deterministic,
             use_cpu=on_cpu,
             ddp_find_unused_parameters=False,
-            # what our own callback and judge do
+            # our own callback and judge do these
             report_to=[],
             logging_strategy="no",
             save_strategy="no",
@@ -104,7 +104,7 @@ def arguments_of(recipe: Recipe, home: Path, device: str) -> TrainingArguments:
         world = arguments.world_size  # sets up devices, which may fail
     except ValueError as error:
         raise SettingError(f"this machine cannot train with these settings: {error}") from error
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several only by launch, one process each
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several only with accelerate, one process each
     if recipe.minutes and world > 1:
         raise SettingError(
             "minutes is set, but several processes cannot keep the same clock; set epochs only"
@@ -123,15 +123,15 @@ def last_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.process_index == 0:
         clear(folder)
-    found = latest(folder)
-    if found and not resume:
+    checkpoint = latest(folder)
+    if checkpoint and not resume:
         raise SettingError(
-            f"{folder} holds a training ({found.name}); continue with --resume, or give"
+            f"{folder} holds a training ({checkpoint.name}); continue with --resume, or give"
             " another folder"
         )
-    if resume and not found:
+    if resume and not checkpoint:
         emit(f"{folder} holds no checkpoint yet; starting from the beginning")
-    return found
+    return checkpoint
 
 
 def identity_of(
@@ -145,7 +145,7 @@ def identity_of(
 
 
 def loaders_of(arguments: TrainingArguments) -> int:
-    """Number of loaders: one on a CPU, whose cores the network needs; more beside a GPU."""
+    """Number of loaders: one on a CPU, whose cores the network needs; more with a GPU."""
     if arguments.device.type == "cpu":
         return 1
     shared = default_jobs() // int(arguments.world_size)
@@ -153,5 +153,5 @@ def loaders_of(arguments: TrainingArguments) -> int:
 
 
 def use_processes(arguments: TrainingArguments) -> bool:
-    """Whether processes prepare images: beside a GPU one Python process is too slow."""
+    """Whether processes prepare images: with a GPU, one Python process is too slow."""
     return arguments.device.type == "cuda" and can_fork()

@@ -1,8 +1,8 @@
-"""A training's checkpoints, each complete or absent, and their state besides Trainer's files.
+"""Publishes and reads a training's checkpoints, with the state that Trainer does not store.
 
-Trainer writes into ``.partial``; a finished checkpoint is renamed out of it, and only then
-is the one before deleted. Trainer reads its optimiser and random states back with
-``weights_only=True`` (transformers 5); the weights are safetensors.
+Trainer writes to ``.partial``. A finished checkpoint is renamed out of it, and only then is the
+previous one deleted, so a checkpoint is always complete. Trainer reads its optimiser and random
+states with ``weights_only=True`` (transformers 5); the weights are safetensors.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import pickle  # only the name of what torch raises  # nosec B403
+import pickle  # only for the exception that torch raises  # nosec B403
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -42,12 +42,12 @@ class Reached:
 
 def latest(folder: Path) -> Path | None:
     """The newest complete checkpoint of a training folder."""
-    found = [
+    checkpoints = [
         (int(path.name.rpartition("-")[2]), path)
         for path in folder.glob("checkpoint-*")
         if (path / STATE).is_file() and path.name.rpartition("-")[2].isdigit()
     ]
-    return max(found)[1] if found else None
+    return max(checkpoints)[1] if checkpoints else None
 
 
 def publish(folder: Path, step: int, reached: Reached, average: nn.Module | None) -> None:
@@ -91,8 +91,8 @@ def clear(folder: Path) -> None:
 def writing(folder: Path, under_way: Callable[[], bool]) -> Iterator[None]:
     """Turn the errors of a full or failing disk into OutputError while writing.
 
-    torch and safetensors wrap the system's error in types of their own, with its text.
-    ``under_way()`` tells whether an error can have come from writing at all.
+    torch and safetensors wrap the system's error in their own exceptions, with its text.
+    ``under_way()`` says whether an error may come from writing.
     """
     try:
         yield

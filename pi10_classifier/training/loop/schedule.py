@@ -18,7 +18,7 @@ class Schedule:
         self.recipe, self.steps, self.step = recipe, steps, 0
         self.began = time.monotonic() - before
         share = math.ceil(recipe.warmup_share * steps)
-        # of a short training the rise may not be more than a fifth
+        # the warm-up is at most a fifth of a short training
         self.warmup = max(1, min(recipe.warmup_steps, steps // 5) if recipe.warmup_steps else share)
 
     @property

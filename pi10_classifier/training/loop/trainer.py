@@ -27,7 +27,7 @@ from pi10_classifier.training.networks.base import Output
 from pi10_classifier.training.recipe import Recipe
 
 _LINE_STEPS, _LINE_S = 50, 30.0  # a progress line after so many steps or seconds
-_LOSS_CHECK_STEPS = 20  # how often a GPU is asked whether the loss is still a number
+_LOSS_CHECK_STEPS = 20  # on a GPU, check after so many steps that the loss is still a number
 
 
 class EpochListener(Protocol):
@@ -77,7 +77,7 @@ class LoopTrainer(Trainer):
         self.updates = math.ceil(len(batches) / recipe.accumulate)  # an epoch's optimiser steps
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        # not given to accelerate: ``Batches`` makes each process its own share already
+        # not passed to accelerate, because ``Batches`` already gives each process its share
         return self.batches.loader()
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -101,7 +101,7 @@ class LoopTrainer(Trainer):
     ) -> Any:
         if self.lr_scheduler is None:
             chosen: Any = optimizer or self.optimizer
-            # a plain function, of which the checkpoint stores nothing
+            # a plain function, so that the checkpoint stores nothing about it
             schedule = torch.optim.lr_scheduler.LambdaLR(chosen, lambda s: self.clock.factor(s))
             self.lr_scheduler = schedule
         return self.lr_scheduler
@@ -203,7 +203,7 @@ class LoopTrainer(Trainer):
 
 
 class _Conductor(TrainerCallback):
-    """What happens between Trainer's steps."""
+    """Our work between Trainer's steps."""
 
     def __init__(self, trainer: LoopTrainer) -> None:
         self.trainer = trainer
@@ -215,12 +215,12 @@ class _Conductor(TrainerCallback):
         self.last_line_at = time.monotonic()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.reading = False  # a resumed one has its random states back by now
+        self.trainer.reading = False  # by now a resumed training has read its random states
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         trainer, recipe = self.trainer, self.trainer.recipe
         epoch = state.global_step // trainer.updates
-        # by where the epoch began, which a resume in its middle must find again
+        # from the beginning of the epoch, so that a resume in its middle gets the same value
         done = trainer.clock.progress_at(epoch * trainer.updates)
         small = recipe.warm_size and done < recipe.warm_share
         trainer.batches.begin(epoch, recipe.warm_size if small else recipe.size)
@@ -236,7 +236,7 @@ class _Conductor(TrainerCallback):
         if state.global_step % _LINE_STEPS == 0 or late:
             self._line()
         control.should_training_stop |= trainer.clock.over
-        # an epoch's end is saved once it is validated
+        # at the end of an epoch, save only after validation
         ends = control.should_training_stop or state.global_step % trainer.updates == 0
         if trainer.folder and trainer.save_steps and not ends:
             control.should_save = state.global_step % trainer.save_steps == 0

@@ -1,9 +1,9 @@
 """The focus of a network's attention on an image: the alpha of dynamic LAS.
 
-Both readings take the last block's attention from the CLS token to the patches and
-give one number an image. They are properties of the image, not of its class: the
-published code gathers at *token index = class id*, which makes alpha about 0.003
-for every image and the loss plain cross-entropy.
+Both readings turn the last block's attention from the CLS token to the patches into one number per
+image. The number is a property of the image, not of its class. The published code gathers at
+*token index = class id* instead; then alpha is about 0.003 for every image, and the loss is plain
+cross-entropy.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pi10_classifier.errors import SettingError
 def literal(attention: Tensor) -> Tensor:
     """The largest patch's weight after a softmax over patches, head-averaged.
 
-    attention: (N, heads, P), P >= 2. Returns (N,) in [1/P, e/(P - 1 + e)]: with the 196
-    patches of a 16 px ViT at 224 px that is 0.005 to 0.014, so epsilon all but vanishes.
+    attention: (N, heads, P), P >= 2. Returns (N,) in [1/P, e/(P - 1 + e)]. With the 196 patches of
+    a 16 px ViT at 224 px this is 0.005 to 0.014, so epsilon is almost zero.
     """
     return torch.softmax(_mean_over_heads(attention), dim=1).amax(dim=1)
 
@@ -29,8 +29,8 @@ def literal(attention: Tensor) -> Tensor:
 def bounded(attention: Tensor) -> Tensor:
     """One minus the normalised entropy of the head-averaged attention over patches.
 
-    attention: (N, heads, P), P >= 2. Returns (N,) in [0, 1]: 0 where all patches weigh
-    the same, 1 where one has all the weight; so epsilon keeps its scale.
+    attention: (N, heads, P), P >= 2. Returns (N,) in [0, 1]: 0 if all patches have the same weight,
+    1 if one patch has all the weight. So epsilon keeps its scale.
     """
     weight = _mean_over_heads(attention)
     weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)

@@ -26,10 +26,10 @@ def epsilon(
 ) -> Tensor:
     """Smoothing per class (K,) float32: equation 4, and MiSLAS's other shapes (Zhong 2021).
 
-    head: epsilon_1, of the largest class; tail: epsilon_K, of the smallest. The equation
-    smooths the head most, although the paper's prose says the reverse; for the prose,
-    set head below tail. Equal counts, where the equation divides by zero: tail for all.
-    power: of shape "exponential" alone.
+    head: epsilon_1, of the largest class; tail: epsilon_K, of the smallest. The equation smooths
+    the head most, although the paper's prose says the opposite; to follow the prose, set head
+    below tail. With equal counts the equation divides by zero; then all classes get tail.
+    power: only for shape "exponential".
     """
     if shape not in SHAPES:
         raise SettingError(f"smoothing shape is {shape!r}; it must be one of {', '.join(SHAPES)}")
@@ -55,8 +55,8 @@ def epsilon(
 class LabelAwareSmoothing(Loss):
     """LAS, equations 2 and 3: q_y = 1 - eps_y, the rest of the mass evenly on the others.
 
-    form "mislas": the mass goes evenly on all K, (1 - eps) NLL + eps mean_k(-log p_k).
-    An image that is part one class, part another gets the mixture of their targets.
+    form "mislas": the mass is spread evenly over all K, (1 - eps) NLL + eps mean_k(-log p_k).
+    A mixed image gets the mixture of the targets of its classes.
     """
 
     change: Tensor

@@ -15,10 +15,10 @@ from pi10_classifier.training.networks.base import COSINE_SCALE, Output
 class LDAM(Loss):
     """Label-distribution-aware margins (Cao 2019), with deferred re-weighting.
 
-    The network's head must be the cosine one: its logits are s cos(feature, class
-    weight), never raw ones times s. From the true logit s m_y is taken, m_y = C/N_y^1/4
-    with C such that the largest margin is ``margin``. From ``defer`` on (share of the
-    training, 1 = never) classes weigh ``effective_weights``, and the mean is the weighted one.
+    The network needs the cosine head, whose logits are s cos(feature, class weight). From the true
+    logit, s m_y is subtracted, with m_y = C/N_y^1/4 and C such that the largest margin is
+    ``margin``. After the share ``defer`` of the training (1 = never), classes are weighted with
+    ``effective_weights``, and the mean is the weighted mean.
     """
 
     soft = False
@@ -48,7 +48,7 @@ class LDAM(Loss):
     def forward(self, output: Output, target: Tensor) -> Tensor:
         shares = self.shares(target)
         logits = output.logits.float()
-        if not self.checked:  # once: reading a value back makes a GPU wait
+        if not self.checked:  # only once, because reading a value makes the GPU wait
             if (highest := logits.detach().abs().max().item()) > 1.01 * self.scale:
                 raise SettingError(
                     f"LDAM got a logit of size {highest:.3g}, above its scale {self.scale:g}; the"

@@ -38,8 +38,8 @@ class LossSpec:
     def load(self) -> Callable[..., Loss]:
         """Import the class, and with it torch."""
         module = import_module(f"pi10_classifier.training.losses.{self.module}")
-        found: Callable[..., Loss] = getattr(module, self.name)
-        return found
+        loss: Callable[..., Loss] = getattr(module, self.name)
+        return loss
 
 
 LOSSES: Mapping[str, LossSpec] = {

@@ -20,11 +20,11 @@ HALF = (0.5, 0.5, 0.5)
 
 
 class Output(NamedTuple):
-    """The output for N images: a tuple, as tracing and data-parallel training need it.
+    """The output for N images; a tuple, because tracing and data-parallel training need one.
 
-    logits: (N, K); features: (N, D), what the head saw; attention: (N, heads, P), of the
-    last block's CLS token to the P patches, or None where it was not asked for. finer: (N, L)
-    of the sources' own labels, during a training that weighs them.
+    logits: (N, K). features: (N, D), the input of the head. attention: (N, heads, P), from the last
+    block's CLS token to the P patches, or None if it was not requested. finer: (N, L), logits of
+    the sources' own labels, during a training with an auxiliary head.
     """
 
     logits: Tensor
@@ -57,9 +57,9 @@ def make_head(kind: str, features: int, classes: int) -> nn.Module:
 class Network(nn.Module):
     """A network that normalises its input: uint8 (N, channels, S, S) -> ``Output``.
 
-    Grey networks subtract the mean over the colours; with a stem that holds the sum of
-    the colours' filters (``grey_stem``) they answer a grey picture as the colour network
-    answers the same picture in three equal channels, but for the colours' spread of means.
+    Grey networks subtract the mean over the colours. With ``grey_stem``, which sums the colours'
+    filters, a grey network gives almost the same answer as the colour network does for the same
+    picture in three equal channels; only the differences between the colours' means are lost.
     """
 
     mean: Tensor
@@ -96,7 +96,7 @@ class Logits(nn.Module):
 
 
 def grey_stem(weight: Tensor, channels: int) -> Tensor:
-    """A stem's filters (F, 3, k, k) for ``channels`` inputs: for one, summed over colours."""
+    """A stem's filters (F, 3, k, k) for ``channels`` inputs; for one, the sum over the colours."""
     grey = channels == 1 and weight.ndim == 4 and weight.shape[1] == 3
     return weight.sum(dim=1, keepdim=True) if grey else weight
 
@@ -110,7 +110,7 @@ def pooled(maps: Tensor) -> Tensor:
 def one_size() -> Iterator[None]:
     """Make the sides constants during an export, without warnings.
 
-    An exported graph is for one input size, by design; the tracer warns of each one.
+    An exported graph has one fixed input size by design, but the tracer warns about each constant.
     """
     if not torch.onnx.is_in_onnx_export():
         yield

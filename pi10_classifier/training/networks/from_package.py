@@ -1,9 +1,9 @@
-"""The weights of a network from a model package's graph, to continue training from it.
+"""Loads the weights of a network from a model package's graph, to continue training.
 
-An exported graph holds each batch norm folded into the convolution before it:
-w' = w g / s, b' = b - m g / s, with s = sqrt(v + eps). Any norm that undoes itself on the
-statistics of real images gives the same answers, and can be trained on: m and v of what the
-convolution says of them, g = s, b = b' + m.
+In an exported graph, each batch norm is folded into the convolution before it: w' = w g / s and
+b' = b - m g / s, with s = sqrt(v + eps). To continue training, each norm must exist again without
+changing the output. So it gets the mean m and variance v of the convolution's output on real
+images, and g = s, b = b' + m.
 """
 
 from __future__ import annotations
@@ -37,47 +37,47 @@ class _Folded:
 def load_package(network: Network, folder: Path) -> None:
     """Load a package's weights into a convolutional network; a head of another shape is kept.
 
-    The norms undo nothing yet (mean 0, variance 1): the answers are the package's in eval
-    mode, and ``settle`` comes before training. Raises ModelError for a damaged package,
-    SettingError where the graph is of another network.
+    The norms have mean 0 and variance 1 at first, so in eval mode the output is the package's. Call
+    ``settle`` before training. Raises ModelError for a damaged package, and SettingError if the
+    graph is that of another network.
     """
     package, graph = read_package(folder)
     spec = package.preprocessing
     folded = _layers_of(onnx.load_from_string(graph))
     called = _called(network, spec.size)
     heavy = [module for module in called if not isinstance(module, nn.BatchNorm2d)]
-    what = f"{folder} does not fit {type(network).__name__}"
+    misfit = f"{folder} does not fit {type(network).__name__}"
     if len(heavy) != len(folded):
         raise SettingError(
-            f"{what}: its graph has {len(folded)} convolutions and linear layers, but the"
+            f"{misfit}: its graph has {len(folded)} convolutions and linear layers, but the"
             f" network has {len(heavy)}; name the package's own network (only convolutional"
             " ones can be continued)"
         )
     followers = dict(pairwise(called))
     with torch.no_grad():
-        for place, (module, found) in enumerate(zip(heavy, folded, strict=True)):
+        for place, (module, layer) in enumerate(zip(heavy, folded, strict=True)):
             own: Any = module
-            if own.weight.shape != found.weight.shape:
+            if own.weight.shape != layer.weight.shape:
                 if place == len(heavy) - 1:
                     return
                 raise SettingError(
-                    f"{what}: its layer {place + 1} is {list(found.weight.shape)}, but the"
+                    f"{misfit}: its layer {place + 1} is {list(layer.weight.shape)}, but the"
                     f" network's is {list(own.weight.shape)}; name the package's own network"
                     " and channels"
                 )
-            own.weight.copy_(found.weight)
+            own.weight.copy_(layer.weight)
             follower = followers.get(module)
             if isinstance(follower, nn.BatchNorm2d):
                 norm: Any = follower
                 norm.running_mean.zero_()
                 norm.running_var.fill_(1 - norm.eps)
                 norm.weight.fill_(1)
-                norm.bias.copy_(found.bias)
+                norm.bias.copy_(layer.bias)
             elif own.bias is not None:
-                own.bias.copy_(found.bias)
-            elif found.bias.any():
+                own.bias.copy_(layer.bias)
+            elif layer.bias.any():
                 raise SettingError(
-                    f"{what}: its layer {place + 1} has a bias, but the network's has none;"
+                    f"{misfit}: its layer {place + 1} has a bias, but the network's has none;"
                     " name the package's own network"
                 )
 
@@ -108,7 +108,7 @@ def settle(network: nn.Module, batches: Iterable[Tensor]) -> None:
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0)
         scale = (variance + norm.eps).sqrt()
-        # what the norm did before, written with the new statistics
+        # the norm's former effect, expressed with the new statistics
         slope = bare.weight / (bare.running_var + norm.eps).sqrt()
         shift = bare.bias - bare.running_mean * slope
         bare.weight.copy_(slope * scale)
@@ -120,7 +120,7 @@ def settle(network: nn.Module, batches: Iterable[Tensor]) -> None:
 def _layers_of(model: onnx.ModelProto) -> list[_Folded]:
     """The graph's convolutions and linear layers in the order they are run."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    found = []
+    layers = []
     for node in model.graph.node:
         if node.op_type not in ("Conv", "Gemm") or node.input[1] not in weights:
             continue
@@ -131,8 +131,8 @@ def _layers_of(model: onnx.ModelProto) -> list[_Folded]:
         bias = torch.zeros(len(weight))
         if len(node.input) > 2 and node.input[2] in weights:
             bias = torch.tensor(numpy_helper.to_array(weights[node.input[2]]))
-        found.append(_Folded(weight, bias))
-    return found
+        layers.append(_Folded(weight, bias))
+    return layers
 
 
 @torch.no_grad()

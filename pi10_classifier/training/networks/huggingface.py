@@ -1,6 +1,6 @@
-"""ViT, BEiT and ResNet of transformers, as networks of this project.
+"""Wraps ViT, BEiT and ResNet of transformers as networks of this project.
 
-The head is ours, so that features are at hand and LDAM can have its normalised one.
+The head is our own, so that the features are available and LDAM can use its normalised head.
 transformers is imported only when such a network is built.
 """
 
@@ -29,11 +29,11 @@ _BEIT_EXTRA = 3  # rows of BEiT's bias tables that stand for pairs with the CLS 
 
 
 class TransformerNetwork(Network):
-    """A ViT or BEiT; ``config`` is that of transformers, for the size of the training.
+    """A ViT or BEiT; ``config`` is that of transformers, for the input size of the training.
 
-    Images of another size, a multiple of the patch, are taken too (position embeddings
-    are interpolated on the way). attention=True runs transformers' eager attention and
-    returns the last block's; slower, so only for losses that ask for it.
+    Images of another size also work if it is a multiple of the patch; position embeddings are then
+    interpolated. attention=True uses transformers' eager attention and returns that of the last
+    block; this is slower, so use it only for losses that need it.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ def check_size(size: int, patch: int) -> None:
 def adopt(network: TransformerNetwork | ResNetNetwork, pretrained: nn.Module) -> None:
     """Copy a pretrained trunk into the network, for any input size and channels.
 
-    Grey stems get the sum of the colours' filters. ViT's position embeddings are
-    interpolated (bicubic), BEiT's tables of relative position bias likewise (bilinear),
-    as transformers itself would at every call.
+    Grey stems get the sum of the colours' filters. ViT's position embeddings (bicubic) and BEiT's
+    tables of relative position bias (bilinear) are interpolated once, as transformers would do at
+    every call.
     """
     own = network.trunk.state_dict()
     state = pretrained.state_dict()

@@ -1,7 +1,8 @@
 """The networks MobileNetV2 and MobileNetV4-conv-small.
 
-torchvision and timm (which needs it) have no CPU build for every torch this project
-supports. State-dict keys are torchvision's and timm's, so that their weights load.
+They are defined here because torchvision, and timm which needs it, have no CPU build for every
+torch that this project supports. The keys of the state dicts are theirs, so their weights can be
+loaded.
 """
 
 from __future__ import annotations
@@ -189,7 +190,7 @@ class MobileNetV4ConvSmall(Network):
 
     def forward(self, image: Tensor) -> Output:
         x = self.act(self.bn1(self.conv_stem(self.normalise(image))))
-        # pooled before the last 1x1 layer, which so costs next to nothing
+        # pooled before the last 1x1 layer, so that this layer costs almost nothing
         x = self.blocks(x).mean((2, 3), keepdim=True)
         features = self.act(self.norm_head(self.conv_head(x))).flatten(1)
         return Output(self.classifier(self.dropout(features)), features)

@@ -1,7 +1,7 @@
-"""Initial weights of a network: from pip packages, the hub or a local folder.
+"""Loads the initial weights of a network: from pip packages, the hub or a local folder.
 
-Files of local folders are safetensors, never pickles. The two pip packages bring
-torchvision's and TensorFlow's own files, which are read with ``weights_only=True``.
+Local folders must hold safetensors, never pickles. The two pip packages contain torchvision's and
+TensorFlow's own files, which are read with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ EFFICIENTNET_LITE0 = PipWeights(
 def load_pip(network: nn.Module, source: PipWeights) -> None:
     """Load the trunk from a pip package; the head is kept.
 
-    Raises SettingError where the package is not installed.
+    Raises SettingError if the package is not installed.
     """
     try:
         path = resources.files(source.module)
@@ -84,14 +84,14 @@ def load_pip(network: nn.Module, source: PipWeights) -> None:
 def load_hub(network: nn.Module, source: HubWeights) -> None:
     """Load the trunk from the hub, or from its cache on this machine.
 
-    Raises SettingError, within seconds, where neither has the weights.
+    Raises SettingError, within seconds, if neither has the weights.
     """
     try:
         with _quiet():
             if source.file:
                 from huggingface_hub import hf_hub_download
 
-                # no revision, for users name the repository; safetensors hold no code
+                # no revision, because users name the repository; safetensors hold no code
                 path = hf_hub_download(  # nosec B615
                     source.name, source.file, local_files_only=not _reachable()
                 )
@@ -109,7 +109,7 @@ def load_hub(network: nn.Module, source: HubWeights) -> None:
 def load_folder(network: nn.Module, folder: Path) -> None:
     """Load the trunk from ``folder``: a training's checkpoint, or a hub repository's files.
 
-    Only ``*.safetensors`` are read. Raises SettingError where there are none, or none that fit.
+    Only ``*.safetensors`` are read. Raises SettingError if there are none, or if they do not fit.
     """
     if folder.suffix.lower() in PICKLES:
         raise SettingError(f"{folder} is a pickle, which can run code when read; {_CONVERT}")
@@ -117,10 +117,10 @@ def load_folder(network: nn.Module, folder: Path) -> None:
         raise SettingError(f"weights folder {folder} does not exist; {_FOLDER}")
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        found = [path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES]
-        if found:
+        pickles = [path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES]
+        if pickles:
             raise SettingError(
-                f"{folder} holds {found[0]}, a pickle, which can run code when read; {_CONVERT}"
+                f"{folder} holds {pickles[0]}, a pickle, which can run code when read; {_CONVERT}"
             )
         raise SettingError(f"{folder} holds no *.safetensors; {_FOLDER}")
     try:
@@ -133,19 +133,19 @@ def load_folder(network: nn.Module, folder: Path) -> None:
             state |= load_file(path)
     except SettingError:
         raise
-    except Exception as error:  # transformers raises many kinds for a folder it dislikes
+    except Exception as error:  # transformers raises many kinds of errors for an unusable folder
         raise SettingError(f"{folder} cannot be read ({_first_line(error)}); {_FOLDER}") from error
     fill(network, state, str(folder))
 
 
-_CONVERT = "convert it to safetensors and give the folder that holds that"
+_CONVERT = "convert it to safetensors and give the folder of that file"
 _FOLDER = "give a folder with model.safetensors: a training's checkpoint, or a hub repository's"
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     """Load the weights; a head of another shape is kept.
 
-    Raises SettingError where a weight of the trunk is missing or has another shape.
+    Raises SettingError if a weight of the trunk is missing or has another shape.
     """
     own = network.state_dict()
     heads = tuple(name for name in _HEADS if any(key.startswith(name) for key in own))
@@ -186,21 +186,21 @@ def _adopt_pretrained(network: nn.Module, name: str, local_files_only: bool) -> 
 
 
 def _reachable() -> bool:
-    """Whether the hub answers; asked first, since its client tries for half a minute."""
+    """Whether the hub answers. Checked first, because its client would retry for half a minute."""
     from huggingface_hub import constants, get_session, is_offline_mode
 
     if is_offline_mode():
         return False
     try:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE_S)
-    except Exception:  # whatever the client of the day raises, the hub is not there
+    except Exception:  # the client may raise anything: the hub cannot be reached
         return False
     return True
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence about the heads that are left out, which is meant here."""
+    """Silence the warnings about heads, which are left out on purpose."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped

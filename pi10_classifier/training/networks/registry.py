@@ -1,4 +1,4 @@
-"""Networks for training, by name; each takes uint8 images and normalises them."""
+"""Builds the networks for training by name; each takes uint8 images and normalises them."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ INITS = ("pretrained", "random")
 class Architecture:
     """How to build a network, and where its pretrained weights are.
 
-    kind: "vit", "beit" or "resnet" of transformers with ``options`` for its configuration,
-    or "own" with the class as ``make``. patch: inputs are multiples of it.
+    kind: "vit", "beit" or "resnet" of transformers, configured by ``options``, or "own" with its
+    class in ``make``. patch: the input size must be a multiple of it.
     """
 
     kind: str
@@ -65,7 +65,7 @@ def _resnet(
     return Architecture("resnet", HubWeights(name), shape)
 
 
-# The fine-tuned BEiT's configuration: a bias table in each layer, no absolute positions.
+# The configuration of the fine-tuned BEiT: a bias table in each layer, no absolute positions.
 _BEIT = {"use_relative_position_bias": True, "patch_size": 16}
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -101,16 +101,16 @@ def build(
     """Build a network by name: uint8 (N, channels, size, size) -> ``classes`` logits.
 
     init: "pretrained" (from ``weights``, a local folder of safetensors or a model package, else
-    from the pip package or the hub) or "random", which must be asked for. Convolutional ones take
-    images of other sizes as well, ViT and BEiT multiples of their patch. attention: return
-    the last block's, ViT and BEiT only. head: "linear", or "cosine" as LDAM needs.
-    Raises SettingError where a name or value is unusable or weights cannot be had.
+    from the pip package or the hub) or "random". Convolutional networks also work with images of
+    other sizes, ViT and BEiT with multiples of their patch. attention: return that of the last
+    block (ViT and BEiT only). head: "linear", or "cosine" for LDAM.
+    Raises SettingError if a name or value is unusable, or if the weights are not available.
     """
     known = _architecture(architecture)
     if init not in INITS:
         raise SettingError(f"init is {init!r}; it must be one of {', '.join(INITS)}")
     if classes < 2:
-        raise SettingError(f"{classes} classes; a classifier needs two or more")
+        raise SettingError(f"there are {classes} classes; a classifier needs two or more")
     if attention and known.kind not in ("vit", "beit"):
         raise SettingError(
             f"{architecture} has no attention; dynamic LAS needs vit, vit_small, vit_tiny or beit"

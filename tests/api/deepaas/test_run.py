@@ -183,7 +183,7 @@ class TestRefusals:
     def test_a_misspelt_option_is_named_with_those_there_are(self, server: Server) -> None:
         answer = server.predict(("a.tif", IMAGE), topk=1)
         assert answer.status_code == 422
-        assert "Unknown option; known are: " in answer.text
+        assert "Unknown option; the options are: " in answer.text
         assert "top_k" in answer.text
         assert server.leftovers() == []
 

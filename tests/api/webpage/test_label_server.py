@@ -194,17 +194,26 @@ def reached(tab: Any, count: int) -> None:
     )
 
 
-def test_a_hundred_labels_by_keyboard(server: Server, run: Path) -> None:
+@contextlib.contextmanager
+def opened(server: Server, width: int) -> Iterator[Any]:
+    """The page in a browser; no error of its scripts is overlooked."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("chromium is not installed")
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 390, "height": 800})
+        tab = browser.new_page(viewport={"width": width, "height": 800})
         errors: list[str] = []
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(server.address)
+        yield tab
+        browser.close()
+    assert errors == []
+
+
+def test_a_hundred_labels_by_keyboard(server: Server, run: Path) -> None:
+    with opened(server, 390) as tab:
         tab.wait_for_selector("#name-dialog[open]")
         tab.keyboard.type("Anna")
         tab.keyboard.press("Enter")
@@ -224,5 +233,56 @@ def test_a_hundred_labels_by_keyboard(server: Server, run: Path) -> None:
         tab.keyboard.press("z")
         reached(tab, 100)
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-        browser.close()
-    assert errors == []
+        places = [tab.locator(f"#{name}").bounding_box()["y"] for name in ("back", "undo", "skip")]
+        assert len(set(places)) == 1  # in one line
+
+
+def test_grid_filters_and_what_others_said_otherwise(run: Path) -> None:
+    server = Server(run, "--labeller", "Anna")
+    try:
+        for order in range(6):
+            assert server.label(order, "copepod", "Ben") == 200
+        with opened(server, 1200) as tab:
+            reached(tab, 0)
+            tab.keyboard.press("g")
+            assert tab.locator("#grid li").count() == 24
+            for key in (" ", "ArrowRight", " ", "ArrowRight", " ", "2"):
+                tab.keyboard.press("Space" if key == " " else key)
+            reached(tab, 3)
+            labels = {row["labeller"]: row["label"] for row in labels_of(run)}
+            assert labels == {"Ben": "copepod", "Anna": "detritus"}
+            tab.keyboard.press("PageDown")
+            tab.locator("#place:has-text('25 to 48 of 107')").wait_for()
+            tab.select_option("#filter", "class:detritus")
+            tab.locator("#place:has-text('1 to 3 of 3')").wait_for()
+            tab.select_option("#filter", "differing")
+            tab.locator("#grid li:has-text('Ben: copepod')").nth(2).wait_for()
+            assert tab.locator("#grid li").count() == 3
+            assert "0 of 3 particles alike" in tab.inner_text("#agreement")
+            tab.keyboard.press("Enter")  # large; then as the other said
+            tab.locator("#given:has-text('detritus; Ben: copepod')").wait_for()
+            tab.keyboard.press("1")
+            tab.locator("#agreement:has-text('1 of 3 particles alike')").wait_for()
+            tab.select_option("#filter", "pictureless")
+            tab.locator("#done:has-text('No particle is so')").wait_for()
+    finally:
+        assert server.end(signal.SIGINT) == 0
+
+
+def test_the_density_is_of_the_stratum_shown(run: Path) -> None:
+    draw(run, 20, by="bin", overwrite=True)
+    server = Server(run, "--labeller", "Anna")
+    try:
+        with opened(server, 1200) as tab:
+            reached(tab, 0)
+            _, sample = server.ask("GET", "sample?labeller=Anna")
+            strata = [particle["stratum"] for particle in sample["particles"]]
+            assert len(set(strata)) > 1
+            for stratum in strata[:4]:  # strata take turns
+                tab.locator(f"#density-note:has-text('Stratum {stratum}.')").wait_for()
+                tab.keyboard.press("ArrowRight")
+            for stratum in sorted(set(strata)):
+                tab.select_option("#stratum", stratum)
+                tab.locator(f"#density-note:has-text('Stratum {stratum}.')").wait_for()
+    finally:
+        assert server.end(signal.SIGINT) == 0

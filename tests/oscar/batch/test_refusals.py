@@ -81,7 +81,7 @@ def test_each_worker_gets_a_range_whatever_the_chunk(world: World) -> None:
     said: list[str] = []
     at_first: list[int] = []
     job = world.batch(BatchOptions(report=False))
-    job._say = said.append
+    job._emit = said.append
     world.faults = [keep, keep]
     job.run(world, lambda: 2, Options(chunk=64, poll_s=0.01, patience=Patience(0.02, 0.02)),
             lambda reached: at_first.append(reached.ranges))  # fmt: skip
@@ -101,9 +101,9 @@ def test_what_cannot_be_is_refused(world: World) -> None:
             *model_and_settings(world),
             BatchOptions(),
         )
-    with pytest.raises(SettingError, match="lies under"):
+    with pytest.raises(SettingError, match="is inside"):
         world.batch(out="rapid/results/")
-    with pytest.raises(SettingError, match="lies under"):
+    with pytest.raises(SettingError, match="is inside"):
         world.batch(source="")
     with pytest.raises(SettingError, match="whole bucket"):
         world.batch(out="")

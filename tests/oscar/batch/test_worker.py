@@ -227,7 +227,7 @@ def test_another_index_or_another_model_is_refused(
     lines = index.read_bytes()
     index.write_bytes(b"/mnt/pi10/rapid/other.tar\n" + lines)
     assert run(mount, mount.message(units)) == 2
-    assert "not those of this batch" in capsys.readouterr().err
+    assert "do not belong to this batch" in capsys.readouterr().err
     index.write_bytes(lines)
     assert run(mount, mount.message(units), PI10_MEASURE="false") == 2
     assert "measure is True in the plan, False here" in capsys.readouterr().err

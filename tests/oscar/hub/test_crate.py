@@ -160,7 +160,7 @@ def test_the_command_writes_them_all_and_spares_a_strangers_folder(tmp_path: Pat
     said = yaml.safe_load((tmp_path / "pi10-api" / "fdl.yml").read_text())
     assert said["functions"]["oscar"][0]["oscar-cluster"]["script"] == "script.sh"
     (tmp_path / "pi10-api" / "thesis.tex").touch()
-    with pytest.raises(SettingError, match=r"holds 'thesis\.tex', too"):
+    with pytest.raises(SettingError, match=r"also holds 'thesis\.tex'"):
         write_crate("pi10-api", tmp_path, DAY)
     with pytest.raises(SettingError, match="no service 'x'"):
         write_crate("x", tmp_path, DAY)

@@ -194,6 +194,6 @@ def test_a_failure_of_what_has_a_result_is_not_recorded(place: Place, out: Path)
     broken.mkdir()  # what cannot be read: a passing failure
     process = place.start(broken, out, attempt=0)
     said = process.communicate(timeout=120)[1]
-    assert "not recorded: it has a result by now" in said
+    assert "not recorded: there is a result by now" in said
     assert not [path for path in out.rglob("*") if path.is_file()]
     assert place.names() == {Ending.RESULT}

@@ -157,7 +157,7 @@ def test_a_listing_out_of_order_is_refused(side: str) -> None:
         inputs = [listed("in/b"), listed("in/a")]
     else:
         outputs = [output("in/b", Ending.RESULT), *outputs]
-    with pytest.raises(SettingError, match=f"the {side} side out of order"):
+    with pytest.raises(SettingError, match=f"the {side} folder out of order"):
         list(pairs(inputs, outputs, MODEL, lambda _: []))
 
 

@@ -208,7 +208,11 @@ class TestOutages:
 
     @pytest.mark.parametrize(
         ("status", "message"),
-        [(401, "is not the token"), (404, "no service 'pi10-events'"), (302, "is it an OSCAR")],
+        [
+            (401, "is not the token"),
+            (404, "no service 'pi10-events'"),
+            (302, "is an OSCAR endpoint"),
+        ],
     )
     def test_a_refusal_stops_the_run(self, room: Room, status: int, message: str) -> None:
         room.put("a.tif", support.particle(1))

@@ -59,7 +59,7 @@ def test_the_scarcer_of_both_decides(form: Any, free: Any, workers: int) -> None
     ],
 )
 def test_where_nothing_fits_it_says_so(free: Any) -> None:
-    with pytest.raises(SettingError, match="no worker fits: one asks for 2 cores and 2 GiB"):
+    with pytest.raises(SettingError, match="no worker fits: one requests 2 cores and 2 GiB"):
         Need(2, 2 * GIB).workers(Capacity.of(four(*free)))
 
 

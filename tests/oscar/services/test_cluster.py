@@ -142,7 +142,9 @@ def test_a_refusal_says_what_the_cluster_said_and_what_to_do(stub: Stub) -> None
     with pytest.raises(SettingError, match="already exists; OSCAR makes a service's buckets"):
         cluster.deploy(named("pi10-events"))
     stub.refuse = (404, "")
-    with pytest.raises(SettingError, match="pi10-events; no reason: is OSCAR_ENDPOINT a"):
+    with pytest.raises(
+        SettingError, match="pi10-events, without a reason; check that OSCAR_ENDPOINT is a"
+    ):
         cluster.deploy(named("pi10-events"))
     stub.auth = "Bearer other"
     with pytest.raises(SettingError, match="check the credentials") as caught:
@@ -196,7 +198,7 @@ def test_the_configuration_of_oscar_cli_is_read(tmp_path: Path) -> None:
         ({"OSCAR_ENDPOINT": "oscar.org"}, "must look like"),
         ({"OSCAR_ENDPOINT": "https://u:Hidden7@oscar.org"}, "must look like"),
         ({"OSCAR_ENDPOINT": "https://oscar.org"}, "no credentials"),
-        ({"OSCAR_ENDPOINT": "https://oscar.org", "OSCAR_USERNAME": "u"}, "without a password"),
+        ({"OSCAR_ENDPOINT": "https://oscar.org", "OSCAR_USERNAME": "u"}, "but no password"),
     ],
 )
 def test_unusable_access_is_named(said: dict[str, str], message: str) -> None:
@@ -211,7 +213,7 @@ def test_a_cluster_tells_what_is_free(stub: Stub) -> None:
     assert free == Capacity(8, 2**34, 4, 2**33)
     assert Need.of_service(named("pi10-batch")).workers(free) == 3
     stub.auth = "another"
-    with pytest.raises(SettingError, match="refuses its status"):
+    with pytest.raises(SettingError, match="answers 401 when asked for its status"):
         Cluster(Access.find(environ)).status()
 
 

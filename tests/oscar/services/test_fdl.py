@@ -96,20 +96,20 @@ def test_a_service_that_would_start_itself_is_refused(
         ({"cpu": 2.0}, "is not of type 'string'"),
         ({"cpu": "two"}, "does not match"),
         ({"cpu": "0"}, "more than 0"),
-        ({"memory": "256Mi"}, "512Mi at the least"),
-        ({"total_memory": "1Gi"}, "less than one job's '2Gi'"),
+        ({"memory": "256Mi"}, "at least 512Mi"),
+        ({"total_memory": "1Gi"}, "but one job needs '2Gi'"),
         ({"script": ""}, "non-empty"),
         ({"entrypoint": "x"}, "'entrypoint' was unexpected"),
         ({"output": None}, "its results would be lost"),
         ({"file_stage_in": True}, "NOT downloaded"),
-        ({"output": storage("pi10/out", suffix=["csv"])}, "keep records from being uploaded"),
+        ({"output": storage("pi10/out", suffix=["csv"])}, "prevent the upload of records"),
         ({"input": storage("/pi10/in")}, "does not match"),
         ({"input": storage("PI/in")}, "is not a bucket name"),
         ({"expose": {"api_port": 5000, "min_scale": 1, "max_scale": 2}}, "cpu_threshold"),
         ({"expose": {"api_port": 0, "min_scale": 1, "max_scale": 2, "cpu_threshold": 80}}, "0"),
-        ({"synchronous": {"min_scale": 5, "max_scale": 2}}, "more than max_scale 2"),
+        ({"synchronous": {"min_scale": 5, "max_scale": 2}}, "but max_scale is only 2"),
         ({"visibility": "restricted"}, "allowed_users is empty"),
-        ({"environment": {"variables": {"PI10_JOBS": "8"}}}, "more than its cpu '2.0'"),
+        ({"environment": {"variables": {"PI10_JOBS": "8"}}}, "but cpu is only '2.0'"),
         ({"environment": {"variables": {"PI10_JOBS": 8}}}, "is not of type 'string'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -129,7 +129,7 @@ def test_ports_are_what_the_version_wants() -> None:
     assert api.to_api("4.1.0-rc1")["expose"]["api_port"] == [5000]
     two = api.changed(expose={**api.fdl["expose"], "api_port": [5000, 9090]})
     assert two.to_api("5.0.0")["expose"]["api_port"] == [5000, 9090]
-    with pytest.raises(SettingError, match="takes one port"):
+    with pytest.raises(SettingError, match="takes only one port"):
         two.to_api("4.0")
 
 
@@ -167,7 +167,7 @@ def test_settings_and_buckets_are_parameters() -> None:
     for wrong in ("cpu", "=3", "script=/etc/passwd"):
         with pytest.raises(SettingError, match="--set"):
             with_settings(events(), [wrong])
-    with pytest.raises(SettingError, match="leave --bucket out"):
+    with pytest.raises(SettingError, match="remove --bucket"):
         in_bucket(named("pi10-sync"), "rapid")
 
 

@@ -15,9 +15,10 @@ from pi10_classifier.abundance.correction import Predicted, corrected, effective
 from pi10_classifier.classify import Settings, classify
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.draw import draw
-from pi10_classifier.labelling.estimate import _rates, estimate
+from pi10_classifier.labelling.estimation.estimate import _rates, estimate
+from pi10_classifier.labelling.estimation.scored import scores_of
 from pi10_classifier.labelling.labels import LabelStore, verdicts
-from pi10_classifier.labelling.sample import Design, read_sample
+from pi10_classifier.labelling.sample import Design, Drawn, Moments, Totals, read_sample
 
 CLASSES = ("copepod", "detritus", "artefact")
 STRATA = {
@@ -132,3 +133,60 @@ def test_what_does_not_belong_together_is_refused(run: Path) -> None:
 def test_a_labelled_particle_outside_the_sample_is_counted(run: Path) -> None:
     LabelStore(run, support.CLASSES).add([("pia9.elsewhere", support.CLASSES[0])], "Anna")
     assert estimated(run).outside == 1
+
+
+def test_scores_are_used_where_the_sample_has_them(run: Path) -> None:
+    (run / "validation/labels.csv").unlink()
+    _, sample = draw(run, 150)
+    rows = {row["particle_id"]: row for row in support.rows_of(run)}
+    scores = {name: np.clip(row["score_copepod"], 1e-4, 1 - 1e-4) for name, row in rows.items()}
+    odds = {name: np.log(score / (1 - score)) for name, score in scores.items()}
+    middle = np.median(list(odds.values()))
+    label_of = {
+        its.particle_id: "copepod" if odds[its.particle_id] > middle else "artefact"
+        for its in sample
+    }
+    LabelStore(run, support.CLASSES).add(list(label_of.items()), "Anna")
+    found = {row.label: row for row in estimated(run).rows}
+    assert {row["label"] for row in rows.values()} == {sample[0].predicted}, "one predicted class"
+    sure = [its for its in sample if its.certain]
+    chance = [its.particle_id for its in sample if not its.certain]
+    certain = {its.particle_id for its in sure}
+    y = np.array([label_of[name] == "copepod" for name in chance], float)
+    z = np.array([odds[name] for name in chance])
+    factor = np.array([rows[name]["raising_factor"] for name in rows if name not in certain])
+    rest = np.array([odds[name] for name in rows if name not in certain])
+    effective = factor.sum() ** 2 / (factor**2).sum()
+    slope = np.polyfit(z, y, 1)[0] / (1 + len(z) / effective)
+    share = y.mean() - slope * (z.mean() - np.average(rest, weights=factor))
+    total = share * factor.sum() + sum(
+        its.raising_factor for its in sure if label_of[its.particle_id] == "copepod"
+    )
+    row = found["copepod"]
+    assert row.ppi_per_litre == pytest.approx(total / row.litres, rel=1e-6)
+    assert row.ppi_low < row.ppi_per_litre < row.ppi_high
+    assert row.ppi_high - row.ppi_low < 0.95 * (row.per_litre_high - row.per_litre_low)
+    assert found["artefact"].ppi_per_litre is None, "no class of the model: no score tells it"
+
+    # a sample of before scores were in it
+    design = Design.read(run / "validation/design.json")
+    design.scores = {}
+    design.write(run / "validation/design.json")
+    for row in estimated(run).rows:
+        assert (row.ppi_per_litre, row.ppi_low, row.ppi_high) == (None, None, None)
+        assert row.per_litre == found[row.label].per_litre
+
+
+def test_what_is_no_particle_is_not_told_by_scores() -> None:
+    drawn = [
+        Drawn(place, f"p{place}", "all", predicted, "s", "m", "b", "", 2.0, False, 0.1, "part", 0,
+              {"copepod": 0.5})
+        for place, predicted in enumerate(("copepod", "no_particle"))
+    ]  # fmt: skip
+    totals = {name: Totals(10, 20.0, 40.0, 2.0) for name in ("copepod", "no_particle")}
+    moments = {name: {"copepod": Moments(10.0, 30.0)} for name in totals}
+    found = scores_of(totals, moments, drawn, {"p0": "copepod", "p1": "copepod"}, CLASSES)
+    assert list(found) == ["copepod"]
+    its = found["copepod"]
+    assert (its.mean[0], its.variance[0], its.effective) == pytest.approx((0.5, 1.25, 10))
+    assert its.log_odds.tolist() == [[0.0, 0.0, 0.0]], "even odds, and two classes without scores"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from pi10_classifier.abundance.correction import (
     DRAWS,
     F64,
     TAIL,
+    Corrected,
     Predicted,
     TooFewLabelsError,
     corrected,
@@ -19,13 +20,16 @@ from pi10_classifier.abundance.correction import (
     mean_shares,
     shares,
 )
+from pi10_classifier.abundance.prediction_powered import powered
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_records
 from pi10_classifier.instrument.names import NO_PARTICLE
-from pi10_classifier.labelling.bins import CORRECTED_BINS, BinRow, rows_of_bins
+from pi10_classifier.labelling.estimation.bins import CORRECTED_BINS, BinRow, rows_of_bins
+from pi10_classifier.labelling.estimation.record import update_run, write_record
+from pi10_classifier.labelling.estimation.run_totals import RunTotals, read_totals, refuse_changed
+from pi10_classifier.labelling.estimation.scored import scores_of
 from pi10_classifier.labelling.labelled import refuse_own_labels
 from pi10_classifier.labelling.labels import BESIDE, LabelStore, Verdicts, verdicts
-from pi10_classifier.labelling.run_totals import RunTotals, read_totals, refuse_changed
 from pi10_classifier.labelling.sample import (
     DESIGN,
     FOLDER,
@@ -39,13 +43,15 @@ from pi10_classifier.labelling.suggestions import suggested_ids, without_suggest
 from pi10_classifier.results.run_info import classes_of
 
 CORRECTED = "corrected.csv"
+NARROWER = 0.95  # of the width by labels alone: less is the chance of the draws
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectedRow:
     """One true class of one stratum: a line of ``corrected.csv``.
 
-    per_litre: corrected, with 95 % limits that cover counting and classification. plain: what the
+    per_litre: corrected, with 95 % limits that cover counting and classification. ppi: the same by
+    labels and scores, where that is allowed and at least 5 % narrower. plain: what the
     model's labels alone give. labelled: particles of the stratum with a label; of this class
     ``labelled_class``. effective_labels: the simple random sample that would tell the class's share
     as precisely. precision, recall: of the model in this survey, by raised particles, with
@@ -57,6 +63,9 @@ class CorrectedRow:
     per_litre: float | None
     per_litre_low: float | None
     per_litre_high: float | None
+    ppi_per_litre: float | None
+    ppi_low: float | None
+    ppi_high: float | None
     plain_per_litre: float | None
     litres: float
     labelled: int
@@ -90,12 +99,22 @@ class Estimate:
 def estimate_run(run: Path, labeller: str = "", *, write: bool = True) -> Estimate:
     """Correct a run by the labels in it: of one labeller, or of all who agree.
 
-    write: store ``corrected.csv`` and ``corrected_bins.csv``. Raises SettingError as ``estimate``.
+    write: store ``corrected.csv``, ``corrected_bins.csv`` and ``estimate.json``, and say in
+    ``run.json`` whether the run is validated. Raises SettingError as ``estimate``.
     """
     design = Design.read(run / FOLDER / DESIGN)
     classes = classes_of(run, design.model_sha256)
     known = verdicts(LabelStore(run, classes).read(), labeller)
-    return estimate(run, design, read_sample(run), known, classes, write=write)
+    result = estimate(run, design, read_sample(run), known, classes, write=write)
+    if write:
+        counts = {
+            "contradicting": result.contradicting,
+            "outside": result.outside,
+            "fitted_on": result.shared,
+        }
+        write_record(run, design, result.rows, (CORRECTED, CORRECTED_BINS), counts, labeller)
+        update_run(run)
+    return result
 
 
 def estimate(
@@ -115,6 +134,7 @@ def estimate(
     used = without_suggested(sample, known, suggested)
     shared = refuse_own_labels(run, list(used.label_of))
     rows = correct_strata(design, sample, used, classes, totals.litres_by(design.by))
+    rows = _with_scores(design, sample, used, classes, rows)
     bins = _bins(design, sample, used, classes, totals)
     if write:
         write_records(run / FOLDER / CORRECTED, CorrectedRow, rows)
@@ -198,6 +218,31 @@ def correct_strata(
     return rows
 
 
+def _with_scores(
+    design: Design, sample: Sequence[Drawn], known: Verdicts, classes: Sequence[str],
+    rows: Sequence[CorrectedRow],
+) -> list[CorrectedRow]:  # fmt: skip
+    """The rows with what labels and scores together give, where that is narrower."""
+    by_stratum = _by_stratum(sample)
+    found: dict[str, dict[str, Corrected]] = {}
+    for stratum in dict.fromkeys(row.stratum for row in rows if row.publishable):
+        here, totals = by_stratum.get(stratum, []), design.strata[stratum]
+        seen = seen_classes(classes, _labels(here, known))
+        scored = scores_of(totals, design.scores.get(stratum, {}), here, known.label_of, seen)
+        predicted = _labels_by_predicted(totals, here, known)
+        found[stratum] = powered(predicted, scored, seen, seed=design.seed)
+    out = []
+    for row in rows:
+        its = found.get(row.stratum, {}).get(row.label) if row.label in classes else None
+        if its and row.per_litre_low is not None and row.per_litre_high is not None:
+            width = (its.high - its.low) / row.litres
+            if width <= NARROWER * (row.per_litre_high - row.per_litre_low):
+                value, low, high = (x / row.litres for x in (its.total, its.low, its.high))
+                row = replace(row, ppi_per_litre=value, ppi_low=low, ppi_high=high)
+        out.append(row)
+    return out
+
+
 def _labels_by_predicted(
     totals: Mapping[str, Totals], particles: Sequence[Drawn], known: Verdicts
 ) -> dict[str, Predicted]:
@@ -262,6 +307,7 @@ def _rows(
                 per_litre=its.total / litres if its and litres else None,
                 per_litre_low=its.low / litres if its and litres else None,
                 per_litre_high=its.high / litres if its and litres else None,
+                ppi_per_litre=None, ppi_low=None, ppi_high=None,
                 plain_per_litre=plain.get(name, 0.0) / litres if litres else None,
                 litres=litres,
                 labelled=len(labels),

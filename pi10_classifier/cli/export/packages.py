@@ -25,12 +25,7 @@ from pi10_classifier.cli.terminal.package_options import (
 from pi10_classifier.datasets.records import exit_code
 
 
-@click.group()
-def export() -> None:
-    """Write a model package from a training or from other packages."""
-
-
-@export.command()
+@click.command()
 @MODEL
 @DATA
 @LABEL_MAP
@@ -92,7 +87,7 @@ def int8(
     sys.exit(exit_code(done.left_out))
 
 
-@export.command()
+@click.command()
 @click.option(
     "--fast",
     default="fast",
@@ -167,7 +162,7 @@ def cascade(
     sys.exit(exit_code(done.found.left_out))
 
 
-@export.command()
+@click.command()
 @MODEL
 @DATA
 @LABEL_MAP
@@ -244,7 +239,7 @@ def novelty(
     sys.exit(exit_code(done.left_out))
 
 
-@export.command()
+@click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", required=True, type=FOLDER, help="Folder to write the package to.")
 def onnx(checkpoint: Path, out: Path) -> None:

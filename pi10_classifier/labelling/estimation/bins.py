@@ -10,7 +10,7 @@ import numpy as np
 from pi10_classifier.abundance.bin_correction import BinCells, corrected_bins
 from pi10_classifier.abundance.correction import Predicted, TooFewLabelsError
 from pi10_classifier.instrument.names import NO_PARTICLE
-from pi10_classifier.labelling.run_totals import RunTotals
+from pi10_classifier.labelling.estimation.run_totals import RunTotals
 from pi10_classifier.labelling.sample import Drawn, Totals
 
 CORRECTED_BINS = "corrected_bins.csv"

@@ -1,0 +1,1 @@
+"""Commands that make tables of a finished run: `pi10 sizes`, `pi10 underway`."""

@@ -1,0 +1,1 @@
+"""Results of a run in the formats that EcoTaxa, OBIS, ERDDAP and archives take."""

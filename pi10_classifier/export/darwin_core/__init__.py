@@ -1,0 +1,1 @@
+"""A run as a Darwin Core Archive for OBIS, EMODnet Biology and GBIF."""

@@ -1,0 +1,1 @@
+"""Tables of sizes of a finished run: densities, biovolume, carbon and size spectra."""
