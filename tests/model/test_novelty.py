@@ -75,7 +75,7 @@ def test_a_missing_field_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_an_output_that_the_graph_lacks_is_refused(tmp_path: Path) -> None:
     folder = support.write_package(tmp_path, novelty=TOLD)
-    with pytest.raises(ModelError, match=r"model\.json says 'image' and 'logits', 'novelty'"):
+    with pytest.raises(ModelError, match=r"model\.json names 'image' and 'logits', 'novelty'"):
         Model.load(folder)
 
 
