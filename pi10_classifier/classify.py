@@ -22,12 +22,13 @@ from pi10_classifier.foundation.files import write_json
 from pi10_classifier.foundation.versions import versions
 from pi10_classifier.inference.pipeline import Progress, pipeline_of
 from pi10_classifier.inference.settings import Settings, default_jobs
+from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.labelling.estimation.record import classification_of
 from pi10_classifier.model.package import MADE_OF, Package
 from pi10_classifier.model.session import Model
 from pi10_classifier.results.input_spelling import spelled_as_before
 from pi10_classifier.results.raising_factor import write_factors
-from pi10_classifier.results.run_folder import RunFolder
+from pi10_classifier.results.run_folder import UNLIKE, RunFolder
 from pi10_classifier.results.tables import Tally, summarise
 from pi10_classifier.sources.base import Unit
 from pi10_classifier.sources.discovery import check_images, check_inputs, check_storage, discover
@@ -99,7 +100,7 @@ def classify_units(
     """
     started = datetime.now(UTC)
     clock = time.perf_counter() if clock is None else clock
-    folder = RunFolder(out, model.package.classes)
+    folder = RunFolder(out, model.package.classes, novelty=model.package.novelty is not None)
     # not normalised: a unit's name is its path as the user gave it
     fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model.package)}
     try:
@@ -155,6 +156,7 @@ def describe(
             for name, by_label in run.tally.densities.items()
         },
         "classification": classification_of(run.out, package.sha256),
+        **_unlike_training(run.tally, package),
         "warnings": run.tally.warnings,
         "parameters": {
             "inputs": list(inputs),
@@ -187,4 +189,24 @@ def describe(
         "images_per_second": round(run.images_per_second, 1),
         "exit_code": int(run.exit_code),
         "complete": True,
+    }
+
+
+def _unlike_training(tally: Tally, package: Package) -> dict[str, Any]:
+    """How many images are unlike the model's training images; empty where it cannot tell.
+
+    images: all with a particle. share: of them. expected: that of held-out training images.
+    """
+    if package.novelty is None:
+        return {}
+    images = sum(count for label, count in tally.labels.items() if label != NO_PARTICLE)
+    flagged = tally.unlike_training.total()
+    return {
+        UNLIKE: {
+            "images": images,
+            "flagged": flagged,
+            "share": round(flagged / images, 4) if images else None,
+            "expected": package.novelty.false_alarms,
+            "by_class": {label: tally.unlike_training[label] for label in package.classes},
+        }
     }

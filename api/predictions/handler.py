@@ -147,9 +147,9 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
     if wanted.accept == writers.JSON or not outcome.rows:
         return writers.as_json(outcome, wanted.top_k, wanted.options())
     if wanted.accept == writers.CSV:
-        return writers.as_csv(model.package.classes, outcome.cells())
+        return writers.as_csv(model.package, outcome.cells())
     if wanted.accept == writers.PARQUET:
-        return writers.as_parquet(model.package.classes, outcome.cells())
+        return writers.as_parquet(model.package, outcome.cells())
     return contact_sheet(outcome.pictures, len(outcome.rows))
 
 
@@ -212,7 +212,7 @@ def _from_run(
     return writers.as_zip(
         out,
         {
-            "predictions.csv": writers.as_csv(model.package.classes, table),
+            "predictions.csv": writers.as_csv(model.package, table),
             "contact_sheet.png": contact_sheet(pictures, run.tally.totals["results"]),
         },
     )

@@ -75,7 +75,8 @@ class PredictionResult:
 
     def cells(self) -> list[tuple[Any, ...]]:
         """The rows as cells, in the order of the table's columns."""
-        return [row.cells() for row in self.rows]
+        told = self.package.novelty is not None
+        return [row.cells(novelty=told) for row in self.rows]
 
     @property
     def failures(self) -> list[Failure]:

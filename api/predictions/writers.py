@@ -13,7 +13,8 @@ from typing import Any
 from pi10_classifier.api.predictions.densities import of_record
 from pi10_classifier.api.predictions.inference import PredictionResult
 from pi10_classifier.errors import Code, Failure
-from pi10_classifier.results.columns import SCORES, Row, columns, schema
+from pi10_classifier.model.package import Package
+from pi10_classifier.results.columns import NOVELTY, SCORES, Row, columns, schema
 from pi10_classifier.results.run_folder import PREDICTIONS
 
 JSON, CSV, HTML = "application/json", "text/csv", "text/html"
@@ -30,7 +31,7 @@ _DIGITS = 6
 def as_json(outcome: PredictionResult, top_k: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The answer as JSON, with the ``top_k`` best classes of each image."""
     package = outcome.package
-    predictions = [_prediction(row, package.classes, top_k) for row in outcome.rows]
+    predictions = [_prediction(row, package, top_k) for row in outcome.rows]
     answer: dict[str, Any] = {
         "format": FORMAT,
         "status": _status(outcome),
@@ -107,8 +108,11 @@ def _status(outcome: PredictionResult) -> str:
     return "some_failed" if outcome.failures else "ok"
 
 
-def _prediction(row: Row, classes: Sequence[str], top_k: int) -> dict[str, Any]:
+def _prediction(row: Row, package: Package, top_k: int) -> dict[str, Any]:
+    classes = package.classes
     fields = {name: _plain(value) for name, value in row._asdict().items()}
+    if package.novelty is None:
+        del fields[NOVELTY]
     scores = list(zip(map(_plain, fields.pop(SCORES)), classes, strict=True))
     # the scores of a blank image have no meaning, so it gets none
     known = scores if fields["label"] in classes else []
@@ -136,22 +140,22 @@ def rows_of(folder: Path) -> list[tuple[Any, ...]]:
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def as_csv(classes: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+def as_csv(package: Package, rows: Iterable[Sequence[Any]]) -> bytes:
     """The rows of the predictions table as CSV, without failures."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns(classes))
+    writer.writerow(columns(package.classes, novelty=package.novelty is not None))
     for row in rows:
         writer.writerow(["" if cell is None else _plain(cell) for cell in row])
     return out.getvalue().encode("utf-8", "backslashreplace")
 
 
-def as_parquet(classes: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+def as_parquet(package: Package, rows: Sequence[Sequence[Any]]) -> bytes:
     """The predictions table as Parquet, as ``pi10 classify`` writes it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kind = schema(classes)
+    kind = schema(package.classes, novelty=package.novelty is not None)
     cells = zip(*rows, strict=True) if rows else [()] * len(kind)
     arrays = [pa.array(list(c), f.type) for c, f in zip(cells, kind, strict=True)]
     out = io.BytesIO()

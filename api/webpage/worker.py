@@ -30,7 +30,7 @@ from pi10_classifier.inference.pipeline import Progress
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.labelling.sample import FOLDER
 from pi10_classifier.results.columns import columns, schema
-from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.results.run_folder import PREDICTIONS, UNLIKE
 
 SHOWN = 1000
 DENSITIES = 60  # most rows in the page's first table; bins.csv holds all
@@ -105,18 +105,19 @@ def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
     with stage("write"):
         write_report(home / OUT, settings.model)
         record = json.loads((home / OUT / "run.json").read_text("utf-8"))
-        _write_downloads(home, record["model"]["classes"])
+        _write_downloads(home, record)
         _write_page(home, files, record, service.caps)
 
 
-def _write_downloads(home: Path, classes: list[str]) -> None:
+def _write_downloads(home: Path, run: dict[str, Any]) -> None:
     """The predictions as one file of each kind, and everything as a zip."""
     # imported here: the parent imports this module too, and does not need them
     import pyarrow.csv as pa_csv
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
-    data = ds.dataset(home / OUT / PREDICTIONS, schema=schema(classes), format="parquet")
+    kind = schema(run["model"]["classes"], novelty=UNLIKE in run)
+    data = ds.dataset(home / OUT / PREDICTIONS, schema=kind, format="parquet")
     with (
         pa_csv.CSVWriter(home / "predictions.csv", data.schema) as text,
         pq.ParquetWriter(home / "predictions.parquet", data.schema) as table,

@@ -142,7 +142,7 @@ class Batch:
             table = home / "units.jsonl"
             plan = self._open(table)
             coordinator = Coordinator(
-                plan, table, self._out, self._package.classes, poster, capacity, options,
+                plan, table, self._out, self._package, poster, capacity, options,
                 emit=self._emit, show=show, raise_if_cancelled=self._raise_if_cancelled,
             )  # fmt: skip
             if self._how.retry_failed:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import Code, InputError, Pi10Error, SettingError
+from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.batch.in_flight import InFlight, InFlightRanges
 from pi10_classifier.oscar.batch.options import Options, Poster, Reached
 from pi10_classifier.oscar.batch.plan import PLAN, STATE, BatchPlan, Message
@@ -40,7 +41,7 @@ class Coordinator:
         plan: BatchPlan,
         table: Path,
         out: Bucket,
-        classes: tuple[str, ...],
+        package: Package,
         poster: Poster,
         capacity: Callable[[], int],
         options: Options,
@@ -50,7 +51,7 @@ class Coordinator:
         raise_if_cancelled: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._plan, self._table, self._out, self._classes = plan, table, out, classes
+        self._plan, self._table, self._out, self._package = plan, table, out, package
         self._poster, self._capacity, self._options = poster, capacity, options
         self._emit, self._show, self._raise_if_cancelled, self._clock = (
             emit,
@@ -276,7 +277,7 @@ class Coordinator:
             f"its range was lost {self._options.attempts} times, the last time: {why}; read the "
             "service's logs, then run `pi10 oscar batch --resume --retry-failed`"
         )
-        publish_failure(self._out, unit, self._plan, self._classes, message)
+        publish_failure(self._out, unit, self._plan, self._package, message)
         self._failed.add(path)
         self._units_done += 1
         self._bytes_done += unit.size

@@ -59,7 +59,8 @@ class Merge:
         raise_if_cancelled: Callable[[], None] = lambda: None,
     ) -> Cruise:
         """Copy the cruise's parts below ``home``, except those that were copied before."""
-        folder = RunFolder(home / quote(name, safe=""), self._package.classes)
+        novelty = self._package.novelty is not None
+        folder = RunFolder(home / quote(name, safe=""), self._package.classes, novelty=novelty)
         for path in (folder.parts, folder.journal):
             path.mkdir(parents=True, exist_ok=True)
         cruise = Cruise(name, folder)

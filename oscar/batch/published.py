@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.errors import Code, Failure
+from pi10_classifier.model.package import Package
 from pi10_classifier.oscar.batch.mounted import paths_of
 from pi10_classifier.oscar.batch.plan import JOURNAL, PARTS, BatchPlan
 from pi10_classifier.oscar.batch.units import MOUNT, PlannedUnit
@@ -88,7 +89,7 @@ def remove_others(out: Bucket, kept: Marks) -> int:
 
 
 def publish_failure(
-    out: Bucket, unit: PlannedUnit, plan: BatchPlan, classes: Sequence[str], message: str
+    out: Bucket, unit: PlannedUnit, plan: BatchPlan, package: Package, message: str
 ) -> None:
     """Publish a part without rows for a unit that is set aside: all its inputs are failures."""
     inputs = [(unit.name, "")]
@@ -102,7 +103,8 @@ def publish_failure(
         unit.name, unit.group, unit.fingerprint, inputs=len(failures), failures=failures
     )
     with tempfile.TemporaryDirectory(prefix="pi10-") as scratch:
-        folder = RunFolder(Path(scratch), classes)
+        told = package.novelty is not None
+        folder = RunFolder(Path(scratch), package.classes, novelty=told)
         folder.parts.mkdir()
         folder.journal.mkdir()
         PartWriter(folder, unit.name).publish(record)

@@ -121,8 +121,9 @@ class Contents:
         return ObjectOutcome(Ending.RESULT, {"kind": "image", "prediction": row}, {})
 
     def _rows(self, chunk: ChunkResult) -> list[dict[str, Any]]:
-        names = columns(self.package.classes)
-        rows = [dict(zip(names, row.cells(), strict=True)) for row in chunk.rows]
+        novelty = self.package.novelty is not None
+        names = columns(self.package.classes, novelty=novelty)
+        rows = [dict(zip(names, row.cells(novelty=novelty), strict=True)) for row in chunk.rows]
         for row in rows:
             del row["model"], row["model_sha256"]  # the record has them once
             for name, value in row.items():

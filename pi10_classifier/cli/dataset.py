@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @click.option("--labels", "label_file", metavar="FILE",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Labels of the images from another tool, in place of the folders' names: COCO, "
-                   "Label Studio, CVAT for images 1.1, or BIIGLE's CSV.  [default: the folders]")  # fmt: skip
+                   "Label Studio, CVAT for images 1.1, or BIIGLE's CSV."
+                   "  [default: the folders' names]")  # fmt: skip
 @click.option("--split-seed", type=int, default=0, show_default=True,
               help="Random seed of the split; another seed gives another split.")  # fmt: skip
 @click.option("--about", metavar="TOML",

@@ -16,6 +16,7 @@ from pi10_classifier.cli.terminal.package_options import (
     MODEL,
     read_label_map,
     show_left_out,
+    show_novelty,
     span,
     warn_of_other_split,
     warn_of_sample_use,
@@ -117,6 +118,7 @@ def evaluate(
             f"{name.replace('_', ' ')}: ECE {part['ece']:.4f}, Brier {part['brier']:.4f},"
             f" NLL {part['nll']:.4f}, temperature {part.get('temperature', 1.0)}"
         )
+    show_novelty(figures["novelty"])
     for path in written:
         click.echo(path)
     sys.exit(exit_code(LeftOut(**entry) for entry in figures["data"]["left_out"]))

@@ -26,6 +26,7 @@ from pi10_classifier.evaluation.analysis import (
     judge_outside,
     judge_thresholds,
 )
+from pi10_classifier.evaluation.novelty import judge_novelty
 from pi10_classifier.evaluation.ranking import ranked
 from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.evaluation.survey import judge_survey
@@ -110,6 +111,7 @@ def evaluate(
         "calibration": judge_calibration(model, judged, held if held.samples else None, name),
         "thresholds": judge_thresholds(model, judged),
         "outside": judge_outside(model, here.of(lambda s: s.group not in classes)),
+        "novelty": judge_novelty(model.package, here),
         "version": pi10_classifier.__version__,
     }
 

@@ -15,21 +15,26 @@ from pi10_classifier.evaluation.metrics import F64, I64
 from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.imaging.preprocess import U8, prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
-from pi10_classifier.model.session import Model
+from pi10_classifier.model.session import Answer, Model
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Samples in the order in which they were read, with class probabilities float64 (N, K)."""
+    """Samples in the order in which they were read, with class probabilities float64 (N, K).
+
+    novelty: float64 (N,); None where the package cannot tell.
+    """
 
     samples: tuple[Sample, ...]
     probabilities: F64
+    novelty: F64 | None = None
 
     def of(self, keep: Callable[[Sample], bool]) -> Scored:
         """The part of the samples for which ``keep`` is true."""
         mask = np.array([keep(sample) for sample in self.samples], bool)
         chosen = tuple(s for s, wanted in zip(self.samples, mask, strict=True) if wanted)
-        return Scored(chosen, self.probabilities[mask])
+        novelty = None if self.novelty is None else self.novelty[mask]
+        return Scored(chosen, self.probabilities[mask], novelty)
 
     def truth(self, classes: Sequence[str]) -> I64:
         """Class indices (N,); every sample must belong to one of ``classes``."""
@@ -63,20 +68,25 @@ def score(model: Model, scan: Scan, samples: Sequence[Sample], jobs: int = 0) ->
     """
     seen: list[Sample] = []
     parts: list[NDArray[np.float32]] = []
+    told: list[NDArray[np.float32]] = []
 
-    def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], NDArray[np.float32]]:
-        return batch[0], model.scores(batch[1])
+    def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], Answer]:
+        return batch[0], model.answer(batch[1])
 
-    for names, scores in ordered_map(
+    for names, answer in ordered_map(
         ask, prepared(model, scan, samples), jobs or default_jobs(), 2
     ):
         seen += names
-        parts.append(scores)
+        parts.append(answer.scores)
+        if answer.novelty is not None:
+            told.append(answer.novelty)
     empty = np.empty((0, len(model.package.classes)))
     probabilities = np.concatenate([empty, *parts])
-    if not np.isfinite(probabilities).all():
+    novelty = np.concatenate([np.empty(0), *told]) if model.package.novelty else None
+    numbers = [probabilities] if novelty is None else [probabilities, novelty]
+    if not all(np.isfinite(part).all() for part in numbers):
         raise ModelError(
             f"{model.package.folder}: some scores are not numbers, so it cannot"
             " be evaluated; export or train the model again"
         )
-    return Scored(tuple(seen), probabilities)
+    return Scored(tuple(seen), probabilities, novelty)

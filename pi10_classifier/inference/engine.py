@@ -6,6 +6,7 @@ Batches are cut from a chunk in its order, so scores do not depend on the thread
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -42,10 +43,10 @@ from pi10_classifier.instrument.names import (
     particle_id,
 )
 from pi10_classifier.instrument.tiff import Tags
-from pi10_classifier.model.package import F32
-from pi10_classifier.model.session import Model
+from pi10_classifier.model.session import Answer, Model
 from pi10_classifier.results.columns import Row
 from pi10_classifier.results.gallery import HELD_PX, Gallery, Picture, thumbnail
+from pi10_classifier.results.run_folder import UNLIKE
 from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import Item
 
@@ -56,13 +57,17 @@ _NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
 
 @dataclass(slots=True)
 class ChunkResult:
-    """The results of one chunk's items, in their order."""
+    """The results of one chunk's items, in their order.
+
+    unlike_training: as ``counts``, of the flagged images; None where the model cannot tell.
+    """
 
     inputs: int = 0
     skipped: int = 0
     rows: list[Row] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    unlike_training: Counter[tuple[str, str, str]] | None = None
     folders: dict[str, set[str]] = field(default_factory=dict)
     hits_misses: dict[str, Rows] = field(default_factory=dict)
     sidecars: dict[str, str] = field(default_factory=dict)
@@ -112,6 +117,7 @@ class Engine:
         # a threshold of 0 flags nothing
         package = model.package
         self._least = package.thresholds or (0.0,) * len(package.classes)
+        self._usual = package.novelty.threshold if package.novelty else math.inf
 
     @classmethod
     def from_settings(cls, model: Model, settings: Settings) -> Engine:
@@ -127,6 +133,8 @@ class Engine:
     def process(self, chunk: Sequence[Item], gallery: Gallery) -> ChunkResult:
         """Process every item of the chunk."""
         result = ChunkResult(inputs=len(chunk))
+        if self._model.package.novelty:
+            result.unlike_training = Counter()
         spec = self._model.package.preprocessing
         batch = np.empty((len(chunk), spec.channels, spec.size, spec.size), np.uint8)
         decoded: list[_Decoded] = []
@@ -143,12 +151,12 @@ class Engine:
         for start in range(0, len(decoded), self._batch):
             part = decoded[start : start + self._batch]
             try:
-                scores = self._model.scores(batch[start : start + len(part)])
+                answer = self._model.answer(batch[start : start + len(part)])
             except Exception as error:
                 for entry in part:
                     _fail(result, entry.item, _typed(error))
                 continue
-            self._record(part, scores, result, gallery)
+            self._record(part, answer, result, gallery)
         return result
 
     def _is_image(self, item: Item, kind: Kind, result: ChunkResult) -> bool:
@@ -236,15 +244,21 @@ class Engine:
         entry.size = size if self._measuring and not entry.blank else None
 
     def _record(
-        self, part: Sequence[_Decoded], scores: F32, result: ChunkResult, gallery: Gallery
+        self, part: Sequence[_Decoded], answer: Answer, result: ChunkResult, gallery: Gallery
     ) -> None:
-        package = self._model.package
+        package, scores = self._model.package, answer.scores
         finite = np.isfinite(scores.sum(axis=1)).tolist()
         best = scores.argmax(axis=1).tolist()
-        for entry, top, good, values in zip(part, best, finite, scores.tolist(), strict=True):
+        untold = [None] * len(part)
+        told = untold if answer.novelty is None else answer.novelty.tolist()
+        for entry, top, good, values, novelty in zip(
+            part, best, finite, scores.tolist(), told, strict=True
+        ):
             error = entry.error
             if not good:
                 error = InputError(Code.INTERNAL, f"the model gave scores {values}; not a number")
+            elif novelty is not None and not math.isfinite(novelty):
+                error = InputError(Code.INTERNAL, f"the model gave novelty {novelty}; not a number")
             if error:
                 _fail(result, entry.item, error)
                 continue
@@ -257,6 +271,9 @@ class Engine:
             when = tags.when
             minute = _minute(when)
             result.counts[bin_id, minute, label] += 1
+            unlike = novelty is not None and novelty > self._usual and not entry.blank
+            if unlike and result.unlike_training is not None:
+                result.unlike_training[bin_id, minute, label] += 1
             if bin_id:
                 result.folders.setdefault(_folder_key(item), set()).add(bin_id)
                 if when and tags.latitude is not None and tags.longitude is not None:
@@ -289,8 +306,9 @@ class Engine:
                     solidity=size.solidity if size else None,
                     mean_grey=size.mean_grey if size else None,
                     grey_sd=size.grey_sd if size else None,
+                    novelty=None if entry.blank else novelty,
                     raising_factor=None,  # known only after the whole minute
-                    flags=self._flags(entry, particle, values[top] < self._least[top]),
+                    flags=self._flags(entry, particle, values[top] < self._least[top], unlike),
                     model=package.name,
                     model_sha256=package.sha256,
                 )
@@ -302,10 +320,12 @@ class Engine:
                 small = thumbnail(entry.picture).copy()
                 result.pictures.append((label, score, name, esd, small))
 
-    def _flags(self, entry: _Decoded, particle: Particle | None, below: bool) -> str:
+    def _flags(self, entry: _Decoded, particle: Particle | None, below: bool, unlike: bool) -> str:
         flags = list(entry.flags)
         if below and not entry.blank:
             flags.append("below_threshold")
+        if unlike:
+            flags.append(UNLIKE)
         if entry.blank or (self._measuring and entry.size is None):
             flags.append("no_silhouette")
         elif entry.size is not None:

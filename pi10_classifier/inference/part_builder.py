@@ -36,6 +36,10 @@ class PartBuilder:
         record.failures.extend(result.failures)
         for key, count in result.counts.items():
             record.counts[key] = record.counts.get(key, 0) + count
+        if result.unlike_training is not None:
+            record.unlike_training = record.unlike_training or {}
+            for key, count in result.unlike_training.items():
+                record.unlike_training[key] = record.unlike_training.get(key, 0) + count
         for folder, bins in result.folders.items():
             record.folders.setdefault(folder, set()).update(bins)
         for folder, rows in result.hits_misses.items():

@@ -75,6 +75,8 @@ class Settings:
         }
         if package.thresholds:  # absent otherwise, so that older runs can be resumed
             fields["thresholds"] = dict(zip(package.classes, package.thresholds, strict=True))
+        if package.novelty:  # its graph is in model_sha256
+            fields["novelty_threshold"] = package.novelty.threshold
         return fields
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pi10_classifier.model.front_matter import front_matter
+from pi10_classifier.model.novelty import section
 
 PROGRAM_LICENCE = "Apache-2.0"
 """Of the packages that ship with the program, whose descriptions were written without one."""
@@ -24,12 +25,19 @@ def card(fields: Mapping[str, Any]) -> str:
 
     It begins with what the Hugging Face Hub reads.
     """
-    parts = [front_matter(fields) + head(fields)]
+    return f"{front_matter(fields)}{head(fields)}\n{body(fields)}"
+
+
+def body(fields: Mapping[str, Any]) -> str:
+    """The card below its head."""
+    parts = []
     training = fields["training"]
     if training:
         parts += [_data(training, fields["classes"]), _recipe(training)]
     if fields["metrics"]:
         parts.append(_metrics(fields))
+    if novelty := section(fields):
+        parts.append(novelty)
     parts.append(_limits(fields))
     if training.get("command"):
         again = f"## To train it again\n\n```\n{training['command']}\n```\n"

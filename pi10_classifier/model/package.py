@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.imaging.preprocess import U8, Preprocessing, normalise
+from pi10_classifier.model.novelty import FIELD, Novelty
 from pi10_classifier.model.onnx_guard import refuse_external_data
 
 FORMAT = 2
@@ -37,7 +38,8 @@ class Package:
     """A verified model package. ``sha256`` is the hash of ``model.onnx``.
 
     thresholds: for each class, in the order of ``classes``, the lowest score that is not flagged
-    (0..1, 0 flags nothing); empty if the package has none.
+    (0..1, 0 flags nothing); empty if the package has none. novelty: None if the package does not
+    tell what is unlike its training images.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Package:
     sha256: str
     description: dict[str, Any]
     thresholds: tuple[float, ...] = ()
+    novelty: Novelty | None = None
 
     def feed(self, batch: U8) -> NDArray[Any]:
         """Prepared images (N, C, S, S) uint8 in the form that the graph expects."""
@@ -143,6 +146,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             sha256=sha256,
             description=fields,
             thresholds=_thresholds(fields.get("thresholds", {}), fields["classes"]),
+            novelty=Novelty.from_dict(fields.get(FIELD)),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(

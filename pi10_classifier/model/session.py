@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,19 @@ PROVIDERS = {
 }
 
 
+class Answer(NamedTuple):
+    """What a model says of images.
+
+    scores: class probabilities float32 (N, classes). novelty: how unlike the training images each
+    is, float32 (N,); None where the package cannot tell.
+    """
+
+    scores: F32
+    novelty: F32 | None
+
+
 class Model:
-    """A loaded package. Several threads may call ``scores`` at once; they share one session.
+    """A loaded package. Several threads may call ``answer`` at once; they share one session.
 
     Each call runs on one thread, so scores do not depend on the number of callers.
     """
@@ -38,6 +50,8 @@ class Model:
             )
         self.package = package
         self.device = device
+        more = [package.novelty.output] if package.novelty else []
+        self._outputs = [package.output_name, *more]
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -63,11 +77,11 @@ class Model:
         spec = package.preprocessing
         inputs = {value.name: value for value in self._session.get_inputs()}
         outputs = {value.name: value for value in self._session.get_outputs()}
-        if list(inputs) != [package.input_name] or package.output_name not in outputs:
+        if list(inputs) != [package.input_name] or not outputs.keys() >= {*self._outputs}:
             raise ModelError(
                 f"{package.folder}: the graph has the inputs {list(inputs)} and the outputs "
                 f"{list(outputs)}, but model.json names {package.input_name!r} and "
-                f"{package.output_name!r}; correct model.json"
+                f"{', '.join(map(repr, self._outputs))}; correct model.json"
             )
         want = [spec.channels, spec.size, spec.size]
         taken = inputs[package.input_name]
@@ -78,15 +92,17 @@ class Model:
                 f"model.json describes {kind} [N, {', '.join(map(str, want))}]; correct model.json"
             )
         # two images: a graph made for single images would fail at the first batch
-        if not np.isfinite(self._run(np.zeros((2, *want), np.uint8))).all():
+        raw, novelty = self._run(np.zeros((2, *want), np.uint8))
+        if not np.isfinite(raw).all():
             raise ModelError(f"{package.folder}: the graph gives scores that are not finite")
+        if novelty is not None and not np.isfinite(novelty).all():
+            raise ModelError(f"{package.folder}: the graph gives novelty that is not finite")
 
-    def _run(self, batch: U8) -> F32:
+    def _run(self, batch: U8) -> Answer:
+        """What the graph gives, before the activation."""
         package = self.package
         try:
-            raw = self._session.run(
-                [package.output_name], {package.input_name: package.feed(batch)}
-            )[0]
+            raw, *more = self._session.run(self._outputs, {package.input_name: package.feed(batch)})
         except Exception as error:  # onnxruntime raises its own private types
             raise ModelError(f"{package.folder}: the graph fails: {str(error)[:300]}") from error
         scores = np.asarray(raw, np.float32)
@@ -95,24 +111,38 @@ class Model:
                 f"{package.folder}: the graph gives scores of shape {scores.shape} for "
                 f"{len(batch)} images and {len(package.classes)} classes"
             )
-        return scores
+        novelty = np.asarray(more[0], np.float32) if more else None
+        if novelty is not None and novelty.shape != (len(batch),):
+            raise ModelError(
+                f"{package.folder}: the graph gives novelty of shape {novelty.shape} for "
+                f"{len(batch)} images; it must be one number for each"
+            )
+        return Answer(scores, novelty)
 
     def scores(self, batch: U8) -> F32:
         """Class probabilities (N, classes) of prepared images (N, channels, size, size).
 
         Rows may hold NaN if the graph overflows; the caller must refuse them.
         """
+        return self.answer(batch).scores
+
+    def answer(self, batch: U8) -> Answer:
+        """Scores and novelty of prepared images (N, channels, size, size).
+
+        Both may hold NaN where the graph overflows: the caller must refuse them.
+        """
         if self._lock:
             with self._lock:
-                raw = self._run(batch)
+                raw, novelty = self._run(batch)
         else:
-            raw = self._run(batch)
+            raw, novelty = self._run(batch)
         if self.package.activation == "none":
-            return raw
+            return Answer(raw, novelty)
         logits = raw / np.float32(self.package.temperature)
         with np.errstate(all="ignore"):
             exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-            return np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
+            scores = np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
+        return Answer(scores, novelty)
 
     def labels(self, scores: F32) -> Sequence[str]:
         """The class of the highest score of each row."""

@@ -24,6 +24,7 @@ from pi10_classifier.evaluation.scoring import Scored, score
 from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
+from pi10_classifier.packaging.novelty_graph import without_novelty
 
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 OPSET = 18  # the first opset whose Resize averages when it shrinks
@@ -91,6 +92,7 @@ def cascade(
         "output": {"name": "logits", "activation": "softmax"},
         "temperature": 1.0,
         "thresholds": {},
+        "novelty": None,  # either network has features of its own
         "metrics": _figures(score(joined, scan, tested), scan, classes),
         "cascade": {
             "fast": {"name": fast.package.name, "sha256": fast.package.sha256},
@@ -170,6 +172,7 @@ def _joined(accurate: Model, graph: bytes) -> Model:
         output_name="logits",
         temperature=1.0,
         thresholds=(),
+        novelty=None,
     )
     return Model(package, graph)
 
@@ -205,7 +208,8 @@ def _check_pair(fast: Model, accurate: Model, share: float | None) -> None:
 
 def _part(model: Model, prefix: str) -> onnx.ModelProto:
     """A package's graph, converted to our opset, with prefixed names."""
-    graph = onnx.load_model_from_string(read_package(model.package.folder)[1])
+    package, whole = read_package(model.package.folder)
+    graph = onnx.load_model_from_string(without_novelty(package, whole))
     return compose.add_prefix(version_converter.convert_version(graph, OPSET), prefix)
 
 

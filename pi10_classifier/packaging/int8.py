@@ -14,7 +14,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from pi10_classifier.model.package import Package, read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
 from pi10_classifier.packaging.accuracy_gate import AccuracyGate, RefusedError, judge
+from pi10_classifier.packaging.novelty_graph import without_novelty
 
 DROP = 0.005  # of macro-F1: half a point
 CALIBRATION_IMAGES = 512
@@ -97,7 +98,9 @@ def export_int8(
     chosen = fit[:: max(1, -(-len(fit) // images))]
     sample = np.concatenate([batch for _, batch in prepared(model, scan, chosen)])
     before = score(model, scan, held)
-    _, graph = read_package(package.folder)
+    _, whole = read_package(package.folder)
+    graph = without_novelty(package, whole)
+    package = replace(package, novelty=None)  # it was fitted on the float features
     small = quantise(graph, package, sample, method)
     after = score(Model(package, small), scan, held)
     gate = judge(before, after, package.classes)
@@ -114,6 +117,7 @@ def export_int8(
         package,
         "int8",
         name=f"{package.name}-int8",
+        novelty=None,
         metrics={
             "int8 gate, validation": figures_of(truth, after.probabilities, package.classes, bins)
         },
@@ -132,7 +136,7 @@ def export_int8(
     )
     card = f"{_section(gate, len(chosen), method, divided)}\n{quoted_card(package)}"
     write_package(out, small, fields, card)
-    return Quantised(out, gate, len(graph), len(small), scan.left_out)
+    return Quantised(out, gate, len(whole), len(small), scan.left_out)
 
 
 def _divide(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:

@@ -28,6 +28,7 @@ from pi10_classifier.report import figures
 from pi10_classifier.report.density_series import Series, parse_number
 from pi10_classifier.report.particle_stats import ImageSums, read_images
 from pi10_classifier.report.spectrum import Spectra, Spectrum
+from pi10_classifier.report.unlike import COLUMN, UnlikeTraining
 from pi10_classifier.report.validation import (
     MAX_DRAWN,
     Validation,
@@ -246,6 +247,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     totals = {x: int(run.get("totals", {}).get(x, 0)) for x in _TOTALS}
     model = run.get("model") or {}
     minutes, bins, spectra = Series(MAX_MINUTES), Series(MAX_POINTS, level=1), Spectra()
+    unlike = UnlikeTraining()
     for row in _table(out / "counts.csv"):
         minutes.add(row, "minute")
         spectra.add_minute(row)
@@ -253,6 +255,8 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     images = read_images(out / "predictions.parquet", known, spectra)
     for row in _table(out / "bins.csv"):
         bins.add(row, "start")
+        unlike.add(row)
+    unlike.end()
     series = bins if minutes.level and bins.rows else minutes
     gallery, unread = _gallery(out / "journal")
     failures = _failures(out / "failures.csv", run)
@@ -279,12 +283,21 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         corrected_picture=_corrected_picture(validation, colour),
         panels=figures.MAX_PANELS,
         flags=sorted({*images.flags, *minutes.flags, *bins.flags}),
+        unlike=unlike,
+        expected_unlike=_expected(run),
         parameters=_flat(run.get("parameters")),
         versions=_flat(run.get("versions")),
         card=_model_card(package or installed_with(str(model.get("sha256")))),
     )
     write_atomically(out / "report.html", page.encode("utf-8", "replace"))
     return out / "report.html"
+
+
+def _expected(run: dict[str, Any]) -> float | None:
+    """The share of usual images that are flagged as unlike training; None where it is unknown."""
+    told = run.get(COLUMN)
+    expected = told.get("expected") if isinstance(told, dict) else None
+    return expected if isinstance(expected, float) else None
 
 
 def _exit_code(run: dict[str, Any], totals: dict[str, int]) -> ExitCode:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 SCORES = "scores"  # the field of Row that is one column for each class
+NOVELTY = "novelty"  # the field of Row that is a column only where the model package tells it
 
 
 class Row(NamedTuple):
@@ -43,18 +44,20 @@ class Row(NamedTuple):
     solidity: Annotated[float | None, "float", "1", "area over the area of the convex hull"]
     mean_grey: Annotated[float | None, "float", "1", "mean luma inside, 0 to 255"]
     grey_sd: Annotated[float | None, "float", "1", "standard deviation of the luma inside"]
+    novelty: Annotated[float | None, "float", "1", "how unlike the model's training images it is: 0 is usual, above the model's threshold it is flagged `unlike_training`; empty for `no_particle`. The column is there only where the model package tells it"]
     raising_factor: Annotated[float | None, "double", "1", "(hits + misses) / images of its minute: the particles in the water that the image stands for; empty where unknown. `pi10 watch` fills it in when it ends, `pi10 oscar batch` when it merges"]
     flags: Annotated[str, "string", "", "names of flags, `;` between"]
     model: Annotated[str, "string", "", "name of the model package"]
     model_sha256: Annotated[str, "string", "", "SHA-256 of the model package"]
     # fmt: on
 
-    def cells(self) -> tuple[Any, ...]:
+    def cells(self, *, novelty: bool = False) -> tuple[Any, ...]:
         """The cells in the order of ``columns``."""
-        return (*self[:_AT], *self.scores, *self[_AT + 1 :])
+        rest = self[_AT + 1 :] if novelty else (*self[_AT + 1 : _NOVELTY], *self[_NOVELTY + 1 :])
+        return (*self[:_AT], *self.scores, *rest)
 
 
-_AT = Row._fields.index(SCORES)
+_AT, _NOVELTY = Row._fields.index(SCORES), Row._fields.index(NOVELTY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +76,23 @@ def _fields() -> tuple[Column, ...]:
     return tuple(Column(name, *hints[name].__metadata__) for name in Row._fields)
 
 
-def all_columns(classes: Sequence[str]) -> Iterator[Column]:
-    """The columns of a table with these classes, in order."""
+def all_columns(classes: Sequence[str], *, novelty: bool = False) -> Iterator[Column]:
+    """The columns of a table with these classes, in order; ``novelty``: with that column."""
     for column in _fields():
         if column.name == SCORES:
             for label in classes:
                 meaning = column.meaning.format(label)
                 yield Column(f"score_{label}", column.type, column.unit, meaning)
-        else:
+        elif novelty or column.name != NOVELTY:
             yield column
 
 
-def columns(classes: Sequence[str]) -> list[str]:
+def columns(classes: Sequence[str], *, novelty: bool = False) -> list[str]:
     """The names of the columns, in order."""
-    return [column.name for column in all_columns(classes)]
+    return [column.name for column in all_columns(classes, novelty=novelty)]
 
 
-def schema(classes: Sequence[str]) -> Any:
+def schema(classes: Sequence[str], *, novelty: bool = False) -> Any:
     """The Arrow schema of the predictions table; each field's metadata has unit and meaning."""
     import pyarrow as pa
 
@@ -101,7 +104,7 @@ def schema(classes: Sequence[str]) -> Any:
         "int32": pa.int32(),
     }
     fields = []
-    for column in all_columns(classes):
+    for column in all_columns(classes, novelty=novelty):
         about = {"meaning": column.meaning} | ({"unit": column.unit} if column.unit else {})
         fields.append(pa.field(column.name, kinds[column.type], metadata=about))
     return pa.schema(fields)
@@ -110,7 +113,7 @@ def schema(classes: Sequence[str]) -> Any:
 def document() -> str:
     """The table of columns in ``docs/results.md``."""
     lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
-    for column in all_columns(["<class>"]):
+    for column in all_columns(["<class>"], novelty=True):
         lines.append(f"| `{column.name}` | {column.type} | {column.unit} | {column.meaning} |")
     return "\n".join(lines) + "\n"
 

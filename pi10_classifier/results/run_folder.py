@@ -26,6 +26,8 @@ from pi10_classifier.sources.base import printable
 TABLE_VERSION = 3
 PREDICTIONS = "predictions.parquet"
 JOURNAL = "journal"
+UNLIKE = "unlike_training"
+"""The flag of images unlike the model's training images, and the column and field that count it."""
 SETTINGS = "settings.json"
 _LITTER = re.compile(r"\..+\.[0-9]+\.tmp")
 _ENTRY = {
@@ -49,6 +51,7 @@ class UnitRecord:
     hits_misses: bin folder -> rows; sidecars: bin folder -> the member of these rows.
     backgrounds: bin folder -> mean grey of Background.tif's edge. fixes: (bin, minute) -> first
     and last position. gallery: label -> rank -> pictures. factors: of the minutes, if known.
+    unlike_training: as counts, of the flagged images; None where the model package cannot tell.
     """
 
     unit: str
@@ -65,6 +68,7 @@ class UnitRecord:
     backgrounds: dict[str, float] = field(default_factory=dict)
     fixes: dict[tuple[str, str], Fixes] = field(default_factory=dict)
     factors: Factors = field(default_factory=list)
+    unlike_training: dict[tuple[str, str, str], int] | None = None
     part_bytes: int = 0
     gallery: dict[str, Any] = field(default_factory=dict)
 
@@ -78,6 +82,7 @@ class UnitRecord:
         }
 
     def to_json(self) -> dict[str, Any]:
+        unlike = self.unlike_training
         return {
             "unit": self.unit,
             "group": self.group,
@@ -93,6 +98,8 @@ class UnitRecord:
             "fixes": [[*key, *first, *last] for key, (first, last) in sorted(self.fixes.items())],
             "factors": self.factors,
             "gallery": self.gallery,
+            # absent without a model that tells: entries of older runs have the same bytes
+            **({} if unlike is None else {UNLIKE: sorted([*k, n] for k, n in unlike.items())}),
         }
 
 
@@ -118,9 +125,11 @@ def is_published(part: Path, entry: Path, unit: str, fingerprint: str) -> bool:
 class RunFolder:
     """The output folder of a run: new, resumed or overwritten."""
 
-    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+    def __init__(self, path: Path, classes: Sequence[str], *, novelty: bool = False) -> None:
+        """novelty: the model tells what is unlike its training images."""
         self.path = path
         self.classes = tuple(classes)
+        self.novelty = novelty
         self.parts = path / PREDICTIONS
         self.journal = path / JOURNAL
         self._lock: Any = None

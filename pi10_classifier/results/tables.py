@@ -17,7 +17,7 @@ from pi10_classifier.errors import Code
 from pi10_classifier.foundation.files import write_csv
 from pi10_classifier.instrument.hits_misses import note_hits_misses
 from pi10_classifier.instrument.names import NO_PARTICLE, Bin, Rows
-from pi10_classifier.results.run_folder import RunFolder
+from pi10_classifier.results.run_folder import UNLIKE, RunFolder
 
 # flags of bins that the user is warned of, and what to do
 _REMEDIES = {
@@ -39,11 +39,13 @@ class Tally:
     """The totals of the whole output folder.
 
     densities: ``abundance.means`` of all minutes. factors: the raising factor of each minute.
+    unlike_training: images with this flag by label; empty where the model cannot tell.
     """
 
     totals: Counter[str] = field(default_factory=Counter)
     failures_by_code: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
+    unlike_training: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     bins: int = 0
     densities: dict[str, dict[str, Density | None]] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class JournalSums:
     """Sums of the journal's entries over minutes and bin folders."""
 
     counts: Counter[tuple[str, datetime | None, str]] = field(default_factory=Counter)
+    unlike_training: Counter[tuple[str, datetime | None, str]] = field(default_factory=Counter)
     fixes: dict[Place, Fixes] = field(default_factory=dict)
     folders: dict[str, set[str]] = field(default_factory=dict)
     hits_misses: dict[str, Rows] = field(default_factory=dict)
@@ -70,6 +73,8 @@ class JournalSums:
     def take(self, entry: dict[str, Any]) -> None:
         for bin_id, minute, label, count in entry["counts"]:
             self.counts[bin_id, minute_of(minute), label] += count
+        for bin_id, minute, label, count in entry.get(UNLIKE, ()):
+            self.unlike_training[bin_id, minute_of(minute), label] += count
         for bin_id, minute, *moments in entry["fixes"]:
             place = (bin_id, minute_of(minute))
             first, last = tuple(moments[:3]), tuple(moments[3:])
@@ -99,9 +104,16 @@ def summarise(folder: RunFolder) -> Tally:
             tally.labels[label] += count
         sums.take(entry)
     by_minute = rows_of(sums, folder.classes, tally.warnings)
-    _write_rows(folder, "counts.csv", CountRow, by_minute)
+    unlike = sums.unlike_training
     by_bin = bin_rows(by_minute)
-    _write_rows(folder, "bins.csv", BinRow, by_bin)
+    in_bins: Counter[tuple[str, str]] = Counter()
+    for (bin_id, _, label), count in unlike.items():
+        in_bins[bin_id, label] += count
+        tally.unlike_training[label] += count
+    in_minutes = [unlike[row.bin, row.minute, row.label] for row in by_minute]
+    _write_rows(folder, "counts.csv", CountRow, by_minute, in_minutes)
+    whole = [in_bins[row.bin, row.label] for row in by_bin]
+    _write_rows(folder, "bins.csv", BinRow, by_bin, whole)
     tally.bins = len({row.bin for row in by_bin})
     tally.densities = means(by_minute)
     tally.factors = {
@@ -216,9 +228,16 @@ def minute_of(text: str) -> datetime | None:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:00Z").replace(tzinfo=UTC) if text else None
 
 
-def _write_rows(folder: RunFolder, name: str, kind: type, rows: Sequence[Any]) -> None:
-    header = _columns(kind)
-    write_csv(folder.path / name, header, (as_cells(row).values() for row in rows))
+def _write_rows(
+    folder: RunFolder, name: str, kind: type, rows: Sequence[Any], unlike: Sequence[int]
+) -> None:
+    """unlike: images of each row that are unlike training; a column if the model tells them."""
+    header, cells = _columns(kind), (as_cells(row).values() for row in rows)
+    if folder.novelty:
+        joined = zip(cells, unlike, strict=True)
+        write_csv(folder.path / name, [*header, UNLIKE], ((*row, n) for row, n in joined))
+    else:
+        write_csv(folder.path / name, header, cells)
 
 
 def as_cells(row: CountRow | BinRow) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def watch(
     if not source.startswith("s3://") and Path(source).resolve().is_relative_to(out.resolve()):
         raise SettingError(f"{source} is inside --out {out}; choose an --out outside it")
     model = Model.load(settings.model, settings.device)
-    folder = RunFolder(out, model.package.classes)
+    folder = RunFolder(out, model.package.classes, novelty=model.package.novelty is not None)
     fields = {"inputs": [source], "watch": 1, **settings.fingerprint(model.package)}
     try:
         retried = partial(

@@ -207,15 +207,15 @@ class TestDefects:
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         calls = []
-        scores = Model.scores
+        answer = Model.answer
 
         def second_fails(self: Model, batch: Any) -> Any:
             calls.append(len(batch))
             if len(calls) == 2:
                 raise RuntimeError("out of arena")
-            return scores(self, batch)
+            return answer(self, batch)
 
-        monkeypatch.setattr(Model, "scores", second_fails)
+        monkeypatch.setattr(Model, "answer", second_fails)
         result = process(
             model, items({support.name_of(n): support.particle(n) for n in range(7)}), 3
         )

@@ -39,7 +39,7 @@ def adapted(made, tmp_path_factory: pytest.TempPathFactory) -> Path:
                "--head", "linear", "--out", out)  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "fitted on the labels of survey" in done.output
-    assert "label 'artefact' is no class" in done.output
+    assert "label 'artefact' is not a class" in done.output
     return out
 
 

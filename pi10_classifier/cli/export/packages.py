@@ -13,11 +13,14 @@ from pi10_classifier.cli.terminal.package_options import (
     LABEL_MAP,
     MANIFEST,
     MODEL,
+    note_novelty_left_off,
     read_label_map,
     show_left_out,
+    show_novelty,
     span,
     training_extra,
     warn_of_other_split,
+    warn_of_sample_use,
 )
 from pi10_classifier.datasets.records import exit_code
 
@@ -79,6 +82,7 @@ def int8(
     )
     click.echo(f"accepted: {done.gate}")
     click.echo(f"{done.bytes_before / 1e6:.2f} MB became {done.bytes_after / 1e6:.2f} MB")
+    note_novelty_left_off(original.package)
     click.echo(out)
     sys.exit(exit_code(done.left_out))
 
@@ -150,10 +154,89 @@ def cascade(
     )
     if not done.pays:
         click.echo(NO_GAIN.format(models[0].package.name))
+    for model in models:
+        note_novelty_left_off(model.package)
     for source, row in done.metrics.items():
         click.echo(f"{source}: macro-F1 {span(row['macro_f1'])}, {row['n']:,} images")
     click.echo(out)
     sys.exit(exit_code(done.found.left_out))
+
+
+@click.command()
+@MODEL
+@DATA
+@LABEL_MAP
+@MANIFEST
+@click.option(
+    "--split",
+    default="",
+    help="Split to fit on: train, validation or test.  [default: validation with --manifest,"
+    " otherwise all images]",
+)
+@click.option(
+    "--false-alarms",
+    type=float,
+    default=0.02,
+    show_default=True,
+    help="Share of images of the model's classes to flag all the same, 0.001 to 0.2.",
+)
+@click.option(
+    "--version", default="", help="Version of the package.  [default: the model's, with +novelty]"
+)
+@click.option("--out", required=True, type=FOLDER, help="Folder to write the package to.")
+def novelty(
+    model: str,
+    inputs: tuple[Path, ...],
+    label_map: Path | None,
+    manifest: Path | None,
+    split: str,
+    false_alarms: float,
+    version: str,
+    out: Path,
+) -> None:
+    """Let a package tell which images are unlike those it was trained on.
+
+    With the new package `classify` writes a column novelty, flags images above its threshold as
+    unlike_training and counts them. Classes and scores stay the same. Fit it on images of the
+    model's classes that it was not trained on. With --manifest it is judged on the test split, by
+    the images of none of the classes there.
+
+    \b
+    Example:
+      pi10 export novelty --model run/package --data crops/ --manifest run/manifest.csv --out told
+    """
+    from pi10_classifier.model.package import find
+    from pi10_classifier.model.session import Model
+
+    with training_extra("export novelty"):
+        from pi10_classifier.packaging.novelty import export_novelty
+    original = Model.load(find(model))
+    warn_of_other_split(original.package, manifest)
+    done = export_novelty(
+        original,
+        inputs,
+        out,
+        label_map=read_label_map(label_map),
+        manifest=manifest,
+        split=split,
+        false_alarms=false_alarms,
+        version=version,
+        on_scan=show_left_out,
+    )
+    click.echo(
+        f"fitted on {done.images:,} images; class scores differ by"
+        f" {done.largest_difference:.0e} at most"
+    )
+    show_novelty(done.judged)
+    if not done.judged:
+        click.echo(
+            "note: not judged: that takes a test split, such as that of --manifest, with images of"
+            " none of the model's classes",
+            err=True,
+        )
+    warn_of_sample_use(done.of_runs, "calibrated")
+    click.echo(out)
+    sys.exit(exit_code(done.left_out))
 
 
 @click.command()

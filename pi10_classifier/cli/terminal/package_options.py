@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,31 @@ def warn_of_sample_use(runs: Iterable[str], how: str) -> None:
         " with the new model draw and label a sample with another --seed"
     )
     click.echo(f"note: the model is {how} on the labels of {names}: {remedy}", err=True)
+
+
+def show_novelty(judged: Mapping[str, Any]) -> None:
+    """Print how well a package tells images of none of its classes; nothing if it cannot."""
+    from pi10_classifier.cli.terminal.console import show_table
+
+    rows = [
+        (source, f"{row['known']:,}", f"{row['outside']:,}", span(row["auroc"]), span(row["aupr"]),
+         f"{row['flagged_known']['value']:.1%}", f"{row['flagged_outside']['value']:.1%}")
+        for source, row in judged.items()
+    ]  # fmt: skip
+    if rows:
+        columns = ("unlike training", "known", "outside", "AUROC", "AUPR", "known flagged",
+                   "outside flagged")  # fmt: skip
+        show_table("", columns, rows)
+
+
+def note_novelty_left_off(package: Package) -> None:
+    """Say that a new package does not tell what is unlike training, though its base does."""
+    if package.novelty:
+        click.echo(
+            f"note: {package.name} tells what is unlike its training images, the new package does"
+            " not: its features or classes are others; fit it: pi10 export novelty",
+            err=True,
+        )
 
 
 def span(interval: dict[str, float]) -> str:

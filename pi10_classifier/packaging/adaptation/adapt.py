@@ -225,6 +225,7 @@ def _describe(
         temperature=done.temperature,
         thresholds={},
         calibration=None,
+        novelty=None,  # it knows the old classes
         training={},
         trunk={"training": base.description.get("trunk", base.description).get("training", {})},
         metrics={"cross-validation on the gallery": done.figures},

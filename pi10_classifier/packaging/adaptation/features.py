@@ -109,10 +109,17 @@ def last_input(model: onnx.ModelProto, output: str, what: str) -> str:
     )
 
 
-def prune(model: onnx.ModelProto, output: str) -> None:
-    """Remove all nodes that ``output`` does not need, in place; make it the only output."""
+def prune(model: onnx.ModelProto, *outputs: str) -> None:
+    """Remove all nodes that ``outputs`` do not need, in place; make them the only outputs."""
     graph = model.graph
-    needed, kept = {output}, []
+    described = {value.name: value for value in graph.output}
+    values = [
+        onnx.ValueInfoProto.FromString(described[name].SerializeToString())
+        if name in described
+        else helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in outputs
+    ]
+    needed, kept = {*outputs}, []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             needed.update(_inputs(node))
@@ -123,12 +130,12 @@ def prune(model: onnx.ModelProto, output: str) -> None:
         for x in graph.initializer
         if x.name in needed
     ]
-    for field, values in ((graph.node, nodes), (graph.initializer, weights)):
+    for field, kept_values in (
+        (graph.node, nodes), (graph.initializer, weights), (graph.output, values)
+    ):  # fmt: skip
         del field[:]
-        field.extend(values)
+        field.extend(kept_values)
     del graph.value_info[:]
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
 
 
 def _inputs(node: onnx.NodeProto) -> Iterator[str]:

@@ -112,3 +112,24 @@ class TestPackages:
         with pytest.raises(ValidationError, match="copepod") as caught:
             with_thresholds(model, {"whale": 0.5})
         assert list(caught.value.normalized_messages()) == ["thresholds"]
+
+
+@pytest.mark.parametrize("name", ["told", "tiny"])
+def test_novelty_is_answered_by_models_that_tell_it(
+    spooled: Spool, environ: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    for folder, make in (("told", support.novelty_package), ("tiny", support.write_package)):
+        make(tmp_path / "models" / folder)
+    settings = {**environ, "PI10_MODELS_DIR": str(tmp_path / "models")}
+    answer = predict(settings, data=spooled(a__tif=IMAGE), model=name)
+    (row,) = answer["predictions"]
+    assert ("novelty" in row) == (name == "told")
+    table = predict(settings, data=spooled(a__tif=IMAGE), model=name, accept="text/csv")
+    header, cells = table.decode().splitlines()
+    by_name = dict(zip(header.split(","), cells.split(","), strict=True))
+    assert ("novelty" in by_name) == (name == "told")
+    assert by_name["model"] == "tiny"  # the name in the description of both
+    if name == "told":
+        assert float(by_name["novelty"]) == pytest.approx(row["novelty"])
+        unlike = row["novelty"] > 1
+        assert ("unlike_training" in row["flags"]) == unlike
