@@ -78,7 +78,7 @@ def read_validated(run: Path) -> Validated:
     used = without_suggested(sample, known, suggested_ids(run)).label_of
     now = sum(particle.particle_id in used for particle in sample)
     return Validated(
-        dict(_bins(folder / CORRECTED_BINS, labelled)),
+        dict(_bins(folder / CORRECTED_BINS, labelled, refused)),
         verified,
         predicted,
         refused,
@@ -97,13 +97,15 @@ def _strata(path: Path) -> tuple[dict[str, int], dict[str, str]]:
     return labelled, refused
 
 
-def _bins(path: Path, labelled: Mapping[str, int]) -> Iterator[tuple[BinClass, Corrected]]:
+def _bins(
+    path: Path, labelled: Mapping[str, int], refused: Mapping[str, str]
+) -> Iterator[tuple[BinClass, Corrected]]:
     columns = ("bin", "stratum", "label", "per_litre", "per_litre_low", "per_litre_high")
     for where, row in _rows(path, columns):
         per_litre, low, high = (_number(row[name], where) for name in columns[3:])
         if row["stratum"] not in labelled:
             raise _again(f"{where}: {CORRECTED} has no stratum {row['stratum']!r}")
-        if per_litre is not None:
+        if per_litre is not None and row["stratum"] not in refused:
             key = (row["bin"], row["label"])
             yield key, Corrected(per_litre, low, high, labelled[row["stratum"]])
 

@@ -26,7 +26,7 @@ def finished(cruise: Path, package: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("recorded") / "out"
     classify([str(cruise / "2024-06-24")], out, Settings(model=package, jobs=2))
     assert described(out) == NOT_VALIDATED
-    _, sample = draw(out, 90)
+    _, sample = draw(out, 110)
     store = LabelStore(out, support.CLASSES)
     store.add([(particle.particle_id, support.CLASSES[0]) for particle in sample], "Anna")
     assert described(out) == NOT_VALIDATED, "labels alone correct nothing"
@@ -52,7 +52,7 @@ def state_of(run: Path) -> dict[str, object]:
 def test_an_estimate_validates_the_run(finished: Path) -> None:
     state = described(finished)
     assert (state["validated"], state["quality_l20"], state["quality_qartod"]) == (True, "1", 1)
-    assert state["labelled"] == 90 and set(state["strata"]) == {"all"}
+    assert state["labelled"] == 110 and set(state["strata"]) == {"all"}
     assert "note" not in state
 
 

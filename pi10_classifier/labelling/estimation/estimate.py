@@ -43,6 +43,7 @@ from pi10_classifier.labelling.suggestions import suggested_ids, without_suggest
 from pi10_classifier.results.run_info import classes_of
 
 CORRECTED = "corrected.csv"
+LEAST_LABELLED = 100  # of a stratum to be published: below, no simulation shows that limits hold
 NARROWER = 0.95  # of the width by labels alone: less is the chance of the draws
 
 
@@ -179,11 +180,11 @@ def _bins(
         stratum = stratum_of(name)
         if stratum in design.strata:
             members.setdefault(str(stratum), []).append(name)
-    by_stratum = _by_stratum(sample)
+    by_stratum = by_stratum_of(sample)
     rows: list[BinRow] = []
     for stratum, names in members.items():
         particles = by_stratum.get(stratum, [])
-        predicted = _labels_by_predicted(design.strata[stratum], particles, known)
+        predicted = labels_by_predicted(design.strata[stratum], particles, known)
         seen = seen_classes(classes, _labels(particles, known))
         rows += rows_of_bins(
             stratum, names, predicted, particles, known.label_of, seen, totals, design.seed
@@ -191,7 +192,7 @@ def _bins(
     return sorted(rows, key=lambda row: row.bin)
 
 
-def _by_stratum(sample: Sequence[Drawn]) -> dict[str, list[Drawn]]:
+def by_stratum_of(sample: Sequence[Drawn]) -> dict[str, list[Drawn]]:
     groups: dict[str, list[Drawn]] = {}
     for particle in sample:
         groups.setdefault(particle.stratum, []).append(particle)
@@ -207,14 +208,15 @@ def correct_strata(
     strata: Sequence[str] | None = None,
 ) -> list[CorrectedRow]:
     """The corrected densities of some strata, of all where None; litres: of each stratum."""
-    by_stratum = _by_stratum(sample)
+    by_stratum = by_stratum_of(sample)
     rows: list[CorrectedRow] = []
     for stratum in sorted(design.strata if strata is None else strata):
         particles = by_stratum.get(stratum, [])
-        predicted = _labels_by_predicted(design.strata[stratum], particles, known)
+        predicted = labels_by_predicted(design.strata[stratum], particles, known)
         rows += _rows(
-            stratum, predicted, particles, known, classes, litres.get(stratum, 0.0), design.seed
-        )
+            stratum, predicted, particles, known, classes, litres.get(stratum, 0.0), design.seed,
+            least=min(LEAST_LABELLED, sum(t.particles for t in design.strata[stratum].values())),
+        )  # fmt: skip
     return rows
 
 
@@ -223,13 +225,13 @@ def _with_scores(
     rows: Sequence[CorrectedRow],
 ) -> list[CorrectedRow]:  # fmt: skip
     """The rows with what labels and scores together give, where that is narrower."""
-    by_stratum = _by_stratum(sample)
+    by_stratum = by_stratum_of(sample)
     found: dict[str, dict[str, Corrected]] = {}
     for stratum in dict.fromkeys(row.stratum for row in rows if row.publishable):
         here, totals = by_stratum.get(stratum, []), design.strata[stratum]
         seen = seen_classes(classes, _labels(here, known))
         scored = scores_of(totals, design.scores.get(stratum, {}), here, known.label_of, seen)
-        predicted = _labels_by_predicted(totals, here, known)
+        predicted = labels_by_predicted(totals, here, known)
         found[stratum] = powered(predicted, scored, seen, seed=design.seed)
     out = []
     for row in rows:
@@ -243,7 +245,7 @@ def _with_scores(
     return out
 
 
-def _labels_by_predicted(
+def labels_by_predicted(
     totals: Mapping[str, Totals], particles: Sequence[Drawn], known: Verdicts
 ) -> dict[str, Predicted]:
     """Predicted class -> its raised total and the labels of its particles, in one stratum."""
@@ -283,6 +285,7 @@ def _rows(
     classes: Sequence[str],
     litres: float,
     seed: int,
+    least: int,
 ) -> list[CorrectedRow]:
     labels = _labels(here, known)
     seen = seen_classes(classes, labels)
@@ -293,6 +296,9 @@ def _rows(
         note = "" if litres else "no minute of this stratum has a density"
     except TooFewLabelsError as error:
         found, note = {}, str(error)
+    enough = len(labels) >= least
+    if found and litres and not enough:
+        note = f"{len(labels):,} labels; the limits are known to hold from {least:,} on"
     rates = _rates(strata, seen, seed) if found else {}
     numbers = effective_labels(strata, seen) if found else []
     effective = dict(zip(seen, numbers, strict=False))
@@ -315,7 +321,7 @@ def _rows(
                 effective_labels=effective.get(name),
                 precision=precision[0], precision_low=precision[1], precision_high=precision[2],
                 recall=recall[0], recall_low=recall[1], recall_high=recall[2],
-                publishable=bool(its and litres),
+                publishable=bool(its and litres and enough),
                 note=note,
             )
         )  # fmt: skip
