@@ -16,7 +16,7 @@ from pi10_classifier.api.webpage.policy import FOREIGN, PAGE_HEADERS
 from pi10_classifier.errors import Pi10Error, SettingError
 from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.labelling.estimation.estimate import CorrectedRow
-from pi10_classifier.labelling.labels import BESIDE
+from pi10_classifier.labelling.labels import MEANINGS
 from pi10_classifier.labelling.session import ChangedMeanwhileError, Choice, Session
 
 FILES = {
@@ -131,7 +131,7 @@ class LabelPage:
             "labellers": await asyncio.to_thread(session.labellers),
             "labels": [
                 {"name": name, "key": keys[name],
-                 "meaning": "" if name in session.classes else BESIDE[name]}
+                 "meaning": MEANINGS.get(name, "")}
                 for name in allowed
             ],
             "strata": list(session.design.strata),

@@ -14,6 +14,7 @@ _TABLE = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.-]+)\s*\]\]?")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _URL = re.compile(r"https?://[^\s/]+\.\S+")
 DEEPEST_INTAKE_M = 50.0
 
@@ -132,10 +133,12 @@ class Checks:
 
     def depth(self, table: Mapping[str, object], key: str) -> float:
         value = table.get(_last(key), "")
+        if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+            value = float(value)
         if value == "":
             self.problem(key, "is missing: give the depth of the ship's intake in metres, like 4.5")
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            self.problem(key, f"is {value!r}; give a number without quotes, in metres: 4.5")
+            self.problem(key, f"is {value!r}; give a number in metres, like 4.5")
         elif not math.isfinite(value) or not 0 <= value <= DEEPEST_INTAKE_M:
             self.problem(
                 key, f"is {value:g}; give metres below the surface, 0 to {DEEPEST_INTAKE_M:g}"

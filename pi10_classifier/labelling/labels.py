@@ -29,6 +29,14 @@ BESIDE = {
     "several": "several particles of different classes in one image",
     "no_particle": "the image shows no particle",
 }
+# of the classes of the models that come along, in Cefas' scheme
+MEANINGS = {
+    "copepod": "adult copepods and copepodites, also in pieces that can be told",
+    "noncopepod": "everything else that lives or lived as a whole: nauplii, larvae, other animals, "
+    "protists, phytoplankton",
+    "detritus": "marine snow, faecal pellets, fibres, moults, specks",
+    **BESIDE,
+}
 MOST_NAME = 80
 _LONGEST_LINE = 2**16
 _HEADER, _HEADER_BEFORE = (f"{','.join(names)}\n".encode() for names in (COLUMNS, _REQUIRED))

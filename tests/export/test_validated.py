@@ -95,7 +95,7 @@ def test_the_trajectory_has_them_too(run: Path) -> None:
                                      ("corrected_density_high", "per_litre_high")):  # fmt: skip
                 value = found[variable][0, place]
                 assert value == pytest.approx(1000 * float(row[column]), rel=1e-6)
-        assert set(found["classification_l20"][:].tolist()) == {2}
+        assert set(found["classification_l20"][:].tolist()) == {1}
 
 
 def test_labels_that_are_not_in_the_densities_are_told(run: Path) -> None:

@@ -16,7 +16,7 @@ from pi10_classifier.results.run_folder import JOURNAL, PREDICTIONS, SETTINGS, S
 TABLES = tuple(name for name in SUMMARIES if name != "run.json")
 VALIDATION_FILES = (
     "sample.csv", "design.json", "labels.csv", "suggestions.csv", "corrected.csv",
-    "corrected_bins.csv",
+    "corrected_bins.csv", "estimate.json",
 )  # fmt: skip
 # what a run holds for its own use, or what can be made again from the archives
 _OWN_USE = {JOURNAL: "the journal of the run", "crops": "pictures, which lie in the archives"}

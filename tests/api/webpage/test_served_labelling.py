@@ -113,7 +113,8 @@ def test_labels_correct_the_results_and_are_downloaded(service: Service, run: st
         assert json.loads(archive.read("run.json"))["classification"]["validated"]
     held = ("corrected.csv", "corrected_bins.csv", "labels.csv", "sample.csv")
     assert {f"validation/{name}" for name in held} <= names
-    assert {"counts.csv", "predictions.parquet", "report.html"} <= names
+    assert {"counts.csv", "predictions.csv", "report.html"} <= names
+    assert any(name.startswith("predictions.parquet/") for name in names)
 
 
 def test_a_larger_sample_keeps_labels_and_outdates_the_page(service: Service, run: str) -> None:
