@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from pi10_classifier.errors import Code, Pi10Error
+from pi10_classifier.errors import Code, Pi10Error, SettingError
 from pi10_classifier.export.biovolumes import read_biovolumes
 from pi10_classifier.export.darwin_core.biocheck import check
 from pi10_classifier.export.darwin_core.eml import eml_bytes
@@ -30,9 +30,11 @@ from pi10_classifier.export.darwin_core.rows import (
 from pi10_classifier.export.darwin_core.terms import (
     EMOF,
     EVENT,
+    MEASUREMENTS,
     OCCURRENCE,
     TABLES,
     VALIDATED,
+    Measurement,
     Table,
     of_ship,
     term,
@@ -100,6 +102,7 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
     )
     underway = read_underway(run)
     readings, notes = readings_of(underway, facts.readings)
+    of_the_ship = _kinds_of(readings)
     volumes = read_biovolumes(run)
     emof: list[Row] = []
     for event in events:
@@ -125,7 +128,7 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
     }
     with atomic_path(out) as temporary:
         _zip(temporary, contents)
-        problems = check(temporary, [of_ship(reading) for reading in readings])
+        problems = check(temporary, of_the_ship)
         if problems:
             listed = "\n".join(f"  {problem}" for problem in problems[:SHOWN_PROBLEMS])
             raise Pi10Error(
@@ -159,6 +162,20 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
         notes=(*notes, *volumes.notes),
         without_biovolume=without_biovolume,
     )
+
+
+def _kinds_of(readings: Sequence[Reading]) -> list[Measurement]:
+    """Raises SettingError where one is called as a measurement of the archive's own is."""
+    own = {name for kind in MEASUREMENTS for name in (kind.name, kind.type_id)}
+    kinds = [of_ship(reading) for reading in readings]
+    for reading, kind in zip(readings, kinds, strict=True):
+        if kind.name in own or kind.type_id in own:
+            raise SettingError(
+                f"the ship's column {reading.column!r} is called {reading.p01 or kind.name!r}, "
+                "which the archive has of the images; change long_name or P01 in "
+                f"[underway.{reading.name}] of dataset.toml"
+            )
+    return kinds
 
 
 def _table(table: Table, rows: Iterable[Row]) -> bytes:

@@ -232,15 +232,12 @@ def _measurements(archive: ArchiveContents, of_ship: Sequence[Measurement]) -> I
             yield f"{where}: occurrenceID {row['occurrenceID']!r} is no occurrence"
         elif occurrence and occurrence["eventID"] != row["eventID"]:
             yield f"{where}: eventID is not that of its occurrence, {occurrence['eventID']!r}"
-        key = (
-            row["eventID"],
-            row["occurrenceID"],
-            row["measurementTypeID"] or row["measurementType"],
-        )
+        type_of = row["measurementTypeID"] or row["measurementType"]
+        key = (row["eventID"], row["occurrenceID"], type_of)
         if key in seen:
             yield f"{where}: {row['measurementType']} is there twice for one event or occurrence"
         seen.add(key)
-        kind = known.get(key[2])
+        kind = known.get(type_of)
         if kind is None:
             yield f"{where}: measurementTypeID {row['measurementTypeID']!r} is not on the list"
             continue
