@@ -208,6 +208,8 @@ def _readings(table: Mapping[str, object], checks: Checks) -> tuple[ReadingFacts
                 checks.problem(
                     path, f"is of the column {reading.column!r}, as underway.{other.name}"
                 )
+            if reading.name.lower() == other.name.lower():
+                checks.problem(path, f"differs from underway.{other.name} in case alone")
             if reading.long_name and reading.long_name == other.long_name:
                 checks.problem(f"{path}.long_name", f"is that of underway.{other.name} too")
             if reading.p01 and reading.p01 == other.p01:

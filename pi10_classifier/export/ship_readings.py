@@ -103,6 +103,7 @@ def readings_of(
     """
     if not underway:
         return (), ()
+    lower = {name.lower() for name in taken}
     of_column = {facts.column: facts for facts in told}
     notes = [
         f"[underway.{facts.name}] is of the column {facts.column!r}, which underway.csv has not; "
@@ -115,7 +116,7 @@ def readings_of(
     readings = []
     for column in underway.variables:
         if facts := of_column.get(column):
-            if facts.name in taken:
+            if facts.name.lower() in lower:
                 raise SettingError(
                     f"[underway.{facts.name}] of dataset.toml: the export has another variable "
                     "of this name; call it otherwise"

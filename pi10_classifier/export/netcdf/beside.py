@@ -81,6 +81,7 @@ def ship(
                 "long_name": reading.long_name,
                 **({"standard_name": reading.standard_name} if reading.standard_name else {}),
                 **({"units": reading.units} if reading.units else {}),
+                **({"units_metadata": "temperature: on_scale"} if _is_on_scale(reading) else {}),
                 **_nerc(reading),
                 "comment": "instruments of the ship: the reading nearest to the middle of the "
                 f"minute; column {reading.column!r} of their file",
@@ -90,6 +91,11 @@ def ship(
         )
         for reading in readings
     ]  # fmt: skip
+
+
+def _is_on_scale(reading: Reading) -> bool:
+    """CF wants it said that a temperature is no difference of two."""
+    return reading.standard_name.endswith("temperature")
 
 
 def _nerc(reading: Reading) -> dict[str, str]:
