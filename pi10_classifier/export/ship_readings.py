@@ -128,7 +128,7 @@ def readings_of(
         name = names.of(header)
         if known and not _possible(underway, column, known):
             notes.append(
-                f"{column!r} has values that are no {known.long_name} in {known.units}: it is "
+                f"{column!r} has values that are no {known.long_name}, unit {known.units}: it is "
                 f"written under its own name; say what it is: [underway.{name}] in dataset.toml"
             )
             known = None
@@ -146,7 +146,7 @@ def readings_of(
         is_first = known.p01 not in codes
         codes.add(known.p01)
         notes.append(
-            f"{column!r} is taken for {known.long_name} in {known.units}"
+            f"{column!r} is taken for {known.long_name}, unit {known.units}"
             + ("" if is_first else "; without P01, which another column has")
             + f"; if it is not: [underway.{name}] in dataset.toml"
         )

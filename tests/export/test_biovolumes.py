@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import published_run
@@ -18,10 +19,15 @@ from dwca_reading import read
 from pi10_classifier.export.biovolumes import read_biovolumes
 from pi10_classifier.export.darwin_core.archive import Archive, write_archive
 from pi10_classifier.export.darwin_core.biocheck import check
+from pi10_classifier.export.darwin_core.events import choose, events_of
+from pi10_classifier.export.darwin_core.occurrences import Occurrence
+from pi10_classifier.export.darwin_core.rows import biovolume_measurement
 from pi10_classifier.export.darwin_core.terms import ABUNDANCE, BIOVOLUME
 from pi10_classifier.export.dataset_facts import read_facts
 from pi10_classifier.export.netcdf.trajectory import write_trajectory
+from pi10_classifier.export.run_tables import read_tables
 from pi10_classifier.export.taxa import read_taxa
+from pi10_classifier.export.validated import Corrected
 from pi10_classifier.sizes.tables import SizeOptions, write_sizes
 
 ESD = {"copepod": (400.0, 600.0, None), "noncopepod": (1500.0,), "detritus": (250.0, 300.0)}
@@ -158,3 +164,20 @@ def test_a_minute_without_a_density_adds_nothing(tmp_path: Path) -> None:
     assert {name for name, _ in read_biovolumes(run).by_class} == {FIRST}
     rows = published_run.table_of(run, "counts.csv")
     assert any(key[0] == bins[1].name and int(row["count"]) for key, row in rows.items())
+
+
+def test_there_is_none_beside_a_corrected_density(run: Path) -> None:
+    tables = read_tables(run)
+    bins, _ = choose(tables)
+    event = events_of(bins, "C24")[1]
+    taxon = read_taxa()["copepod"]
+    amount = tables.bins[event.key].amounts["copepod"]
+    volume = read_biovolumes(run).of(event.key, ["copepod"])
+    plain = Occurrence(event, taxon, ("copepod",), amount)
+    row = biovolume_measurement(plain, volume, tables)
+    assert row
+    assert float(row["measurementValue"]) > 0
+    corrected = replace(plain, corrected=Corrected(0.2, 0.1, 0.3, 50))
+    assert biovolume_measurement(corrected, volume, tables) is None
+    verified = Occurrence(event, taxon, ("copepod",), verified=3)
+    assert biovolume_measurement(verified, volume, tables) is None

@@ -70,7 +70,7 @@ def export(kind: str, run: Path, out: Path) -> str:
 def test_the_netcdf_has_each_minute(run: Path, tmp_path: Path) -> None:
     told(run)
     output = export("netcdf", run, tmp_path / "a.nc")
-    assert "note: 'temperature' is taken for temperature of the sea water in degree_C" in output
+    assert "note: 'temperature' is taken for temperature of the sea water, unit degree_C" in output
     assert "note: 'Turbidité (NTU)' is not a known quantity: it is written" in output
     assert "'fluorescence'" not in output  # dataset.toml says what it is
     with netCDF4.Dataset(tmp_path / "a.nc") as found:
@@ -123,7 +123,7 @@ def test_an_unlikely_or_doubtful_column_keeps_its_own_name(tmp_path: Path) -> No
     join(run, Readings((ship(run, "time,temperature,sal", temperature=288.0),)))
     (kelvin, _), notes = readings_of(read_underway(run), ())
     assert (kelvin.standard_name, kelvin.units, kelvin.p01) == ("", "", "")
-    assert "'temperature' has values that are no temperature of the sea water in" in notes[0]
+    assert "'temperature' has values that are no temperature of the sea water, unit" in notes[0]
     join(run, Readings((ship(run, "time,temperature (K),sst [°C],temperature"),)))
     (kelvin, sst, second), notes = readings_of(read_underway(run), ())
     assert (kelvin.standard_name, kelvin.units) == ("", "K")
