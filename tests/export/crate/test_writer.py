@@ -27,6 +27,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.export.crate.writer import write_crate
 from pi10_classifier.export.dataset_facts import DatasetFacts, read_facts
 from pi10_classifier.inference.settings import Settings
+from pi10_classifier.sizes.tables import TABLES as SIZES
 from pi10_classifier.sizes.tables import SizeOptions, write_sizes
 from pi10_classifier.underway.readings import Readings
 from pi10_classifier.underway.table import join
@@ -397,16 +398,9 @@ def test_tables_of_sizes_and_readings_are_part_of_it(
     )
     join(copy, Readings((tmp_path / "tsg.csv",)))
     done = write_crate(copy, tmp_path / "crate", facts, DAY)
-    made = {
-        "sizes.csv",
-        "size_spectrum.csv",
-        "size_slopes.csv",
-        "underway.csv",
-        "underway_bins.csv",
-    }
+    made = {*SIZES, "underway.csv", "underway_bins.csv"}
     assert not made & set(done.left_out)
-    graph = json.loads((tmp_path / "crate/ro-crate-metadata.json").read_text("utf-8"))["@graph"]
-    entities = {entity["@id"]: entity for entity in graph}
+    entities = graph_of(tmp_path / "crate")
     for name in made:
         data = (copy / name).read_bytes()
         assert (tmp_path / "crate" / name).read_bytes() == data
