@@ -19,6 +19,10 @@ UNITS = {
 }
 _HEADER = re.compile(r"(?P<name>.*?)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]")
 _NOT_GIVEN = ""
+# units that UDUNITS surely knows: SI symbols with a prefix and a power, joined
+_SYMBOL = r"[numkchMµ]?(?:m|s|g|l|L|mol|V|A|K|Pa|bar|Hz|W|S|J|N)"
+_FACTOR = rf"(?:(?:{_SYMBOL}|degrees?|degC|degree_C)(?:\^?-?\d)?)"
+_UDUNITS = re.compile(rf"1|%|°C|{_FACTOR}(?:[ ./*]{_FACTOR})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,8 @@ _KNOWN = (
 class Reading:
     """A variable of the ship. column: its header in ``underway.csv``. "" is unknown.
 
-    name: an identifier, unique. units: after UDUNITS where the quantity is known, else as the
-    header has them. label: what NERC or else the user calls it. p01, p06: codes at NERC.
+    name: an identifier, unique. units: after UDUNITS. label, unit_label: what NERC or else the
+    user calls the quantity and its unit. p01, p06: codes at NERC.
     """
 
     column: str
@@ -139,7 +143,8 @@ def readings_of(
                 f"what it is: [underway.{name}] in dataset.toml"
             )
         if known is None:
-            readings.append(Reading(column, name, column, "", unit, column, "", unit, ""))
+            units = unit if _UDUNITS.fullmatch(unit) else ""
+            readings.append(Reading(column, name, column, "", units, column, "", unit, ""))
             continue
         label, code = UNITS[known.units]
         # an event has one value of a quantity

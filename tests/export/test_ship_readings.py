@@ -23,7 +23,7 @@ from pi10_classifier.export.identifiers import nerc
 from pi10_classifier.export.ship_readings import readings_of
 from pi10_classifier.export.taxa import read_taxa
 from pi10_classifier.underway.readings import Readings
-from pi10_classifier.underway.table import join, read_underway
+from pi10_classifier.underway.table import Underway, join, read_underway
 
 HEADER = "time,temperature,Salinity [PSU],fluorescence,Turbidité (NTU)"
 TOLD = """
@@ -88,8 +88,11 @@ def test_the_netcdf_has_each_minute(run: Path, tmp_path: Path) -> None:
         assert (wind.sdn_parameter_urn, wind.sdn_uom_urn) == ("SDN:P01::EWSBZZ01", "SDN:P06::UVAA")
         assert wind[:].tolist() == (0.5 + minutes).tolist()
         other = found["turbidite"]
-        assert (other.long_name, other.units) == ("Turbidité (NTU)", "NTU")
-        assert "standard_name" not in other.ncattrs()
+        assert other.long_name == "Turbidité (NTU)"
+        # no unit that CF takes
+        assert other.comment.endswith("unit as it says: NTU")
+        assert not {"standard_name", "units"} & set(other.ncattrs())
+        assert other[:].tolist() == [-0.25] * 20
         for name in temperature.coordinates.split():
             assert name in found.variables
 
@@ -132,6 +135,17 @@ def test_an_unlikely_or_doubtful_column_keeps_its_own_name(tmp_path: Path) -> No
     assert (second.standard_name, second.p01) == ("sea_water_temperature", "")
     assert "without P01, which another column has" in notes[2]
     assert (kelvin.name, second.name) == ("temperature", "underway_temperature")
+
+
+@pytest.mark.parametrize(
+    ("unit", "units"),
+    [("umol/kg", "umol/kg"), ("mS cm-1", "mS cm-1"), ("m s^-1", "m s^-1"), ("%", "%"),
+     ("degrees", "degrees"), ("NTU", ""), ("psu", ""), ("counts!", ""), ("mg/", "")],
+)  # fmt: skip
+def test_units_that_udunits_knows(unit: str, units: str) -> None:
+    column = f"oxygen [{unit}]"
+    (reading,), _ = readings_of(Underway((column,)), ())
+    assert (reading.name, reading.units, reading.unit_label) == ("oxygen", units, unit)
 
 
 def test_without_a_unit_a_fluorescence_is_no_chlorophyll(tmp_path: Path) -> None:

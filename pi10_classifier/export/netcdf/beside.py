@@ -84,13 +84,19 @@ def ship(
                 **({"units_metadata": "temperature: on_scale"} if _is_on_scale(reading) else {}),
                 **_nerc(reading),
                 "comment": "instruments of the ship: the reading nearest to the middle of the "
-                f"minute; column {reading.column!r} of their file",
+                f"minute; column {reading.column!r} of their file{_unit(reading)}",
                 "coordinates": "time latitude longitude depth trajectory", "grid_mapping": "crs",
                 "coverage_content_type": MEASURED,
             },
         )
         for reading in readings
     ]  # fmt: skip
+
+
+def _unit(reading: Reading) -> str:
+    """A unit that CF does not know is told in words."""
+    told = reading.unit_label and not reading.units
+    return f"; unit as it says: {reading.unit_label}" if told else ""
 
 
 def _is_on_scale(reading: Reading) -> bool:
