@@ -73,19 +73,17 @@ def table_rows(path: Path) -> list[TableRow]:
 def image_file(table: Path, name: str) -> LooseFile:
     """The file of a row, beside the table or in the folder that goes with it."""
     names = (name,) if Path(name).suffix else (name, name + _WITHOUT_SUFFIX)
-    lost: Exception = ValueError("no name")
-    for folder in folders(table):
-        for each in names:
-            path = folder / each
-            try:
-                info = path.stat()
-            except (OSError, ValueError) as problem:
-                lost = lost if isinstance(lost, OSError) else problem
-                continue
-            error = None if path.is_file() else unreadable(IsADirectoryError(21, "no regular file"))
-            return LooseFile(path, name, info.st_size, info.st_mtime_ns, error)
-    problem = lost if isinstance(lost, OSError) else OSError(0, str(lost))
-    return LooseFile(folders(table)[0] / name, name, 0, 0, unreadable(problem))
+    lost = OSError(0, "no such file")
+    for number, path in enumerate(folder / each for folder in folders(table) for each in names):
+        try:
+            info = path.stat()
+        except (OSError, ValueError) as problem:
+            if number == 0:  # what is told is that it does not lie beside the table
+                lost = problem if isinstance(problem, OSError) else OSError(0, str(problem))
+            continue
+        error = None if path.is_file() else unreadable(IsADirectoryError(21, "no regular file"))
+        return LooseFile(path, name, info.st_size, info.st_mtime_ns, error)
+    return LooseFile(table.parent / name, name, 0, 0, unreadable(lost))
 
 
 def _text(cell: Any) -> str:

@@ -1,6 +1,6 @@
 """Exports of EcoTaxa with their images: a zip or a folder of TSV files and pictures.
 
-The names are those that EcoTaxa writes (ecotaxa_back, py/API_operations/exports): in an export for
+The names are those that EcoTaxa writes (ecotaxa_back, its export of a project): in an export for
 a DOI ``images/Category__id/objid_rank.ext`` beside one table, in a backup the pictures beside the
 table of their sample. ``img_file_name`` is the path from the table.
 """
@@ -38,7 +38,7 @@ class EcoTaxaExport:
     def __init__(self, title: str, rows: Mapping[str, Mapping[str, str]]) -> None:
         """rows: path of the image in the export -> the cells of its row."""
         self.title = title
-        self._rows = {normalised_name(path): cells for path, cells in rows.items()}
+        self._rows = {normalised_name(path): (path, cells) for path, cells in rows.items()}
         self._used: set[str] = set()
 
     @classmethod
@@ -73,7 +73,7 @@ class EcoTaxaExport:
     def give(self, entry: Entry) -> tuple[Entry, LeftOut | None]:
         """The entry with the cells of its row; or why it is left out."""
         key = normalised_name(entry.member)
-        cells = self._rows.get(key)
+        _, cells = self._rows.get(key, ("", None))
         if cells is None:
             why = "the tables of the EcoTaxa export do not name it; export it again with the images"
             return entry, LeftOut(entry.source, entry.member, Code.UNKNOWN_LABEL.value, why)
@@ -84,8 +84,8 @@ class EcoTaxaExport:
         """The rows whose image is not in the export."""
         why = "a table of the EcoTaxa export names it, but it is not there; export it again"
         return [
-            LeftOut(source, key, Code.OBJECT_GONE.value, why)
-            for key in self._rows
+            LeftOut(source, path, Code.OBJECT_GONE.value, why)
+            for key, (path, _) in self._rows.items()
             if key not in self._used
         ]
 

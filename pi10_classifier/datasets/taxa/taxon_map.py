@@ -101,13 +101,16 @@ class TaxonMap(LabelMap):
     def _decide(self, label: str) -> Decision:
         table = self._rules.table
         given = TaxonLabel.parse(label)
-        if not given.attributes and given.name:
+        bare = not given.attributes
+        if bare and given.name:
             given = labels.of_name(given.name, {}, table)
         attributes = {**given.attributes, "name": given.name}
         if status := attributes.get("status"):
             return Decision(None, note=f"{status} in EcoTaxa, not validated; validate it there")
         try:
             number, note = self._number(given)
+            if bare and number is not None:
+                note = f"AphiaID {number} by the name"
             assigned = self._rules.assign(number, attributes)
             other = self._other(given, number)
             if other is not None:
