@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pi10_classifier.datasets.scan import Sample, Scan
 
 LABELS_SHOWN = 40
+UNKNOWN = "unknown_aphia_ids.txt"
 
 
 @click.command()
@@ -81,6 +82,7 @@ def dataset(
       dataset.html   counts, sizes, duplicates, contact sheets
       dataset.json   the same figures as JSON
       croissant.json the manifest described for machines (MLCommons Croissant)
+      unknown_aphia_ids.txt  with --label-map taxa: AphiaIDs that are not known
 
     \b
     Examples:
@@ -121,6 +123,7 @@ def dataset(
             " or --overwrite"
         )
     page = write_dataset(scanned, samples, out, split_seed, facts)
+    _write_unknown(scanned, classes, out)
     _show(scanned, samples, page)
     sys.exit(exit_code(scanned.left_out))
 
@@ -178,7 +181,7 @@ def _show_taxa(scanned: Scan, label_map: LabelMap | None) -> None:
         return
     often = sorted(scanned.taxa, key=lambda use: (-use.files, use.source, use.label))
     rows = [
-        (use.label, use.group or "none", f"{use.files:,}", use.note or use.rule)
+        (use.label.replace("|", ", "), use.group or "none", f"{use.files:,}", use.note or use.rule)
         for use in often[:LABELS_SHOWN]
     ]
     show_table("Labels by taxon", ("label", "class", "files", "why"), rows)
@@ -192,6 +195,24 @@ def _show_taxa(scanned: Scan, label_map: LabelMap | None) -> None:
         )
     if missing := sorted(set(label_map.classes) - set(scanned.classes)):
         click.echo(f"warning: no image of class {', '.join(missing)}")
+
+
+def _write_unknown(scanned: Scan, label_map: LabelMap | None, out: Path) -> None:
+    """The AphiaIDs that the known taxa lack, for ``taxonomy.renew --aphia-ids``."""
+    from pi10_classifier.datasets.taxa.taxon_map import TaxonMap
+    from pi10_classifier.foundation.files import write_atomically
+
+    if not isinstance(label_map, TaxonMap):
+        return
+    unknown = label_map.unknown(use.label for use in scanned.taxa)
+    path = out / UNKNOWN
+    write_atomically(path, "".join(f"{number}\n" for number in unknown).encode())
+    if unknown:
+        click.echo(
+            f"{path}: {len(unknown):,} AphiaIDs are not among the known taxa; look them up with:"
+            f" python -m pi10_classifier.taxonomy.renew --aphia-ids {path} --out worms.csv, and"
+            " give --taxa worms.csv"
+        )
 
 
 def _show_left_out(scanned: Scan) -> None:

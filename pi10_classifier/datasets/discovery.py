@@ -15,6 +15,7 @@ from pathlib import Path
 from pi10_classifier.datasets.formats.table import SPLITS, TABLES, image_file, table_rows
 from pi10_classifier.datasets.label_map import tidy_label
 from pi10_classifier.datasets.records import Entry
+from pi10_classifier.datasets.taxa.columns import folders
 from pi10_classifier.datasets.validated import origin_of, run_entries
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.imaging.decode import looks_like_image
@@ -183,9 +184,10 @@ def _table_entries(source: str, path: Path, wanted: Collection[str] | None) -> I
         for row in table_rows(path)
         if row.source == source and (wanted is None or row.path in wanted)
     ]
+    places = folders(path)
     for start in range(0, len(rows), _ROWS_TOGETHER):
         some = rows[start : start + _ROWS_TOGETHER]
-        files = tuple(image_file(path, row.path) for row in some)
+        files = tuple(image_file(places, row.path) for row in some)
         block = FileBlock(source, str(path), 0, files, LIMITS)
         for row, file, item in zip(some, files, block.items(), strict=True):
             particle = Particle.parse(file.path.name)

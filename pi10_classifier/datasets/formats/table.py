@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.datasets.label_map import tidy_label
-from pi10_classifier.datasets.taxa.columns import PATH, TAXON, beside, folders, named
+from pi10_classifier.datasets.taxa.columns import PATH, TAXON, beside, named
 from pi10_classifier.datasets.taxa.ecotaxa import TYPES, bin_of
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.formats.ecotaxa import decoded
@@ -70,11 +70,11 @@ def table_rows(path: Path) -> list[TableRow]:
     return rows
 
 
-def image_file(table: Path, name: str) -> LooseFile:
-    """The file of a row, beside the table or in the folder that goes with it."""
+def image_file(places: Sequence[Path], name: str) -> LooseFile:
+    """The file of a row, in the first of the folders that holds it."""
     names = (name,) if Path(name).suffix else (name, name + _WITHOUT_SUFFIX)
     lost = OSError(0, "no such file")
-    for number, path in enumerate(folder / each for folder in folders(table) for each in names):
+    for number, path in enumerate(folder / each for folder in places for each in names):
         try:
             info = path.stat()
         except (OSError, ValueError) as problem:
@@ -83,7 +83,7 @@ def image_file(table: Path, name: str) -> LooseFile:
             continue
         error = None if path.is_file() else unreadable(IsADirectoryError(21, "no regular file"))
         return LooseFile(path, name, info.st_size, info.st_mtime_ns, error)
-    return LooseFile(table.parent / name, name, 0, 0, unreadable(lost))
+    return LooseFile(places[0] / name, name, 0, 0, unreadable(lost))
 
 
 def _text(cell: Any) -> str:

@@ -98,6 +98,16 @@ class TaxonMap(LabelMap):
             )
         )
 
+    def unknown(self, labels: Iterable[str]) -> tuple[int, ...]:
+        """The AphiaIDs of labels that are not among the known taxa, in ascending order."""
+        numbers = set()
+        for label in labels:
+            try:
+                numbers.add(identifier(TaxonLabel.parse(label).attributes.get(APHIA_ID, "")))
+            except SettingError:
+                continue  # no AphiaID at all, as the label's own note says
+        return tuple(sorted(n for n in numbers if n is not None and n not in self._rules.table))
+
     def _decide(self, label: str) -> Decision:
         table = self._rules.table
         given = TaxonLabel.parse(label)

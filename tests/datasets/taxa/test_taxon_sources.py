@@ -11,7 +11,7 @@ import pytest
 import support
 from click.testing import CliRunner
 
-from pi10_classifier.cli import main
+from pi10_classifier.cli import pi10
 from pi10_classifier.datasets.scan import read_rgb, reopen, scan
 from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.datasets.split import manifest, split
@@ -25,7 +25,7 @@ EXPORT = (
 )
 
 
-def pi10(number: int, minute: int = 54) -> str:
+def image_name(number: int, minute: int = 54) -> str:
     return f"pia7.2024-06-24.14{minute}+N{number:08d}.tif"
 
 
@@ -50,7 +50,7 @@ def planktoshare(tmp_path: Path, noise: Callable[[int], bytes]) -> Path:
     )
     for number in range(24):
         aphia_id, particle, stage, name = taxa[number % 3]
-        image = pi10(number, 10 + number // 6)
+        image = image_name(number, 10 + number // 6)
         images[image] = noise(number)
         rows.append(
             {"imageID": image, "customName": name, "aphiaID": aphia_id, "Class": particle,
@@ -58,11 +58,11 @@ def planktoshare(tmp_path: Path, noise: Callable[[int], bytes]) -> Path:
         )  # fmt: skip
     more = {"customName": "", "Class": "Organism", "Life_stage": ""}
     rows += [
-        {**more, "imageID": pi10(90), "aphiaID": "999999"},
-        {**more, "imageID": pi10(91), "aphiaID": "106331"},
-        {**more, "imageID": pi10(92), "aphiaID": "1080"},
+        {**more, "imageID": image_name(90), "aphiaID": "999999"},
+        {**more, "imageID": image_name(91), "aphiaID": "106331"},
+        {**more, "imageID": image_name(92), "aphiaID": "1080"},
     ]
-    images |= {pi10(90): noise(90), pi10(91): noise(91)}  # the last one is missing
+    images |= {image_name(90): noise(90), image_name(91): noise(91)}  # the last one is missing
     support.write_folder(tmp_path / "PlanktoShare", images)
     return table(tmp_path / "PlanktoShare_labels.csv", rows)
 
@@ -77,12 +77,15 @@ def test_a_table_beside_the_folder_of_its_images(planktoshare: Path) -> None:
     }
     assert {sample.bin for sample in found.samples[:3]} == {"pia7.2024-06-24.1410"}
     assert [(x.member, x.code) for x in found.left_out] == [
-        (pi10(90), "unknown_label"),
-        (pi10(92), "object_gone"),
+        (image_name(90), "unknown_label"),
+        (image_name(92), "object_gone"),
     ]
     assert "AphiaID 999999 is not among the" in found.left_out[0].message
-    uses = {use.label.partition("|")[0]: use for use in found.taxa}
-    assert uses["Copepoda nauplius" if "Copepoda nauplius" in uses else "Copepoda"].files in (8, 9)
+    uses = {use.label: (use.group, use.files) for use in found.taxa}
+    label = (
+        "Copepoda|aphia_id=1080|custom_name=Copepoda nauplius|life_stage=Nauplius|class=Organism"
+    )
+    assert uses[label] == ("noncopepod", 8)
     assert sum(use.files for use in found.taxa) == 27
     assert {use.group for use in found.taxa} == {"copepod", "noncopepod", "detritus", ""}
     assert any("1434803 was used" in use.note for use in found.taxa)
@@ -151,7 +154,7 @@ def export(rows: Sequence[tuple[str, str, str, str, str]], types: bool = False) 
 def test_an_export_of_ecotaxa(kind: str, tmp_path: Path, noise: Callable[[int], bytes]) -> None:
     copepod = ("validated", "Calanoida<Copepoda", "living>Crustacea>Copepoda>Calanoida")
     rows = [
-        ("images/Calanoida__1/1_0.png", pi10(1).removesuffix(".tif"), *copepod),
+        ("images/Calanoida__1/1_0.png", image_name(1).removesuffix(".tif"), *copepod),
         ("images/nauplii__2/2_0.png", "o2", "validated", "nauplii<Copepoda", "Copepoda>nauplii"),
         ("images/x__3/3_0.png", "o3", "predicted", "detritus", "not-living>detritus"),
         ("images/y__4/4_0.png", "o4", "validated", "detritus", "not-living>detritus"),
@@ -202,14 +205,15 @@ def test_a_backup_of_ecotaxa_has_a_table_a_sample(
 def test_the_command_shows_each_label_with_its_class(planktoshare: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     out = tmp_path / "data"
-    command = ["dataset", str(planktoshare), "--label-map", "taxa", "--out", str(out)]
-    done = CliRunner().invoke(main, command)
+    words = ["dataset", str(planktoshare), "--label-map", "taxa", "--out", str(out)]
+    done = CliRunner().invoke(pi10, words)
     assert done.exit_code == 3, done.output
     assert "Labels by taxon" in done.output
     assert "warning: 1 labels with 1 files have no class; see left_out.csv" in done.output
+    assert (out / "unknown_aphia_ids.txt").read_text("utf-8") == "999999\n"
     facts = json.loads((out / "dataset.json").read_text("utf-8"))
     assert {use["class"]: use["files"] for use in facts["taxa"] if use["files"] > 1} == {
-        "copepod": 9,
+        "copepod": 8,
         "noncopepod": 8,
         "detritus": 8,
     }
