@@ -52,10 +52,10 @@ class TaxonLabel:
 
     @classmethod
     def parse(cls, text: str) -> TaxonLabel:
-        """The inverse of ``str``; of a folder path the last folder is the name."""
+        """The inverse of ``str``; a label without attributes is a name as it stands."""
         name, *pairs = text.split("|")
         if not pairs:
-            return cls(_NUMBER.sub("", name.rpartition("/")[2]))
+            return cls(name)
         split = (pair.partition("=") for pair in pairs)
         return cls(unquote(name), {key: unquote(value) for key, _, value in split})
 
@@ -80,6 +80,9 @@ def of_cells(cells: Mapping[str, str], attributes: Sequence[str], table: TaxonTa
     known = number in table if number is not None else table.by_name(name) is not None
     if not known and (number is not None or name):
         nearest = next(filter(None, map(table.by_name, higher_names(cells))), None)
+        genus = table.by_name(name.split()[0]) if " " in name else None
+        if genus and genus.rank == "Genus":
+            nearest = genus
         if nearest:
             kept[NEAREST] = str(nearest.aphia_id)
     if custom:
@@ -92,10 +95,14 @@ def of_cells(cells: Mapping[str, str], attributes: Sequence[str], table: TaxonTa
     return TaxonLabel(name or custom, kept)
 
 
-def of_name(text: str, attributes: Mapping[str, str], table: TaxonTable) -> TaxonLabel:
-    """The label of a bare name or of a category such as ``nauplii<Copepoda``."""
-    names = [name.strip() for name in text.split("<")[::-1] if name.strip()]
-    return _of_names(names, text, dict(attributes), table)
+def of_folders(text: str, table: TaxonTable) -> TaxonLabel:
+    """The label of a path of folders, the last a name or a category such as ``nauplii<Copepoda``.
+
+    A label that a data set has given its images itself, such as ``copepod/calanoid``, is one too.
+    """
+    *above, last = text.split("/")
+    last = _NUMBER.sub("", last)
+    return _of_names([*above, *_category_names(last)], last, {}, table)
 
 
 def _of_category(
@@ -108,7 +115,12 @@ def _of_category(
     if status != VALIDATED:
         kept["status"] = status or "none"
     _keep(kept, cells, attributes)
-    return _of_names(names or shown.split("<")[::-1], shown, kept, table)
+    return _of_names(names or _category_names(shown), shown, kept, table)
+
+
+def _category_names(shown: str) -> list[str]:
+    """``nauplii<Copepoda`` from the root to the leaf."""
+    return [name.strip() for name in shown.split("<")[::-1] if name.strip()]
 
 
 def _of_names(
@@ -126,7 +138,8 @@ def _of_names(
     stages = [stage for name in below if (stage := known_stage(name))]
     if stages and LIFE_STAGE not in kept:
         kept[LIFE_STAGE] = stages[-1]
-    elif form := _categories().label(below):
+    # the stage of a known taxon is for the rules to judge
+    if not (taxon and stages) and (form := _categories().label(below)):
         kept[FORM] = form
     return TaxonLabel(shown, kept)
 

@@ -113,7 +113,7 @@ class TaxonMap(LabelMap):
         given = TaxonLabel.parse(label)
         bare = not given.attributes
         if bare and given.name:
-            given = labels.of_name(given.name, {}, table)
+            given = labels.of_folders(given.name, table)
         attributes = {**given.attributes, "name": given.name}
         if status := attributes.get("status"):
             return Decision(None, note=f"{status} in EcoTaxa, not validated; validate it there")

@@ -53,6 +53,11 @@ def test_a_label_keeps_taxon_and_attributes(cefas: TaxonMap) -> None:
             "copepod",
             "Xx yy is not known; Copepoda is above it",
         ),
+        (
+            {"aphia_id": "999999", "scientific_name": "Oithona xx", "phylum": "Arthropoda"},
+            "copepod",
+            "AphiaID 999999 is not known; Oithona is above it",
+        ),
         ({"aphia_id": "1O80"}, None, "AphiaID is '1O80'; give a whole number"),
         ({"aphia_id": "1080", "life_stage": "stage V"}, None, "life stage 'stage V' is none of"),
         ({"aphia_id": "1080", "life_stage": "NA"}, "copepod", ""),
@@ -111,6 +116,10 @@ def test_folders_named_as_taxa(cefas: TaxonMap) -> None:
     assert cefas.group("crops/Copepoda") == "copepod"
     assert cefas.group("images/nauplii<Copepoda__25828") == "noncopepod"
     assert cefas.group("crops/whatever") is None
+    # the labels of data sets that have the classes already, and those of a run
+    assert cefas.group("copepod/copepod_calanoid") == cefas.group("copepod") == "copepod"
+    assert cefas.group("copepod/nauplius") == "noncopepod"
+    assert cefas.group("detritus") == "detritus" and cefas.group("several") == "-"
 
 
 def test_a_table_of_rules_is_told_from_a_label_map(tmp_path: Path) -> None:
