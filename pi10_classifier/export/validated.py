@@ -12,11 +12,12 @@ from pathlib import Path
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.estimation.bins import CORRECTED_BINS
 from pi10_classifier.labelling.estimation.estimate import CORRECTED
+from pi10_classifier.labelling.estimation.record import RECORD, classification_of
 from pi10_classifier.labelling.estimation.run_totals import read_totals, refuse_changed
 from pi10_classifier.labelling.labels import LabelStore, verdicts
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
 from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
-from pi10_classifier.results.run_info import classes_of
+from pi10_classifier.results.run_info import classes_of, read_run
 
 BinClass = tuple[str, str]
 """Bin and class."""
@@ -74,6 +75,11 @@ def read_validated(run: Path) -> Validated:
     if not (folder / CORRECTED).exists():
         return Validated({}, verified, predicted, estimated=not verified)
     refuse_changed(run, read_totals(run), design.strata, design.by)
+    state = classification_of(run, read_run(run)["model"]["sha256"])
+    if "strata" not in state:
+        if state.get("note"):
+            raise SettingError(str(state["note"]))
+        raise _again(f"{run / FOLDER / RECORD} is missing")
     labelled, refused = _strata(folder / CORRECTED)
     used = without_suggested(sample, known, suggested_ids(run)).label_of
     now = sum(particle.particle_id in used for particle in sample)

@@ -132,6 +132,12 @@ class LabelStore:
         except OSError as error:
             raise SettingError(f"{self.path} cannot be read: {error}") from error
         whole = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
+        if whole and not whole.startswith(f"{','.join(_REQUIRED)}"):
+            raise SettingError(
+                f"{self.path} does not begin with {','.join(_REQUIRED)}: another program has "
+                "rewritten it. Save it under another name, delete it, and bring the labels in: "
+                "pi10 validate import RESULTS FILE"
+            )
         last: dict[tuple[str, str], Label] = {}
         for row in csv.DictReader(io.StringIO(whole, newline="")):
             if any(row.get(name) is None for name in _REQUIRED):

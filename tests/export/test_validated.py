@@ -122,7 +122,7 @@ def test_labels_after_the_estimate_and_strata_with_too_few(run: Path, made) -> N
     (run / "validation/labels.csv").write_text("".join(lines[:9]), "utf-8")
     estimate_run(run)
     labels = read_validated(run)
-    assert "too few labels" in labels.refused["all"]
+    assert "have no label" in labels.refused["all"]
     assert not labels.by_bin
     pairs = [(one.particle_id, made.truth[one.particle_id]) for one in made.sample]
     LabelStore(run, support.CLASSES).add(pairs, "Anna")
@@ -150,8 +150,8 @@ def test_tables_that_are_not_whole_are_refused(run: Path) -> None:
     path = run / "validation/corrected_bins.csv"
     text = path.read_text("utf-8")
     path.write_text(text[:-25], "utf-8")
-    with pytest.raises(SettingError, match="is not whole; make the tables again"):
+    with pytest.raises(SettingError, match="not as it was at the estimate"):
         export(run)
     path.unlink()
-    with pytest.raises(SettingError, match="cannot be read"):
+    with pytest.raises(SettingError, match="corrected_bins"):
         export(run)

@@ -25,11 +25,12 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_records
 from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.labelling.estimation.bins import CORRECTED_BINS, BinRow, rows_of_bins
+from pi10_classifier.labelling.estimation.completeness import incomplete
 from pi10_classifier.labelling.estimation.record import update_run, write_record
 from pi10_classifier.labelling.estimation.run_totals import RunTotals, read_totals, refuse_changed
 from pi10_classifier.labelling.estimation.scored import scores_of
 from pi10_classifier.labelling.labelled import refuse_own_labels
-from pi10_classifier.labelling.labels import BESIDE, LabelStore, Verdicts, verdicts
+from pi10_classifier.labelling.labels import BESIDE, LabelStore, Verdicts, tidy_name, verdicts
 from pi10_classifier.labelling.sample import (
     DESIGN,
     FOLDER,
@@ -37,6 +38,7 @@ from pi10_classifier.labelling.sample import (
     Drawn,
     Totals,
     read_sample,
+    refuse_edited,
     strata_of,
 )
 from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
@@ -105,7 +107,15 @@ def estimate_run(run: Path, labeller: str = "", *, write: bool = True) -> Estima
     """
     design = Design.read(run / FOLDER / DESIGN)
     classes = classes_of(run, design.model_sha256)
-    known = verdicts(LabelStore(run, classes).read(), labeller)
+    refuse_edited(run, design)
+    labels = LabelStore(run, classes).read()
+    names = sorted({label.labeller for label in labels})
+    if labeller and tidy_name(labeller) not in names:
+        raise SettingError(
+            f"--labeller is {labeller!r}, who has labelled nothing in {run}; there are labels of "
+            f"{', '.join(names) or 'nobody'}"
+        )
+    known = verdicts(labels, labeller)
     result = estimate(run, design, read_sample(run), known, classes, write=write)
     if write:
         counts = {
@@ -186,8 +196,9 @@ def _bins(
         particles = by_stratum.get(stratum, [])
         predicted = labels_by_predicted(design.strata[stratum], particles, known)
         seen = seen_classes(classes, _labels(particles, known))
+        refusal, _ = incomplete(design.strata[stratum], particles, known)
         rows += rows_of_bins(
-            stratum, names, predicted, particles, known.label_of, seen, totals, design.seed
+            stratum, names, predicted, particles, known.label_of, seen, totals, design.seed, refusal
         )
     return sorted(rows, key=lambda row: row.bin)
 
@@ -213,9 +224,11 @@ def correct_strata(
     for stratum in sorted(design.strata if strata is None else strata):
         particles = by_stratum.get(stratum, [])
         predicted = labels_by_predicted(design.strata[stratum], particles, known)
+        refusal, doubt = incomplete(design.strata[stratum], particles, known)
         rows += _rows(
             stratum, predicted, particles, known, classes, litres.get(stratum, 0.0), design.seed,
             least=min(LEAST_LABELLED, sum(t.particles for t in design.strata[stratum].values())),
+            refusal=refusal, doubt=doubt,
         )  # fmt: skip
     return rows
 
@@ -286,12 +299,16 @@ def _rows(
     litres: float,
     seed: int,
     least: int,
+    refusal: str,
+    doubt: str,
 ) -> list[CorrectedRow]:
     labels = _labels(here, known)
     seen = seen_classes(classes, labels)
     reported = [name for name in seen if name != NO_PARTICLE]
     plain = {name: strata[name].raised for name in strata}
     try:
+        if refusal:
+            raise TooFewLabelsError(refusal)
         found = corrected(strata, seen, seed=seed)
         note = "" if litres else "no minute of this stratum has a density"
     except TooFewLabelsError as error:
@@ -299,6 +316,8 @@ def _rows(
     enough = len(labels) >= least
     if found and litres and not enough:
         note = f"{len(labels):,} labels; the limits are known to hold from {least:,} on"
+    elif found and litres and doubt:
+        note = doubt
     rates = _rates(strata, seen, seed) if found else {}
     numbers = effective_labels(strata, seen) if found else []
     effective = dict(zip(seen, numbers, strict=False))
@@ -321,7 +340,7 @@ def _rows(
                 effective_labels=effective.get(name),
                 precision=precision[0], precision_low=precision[1], precision_high=precision[2],
                 recall=recall[0], recall_low=recall[1], recall_high=recall[2],
-                publishable=bool(its and litres and enough),
+                publishable=bool(its and litres and enough and not doubt),
                 note=note,
             )
         )  # fmt: skip
