@@ -81,8 +81,8 @@ def ecotaxa(
     from pi10_classifier.export.taxa import read_taxa
 
     facts = facts_of(results, dataset)
-    check_out(out, ".zip", overwrite, left_out_path(out))
-    check_out(numbered(out, 1), ".zip", overwrite, left_out_path(out))
+    check_out(results, out, ".zip", overwrite, left_out_path(out))
+    check_out(results, numbered(out, 1), ".zip", overwrite, left_out_path(out))
     done = write_bundles(
         results, out, facts, read_taxa(taxa), per_minute=per_minute, seed=seed,
         most_bytes=split * 10**6, threads=jobs, moved=moved, progress=counter("particles"),

@@ -45,7 +45,7 @@ def netcdf(
     from pi10_classifier.export.taxa import read_taxa
 
     facts = facts_of(results, dataset)
-    check_out(out, ".nc", overwrite, left_out_path(out))
+    check_out(results, out, ".nc", overwrite, left_out_path(out))
     done = write_trajectory(results, out, facts, read_taxa(taxa), instrument)
     track = done.track
     if as_json:

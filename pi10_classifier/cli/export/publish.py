@@ -77,7 +77,7 @@ def dwca(
     from pi10_classifier.export.taxa import read_taxa
 
     facts = facts_of(results, dataset)
-    check_out(out, ".zip", overwrite, left_out_path(out))
+    check_out(results, out, ".zip", overwrite, left_out_path(out))
     done = write_archive(results, out, facts, read_taxa(taxa))
     if as_json:
         click.echo(
@@ -158,10 +158,12 @@ def facts_of(results: Path, dataset: Path | None) -> DatasetFacts:
     return read_facts(dataset or (beside if beside.exists() else Path(NAME)))
 
 
-def check_out(out: Path, suffix: str, overwrite: bool, beside: Path) -> None:
+def check_out(results: Path, out: Path, suffix: str, overwrite: bool, beside: Path) -> None:
     """Raises SettingError where --out has a wrong name, or would replace a file unasked."""
     from pi10_classifier.errors import SettingError
+    from pi10_classifier.results.run_info import refuse_own_files
 
+    refuse_own_files(results, out)
     if out.suffix.lower() != suffix:
         raise SettingError(f"--out is {out}; give it a name that ends in {suffix}")
     if not out.parent.is_dir():
