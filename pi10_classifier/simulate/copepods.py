@@ -150,7 +150,7 @@ def side(pen: Pen) -> None:
     t = np.linspace(0.0, 1.0, 40)
     joint = rng.uniform(0.18, 0.3)
     x = -0.5 + t * (joint + 0.5)
-    fat = rng.uniform(0.12, 0.23)
+    fat = rng.uniform(0.14, 0.25)
     arch = rng.uniform(0.0, 0.14)
     middle = -arch * np.sin(np.pi * t) + rng.normal(0, 0.03) * t
     round_front, peak = rng.uniform(0.45, 0.65), rng.uniform(0.6, 1.0)

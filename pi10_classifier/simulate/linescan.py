@@ -22,7 +22,7 @@ F32 = NDArray[np.float32]
 
 STEP = 8  # widths and heights are multiples of 8 px
 LEAST = (40, 64)  # smallest crop, rows and columns: half of all crops are 64 px wide
-MARGIN = (6.0, 10.0)  # px from the particle to the crop's edge, before rounding up to 8 px
+MARGIN = (4.0, 7.0)  # px from the particle to the crop's edge, before rounding up to 8 px
 
 # Red lies 1.5 px below green, blue 1.25 px above, in 17 of 17: lines of a trilinear sensor.
 LINE_SHIFTS = (1.5, 0.0, -1.25)
@@ -30,15 +30,15 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as in ``imaging.preprocess``
 
 _WHITE = 0.45  # share of images whose ground is overexposed: 8 of 17
 _GROUND = (0.925, 0.035)  # mean and sd of the others' ground, of 255: 215 to 246 levels
-_SURPLUS = (0.99, 1.14)  # overexposed ground before clipping, so that 41 to 88 % of it is white
+_SURPLUS = (1.0, 1.2)  # overexposed ground before clipping, so that 41 to 88 % of it is white
 _BLACK = 6 / 255  # no pixel is darker than 5, in 17 of 17: the black level
-_HAZE = (0.0, 0.09)  # stray light in the darkest 5 % of a particle: 6 to 30 levels, one 46
-_EDGE_SIGMA = (0.95, 0.35)  # median px and log-sd of the blur: edges rise in 1.5 to 4.75 px
+_HAZE = (0.02, 0.11)  # stray light in the darkest 5 % of a particle: 6 to 30 levels, one 46
+_EDGE_SIGMA = (1.3, 0.3)  # median px and log-sd of the blur: edges rise in 1.5 to 4.75 px
 _FAR_SIGMA = 1.5  # times more blur for what is small and out of focus
 _SMALL = 36  # px; a particle below that is often out of focus
-_SHARPEN = (0.3, 1.1)  # unsharp mask's strength: rims are 5 to 25 levels lighter than the ground
-_MOTTLE = 0.027  # sd of the ground's noise shared by the colours: 7 of 255
-_MOTTLE_SIGMA = (1.0, 0.75)  # px along and across a line: correlation 0.58 and 0.42 at 1 px
+_SHARPEN = (0.5, 1.7)  # unsharp mask's strength: rims are 5 to 25 levels lighter than the ground
+_MOTTLE = 0.030  # sd of the ground's noise shared by the colours: 7 of 255
+_MOTTLE_SIGMA = (1.2, 0.85)  # px along and across a line: correlation 0.58 and 0.42 at 1 px
 _WHITE_NOISE = 0.016  # sd of each colour's own noise: 4 of 255
 _COLUMN = 0.007  # sd from column to column: 1.2 to 2 of 255
 _BROAD = 0.010  # sd of slow changes along a line: 2.5 to 4 of 255
@@ -48,10 +48,10 @@ _SHEETS = 4
 # per 1,000 px: (number, radius px, depth of 255, blur px); 25 to 30 specks are deeper than 12
 # levels, 5 deeper than 50, 1 to 2 deeper than 100; the median speck has 2 px, one in ten 14 px
 _SPECKS = (
-    (9.0, (0.5, 1.0), (50, 150), 0.6),
-    (3.0, (0.7, 1.5), (90, 250), 0.6),
-    (1.2, (1.4, 2.8), (40, 170), 0.9),
-    (0.5, (1.8, 3.6), (30, 120), 1.3),
+    (7.0, (0.3, 0.7), (30, 90), 0.55),
+    (0.7, (0.4, 1.0), (90, 250), 0.55),
+    (0.25, (1.2, 2.2), (40, 160), 0.8),
+    (0.15, (1.8, 3.2), (30, 100), 1.3),
 )
 _RINGS = (4.0, (1.2, 3.2), (25, 70), 0.6)  # grains and bubbles beyond the focus
 
@@ -151,7 +151,8 @@ def _sheet(number: int) -> F32:
             axes = (int(radius * 16), int(radius * rng.uniform(0.5, 1.0) * 16))
             turn = rng.uniform(0, 180)
             cv2.ellipse(shade, centre, axes, turn, 0, 360, (depth,), -1, cv2.LINE_AA, 4)
-        soft = cv2.GaussianBlur(shade.astype(np.float32), (0, 0), blur)
+        # lines are sharper across than along
+        soft = cv2.GaussianBlur(shade.astype(np.float32), (0, 0), blur * 1.2, sigmaY=blur * 0.6)
         if kind is _RINGS:
             soft = soft - 0.35 * cv2.GaussianBlur(soft, (0, 0), 1.5)  # a lens: its core is light
         light *= 1 - soft / np.float32(255)
@@ -216,14 +217,15 @@ def expose(planes: F32, rng: Rng, effects: Effects = ALL) -> U8:
         light = np.stack([_shifted(p, s) for p, s in zip(light, LINE_SHIFTS, strict=True)])
     if effects.sharpening:
         strength = rng.uniform(*_SHARPEN)
-        soft = np.stack([cv2.GaussianBlur(plane, (0, 0), 1.2) for plane in light])
+        soft = np.stack([cv2.GaussianBlur(plane, (0, 0), 0.9, sigmaY=1.5) for plane in light])
         light += np.float32(strength) * (light - soft)
     if effects.stripes:
         gain = _stripes(columns, rng)
         light *= (np.array(LUMA, np.float32) @ gain)[None, None] if grey else gain[:, None]
     if effects.noise:
         own = _WHITE_NOISE * (float(np.linalg.norm(LUMA)) if grey else 1.0)
-        light += _noise(rows, columns, colours, rng, own)
+        # shot noise: less where less light falls
+        light += _noise(rows, columns, colours, rng, own) * np.sqrt(np.clip(light, 0.05, 1))
     if effects.exposure:
         level = rng.normal(*_GROUND) if rng.random() > _WHITE else rng.uniform(*_SURPLUS)
         haze = _BLACK + max(0.0, rng.uniform(*_HAZE) - _BLACK)
