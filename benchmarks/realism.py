@@ -144,11 +144,12 @@ def betrayed(genuine: Sequence[U8], drawn: Sequence[U8]) -> dict[str, tuple[floa
     judge = make_pipeline(
         StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
     )
+    names = [name for group in GROUPS.values() for name in group]
+    numbers = np.vstack((table(genuine, names), table(drawn, names)))
     results = {}
-    groups = {**GROUPS, "all": tuple(name for group in GROUPS.values() for name in group)}
-    for group, names in groups.items():
-        numbers = np.vstack((table(genuine, names), table(drawn, names)))
-        chance = cross_val_predict(judge, numbers, truth, cv=folds, method="predict_proba")[:, 1]
+    for group, chosen in {**GROUPS, "all": tuple(names)}.items():
+        part = numbers[:, [names.index(name) for name in chosen]]
+        chance = cross_val_predict(judge, part, truth, cv=folds, method="predict_proba")[:, 1]
         results[group] = (
             float(roc_auc_score(truth, chance)),
             float(balanced_accuracy_score(truth, chance > 0.5)),

@@ -94,15 +94,15 @@ def _pointing(pen: Pen, root: Points, angle: float, long: float, dense: float) -
     """A swimming leg: a thick stem, two branches, setae fanned along them."""
     rng = pen.rng
     stem = curve(root, angle, long * 0.45, rng.normal(0, 0.2))
-    pen.limb(stem, rng.uniform(0.05, 0.075), 0.04, rng.uniform(215, 250))
+    pen.limb(stem, rng.uniform(0.035, 0.06), 0.03, rng.uniform(205, 250))
     for branch in (-0.16, 0.16):
         lead = angle + branch + rng.normal(0, 0.08)
         path = curve(stem[-1], lead, long * rng.uniform(0.4, 0.65), rng.normal(0.25, 0.3))
-        pen.limb(path, 0.038, 0.016, rng.uniform(190, 240))
-        for at in range(3, 16, 3):
+        pen.limb(path, 0.03, 0.012, rng.uniform(170, 240))
+        for at in range(2, 16, 2):
             if rng.random() < dense:
                 seta = curve(
-                    path[at], lead + rng.normal(0, 0.35), rng.uniform(0.05, 0.15), rng.normal(0, 1)
+                    path[at], lead + rng.normal(0, 0.4), rng.uniform(0.05, 0.17), rng.normal(0, 1)
                 )
                 pen.limb(seta, 0.014, 0.005, rng.uniform(90, 190))
 
@@ -115,7 +115,7 @@ def _antenna(pen: Pen, root: Points, angle: float, long: float, bend: float) -> 
     far = curve(near[-1], angle + bend * rng.uniform(0.4, 1.2), long * (1 - elbow), bend * 0.3)
     path = np.vstack((near, far[1:]))
     thick = rng.uniform(0.042, 0.062)
-    pen.limb(path, thick, thick * rng.uniform(0.5, 0.85), rng.uniform(205, 250))
+    pen.limb(path, thick, thick * rng.uniform(0.5, 0.85), rng.uniform(180, 248))
     for at in range(6, len(path) - 1, 4):
         if rng.random() < 0.35:
             seta = curve(path[at], angle + bend + rng.normal(0, 1.0), 0.06, 0.2)
@@ -160,16 +160,24 @@ def side(pen: Pen) -> None:
     # the rear segments of the prosome end in small steps of the back
     for step in (24, 29, 34):
         back[step : step + 3] += rng.uniform(0.0, 0.012)
+    # the limbs' thin parts shine through: a ragged grey band below the body
+    first, last = int(rng.integers(1, 12)), int(rng.integers(22, 38))
+    depth = rng.uniform(0.03, 0.11) * np.sin(np.pi * np.linspace(0.1, 0.95, last - first)) ** 0.5
+    upper = np.stack((x[first:last], belly[first:last] - 0.05), axis=1)
+    lower = upper + np.stack((np.zeros(last - first), 0.05 + depth), axis=1)
+    pen.fill(
+        rough(np.vstack((upper, lower[::-1])), 0.016, rng), rng.uniform(130, 215), texture=0.7
+    )
     # mouthparts: a fringe of short curved limbs below the head
-    for _ in range(int(rng.integers(6, 15))):
+    for _ in range(int(rng.integers(8, 20))):
         at = int(rng.integers(3, 18))
         limb = curve(
             (x[at], belly[at] - 0.03), rng.uniform(0.6, 2.6), rng.uniform(0.06, 0.2),
             rng.normal(0, 1.2),
         )  # fmt: skip
-        pen.limb(limb, rng.uniform(0.02, 0.045), 0.01, rng.uniform(150, 240))
+        pen.limb(limb, rng.uniform(0.018, 0.04), 0.008, rng.uniform(140, 240))
     sweep = rng.uniform(0.45, 2.5)
-    legs, long = int(rng.integers(3, 6)), rng.uniform(0.1, 0.34)
+    legs, long = int(rng.integers(4, 8)), rng.uniform(0.1, 0.34)
     if rng.random() < 0.15:
         legs = 0  # folded against the body
     for at in np.linspace(13, 35, legs).astype(int) if legs else ():
@@ -180,13 +188,13 @@ def side(pen: Pen) -> None:
             long * rng.uniform(0.7, 1.1),
             rng.uniform(0.3, 1.0),
         )
-    for _ in range(int(rng.integers(0, 30))):
-        at = int(rng.integers(4, 36))
+    for _ in range(int(rng.integers(10, 70))):
+        at = int(rng.integers(2, 37))
         seta = curve(
-            (x[at], belly[at] - 0.02), sweep + rng.normal(0, 0.6), rng.uniform(0.04, 0.14),
+            (x[at], belly[at] - 0.02), sweep + rng.normal(0, 0.6), rng.uniform(0.05, 0.2),
             rng.normal(0, 0.8),
         )  # fmt: skip
-        pen.limb(seta, 0.014, 0.005, rng.uniform(70, 170))
+        pen.limb(seta, 0.014, 0.006, rng.uniform(90, 210))
     antennae = int(rng.choice((0, 1, 2), p=(0.25, 0.5, 0.25)))
     for _ in range(antennae):
         root = np.array((x[2] + rng.uniform(0.0, 0.04), middle[2] + fat * rng.uniform(0.0, 0.5)))
@@ -197,7 +205,7 @@ def side(pen: Pen) -> None:
     if rng.random() < 0.08:  # an egg sac below the urosome
         pen.fill(ellipse(joint + 0.08, middle[-1] + 0.1, 0.13, 0.07, 0.2), 235, texture=0.3)
     outline = np.vstack((np.stack((x, back), axis=1), np.stack((x, belly), axis=1)[::-1]))
-    pen.fill(rough(outline, 0.003, rng), rng.uniform(246, 254), texture=rng.uniform(0.0, 0.1))
+    pen.fill(rough(outline, 0.003, rng), rng.uniform(242, 254), texture=rng.uniform(0.0, 0.22))
 
 
 def above(pen: Pen) -> None:

@@ -95,8 +95,8 @@ def speck(pen: Pen) -> None:
         x, y = rng.normal(0, 0.2, 2) * bool(place)
         size = rng.uniform(0.22, 0.45) / (1 + place)
         lump = ellipse(x, y, size, size * rng.uniform(0.45, 1.0), rng.uniform(0, 3))
-        pen.fill(rough(lump, size * 0.12, rng), rng.uniform(150, 250), texture=rng.uniform(0, 0.5))
-    _soften(pen, rng.uniform(0.02, 0.09))
+        pen.fill(rough(lump, size * 0.12, rng), rng.uniform(200, 254), texture=rng.uniform(0, 0.35))
+    _soften(pen, rng.uniform(0.01, 0.07))
 
 
 def rod(pen: Pen) -> None:
@@ -106,7 +106,7 @@ def rod(pen: Pen) -> None:
     axis -= axis.mean(axis=0)
     half = rng.uniform(0.05, 0.14) * np.linspace(1, rng.uniform(0.6, 1.0), 48)
     outline = rough(spindle(axis, half), rng.uniform(0.0, 0.012), rng)
-    pen.fill(outline, rng.uniform(170, 252), texture=rng.uniform(0, 0.45))
+    pen.fill(outline, rng.uniform(205, 254), texture=rng.uniform(0, 0.35))
     if rng.random() < 0.3:
         pen.fill(rough(spindle(axis[8:40], half[8:40] * 1.1), 0.01, rng), 120, texture=0.6)
     _soften(pen, rng.uniform(0.0, 0.03))
@@ -121,8 +121,8 @@ def hair(pen: Pen) -> None:
         lead = rng.normal(0, 0.9)
         path = np.vstack((first, curve(first[-1], lead, 0.5, rng.normal(0, 1.2))[1:]))
     path = path - path.mean(axis=0)
-    width = rng.uniform(0.018, 0.05)
-    pen.limb(path, width, width * rng.uniform(0.6, 1.0), rng.uniform(150, 250))
+    width = rng.uniform(0.028, 0.075)
+    pen.limb(path, width, width * rng.uniform(0.6, 1.0), rng.uniform(200, 252))
 
 
 def flake(pen: Pen) -> None:
@@ -147,7 +147,7 @@ def clump(pen: Pen) -> None:
     for _ in range(int(rng.integers(3, 8))):
         x, y = rng.normal(0, 0.13, 2)
         part = ellipse(x, y, rng.uniform(0.08, 0.22), rng.uniform(0.06, 0.16), rng.uniform(0, 3))
-        pen.fill(rough(part, 0.025, rng), rng.uniform(140, 245), texture=rng.uniform(0.2, 0.7))
+        pen.fill(rough(part, 0.025, rng), rng.uniform(180, 250), texture=rng.uniform(0.1, 0.5))
     for _ in range(int(rng.integers(4, 25))):
         x, y = rng.normal(0, 0.2, 2)
         bit = ellipse(x, y, rng.uniform(0.01, 0.04), rng.uniform(0.01, 0.03), rng.uniform(0, 3))

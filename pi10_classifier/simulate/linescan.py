@@ -33,7 +33,10 @@ _GROUND = (0.925, 0.035)  # mean and sd of the others' ground, of 255: 215 to 24
 _SURPLUS = (1.0, 1.2)  # overexposed ground before clipping, so that 41 to 88 % of it is white
 _BLACK = 6 / 255  # no pixel is darker than 5, in 17 of 17: the black level
 _HAZE = (0.02, 0.11)  # stray light in the darkest 5 % of a particle: 6 to 30 levels, one 46
-_EDGE_SIGMA = (1.3, 0.3)  # median px and log-sd of the blur: edges rise in 1.5 to 4.75 px
+# median px of the blur of small and large particles, and its log-sd: edges rise in 1.5 to 4.75 px,
+# in 2 to 2.5 px in the three largest images, in about 3.5 px in those below 130 px
+_EDGE_SIGMA = (1.3, 0.8, 0.28)
+_LARGE = 100  # px; diameter from which a particle is sharp
 _FAR_SIGMA = 1.5  # times more blur for what is small and out of focus
 _SMALL = 36  # px; a particle below that is often out of focus
 _SHARPEN = (0.5, 1.7)  # unsharp mask's strength: rims are 5 to 25 levels lighter than the ground
@@ -45,6 +48,7 @@ _BROAD = 0.010  # sd of slow changes along a line: 2.5 to 4 of 255
 _STRIPED = 0.25  # share of images with tinted stripes: 4 of 17
 _SHEET = 640  # px; side of a sheet of specks
 _SHEETS = 4
+_FINER = 3  # specks are drawn so many times larger
 # per 1,000 px: (number, radius px, depth of 255, blur px); 25 to 30 specks are deeper than 12
 # levels, 5 deeper than 50, 1 to 2 deeper than 100; the median speck has 2 px, one in ten 14 px
 _SPECKS = (
@@ -53,7 +57,7 @@ _SPECKS = (
     (0.25, (1.2, 2.2), (40, 160), 0.8),
     (0.15, (1.8, 3.2), (30, 100), 1.3),
 )
-_RINGS = (4.0, (1.2, 3.2), (25, 70), 0.6)  # grains and bubbles beyond the focus
+_RINGS = (3.0, (0.8, 2.4), (25, 90), 0.5)  # grains and bubbles beyond the focus
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,8 @@ def framing(height: float, width: float, rng: Rng) -> tuple[int, int, float, flo
 
 def defocus(light: F32, extent: float, rng: Rng) -> F32:
     """Blur (H, W) light as the lens does; extent: the particle's diameter, px."""
-    middle, spread = _EDGE_SIGMA
-    sigma = middle * float(np.exp(rng.normal(0, spread)))
+    small, large, spread = _EDGE_SIGMA
+    sigma = float(np.interp(extent, (_SMALL, _LARGE), (small, large))) * float(np.exp(rng.normal(0, spread)))
     if extent < _SMALL and rng.random() < 0.5:
         sigma *= rng.uniform(1.0, _FAR_SIGMA)
     return np.asarray(cv2.GaussianBlur(light, (0, 0), min(sigma, 3.0)), np.float32)
@@ -138,19 +142,20 @@ def _sheet(number: int) -> F32:
     """A large piece of speckled water, drawn once: transmission (640, 640) float32."""
     rng = np.random.default_rng((1718, number))
     light = np.ones((_SHEET, _SHEET), np.float32)
+    side, unit = _SHEET * _FINER, _FINER * 16  # cv2 counts in sixteenths of a pixel
     for kind in (*_SPECKS, _RINGS):
         density, radii, depths, blur = kind
-        shade: U8 = np.zeros((_SHEET, _SHEET), np.uint8)
+        fine: U8 = np.zeros((side, side), np.uint8)
         for _ in range(round(density * _SHEET * _SHEET / 1000)):
-            centre = (int(rng.integers(_SHEET * 16)), int(rng.integers(_SHEET * 16)))
-            radius = rng.uniform(*radii)
-            depth = float(rng.uniform(*depths))
+            centre = (int(rng.integers(side * 16)), int(rng.integers(side * 16)))
+            radius, depth = rng.uniform(*radii), float(rng.uniform(*depths))
+            axes = (int(radius * unit), int(radius * rng.uniform(0.5, 1.0) * unit))
             if kind is _RINGS:
-                cv2.circle(shade, centre, int(radius * 16), (depth,), 1, cv2.LINE_AA, 4)
-                continue
-            axes = (int(radius * 16), int(radius * rng.uniform(0.5, 1.0) * 16))
+                axes = (axes[0], int(radius * rng.uniform(0.8, 1.0) * unit))
+            thick = _FINER if kind is _RINGS else cv2.FILLED
             turn = rng.uniform(0, 180)
-            cv2.ellipse(shade, centre, axes, turn, 0, 360, (depth,), -1, cv2.LINE_AA, 4)
+            cv2.ellipse(fine, centre, axes, turn, 0, 360, (depth,), thick, cv2.LINE_AA, 4)
+        shade = cv2.resize(fine, (_SHEET, _SHEET), interpolation=cv2.INTER_AREA)
         # lines are sharper across than along
         soft = cv2.GaussianBlur(shade.astype(np.float32), (0, 0), blur * 1.2, sigmaY=blur * 0.6)
         if kind is _RINGS:

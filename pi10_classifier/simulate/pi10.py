@@ -62,7 +62,7 @@ PI10_KINDS: dict[str, tuple[tuple[str, Callable[[Pen], None], float, float], ...
 }
 _SPREAD = 0.38  # log-sd of the diameters about a kind's median
 _EXTENTS = (18.0, 440.0)  # px; the instrument saves particles from 180 µm on
-_BLACK = 0.85  # share of the copepods of 2023 that are black all through
+_BLACK = 0.5  # share of copepods whose limbs are as black as the body
 _NEIGHBOURS = 0.8  # foreign pieces in an image on average, many of them cut by its edge
 
 
@@ -135,10 +135,16 @@ def _drawn(label: str, rng: Rng) -> tuple[Particle, float]:
     pen = Pen(MASTER_PX, rng)
     draw_kind(pen)
     if label == "copepod" and rng.random() < _BLACK:
-        # thick bodies let no light through: what is dark becomes black
-        pen.canvas = np.asarray(cv2.convertScaleAbs(pen.canvas, alpha=rng.uniform(1.0, 1.15)), np.uint8)
-    brown = rng.uniform(0.0, 0.2) if label == "detritus" else rng.uniform(0.0, 0.04)
-    return pen.finish(label, kind, 0.0, (1.0 - brown, 1.0 - brown / 2, 1.0)), median
+        black = cv2.convertScaleAbs(pen.canvas, alpha=rng.uniform(1.0, 1.12))
+        pen.canvas = np.asarray(black, np.uint8)
+    # detritus lets a little more red through, the genuine copepods' black is bluish
+    if label == "detritus":
+        brown = rng.uniform(0.0, 0.12)
+        tint = (1.0 - brown, 1.0 - brown / 2, 1.0)
+    else:
+        blue = rng.uniform(0.0, 0.05)
+        tint = (1.0, 1.0 - blue / 2, 1.0 - blue)
+    return pen.finish(label, kind, 0.0, tint), median
 
 
 def _turned(particle: Particle, extent: float, turn: float, flip: float) -> np.ndarray:

@@ -1,0 +1,57 @@
+"""Gives a training image the look that was measured on genuine Pi-10 images.
+
+The particle gets the size in pixels, the crop, the blur, the ground and the exposure that it would
+have on the Pi-10. ``augment_pi10`` does the rest, and has an earlier look that was only described.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pi10_classifier.imaging.preprocess import particle_box
+from pi10_classifier.simulate import linescan
+from pi10_classifier.simulate.linescan import ALL, Effects
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+# px: with the crop's margins half of all crops are 64 px wide and one in ten over 104 px, as in
+# the label table of 5,682 genuine particles
+_LONGEST, _SPREAD, _LIMITS = 46.0, 0.48, (18.0, 300.0)
+_CLEAR = 0.95  # light that a source's own ground lets through at least, once levelled
+
+
+def linescan_look(light: F32, rng: np.random.Generator, effects: Effects = ALL) -> U8:
+    """Light (H, W) float32, dark on 1 -> grey (h, w) uint8 as the Pi-10 would show it.
+
+    The image is made smaller only, never larger, so that no blur comes from here.
+    """
+    if effects.margins:
+        light = _framed(light, rng)
+    if effects.defocus:
+        # the sources' images are sharp for their size: they take the instrument's whole blur
+        light = linescan.defocus(light, float(max(light.shape)) - 16, rng)
+    if effects.specks:
+        light = light * linescan.specks(*light.shape, rng)
+    return linescan.expose(light[None], rng, effects)
+
+
+def _framed(light: F32, rng: np.random.Generator) -> F32:
+    """The particle in a size of the Pi-10's, in a crop as the instrument cuts it."""
+    box = particle_box(np.asarray(np.clip(light * 255, 0, 255), np.uint8))
+    if box is None:
+        return light
+    top, left, bottom, right = box
+    particle = light[top:bottom, left:right]
+    longest = float(np.clip(_LONGEST * np.exp(rng.normal(0, _SPREAD)), *_LIMITS))
+    scale = min(1.0, longest / max(particle.shape))
+    height, width = (max(2, round(n * scale)) for n in particle.shape)
+    small = cv2.resize(particle, (width, height), interpolation=cv2.INTER_AREA)
+    rows, columns, above, before = linescan.framing(height, width, rng)
+    framed: F32 = np.ones((rows, columns), np.float32)
+    y, x = min(int(above), rows - height), min(int(before), columns - width)
+    # what is nearly clear is the source's ground, which would show the box's edge
+    framed[y : y + height, x : x + width] = np.minimum(small / np.float32(_CLEAR), 1)
+    return framed
