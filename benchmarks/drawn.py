@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -21,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.realism import GROUPS, betrayed, table
 from pi10_classifier.imaging.decode import decode
-from pi10_classifier.simulate.linescan import Effects
+from pi10_classifier.simulate.linescan import EFFECTS, Effects
 from pi10_classifier.simulate.pi10 import LineScanStudio
 from pi10_classifier.simulate.scene import Studio
 
@@ -94,7 +93,7 @@ def compare(genuine: Sequence[U8], count: int, seed: int, console: Console) -> N
 
     add("pi10 simulate", lambda: simulated)
     add("training's studio", lambda: ours)
-    for effect in (entry.name for entry in fields(Effects)):
+    for effect in EFFECTS:
         add(f"without {effect}", lambda effect=effect: drawn("copepod", count, seed, [effect]))  # type: ignore[misc]
     console.print(telling)
 

@@ -89,9 +89,7 @@ def _ground(green: F32, rgb: U8, ground: NDArray[np.bool_], border: float) -> di
     return numbers
 
 
-def _correlation(
-    one: F32, other: F32, ground: NDArray[np.bool_], rows: int, columns: int
-) -> float:
+def _correlation(one: F32, other: F32, ground: NDArray[np.bool_], rows: int, columns: int) -> float:
     """Of ``one`` with ``other`` so many rows below and columns to the right; 0 if constant."""
     height, width = one.shape
     here = (slice(0, height - rows), slice(0, width - columns))

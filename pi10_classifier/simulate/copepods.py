@@ -165,9 +165,7 @@ def side(pen: Pen) -> None:
     depth = rng.uniform(0.03, 0.11) * np.sin(np.pi * np.linspace(0.1, 0.95, last - first)) ** 0.5
     upper = np.stack((x[first:last], belly[first:last] - 0.05), axis=1)
     lower = upper + np.stack((np.zeros(last - first), 0.05 + depth), axis=1)
-    pen.fill(
-        rough(np.vstack((upper, lower[::-1])), 0.016, rng), rng.uniform(130, 215), texture=0.7
-    )
+    pen.fill(rough(np.vstack((upper, lower[::-1])), 0.016, rng), rng.uniform(130, 215), texture=0.7)
     # mouthparts: a fringe of short curved limbs below the head
     for _ in range(int(rng.integers(8, 20))):
         at = int(rng.integers(3, 18))

@@ -38,6 +38,7 @@ _HAZE = (0.02, 0.11)  # stray light in the darkest 5 % of a particle: 6 to 30 le
 _EDGE_SIGMA = (1.3, 0.8, 0.28)
 _LARGE = 100  # px; diameter from which a particle is sharp
 _FAR_SIGMA = 1.5  # times more blur for what is small and out of focus
+_LEAST_SIGMA = 0.25  # px; a narrower blur changes nothing
 _SMALL = 36  # px; a particle below that is often out of focus
 _SHARPEN = (0.5, 1.7)  # unsharp mask's strength: rims are 5 to 25 levels lighter than the ground
 _MOTTLE = 0.030  # sd of the ground's noise shared by the colours: 7 of 255
@@ -52,12 +53,12 @@ _FINER = 3  # specks are drawn so many times larger
 # per 1,000 px: (number, radius px, depth of 255, blur px); 25 to 30 specks are deeper than 12
 # levels, 5 deeper than 50, 1 to 2 deeper than 100; the median speck has 2 px, one in ten 14 px
 _SPECKS = (
-    (7.0, (0.3, 0.7), (30, 90), 0.55),
-    (0.7, (0.4, 1.0), (90, 250), 0.55),
+    (8.0, (0.3, 0.7), (30, 110), 0.5),
+    (0.9, (0.4, 1.0), (90, 250), 0.5),
     (0.25, (1.2, 2.2), (40, 160), 0.8),
     (0.15, (1.8, 3.2), (30, 100), 1.3),
 )
-_RINGS = (3.0, (0.8, 2.4), (25, 90), 0.5)  # grains and bubbles beyond the focus
+_RINGS = (1.6, (0.8, 2.2), (30, 110), 0.5)  # grains and bubbles beyond the focus
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,14 @@ class Effects:
         for name in left_out:
             if name not in known:
                 raise SettingError(
-                    f"{name!r} is no effect of the Pi-10's look; the effects are"
-                    f" {', '.join(known)}"
+                    f"{name!r} is no effect of the Pi-10's look; the effects are {', '.join(known)}"
                 )
         return cls(**{name: name not in left_out for name in known})
 
 
+EFFECTS = tuple(entry.name for entry in fields(Effects))
 ALL = Effects()
+NONE = Effects.without(EFFECTS)
 
 
 def round_up(size: float, least: int = STEP) -> int:
@@ -115,13 +117,20 @@ def framing(height: float, width: float, rng: Rng) -> tuple[int, int, float, flo
     return rows, columns, top + spare_rows, left + spare_columns
 
 
-def defocus(light: F32, extent: float, rng: Rng) -> F32:
-    """Blur (H, W) light as the lens does; extent: the particle's diameter, px."""
+def defocus(light: F32, extent: float, rng: Rng, already: float = 0.0) -> F32:
+    """Blur (H, W) light as the lens does.
+
+    extent: the particle's diameter, px. already: sigma of the blur that the image has, px.
+    """
     small, large, spread = _EDGE_SIGMA
-    sigma = float(np.interp(extent, (_SMALL, _LARGE), (small, large))) * float(np.exp(rng.normal(0, spread)))
+    sigma = float(np.interp(extent, (_SMALL, _LARGE), (small, large)))
+    sigma *= float(np.exp(rng.normal(0, spread)))
     if extent < _SMALL and rng.random() < 0.5:
         sigma *= rng.uniform(1.0, _FAR_SIGMA)
-    return np.asarray(cv2.GaussianBlur(light, (0, 0), min(sigma, 3.0)), np.float32)
+    more = np.sqrt(max(0.0, sigma**2 - already**2))
+    if more < _LEAST_SIGMA:
+        return light
+    return np.asarray(cv2.GaussianBlur(light, (0, 0), min(more, 3.0)), np.float32)
 
 
 def specks(rows: int, columns: int, rng: Rng) -> F32:

@@ -30,37 +30,37 @@ PI10_KINDS: dict[str, tuple[tuple[str, Callable[[Pen], None], float, float], ...
         ("cyclopoid", copepods.cyclopoid, 0.05, 60),
     ),
     "noncopepod": (
-        ("radiolarian", protists.radiolarian, 0.25, 40),
-        ("nauplius", animals.nauplius, 0.2, 42),
-        ("pluteus", animals.pluteus, 0.11, 52),
-        ("ceratium", protists.ceratium, 0.05, 50),
-        ("chain", protists.chain, 0.05, 70),
-        ("needle", protists.needle, 0.03, 80),
-        ("bubble", protists.bubble, 0.05, 44),
-        ("doliolid", animals.doliolid, 0.05, 80),
-        ("veliger", animals.veliger, 0.04, 40),
-        ("chaetognath", animals.chaetognath, 0.03, 170),
-        ("polychaete", animals.polychaete, 0.025, 75),
-        ("appendicularian", animals.appendicularian, 0.03, 90),
-        ("cladoceran", animals.cladoceran, 0.025, 65),
-        ("decapod larva", animals.decapod, 0.02, 110),
-        ("medusa", animals.medusa, 0.01, 80),
-        ("bell", animals.bell, 0.01, 80),
-        ("egg", animals.egg, 0.01, 60),
-        ("fish larva", animals.fish_larva, 0.005, 200),
-        ("amphipod", animals.amphipod, 0.005, 120),
+        ("radiolarian", protists.radiolarian, 0.25, 50),
+        ("nauplius", animals.nauplius, 0.2, 52),
+        ("pluteus", animals.pluteus, 0.11, 65),
+        ("ceratium", protists.ceratium, 0.05, 62),
+        ("chain", protists.chain, 0.05, 88),
+        ("needle", protists.needle, 0.03, 100),
+        ("bubble", protists.bubble, 0.05, 55),
+        ("doliolid", animals.doliolid, 0.05, 100),
+        ("veliger", animals.veliger, 0.04, 50),
+        ("chaetognath", animals.chaetognath, 0.03, 212),
+        ("polychaete", animals.polychaete, 0.025, 94),
+        ("appendicularian", animals.appendicularian, 0.03, 112),
+        ("cladoceran", animals.cladoceran, 0.025, 81),
+        ("decapod larva", animals.decapod, 0.02, 138),
+        ("medusa", animals.medusa, 0.01, 100),
+        ("bell", animals.bell, 0.01, 100),
+        ("egg", animals.egg, 0.01, 75),
+        ("fish larva", animals.fish_larva, 0.005, 250),
+        ("amphipod", animals.amphipod, 0.005, 150),
     ),
     "detritus": (
-        ("speck", detritus.speck, 0.4, 30),
-        ("rod", detritus.rod, 0.17, 42),
-        ("hair", detritus.hair, 0.14, 70),
-        ("clump", detritus.clump, 0.12, 42),
-        ("flake", detritus.flake, 0.06, 38),
-        ("aggregate", detritus.aggregate, 0.06, 55),
-        ("grain", detritus.grain, 0.05, 34),
+        ("speck", detritus.speck, 0.4, 38),
+        ("rod", detritus.rod, 0.17, 52),
+        ("hair", detritus.hair, 0.14, 88),
+        ("clump", detritus.clump, 0.12, 52),
+        ("flake", detritus.flake, 0.06, 48),
+        ("aggregate", detritus.aggregate, 0.06, 69),
+        ("grain", detritus.grain, 0.05, 42),
     ),
 }
-_SPREAD = 0.38  # log-sd of the diameters about a kind's median
+_SPREAD = 0.45  # log-sd of the diameters about a kind's median
 _EXTENTS = (18.0, 440.0)  # px; the instrument saves particles from 180 µm on
 _BLACK = 0.5  # share of copepods whose limbs are as black as the body
 _NEIGHBOURS = 0.8  # foreign pieces in an image on average, many of them cut by its edge
@@ -157,7 +157,7 @@ def _turned(particle: Particle, extent: float, turn: float, flip: float) -> np.n
 def _warped(
     particle: Particle, matrix: np.ndarray, centre: tuple[float, float], shape: tuple[int, int]
 ) -> F32:
-    """Opacity (rows, columns), 0..1, of the particle with its hull's middle at ``centre`` (x, y)."""
+    """Opacity (rows, columns), 0..1; the middle of the hull lies at ``centre`` (x, y)."""
     hull = particle.hull @ matrix.T
     offset = np.array(centre) - (hull.min(axis=0) + hull.max(axis=0)) / 2
     scale, level = math.sqrt(abs(float(np.linalg.det(matrix)))), 0

@@ -45,12 +45,12 @@ def augment(
     The result depends only on the image, ``spec``, the look and the state of ``rng``.
     """
     image = _geometry(levelled, rng)
+    if kind == "linescan" and rng.random() < look:  # it sets the resolution itself
+        return _prepared(linescan_look(_silhouette(_light(image), rng), rng, effects), spec)
     image = _resolution(image, rng)
-    x: F32 = image.astype(np.float32) / np.float32(255)
-    if rng.random() < look:
+    x = _light(image)
+    if kind == "generic" and rng.random() < look:
         x = _silhouette(x, rng)
-        if kind == "linescan":
-            return _prepared(linescan_look(x, rng, effects), spec)
         x = _blur(x, rng, 0.3)
         x = _ground(x, rng)
     else:
@@ -59,6 +59,21 @@ def augment(
         if rng.random() < 0.25:
             x = _ground(x, rng)
     return _prepared(np.asarray(np.clip(x * 255 + 0.5, 0, 255), np.uint8), spec)
+
+
+def augment_drawn(
+    clean: U8, rng: np.random.Generator, spec: Preprocessing, effects: Effects = ALL
+) -> U8:
+    """Augment a drawn particle, grey (H, W) uint8 on 255 -> (1, size, size) uint8.
+
+    It always gets the look ``linescan``. It is drawn at the Pi-10's scale and keeps its size.
+    """
+    turned = _light(_turned(clean, rng))
+    return _prepared(linescan_look(turned, rng, effects, scale=rng.uniform(0.85, 1.15)), spec)
+
+
+def _light(image: U8) -> F32:
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 def _prepared(grey: U8, spec: Preprocessing) -> U8:
@@ -71,6 +86,10 @@ def _prepared(grey: U8, spec: Preprocessing) -> U8:
 
 def _geometry(image: U8, rng: np.random.Generator) -> U8:
     """Mirror, rotate by any angle, stretch a little; then crop around the particle again."""
+    return _crop(_turned(image, rng), rng)
+
+
+def _turned(image: U8, rng: np.random.Generator) -> U8:
     if rng.random() < 0.5:
         image = image[:, ::-1]
     height, width = image.shape
@@ -89,7 +108,7 @@ def _geometry(image: U8, rng: np.random.Generator) -> U8:
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(255.0,),
     )
-    return _crop(np.asarray(turned, np.uint8), rng)
+    return np.asarray(turned, np.uint8)
 
 
 def _crop(image: U8, rng: np.random.Generator) -> U8:
