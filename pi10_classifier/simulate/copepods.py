@@ -203,7 +203,7 @@ def side(pen: Pen) -> None:
     if rng.random() < 0.08:  # an egg sac below the urosome
         pen.fill(ellipse(joint + 0.08, middle[-1] + 0.1, 0.13, 0.07, 0.2), 235, texture=0.3)
     outline = np.vstack((np.stack((x, back), axis=1), np.stack((x, belly), axis=1)[::-1]))
-    pen.fill(rough(outline, 0.003, rng), rng.uniform(242, 254), texture=rng.uniform(0.0, 0.22))
+    pen.fill(rough(outline, 0.003, rng), rng.uniform(242, 254), texture=rng.uniform(0.0, 0.12))
 
 
 def above(pen: Pen) -> None:

@@ -39,7 +39,7 @@ class Particle:
 
 
 def curve(
-    start: Sequence[float], angle: float, length: float, bend: float, points: int = 16
+    start: Sequence[float] | Points, angle: float, length: float, bend: float, points: int = 16
 ) -> Points:
     """A line of ``length`` that starts at ``angle`` and turns by ``bend`` radians: (points, 2)."""
     turns = angle + bend * np.linspace(0.0, 1.0, points - 1)

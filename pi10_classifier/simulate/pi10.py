@@ -100,9 +100,10 @@ class LineScanStudio:
 
     def _light(self, particle: Particle, opacity: F32, extent: float, rng: Rng) -> F32:
         """Light (3, H, W) that passes particle, neighbours and specks."""
+        rows, columns = opacity.shape
         if self.effects.specks:
-            pieces = [self._piece(opacity.shape, rng) for _ in range(rng.poisson(_NEIGHBOURS))]
-            around = linescan.specks(*opacity.shape, rng)
+            pieces = [self._piece((rows, columns), rng) for _ in range(rng.poisson(_NEIGHBOURS))]
+            around = linescan.specks(rows, columns, rng)
         else:
             pieces, around = [], np.ones_like(opacity)
         planes = []
@@ -114,7 +115,7 @@ class LineScanStudio:
             planes.append(plane)
         return np.asarray(np.stack(planes), np.float32)
 
-    def _piece(self, shape: tuple[int, ...], rng: Rng) -> F32:
+    def _piece(self, shape: tuple[int, int], rng: Rng) -> F32:
         """Opacity of a foreign piece anywhere near the edge, often cut by it."""
         rows, columns = shape
         particle, _ = self._pooled("detritus", int(rng.integers(POOL)))

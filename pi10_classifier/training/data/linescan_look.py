@@ -37,7 +37,8 @@ def linescan_look(
     if effects.defocus:
         light = linescan.defocus(light, float(max(light.shape)) - 16, rng, _SOFT)
     if effects.specks:
-        light = light * linescan.specks(*light.shape, rng)
+        rows, columns = light.shape
+        light = np.asarray(light * linescan.specks(rows, columns, rng), np.float32)
     return linescan.expose(light[None], rng, effects)
 
 
