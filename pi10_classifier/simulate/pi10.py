@@ -22,10 +22,10 @@ from pi10_classifier.simulate.scene import MASTER_PX, POOL, Scene
 # The diameters make half of all crops 64 px wide and one in ten over 104 px, as in that table.
 PI10_KINDS: dict[str, tuple[tuple[str, Callable[[Pen], None], float, float], ...]] = {
     "copepod": (
-        ("from the side", copepods.side, 0.55, 84),
+        ("from the side", copepods.side, 0.6, 84),
         ("from above", copepods.above, 0.15, 80),
         ("bare", copepods.bare, 0.1, 48),
-        ("compact calanoid", copepods.compact, 0.1, 66),
+        ("compact calanoid", copepods.compact, 0.05, 66),
         ("calanoid", copepods.calanoid, 0.05, 72),
         ("cyclopoid", copepods.cyclopoid, 0.05, 60),
     ),
