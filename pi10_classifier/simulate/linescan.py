@@ -35,12 +35,12 @@ _BLACK = 6 / 255  # no pixel is darker than 5, in 17 of 17: the black level
 _HAZE = (0.02, 0.11)  # stray light in the darkest 5 % of a particle: 6 to 30 levels, one 46
 # median px of the blur of small and large particles, and its log-sd: edges rise in 1.5 to 4.75 px,
 # in 2 to 2.5 px in the three largest images, in about 3.5 px in those below 130 px
-_EDGE_SIGMA = (1.5, 0.95, 0.28)
+_EDGE_SIGMA = (1.7, 1.1, 0.28)
 _LARGE = 130  # px; diameter from which a particle is sharp
 _FAR_SIGMA = 1.5  # times more blur for what is small and out of focus
 _LEAST_SIGMA = 0.25  # px; a narrower blur changes nothing
 _SMALL = 36  # px; a particle below that is often out of focus
-_SHARPEN = (0.5, 1.9)  # unsharp mask's strength: rims are 5 to 25 levels lighter than the ground
+_SHARPEN = (0.9, 2.6)  # unsharp mask's strength: rims are 5 to 25 levels lighter than the ground
 _MOTTLE = 0.030  # sd of the ground's noise shared by the colours: 7 of 255
 _MOTTLE_SIGMA = (1.2, 0.85)  # px along and across a line: correlation 0.58 and 0.42 at 1 px
 _WHITE_NOISE = 0.022  # sd of each colour's own noise: 4 of 255
@@ -53,12 +53,12 @@ _FINER = 3  # specks are drawn so many times larger
 # per 1,000 px: (number, radius px, depth of 255, blur px); 25 to 30 specks are deeper than 12
 # levels, 5 deeper than 50, 1 to 2 deeper than 100; the median speck has 2 px, one in ten 14 px
 _SPECKS = (
-    (10.0, (0.3, 0.7), (35, 105), 0.5),
-    (0.6, (0.4, 1.0), (90, 240), 0.5),
+    (8.0, (0.3, 0.7), (25, 80), 0.5),
+    (0.5, (0.4, 1.0), (70, 190), 0.5),
     (0.25, (1.2, 2.2), (40, 160), 0.8),
     (0.15, (1.8, 3.2), (30, 100), 1.3),
 )
-_RINGS = (1.6, (0.8, 2.2), (30, 110), 0.5)  # grains and bubbles beyond the focus
+_RINGS = (2.2, (0.8, 2.2), (30, 110), 0.5)  # grains and bubbles beyond the focus
 
 
 @dataclass(frozen=True, slots=True)
