@@ -41,9 +41,9 @@ _FAR_SIGMA = 1.5  # times more blur for what is small and out of focus
 _LEAST_SIGMA = 0.25  # px; a narrower blur changes nothing
 _SMALL = 36  # px; a particle below that is often out of focus
 _SHARPEN = (0.9, 2.6)  # unsharp mask's strength: rims are 5 to 25 levels lighter than the ground
-_MOTTLE = 0.030  # sd of the ground's noise shared by the colours: 7 of 255
+_MOTTLE = 0.030  # sd of the ground's noise shared by the colours: 7 to 8 of 255
 _MOTTLE_SIGMA = (1.2, 0.85)  # px along and across a line: correlation 0.58 and 0.42 at 1 px
-_WHITE_NOISE = 0.022  # sd of each colour's own noise: 4 of 255
+_WHITE_NOISE = 0.022  # sd of each colour's own noise: 5 to 6 of 255
 _COLUMN = 0.007  # sd from column to column: 1.2 to 2 of 255
 _BROAD = 0.012  # sd of slow changes along a line: 2.5 to 4 of 255
 _STRIPED = 0.25  # share of images with tinted stripes: 4 of 17
@@ -58,7 +58,7 @@ _SPECKS = (
     (0.25, (1.2, 2.2), (40, 160), 0.8),
     (0.15, (1.8, 3.2), (30, 100), 1.3),
 )
-_RINGS = (2.2, (0.8, 2.2), (30, 110), 0.5)  # grains and bubbles beyond the focus
+_RINGS = (1.4, (0.8, 2.2), (25, 100), 0.5)  # grains and bubbles beyond the focus
 
 
 @dataclass(frozen=True, slots=True)

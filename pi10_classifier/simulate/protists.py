@@ -43,7 +43,7 @@ def ceratium(pen: Pen) -> None:
 def chain(pen: Pen) -> None:
     """A chain of diatoms: cells in a row, straight or coiled, with setae or without."""
     rng = pen.rng
-    cells = int(rng.integers(5, 22))
+    cells = int(rng.integers(9, 24))
     axis = curve((-0.5, 0.0), rng.normal(0, 0.2), 1.0, rng.normal(0, 0.9), cells)
     axis -= axis.mean(axis=0)
     long, tall = 0.42 / cells, rng.uniform(0.03, 0.09)
