@@ -59,7 +59,7 @@ def export_labels(
 
     if out is not None:
         refuse_own_files(results, out)
-        if form != "label-studio" and out.exists():
+        if form == "csv" and out.exists():  # it may hold labels by now
             raise SettingError(f"{out} is there already; name another --out")
     sample = _particles(results, suggested=suggested)
     store = LabelStore(results, classes_of(results))
