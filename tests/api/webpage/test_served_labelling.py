@@ -210,7 +210,8 @@ def test_from_results_to_labels_and_back_in_a_browser(service: Service, home: Pa
         tab.fill("#sample-size", "24")
         tab.click("#draw")
         tab.wait_for_url("**/label/24/")
-        tab.keyboard.type("Anna")
+        tab.wait_for_selector("#name-dialog[open]")  # before it, what is typed goes nowhere
+        tab.locator("#name").fill("Anna")
         tab.keyboard.press("Enter")
         for number in range(24):
             tab.locator(f"#reached:has-text('{number} of 24')").wait_for()
