@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapes import GROUND, PARTICLE, box, ellipse, invert, photograph, smooth, soil, unchanged
 
 from pi10_classifier.imaging import segmentation
 from pi10_classifier.imaging.measurement import MAX_SIDE_PX, MIN_AREA_PX, border_grey, measure
@@ -15,73 +16,6 @@ from pi10_classifier.imaging.preprocess import Grey
 from pi10_classifier.imaging.segmentation import MARGIN, Mosaic, outlines
 
 GENUINE = sorted((Path(__file__).parents[3] / "shared" / "data" / "pi10-examples").glob("*.tif"))
-GROUND, PARTICLE = 235, 30
-
-
-def grid(height, width, fine=1):
-    """y and x of the pixels' centres, or of ``fine`` x ``fine`` points in each."""
-    y, x = np.mgrid[: height * fine, : width * fine]
-    return (y + 0.5) / fine - 0.5, (x + 0.5) / fine - 0.5
-
-
-def ellipse(height, width, a, b, angle=0.0, centre=None):
-    """True where a point lies in the ellipse of semi-axes a, b px; ``angle`` in degrees."""
-
-    def inside(fine=1):
-        y, x = grid(height, width, fine)
-        cy, cx = centre or ((height - 1) / 2, (width - 1) / 2)
-        c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        u, v = (x - cx) * c + (y - cy) * s, (y - cy) * c - (x - cx) * s
-        return (u / a) ** 2 + (v / b) ** 2 <= 1
-
-    return inside
-
-
-def box(height, width, a, b, angle=0.0):
-    """True where a point lies in the rectangle of half sides a, b px."""
-
-    def inside(fine=1):
-        y, x = grid(height, width, fine)
-        c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        dx, dy = x - (width - 1) / 2, y - (height - 1) / 2
-        return (abs(dx * c + dy * s) < a) & (abs(dy * c - dx * s) < b)
-
-    return inside
-
-
-def photograph(mask, ground=GROUND, particle=PARTICLE):
-    """A mask or coverage (H, W), 0..1 -> RGB."""
-    grey = ground + (particle - ground) * np.asarray(mask, float)
-    return np.repeat(grey.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def smooth(shape):
-    """The shape with the grey edge that a lens gives it."""
-    cover = shape(fine=8).astype(float)
-    height, width = cover.shape[0] // 8, cover.shape[1] // 8
-    return cover.reshape(height, 8, width, 8).mean(axis=(1, 3))
-
-
-def soil(rgb, seed=0):
-    """Stripes, noise and specks, as in the flow cell."""
-    random = np.random.default_rng(seed)
-    height, width = rgb.shape[:2]
-    stripes = random.choice([-15, -6, 0, 0, 0, 5], width)
-    dirty = rgb + stripes[None, :, None] + random.normal(0, 4, rgb.shape)
-    sign = -1 if rgb[0, 0, 0] > 127 else 1
-    for y, x in random.integers((0, 0), (height, width), (30, 2)):
-        around = rgb[max(y - 4, 0) : y + 6, max(x - 4, 0) : x + 6]
-        if (around == rgb[0, 0]).all():  # apart from the particle
-            dirty[y : y + 2, x : x + 2] += sign * 90
-    return dirty.round().clip(0, 255).astype(np.uint8)
-
-
-def invert(rgb):
-    return 255 - rgb
-
-
-def unchanged(rgb):
-    return rgb
 
 
 LOOKS = [unchanged, soil, invert, lambda rgb: soil(invert(rgb))]

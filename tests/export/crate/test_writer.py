@@ -9,93 +9,26 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import crate_facts
 import pyarrow.parquet as pq
-import pytest
 import support
 from click.testing import CliRunner
+from crate_facts import DAY, contents, graph_of, links, listed
 
 from pi10_classifier.classify import classify
 from pi10_classifier.cli import pi10
 from pi10_classifier.errors import SettingError
 from pi10_classifier.export.crate.writer import write_crate
-from pi10_classifier.export.dataset_facts import DatasetFacts, read_facts
+from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.sizes.tables import TABLES as SIZES
 from pi10_classifier.sizes.tables import SizeOptions, write_sizes
 from pi10_classifier.underway.readings import Readings
 from pi10_classifier.underway.table import join
-
-DAY = date(2026, 11, 29)
-
-
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> DatasetFacts:
-    return read_facts(crate_facts.write_facts(tmp_path_factory.mktemp("facts")))
-
-
-@pytest.fixture(scope="module")
-def run(cruise: Path, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of three archives and a folder, with labels beside it and files that are none of it."""
-    out = tmp_path_factory.mktemp("crate") / "out"
-    classify([str(cruise)], out, Settings(model=package, jobs=2))
-    (out / "validation/crops").mkdir(parents=True)
-    (out / "validation/labels.csv").write_text("particle_id,label\n", "utf-8")
-    (out / "validation/tasks.json").write_text("[]", "utf-8")
-    (out / "my notes.txt").write_text("not to be published", "utf-8")
-    return out
-
-
-@pytest.fixture(scope="module")
-def many(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of more archives than a Zenodo record takes files."""
-    home = tmp_path_factory.mktemp("many")
-    for number in range(104):
-        begin = support.START + timedelta(minutes=10 * number)
-        support.write_tar(
-            home / f"bins/{begin:%Y-%m-%d}/{begin:%H%M}.tar",
-            {support.name_of(0, begin): support.particle(number, begin)},
-        )
-    classify([str(home / "bins")], home / "out", Settings(model=package, jobs=2))
-    return home / "out"
-
-
-def graph_of(folder: Path) -> dict[str, dict[str, Any]]:
-    described = json.loads((folder / "ro-crate-metadata.json").read_text("utf-8"))
-    entities = described["@graph"]
-    by_id = {entity["@id"]: entity for entity in entities}
-    assert len(by_id) == len(entities)
-    return by_id
-
-
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def links(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if set(value) == {"@id"}:
-            yield value["@id"]
-        else:
-            for inner in value.values():
-                yield from links(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from links(inner)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_a_folder_holds_the_run_and_the_hashes_of_its_files(
@@ -286,93 +219,6 @@ def test_the_metadata_of_the_deposit(run: Path, facts: DatasetFacts, tmp_path: P
     ]
     assert record["dates"] == [{"date": "2024-06-24/2024-06-24", "type": {"id": "collected"}}]
     assert record["funding"][0]["award"]["number"] == "101058625"
-
-
-def cut_part(run: Path) -> None:
-    part = next((run / "predictions.parquet").iterdir())
-    part.write_bytes(part.read_bytes()[:-1])
-
-
-def lose_part(run: Path) -> None:
-    next((run / "predictions.parquet").iterdir()).unlink()
-
-
-def add_part(run: Path) -> None:
-    part = next((run / "predictions.parquet").iterdir())
-    shutil.copy(part, part.with_name("other.parquet"))
-
-
-def lose_table(run: Path) -> None:
-    (run / "failures.csv").unlink()
-
-
-def unfinish(run: Path) -> None:
-    (run / "run.json").unlink()
-
-
-def age(run: Path) -> None:
-    path = run / "run.json"
-    info = json.loads(path.read_text("utf-8"))
-    del info["units"]
-    path.write_text(json.dumps(info), "utf-8")
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (cut_part, "journal says"),
-        (lose_part, "no bytes"),
-        (add_part, "nothing of it"),
-        (lose_table, r"no failures\.csv"),
-        (unfinish, "no finished run"),
-        (age, "another version"),
-    ],
-)
-@pytest.mark.parametrize("name", ["crate", "crate.zip"])
-def test_of_a_damaged_run_nothing_is_written(
-    run: Path, facts: DatasetFacts, tmp_path: Path,
-    damage: Callable[[Path], None], words: str, name: str,
-) -> None:  # fmt: skip
-    shutil.copytree(run, tmp_path / "run")
-    damage(tmp_path / "run")
-    with pytest.raises(SettingError, match=words):
-        write_crate(tmp_path / "run", tmp_path / name, facts, DAY)
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
-def test_what_is_there_is_kept_unless_asked(run: Path, facts: DatasetFacts, tmp_path: Path) -> None:
-    out = tmp_path / "crate"
-    write_crate(run, out, facts, DAY)
-    (out / "bins.csv").write_text("older", "utf-8")
-    with pytest.raises(SettingError, match="--overwrite"):
-        write_crate(run, out, facts, DAY)
-    assert (out / "bins.csv").read_text("utf-8") == "older"
-    write_crate(run, out, facts, DAY, overwrite=True)
-    assert (out / "bins.csv").read_bytes() == (run / "bins.csv").read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["crate"]
-
-
-@pytest.mark.parametrize(
-    ("name", "zenodo", "words"),
-    [
-        ("photos", False, "no crate"),
-        ("run", False, "no crate"),
-        ("letter", False, "a file"),
-        ("nowhere/crate", False, "make it first"),
-        ("record.zip", True, "name a folder"),
-    ],
-)
-def test_nothing_else_is_ever_replaced(
-    run: Path, facts: DatasetFacts, tmp_path: Path, name: str, zenodo: bool, words: str
-) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/one.png").write_bytes(b"1")
-    (tmp_path / "letter").write_text("dear", "utf-8")
-    shutil.copytree(run, tmp_path / "run")
-    before = contents(tmp_path)
-    with pytest.raises(SettingError, match=words):
-        write_crate(run, tmp_path / name, facts, DAY, zenodo=zenodo, overwrite=True)
-    assert contents(tmp_path) == before
 
 
 def test_the_command(run: Path, tmp_path: Path) -> None:
