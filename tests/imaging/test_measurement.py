@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapes import GROUND, PARTICLE, box, ellipse, invert, photograph, smooth, soil, unchanged
+from photographs import GROUND, PARTICLE, box, ellipse, invert, photograph, smooth, soil, unchanged
 
 from pi10_classifier.imaging import segmentation
 from pi10_classifier.imaging.measurement import MAX_SIDE_PX, MIN_AREA_PX, border_grey, measure
