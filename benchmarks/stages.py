@@ -4,8 +4,9 @@
 
 Each round classifies the input in this process. The network's answer is replaced by random
 numbers, so what is left is the program's own share; ``--network`` keeps the network. A stage has
-the processor time of its own thread, without the stages that it calls; ``other`` is the rest of
-the process: queues, threads, imports. With ``--jobs 2`` or more, ``cores kept busy`` shows how far
+the processor time of its own thread, without the stages that it calls; ``all`` is the whole
+process in rounds without the stopwatch, ``other`` the rest of it: queues and threads. The first
+round, with the imports, does not count. With ``--jobs 2`` or more, ``cores kept busy`` shows how far
 the threads wait for one another, for Python's lock above all.
 """
 
@@ -58,11 +59,22 @@ SOURCE, OTHER = "read the source", "other"
 
 
 class Stopwatch:
-    """Processor time by stage; a stage that calls another one does not count its time."""
+    """Processor time by stage; a stage that calls another one does not count its time.
+
+    Reading the thread's clock takes microseconds on some systems, so the watch first times itself,
+    and leaves that out: half of a call's cost falls into the stage, half into its caller.
+    """
 
     def __init__(self) -> None:
         self._local = threading.local()
         self._threads: list[Counter[str]] = []
+        self._cost = 0.0
+        nothing = self.timed("nothing", lambda: None)
+        outer = self.timed("outer", lambda: [nothing() for _ in range(20_000)])
+        outer()
+        seconds, self._threads = self.seconds, []
+        self._cost = sum(seconds.values()) / 40_000
+        del self._local.open
 
     @property
     def seconds(self) -> Counter[str]:
@@ -86,7 +98,7 @@ class Stopwatch:
         """Credit the time since the last switch; begin ``stage``, or end the last one."""
         local, now = self._local, time.thread_time()
         if local.open:
-            local.seconds[local.open[-1]] += now - local.since
+            local.seconds[local.open[-1]] += now - local.since - self._cost
         if stage:
             local.open.append(stage)
         else:
@@ -171,20 +183,24 @@ def main() -> None:
     if not options.network:
         Model.load = without_network(Model.load)
     settings = Settings(find(options.model), jobs=options.jobs, measure=options.measure)
-    watch = Stopwatch()
-    watch.install()
     one_round(options.input, settings)  # warm-up
-    rounds: list[dict[str, float]] = []
+    whole: list[float] = []
     busy: list[float] = []
     for _ in range(options.rounds):
-        before = watch.seconds
         images, processor, seconds = one_round(options.input, settings)
+        whole.append(processor)
+        busy.append(processor / seconds)
+    watch = Stopwatch()
+    watch.install()
+    rounds: list[dict[str, float]] = []
+    for used in whole:
+        before = watch.seconds
+        one_round(options.input, settings)
         spent = watch.seconds
         stages = {name: spent[name] - before[name] for name in (SOURCE, *STAGES)}
-        stages[OTHER] = processor - sum(stages.values())
-        stages["all"] = processor
-        rounds.append({name: 1000 * used / images for name, used in stages.items()})
-        busy.append(processor / seconds)
+        stages[OTHER] = used - sum(stages.values())
+        stages["all"] = used
+        rounds.append({name: 1000 * seconds / images for name, seconds in stages.items()})
     medians = {name: statistics.median(row[name] for row in rounds) for name in rounds[0]}
     if options.json:
         print(json.dumps({"core_ms_per_image": medians, "cores_busy": statistics.median(busy)}))
