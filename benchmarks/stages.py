@@ -6,8 +6,8 @@ Each round classifies the input in this process. The network's answer is replace
 numbers, so what is left is the program's own share; ``--network`` keeps the network. A stage has
 the processor time of its own thread, without the stages that it calls; ``all`` is the whole
 process in rounds without the stopwatch, ``other`` the rest of it: queues and threads. The first
-round, with the imports, does not count. With ``--jobs 2`` or more, ``cores kept busy`` shows how far
-the threads wait for one another, for Python's lock above all.
+round, with the imports, does not count. With ``--jobs 2`` or more, ``cores kept busy`` shows how
+far the threads wait for one another, for Python's lock above all.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "decode": [(engine, "decode")],
     "grey and border": [(preprocess.Grey, "of")],
     "prepare": [(engine, "prepare")],
-    "chunk": [(engine.Engine, "process"), (engine.Engine, "_decode"), (engine.Engine, "_measure")],
+    "chunk": [
+        (engine.Engine, "process"),
+        (engine.Engine, "_decode"),
+        (engine.Engine, "_measure"),
+    ],
     "mosaic": [(engine, "measure_greys"), (measurement.Mosaic, "of")],
     "outlines": [(measurement, "find_outlines")],
     "sizes": [(measurement, "_describe")],
