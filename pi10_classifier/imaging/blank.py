@@ -76,7 +76,9 @@ def shows_nothing(grey: U8, um_per_px: float) -> bool:
 def _has_piece(mask: NDArray[np.bool_], reach: int, enough: float) -> bool:
     """True where a joined piece has two pixels at a distance of ``enough`` px or more."""
     # padded: at the frame a piece would be dilated to one side only
-    canvas = cv2.copyMakeBorder(mask.view(np.uint8), *[reach] * 4, cv2.BORDER_CONSTANT)
+    canvas = cv2.copyMakeBorder(
+        mask.view(np.uint8), reach, reach, reach, reach, cv2.BORDER_CONSTANT
+    )
     joined = cv2.dilate(canvas, np.ones((reach, reach), np.uint8))
     pieces, _ = cv2.findContours(joined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     slanted = []

@@ -240,8 +240,9 @@ def _sums(mosaic: Mosaic, inside: U8, hulls: U8) -> F64:
 def _squares(values: U8) -> NDArray[Any]:
     """Squares in a type whose sums along a row are exact in ``_row_sums``."""
     exact = values.shape[1] * 255**2 < 2**24
-    wide = values.astype(np.uint16 if exact else np.float64)
-    return np.multiply(wide, wide, out=wide)
+    wide: NDArray[Any] = values.astype(np.uint16 if exact else np.float64)
+    wide *= wide
+    return wide
 
 
 def _smallest_dtype(weights: NDArray[np.int64]) -> NDArray[Any]:
