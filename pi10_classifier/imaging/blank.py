@@ -70,23 +70,25 @@ def shows_nothing(grey: U8, um_per_px: float) -> bool:
     mask |= np.abs(soft) > max(_SOFT, min(_SOFT_NOISES * noise, _SOFT_MAX))
     reach = _REACH if noise < _NOISY else _REACH_NOISY
     enough = smallest + reach - 2  # between centres of the outermost pixels, widened by joining
-    return bool(_longest(mask, reach, enough) < enough)
+    return not _has_piece(mask, reach, enough)
 
 
-def _longest(mask: NDArray[np.bool_], reach: int, enough: float) -> float:
-    """The largest distance, px, within one joined piece; stops early at ``enough``."""
+def _has_piece(mask: NDArray[np.bool_], reach: int, enough: float) -> bool:
+    """True where a joined piece has two pixels at a distance of ``enough`` px or more."""
     # padded: at the frame a piece would be dilated to one side only
-    canvas = np.pad(mask.view(np.uint8), reach)
+    canvas = cv2.copyMakeBorder(
+        mask.view(np.uint8), reach, reach, reach, reach, cv2.BORDER_CONSTANT
+    )
     joined = cv2.dilate(canvas, np.ones((reach, reach), np.uint8))
     pieces, _ = cv2.findContours(joined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    longest = 0.0
+    slanted = []
     for piece in pieces:
         _, _, width, height = cv2.boundingRect(piece)
         if max(width, height) - 1 >= enough:
-            return enough
-        if math.hypot(width, height) > longest:
-            longest = max(longest, *largest_distances([cv2.convexHull(piece)]))
-    return longest
+            return True
+        if math.hypot(width, height) >= enough:
+            slanted.append(cv2.convexHull(piece))
+    return any(distance >= enough for distance in largest_distances(slanted))
 
 
 def _subtract_background(grey: U8) -> NDArray[np.int16]:

@@ -216,19 +216,20 @@ def _sums(mosaic: Mosaic, inside: U8, hulls: U8) -> F64:
     rows, columns = inside.shape
     middle = columns // 2
     x = np.arange(columns)
-    # without ``@`` or ``cv2.gemm``: BLAS would start threads in addition to the pipeline's
-    count = _row_sums(inside)
-    sum_x = _row_sums(inside * _smallest_dtype(x))
-    sum_xx = _row_sums(inside * _smallest_dtype((x - middle) ** 2)) + middle * (
-        2 * sum_x - middle * count
-    )
     y = np.arange(rows) - np.repeat(mosaic.tops, mosaic.spans)
-    sum_y = y * count
     greys = inside * mosaic.canvas
-    by_row = (count, sum_x, sum_xx, sum_y, y * sum_y, y * sum_x,
-              _row_sums(greys), _row_sums(hulls), _row_sums(_squares(greys)))  # fmt: skip
-    starts = mosaic.tops - MARGIN
-    sums: F64 = np.stack([np.add.reduceat(column, starts) for column in by_row], axis=1)
+    by_row = np.empty((9, rows))
+    count, sum_x, sum_xx, sum_y, sum_yy, sum_xy, grey, hull_count, squares = by_row
+    # without ``@`` or ``cv2.gemm``: BLAS would start threads in addition to the pipeline's
+    count[:] = _row_sums(inside)
+    sum_x[:] = _row_sums(inside * _smallest_dtype(x))
+    sum_xx[:] = _row_sums(inside * _smallest_dtype((x - middle) ** 2))
+    sum_xx += middle * (2 * sum_x - middle * count)
+    np.multiply(y, count, out=sum_y)
+    np.multiply(y, sum_y, out=sum_yy)
+    np.multiply(y, sum_x, out=sum_xy)
+    grey[:], hull_count[:], squares[:] = map(_row_sums, (greys, hulls, _squares(greys)))
+    sums: F64 = np.add.reduceat(by_row, mosaic.tops - MARGIN, axis=1).T
     # grey values as recorded: on the canvas all particles are dark
     inverted, pixels, dark = mosaic.inverted, sums[:, 0], sums[:, 6].copy()
     sums[:, 6] = np.where(inverted, 255 * pixels - dark, dark)
@@ -239,7 +240,9 @@ def _sums(mosaic: Mosaic, inside: U8, hulls: U8) -> F64:
 def _squares(values: U8) -> NDArray[Any]:
     """Squares in a type whose sums along a row are exact in ``_row_sums``."""
     exact = values.shape[1] * 255**2 < 2**24
-    return np.multiply(values, values, dtype=np.uint16 if exact else np.float64)
+    wide: NDArray[Any] = values.astype(np.uint16 if exact else np.float64)
+    wide *= wide
+    return wide
 
 
 def _smallest_dtype(weights: NDArray[np.int64]) -> NDArray[Any]:
@@ -248,11 +251,12 @@ def _smallest_dtype(weights: NDArray[np.int64]) -> NDArray[Any]:
     return weights.astype(np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else float)
 
 
-def _row_sums(canvas: NDArray[Any]) -> F64:
+def _row_sums(canvas: NDArray[Any]) -> NDArray[Any]:
     """Exact sums along each row of uint8, uint16 (up to 512 columns) or float64: (rows,)."""
     kind = {1: cv2.CV_32S, 2: cv2.CV_32F, 8: cv2.CV_64F}[canvas.dtype.itemsize]
     sums: Any = cv2.reduce(canvas, 1, cv2.REDUCE_SUM, dtype=kind)
-    return np.asarray(sums[:, 0], np.float64)
+    out: NDArray[Any] = sums[:, 0]
+    return out
 
 
 def _axes(xx: float, yy: float, xy: float) -> tuple[float, float]:
@@ -270,7 +274,7 @@ def largest_distances(hulls: Sequence[Any]) -> list[float]:
     """Largest distance, px, between vertices of each hull (m, 1, 2) int32."""
     if not hulls:
         return []
-    corners = np.empty((len(hulls), max(map(len, hulls)), 2), np.int64)
+    corners = np.empty((len(hulls), max(map(len, hulls)), 2), np.int32)
     for slot, hull in zip(corners, hulls, strict=True):
         slot[: len(hull)] = hull[:, 0]
         slot[len(hull) :] = hull[0, 0]

@@ -115,9 +115,10 @@ class Grey:
         return self.quartiles[2]
 
 
-def prepare(rgb: U8, spec: Preprocessing, grey: Grey | None = None) -> U8:
+def prepare(rgb: U8, spec: Preprocessing, grey: Grey | None = None, out: U8 | None = None) -> U8:
     """RGB (H, W, 3) uint8 -> (channels, size, size) uint8. grey: of ``rgb``, if already made.
 
+    out: an array to write to, which is returned; a new one if None.
     The aspect ratio is kept. The crop is centred on a background of 255 when levelled, else on
     the level of the image's own border.
     """
@@ -133,12 +134,16 @@ def prepare(rgb: U8, spec: Preprocessing, grey: Grey | None = None) -> U8:
     new_w = max(1, round(width * scale))
     new_h = max(1, round(height * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(image, (new_w, new_h), interpolation=method)
-    shape = (spec.size, spec.size) if spec.channels == 1 else (spec.size, spec.size, 3)
-    canvas: U8 = np.full(shape, background, np.uint8)
+    if out is None:
+        out = np.empty((spec.channels, spec.size, spec.size), np.uint8)
+    out.fill(background)
     top, left = (spec.size - new_h) // 2, (spec.size - new_w) // 2
-    canvas[top : top + new_h, left : left + new_w] = small
-    return canvas[None] if spec.channels == 1 else np.ascontiguousarray(canvas.transpose(2, 0, 1))
+    place = out[:, top : top + new_h, left : left + new_w]
+    if spec.channels == 1:
+        cv2.resize(image, (new_w, new_h), dst=place[0], interpolation=method)
+    else:
+        place[:] = cv2.resize(image, (new_w, new_h), interpolation=method).transpose(2, 0, 1)
+    return out
 
 
 def level(image: Any, background: int) -> Any:

@@ -7,6 +7,7 @@ mosaic. An image's outline does not depend on its neighbours.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,12 +107,12 @@ def find_outlines(mosaic: Mosaic, greys: Sequence[Grey]) -> tuple[list[Any], dic
     contours, _ = cv2.findContours(
         _closed(_mask(mosaic, greys)), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
-    owner: list[int] = np.repeat(np.arange(len(greys)), mosaic.spans).tolist()
+    starts: list[int] = (mosaic.tops - MARGIN).tolist()
     largest: list[Any] = [None] * len(greys)
     areas = [-1.0] * len(greys)
     candidates: list[tuple[int, float, Any]] = []
     for outline in contours:
-        number = owner[int(outline.item(1))]
+        number = bisect_right(starts, outline.item(1)) - 1
         # specks of up to three corners enclose almost nothing: any other outline is preferred
         area = cv2.contourArea(outline) if len(outline) > 3 else -0.5
         if area > areas[number]:
@@ -142,13 +143,14 @@ def _mask(mosaic: Mosaic, greys: Sequence[Grey]) -> U8:
     bottoms = mosaic.tops + mosaic.heights
     below = mosaic.canvas[bottoms[:, None] - 1 - _EDGE_ROWS].sum(axis=1, dtype=np.int16)
     column = (np.maximum(above, below) + 1) // 3  # the mean, rounded
-    column = column.clip((border - _STRIPE).clip(0), (border + _STRIPE).clip(None, 255))
+    column = np.maximum(column, np.maximum(border - _STRIPE, 0))
+    column = np.minimum(column, np.minimum(border + _STRIPE, 255))
     background = np.repeat(column.astype(np.uint8), mosaic.spans, axis=0)
     contrast: Any = cv2.subtract(background, mosaic.canvas)
     otsu = [cv2.threshold(view, 0, 255, cv2.THRESH_OTSU)[0] for view in mosaic.views(contrast)]
     level = np.maximum(np.maximum(_EDGE * np.array(otsu), _MIN_CONTRAST), _NOISE * noise)
     # contrast > level means grey < background - level
-    limit = (column - level.astype(np.int16)[:, None]).clip(0).astype(np.uint8)
+    limit = np.maximum(column - level.astype(np.int16)[:, None], 0).astype(np.uint8)
     mask: Any = cv2.compare(mosaic.canvas, np.repeat(limit, mosaic.spans, axis=0), cv2.CMP_LT)
     out: U8 = mask
     return out

@@ -205,7 +205,7 @@ class Engine:
         image = decode(item.data or b"", self._caps)
         rgb = image.rgb
         grey = Grey.of(rgb)
-        slot[:] = prepare(rgb, self._model.package.preprocessing, grey)
+        prepare(rgb, self._model.package.preprocessing, grey, slot)
         height, width = rgb.shape[:2]
         entry = _Decoded(item, image.tags, image.flags, width, height, rgb)
         # pixels are kept until the batch is scored, so a large image is reduced

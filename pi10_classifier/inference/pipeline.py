@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 
 from pi10_classifier.errors import Code, InputError
@@ -108,6 +109,8 @@ class Pipeline:
     def _collect(self) -> None:
         (part, unit), result = self._pool.first()
         if result is not None:
+            if result.hits_misses:
+                import_ahead("scipy.special")  # for the intervals of densities
             part.take(result)
             self._inputs += result.inputs
             self._failures += len(result.failures)
@@ -125,11 +128,16 @@ class Pipeline:
         self._progress(done)
 
 
-def import_ahead() -> None:
-    """Import the modules for parts and tables in a thread, while the first images are processed."""
-    for module in ("pyarrow.parquet", "pyarrow.dataset", "scipy.special"):
-        with contextlib.suppress(Exception):  # the code that needs the module reports the error
-            import_module(module)
+@cache  # once in a process
+def import_ahead(*modules: str) -> None:
+    """Import modules in a thread, while images are processed."""
+
+    def run() -> None:
+        for module in modules:
+            with contextlib.suppress(Exception):  # the code that needs it reports the error
+                import_module(module)
+
+    threading.Thread(target=run, name="pi10-imports").start()
 
 
 def items_of(unit: Unit, *, again: bool | None = False) -> Iterator[Item]:
@@ -154,7 +162,7 @@ def pipeline_of(
     folder: RunFolder, settings: Settings, model: Model, progress: Callable[[Progress], None]
 ) -> Pipeline:
     engine = Engine.from_settings(model, settings)
-    threading.Thread(target=import_ahead, name="pi10-imports").start()
+    import_ahead("pyarrow.parquet")  # for parts
     return Pipeline(folder, engine, settings.jobs, progress)
 
 

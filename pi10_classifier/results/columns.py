@@ -57,6 +57,15 @@ class Row(NamedTuple):
         return (*self[:_AT], *self.scores, *rest)
 
 
+def by_column(rows: Sequence[Row], *, novelty: bool = False) -> Iterator[Sequence[Any]]:
+    """The cells of one or more rows, column by column in the order of ``columns``."""
+    for name, cells in zip(Row._fields, zip(*rows, strict=True), strict=True):
+        if name == SCORES:
+            yield from zip(*cells, strict=True)
+        elif novelty or name != NOVELTY:
+            yield cells
+
+
 _AT, _NOVELTY = Row._fields.index(SCORES), Row._fields.index(NOVELTY)
 
 

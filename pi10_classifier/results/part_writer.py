@@ -9,7 +9,7 @@ from typing import Any
 
 from pi10_classifier.errors import output_error
 from pi10_classifier.foundation.files import write_atomically
-from pi10_classifier.results.columns import Row, schema
+from pi10_classifier.results.columns import Row, by_column, schema
 from pi10_classifier.results.factor_column import fill
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, entry_bytes, part_stem
 
@@ -40,9 +40,8 @@ class PartWriter:
         import pyarrow.parquet as pq
 
         kind = schema(self._folder.classes, novelty=self._novelty)
-        cells = (row.cells(novelty=self._novelty) for row in rows)
-        columns_ = zip(*cells, strict=True) if rows else [()] * len(kind)
-        arrays = [pa.array(list(c), f.type) for c, f in zip(columns_, kind, strict=True)]
+        columns = by_column(rows, novelty=self._novelty) if rows else [()] * len(kind)
+        arrays = [pa.array(cells, f.type) for cells, f in zip(columns, kind, strict=True)]
         try:
             if self._writer is None:
                 self._writer = pq.ParquetWriter(self._temporary, kind, compression="zstd")

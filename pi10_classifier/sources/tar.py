@@ -47,8 +47,10 @@ def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
             continue
         if len(head) < BLOCK:
             raise corrupt(f"the archive ends at byte {position + len(head):,}, inside a header")
-        # the checksum covers the header with its own field blank
-        if sum(head) - sum(head[148:156]) + 256 != _number(head[148:156], position):
+        # the checksum covers the header with its own field blank; most bytes are zeros, and
+        # dropping them is faster than adding them
+        filled = (head[:148] + head[156:]).translate(None, b"\0")
+        if sum(filled) + 256 != _number(head[148:156], position):
             raise corrupt(f"the tar header at byte {position:,} is damaged")
         kind = head[156]
         size = _number(head[124:136], position)

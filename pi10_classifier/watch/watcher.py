@@ -219,7 +219,7 @@ class _Watcher:
         self._raise_if_cancelled = raise_if_cancelled
         self._show_status, self._emit_line = show_status, emit_line
         started, clock = datetime.now(UTC), time.perf_counter()
-        threading.Thread(target=import_ahead, name="pi10-imports").start()
+        import_ahead("pyarrow.parquet", "pyarrow.dataset", "scipy.special")
         self._discovery.start()
         if self._uplink:
             self._uplink.start()
