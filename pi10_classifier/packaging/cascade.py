@@ -185,7 +185,7 @@ def _check_pair(fast: Model, accurate: Model, share: float | None) -> None:
             f" {', '.join(two.classes)}; a cascade needs the same classes in the same order"
         )
     a, b = one.preprocessing, two.preprocessing
-    looks = [f"{p.channels} channels, level {p.level}, trim {p.trim}" for p in (a, b)]
+    looks = [f"{p.channels} channels, level {p.level}, trim {p.trim}, ground_clip {p.ground_clip}" for p in (a, b)]
     if looks[0] != looks[1]:
         raise SettingError(
             f"{one.name} takes {looks[0]}, {two.name} {looks[1]}; a cascade needs the same"

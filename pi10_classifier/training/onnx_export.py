@@ -20,7 +20,7 @@ from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.preprocess import Preprocessing
 from pi10_classifier.model.card import card
 from pi10_classifier.model.onnx_metadata import with_metadata
-from pi10_classifier.model.package import FORMAT, MADE_OF
+from pi10_classifier.model.package import MADE_OF, format_of
 from pi10_classifier.training.checkpoint import load_checkpoint
 from pi10_classifier.training.loop.loop import predict
 from pi10_classifier.training.networks.registry import Logits, build
@@ -166,7 +166,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
     blob = with_metadata((package / MODEL).read_bytes(), fields)
     write_atomically(package / MODEL, blob)
     description = {
-        "format": FORMAT,
+        "format": format_of(Preprocessing.from_dict(fields["preprocessing"])),
         "name": fields["name"],
         "version": fields["version"],
         "classes": fields["classes"],
