@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.imaging.preprocess import Preprocessing
+from pi10_classifier.imaging.preprocess import MAX_GROUND_CLIP, Preprocessing
 
 CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
@@ -25,7 +25,7 @@ MOST = 10_000_000  # upper limit of all counts; more is a typing error
 POSITIVE: Mapping[str, float] = {"minutes": MOST, "rate": 100, "distil_temperature": 1000}
 _FROM_ZERO = (
     *("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size"),
-    *("drawn", "class_minimum", "class_maximum", "finer"),
+    *("drawn", "class_minimum", "class_maximum", "finer", "groups"),
 )
 _SHARES = ("warm_share", "warmup_share", "ema", "distil", "look", "trim")
 # lowest and highest allowed value; None is no limit. Command line and API use them too
@@ -34,6 +34,7 @@ BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "batch": (2, None),
     "accumulate": (1, None),
     "size": (32, 512),
+    "ground_clip": (0, MAX_GROUND_CLIP),
     **dict.fromkeys(_FROM_ZERO, (0, None)),
     **dict.fromkeys(_SHARES, (0, 1)),
 }
@@ -65,6 +66,9 @@ class Recipe:
         0.0,
         "Margin around the particle that images are cut to, as a share of its longest side; 0: no"
         " cut.",
+    )
+    ground_clip: int = _setting(
+        0, "Grey levels next to the background that become white in the prepared image; 0: none."
     )
     warm_size: int = _setting(
         0, "Side of the input at the start of the training, px; 0: size from the start."
@@ -123,6 +127,11 @@ class Recipe:
         0.0,
         "Weight of an auxiliary head, trained with cross-entropy on the sources' own labels; 0:"
         " none.",
+    )
+    groups: float = _setting(
+        0.0,
+        "Weight of the cross-entropy on the label map's groups, whose sums are the classes; 0: the"
+        " network predicts the classes alone.",
     )
     distil: float = _setting(
         0.0, "Weight w of the teacher in (1-w) loss + w T^2 KL(teacher || student), 0 to 1."
@@ -188,17 +197,27 @@ class Recipe:
                 f" {MARGIN}, so the model would be used on other images than it was trained"
                 f" on; set trim to {MARGIN} or less"
             )
+        if not 0 <= self.ground_clip <= MAX_GROUND_CLIP:
+            raise SettingError(
+                f"ground_clip is {self.ground_clip} grey levels; it must be 0 to {MAX_GROUND_CLIP}"
+            )
+        if self.ground_clip and not self.level:
+            raise SettingError(
+                f"ground_clip is {self.ground_clip}, but level is false, and only a levelled"
+                " background is known to be 255; set level=true, or ground_clip=0"
+            )
         if self.drawn and self.augmentation != "pi10":
             raise SettingError(
                 f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn"
                 " particles need augmentation 'pi10'"
             )
 
-        if self.finer and self.mixup:
-            raise SettingError(
-                f"finer is {self.finer} and mixup {self.mixup}, but mixed images have no label"
-                " of their own; set one of the two to 0"
-            )
+        for name in ("finer", "groups"):
+            if getattr(self, name) and self.mixup:
+                raise SettingError(
+                    f"{name} is {getattr(self, name)} and mixup {self.mixup}, but mixed images have"
+                    " no label of their own; set one of the two to 0"
+                )
         check_limits(self.class_minimum, self.class_maximum or None)
         if self.balance and (self.class_minimum or self.class_maximum):
             raise SettingError(
@@ -209,13 +228,16 @@ class Recipe:
     @property
     def spec(self) -> Preprocessing:
         """The input of the trained network, for serving too."""
-        return Preprocessing(self.size, self.channels, self.level, trim=self.trim)
+        return Preprocessing(
+            self.size, self.channels, self.level, trim=self.trim, ground_clip=self.ground_clip
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings, without a trim of 0, so that trainings from before trim can be resumed."""
+        """All settings, without a 0 of newer ones, so that trainings from before can be resumed."""
         settings = asdict(self)
-        if not self.trim:
-            del settings["trim"]
+        for name in ("trim", "ground_clip", "groups"):
+            if not settings[name]:
+                del settings[name]
         return settings
 
 
@@ -290,7 +312,8 @@ def recipe_for(architecture: str, **changes: Any) -> Recipe:
     if isinstance(size, int) and size <= base.get("warm_size", 0):
         base["warm_size"] = 0  # a small input needs no smaller one first
     if changes.get("level") is False:
-        base.pop("trim", None)
+        for name in ("trim", "ground_clip"):
+            base.pop(name, None)
     return _make(base | changes)
 
 

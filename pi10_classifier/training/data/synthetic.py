@@ -50,4 +50,15 @@ def add_synthetic(
     known = training.finer
     if len(known):
         known = np.append(known, np.full(len(truth) - len(known), UNKNOWN, np.int64))
-    return TrainingSet(images, np.asarray(truth, np.int64), np.asarray(strata, np.int64), known)
+    groups = training.groups
+    if len(groups):
+        more = [_sole(groups[training.truth == place]) for place in range(len(classes))]
+        groups = np.append(groups, np.repeat(np.array(more, np.int64), count))
+    return TrainingSet(
+        images, np.asarray(truth, np.int64), np.asarray(strata, np.int64), known, groups
+    )
+
+
+def _sole(groups: NDArray[np.int64]) -> int:
+    """The only group of a class's images; unknown if there are several, or none is known."""
+    return int(groups[0]) if len(set(groups.tolist())) == 1 else UNKNOWN
