@@ -90,10 +90,11 @@ class Groups:
             columns.append(top[:, 0] + np.log(np.exp(own - top).sum(axis=1)))
         return np.asarray(np.stack(columns, axis=1), np.float32)
 
-    def most_probable(self, logits: F32, labels: I64) -> I64:
-        """The group (N,) with the highest logit (N, G) within the class (N,) of each image."""
-        inside = self.places[None] == labels[:, None]
-        return np.asarray(np.where(inside, logits, -np.inf).argmax(axis=1), np.int64)
+    def most_probable(self, logits: F32, scores: F32) -> list[str]:
+        """The group with the highest logit (N, G) within the class of the highest score (N, K)."""
+        inside = self.places[None] == scores.argmax(axis=1)[:, None]
+        best = np.where(inside, logits, -np.inf).argmax(axis=1)
+        return [self.names[place] for place in best.tolist()]
 
 
 def section(fields: Mapping[str, Any]) -> str:

@@ -171,3 +171,9 @@ class Model:
     def labels(self, scores: F32) -> Sequence[str]:
         """The class of the highest score of each row."""
         return [self.package.classes[i] for i in scores.argmax(axis=1)]
+
+    def finer_labels(self, answer: Answer) -> Sequence[str]:
+        """The most probable group of each image within its class; the class without groups."""
+        if self.package.groups is None or answer.groups is None:
+            return self.labels(answer.scores)
+        return self.package.groups.most_probable(answer.groups, answer.scores)

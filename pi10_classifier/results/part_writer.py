@@ -22,7 +22,7 @@ class PartWriter:
     def __init__(self, folder: RunFolder, unit: str) -> None:
         self._folder = folder
         self.classes = folder.classes
-        self._novelty = folder.novelty
+        self._optional = {"novelty": folder.novelty, "groups": folder.groups}
         self._stem = part_stem(unit)
         self._rows: list[Row] = []
         self._writer: Any = None
@@ -39,8 +39,8 @@ class PartWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        kind = schema(self._folder.classes, novelty=self._novelty)
-        cells = (row.cells(novelty=self._novelty) for row in rows)
+        kind = schema(self._folder.classes, **self._optional)
+        cells = (row.cells(**self._optional) for row in rows)
         columns_ = zip(*cells, strict=True) if rows else [()] * len(kind)
         arrays = [pa.array(list(c), f.type) for c, f in zip(columns_, kind, strict=True)]
         try:
