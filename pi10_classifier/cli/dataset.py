@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @click.option("--out", required=True, type=FOLDER, help="Folder to write the files to.")
 @click.option("--label-map", type=click.Path(path_type=Path),
               help="CSV with the columns label and class; labels may be globs, and class '-' leaves"
-                   " images out.  [default: the first folder of a label is its class]")  # fmt: skip
+                   " images out. Or cefas, the map that ships with the program."
+                   "  [default: the first folder of a label is its class]")  # fmt: skip
 @click.option("--labels", "label_file", metavar="FILE",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Labels of the images from another tool, in place of the folders' names: COCO, "

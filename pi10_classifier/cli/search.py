@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     help="Initial weights: pretrained, random, or a folder with safetensors.",
 )
 @click.option("--label-map", type=click.Path(path_type=Path),
-              help="CSV with the columns label and class.  [default: the first folder of a label is"
+              help="CSV with the columns label and class, or cefas, which has groups too.  [default: the first folder of a label is"
                    " its class]")  # fmt: skip
 @click.option(
     "--manifest",

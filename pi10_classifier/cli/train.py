@@ -61,7 +61,7 @@ _OF_RECIPE = "  [default: the recipe's]"
     help=f"Any other recipe setting, e.g. augmentation=none; may be repeated.{_OF_RECIPE}",
 )
 @click.option("--label-map", type=_PATH,
-              help="CSV with the columns label and class.  [default: the first folder of a label is"
+              help="CSV with the columns label and class, or cefas, which has groups too.  [default: the first folder of a label is"
                    " its class]")  # fmt: skip
 @click.option("--manifest", type=_PATH,
               help="The manifest.csv of `pi10 dataset`, whose split is used.  [default: a new"
