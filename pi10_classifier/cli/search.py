@@ -72,8 +72,8 @@ if TYPE_CHECKING:
     help="Initial weights: pretrained, random, or a folder with safetensors.",
 )
 @click.option("--label-map", type=click.Path(path_type=Path),
-              help="CSV with the columns label and class, or cefas, which has groups too.  [default: the first folder of a label is"
-                   " its class]")  # fmt: skip
+              help="CSV with the columns label and class, or cefas, which ships with the program."
+                   "  [default: the first folder of a label is its class]")  # fmt: skip
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),

@@ -61,8 +61,8 @@ _OF_RECIPE = "  [default: the recipe's]"
     help=f"Any other recipe setting, e.g. augmentation=none; may be repeated.{_OF_RECIPE}",
 )
 @click.option("--label-map", type=_PATH,
-              help="CSV with the columns label and class, or cefas, which has groups too.  [default: the first folder of a label is"
-                   " its class]")  # fmt: skip
+              help="CSV with the columns label and class, or cefas, which ships with the program."
+                   "  [default: the first folder of a label is its class]")  # fmt: skip
 @click.option("--manifest", type=_PATH,
               help="The manifest.csv of `pi10 dataset`, whose split is used.  [default: a new"
                    " split]")  # fmt: skip

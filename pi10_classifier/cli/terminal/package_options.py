@@ -34,9 +34,9 @@ DATA = click.option(
 )
 LABEL_MAP = click.option(
     "--label-map",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV with the columns label and class, or cefas, which has groups too.  [default: the first folder of a label is its"
-    " class]",
+    type=click.Path(path_type=Path),
+    help="CSV with the columns label and class, or cefas, which ships with the program."
+    "  [default: the first folder of a label is its class]",
 )
 MANIFEST = click.option(
     "--manifest",
