@@ -188,7 +188,7 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
             onnx.save(prepared_graph, str(clean))
             kept_in_float = before_first(prepared_graph)
             if package.groups:  # else the classes would be other sums than those of the groups
-                kept_in_float += after(prepared_graph, package.groups.output)
+                kept_in_float += after_last_layer(prepared_graph, package.groups.output)
             ort.quantize_static(
                 str(clean),
                 str(small),
@@ -228,9 +228,12 @@ def before_first(model: onnx.ModelProto) -> list[str]:
     return names
 
 
-def after(model: onnx.ModelProto, value: str) -> list[str]:
-    """Names of the nodes that need ``value``."""
-    reached, names = {value}, []
+def after_last_layer(model: onnx.ModelProto, output: str) -> list[str]:
+    """Names of all nodes that need what the last layer before ``output`` gives."""
+    maker = {name: node for node in model.graph.node for name in node.output}
+    while output in maker and maker[output].op_type in ("Cast", "Identity"):
+        output = maker[output].input[0]
+    reached, names = {output}, []
     for node in model.graph.node:
         if reached.intersection(node.input):
             reached.update(node.output)
