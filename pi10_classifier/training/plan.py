@@ -117,7 +117,10 @@ class TrainingPlan:
 
         groups: the network predicts these, and sums them to the classes.
         """
-        loss = LOSSES[self.recipe.loss]
+        loss, package = LOSSES[self.recipe.loss], self.package
+        rows: list[int] = []
+        if groups and package and package.groups is None and package.classes == groups.classes:
+            rows = groups.places.tolist()
         network = build(
             self.network,
             len(groups.names) if groups else classes,
@@ -127,6 +130,7 @@ class TrainingPlan:
             weights=self.weights,
             attention=loss.needs_attention,
             head=self.head,
+            rows=rows,
         )
         return GroupedNetwork(network, groups) if groups else network
 

@@ -177,6 +177,20 @@ def test_the_package_can_be_trained_further(trained, examples, tmp_path):
     assert plan.build(3)(seen).logits.shape == (4, 3), "without groups it gets a new head"
 
 
+def test_a_package_of_classes_gives_its_groups_their_classs_weights(examples, tmp_path):
+    plan = TrainingPlan(
+        network="mobilenet_v2", recipe=recipe(size=96), out=tmp_path, init="starter"
+    )
+    groups = groups_of(examples, plan.recipe)
+    network = plan.build(3, groups).eval()
+    seen = torch.randint(0, 256, (3, 1, 96, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        scores = (network(seen).logits / plan.package.temperature).softmax(1).numpy()
+    np.testing.assert_allclose(scores, Model.load(plan.weights).scores(seen.numpy()), atol=1e-4)
+    others = Groups(("x", "y", "z"), ("a", "b"), {"x": "a", "y": "a", "z": "b"})
+    assert plan.build(2, others)(seen).logits.shape == (3, 2), "of other classes: a new head"
+
+
 def test_a_training_without_groups_is_what_it_was(examples, tmp_path):
     plan = TrainingPlan(network="mobilenet_v2", recipe=recipe(groups=0.0), out=tmp_path)
     identity = config_of(examples, plan, None)["identity"]
