@@ -144,3 +144,14 @@ def test_the_card_tells_the_groups_class_by_class(tmp_path: Path) -> None:
         "| detritus | speck |  |",
         "| noncopepod | fish |  |",
     ]
+
+
+@pytest.mark.parametrize(("number", "words"), [(2, "ground_clip, which needs format 3"), (3, "")])
+def test_a_ground_clip_needs_format_3(number: int, words: str, tmp_path: Path) -> None:
+    spec = {"size": support.SIZE, "channels": 1, "level": True, "ground_clip": 8}
+    folder = support.write_package(tmp_path, format=number, preprocessing=spec)
+    if words:
+        with pytest.raises(ModelError, match=words):
+            read_package(folder)
+    else:
+        assert read_package(folder)[0].preprocessing.ground_clip == 8
