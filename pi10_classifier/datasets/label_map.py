@@ -126,7 +126,7 @@ class LabelMap:
         except OSError as error:
             raise SettingError(
                 f"label map {path} cannot be read: {error.strerror}; give a CSV file, or the name"
-                f" of one that ships with the program: {', '.join(shipped())}"
+                f" of one that ships with the program: {', '.join(shipped())}, taxa"
             ) from error
         except UnicodeDecodeError as error:
             raise SettingError(f"label map {path} is not UTF-8; save it as CSV UTF-8") from error

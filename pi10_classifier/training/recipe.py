@@ -11,12 +11,16 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.preprocess import MAX_GROUND_CLIP, Preprocessing
+from pi10_classifier.simulate.linescan import EFFECTS, Effects
+from pi10_classifier.training.recipe_checks import check_kind, check_limits
 
 CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
     "schedule": ("linear", "cosine"),
     "augmentation": ("paper", "pi10", "none"),
     "precision": ("float32", "bf16", "fp16"),
+    "look_kind": ("generic", "linescan"),
+    "drawn_kind": ("generic", "linescan"),
 }
 CHANNELS = (1, 3)  # grey, RGB
 MARGIN = 0.22  # widest margin around a particle's box, as a share of its longest side
@@ -37,6 +41,17 @@ BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "ground_clip": (0, MAX_GROUND_CLIP),
     **dict.fromkeys(_FROM_ZERO, (0, None)),
     **dict.fromkeys(_SHARES, (0, 1)),
+}
+
+
+# settings that older trainings do not know, and what those trainings did
+_LATER: Mapping[str, Any] = {
+    "trim": 0.0,
+    "look_kind": "generic",
+    "look_without": "",
+    "drawn_kind": "generic",
+    "ground_clip": 0,
+    "groups": 0.0,
 }
 
 
@@ -101,6 +116,18 @@ class Recipe:
     drawn: int = _setting(
         0, "Synthetic particles, as `pi10 simulate` draws them, to add to each class."
     )
+    look_kind: str = _setting(
+        "generic",
+        "That look: generic, drawn widely, or linescan, as measured on genuine Pi-10 images.",
+    )
+    look_without: str = _setting(
+        "", f"Effects to leave out of the look linescan, comma-separated: {', '.join(EFFECTS)}."
+    )
+    drawn_kind: str = _setting(
+        "generic",
+        "The synthetic particles: generic, as `pi10 simulate` draws them, or linescan, after the"
+        " labels and images of the Pi-10, each time on another ground.",
+    )
     mixup: float = _setting(0.0, "Alpha of the Beta distribution of mixup; 0: no mixup.")
     balance: float = _setting(
         0.0,
@@ -144,7 +171,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
-            _check_kind(name, getattr(self, name), kind)
+            check_kind(name, getattr(self, name), kind)
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise SettingError(
@@ -212,6 +239,13 @@ class Recipe:
                 " particles need augmentation 'pi10'"
             )
 
+        Effects.without(self.look_without.split(","))
+        if self.look_without and "linescan" not in (self.look_kind, self.drawn_kind):
+            raise SettingError(
+                f"look_without is {self.look_without!r}, but look_kind and drawn_kind are"
+                " generic; set one of them to linescan, or look_without to nothing"
+            )
+
         for name in ("finer", "groups"):
             if getattr(self, name) and self.mixup:
                 raise SettingError(
@@ -233,10 +267,10 @@ class Recipe:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings, without a 0 of newer ones, so that trainings from before can be resumed."""
+        """All settings but later ones at their default, so that older trainings can be resumed."""
         settings = asdict(self)
-        for name in ("trim", "ground_clip", "groups"):
-            if not settings[name]:
+        for name, default in _LATER.items():
+            if settings[name] == default:
                 del settings[name]
         return settings
 
@@ -351,33 +385,3 @@ def _make(given: Mapping[str, Any]) -> Recipe:
     if unknown:
         raise SettingError(f"a recipe has no {unknown[0]!r}; it has {', '.join(_KINDS)}")
     return Recipe(**given)
-
-
-def _check_kind(name: str, value: Any, kind: str) -> None:
-    """Refuse "30" for 30, 1.5 for a count and true for a number."""
-    optional = kind.endswith(" | None")
-    if value is None and optional:
-        return
-    expected: dict[str, tuple[type, ...]] = {
-        "int": (int,),
-        "float": (int, float),
-        "bool": (bool,),
-        "str": (str,),
-        "Mapping[str, Any]": (Mapping,),
-    }
-    allowed = expected[kind.removesuffix(" | None")]
-    right = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
-    if not right:
-        meant = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-        raise SettingError(
-            f"{name} is {value!r}; it must be {meant.get(allowed[-1], 'a table of options')}"
-        )
-
-
-def check_limits(minimum: int, maximum: int | None) -> None:
-    """Refuse limits per class that contradict each other."""
-    if minimum < 0 or (maximum is not None and maximum < max(1, minimum)):
-        raise SettingError(
-            f"per-class minimum {minimum} and maximum {maximum}: the minimum must be at least"
-            " 0, and the maximum at least 1 and the minimum"
-        )

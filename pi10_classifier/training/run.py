@@ -130,11 +130,13 @@ def _load(
     examples: Examples, plan: TrainingPlan, teacher: PackageTeacher | None
 ) -> tuple[TrainingSet, HeldOut]:
     side = teacher.spec.size if teacher and teacher.spec else 0
-    groups = groups_of(examples, plan.recipe)
+    recipe = plan.recipe
+    groups = groups_of(examples, recipe)
     group_of = numbering(examples, groups) if groups else None
     free = free_memory(torch.device("cpu"))
-    training, validation = load(examples, plan.recipe, side, free, group_of)
-    return add_synthetic(training, examples.classes, plan.recipe.drawn), validation
+    training, validation = load(examples, recipe, side, free, group_of)
+    training = add_synthetic(training, examples.classes, recipe.drawn, kind=recipe.drawn_kind)
+    return training, validation
 
 
 def use_threads(count: int) -> None:

@@ -94,7 +94,7 @@ def test_maps_that_ship_are_known_by_name(tmp_path, monkeypatch):
     labels = LabelMap.read(Path("cefas"))
     assert labels.classes == ("copepod", "detritus", "noncopepod")
     assert labels.unused(["copepod/Calanus"]) == (), "it has the labels of several sources"
-    with pytest.raises(SettingError, match="one that ships with the program: cefas"):
+    with pytest.raises(SettingError, match="one that ships with the program: cefas, taxa"):
         LabelMap.read(Path("cefass"))
     write(tmp_path, "label,class\na,b\n").rename(tmp_path / "cefas")
     assert LabelMap.read(Path("cefas")).classes == ("b",), "a file of that name comes first"

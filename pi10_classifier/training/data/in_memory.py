@@ -26,6 +26,7 @@ class TrainingSet:
 
     finer: indices (N,) of the sources' own labels, -1 for none; may be empty. groups: indices (N,)
     of the finer groups, -1 where the group is not known; empty without groups.
+    drawn: the last so many images are drawn particles without ground, at the Pi-10's scale.
     """
 
     images: Sequence[U8]
@@ -33,6 +34,7 @@ class TrainingSet:
     strata: I64
     finer: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     groups: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    drawn: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pi10_classifier.datasets import split as splitting
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.scan import Sample, Scan, read_rgb, reopen, scan
+from pi10_classifier.datasets.taxa.taxon_map import read_label_map
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging import preprocess
 from pi10_classifier.imaging.preprocess import Grey, Preprocessing, prepare, trim
@@ -78,7 +79,7 @@ def read_examples(
     Raises SettingError if data or manifest are unusable, or if a label map gives other classes than
     the manifest.
     """
-    labels = LabelMap.read(label_map) if label_map else None
+    labels = read_label_map(label_map) if label_map else None
     if manifest is not None:
         try:
             samples = splitting.read_manifest(manifest.read_text("utf-8"))
