@@ -3,12 +3,15 @@
 ``python -m benchmarks.look PACKAGE... --data TAR... --manifest manifest.csv``: macro-F1 on
 the validation split as it is, and with every image drawn in imitation of the Pi-10 (turned,
 framed anew, near-black on an uneven ground with stripes, specks and noise), the same drawings
-for all packages; and how wide each source's crops are for their particles.
+for all packages; and how wide each source's crops are for their particles. ``--ground-clip 0 8``:
+each package also with these clips in place of its own, to see what a clip costs or brings
+a network that was not trained for it.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +53,10 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=2, help="Drawings of each image.")
+    parser.add_argument(
+        "--ground-clip", nargs="+", type=int, default=[], metavar="LEVELS",
+        help="Clips to try in place of each package's own.",
+    )  # fmt: skip
     options = parser.parse_args()
     models = [Model.load(find(name)) for name in options.packages]
     classes = models[0].package.classes
@@ -58,10 +65,14 @@ def main() -> None:
     truth = np.array([classes.index(sample.group) for sample in samples], np.int64)
     levelled = [level(rgb) for rgb in images]
     table = Table(title=f"macro-F1 on {len(samples):,} validation images")
-    for name in ("package", "as they are", "in the Pi-10's look"):
+    for name in ("package", "ground clip", "as they are", "in the Pi-10's look"):
         table.add_column(name)
-    for name, model in zip(options.packages, models, strict=True):
-        spec = model.package.preprocessing
+    tried = [
+        (name, model, replace(model.package.preprocessing, ground_clip=clip))
+        for name, model in zip(options.packages, models, strict=True)
+        for clip in options.ground_clip or [model.package.preprocessing.ground_clip]
+    ]
+    for name, model, spec in tried:
         plain = guesses(model, [prepare(rgb, spec) for rgb in images])
         drawn = []
         for draw in range(options.draws):
@@ -71,7 +82,8 @@ def main() -> None:
             ]
             drawn.append(macro_f1(truth, guesses(model, seen), len(classes)))
         as_is = macro_f1(truth, plain, len(classes))
-        table.add_row(name, f"{as_is:.4f}", ", ".join(f"{value:.4f}" for value in drawn))
+        clip = str(spec.ground_clip)
+        table.add_row(name, clip, f"{as_is:.4f}", ", ".join(f"{value:.4f}" for value in drawn))
     console = Console()
     console.print(table)
     for source in found.origins:

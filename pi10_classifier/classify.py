@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pi10_classifier
-from pi10_classifier.errors import ExitCode
+from pi10_classifier.errors import ExitCode, SettingError
 from pi10_classifier.foundation.files import write_json
 from pi10_classifier.foundation.versions import versions
 from pi10_classifier.inference.pipeline import Progress, pipeline_of
@@ -100,7 +100,16 @@ def classify_units(
     """
     started = datetime.now(UTC)
     clock = time.perf_counter() if clock is None else clock
-    folder = RunFolder(out, model.package.classes, novelty=model.package.novelty is not None)
+    package = model.package
+    if settings.groups and package.groups is None:
+        raise SettingError(
+            f"the model package {package.name} predicts {', '.join(package.classes)} alone, no"
+            " groups within them; leave --groups out, or give a package that was trained with"
+            " groups"
+        )
+    folder = RunFolder(
+        out, package.classes, novelty=package.novelty is not None, groups=settings.groups
+    )
     # not normalised: a unit's name is its path as the user gave it
     fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model.package)}
     try:
@@ -156,6 +165,7 @@ def describe(
             for name, by_label in run.tally.densities.items()
         },
         "classification": classification_of(run.out, package.sha256),
+        **_by_group(run.tally, settings, package),
         **_unlike_training(run.tally, package),
         "warnings": run.tally.warnings,
         "parameters": {
@@ -190,6 +200,13 @@ def describe(
         "exit_code": int(run.exit_code),
         "complete": True,
     }
+
+
+def _by_group(tally: Tally, settings: Settings, package: Package) -> dict[str, Any]:
+    """The images of each group; empty where groups were not asked for."""
+    if not settings.groups or package.groups is None:
+        return {}
+    return {"results_by_group": {name: tally.groups[name] for name in package.groups.names}}
 
 
 def _unlike_training(tally: Tally, package: Package) -> dict[str, Any]:

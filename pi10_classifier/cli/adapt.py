@@ -11,7 +11,7 @@ from pi10_classifier.cli.terminal.options import FOLDER
 from pi10_classifier.cli.terminal.package_options import (
     LABEL_MAP,
     MODEL,
-    note_novelty_left_off,
+    note_left_off,
     read_label_map,
     show_left_out,
     span,
@@ -108,7 +108,7 @@ def adapt(
         f" crops only (tried: {tried})"
     )
     warn_of_sample_use(done.of_runs, "fitted")
-    note_novelty_left_off(original.package)
+    note_left_off(original.package)
     click.echo("note: before you rely on it, label crops of another day and run `pi10 evaluate`")
     click.echo(out)
     sys.exit(exit_code(done.left_out))

@@ -16,6 +16,9 @@ from pi10_classifier.foundation.output import lossy_output
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", required=True, type=FOLDER, help="Folder to write the results to.")
 @engine_options
+@click.option("--groups", is_flag=True,
+              help="Add the column group, the most probable finer group within the class; needs a"
+                   " model with groups.")  # fmt: skip
 @click.option("--report/--no-report", default=True, show_default=True,
               help="Whether to write report.html (needs the extra [report]).")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")

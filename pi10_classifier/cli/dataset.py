@@ -28,10 +28,11 @@ UNKNOWN = "unknown_aphia_ids.txt"
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...",
                 type=click.Path(path_type=Path))  # fmt: skip
 @click.option("--out", required=True, type=FOLDER, help="Folder to write the files to.")
-@click.option("--label-map", type=click.Path(path_type=Path), metavar="FILE|taxa",
+@click.option("--label-map", type=click.Path(path_type=Path), metavar="FILE|cefas|taxa",
               help="CSV with the columns label and class; labels may be globs, and class '-' leaves"
-                   " images out. Or 'taxa': copepod, noncopepod or detritus by taxon and stage;"
-                   " or a CSV of such rules: class,below,when,except,why."
+                   " images out. Or 'cefas', such a CSV for PlanktonSet 1.0 and PWSSC; or 'taxa':"
+                   " copepod, noncopepod or detritus by taxon and stage; or a CSV of such rules:"
+                   " class,below,when,except,why."
                    "  [default: the first folder of a label is its class]")  # fmt: skip
 @click.option("--taxa", metavar="FILE",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),

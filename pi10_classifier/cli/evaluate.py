@@ -55,7 +55,8 @@ def evaluate(
     """Evaluate a model package on labelled images, prepared as `classify` prepares them.
 
     Writes evaluation.json and evaluation.html: macro-F1, precision, recall and F1 per class with
-    95 % intervals, the confusion matrix, and calibration before and after temperature scaling.
+    95 % intervals, the confusion matrix, and calibration before and after temperature scaling; with
+    a label map that names groups, how the images of each group are called.
     With the labels of `pi10 validate` as --data, RESULTS or RESULTS/validation, also accuracy on
     the whole survey by the weights of the sample's design.
 
@@ -118,10 +119,24 @@ def evaluate(
             f"{name.replace('_', ' ')}: ECE {part['ece']:.4f}, Brier {part['brier']:.4f},"
             f" NLL {part['nll']:.4f}, temperature {part.get('temperature', 1.0)}"
         )
+    _show_groups(figures["groups"])
     show_novelty(figures["novelty"])
     for path in written:
         click.echo(path)
     sys.exit(exit_code(LeftOut(**entry) for entry in figures["data"]["left_out"]))
+
+
+def _show_groups(groups: dict[str, Any]) -> None:
+    from pi10_classifier.cli.terminal.console import show_table
+
+    rows = []
+    for name, row in groups.items():
+        right = row["called"].get(row["class"], 0) / row["images"]
+        same = row.get("as_group", {}).get(name)
+        found = "" if same is None else f"{same / row['images']:.1%}"
+        rows.append((name, row["class"], f"{row['images']:,}", f"{right:.1%}", found))
+    if rows:
+        show_table("", ("group", "class", "images", "class right", "group right"), rows)
 
 
 def _show_survey(source: str, survey: dict[str, Any]) -> None:

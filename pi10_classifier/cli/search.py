@@ -71,9 +71,9 @@ if TYPE_CHECKING:
     metavar="HOW",
     help="Initial weights: pretrained, random, or a folder with safetensors.",
 )
-@click.option("--label-map", type=click.Path(path_type=Path), metavar="FILE|taxa",
-              help="CSV with the columns label and class, or 'taxa' or rules for taxa as for"
-                   " `pi10 dataset`.  [default: the first folder of a label is its class]"
+@click.option("--label-map", type=click.Path(path_type=Path), metavar="FILE|cefas|taxa",
+              help="CSV with the columns label and class, or 'cefas' or 'taxa' or rules for taxa,"
+                   " as for `pi10 dataset`.  [default: the first folder of a label is its class]"
               )  # fmt: skip
 @click.option(
     "--manifest",

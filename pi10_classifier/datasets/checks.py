@@ -120,7 +120,7 @@ def check_classes(
             f" {first.source}: {first.member}: {first.message}; repair them, or leave the"
             " label out (class '-' in a label map)"
         )
-    if isinstance(label_map, TaxonMap) and label_map.shipped:
+    if isinstance(label_map, TaxonMap) and label_map.ready_made:
         return  # the command tells which of its classes have no image
     empty = sorted(set(label_map.classes) - set(classes)) if label_map else []
     if empty:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.evaluation import calibration
 from pi10_classifier.evaluation.metrics import (
     F64,
@@ -137,3 +139,29 @@ def judge_thresholds(model: Model, judged: Scored) -> dict[str, Any]:
             "precision_kept": round(float(right[kept].mean()), 4) if kept.any() else None,
         }
     return thresholds
+
+
+def judge_groups(model: Model, scored: Scored, label_map: LabelMap | None) -> dict[str, Any]:
+    """How images of each group of the label map are called; empty where it names none.
+
+    group -> its class, images, how many are called each class (``called``) and, where the package
+    predicts groups, each group (``as_group``), which is the most probable within the class called.
+    """
+    if label_map is None or not label_map.groups:
+        return {}
+    package = model.package
+    called = model.labels(scored.probabilities.astype(np.float32))
+    within = scored.groups or ("",) * len(called)
+    rows: dict[str, dict[str, Any]] = {}
+    classes: dict[str, Counter[str]] = {}
+    groups: dict[str, Counter[str]] = {}
+    for sample, label, group in zip(scored.samples, called, within, strict=True):
+        if name := label_map.finer_group(sample.label):
+            rows.setdefault(name, {"class": sample.group, "images": 0})["images"] += 1
+            classes.setdefault(name, Counter())[label] += 1
+            groups.setdefault(name, Counter())[group] += 1
+    for name, row in rows.items():
+        row["called"] = {label: classes[name][label] for label in package.classes}
+        if package.groups:
+            row["as_group"] = {group: groups[name][group] for group in package.groups.names}
+    return {name: rows[name] for name in sorted(rows, key=lambda x: (rows[x]["class"], x))}

@@ -23,6 +23,7 @@ from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.evaluation.analysis import (
     figures_of,
     judge_calibration,
+    judge_groups,
     judge_outside,
     judge_thresholds,
 )
@@ -107,6 +108,7 @@ def evaluate(
         "all": figures_of(truth, judged.probabilities, classes, [s.bin for s in judged.samples]),
         "ranking": ranked(truth, judged.probabilities, classes),
         "sources": sources,
+        "groups": judge_groups(model, judged, label_map),
         "surveys": {source: survey for source, survey in surveys.items() if survey},
         "calibration": judge_calibration(model, judged, held if held.samples else None, name),
         "thresholds": judge_thresholds(model, judged),

@@ -22,19 +22,22 @@ from pi10_classifier.model.session import Answer, Model
 class Scored:
     """Samples in the order in which they were read, with class probabilities float64 (N, K).
 
-    novelty: float64 (N,); None where the package cannot tell.
+    novelty: float64 (N,); None where the package cannot tell. groups: the most probable group of
+    each within its class, (N,); empty where the package predicts classes alone.
     """
 
     samples: tuple[Sample, ...]
     probabilities: F64
     novelty: F64 | None = None
+    groups: tuple[str, ...] = ()
 
     def of(self, keep: Callable[[Sample], bool]) -> Scored:
         """The part of the samples for which ``keep`` is true."""
         mask = np.array([keep(sample) for sample in self.samples], bool)
         chosen = tuple(s for s, wanted in zip(self.samples, mask, strict=True) if wanted)
         novelty = None if self.novelty is None else self.novelty[mask]
-        return Scored(chosen, self.probabilities[mask], novelty)
+        groups = tuple(x for x, wanted in zip(self.groups, mask, strict=False) if wanted)
+        return Scored(chosen, self.probabilities[mask], novelty, groups)
 
     def truth(self, classes: Sequence[str]) -> I64:
         """Class indices (N,); every sample must belong to one of ``classes``."""
@@ -69,6 +72,7 @@ def score(model: Model, scan: Scan, samples: Sequence[Sample], jobs: int = 0) ->
     seen: list[Sample] = []
     parts: list[NDArray[np.float32]] = []
     told: list[NDArray[np.float32]] = []
+    groups: list[str] = []
 
     def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], Answer]:
         return batch[0], model.answer(batch[1])
@@ -80,6 +84,8 @@ def score(model: Model, scan: Scan, samples: Sequence[Sample], jobs: int = 0) ->
         parts.append(answer.scores)
         if answer.novelty is not None:
             told.append(answer.novelty)
+        if answer.groups is not None:
+            groups += model.finer_labels(answer)
     empty = np.empty((0, len(model.package.classes)))
     probabilities = np.concatenate([empty, *parts])
     novelty = np.concatenate([np.empty(0), *told]) if model.package.novelty else None
@@ -89,4 +95,4 @@ def score(model: Model, scan: Scan, samples: Sequence[Sample], jobs: int = 0) ->
             f"{model.package.folder}: some scores are not numbers, so it cannot"
             " be evaluated; export or train the model again"
         )
-    return Scored(tuple(seen), probabilities, novelty)
+    return Scored(tuple(seen), probabilities, novelty, tuple(groups))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -20,6 +21,7 @@ from pi10_classifier.errors import ModelError
 U8 = NDArray[np.uint8]
 
 MIN_SIZE, MAX_SIZE = 16, 1024
+MAX_GROUND_CLIP = 64  # grey levels; more would take pale particles with the ground
 _PARTICLE = 224  # on a background of 255, darker pixels belong to the particle
 _MIN_BOX_PX = 6  # a box with a shorter side is a speck or a hair: the image is not trimmed to it
 
@@ -34,6 +36,9 @@ class Preprocessing:
     trim: crop to the particle's box plus this margin, as a share of the box's longest side; 0
     keeps the crop. It evens out the margins of different cameras, from none to wider than the
     particle. Needs ``level``.
+    ground_clip: pixels up to so many grey levels darker than the background become white, per
+    channel, in the prepared image; 0 changes none. It takes faint stripes and noise away.
+    Needs ``level``.
     mean, std: per channel, on the 0..1 scale; used only where the graph takes
     floats. A graph that takes uint8 normalises by itself.
     """
@@ -44,6 +49,7 @@ class Preprocessing:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     trim: float = 0.0
+    ground_clip: int = 0
 
     def __post_init__(self) -> None:
         if not MIN_SIZE <= self.size <= MAX_SIZE:
@@ -54,6 +60,14 @@ class Preprocessing:
             raise ModelError(f"trim is {self.trim}; it must be in 0..1")
         if self.trim and not self.level:
             raise ModelError(f"trim is {self.trim}, but level is false; trim needs level")
+        if not 0 <= self.ground_clip <= MAX_GROUND_CLIP:
+            raise ModelError(
+                f"ground_clip is {self.ground_clip} grey levels; it must be 0..{MAX_GROUND_CLIP}"
+            )
+        if self.ground_clip and not self.level:
+            raise ModelError(
+                f"ground_clip is {self.ground_clip}, but level is false; ground_clip needs level"
+            )
         for name in ("mean", "std"):
             values = getattr(self, name)
             if values and len(values) != self.channels:
@@ -69,6 +83,9 @@ class Preprocessing:
             margin = fields.get("trim", 0.0)
             if isinstance(margin, bool) or not isinstance(margin, int | float):
                 raise TypeError(f"trim is {margin!r}, which is not a number")
+            clip = fields.get("ground_clip", 0)
+            if type(clip) is not int:
+                raise TypeError(f"ground_clip is {clip!r}, which is not a whole number")
             return cls(
                 size=size,
                 channels=int(fields["channels"]),
@@ -76,15 +93,20 @@ class Preprocessing:
                 mean=tuple(float(v) for v in fields.get("mean", ())),
                 std=tuple(float(v) for v in fields.get("std", ())),
                 trim=float(margin),
+                ground_clip=clip,
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"model.json: preprocessing is unusable: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """The inverse of ``from_dict``; a trim of 0 is left out, as in older packages."""
+        """The inverse of ``from_dict``; trim and ground_clip are left out where they are 0.
+
+        So the preprocessing of older packages reads as before.
+        """
         fields = asdict(self)
-        if not self.trim:
-            del fields["trim"]
+        for name in ("trim", "ground_clip"):
+            if not fields[name]:
+                del fields[name]
         return fields
 
 
@@ -143,7 +165,19 @@ def prepare(rgb: U8, spec: Preprocessing, grey: Grey | None = None, out: U8 | No
         cv2.resize(image, (new_w, new_h), dst=place[0], interpolation=method)
     else:
         place[:] = cv2.resize(image, (new_w, new_h), interpolation=method).transpose(2, 0, 1)
+    if spec.ground_clip:
+        table = _whitening(spec.ground_clip)
+        for plane in place:
+            cv2.LUT(plane, table, dst=plane)
     return out
+
+
+@cache
+def _whitening(clip: int) -> U8:
+    """Grey level -> grey level (256,): the ``clip`` levels below 255 become 255 too."""
+    table = np.arange(256, dtype=np.uint8)
+    table[255 - clip :] = 255
+    return table
 
 
 def level(image: Any, background: int) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -60,6 +61,7 @@ class ChunkResult:
     """The results of one chunk's items, in their order.
 
     unlike_training: as ``counts``, of the flagged images; None where the model cannot tell.
+    groups: group -> images; None where groups are not wanted.
     """
 
     inputs: int = 0
@@ -68,6 +70,7 @@ class ChunkResult:
     failures: list[Failure] = field(default_factory=list)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     unlike_training: Counter[tuple[str, str, str]] | None = None
+    groups: Counter[str] | None = None
     folders: dict[str, set[str]] = field(default_factory=dict)
     hits_misses: dict[str, Rows] = field(default_factory=dict)
     sidecars: dict[str, str] = field(default_factory=dict)
@@ -106,6 +109,7 @@ class Engine:
         measuring: bool = True,
         um_per_px: float = UM_PER_PX,
         caps: Caps = CAPS,
+        groups: bool = False,
     ) -> None:
         # one thread per image, because the pipeline itself runs several threads
         cv2.setNumThreads(1)
@@ -117,6 +121,7 @@ class Engine:
         # a threshold of 0 flags nothing
         package = model.package
         self._least = package.thresholds or (0.0,) * len(package.classes)
+        self._groups = groups and package.groups is not None
         self._usual = package.novelty.threshold if package.novelty else math.inf
 
     @classmethod
@@ -128,13 +133,14 @@ class Engine:
             measuring=settings.measure,
             um_per_px=settings.um_per_px,
             caps=settings.caps,
+            groups=settings.groups,
         )
 
     def process(self, chunk: Sequence[Item], gallery: Gallery) -> ChunkResult:
         """Process every item of the chunk."""
         result = ChunkResult(inputs=len(chunk))
-        if self._model.package.novelty:
-            result.unlike_training = Counter()
+        result.unlike_training = Counter() if self._model.package.novelty else None
+        result.groups = Counter() if self._groups else None
         spec = self._model.package.preprocessing
         batch = np.empty((len(chunk), spec.channels, spec.size, spec.size), np.uint8)
         decoded: list[_Decoded] = []
@@ -249,10 +255,11 @@ class Engine:
         package, scores = self._model.package, answer.scores
         finite = np.isfinite(scores.sum(axis=1)).tolist()
         best = scores.argmax(axis=1).tolist()
-        untold = [None] * len(part)
+        untold: list[Any] = [None] * len(part)
         told = untold if answer.novelty is None else answer.novelty.tolist()
-        for entry, top, good, values, novelty in zip(
-            part, best, finite, scores.tolist(), told, strict=True
+        finer = self._model.finer_labels(answer) if self._groups else untold
+        for entry, top, good, values, novelty, group in zip(
+            part, best, finite, scores.tolist(), told, finer, strict=True
         ):
             error = entry.error
             if not good:
@@ -268,9 +275,10 @@ class Engine:
             bin_id = str(particle.bin) if particle else ""
             # an image without a particle gets no class, whatever its scores
             label = NO_PARTICLE if entry.blank else package.classes[top]
-            when = tags.when
-            minute = _minute(when)
+            when, minute = tags.when, _minute(tags.when)
             result.counts[bin_id, minute, label] += 1
+            if result.groups is not None and not entry.blank:
+                result.groups[group] += 1
             unlike = novelty is not None and novelty > self._usual and not entry.blank
             if unlike and result.unlike_training is not None:
                 result.unlike_training[bin_id, minute, label] += 1
@@ -307,6 +315,7 @@ class Engine:
                     mean_grey=size.mean_grey if size else None,
                     grey_sd=size.grey_sd if size else None,
                     novelty=None if entry.blank else novelty,
+                    group=None if entry.blank else group,
                     raising_factor=None,  # known only after the whole minute
                     flags=self._flags(entry, particle, values[top] < self._least[top], unlike),
                     model=package.name,

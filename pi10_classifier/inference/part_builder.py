@@ -40,6 +40,10 @@ class PartBuilder:
             record.unlike_training = record.unlike_training or {}
             for key, count in result.unlike_training.items():
                 record.unlike_training[key] = record.unlike_training.get(key, 0) + count
+        if result.groups is not None:
+            record.groups = record.groups or {}
+            for name, count in result.groups.items():
+                record.groups[name] = record.groups.get(name, 0) + count
         for folder, bins in result.folders.items():
             record.folders.setdefault(folder, set()).update(bins)
         for folder, rows in result.hits_misses.items():

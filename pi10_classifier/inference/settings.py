@@ -36,7 +36,10 @@ def default_jobs() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to classify. ``jobs`` and ``device`` affect the speed, all others the results."""
+    """How to classify. ``jobs`` and ``device`` affect the speed, all others the results.
+
+    groups: whether the table has the most probable finer group of each particle.
+    """
 
     model: Path = field(default_factory=embedded)
     jobs: int = field(default_factory=default_jobs)
@@ -46,6 +49,7 @@ class Settings:
         default=UM_PER_PX, metadata={"help": "Pixel size for measurements, µm."}
     )
     device: str = "cpu"
+    groups: bool = False
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
 
@@ -77,6 +81,8 @@ class Settings:
             fields["thresholds"] = dict(zip(package.classes, package.thresholds, strict=True))
         if package.novelty:  # its graph is in model_sha256
             fields["novelty_threshold"] = package.novelty.threshold
+        if self.groups:  # which they are is in model_sha256
+            fields["groups"] = True
         return fields
 
 

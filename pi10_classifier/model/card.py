@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pi10_classifier.model.front_matter import front_matter
+from pi10_classifier.model.groups import section as section_of_groups
 from pi10_classifier.model.novelty import section
 
 PROGRAM_LICENCE = "Apache-2.0"
@@ -36,6 +37,8 @@ def body(fields: Mapping[str, Any]) -> str:
         parts += [_data(training, fields["classes"]), _recipe(training)]
     if fields["metrics"]:
         parts.append(_metrics(fields))
+    if groups := section_of_groups(fields):
+        parts.append(groups)
     if novelty := section(fields):
         parts.append(novelty)
     parts.append(_limits(fields))
@@ -50,6 +53,8 @@ def head(fields: Mapping[str, Any]) -> str:
     colour = "grey" if spec["channels"] == 1 else "RGB"
     if spec.get("trim"):
         colour += f", cut to the particle and {spec['trim']:.0%} of its longest side about it"
+    if spec.get("ground_clip"):
+        colour += f", the {spec['ground_clip']} grey levels next to the ground made white"
     return f"""# {fields["name"]}, version {fields["version"]}
 
 Sorts single-particle plankton images into {_listed(fields["classes"])}.

@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.imaging.preprocess import U8, Preprocessing, normalise
+from pi10_classifier.model.groups import FIELD as GROUPS
+from pi10_classifier.model.groups import Groups
 from pi10_classifier.model.novelty import FIELD, Novelty
 from pi10_classifier.model.onnx_guard import refuse_external_data
 
+# format 2 added trim, format 3 ground_clip: a program that reads only older ones would ignore them
 FORMAT = 2
-_READ = (1, 2)  # format 2 added trim, which a program that reads only format 1 would ignore
+_READ = (1, 2, 3)
 STARTER = "starter"
 ALIASES = {"accurate": STARTER}  # the other embedded package is "fast"
 MADE_OF = "validated"  # the field of model.json with the labelled particles it was made from
@@ -39,7 +42,7 @@ class Package:
 
     thresholds: for each class, in the order of ``classes``, the lowest score that is not flagged
     (0..1, 0 flags nothing); empty if the package has none. novelty: None if the package does not
-    tell what is unlike its training images.
+    tell what is unlike its training images. groups: None if the package predicts classes alone.
     """
 
     folder: Path
@@ -56,10 +59,16 @@ class Package:
     description: dict[str, Any]
     thresholds: tuple[float, ...] = ()
     novelty: Novelty | None = None
+    groups: Groups | None = None
 
     def feed(self, batch: U8) -> NDArray[Any]:
         """Prepared images (N, C, S, S) uint8 in the form that the graph expects."""
         return batch if self.input_dtype == "uint8" else normalise(batch, self.preprocessing)
+
+
+def format_of(preprocessing: Preprocessing) -> int:
+    """The format of a new package: 3 only where it needs it, so that older programs read others."""
+    return 3 if preprocessing.ground_clip else FORMAT
 
 
 def embedded(name: str = STARTER) -> Path:
@@ -124,7 +133,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
         if type(fields["format"]) is not int or fields["format"] not in _READ:
             raise ModelError(
                 f"{folder}: model.json has format {fields['format']!r}; this program reads"
-                f" {' and '.join(map(str, _READ))}"
+                f" {', '.join(map(str, _READ))}"
             )
         expected = fields["files"]["model.onnx"]["sha256"]
         if expected != sha256:
@@ -147,6 +156,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             description=fields,
             thresholds=_thresholds(fields.get("thresholds", {}), fields["classes"]),
             novelty=Novelty.from_dict(fields.get(FIELD)),
+            groups=Groups.from_dict(fields.get(GROUPS), fields["classes"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(
@@ -155,6 +165,10 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
         ) from error
     if fields["format"] == 1 and package.preprocessing.trim:
         raise ModelError(f"{folder}: model.json has trim, which needs format 2; set format to 2")
+    if fields["format"] < 3 and package.preprocessing.ground_clip:
+        raise ModelError(
+            f"{folder}: model.json has ground_clip, which needs format 3; set format to 3"
+        )
     for text in (package.name, package.version):
         if not text or not text.isprintable():
             raise ModelError(f"{folder}: name and version must be printable, not {text!r}")
@@ -162,6 +176,18 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
         raise ModelError(
             f"{folder}: activation is {package.activation!r}; it must be softmax or none"
         )
+    if package.groups:
+        if package.activation != "softmax":
+            raise ModelError(
+                f"{folder}: model.json has groups, but activation is {package.activation!r}; groups"
+                " need class logits, so softmax"
+            )
+        others = {package.output_name, package.novelty.output if package.novelty else ""}
+        if package.groups.output in others:
+            raise ModelError(
+                f"{folder}: groups and another field name the output {package.groups.output!r};"
+                " each needs its own"
+            )
     if package.input_dtype not in ("uint8", "float32"):
         raise ModelError(
             f"{folder}: input dtype is {package.input_dtype!r}; it must be uint8 or float32"

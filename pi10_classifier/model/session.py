@@ -19,16 +19,21 @@ PROVIDERS = {
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 
+# of a class logit, between the graph's and the log-sum-exp of its groups
+_ROLL_UP_ALLOWED = 1e-3
+
 
 class Answer(NamedTuple):
     """What a model says of images.
 
     scores: class probabilities float32 (N, classes). novelty: how unlike the training images each
-    is, float32 (N,); None where the package cannot tell.
+    is, float32 (N,); None where the package cannot tell. groups: logits of the finer groups,
+    float32 (N, groups); None where the package predicts classes alone.
     """
 
     scores: F32
     novelty: F32 | None
+    groups: F32 | None = None
 
 
 class Model:
@@ -50,7 +55,7 @@ class Model:
             )
         self.package = package
         self.device = device
-        more = [package.novelty.output] if package.novelty else []
+        more = [told.output for told in (package.novelty, package.groups) if told]
         self._outputs = [package.output_name, *more]
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
@@ -92,32 +97,51 @@ class Model:
                 f"model.json describes {kind} [N, {', '.join(map(str, want))}]; correct model.json"
             )
         # two images: a graph made for single images would fail at the first batch
-        raw, novelty = self._run(np.zeros((2, *want), np.uint8))
+        raw, novelty, groups = self._run(np.zeros((2, *want), np.uint8))
         if not np.isfinite(raw).all():
             raise ModelError(f"{package.folder}: the graph gives scores that are not finite")
         if novelty is not None and not np.isfinite(novelty).all():
             raise ModelError(f"{package.folder}: the graph gives novelty that is not finite")
+        if groups is not None and package.groups is not None:
+            gap = float(np.abs(package.groups.rolled_up(groups) - raw).max())
+            if not gap <= _ROLL_UP_ALLOWED * max(1.0, float(np.abs(raw).max())):
+                raise ModelError(
+                    f"{package.folder}: the groups of model.json do not sum to the classes that the"
+                    f" graph gives (a logit differs by {gap:.2g}); correct the table 'of', or"
+                    " export the package again"
+                )
 
     def _run(self, batch: U8) -> Answer:
         """What the graph gives, before the activation."""
         package = self.package
         try:
-            raw, *more = self._session.run(self._outputs, {package.input_name: package.feed(batch)})
+            values = self._session.run(self._outputs, {package.input_name: package.feed(batch)})
         except Exception as error:  # onnxruntime raises its own private types
             raise ModelError(f"{package.folder}: the graph fails: {str(error)[:300]}") from error
-        scores = np.asarray(raw, np.float32)
+        told = dict(zip(self._outputs, values, strict=True))
+        scores = np.asarray(told[package.output_name], np.float32)
         if scores.shape != (len(batch), len(package.classes)):
             raise ModelError(
                 f"{package.folder}: the graph gives scores of shape {scores.shape} for "
                 f"{len(batch)} images and {len(package.classes)} classes"
             )
-        novelty = np.asarray(more[0], np.float32) if more else None
+        novelty = groups = None
+        if package.novelty:
+            novelty = np.asarray(told[package.novelty.output], np.float32)
         if novelty is not None and novelty.shape != (len(batch),):
             raise ModelError(
                 f"{package.folder}: the graph gives novelty of shape {novelty.shape} for "
                 f"{len(batch)} images; it must be one number for each"
             )
-        return Answer(scores, novelty)
+        if package.groups:
+            groups = np.asarray(told[package.groups.output], np.float32)
+            if groups.shape != (len(batch), len(package.groups.names)):
+                raise ModelError(
+                    f"{package.folder}: the graph gives groups of shape {groups.shape} for"
+                    f" {len(batch)} images, but model.json names {len(package.groups.names)}"
+                    " groups; correct model.json"
+                )
+        return Answer(scores, novelty, groups)
 
     def scores(self, batch: U8) -> F32:
         """Class probabilities (N, classes) of prepared images (N, channels, size, size).
@@ -127,23 +151,29 @@ class Model:
         return self.answer(batch).scores
 
     def answer(self, batch: U8) -> Answer:
-        """Scores and novelty of prepared images (N, channels, size, size).
+        """Scores, novelty and groups of prepared images (N, channels, size, size).
 
-        Both may hold NaN where the graph overflows: the caller must refuse them.
+        All may hold NaN where the graph overflows: the caller must refuse them.
         """
         if self._lock:
             with self._lock:
-                raw, novelty = self._run(batch)
+                raw, novelty, groups = self._run(batch)
         else:
-            raw, novelty = self._run(batch)
+            raw, novelty, groups = self._run(batch)
         if self.package.activation == "none":
-            return Answer(raw, novelty)
+            return Answer(raw, novelty, groups)
         logits = raw / np.float32(self.package.temperature)
         with np.errstate(all="ignore"):
             exp = np.exp(logits - logits.max(axis=1, keepdims=True))
             scores = np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
-        return Answer(scores, novelty)
+        return Answer(scores, novelty, groups)
 
     def labels(self, scores: F32) -> Sequence[str]:
         """The class of the highest score of each row."""
         return [self.package.classes[i] for i in scores.argmax(axis=1)]
+
+    def finer_labels(self, answer: Answer) -> Sequence[str]:
+        """The most probable group of each image within its class; the class without groups."""
+        if self.package.groups is None or answer.groups is None:
+            return self.labels(answer.scores)
+        return self.package.groups.most_probable(answer.groups, answer.scores)

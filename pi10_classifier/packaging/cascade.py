@@ -24,6 +24,7 @@ from pi10_classifier.evaluation.scoring import Scored, score
 from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
+from pi10_classifier.packaging.adaptation.features import prune
 from pi10_classifier.packaging.novelty_graph import without_novelty
 
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
@@ -93,6 +94,7 @@ def cascade(
         "temperature": 1.0,
         "thresholds": {},
         "novelty": None,  # either network has features of its own
+        "groups": None,
         "metrics": _figures(score(joined, scan, tested), scan, classes),
         "cascade": {
             "fast": {"name": fast.package.name, "sha256": fast.package.sha256},
@@ -173,6 +175,7 @@ def _joined(accurate: Model, graph: bytes) -> Model:
         temperature=1.0,
         thresholds=(),
         novelty=None,
+        groups=None,
     )
     return Model(package, graph)
 
@@ -185,7 +188,10 @@ def _check_pair(fast: Model, accurate: Model, share: float | None) -> None:
             f" {', '.join(two.classes)}; a cascade needs the same classes in the same order"
         )
     a, b = one.preprocessing, two.preprocessing
-    looks = [f"{p.channels} channels, level {p.level}, trim {p.trim}" for p in (a, b)]
+    looks = [
+        f"{p.channels} channels, level {p.level}, trim {p.trim}, ground_clip {p.ground_clip}"
+        for p in (a, b)
+    ]
     if looks[0] != looks[1]:
         raise SettingError(
             f"{one.name} takes {looks[0]}, {two.name} {looks[1]}; a cascade needs the same"
@@ -210,6 +216,8 @@ def _part(model: Model, prefix: str) -> onnx.ModelProto:
     """A package's graph, converted to our opset, with prefixed names."""
     package, whole = read_package(model.package.folder)
     graph = onnx.load_model_from_string(without_novelty(package, whole))
+    if package.groups:
+        prune(graph, package.output_name)
     return compose.add_prefix(version_converter.convert_version(graph, OPSET), prefix)
 
 

@@ -2,7 +2,8 @@
 
 It uses ONNX Runtime's static quantiser: activations are uint8, weights int8 per output channel
 with seven bits (``reduce_range``: without VNNI, eight bits overflow the 16-bit sums of AVX2). The
-nodes before the first convolution or matrix product (the folded normalisation) stay in float.
+nodes before the first convolution or matrix product (the folded normalisation) stay in float, and
+so does the sum of groups to classes.
 """
 
 from __future__ import annotations
@@ -185,6 +186,9 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
             for number, node in enumerate(prepared_graph.graph.node):
                 node.name = node.name or f"node_{number}"
             onnx.save(prepared_graph, str(clean))
+            kept_in_float = before_first(prepared_graph)
+            if package.groups:  # else the classes would be other sums than those of the groups
+                kept_in_float += after_last_layer(prepared_graph, package.groups.output)
             ort.quantize_static(
                 str(clean),
                 str(small),
@@ -195,7 +199,7 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
                 per_channel=True,
                 reduce_range=True,
                 calibrate_method=ort.CalibrationMethod[ways[method]],
-                nodes_to_exclude=before_first(prepared_graph),
+                nodes_to_exclude=kept_in_float,
             )
             quantised = small.read_bytes()
         except Exception as error:  # the quantiser may raise anything
@@ -221,6 +225,19 @@ def before_first(model: onnx.ModelProto) -> list[str]:
             continue
         reached.update(node.output)
         names.append(node.name)
+    return names
+
+
+def after_last_layer(model: onnx.ModelProto, output: str) -> list[str]:
+    """Names of all nodes that need what the last layer before ``output`` gives."""
+    maker = {name: node for node in model.graph.node for name in node.output}
+    while output in maker and maker[output].op_type in ("Cast", "Identity"):
+        output = maker[output].input[0]
+    reached, names = {output}, []
+    for node in model.graph.node:
+        if reached.intersection(node.input):
+            reached.update(node.output)
+            names.append(node.name)
     return names
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 
 SCORES = "scores"  # the field of Row that is one column for each class
 NOVELTY = "novelty"  # the field of Row that is a column only where the model package tells it
+GROUP = "group"  # the field of Row that is a column only where it was asked for
 
 
 class Row(NamedTuple):
@@ -45,28 +46,29 @@ class Row(NamedTuple):
     mean_grey: Annotated[float | None, "float", "1", "mean luma inside, 0 to 255"]
     grey_sd: Annotated[float | None, "float", "1", "standard deviation of the luma inside"]
     novelty: Annotated[float | None, "float", "1", "how unlike the model's training images it is: 0 is usual, above the model's threshold it is flagged `unlike_training`; empty for `no_particle`. The column is there only where the model package tells it"]
+    group: Annotated[str | None, "string", "", "the most probable finer group within the class; empty for `no_particle`. The column is there only with `--groups`"]
     raising_factor: Annotated[float | None, "double", "1", "(hits + misses) / images of its minute: the particles in the water that the image stands for; empty where unknown. `pi10 watch` fills it in when it ends, `pi10 oscar batch` when it merges"]
     flags: Annotated[str, "string", "", "names of flags, `;` between"]
     model: Annotated[str, "string", "", "name of the model package"]
     model_sha256: Annotated[str, "string", "", "SHA-256 of the model package"]
     # fmt: on
 
-    def cells(self, *, novelty: bool = False) -> tuple[Any, ...]:
-        """The cells in the order of ``columns``."""
-        rest = self[_AT + 1 :] if novelty else (*self[_AT + 1 : _NOVELTY], *self[_NOVELTY + 1 :])
-        return (*self[:_AT], *self.scores, *rest)
 
-
-def by_column(rows: Sequence[Row], *, novelty: bool = False) -> Iterator[Sequence[Any]]:
+def by_column(
+    rows: Sequence[Row], *, novelty: bool = False, groups: bool = False
+) -> Iterator[Sequence[Any]]:
     """The cells of one or more rows, column by column in the order of ``columns``."""
+    absent = _absent(novelty, groups)
     for name, cells in zip(Row._fields, zip(*rows, strict=True), strict=True):
         if name == SCORES:
             yield from zip(*cells, strict=True)
-        elif novelty or name != NOVELTY:
+        elif name not in absent:
             yield cells
 
 
-_AT, _NOVELTY = Row._fields.index(SCORES), Row._fields.index(NOVELTY)
+def _absent(novelty: bool, groups: bool) -> set[str]:
+    """The fields that this table has no column for."""
+    return {name for name, wanted in ((NOVELTY, novelty), (GROUP, groups)) if not wanted}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +87,29 @@ def _fields() -> tuple[Column, ...]:
     return tuple(Column(name, *hints[name].__metadata__) for name in Row._fields)
 
 
-def all_columns(classes: Sequence[str], *, novelty: bool = False) -> Iterator[Column]:
-    """The columns of a table with these classes, in order; ``novelty``: with that column."""
+def all_columns(
+    classes: Sequence[str], *, novelty: bool = False, groups: bool = False
+) -> Iterator[Column]:
+    """The columns of a table with these classes, in order.
+
+    novelty, groups: with the column novelty, and with group.
+    """
+    absent = _absent(novelty, groups)
     for column in _fields():
         if column.name == SCORES:
             for label in classes:
                 meaning = column.meaning.format(label)
                 yield Column(f"score_{label}", column.type, column.unit, meaning)
-        elif novelty or column.name != NOVELTY:
+        elif column.name not in absent:
             yield column
 
 
-def columns(classes: Sequence[str], *, novelty: bool = False) -> list[str]:
+def columns(classes: Sequence[str], *, novelty: bool = False, groups: bool = False) -> list[str]:
     """The names of the columns, in order."""
-    return [column.name for column in all_columns(classes, novelty=novelty)]
+    return [column.name for column in all_columns(classes, novelty=novelty, groups=groups)]
 
 
-def schema(classes: Sequence[str], *, novelty: bool = False) -> Any:
+def schema(classes: Sequence[str], *, novelty: bool = False, groups: bool = False) -> Any:
     """The Arrow schema of the predictions table; each field's metadata has unit and meaning."""
     import pyarrow as pa
 
@@ -113,7 +121,7 @@ def schema(classes: Sequence[str], *, novelty: bool = False) -> Any:
         "int32": pa.int32(),
     }
     fields = []
-    for column in all_columns(classes, novelty=novelty):
+    for column in all_columns(classes, novelty=novelty, groups=groups):
         about = {"meaning": column.meaning} | ({"unit": column.unit} if column.unit else {})
         fields.append(pa.field(column.name, kinds[column.type], metadata=about))
     return pa.schema(fields)
@@ -122,7 +130,7 @@ def schema(classes: Sequence[str], *, novelty: bool = False) -> Any:
 def document() -> str:
     """The table of columns in ``docs/results.md``."""
     lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
-    for column in all_columns(["<class>"], novelty=True):
+    for column in all_columns(["<class>"], novelty=True, groups=True):
         lines.append(f"| `{column.name}` | {column.type} | {column.unit} | {column.meaning} |")
     return "\n".join(lines) + "\n"
 

@@ -22,7 +22,7 @@ class PartWriter:
     def __init__(self, folder: RunFolder, unit: str) -> None:
         self._folder = folder
         self.classes = folder.classes
-        self._novelty = folder.novelty
+        self._optional = {"novelty": folder.novelty, "groups": folder.groups}
         self._stem = part_stem(unit)
         self._rows: list[Row] = []
         self._writer: Any = None
@@ -39,8 +39,8 @@ class PartWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        kind = schema(self._folder.classes, novelty=self._novelty)
-        columns = by_column(rows, novelty=self._novelty) if rows else [()] * len(kind)
+        kind = schema(self._folder.classes, **self._optional)
+        columns = by_column(rows, **self._optional) if rows else [()] * len(kind)
         arrays = [pa.array(cells, f.type) for cells, f in zip(columns, kind, strict=True)]
         try:
             if self._writer is None:

@@ -28,6 +28,7 @@ PREDICTIONS = "predictions.parquet"
 JOURNAL = "journal"
 UNLIKE = "unlike_training"
 """The flag of images unlike the model's training images, and the column and field that count it."""
+GROUPS = "groups"
 SETTINGS = "settings.json"
 _LITTER = re.compile(r"\..+\.[0-9]+\.tmp")
 _ENTRY = {
@@ -52,6 +53,7 @@ class UnitRecord:
     backgrounds: bin folder -> mean grey of Background.tif's edge. fixes: (bin, minute) -> first
     and last position. gallery: label -> rank -> pictures. factors: of the minutes, if known.
     unlike_training: as counts, of the flagged images; None where the model package cannot tell.
+    groups: group -> images; None where groups were not asked for.
     """
 
     unit: str
@@ -69,6 +71,7 @@ class UnitRecord:
     fixes: dict[tuple[str, str], Fixes] = field(default_factory=dict)
     factors: Factors = field(default_factory=list)
     unlike_training: dict[tuple[str, str, str], int] | None = None
+    groups: dict[str, int] | None = None
     part_bytes: int = 0
     gallery: dict[str, Any] = field(default_factory=dict)
 
@@ -100,6 +103,7 @@ class UnitRecord:
             "gallery": self.gallery,
             # absent without a model that tells: entries of older runs have the same bytes
             **({} if unlike is None else {UNLIKE: sorted([*k, n] for k, n in unlike.items())}),
+            **({} if self.groups is None else {GROUPS: dict(sorted(self.groups.items()))}),
         }
 
 
@@ -125,11 +129,19 @@ def is_published(part: Path, entry: Path, unit: str, fingerprint: str) -> bool:
 class RunFolder:
     """The output folder of a run: new, resumed or overwritten."""
 
-    def __init__(self, path: Path, classes: Sequence[str], *, novelty: bool = False) -> None:
-        """novelty: the model tells what is unlike its training images."""
+    def __init__(
+        self,
+        path: Path,
+        classes: Sequence[str],
+        *,
+        novelty: bool = False,
+        groups: bool = False,
+    ) -> None:
+        """novelty: the model tells what is unlike its training images. groups: rows have them."""
         self.path = path
         self.classes = tuple(classes)
         self.novelty = novelty
+        self.groups = groups
         self.parts = path / PREDICTIONS
         self.journal = path / JOURNAL
         self._lock: Any = None

@@ -17,7 +17,7 @@ from pi10_classifier.errors import Code
 from pi10_classifier.foundation.files import write_csv
 from pi10_classifier.instrument.hits_misses import note_hits_misses
 from pi10_classifier.instrument.names import NO_PARTICLE, Bin, Rows
-from pi10_classifier.results.run_folder import UNLIKE, RunFolder
+from pi10_classifier.results.run_folder import GROUPS, UNLIKE, RunFolder
 
 # flags of bins that the user is warned of, and what to do
 _REMEDIES = {
@@ -39,13 +39,15 @@ class Tally:
     """The totals of the whole output folder.
 
     densities: ``abundance.means`` of all minutes. factors: the raising factor of each minute.
-    unlike_training: images with this flag by label; empty where the model cannot tell.
+    unlike_training: images with this flag by label; empty where the model cannot tell. groups:
+    images by group; empty where groups were not asked for.
     """
 
     totals: Counter[str] = field(default_factory=Counter)
     failures_by_code: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     unlike_training: Counter[str] = field(default_factory=Counter)
+    groups: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     bins: int = 0
     densities: dict[str, dict[str, Density | None]] = field(default_factory=dict)
@@ -102,6 +104,7 @@ def summarise(folder: RunFolder) -> Tally:
         tally.totals.update(entry["totals"])
         for _, _, label, count in entry["counts"]:
             tally.labels[label] += count
+        tally.groups.update(entry.get(GROUPS, {}))
         sums.take(entry)
     by_minute = rows_of(sums, folder.classes, tally.warnings)
     unlike = sums.unlike_training

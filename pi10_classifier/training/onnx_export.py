@@ -19,10 +19,13 @@ from pi10_classifier.evaluation.metrics import softmax
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.imaging.preprocess import Preprocessing
 from pi10_classifier.model.card import card
+from pi10_classifier.model.groups import FIELD as GROUPS
+from pi10_classifier.model.groups import Groups
 from pi10_classifier.model.onnx_metadata import with_metadata
-from pi10_classifier.model.package import FORMAT, MADE_OF
+from pi10_classifier.model.package import MADE_OF, format_of
 from pi10_classifier.training.checkpoint import load_checkpoint
 from pi10_classifier.training.loop.loop import predict
+from pi10_classifier.training.networks.grouped import GroupedNetwork
 from pi10_classifier.training.networks.registry import Logits, build
 
 U8 = NDArray[np.uint8]
@@ -46,15 +49,18 @@ def export_package(checkpoint_dir: Path, out_dir: Path, images: U8 | None = None
     state, fields = load_checkpoint(checkpoint_dir)
     try:
         spec = Preprocessing.from_dict(fields["preprocessing"])
-        network = build(
+        groups = Groups.from_dict(fields.get(GROUPS), fields["classes"])
+        network: nn.Module = build(
             fields["architecture"],
-            len(fields["classes"]),
+            len(groups.names if groups else fields["classes"]),
             size=spec.size,
             channels=spec.channels,
             init="random",
             head=fields.get("head", "linear"),
         )
         network.load_state_dict(state)
+        if groups:
+            network = GroupedNetwork(network, groups)
         temperature = float(fields["temperature"])
         if missing := {"name", "version"} - fields.keys():
             raise KeyError(*missing)
@@ -100,7 +106,13 @@ def _parity_images(folder: Path) -> U8:
 
 
 def write_onnx(network: nn.Module, spec: Preprocessing, path: Path) -> None:
-    """Write the graph: ``image`` uint8 (N, C, S, S) -> ``logits`` float32 (N, K)."""
+    """Write the graph: ``image`` uint8 (N, C, S, S) -> ``logits`` float32 (N, K).
+
+    A grouped network has a second output with the groups' logits, float32 (N, G).
+    """
+    outputs = ["logits"]
+    if isinstance(network, GroupedNetwork):
+        outputs.append(network.table.output)
     network = Logits(network).eval()
     example = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint8)
     with warnings.catch_warnings():
@@ -113,8 +125,8 @@ def write_onnx(network: nn.Module, spec: Preprocessing, path: Path) -> None:
             (example,),
             str(path),
             input_names=["image"],
-            output_names=["logits"],
-            dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
+            output_names=outputs,
+            dynamic_axes={name: {0: "N"} for name in ("image", *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )
@@ -131,10 +143,12 @@ def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
         raise ModelError(f"{path} does not load in ONNX Runtime: {error}") from error
 
 
-def run_session(session: ort.InferenceSession, images: U8, batch: int = 64) -> F32:
-    """Prepared images (N, C, S, S) uint8 -> logits (N, K) float32."""
+def run_session(
+    session: ort.InferenceSession, images: U8, batch: int = 64, output: str = "logits"
+) -> F32:
+    """Prepared images (N, C, S, S) uint8 -> logits (N, K) float32, or another output."""
     parts = [
-        session.run(["logits"], {"image": images[i : i + batch]})[0]
+        session.run([output], {"image": images[i : i + batch]})[0]
         for i in range(0, len(images), batch)
     ]
     return np.concatenate(parts)
@@ -143,13 +157,19 @@ def run_session(session: ort.InferenceSession, images: U8, batch: int = 64) -> F
 def check_parity(network: nn.Module, path: Path, images: U8, temperature: float = 1.0) -> float:
     """Largest absolute difference of a probability between torch and ONNX Runtime.
 
-    Raises ModelError with the difference if it exceeds 1e-4 or is not a number.
+    Of classes and, for a grouped network, of groups. Raises ModelError with the difference if it
+    exceeds 1e-4 or is not a number.
     """
     if not len(images):
         raise ModelError("the parity gate needs at least one image")
-    theirs = softmax(run_session(open_session(path), images), temperature)
-    ours = softmax(predict(network, images), temperature)
-    gap = float(np.abs(theirs - ours).max())
+    session, gap = open_session(path), 0.0
+    fields = {"logits": "logits"}
+    if isinstance(network, GroupedNetwork):
+        fields["groups"] = network.table.output
+    for field, output in fields.items():
+        theirs = softmax(run_session(session, images, output=output), temperature)
+        ours = softmax(predict(network, images, output=field), temperature)
+        gap = float(np.maximum(gap, np.abs(theirs - ours).max()))  # keeps what is not a number
     if not gap <= TOLERANCE:
         raise ModelError(
             f"ONNX Runtime and torch differ by {gap:.2e} in a probability over {len(images)}"
@@ -166,7 +186,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
     blob = with_metadata((package / MODEL).read_bytes(), fields)
     write_atomically(package / MODEL, blob)
     description = {
-        "format": FORMAT,
+        "format": format_of(Preprocessing.from_dict(fields["preprocessing"])),
         "name": fields["name"],
         "version": fields["version"],
         "classes": fields["classes"],
@@ -178,6 +198,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         "training": fields.get("training", {}),
         "metrics": fields.get("metrics", {}),
         "never_seen": fields.get("never_seen", NEVER_SEEN),
+        **({GROUPS: fields[GROUPS]} if fields.get(GROUPS) else {}),
         **({"licence": fields["licence"]} if fields.get("licence") else {}),
         **({"parity": fields["parity"]} if "parity" in fields else {}),
         **({MADE_OF: fields[MADE_OF]} if fields.get(MADE_OF) else {}),

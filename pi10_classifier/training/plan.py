@@ -14,13 +14,16 @@ from torch import nn
 import pi10_classifier
 from pi10_classifier.datasets.split import counts
 from pi10_classifier.errors import SettingError
+from pi10_classifier.model.groups import Groups
 from pi10_classifier.model.package import ALIASES, Package, find, installed, read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.checkpoint import DESCRIPTION, load_checkpoint
+from pi10_classifier.training.data.groups import groups_of
 from pi10_classifier.training.data.loading import Examples
 from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.losses.registry import LOSSES
+from pi10_classifier.training.networks.grouped import GroupedNetwork
 from pi10_classifier.training.networks.registry import ARCHITECTURES, build, origin
 from pi10_classifier.training.recipe import Recipe
 
@@ -109,19 +112,27 @@ class TrainingPlan:
             return None
         return read_package(self.weights)[0]
 
-    def build(self, classes: int) -> nn.Module:
-        """Build the network with its initial weights; random ones depend on torch's generator."""
-        loss = LOSSES[self.recipe.loss]
-        return build(
+    def build(self, classes: int, groups: Groups | None = None) -> nn.Module:
+        """Build the network with its initial weights; random ones depend on torch's generator.
+
+        groups: the network predicts these, and sums them to the classes.
+        """
+        loss, package = LOSSES[self.recipe.loss], self.package
+        rows: list[int] = []
+        if groups and package and package.groups is None and package.classes == groups.classes:
+            rows = groups.places.tolist()
+        network = build(
             self.network,
-            classes,
+            len(groups.names) if groups else classes,
             size=self.recipe.size,
             channels=self.recipe.channels,
             init="random" if self.init == "random" else "pretrained",
             weights=self.weights,
             attention=loss.needs_attention,
             head=self.head,
+            rows=rows,
         )
+        return GroupedNetwork(network, groups) if groups else network
 
     @property
     def head(self) -> str:
@@ -135,6 +146,7 @@ def config_of(
     recipe: Recipe | None = None,
 ) -> dict[str, Any]:
     """The record of a training; "identity" is what must be unchanged to resume it."""
+    groups = groups_of(examples, recipe or plan.recipe)
     return {
         "format": 1,
         "identity": {
@@ -145,6 +157,7 @@ def config_of(
             "initial_weights": origin_of(plan),
             "teacher": teacher.model.package.sha256 if teacher else "",
             "recipe": (recipe or plan.recipe).to_dict(),
+            **({"groups": groups.to_dict()} if groups else {}),
         },
         "inputs": [str(path) for path in examples.scan.origins.values()],
         "images": counts(examples.samples, examples.classes),

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.imaging.preprocess import Preprocessing
+from pi10_classifier.imaging.preprocess import MAX_GROUND_CLIP, Preprocessing
 from pi10_classifier.simulate.linescan import EFFECTS, Effects
+from pi10_classifier.training.recipe_checks import check_kind, check_limits
 
 CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
@@ -28,7 +29,7 @@ MOST = 10_000_000  # upper limit of all counts; more is a typing error
 POSITIVE: Mapping[str, float] = {"minutes": MOST, "rate": 100, "distil_temperature": 1000}
 _FROM_ZERO = (
     *("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size"),
-    *("drawn", "class_minimum", "class_maximum", "finer"),
+    *("drawn", "class_minimum", "class_maximum", "finer", "groups"),
 )
 _SHARES = ("warm_share", "warmup_share", "ema", "distil", "look", "trim")
 # lowest and highest allowed value; None is no limit. Command line and API use them too
@@ -37,6 +38,7 @@ BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "batch": (2, None),
     "accumulate": (1, None),
     "size": (32, 512),
+    "ground_clip": (0, MAX_GROUND_CLIP),
     **dict.fromkeys(_FROM_ZERO, (0, None)),
     **dict.fromkeys(_SHARES, (0, 1)),
 }
@@ -48,6 +50,8 @@ _LATER: Mapping[str, Any] = {
     "look_kind": "generic",
     "look_without": "",
     "drawn_kind": "generic",
+    "ground_clip": 0,
+    "groups": 0.0,
 }
 
 
@@ -77,6 +81,9 @@ class Recipe:
         0.0,
         "Margin around the particle that images are cut to, as a share of its longest side; 0: no"
         " cut.",
+    )
+    ground_clip: int = _setting(
+        0, "Grey levels next to the background that become white in the prepared image; 0: none."
     )
     warm_size: int = _setting(
         0, "Side of the input at the start of the training, px; 0: size from the start."
@@ -148,6 +155,11 @@ class Recipe:
         "Weight of an auxiliary head, trained with cross-entropy on the sources' own labels; 0:"
         " none.",
     )
+    groups: float = _setting(
+        0.0,
+        "Weight of the cross-entropy on the label map's groups, whose sums are the classes; 0: the"
+        " network predicts the classes alone.",
+    )
     distil: float = _setting(
         0.0, "Weight w of the teacher in (1-w) loss + w T^2 KL(teacher || student), 0 to 1."
     )
@@ -159,7 +171,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
-            _check_kind(name, getattr(self, name), kind)
+            check_kind(name, getattr(self, name), kind)
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise SettingError(
@@ -212,6 +224,15 @@ class Recipe:
                 f" {MARGIN}, so the model would be used on other images than it was trained"
                 f" on; set trim to {MARGIN} or less"
             )
+        if not 0 <= self.ground_clip <= MAX_GROUND_CLIP:
+            raise SettingError(
+                f"ground_clip is {self.ground_clip} grey levels; it must be 0 to {MAX_GROUND_CLIP}"
+            )
+        if self.ground_clip and not self.level:
+            raise SettingError(
+                f"ground_clip is {self.ground_clip}, but level is false, and only a levelled"
+                " background is known to be 255; set level=true, or ground_clip=0"
+            )
         if self.drawn and self.augmentation != "pi10":
             raise SettingError(
                 f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn"
@@ -225,11 +246,12 @@ class Recipe:
                 " generic; set one of them to linescan, or look_without to nothing"
             )
 
-        if self.finer and self.mixup:
-            raise SettingError(
-                f"finer is {self.finer} and mixup {self.mixup}, but mixed images have no label"
-                " of their own; set one of the two to 0"
-            )
+        for name in ("finer", "groups"):
+            if getattr(self, name) and self.mixup:
+                raise SettingError(
+                    f"{name} is {getattr(self, name)} and mixup {self.mixup}, but mixed images have"
+                    " no label of their own; set one of the two to 0"
+                )
         check_limits(self.class_minimum, self.class_maximum or None)
         if self.balance and (self.class_minimum or self.class_maximum):
             raise SettingError(
@@ -240,7 +262,9 @@ class Recipe:
     @property
     def spec(self) -> Preprocessing:
         """The input of the trained network, for serving too."""
-        return Preprocessing(self.size, self.channels, self.level, trim=self.trim)
+        return Preprocessing(
+            self.size, self.channels, self.level, trim=self.trim, ground_clip=self.ground_clip
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All settings but later ones at their default, so that older trainings can be resumed."""
@@ -322,7 +346,8 @@ def recipe_for(architecture: str, **changes: Any) -> Recipe:
     if isinstance(size, int) and size <= base.get("warm_size", 0):
         base["warm_size"] = 0  # a small input needs no smaller one first
     if changes.get("level") is False:
-        base.pop("trim", None)
+        for name in ("trim", "ground_clip"):
+            base.pop(name, None)
     return _make(base | changes)
 
 
@@ -360,33 +385,3 @@ def _make(given: Mapping[str, Any]) -> Recipe:
     if unknown:
         raise SettingError(f"a recipe has no {unknown[0]!r}; it has {', '.join(_KINDS)}")
     return Recipe(**given)
-
-
-def _check_kind(name: str, value: Any, kind: str) -> None:
-    """Refuse "30" for 30, 1.5 for a count and true for a number."""
-    optional = kind.endswith(" | None")
-    if value is None and optional:
-        return
-    expected: dict[str, tuple[type, ...]] = {
-        "int": (int,),
-        "float": (int, float),
-        "bool": (bool,),
-        "str": (str,),
-        "Mapping[str, Any]": (Mapping,),
-    }
-    allowed = expected[kind.removesuffix(" | None")]
-    right = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
-    if not right:
-        meant = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-        raise SettingError(
-            f"{name} is {value!r}; it must be {meant.get(allowed[-1], 'a table of options')}"
-        )
-
-
-def check_limits(minimum: int, maximum: int | None) -> None:
-    """Refuse limits per class that contradict each other."""
-    if minimum < 0 or (maximum is not None and maximum < max(1, minimum)):
-        raise SettingError(
-            f"per-class minimum {minimum} and maximum {maximum}: the minimum must be at least"
-            " 0, and the maximum at least 1 and the minimum"
-        )

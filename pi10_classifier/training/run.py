@@ -15,6 +15,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.test_predictions import PREDICTIONS
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.training import output_folder as out
+from pi10_classifier.training.data.groups import absent, groups_of, numbering
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
 from pi10_classifier.training.data.loading import Examples, load
 from pi10_classifier.training.data.synthetic import add_synthetic
@@ -96,6 +97,7 @@ def train_seeds(
 
 def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
     """Raise for what cannot be trained, before any folder, decoding or tracking."""
+    groups = groups_of(examples, plan.recipe)
     place = {name: i for i, name in enumerate(examples.classes)}
     fit, held = (
         np.array([place[s.group] for s in examples.of(part)], np.int64)
@@ -104,7 +106,7 @@ def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
     no_images = np.zeros((0, 1, 1, 1), np.uint8)
     arguments_of(plan.recipe, plan.out, plan.device)
     checked_loss(
-        plan.build(len(examples.classes)),
+        plan.build(len(examples.classes), groups),
         TrainingSet([], fit, fit),
         HeldOut(no_images, held),
         plan.recipe,
@@ -117,14 +119,22 @@ def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
             f" {plan.recipe.loss} smooths all of them by {tail:g}, the value for the rarest"
             " class"
         )
+    if groups and (lacking := absent(examples, groups)):
+        emit(
+            f"note: no training image is of the group {', '.join(lacking)}, so the network predicts"
+            f" the other {len(groups.names)}"
+        )
 
 
 def _load(
     examples: Examples, plan: TrainingPlan, teacher: PackageTeacher | None
 ) -> tuple[TrainingSet, HeldOut]:
     side = teacher.spec.size if teacher and teacher.spec else 0
-    training, validation = load(examples, plan.recipe, side, free_memory(torch.device("cpu")))
     recipe = plan.recipe
+    groups = groups_of(examples, recipe)
+    group_of = numbering(examples, groups) if groups else None
+    free = free_memory(torch.device("cpu"))
+    training, validation = load(examples, recipe, side, free, group_of)
     training = add_synthetic(training, examples.classes, recipe.drawn, kind=recipe.drawn_kind)
     return training, validation
 
@@ -144,13 +154,14 @@ def _follow(
     """Train in the other processes of ``accelerate launch``: their share of each training."""
     teacher = teacher_of(examples, plan, lambda line: None)
     images = _load(examples, plan, teacher)
+    groups = groups_of(examples, plan.recipe)
     for seed in plan.seeds:
         recipe = changed(plan.recipe, seed=seed)
         if (plan.folder(seed) / PREDICTIONS).is_file():
             continue
         torch.manual_seed(seed)
         train(
-            plan.build(len(examples.classes)),
+            plan.build(len(examples.classes), groups),
             *images,
             recipe,
             lambda *_: None,

@@ -22,16 +22,19 @@ from pi10_classifier.evaluation.metrics import fit_temperature, report
 from pi10_classifier.evaluation.test_predictions import Predictions, write_predictions
 from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.inference.settings import default_jobs
+from pi10_classifier.model.groups import FIELD as GROUPS
 from pi10_classifier.model.package import FORMAT, MADE_OF
 from pi10_classifier.model.session import Model
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.checkpoint import load_checkpoint, save_checkpoint, write_description
 from pi10_classifier.training.data.batches import Batches
+from pi10_classifier.training.data.groups import counted, groups_of
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet, spread
 from pi10_classifier.training.data.loading import Examples, batches
 from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.loop.loop import predict, train
 from pi10_classifier.training.networks.from_package import settle
+from pi10_classifier.training.networks.grouped import without_groups
 from pi10_classifier.training.onnx_export import PARITY_IMAGES, describe, export_package
 from pi10_classifier.training.plan import TrainingPlan, config_of, named, provenance
 from pi10_classifier.training.recipe import Recipe, changed
@@ -67,6 +70,7 @@ class SeedRun:
         self.recipe = changed(plan.recipe, seed=seed)
         self.folder = plan.folder(seed)
         self.checkpoint = self.folder / out.CHECKPOINT
+        self.groups = groups_of(examples, self.recipe)
         self.config = config_of(examples, plan, teacher, self.recipe)
 
     def train(
@@ -79,7 +83,7 @@ class SeedRun:
         """Train the network; the best epoch's weights are in ``checkpoint/`` afterwards."""
         plan, folder = self.plan, self.folder
         torch.manual_seed(self.recipe.seed)
-        network = plan.build(len(self.examples.classes))
+        network = plan.build(len(self.examples.classes), self.groups)
         if plan.package:
             settle(network, _first_batches(training, self.recipe, len(self.examples.classes)))
         self._keep_parity(validation)
@@ -89,7 +93,7 @@ class SeedRun:
             logits = predict(average, validation.images)
             fields["temperature"] = fit_temperature(logits, validation.truth)
             fields["training"] |= _spent(reached["history"], plan.device)
-            save_checkpoint(self.checkpoint, average, fields)
+            save_checkpoint(self.checkpoint, without_groups(average), fields)
 
         history = train(
             network,
@@ -186,7 +190,7 @@ class SeedRun:
             raise output_error(error, path) from error
 
     def _describe(self) -> dict[str, Any]:
-        plan, examples = self.plan, self.examples
+        plan, examples, groups = self.plan, self.examples, self.groups
         identity = json.dumps(self.config["identity"], sort_keys=True, default=str)
         return {
             "format": FORMAT,
@@ -196,6 +200,7 @@ class SeedRun:
             "head": plan.head,
             "classes": list(examples.classes),
             "preprocessing": self.recipe.spec.to_dict(),
+            **({GROUPS: groups.to_dict()} if groups else {}),
             "temperature": 1.0,
             "never_seen": plan.never_seen or _NEVER_SEEN,
             "licence": plan.licence,
@@ -222,6 +227,7 @@ class SeedRun:
                 "initial_weights": provenance(plan),
                 "recipe": self.recipe.to_dict(),
                 "software": self.config["software"],
+                **({"groups": counted(examples, groups)} if groups else {}),
                 **self.config["notes"],
             },
             "metrics": {},

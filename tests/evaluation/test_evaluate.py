@@ -10,6 +10,7 @@ from dataclasses import replace
 import marks
 import numpy as np
 import pytest
+import support
 from click.testing import CliRunner
 from sklearn.metrics import confusion_matrix, f1_score, precision_score
 
@@ -269,3 +270,38 @@ def test_the_command_says_whose_training_images_may_be_judged(data, tmp_path):
         done = CliRunner().invoke(pi10, words)
         assert done.exit_code == 0, done.output
         assert (note in done.output) == (name != "own"), name
+
+
+def test_images_of_each_group_are_judged(data, tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text(
+        "label,class,group\ncopepod,copepod,calanoid\ndetritus,detritus,speck\n"
+        "noncopepod,noncopepod,\n",
+        "utf-8",
+    )
+    w = marks.weights()[:, [0, 1, 1, 2]] + np.float32([0, 0, 0.001, 0])
+    model = Model.load(support.grouped_package(tmp_path / "m", w))
+    found = room.evaluate(model, [data], label_map=LabelMap.read(path))
+    assert list(found["groups"]) == ["calanoid", "speck"], "noncopepod has no group"
+    matrix = dict(zip(support.CLASSES, found["all"]["confusion"], strict=True))
+    for name, label in (("calanoid", "copepod"), ("speck", "detritus")):
+        row = found["groups"][name]
+        assert (row["class"], row["images"]) == (label, COUNTS[label])
+        assert list(row["called"].values()) == matrix[label]
+        assert sum(row["as_group"].values()) == row["images"]
+        assert row["as_group"]["calanoid"] == row["called"]["copepod"]
+        assert row["as_group"]["fibre"] + row["as_group"]["speck"] == row["called"]["detritus"]
+    plain = room.evaluate(marked(tmp_path / "plain"), [data], label_map=LabelMap.read(path))
+    assert "as_group" not in plain["groups"]["speck"]
+    assert plain["groups"]["speck"]["called"].keys() == set(support.CLASSES)
+    command = ["evaluate", "--model", str(tmp_path / "m"), "--data", str(data)]
+    told = CliRunner().invoke(
+        pi10, [*command, "--label-map", str(path), "--out", str(tmp_path / "out")]
+    )
+    assert told.exit_code == 0, told.output
+    assert re.search(r"calanoid\W+copepod\W+40\W+\d+\.\d%\W+\d+\.\d%", told.output)
+    assert room.evaluate(model, [data])["groups"] == {}
+
+
+def marked(folder):
+    return Model.load(marks.package(folder))

@@ -220,3 +220,42 @@ class TestDescription:
         del fields[name]
         with pytest.raises(ModelError, match=name):
             Preprocessing.from_dict(fields)
+
+
+class TestGroundClip:
+    CLIPPED = Preprocessing(size=32, ground_clip=8)
+
+    def test_levels_next_to_the_ground_become_white(self) -> None:
+        rgb = flat(32, 32, 255)
+        for place, grey in enumerate((254, 247, 246, 100)):
+            rgb[8 * place : 8 * place + 2, 10:12] = grey
+        out = prepare(rgb, self.CLIPPED)[0]
+        assert out[:, 10][::8].tolist() == [255, 255, 246, 100]
+        assert prepare(rgb, GREY)[0][:, 10][::8].tolist() == [254, 247, 246, 100]
+
+    @pytest.mark.parametrize("ground", [204, 30])
+    def test_it_counts_from_the_levelled_ground(self, ground: int) -> None:
+        rgb = square(ground, 90 if ground > 128 else 200)
+        rgb[0, 10] = ground - 3 if ground > 128 else ground + 3
+        assert prepare(rgb, GREY)[0, 0, 10] < 255
+        assert prepare(rgb, self.CLIPPED)[0, 0, 10] == 255
+
+    def test_colour_is_clipped_by_channel(self) -> None:
+        rgb = flat(32, 32, 255)
+        rgb[4, 4] = (250, 100, 246)
+        spec = Preprocessing(size=32, channels=3, ground_clip=8)
+        assert prepare(rgb, spec)[:, 4, 4].tolist() == [255, 100, 246]
+
+    def test_the_description_is_read_back(self) -> None:
+        assert Preprocessing.from_dict(self.CLIPPED.to_dict()) == self.CLIPPED
+        assert "ground_clip" not in GREY.to_dict()
+        assert Preprocessing.from_dict(GREY.to_dict()).ground_clip == 0
+
+    @pytest.mark.parametrize("wrong", ["8", None, True, 8.0, [8], -1, 65])
+    def test_wrong_values_are_refused(self, wrong: object) -> None:
+        with pytest.raises(ModelError, match="ground_clip is"):
+            Preprocessing.from_dict(GREY.to_dict() | {"ground_clip": wrong})
+
+    def test_it_needs_a_levelled_ground(self) -> None:
+        with pytest.raises(ModelError, match="ground_clip needs level"):
+            Preprocessing(32, level=False, ground_clip=8)

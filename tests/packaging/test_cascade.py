@@ -192,7 +192,7 @@ def test_what_does_not_go_together_is_refused(pair, trees, tmp_path):
     trimmed = copy(fast)
     trimmed.package = replace(fast.package, preprocessing=spec)
     with pytest.raises(
-        SettingError, match=r"trim 0\.2, p64 .* trim 0\.0; a cascade needs the same"
+        SettingError, match=r"trim 0\.2, ground_clip 0, p64 .* trim 0\.0, .*; a cascade needs"
     ):
         cascade(trimmed, accurate, trees, tmp_path / "c", manifest=manifest)
     with pytest.raises(SettingError, match=r"share is 1\.5"):

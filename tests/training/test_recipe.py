@@ -144,6 +144,19 @@ def test_the_linescan_look_is_described_only_where_it_is_asked_for():
     assert asked.to_dict()["look_without"] == "noise, specks"
 
 
+def test_later_settings_are_described_only_where_they_are_set():
+    later = {"ground_clip", "groups", "drawn_kind"}
+    assert not later & set(recipe_for("mobilenet_v2", ground_clip=0).to_dict())
+    asked = recipe_for("mobilenet_v2", ground_clip=4, groups=0.5, drawn_kind="linescan")
+    told = asked.to_dict()
+    assert {name: told[name] for name in later} == {
+        "ground_clip": 4,
+        "groups": 0.5,
+        "drawn_kind": "linescan",
+    }
+    assert Recipe(**told) == asked
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

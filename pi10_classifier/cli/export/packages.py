@@ -13,7 +13,7 @@ from pi10_classifier.cli.terminal.package_options import (
     LABEL_MAP,
     MANIFEST,
     MODEL,
-    note_novelty_left_off,
+    note_left_off,
     read_label_map,
     show_left_out,
     show_novelty,
@@ -82,7 +82,7 @@ def int8(
     )
     click.echo(f"accepted: {done.gate}")
     click.echo(f"{done.bytes_before / 1e6:.2f} MB became {done.bytes_after / 1e6:.2f} MB")
-    note_novelty_left_off(original.package)
+    note_left_off(original.package, groups=False)
     click.echo(out)
     sys.exit(exit_code(done.left_out))
 
@@ -155,7 +155,7 @@ def cascade(
     if not done.pays:
         click.echo(NO_GAIN.format(models[0].package.name))
     for model in models:
-        note_novelty_left_off(model.package)
+        note_left_off(model.package)
     for source, row in done.metrics.items():
         click.echo(f"{source}: macro-F1 {span(row['macro_f1'])}, {row['n']:,} images")
     click.echo(out)

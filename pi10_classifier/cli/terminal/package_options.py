@@ -34,9 +34,10 @@ DATA = click.option(
 )
 LABEL_MAP = click.option(
     "--label-map",
-    metavar="FILE|taxa",
+    metavar="FILE|cefas|taxa",
     type=click.Path(path_type=Path),
-    help="CSV with the columns label and class, or 'taxa' or rules for taxa as for `pi10 dataset`."
+    help="CSV with the columns label and class, or 'cefas' or 'taxa' or rules for taxa, as for"
+    " `pi10 dataset`."
     "  [default: the first folder of a label is its class]",
 )
 MANIFEST = click.option(
@@ -129,8 +130,16 @@ def show_novelty(judged: Mapping[str, Any]) -> None:
         show_table("", columns, rows)
 
 
-def note_novelty_left_off(package: Package) -> None:
-    """Say that a new package does not tell what is unlike training, though its base does."""
+def note_left_off(package: Package, *, groups: bool = True) -> None:
+    """Say what a new package does not tell though its base does.
+
+    groups: whether it lacks the groups of its base; what is unlike training it never tells.
+    """
+    if groups and package.groups:
+        click.echo(
+            f"note: {package.name} predicts groups within the classes, the new package does not",
+            err=True,
+        )
     if package.novelty:
         click.echo(
             f"note: {package.name} tells what is unlike its training images, the new package does"

@@ -37,10 +37,13 @@ class Decision:
 
 
 class TaxonMap(LabelMap):
-    """A label map by lineage. Its ``rules`` are the rules' texts and classes, in order."""
+    """A label map by lineage. Its ``rules`` are the rules' texts and classes, in order.
 
-    def __init__(self, rules: ClassRules, *, shipped: bool = False) -> None:
-        """shipped: the rules are those of the package, of which a data set need not use each.
+    It has no groups.
+    """
+
+    def __init__(self, rules: ClassRules, *, ready_made: bool = False) -> None:
+        """ready_made: the rules are those of the package, of which a data set need not use each.
 
         Raises SettingError for rules without a class.
         """
@@ -48,12 +51,12 @@ class TaxonMap(LabelMap):
         object.__setattr__(self, "rules", pairs)
         object.__setattr__(self, "_rules", rules)
         object.__setattr__(self, "_decisions", {})
-        object.__setattr__(self, "shipped", shipped)
+        object.__setattr__(self, "groups", {})
+        object.__setattr__(self, "ready_made", ready_made)
         if not self.classes:
             raise SettingError("the rules give no class; add one other than '-'")
         check_twins(self.classes)
 
-    shipped: bool
     _rules: ClassRules
     _decisions: dict[str, Decision]
 
@@ -89,7 +92,7 @@ class TaxonMap(LabelMap):
 
     def unused(self, labels: Iterable[str]) -> tuple[str, ...]:
         """The rules that gave no label a class, unless they come with the package."""
-        if self.shipped:
+        if self.ready_made:
             return ()
         used = {self.decide(label).rule for label in labels}
         return tuple(
@@ -197,7 +200,7 @@ def read_label_map(path: Path, taxa: Path | None = None) -> LabelMap:
     ``TaxonTable.load`` takes them. Raises SettingError.
     """
     if str(path) == TAXA and not path.exists():
-        return TaxonMap(ClassRules.load(_table(taxa)), shipped=True)
+        return TaxonMap(ClassRules.load(_table(taxa)), ready_made=True)
     if _has_rules(path):
         return TaxonMap(ClassRules.load(_table(taxa), path))
     if taxa is not None:

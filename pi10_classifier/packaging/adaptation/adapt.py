@@ -226,6 +226,7 @@ def _describe(
         thresholds={},
         calibration=None,
         novelty=None,  # it knows the old classes
+        groups=None,
         training={},
         trunk={"training": base.description.get("trunk", base.description).get("training", {})},
         metrics={"cross-validation on the gallery": done.figures},

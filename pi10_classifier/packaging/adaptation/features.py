@@ -63,7 +63,9 @@ def cut(package: Package, graph: bytes) -> Trunk:
     if isinstance(described, dict) and isinstance(described.get("name"), str):
         name = described["name"]
     else:
-        name = last_input(model, package.output_name, str(package.folder))
+        # the class logits of groups are sums of theirs, which are what the last layer gives
+        end = package.groups.output if package.groups else package.output_name
+        name = last_input(model, end, str(package.folder))
     prune(model, name)
     spec = package.preprocessing
     two = np.zeros((2, spec.channels, spec.size, spec.size), np.uint8)

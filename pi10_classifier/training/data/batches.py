@@ -58,8 +58,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     """The batches of one epoch at a time, for one of the training's processes.
 
     Item ``b`` holds image (n, C, S, S) uint8 and target (n,) int64, or (n, K) float32 with mixup.
-    With a teacher it also has teacher (n, K) float32 or teacher_image uint8, and with an auxiliary
-    head finer (n,) int64.
+    With a teacher it also has teacher (n, K) float32 or teacher_image uint8, with an auxiliary head
+    finer (n,) int64, and with groups those (n,) int64.
 
     loaders: the number of threads or processes that make the batches.
     """
@@ -158,6 +158,8 @@ class Batches(Dataset[dict[str, Tensor]]):
         item: Made = {"image": images, "target": np.asarray(truth, np.int64)}
         if self.recipe.finer:
             item["finer"] = self.training.finer[chosen]
+        if self.recipe.groups:
+            item["groups"] = self.training.groups[chosen]
         share, partner = 1.0, np.arange(len(chosen))
         if self.recipe.mixup:
             rng = np.random.default_rng((self.recipe.seed, self.epoch, first, _MIX))

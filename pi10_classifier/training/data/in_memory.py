@@ -24,7 +24,8 @@ UNKNOWN = -1  # a synthetic particle has a class, but no label of a source
 class TrainingSet:
     """Levelled grey images (H, W) uint8, class indices (N,), class x source strata (N,).
 
-    finer: indices (N,) of the sources' own labels, -1 for none; may be empty.
+    finer: indices (N,) of the sources' own labels, -1 for none; may be empty. groups: indices (N,)
+    of the finer groups, -1 where the group is not known; empty without groups.
     drawn: the last so many images are drawn particles without ground, at the Pi-10's scale.
     """
 
@@ -32,6 +33,7 @@ class TrainingSet:
     truth: I64
     strata: I64
     finer: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    groups: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     drawn: int = 0
 
 

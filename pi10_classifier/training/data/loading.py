@@ -39,12 +39,14 @@ class Examples:
     """A scan whose samples are split; images are read by ``load`` and ``batches``.
 
     cameras: source -> conversion of its images, in every split, to another camera's look.
+    label_map: the one that gave, or agrees with, the classes; None without one.
     """
 
     scan: Scan
     samples: tuple[Sample, ...]
     manifest: str
     cameras: Mapping[str, Device] = field(default_factory=dict)
+    label_map: LabelMap | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -77,16 +79,16 @@ def read_examples(
     Raises SettingError if data or manifest are unusable, or if a label map gives other classes than
     the manifest.
     """
+    labels = read_label_map(label_map) if label_map else None
     if manifest is not None:
         try:
             samples = splitting.read_manifest(manifest.read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise SettingError(f"manifest {manifest} cannot be read: {error}") from error
-        if label_map is not None:
-            _agree(samples, read_label_map(label_map), manifest, label_map)
+        if labels is not None:
+            _agree(samples, labels, manifest, label_map)
         scanned = reopen(samples, inputs)
     else:
-        labels = read_label_map(label_map) if label_map else None
         scanned = scan(inputs, labels, progress=progress)
         samples = splitting.split(scanned.samples, seed=seed)
     if len(scanned.classes) < 2:
@@ -100,10 +102,14 @@ def read_examples(
                 f"--camera names the source {source!r}, but the data's sources are"
                 f" {', '.join(scanned.origins)}; name one of these"
             )
-    return Examples(scanned, tuple(samples), splitting.manifest(samples), dict(cameras or {}))
+    return Examples(
+        scanned, tuple(samples), splitting.manifest(samples), dict(cameras or {}), labels
+    )
 
 
-def _agree(samples: Sequence[Sample], labels: LabelMap, manifest: Path, label_map: Path) -> None:
+def _agree(
+    samples: Sequence[Sample], labels: LabelMap, manifest: Path, label_map: Path | None
+) -> None:
     for sample in samples:
         group = labels.group(sample.label)
         if group != sample.group:
@@ -114,11 +120,16 @@ def _agree(samples: Sequence[Sample], labels: LabelMap, manifest: Path, label_ma
 
 
 def load(
-    examples: Examples, recipe: Recipe, side: int = 0, free: int | None = None
+    examples: Examples,
+    recipe: Recipe,
+    side: int = 0,
+    free: int | None = None,
+    group_of: Callable[[Sample], int] | None = None,
 ) -> tuple[TrainingSet, HeldOut]:
     """Decode the training and validation images into memory.
 
     side: the largest input size that network or teacher need, px. free: bytes of free memory.
+    group_of: the index of a sample's group, -1 if not known; None for no groups.
     Training images are shrunk to the needed size, never enlarged; for augmentation "pi10" they are
     levelled and grey. Raises SettingError if the images do not fit into memory.
     """
@@ -135,6 +146,7 @@ def load(
     truth: dict[str, list[int]] = {"train": [], "validation": []}
     sources: list[int] = []
     own: list[tuple[str, str]] = []
+    groups: list[int] = []
     origin = {name: i for i, name in enumerate(examples.scan.origins)}
     wanted = [s for s in examples.samples if s.split in truth]
     for sample, rgb in read_rgb(examples.scan, wanted, change=examples.changes):
@@ -142,6 +154,8 @@ def load(
             fit.append(_keep(rgb, recipe, side))
             sources.append(origin[sample.source])
             own.append((sample.source, sample.label))
+            if group_of:
+                groups.append(group_of(sample))
         else:
             held.append(prepare(rgb, spec))
         truth[sample.split].append(place[sample.group])
@@ -150,7 +164,7 @@ def load(
     strata = np.asarray(sources, np.int64) * len(place) + known
     empty = np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
     return (
-        TrainingSet(fit, known, strata, _places(own)),
+        TrainingSet(fit, known, strata, _places(own), np.asarray(groups, np.int64)),
         HeldOut(np.stack(held) if held else empty, judged),
     )
 

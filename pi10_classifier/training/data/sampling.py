@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.training.recipe import check_limits
+from pi10_classifier.training.recipe_checks import check_limits
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]

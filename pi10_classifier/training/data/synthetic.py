@@ -62,10 +62,19 @@ def add_synthetic(
     known = training.finer
     if len(known):
         known = np.append(known, np.full(len(truth) - len(known), UNKNOWN, np.int64))
+    groups = training.groups
+    if len(groups):
+        more = [_sole(groups[training.truth == place]) for place in range(len(classes))]
+        groups = np.append(groups, np.repeat(np.array(more, np.int64), count))
     clean = len(images) - len(training.images) if kind == "linescan" else 0
     return TrainingSet(
-        images, np.asarray(truth, np.int64), np.asarray(strata, np.int64), known, clean
+        images, np.asarray(truth, np.int64), np.asarray(strata, np.int64), known, groups, clean
     )
+
+
+def _sole(groups: NDArray[np.int64]) -> int:
+    """The only group of a class's images; unknown if there are several, or none is known."""
+    return int(groups[0]) if len(set(groups.tolist())) == 1 else UNKNOWN
 
 
 def _drawer(kind: str, seed: int, label: str) -> Callable[[int, Rng], U8]:

@@ -64,8 +64,11 @@ def without_auxiliary_head(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, AuxiliaryHeadNetwork) else network
 
 
-def auxiliary_loss(output: Output, labels: Tensor) -> Tensor:
-    """Mean cross-entropy, nats, over the images with a known label (N,); 0 if there are none."""
-    logits = cast(Tensor, output.finer).float()
-    total = functional.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
+def auxiliary_loss(logits: Tensor | None, labels: Tensor) -> Tensor:
+    """Mean cross-entropy, nats, over the images with a known label (N,); 0 if there are none.
+
+    logits: (N, L) of the labels; the network must have given them.
+    """
+    known = cast(Tensor, logits).float()
+    total = functional.cross_entropy(known, labels, ignore_index=UNKNOWN, reduction="sum")
     return total / (labels != UNKNOWN).sum().clamp(min=1)

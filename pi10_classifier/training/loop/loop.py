@@ -160,13 +160,18 @@ def train(
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: U8, batch: int = 128) -> NDArray[np.float32]:
-    """Prepared images (N, C, S, S) uint8 -> logits (N, K) float32, in eval mode."""
+def predict(
+    network: nn.Module, images: U8, batch: int = 128, output: str = "logits"
+) -> NDArray[np.float32]:
+    """Prepared images (N, C, S, S) uint8 -> logits (N, K) float32, in eval mode.
+
+    output: the field of ``Output`` that is returned, logits or groups.
+    """
     network.eval()
     device = next(network.parameters()).device
     parts = [
-        Output(*network(torch.from_numpy(images[i : i + batch]).to(device))).logits.float().cpu()
-        for i in range(0, len(images), batch)
+        getattr(Output(*network(torch.from_numpy(part).to(device))), output).float().cpu()
+        for part in (images[i : i + batch] for i in range(0, len(images), batch))
     ]
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet
 from pi10_classifier.training.data.worker_processes import can_fork
+from pi10_classifier.training.loop.auxiliary_head import without_auxiliary_head
 from pi10_classifier.training.loop.resume_state import PARTIAL, clear, latest
 from pi10_classifier.training.losses.base import Loss
 from pi10_classifier.training.losses.ldam import LDAM
 from pi10_classifier.training.losses.registry import LOSSES, build_loss
 from pi10_classifier.training.networks.base import CosineHead
+from pi10_classifier.training.networks.grouped import GroupedNetwork
 from pi10_classifier.training.recipe import Recipe
 
 
@@ -64,6 +67,12 @@ def checked_loss(
     if LOSSES[recipe.loss].needs_attention and not getattr(network, "attention", False):
         raise SettingError(
             f"loss {recipe.loss} needs the attention of a vit or beit, built with attention=True"
+        )
+    if bool(recipe.groups) != isinstance(network, GroupedNetwork):
+        raise SettingError(
+            f"groups is {recipe.groups}, but the network predicts"
+            f" {'the classes alone' if recipe.groups else 'groups'}; give both a weight above 0"
+            " and groups, or neither"
         )
     if recipe.mixup and not loss.soft:
         raise SettingError(f"loss {recipe.loss} is not defined for mixed images; set mixup to 0")
@@ -140,7 +149,11 @@ def identity_of(
     """What must be unchanged to resume a training; of the images, their classes and order."""
     shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
     truth = hashlib.sha256(training.truth.astype(np.int64).tobytes()).hexdigest()
-    parts = [recipe.to_dict(), list(names), truth, shapes, world]
+    parts: list[Any] = [recipe.to_dict(), list(names), truth, shapes, world]
+    bare = without_auxiliary_head(network)
+    if isinstance(bare, GroupedNetwork):
+        own = hashlib.sha256(training.groups.astype(np.int64).tobytes()).hexdigest()
+        parts += [bare.table.to_dict(), own]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

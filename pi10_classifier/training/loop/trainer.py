@@ -120,7 +120,9 @@ class LoopTrainer(Trainer):
             gap = distillation(output.logits, teacher_logits, self.recipe.distil_temperature)
             loss = (1 - self.recipe.distil) * loss + self.recipe.distil * gap
         if self.recipe.finer:
-            loss = loss + self.recipe.finer * auxiliary_loss(output, inputs["finer"])
+            loss = loss + self.recipe.finer * auxiliary_loss(output.finer, inputs["finer"])
+        if self.recipe.groups:
+            loss = loss + self.recipe.groups * auxiliary_loss(output.groups, inputs["groups"])
         seen = len(inputs["image"])
         self.total += loss.detach().to(self.total.dtype) * seen
         self.reached.seen += seen

@@ -24,13 +24,15 @@ class Output(NamedTuple):
 
     logits: (N, K). features: (N, D), the input of the head. attention: (N, heads, P), from the last
     block's CLS token to the P patches, or None if it was not requested. finer: (N, L), logits of
-    the sources' own labels, during a training with an auxiliary head.
+    the sources' own labels, during a training with an auxiliary head. groups: (N, G), of
+    which the logits are the log-sum-exp, or None if the network predicts the classes alone.
     """
 
     logits: Tensor
     features: Tensor
     attention: Tensor | None = None
     finer: Tensor | None = None
+    groups: Tensor | None = None
 
 
 class CosineHead(nn.Module):
@@ -85,14 +87,16 @@ class Network(nn.Module):
 
 
 class Logits(nn.Module):
-    """A network that returns only its logits, as an exported graph does."""
+    """A network that returns only its logits, and those of its groups, as a graph does."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> Tensor:
-        return Output(*self.network(image)).logits.float()
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        output = Output(*self.network(image))
+        logits = output.logits.float()
+        return logits if output.groups is None else (logits, output.groups.float())
 
 
 def grey_stem(weight: Tensor, channels: int) -> Tensor:

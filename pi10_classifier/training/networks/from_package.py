@@ -8,7 +8,7 @@ images, and g = s, b = b' + m.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,8 +34,11 @@ class _Folded:
     bias: Tensor
 
 
-def load_package(network: Network, folder: Path) -> None:
+def load_package(network: Network, folder: Path, rows: Sequence[int] = ()) -> None:
     """Load a package's weights into a convolutional network; a head of another shape is kept.
+
+    rows: for a head of groups, the class of each in a package that predicts the classes alone. Each
+    group then has its class's weights, and less bias, so that the sums are the package's logits.
 
     The norms have mean 0 and variance 1 at first, so in eval mode the output is the package's. Call
     ``settle`` before training. Raises ModelError for a damaged package, and SettingError if the
@@ -59,6 +62,7 @@ def load_package(network: Network, folder: Path) -> None:
             own: Any = module
             if own.weight.shape != layer.weight.shape:
                 if place == len(heavy) - 1:
+                    _share_out(own, layer, rows)
                     return
                 raise SettingError(
                     f"{misfit}: its layer {place + 1} is {list(layer.weight.shape)}, but the"
@@ -80,6 +84,16 @@ def load_package(network: Network, folder: Path) -> None:
                     f"{misfit}: its layer {place + 1} has a bias, but the network's has none;"
                     " name the package's own network"
                 )
+
+
+def _share_out(head: Any, layer: _Folded, rows: Sequence[int]) -> None:
+    """Give each group the row of its class, less the logarithm of the number of its groups."""
+    shape = (len(rows), layer.weight.shape[1])
+    if not rows or head.weight.shape != shape or max(rows) >= len(layer.weight):
+        return
+    place = torch.tensor(rows)
+    head.weight.copy_(layer.weight[place])
+    head.bias.copy_(layer.bias[place] - torch.bincount(place)[place].float().log())
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,13 +97,14 @@ def build(
     weights: Path | None = None,
     attention: bool = False,
     head: str = "linear",
+    rows: Sequence[int] = (),
 ) -> Network:
     """Build a network by name: uint8 (N, channels, size, size) -> ``classes`` logits.
 
     init: "pretrained" (from ``weights``, a local folder of safetensors or a model package, else
     from the pip package or the hub) or "random". Convolutional networks also work with images of
     other sizes, ViT and BEiT with multiples of their patch. attention: return that of the last
-    block (ViT and BEiT only). head: "linear", or "cosine" for LDAM.
+    block (ViT and BEiT only). head: "linear", or "cosine" for LDAM. rows: see ``load_package``.
     Raises SettingError if a name or value is unusable, or if the weights are not available.
     """
     known = _architecture(architecture)
@@ -122,7 +123,7 @@ def build(
         if weights is not None:
             raise SettingError(f"--init random and the weights of {weights} exclude each other")
     elif weights is not None and (weights / "model.json").is_file():
-        load_package(network, weights)
+        load_package(network, weights, rows)
     elif weights is not None:
         load_folder(network, weights)
     elif isinstance(known.weights, PipWeights):

@@ -182,3 +182,14 @@ def test_identifiers(text: str) -> None:
         return
     with pytest.raises(SettingError, match="AphiaID is"):
         identifier(text)
+
+
+def test_names_that_ship_are_told_apart(cefas: TaxonMap) -> None:
+    """``cefas`` is a map of labels with groups, ``taxa`` one of taxa without."""
+    assert (cefas.ready_made, cefas.groups, cefas.finer_group("Copepoda")) == (True, {}, "")
+    grouped = read_label_map(Path("cefas"))
+    assert not isinstance(grouped, TaxonMap)
+    assert grouped.ready_made and grouped.finer_group("other/Nauplius") == "nauplius"
+    assert cefas.classes == grouped.classes
+    with pytest.raises(SettingError, match=r"cefass cannot be read: .*: cefas, taxa"):
+        read_label_map(Path("cefass"))

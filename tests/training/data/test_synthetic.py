@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pi10_classifier.training.data.in_memory import CACHE_SIDE, TrainingSet
+from pi10_classifier.training.data.in_memory import CACHE_SIDE, UNKNOWN, TrainingSet
 from pi10_classifier.training.data.synthetic import add_synthetic
 
 CLASSES = ("copepod", "detritus", "noncopepod")
@@ -51,3 +53,11 @@ def test_linescan_particles_come_without_ground_and_at_their_own_size(
         assert edge.min() == 255  # clear water: the augmentation gives the ground
         assert image.min() < 150
     assert len({image.shape for image in more.images[4:]}) > 5
+
+
+def test_linescan_particles_have_the_group_of_a_class_with_one(training: TrainingSet) -> None:
+    grouped = replace(training, groups=np.array([0, 1, 2, 3]))
+    more = add_synthetic(grouped, CLASSES, 2, kind="linescan")
+    assert more.groups.tolist() == [0, 1, 2, 3, 0, 0, 1, 1, UNKNOWN, UNKNOWN]
+    assert more.drawn == 6
+    assert add_synthetic(training, CLASSES, 2, kind="linescan").groups.size == 0

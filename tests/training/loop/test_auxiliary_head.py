@@ -42,9 +42,9 @@ def test_loss_by_hand():
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [math.log(3), 0, 0, 0], [9.0, 0, 0, 0]])
     output = Output(torch.zeros(3, 2), torch.zeros(3, 5), finer=logits)
     # of four alike: ln 4; of 3:1:1:1, the first: ln 2; the third image's label is unknown
-    found = auxiliary_loss(output, torch.tensor([2, 0, UNKNOWN]))
+    found = auxiliary_loss(output.finer, torch.tensor([2, 0, UNKNOWN]))
     assert found.item() == pytest.approx((math.log(4) + math.log(2)) / 2)
-    assert auxiliary_loss(output, torch.tensor([UNKNOWN] * 3)).item() == 0
+    assert auxiliary_loss(output.finer, torch.tensor([UNKNOWN] * 3)).item() == 0
 
 
 def test_what_is_kept_has_no_second_head_and_another_trunk():
