@@ -15,11 +15,15 @@ from pathlib import Path
 from aiohttp import web
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.shore.policy import with_policy
-from pi10_classifier.shore.receiving import Receiving
-from pi10_classifier.shore.store import Store
-from pi10_classifier.shore.tokens import Tokens, read_tokens
-from pi10_classifier.shore.writer import Writer
+from pi10_classifier.shore.receiver.receiving import Receiving
+from pi10_classifier.shore.receiver.store import Store
+from pi10_classifier.shore.receiver.tokens import Tokens, read_tokens
+from pi10_classifier.shore.receiver.writer import Writer
+from pi10_classifier.shore.voyages.runs import FinishedRun, open_runs
+from pi10_classifier.shore.voyages.ships import Reader
+from pi10_classifier.shore.webpage.page import Page
+from pi10_classifier.shore.webpage.policy import with_policy
+from pi10_classifier.shore.webpage.views import Views
 
 LOG = logging.getLogger("pi10.shore")
 GRACE_S = 10.0
@@ -62,12 +66,13 @@ def serve(
     announce: gets the page's address once it can be opened. Raises SettingError or OutputError
     before it listens.
     """
+    runs = open_runs(settings.results)
     tokens = read_tokens(settings.tokens, environ) if settings.store else None
     store = Store(settings.store) if settings.store else None
     try:
         if store and tokens:
             store.enlist(tokens.ships)
-        asyncio.run(_serve(settings, store, tokens, announce))
+        asyncio.run(_serve(settings, store, tokens, runs, announce))
     finally:
         if store:
             store.close()
@@ -77,6 +82,7 @@ async def _serve(
     settings: ShoreSettings,
     store: Store | None,
     tokens: Tokens | None,
+    runs: Sequence[FinishedRun],
     announce: Callable[[str], None],
 ) -> None:
     stop = _stop_signals()
@@ -87,6 +93,7 @@ async def _serve(
         receiving = Receiving(tokens, writer)
         for path in ("/lines", "/", *([""] if base else [])):
             app.router.add_post(f"{base}{path}", receiving.post)
+    Page(Views(Reader(store.path) if store else None, runs)).add_to(app, base)
     app.router.add_get(f"{base}/health", lambda request: _health(writer))
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S)
     try:

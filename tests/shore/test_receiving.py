@@ -14,8 +14,8 @@ import pytest
 from shore_fleet import Shore, make_line, token_of, write_tokens
 
 from pi10_classifier.errors import Code, OutputError
-from pi10_classifier.shore.lines import parse
-from pi10_classifier.shore.store import Post, Store
+from pi10_classifier.shore.receiver.lines import parse
+from pi10_classifier.shore.receiver.store import Post, Store
 
 NOW = int(time.time()) // 60
 A, B = "aaaaaaaa", "bbbbbbbb"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.abundance.density import Sums
-from pi10_classifier.shore.lines import LineError, parse
-from pi10_classifier.shore.series import Fix, Gap, Stretch
+from pi10_classifier.shore.receiver.lines import LineError, parse
+from pi10_classifier.shore.voyages.series import Fix, Gap, Stretch
 
 DAY = 1440
 _FOREVER = 2**40  # minutes: a stored line was checked against the clock when it came

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from pi10_classifier.errors import Pi10Error
-from pi10_classifier.shore.store import ForeignSourceError, Post, Receipt, Store
+from pi10_classifier.shore.receiver.store import ForeignSourceError, Post, Receipt, Store
 
 MOST_POSTS = 256  # in one commit
 MOST_WAITING = 1024  # requests; more are told to come again

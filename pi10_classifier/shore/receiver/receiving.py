@@ -15,10 +15,10 @@ from typing import Any
 from aiohttp import web
 
 from pi10_classifier.errors import Code, OutputError
-from pi10_classifier.shore.lines import Line, LineError, parse
-from pi10_classifier.shore.store import ForeignSourceError, Post
-from pi10_classifier.shore.tokens import Tokens
-from pi10_classifier.shore.writer import BusyError, Writer
+from pi10_classifier.shore.receiver.lines import Line, LineError, parse
+from pi10_classifier.shore.receiver.store import ForeignSourceError, Post
+from pi10_classifier.shore.receiver.tokens import Tokens
+from pi10_classifier.shore.receiver.writer import BusyError, Writer
 
 LOG = logging.getLogger("pi10.shore")
 

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from pi10_classifier.abundance.density import Sums
 from pi10_classifier.errors import Code, OutputError, SettingError, output_error
-from pi10_classifier.shore.lines import Line, minute_text
+from pi10_classifier.shore.receiver.lines import Line, minute_text
 
 FILE = "shore.sqlite"
 FORMAT = 1
