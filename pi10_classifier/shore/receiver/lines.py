@@ -37,7 +37,8 @@ class Line:
     minute, sampled: epoch minutes (UTC): when it was composed, and the first instrument's minute
     that it reports (None: it reports none). sums: by class, over the ``minutes`` reported.
     spread_unknown: True where the minutes' squared densities are not in the line, so that it
-    gives no interval of the water mass. position: latitude, longitude in degrees.
+    gives no interval of the water mass. position: epoch minute, latitude, longitude
+    in degrees.
     """
 
     text: str
@@ -59,7 +60,7 @@ class Line:
     misses: int = 0
     sums: Mapping[str, Sums] = field(default_factory=dict)
     spread_unknown: bool = False
-    position: tuple[float, float] | None = None
+    position: tuple[int, float, float] | None = None
     flags: tuple[str, ...] = ()
 
     @property
@@ -113,7 +114,7 @@ def parse(text: str, now: int) -> Line:
         failed=_whole(fields, "failed"), skipped=_whole(fields, "skipped"),
         backlog=_whole(fields, "backlog"), more=fields.get("more") is True,
         trouble=_word(fields, "trouble"), dropped=_whole(fields, "dropped"),
-        no_density=_whole(fields, "no_density"), position=_position(fields.get("at")),
+        no_density=_whole(fields, "no_density"), position=_position(fields.get("at"), minute, now),
         flags=_flags(fields.get("flags", [])), **_sampled(fields, now),
     )  # fmt: skip
 
@@ -172,15 +173,19 @@ def _check_clock(name: str, minute: int, now: int) -> None:
         raise LineError(f"{name} is {minute_text(minute)}, before any Pi-10 was at sea")
 
 
-def _position(value: Any) -> tuple[float, float] | None:
+def _position(value: Any, minute: int, now: int) -> tuple[int, float, float] | None:
+    """The minute of a fix, its latitude and longitude; ``minute`` where the line tells none."""
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) != 2:
-        raise LineError("at must be a list of latitude and longitude")
-    north, east = (_number(degree, "at", least=-360.0) for degree in value)
+    if not isinstance(value, list) or len(value) not in (2, 3):
+        raise LineError("at must be a list of latitude, longitude and minute")
+    north, east = (_number(degree, "at", least=-360.0) for degree in value[:2])
     if abs(north) > 90 or abs(east) > 180:
         raise LineError(f"at is {north:g}, {east:g}, which is no position on Earth")
-    return north, east
+    if len(value) == 3:
+        minute = parse_minute(value[2])
+        _check_clock("at", minute, now)
+    return minute, north, east
 
 
 def _flags(value: Any) -> tuple[str, ...]:

@@ -299,7 +299,8 @@ class _Sums:
         for flag in line.flags:
             self._flags[ship, sampled, flag] += max(line.minutes, 1)
         if line.position:
-            self._track[ship, line.minute // TRACK_MINUTES] = (line.minute, *line.position)
+            slot = ship, line.position[0] // TRACK_MINUTES
+            self._track[slot] = max(line.position, self._track.get(slot, line.position))
 
     def write(self, db: sqlite3.Connection) -> None:
         db.executemany(

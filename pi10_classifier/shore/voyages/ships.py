@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -168,12 +167,13 @@ class ShipLines:
             rows = self._ask(query, (self._ship, start // 10, (end + 9) // 10))
             return [(minute, north, east) for minute, north, east in rows]
         rows = self._ask(
-            "select minute, line from lines where source in (select source from sources where "
-            "ship = ?) and minute >= ? and minute < ? order by minute",
-            (self._ship, start, end),
+            # a fix is a little older than its line
+            "select line from lines where source in (select source from sources where "
+            "ship = ?) and minute >= ? and minute < ?",
+            (self._ship, start, end + 60),
         )
-        fixes = ((minute, json.loads(text).get("at")) for minute, text in rows)
-        return [(minute, float(at[0]), float(at[1])) for minute, at in fixes if at]
+        fixes = (parse(text, _FOREVER).position for (text,) in rows if '"at"' in text)
+        return sorted(fix for fix in fixes if fix and start <= fix[0] < end)
 
     def gaps(self, start: int, end: int) -> list[Gap]:
         rows = self._ask(
