@@ -23,6 +23,7 @@ from pi10_classifier.watch.ledger import KEPT_LINES, POSITION, Ledger
 
 LINE_BYTES = 500
 _REST = "_rest"
+_SHORTEST = 4  # numbers of a class's density
 _TOLD = "position told"
 
 
@@ -76,7 +77,7 @@ def compose(
             **({"more": True} if state.more else {}),
             **({"trouble": state.trouble} if state.trouble else {}),
             **({"dropped": dropped} if dropped else {}),
-            **_position(db),
+            **_position(db, minute),
             **sampled,
         }
         line = fitted(fields)
@@ -89,15 +90,16 @@ def compose(
     return line
 
 
-def _position(db: Any) -> dict[str, Any]:
-    """The newest fix, where no earlier line has told it: latitude, longitude, minute."""
+def _position(db: Any, minute: datetime) -> dict[str, Any]:
+    """The newest fix, where no earlier line has told it: latitude, longitude, minutes ago."""
     facts = dict(db.execute("select name, value from facts where name like 'position%'"))
     fix = facts.get(POSITION)
     if fix is None or fix == facts.get(_TOLD):
         return {}
     db.execute("insert or replace into facts values (?, ?)", (_TOLD, fix))
     when, north, east = json.loads(fix)
-    return {"at": [round(north, 4), round(east, 4), f"{when[:16]}Z"]}
+    ago = (minute - _time(f"{when[:16]}:00Z")) // ONE_MINUTE
+    return {"at": [round(north, 4), round(east, 4), ago]}
 
 
 def _prune(db: Any, seq: int) -> int:
@@ -221,15 +223,18 @@ def _short(value: float | None) -> float | int | None:
 def fitted(fields: dict[str, Any]) -> str:
     """The line as JSON, under 500 bytes with its line feed.
 
-    Where it would be longer, the text of the trouble is cut first, then flags and densities are
-    left out, and at last rare classes share one count.
+    Where it would be longer, the variances and standard deviations are left out first. Then the
+    text of the trouble is cut, flags and densities are left out, and at last rare classes share one
+    count.
     """
     fields = {**fields, "n": dict(fields["n"])}
     if "density" in fields:
         fields["density"] = dict(fields["density"])
     while len(line := _json(fields)) + 1 >= LINE_BYTES:
         labels = [label for label in fields["n"] if label != _REST]
-        if fields.get("trouble"):
+        if any(len(values) > _SHORTEST for values in fields.get("density", {}).values()):
+            fields["density"] = {k: values[:_SHORTEST] for k, values in fields["density"].items()}
+        elif fields.get("trouble"):
             fields["trouble"] = fields["trouble"][: len(fields["trouble"]) // 2]
         elif fields.get("flags"):
             fields["flags"] = fields["flags"][:-1]

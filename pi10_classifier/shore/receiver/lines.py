@@ -174,16 +174,16 @@ def _check_clock(name: str, minute: int, now: int) -> None:
 
 
 def _position(value: Any, minute: int, now: int) -> tuple[int, float, float] | None:
-    """The minute of a fix, its latitude and longitude; ``minute`` where the line tells none."""
+    """The minute of a fix, its latitude and longitude; it may be some minutes before ``minute``."""
     if value is None:
         return None
     if not isinstance(value, list) or len(value) not in (2, 3):
-        raise LineError("at must be a list of latitude, longitude and minute")
+        raise LineError("at must be a list of latitude, longitude and minutes ago")
     north, east = (_number(degree, "at", least=-360.0) for degree in value[:2])
     if abs(north) > 90 or abs(east) > 180:
         raise LineError(f"at is {north:g}, {east:g}, which is no position on Earth")
     if len(value) == 3:
-        minute = parse_minute(value[2])
+        minute -= int(_number(value[2], "at", least=-AHEAD_MINUTES))
         _check_clock("at", minute, now)
     return minute, north, east
 

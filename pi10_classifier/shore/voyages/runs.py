@@ -24,10 +24,10 @@ SPECTRUM = "size_spectrum.csv"
 ALL = "all"  # the stratum of a whole run
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Minute:
     stretch: Stretch
-    fix: Fix | None
+    fix: Fix | None = None
 
 
 class FinishedRun:
@@ -101,12 +101,10 @@ def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
 
 def _take(by_minute: dict[int, _Minute], minute: int, row: dict[str, str], *, new: bool) -> None:
     """Add a row of ``counts.csv``; new: the first row of its bin and minute."""
-    held = by_minute.get(minute)
-    if held is None:
-        north, east = (parse_number(row.get(name)) for name in ("latitude", "longitude"))
-        fix = (minute, north, east) if north is not None and east is not None else None
-        held = by_minute[minute] = _Minute(Stretch(minute), fix)
-    stretch = held.stretch
+    held = by_minute.setdefault(minute, _Minute(Stretch(minute)))
+    north, east = (parse_number(row.get(name)) for name in ("latitude", "longitude"))
+    if held.fix is None and north is not None and east is not None:
+        held.fix = minute, north, east
     part = Stretch(minute)
     sums = sums_of(row)
     label = row.get("label") or ""
@@ -120,7 +118,7 @@ def _take(by_minute: dict[int, _Minute], minute: int, row: dict[str, str], *, ne
         part.lines = 1
         part.flags.update(dict.fromkeys(split_flags(row.get("flags") or ""), 1))
         part.minutes, part.no_density = (1, 0) if sums else (0, 1)
-    stretch.add(part)
+    held.stretch.add(part)
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
