@@ -142,10 +142,15 @@ def rate(home: Path, options: argparse.Namespace) -> None:
         (stored,) = db.execute("select count(*) from lines").fetchone()
     assert stored == sum(counts)
     size = (home / "store" / FILE).stat().st_size
-    print(f"{stored:,} lines from {options.ships} ships in {seconds:.1f} s: "
-          f"{stored / seconds:,.0f} lines/s; a POST of 60 lines: median "
-          f"{statistics.median(every):.3f} s, 99 % {every[int(0.99 * len(every))]:.3f} s; "
-          f"{cpu / stored * 1e6:.0f} us of processor time a line; peak memory {peak:.0f} MB; {size / stored:.0f} bytes a line on disk")  # fmt: skip
+    print(
+        f"{stored:,} lines from {options.ships} ships in {seconds:.1f} s: "
+        f"{stored / seconds:,.0f} lines/s; a POST of 60 lines: median "
+        f"{statistics.median(every):.3f} s, 99 % {every[int(0.99 * len(every))]:.3f} s"
+    )
+    print(
+        f"{cpu / stored * 1e6:.0f} us of processor time a line; peak memory {peak:.0f} MB; "
+        f"{size / stored:.0f} bytes a line on disk"
+    )
 
 
 def fill(home: Path, ships: int, days: int) -> tuple[int, int]:

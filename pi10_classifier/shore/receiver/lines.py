@@ -114,7 +114,7 @@ def parse(text: str, now: int) -> Line:
         failed=_whole(fields, "failed"), skipped=_whole(fields, "skipped"),
         backlog=_whole(fields, "backlog"), more=fields.get("more") is True,
         trouble=_word(fields, "trouble"), dropped=_whole(fields, "dropped"),
-        no_density=_whole(fields, "no_density"), position=_position(fields.get("at"), minute, now),
+        no_density=_whole(fields, "no_density"), position=_position(fields, minute, now),
         flags=_flags(fields.get("flags", [])), **_sampled(fields, now),
     )  # fmt: skip
 
@@ -173,8 +173,19 @@ def _check_clock(name: str, minute: int, now: int) -> None:
         raise LineError(f"{name} is {minute_text(minute)}, before any Pi-10 was at sea")
 
 
-def _position(value: Any, minute: int, now: int) -> tuple[int, float, float] | None:
-    """The minute of a fix, its latitude and longitude; it may be some minutes before ``minute``."""
+def _position(fields: Mapping[str, Any], minute: int, now: int) -> tuple[int, float, float] | None:
+    fix = position_of(fields, minute)
+    if fix:
+        _check_clock("at", fix[0], now)
+    return fix
+
+
+def position_of(fields: Mapping[str, Any], minute: int) -> tuple[int, float, float] | None:
+    """The minute of a line's fix, its latitude and longitude; None where it has none.
+
+    minute: the line's own. Raises LineError.
+    """
+    value = fields.get("at")
     if value is None:
         return None
     if not isinstance(value, list) or len(value) not in (2, 3):
@@ -182,10 +193,8 @@ def _position(value: Any, minute: int, now: int) -> tuple[int, float, float] | N
     north, east = (_number(degree, "at", least=-360.0) for degree in value[:2])
     if abs(north) > 90 or abs(east) > 180:
         raise LineError(f"at is {north:g}, {east:g}, which is no position on Earth")
-    if len(value) == 3:
-        minute -= int(_number(value[2], "at", least=-AHEAD_MINUTES))
-        _check_clock("at", minute, now)
-    return minute, north, east
+    ago = int(_number(value[2], "at", least=-AHEAD_MINUTES)) if len(value) == 3 else 0
+    return minute - ago, north, east
 
 
 def _flags(value: Any) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class FinishedRun:
     def stretches(self, start: int, end: int, step: int) -> list[Stretch]:
         return [minute.stretch for minute in self._within(start, end)]
 
-    def track(self, start: int, end: int) -> list[Fix]:
+    def track(self, start: int, end: int, *, fine: bool = False) -> list[Fix]:
         return [minute.fix for minute in self._within(start, end) if minute.fix]
 
     def gaps(self, start: int, end: int) -> list[Gap]:

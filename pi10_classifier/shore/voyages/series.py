@@ -73,8 +73,8 @@ class Voyage(Protocol):
     def stretches(self, start: int, end: int, step: int) -> list[Stretch]:
         """What lies in [start, end), in stretches of ``step`` minutes or less, by time."""
 
-    def track(self, start: int, end: int) -> list[Fix]:
-        """Positions in [start, end), by time."""
+    def track(self, start: int, end: int, *, fine: bool = False) -> list[Fix]:
+        """Positions in [start, end), by time; fine: all of them, and not one in some minutes."""
 
     def gaps(self, start: int, end: int) -> list[Gap]:
         """Minutes without a line in [start, end), by time."""

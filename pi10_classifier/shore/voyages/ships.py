@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.abundance.density import Sums
-from pi10_classifier.shore.receiver.lines import LineError, parse
+from pi10_classifier.shore.receiver.lines import LineError, parse, position_of
+from pi10_classifier.shore.receiver.store import TRACK_MINUTES
 from pi10_classifier.shore.voyages.series import Fix, Gap, Stretch
 
 DAY = 1440
 _FOREVER = 2**40  # minutes: a stored line was checked against the clock when it came
-_FINEST_TRACK = 3 * DAY  # up to here the track has every line's position
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +159,22 @@ class ShipLines:
             at(sampled).add(part)
         return [out[minute] for minute in sorted(out)]
 
-    def track(self, start: int, end: int) -> list[Fix]:
-        if end - start > _FINEST_TRACK:
+    def track(self, start: int, end: int, *, fine: bool = False) -> list[Fix]:
+        if not fine:
             query = (
                 "select minute, latitude, longitude from track where ship = ? and slot >= ? "
                 "and slot < ? order by slot"
             )
-            rows = self._ask(query, (self._ship, start // 10, (end + 9) // 10))
-            return [(minute, north, east) for minute, north, east in rows]
+            slots = start // TRACK_MINUTES, -(-end // TRACK_MINUTES)
+            rows = self._ask(query, (self._ship, *slots))
+            return [(minute, north, east) for minute, north, east in rows if minute < end]
         rows = self._ask(
             # a fix is a little older than its line
-            "select line from lines where source in (select source from sources where "
+            "select minute, line from lines where source in (select source from sources where "
             "ship = ?) and minute >= ? and minute < ?",
             (self._ship, start, end + 60),
         )
-        fixes = (parse(text, _FOREVER).position for (text,) in rows if '"at"' in text)
+        fixes = (position_of(json.loads(text), minute) for minute, text in rows if '"at"' in text)
         return sorted(fix for fix in fixes if fix and start <= fix[0] < end)
 
     def gaps(self, start: int, end: int) -> list[Gap]:

@@ -58,7 +58,8 @@ def alerts_of(state: ShipState, now: int) -> list[Alert]:
 def _refused(state: ShipState) -> list[Alert]:
     if not state.refused:
         return []
-    text = f"{state.refused} lines were refused; the last: {state.refused_reason}"
+    lines = "line was" if state.refused == 1 else "lines were"
+    text = f"{state.refused} {lines} refused; the last: {state.refused_reason}"
     return [Alert("warning", "refused", text)]
 
 

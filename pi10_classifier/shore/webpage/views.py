@@ -87,7 +87,7 @@ class Views:
         if length > 7 * _FINEST and step == "minute":
             raise RequestError("a step of a minute is for up to ten days")
         stretches = pooled(voyage.stretches(since, until, minutes), minutes)
-        track = voyage.track(since, until)
+        track = voyage.track(since, until, fine=minutes == 1)
         whole = Stretch(since)
         for stretch in stretches:
             whole.add(stretch)

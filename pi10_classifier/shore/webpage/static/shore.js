@@ -39,10 +39,11 @@ function card(voyage) {
     const seen = voyage.silent_minutes === null ? "nothing received yet" : `last line ${ago(voyage.silent_minutes)}`;
     button.append(element("span", seen));
     if (voyage.silent_minutes !== null) {
-      const hours = voyage.backlog_hours === null ? "" : ` (${number(voyage.backlog_hours, 2)} h)`;
+      const hours = voyage.backlog_hours > 0.05 ? ` (${number(voyage.backlog_hours, 2)} h)` : "";
       button.append(element("span", `backlog ${voyage.backlog.toLocaleString("en")}${voyage.more ? "+" : ""}${hours}`));
       button.append(element("span", `${number(voyage.images_per_minute)} images a minute, model ${voyage.model}`));
-      if (voyage.missing) button.append(element("span", `${voyage.missing} lines awaited`));
+      if (Date.parse(state.overview.now) - Date.parse(voyage.minute) > 5 * 60000) button.append(element("span", `lines up to ${voyage.minute.replace("T", " ").replace("Z", "")}`));
+      if (voyage.missing) button.append(element("span", `${voyage.missing} ${voyage.missing === 1 ? "line" : "lines"} awaited`));
     }
   } else {
     button.classList.add("results");
@@ -173,7 +174,7 @@ function showGaps() {
   }
   const box = element("details"), list = element("ul");
   const minutes = gaps.reduce((sum, gap) => sum + gap.minutes, 0);
-  box.append(element("summary", `${gaps.length} gaps, ${minutes.toLocaleString("en")} minutes in all`), list);
+  box.append(element("summary", `${gaps.length} ${gaps.length === 1 ? "gap" : "gaps"}, ${minutes.toLocaleString("en")} minutes in all`), list);
   for (const gap of gaps.slice(0, 200)) {
     const why = gap.missing ? `${gap.missing} lines have not arrived` : "nothing was recorded or watched";
     list.append(element("li", `${gap.from} to ${gap.to}: ${gap.minutes} min, ${why}`));
