@@ -57,7 +57,7 @@ def _section(voyage: Mapping[str, Any]) -> str:
         for label, density in sorted(voyage["densities"].items())
     )
     table = (
-        "<div class=wide><table><thead><tr><th>class<th>individuals per litre"
+        "<div class=wide><table><thead><tr><th>class<th>per litre"
         "<th>95 %, water sampled<th>95 %, water mass<th>images"
         f"</thead><tbody>{rows}</tbody></table></div>"
         if rows

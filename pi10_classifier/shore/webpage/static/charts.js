@@ -72,7 +72,7 @@ const Charts = (() => {
         hovertemplate: "%{y:.3~g} (%{customdata[0]:.3~g} to %{customdata[1]:.3~g})",
       });
     }
-    draw(id, traces, { xaxis: { type: "date", range: [series.from, series.to] }, yaxis: { title: { text: "per litre" }, rangemode: "tozero" } });
+    draw(id, traces, { xaxis: { type: "date", range: series.shown }, yaxis: { title: { text: "per litre" }, rangemode: "tozero" } });
   }
 
   function bars(id, series, columns, title) {
@@ -80,7 +80,7 @@ const Charts = (() => {
       type: "bar", x: series.time, y: values, name, marker: { color: colour, line: { width: 0 } },
       xperiod: series.step_minutes * 60000, xperiodalignment: "start", hovertemplate: "%{y:,}",
     }));
-    draw(id, traces, { barmode: "stack", bargap: 0, xaxis: { type: "date", range: [series.from, series.to] }, yaxis: { title: { text: title }, rangemode: "tozero" } });
+    draw(id, traces, { barmode: "stack", bargap: 0, xaxis: { type: "date", range: series.shown }, yaxis: { title: { text: title }, rangemode: "tozero" } });
   }
 
   const hits = (id, series) => bars(id, series, [["hits", series.hits, "#0072b2"], ["misses", series.misses, "#e69f00"]], `per ${series.step}`);
@@ -99,7 +99,7 @@ const Charts = (() => {
       customdata: at.map(([fix]) => fix[1]),
       marker: { size: 9, symbol: "square", color: at.map(([, number]) => values.per_litre[number]), colorscale: "Viridis", colorbar: { title: { text: "per litre", side: "right" }, thickness: 12 } },
       hovertemplate: "%{x}<br>%{y:.3f}°N, %{customdata:.3f}°E<br>%{marker.color:.3~g} per litre<extra></extra>",
-    }], { hovermode: "closest", showlegend: false, xaxis: { type: "date", range: [series.from, series.to] }, yaxis: { title: { text: "latitude, °N" } } });
+    }], { hovermode: "closest", showlegend: false, xaxis: { type: "date", range: series.shown }, yaxis: { title: { text: "latitude, °N" } } });
     return at.length;
   }
 
@@ -109,7 +109,7 @@ const Charts = (() => {
       type: "heatmap", x: series.time, y: shown.map((flag) => flag.name), z: shown.map((flag) => flag.series),
       colorscale: [[0, "rgba(0,0,0,0)"], [0.001, "#f3d6a4"], [1, "#b84600"]], zmin: 0, showscale: false,
       hovertemplate: "%{x}<br>%{y}: %{z} min<extra></extra>",
-    }], { hovermode: "closest", xaxis: { type: "date", range: [series.from, series.to] }, yaxis: { autorange: "reversed" } });
+    }], { hovermode: "closest", xaxis: { type: "date", range: series.shown }, yaxis: { autorange: "reversed" } });
   }
 
   function spectrum(id, rows, chosen) {
@@ -123,7 +123,7 @@ const Charts = (() => {
         error_y: { symmetric: false, thickness: 1, width: 0, array: own.map((row, at) => row.normalised_biovolume_high - value[at]), arrayminus: own.map((row, at) => value[at] - row.normalised_biovolume_low) },
       };
     });
-    draw(id, traces, { hovermode: "closest", xaxis: { type: "log", title: { text: "ESD, µm" } }, yaxis: { type: "log", title: { text: "mm³ m⁻³ mm⁻³" }, exponentformat: "power" } });
+    draw(id, traces, { hovermode: "closest", xaxis: { type: "log", dtick: "D2", title: { text: "ESD, µm" } }, yaxis: { type: "log", title: { text: "mm³ m⁻³ mm⁻³" }, exponentformat: "power" } });
   }
 
   // the box of a map in degrees: round the positions, at least a degree, in the chart's shape

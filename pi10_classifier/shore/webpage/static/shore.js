@@ -70,7 +70,6 @@ function showFleet() {
     $("voyage").value = state.voyage || "";
   }
   if (!charts) fail(new Error('there are no charts, as plotly is not installed on the server: pip install "pi10-classifier[shore]"'));
-  $("today").href = `days/${day(Date.parse(now))}`;
 }
 
 function choose(name) {
@@ -100,6 +99,15 @@ function range() {
   return [day(end - days * DAY), day(end)];
 }
 
+// a ship's axis is the chosen time, so that its silence is seen; a run's is the time that it has
+function shownOf(series) {
+  const voyage = state.overview.voyages.find((entry) => entry.name === series.name);
+  if (voyage.kind === "ship" || !series.time.length) return [series.from, series.to];
+  const step = series.step_minutes * 60000;
+  const first = Date.parse(series.time[0]) - step, last = Date.parse(series.time[series.time.length - 1]) + 2 * step;
+  return [new Date(first).toISOString(), new Date(last).toISOString()];
+}
+
 async function refresh() {
   if (!state.voyage) return;
   const asked = ++state.asked, name = encodeURIComponent(state.voyage);
@@ -108,6 +116,7 @@ async function refresh() {
     const series = await ask(`api/voyages/${name}/series?from=${from}&to=${to}`);
     const spectrum = await ask(`api/voyages/${name}/spectrum`);
     if (asked !== state.asked) return; // a later choice has been made
+    series.shown = shownOf(series);
     state.series = series;
     state.spectrum = spectrum;
     $("error").hidden = state.overview.charts;
@@ -116,6 +125,7 @@ async function refresh() {
 }
 
 function show() {
+  $("today").href = `days/${$("until").value || day(Date.now())}`;
   const { series } = state, names = Object.keys(series.classes);
   const options = ["", ...names];
   if ([...$("label").options].map((option) => option.value).join("\n") !== options.join("\n")) {
