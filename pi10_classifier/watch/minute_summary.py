@@ -194,6 +194,7 @@ def _sampled(
 
 def _values(density: Density, total: Sums) -> list[float | None]:
     """Raised count, per litre, low, high; of several minutes also the variance and the sd."""
+    values: list[float | None]
     values = [density.raised_count, density.per_litre, density.low, density.high]
     return values if total.minutes == 1 else [*values, total.variance, total.sd]
 
