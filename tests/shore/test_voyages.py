@@ -122,6 +122,23 @@ def test_gaps_tell_lines_that_are_awaited_from_minutes_without_a_line(store: Sto
     assert [gap.missing for gap in ship.gaps(FIRST, NOW)] == [0]
 
 
+def test_gaps_by_hours_are_those_of_every_minute(store: Store) -> None:
+    chance = random.Random(3)
+    absent = {chance.randrange(2000) for _ in range(12)} | set(range(300, 500)) | {659, 660, 1199}
+    minutes = [minute for minute in range(2, 2000) if minute not in absent]
+    for start in range(0, len(minutes), 500):
+        page = minutes[start : start + 500]
+        enter(store, *(make_line(SOURCE, minute, FIRST + minute) for minute in page))
+    (ship,) = Reader(store.path).ships()
+    wanted = [
+        (before + 1, after, after - before - 1)
+        for before, after in pairwise(minutes)
+        if after - before > 1
+    ]
+    gaps = ship.gaps(FIRST, FIRST + 2880)
+    assert [(gap.start - FIRST, gap.end - FIRST, gap.missing) for gap in gaps] == wanted
+
+
 def test_state_and_alerts_of_a_ship_in_trouble(store: Store) -> None:
     store.enlist(["endeavour", "silent"])
     line = make_line(

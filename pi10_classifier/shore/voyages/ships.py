@@ -178,18 +178,45 @@ class ShipLines:
         return sorted(fix for fix in fixes if fix and start <= fix[0] < end)
 
     def gaps(self, start: int, end: int) -> list[Gap]:
-        rows = self._ask(
-            "select minute, source, seq from lines where source in (select source from sources "
-            "where ship = ?) and minute >= ? and minute < ? order by minute",
-            (self._ship, start, end),
-        )
-        return [
-            Gap(
-                earlier[0] + 1, later[0], later[2] - earlier[2] - 1 if earlier[1] == later[1] else 0
+        gaps = []
+        for since, until in self._incomplete(start, end):
+            rows = self._ask(
+                "select minute, source, seq from lines where source in (select source from sources "
+                "where ship = ?) and minute >= ? and minute < ? order by minute",
+                (self._ship, since, until),
             )
-            for earlier, later in pairwise(rows)
-            if later[0] - earlier[0] > 1
-        ]
+            for (before, source, seq), (minute, next_source, next_seq) in pairwise(rows):
+                if minute - before > 1:
+                    missing = next_seq - seq - 1 if source == next_source else 0
+                    gaps.append(Gap(before + 1, minute, max(missing, 0)))
+        return gaps
+
+    def _incomplete(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Times that may have gaps, each with the minutes beside it, from the hourly sums."""
+        senders = self._ask(
+            "select count(*) from sources s where ship = ? and exists (select 1 from lines l "
+            "where l.source = s.source and l.minute >= ? and l.minute < ?)",
+            (self._ship, start, end),
+        )[0][0]
+        if senders != 1:  # lines of several folders may fill an hour's number twice
+            return [(start, end)]
+        first, last = start // 60, (end + 59) // 60
+        rows = self._ask(
+            "select hour, lines from hours where ship = ? and hour >= ? and hour < ? "
+            "and lines > 0 order by hour",
+            (self._ship, first, last),
+        )
+        lines = dict(rows)
+        out: list[tuple[int, int]] = []
+        for hour in range(rows[0][0], rows[-1][0] + 1):
+            if lines.get(hour) == 60:
+                continue
+            since, until = max(start, hour * 60 - 1), min(end, hour * 60 + 61)
+            if out and since <= out[-1][1]:
+                out[-1] = out[-1][0], until
+            else:
+                out.append((since, until))
+        return out
 
     def state(self) -> ShipState:
         """How the ship does now."""
