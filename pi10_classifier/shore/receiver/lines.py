@@ -78,7 +78,7 @@ def parse_minute(text: object) -> int:
     if not isinstance(text, str) or not _TIME.fullmatch(text):
         raise LineError(f"{_shown(text)} is no minute such as 2026-11-27T14:55Z")
     try:
-        when = datetime.strptime(text, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+        when = datetime.fromisoformat(f"{text[:-1]}+00:00")
     except ValueError as error:
         raise LineError(f"{_shown(text)} is no minute such as 2026-11-27T14:55Z") from error
     return int(when.timestamp()) // 60

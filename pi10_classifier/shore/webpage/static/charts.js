@@ -14,7 +14,7 @@ const Charts = (() => {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: style("--ink"), size: 12 }, margin: { l: 48, r: 12, t: 8, b: 36 },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, hovermode: "x unified",
-      xaxis: Object.assign({}, axis, more.xaxis), yaxis: Object.assign({}, axis, more.yaxis),
+      xaxis: Object.assign({ tickangle: 0, nticks: window.innerWidth < 760 ? 5 : 9 }, axis, more.xaxis), yaxis: Object.assign({}, axis, more.yaxis),
     });
   }
 

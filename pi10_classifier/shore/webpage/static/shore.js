@@ -155,7 +155,8 @@ function show() {
   $("section").hidden = !located || !which;
   if (!located) return;
   if (which) Charts.section("section", series, which);
-  const fleet = state.overview.voyages.filter((voyage) => voyage.position);
+  const live = state.overview.voyages.some((voyage) => voyage.name === series.name && voyage.kind === "ship");
+  const fleet = live ? state.overview.voyages.filter((voyage) => voyage.position) : [];
   Charts.map("map", series, which, fleet, async (box) => {
     const query = new URLSearchParams({ west: box.west, south: box.south, east: Math.min(box.east, box.west + 359), north: box.north });
     return (await ask(`api/coast?${query}`)).outlines;
