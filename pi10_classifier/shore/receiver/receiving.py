@@ -25,6 +25,7 @@ LOG = logging.getLogger("pi10.shore")
 MOST_BODY_BYTES = 256 * 1024  # `pi10 watch` sends 30 kB at most
 MOST_LINES = 1000
 BODY_SECONDS = 60.0  # a satellite link is slow
+_QUIET_S = 60.0  # between two log lines about unknown tokens
 MOST_SHOWN = 20  # reasons in an answer
 
 
@@ -34,11 +35,15 @@ class Receiving:
     def __init__(self, tokens: Tokens, writer: Writer) -> None:
         self._tokens = tokens
         self._writer = writer
+        self._quiet_until = 0.0
 
     async def post(self, request: web.Request) -> web.Response:
         """Enter the lines of a request."""
         ship = self._tokens.ship_of(request.headers.get("Authorization", ""))
         if ship is None:
+            if time.monotonic() > self._quiet_until:
+                self._quiet_until = time.monotonic() + _QUIET_S
+                LOG.warning("a request from %s had no known token", request.remote)
             return _failure(
                 401, "wrong_token", "the token is unknown; set PI10_SUMMARY_TOKEN on the ship",
                 {"WWW-Authenticate": "Bearer"},
@@ -58,16 +63,17 @@ class Receiving:
         except BusyError:
             return _failure(503, "busy", "too many requests wait; send again", {"Retry-After": "5"})
         except ForeignSourceError as error:
-            LOG.warning("refused", extra={"ship": ship, "reason": str(error)})
+            LOG.warning("%s was refused: %s", ship, error)
             return _failure(403, "foreign_source", f"{error}; nothing of this request was kept")
         except OutputError as error:
             full = error.code is Code.DISK_FULL
-            LOG.error("not stored", extra={"ship": ship, "reason": error.message})
+            LOG.error("lines of %s could not be stored: %s", ship, error.message)
             return _failure(
                 507 if full else 503, error.code, "the receiver's disk is full or fails"
             )
         if receipt.refused:
-            LOG.warning("refused", extra={"ship": ship, "reasons": receipt.refused[:MOST_SHOWN]})
+            number = len(receipt.refused)
+            LOG.warning("%d lines of %s were refused: %s", number, ship, receipt.refused[0])
         return web.json_response({
             "accepted": receipt.accepted, "repeated": receipt.repeated,
             "refused": len(receipt.refused), "reasons": receipt.refused[:MOST_SHOWN],

@@ -6,6 +6,8 @@ const Charts = (() => {
   const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // plotly reads some HTML in texts; names come from ships
+  const plain = (text) => text.replace(/</g, "‹");
   const colourOf = (names, name) => COLOURS[names.indexOf(name) % COLOURS.length];
 
   function layout(more) {
@@ -66,7 +68,7 @@ const Charts = (() => {
         start = at + 1;
       }
       traces.push({
-        x: time, y: middle, name, legendgroup: name, mode: series.time.length < 60 ? "lines+markers" : "lines",
+        x: time, y: middle, name: plain(name), legendgroup: name, mode: series.time.length < 60 ? "lines+markers" : "lines",
         line: { color: colour, width: 1.5 }, marker: { size: 4 },
         customdata: low.map((value, at) => [value, high[at]]),
         hovertemplate: "%{y:.3~g} (%{customdata[0]:.3~g} to %{customdata[1]:.3~g})",
@@ -77,7 +79,7 @@ const Charts = (() => {
 
   function bars(id, series, columns, title) {
     const traces = columns.map(([name, values, colour]) => ({
-      type: "bar", x: series.time, y: values, name, marker: { color: colour, line: { width: 0 } },
+      type: "bar", x: series.time, y: values, name: plain(name), marker: { color: colour, line: { width: 0 } },
       xperiod: series.step_minutes * 60000, xperiodalignment: "start", hovertemplate: "%{y:,}",
     }));
     draw(id, traces, { barmode: "stack", bargap: 0, xaxis: { type: "date", range: series.shown }, yaxis: { title: { text: title }, rangemode: "tozero" } });
@@ -106,7 +108,7 @@ const Charts = (() => {
   function flags(id, series) {
     const shown = series.flags.slice(0, 12);
     draw(id, [{
-      type: "heatmap", x: series.time, y: shown.map((flag) => flag.name), z: shown.map((flag) => flag.series),
+      type: "heatmap", x: series.time, y: shown.map((flag) => plain(flag.name)), z: shown.map((flag) => flag.series),
       colorscale: [[0, "rgba(0,0,0,0)"], [0.001, "#f3d6a4"], [1, "#b84600"]], zmin: 0, showscale: false,
       hovertemplate: "%{x}<br>%{y}: %{z} min<extra></extra>",
     }], { hovermode: "closest", xaxis: { type: "date", range: series.shown }, yaxis: { autorange: "reversed" } });
@@ -118,7 +120,7 @@ const Charts = (() => {
       const own = rows.filter((row) => row.label === name && row.normalised_biovolume > 0);
       const value = own.map((row) => row.normalised_biovolume);
       return {
-        x: own.map((row) => Math.sqrt(row.esd_from_um * row.esd_to_um)), y: value, name, mode: "lines+markers", marker: { size: 4 },
+        x: own.map((row) => Math.sqrt(row.esd_from_um * row.esd_to_um)), y: value, name: plain(name), mode: "lines+markers", marker: { size: 4 },
         line: { color: colourOf(names, name) },
         error_y: { symmetric: false, thickness: 1, width: 0, array: own.map((row, at) => row.normalised_biovolume_high - value[at]), arrayminus: own.map((row, at) => value[at] - row.normalised_biovolume_low) },
       };
@@ -166,7 +168,7 @@ const Charts = (() => {
         hovertemplate: "%{text}<br>%{y:.3f}°N, %{x:.3f}°E<br>%{marker.color:.3~g} per litre<extra></extra>",
       },
       {
-        mode: "markers+text", x: fleet.map((ship) => shift(ship.position[1])), y: fleet.map((ship) => ship.position[0]), text: fleet.map((ship) => ship.name),
+        mode: "markers+text", x: fleet.map((ship) => shift(ship.position[1])), y: fleet.map((ship) => ship.position[0]), text: fleet.map((ship) => plain(ship.name)),
         textposition: "top center", cliponaxis: true, marker: { size: 10, symbol: "diamond", color: "#d55e00", line: { width: 1, color: "#fff" } }, showlegend: false, hovertemplate: "%{text}<extra></extra>",
       },
     ];
