@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from shore_fleet import Shore, make_line, token_of, write_tokens
 
-from pi10_classifier.errors import Code, OutputError
+from pi10_classifier.errors import Code, OutputError, SettingError
 from pi10_classifier.shore.receiver.lines import parse
 from pi10_classifier.shore.receiver.store import Post, Store
 
@@ -157,6 +157,20 @@ def test_a_full_store_is_told_and_keeps_nothing_of_the_request(tmp_path: Path) -
         assert store._db.execute("select count(*) % 100 from lines").fetchone() == (0,)
     finally:
         store.close()
+
+
+def test_a_store_that_is_none_or_newer_is_told(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "shore.sqlite") as db:
+        db.execute("update facts set value = '99' where name = 'format'")
+    db.close()
+    with pytest.raises(SettingError, match="format 99"):
+        Store(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "shore.sqlite").write_text("no database " * 100, "utf-8")
+    with pytest.raises(OutputError, match="not a database"):
+        Store(other)
 
 
 def test_a_failing_disk_acknowledges_nothing(home: Path, tmp_path: Path) -> None:

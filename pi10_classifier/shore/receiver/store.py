@@ -111,11 +111,15 @@ class Store:
             ) from error
         except OSError as error:
             raise output_error(error, folder) from error
+        db: sqlite3.Connection | None = None
         try:
             with _errors(self.path):
-                self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+                db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+                self._db = db
                 self._set_up()
         except BaseException:
+            if db:
+                db.close()
             self._lock.release()
             raise
         self._ships: dict[str, int] = {}
