@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.abundance.density import Sums
+from pi10_classifier.shore.receiver.hourly_sums import TRACK_MINUTES
 from pi10_classifier.shore.receiver.lines import LineError, parse, position_of
-from pi10_classifier.shore.receiver.store import TRACK_MINUTES
 from pi10_classifier.shore.voyages.series import Fix, Gap, Stretch
 
 DAY = 1440
