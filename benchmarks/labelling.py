@@ -135,7 +135,7 @@ def estimate(home: Path, bins: int, labels: int) -> None:
     for by in ("cruise", "day"):
         run = home / f"large-{by}"
         large_run(run, bins)
-        design, sample = draw(run, labels if by == "cruise" else 60, by=by)
+        design, sample = draw(run, labels if by == "cruise" else 100, by=by)
         facts = json.loads((run / "run.json").read_text("utf-8"))
         facts["model"]["sha256"] = design.model_sha256
         (run / "run.json").write_text(json.dumps(facts), "utf-8")

@@ -4,10 +4,11 @@
         [--checker /tmp/checker/bin/compliance-checker]
 
 The tables of the run are made by script from counts drawn at random, summed by the product's own
-code; a sample of it is drawn, labelled and estimated. Then each export runs as a process, and its
-time and peak memory are printed. IOOS compliance-checker is too heavy for the extra [dev]: give it
-an environment of its own (python -m venv /tmp/checker; /tmp/checker/bin/pip install
-compliance-checker) and name it, and its report of the netCDF is printed too.
+code; a ship's readings are joined; a sample of it is drawn, labelled and estimated. Then each
+export runs as a process, and its time and peak memory are printed. IOOS compliance-checker is too
+heavy for the extra [dev]: give it an environment of its own (python -m venv /tmp/checker;
+/tmp/checker/bin/pip install compliance-checker) and name it, and its report of the netCDF is
+printed too.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from pi10_classifier.labelling.estimation.estimate import estimate_run
 from pi10_classifier.labelling.labels import LabelStore
 from pi10_classifier.results.columns import schema
 from pi10_classifier.results.tables import as_cells
+from pi10_classifier.underway.readings import Readings
+from pi10_classifier.underway.table import join
 
 CLASSES = ("copepod", "detritus", "noncopepod")
 MEANS = (3.0, 8.0, 1.5)  # images of a minute
@@ -103,6 +106,8 @@ def make_run(run: Path, bins: int) -> None:
         "bin": bin_of,
         "label": np.concatenate([np.repeat(CLASSES, row) for row in counts]),
         "raising_factor": [factor[names[n // MINUTES], when[n]] for n in particles.tolist()],
+        "datetime": [when[n] for n in particles.tolist()],
+        "esd_um": rng.lognormal(6.0, 0.4, len(particles)),
     }
     columns = [
         pa.array(named[field.name], field.type) if field.name in named
@@ -119,6 +124,11 @@ def make_run(run: Path, bins: int) -> None:
     }
     (run / "run.json").write_text(json.dumps(facts), "utf-8")
     (run / "dataset.toml").write_text(DATASET, "utf-8")
+    with (run / "tsg.csv").open("w", encoding="utf-8") as stream:
+        stream.write("time,temperature,salinity,chlorophyll,turbidity\n")
+        for place, time_of in enumerate(when):
+            stream.write(f"{time_of:%Y-%m-%dT%H:%M:30Z},{12 + place % 50 / 10},35.1,0.8,2\n")
+    join(run, Readings((run / "tsg.csv",)))
 
 
 def validate(run: Path, labels: int) -> None:

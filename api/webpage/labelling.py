@@ -16,7 +16,7 @@ from pi10_classifier.api.webpage.policy import FOREIGN, PAGE_HEADERS
 from pi10_classifier.errors import Pi10Error, SettingError
 from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.labelling.estimation.estimate import CorrectedRow
-from pi10_classifier.labelling.labels import BESIDE
+from pi10_classifier.labelling.labels import MEANINGS
 from pi10_classifier.labelling.session import ChangedMeanwhileError, Choice, Session
 
 FILES = {
@@ -131,7 +131,7 @@ class LabelPage:
             "labellers": await asyncio.to_thread(session.labellers),
             "labels": [
                 {"name": name, "key": keys[name],
-                 "meaning": "" if name in session.classes else BESIDE[name]}
+                 "meaning": MEANINGS.get(name, "")}
                 for name in allowed
             ],
             "strata": list(session.design.strata),
@@ -192,7 +192,7 @@ class LabelPage:
             expected = _choices(session, given["expected"]) if given.get("expected") else None
             if not isinstance(labeller, str) or not isinstance(stratum, str) or not choices:
                 raise TypeError("labeller or choices")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SettingError(f"the request cannot be read ({error}); reload the page") from error
         try:
             former = await asyncio.to_thread(session.put, labeller, choices, expected)
@@ -306,7 +306,10 @@ def _labeller_of(request: web.Request) -> str:
 
 
 def _order(value: Any, size: int, least: int = 0) -> int:
-    order = int(value)
+    try:
+        order = int(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SettingError(f"{str(value)[:40]!r} is no place in the sample") from error
     if not least <= order < size:
         raise SettingError(f"there is no particle {order}; the sample has {size:,}")
     return order

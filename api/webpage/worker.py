@@ -30,7 +30,7 @@ from pi10_classifier.inference.pipeline import Progress
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.labelling.sample import FOLDER
 from pi10_classifier.results.columns import columns, schema
-from pi10_classifier.results.run_folder import PREDICTIONS, UNLIKE
+from pi10_classifier.results.run_folder import JOURNAL, PREDICTIONS, UNLIKE
 
 SHOWN = 1000
 DENSITIES = 60  # most rows in the page's first table; bins.csv holds all
@@ -129,12 +129,20 @@ def _write_downloads(home: Path, run: dict[str, Any]) -> None:
 
 
 def write_zip(home: Path) -> None:
-    """Everything that is there to be downloaded; what is of a sample lies in ``validation/``."""
-    folders = {name: folder for name, (folder, _) in DOWNLOADS.items() if name != ZIP} | _RECORDS
+    """The run as the folder that `pi10 classify` writes, so that its commands take it, with the
+    predictions as CSV.
+    """
+    apart = (ZIP, PREDICTIONS)  # as one file, which no command takes for a run's
+    named = {name: folder for name, (folder, _) in DOWNLOADS.items() if name not in apart}
+    folders = named | _RECORDS
     with (
         atomic_path(home / ZIP) as path,
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
+        out = home / OUT
+        for file in sorted([*(out / PREDICTIONS).iterdir(), *(out / JOURNAL).iterdir()]):
+            if file.is_file():
+                archive.write(file, file.relative_to(out))
         for name, folder in sorted(folders.items()):
             file = home / folder / name
             if file.is_file():

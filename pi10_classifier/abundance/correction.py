@@ -69,14 +69,17 @@ class TooFewLabelsError(ValueError):
 
 
 def refuse_too_few(strata: Mapping[str, Predicted]) -> None:
-    """Raises TooFewLabelsError where a predicted class with more than 1 % has too few labels."""
+    """Raises TooFewLabelsError where a predicted class with more than 1 % has too few labels.
+
+    Particles drawn for certain are known as soon as they are labelled: only what they leave of the
+    class needs labels.
+    """
     everything = sum(known.raised for known in strata.values())
     lacking = [
         f"{label} has {known.labelled}"
         for label, known in strata.items()
-        if known.raised > NEGLIGIBLE * everything
+        if known.raised - sum(known.certain.values()) > NEGLIGIBLE * everything
         and known.labelled < LEAST_LABELS
-        and known.raised > sum(known.certain.values())
     ]
     if lacking:
         raise TooFewLabelsError(

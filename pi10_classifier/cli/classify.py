@@ -92,7 +92,10 @@ def report(results: Path, model: str | None) -> None:
     `pi10 classify` writes it, and `pi10 validate estimate` brings it up to date; so this is for
     runs that were made without a report, or with an earlier version.
     """
+    from pi10_classifier.labelling.estimation.record import update_run
     from pi10_classifier.model.package import find
     from pi10_classifier.report.page import write_report
 
+    if (results / "run.json").exists():  # without it, the report says what is missing
+        update_run(results)  # whether what was validated still is
     click.echo(write_report(results, find(model) if model else None))

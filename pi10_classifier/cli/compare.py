@@ -80,9 +80,10 @@ def compare(runs: tuple[str, ...], against: str, resamples: int, table_file: Pat
 )
 @click.option("--init", default="pretrained", show_default=True, metavar="HOW",
               help="Initial weights: pretrained or random.")  # fmt: skip
-@click.option("--label-map", type=click.Path(path_type=Path),
-              help="CSV with the columns label and class.  [default: the first folder of a label is"
-                   " its class]")  # fmt: skip
+@click.option("--label-map", type=click.Path(path_type=Path), metavar="FILE|taxa",
+              help="CSV with the columns label and class, or 'taxa' or rules for taxa as for"
+                   " `pi10 dataset`.  [default: the first folder of a label is its class]"
+              )  # fmt: skip
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),

@@ -17,16 +17,26 @@ from pi10_classifier.errors import ExitCode, SettingError
 
 if TYPE_CHECKING:
     from pi10_classifier.datasets.croissant import About
+    from pi10_classifier.datasets.label_map import LabelMap
     from pi10_classifier.datasets.scan import Sample, Scan
+
+LABELS_SHOWN = 40
+UNKNOWN = "unknown_aphia_ids.txt"
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...",
                 type=click.Path(path_type=Path))  # fmt: skip
 @click.option("--out", required=True, type=FOLDER, help="Folder to write the files to.")
-@click.option("--label-map", type=click.Path(path_type=Path),
+@click.option("--label-map", type=click.Path(path_type=Path), metavar="FILE|taxa",
               help="CSV with the columns label and class; labels may be globs, and class '-' leaves"
-                   " images out.  [default: the first folder of a label is its class]")  # fmt: skip
+                   " images out. Or 'taxa': copepod, noncopepod or detritus by taxon and stage;"
+                   " or a CSV of such rules: class,below,when,except,why."
+                   "  [default: the first folder of a label is its class]")  # fmt: skip
+@click.option("--taxa", metavar="FILE",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="More taxa for a --label-map by taxon: CSV with the columns"
+                   " aphia_id,name,rank,parent_id.  [default: the included ones]")  # fmt: skip
 @click.option("--labels", "label_file", metavar="FILE",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Labels of the images from another tool, in place of the folders' names: COCO, "
@@ -43,6 +53,7 @@ def dataset(
     inputs: tuple[Path, ...],
     out: Path,
     label_map: Path | None,
+    taxa: Path | None,
     label_file: Path | None,
     split_seed: int,
     about: Path | None,
@@ -50,10 +61,15 @@ def dataset(
 ) -> None:
     """Check labelled images, split them 70/10/20 and report on them.
 
-    INPUT is a folder tree, tar or zip of label/image files, a .csv or .parquet table with the
+    INPUT is a folder tree, tar or zip of label/image files, a .csv, .tsv or .parquet table with the
     columns path and label and, where known, bin, split and source, or a run whose particles were
-    labelled with `pi10 validate`. Images from the same
-    ten-minute bin always share a split, and so do duplicates.
+    labelled with `pi10 validate`. Images from the same ten-minute bin always share a split, and so
+    do duplicates.
+
+    With --label-map taxa, INPUT may also be a table with AphiaIDs or scientific names, or an export
+    of EcoTaxa with its images. Each label is shown with its class and the number of its images;
+    labels whose taxon is unknown or contradicts its name, and those that no rule takes, are listed
+    in left_out.csv.
 
     With --labels, images are found by their path or name in FILE, whatever their extension. Images
     that it gives no label or several, and labels whose image is missing, are listed in
@@ -66,25 +82,29 @@ def dataset(
       dataset.html   counts, sizes, duplicates, contact sheets
       dataset.json   the same figures as JSON
       croissant.json the manifest described for machines (MLCommons Croissant)
+      unknown_aphia_ids.txt  with --label-map taxa: AphiaIDs that are not known
 
     \b
     Examples:
       pi10 dataset planktonset1.tar pwssc.tar --out data
       pi10 dataset crops/ --label-map groups.csv --out data
       pi10 dataset crops.tar --labels annotations.xml --out data
+      pi10 dataset PlanktoShare_labels.csv --label-map taxa --out data
     """
     from pi10_classifier.datasets.formats.intake import read_label_file
-    from pi10_classifier.datasets.label_map import LabelMap
     from pi10_classifier.datasets.records import exit_code
     from pi10_classifier.datasets.report import MANIFEST, write_dataset
     from pi10_classifier.datasets.scan import scan
     from pi10_classifier.datasets.split import manifest, split
+    from pi10_classifier.datasets.taxa.taxon_map import read_label_map
     from pi10_classifier.report.page import environment
 
     environment()  # what the page needs is missed before the work, not after it
     if out.exists() and not out.is_dir():
         raise SettingError(f"--out {out} is a file; name a folder")
-    classes = LabelMap.read(label_map) if label_map else None
+    if taxa and not label_map:
+        raise SettingError("--taxa needs --label-map taxa, or a table of rules for taxa")
+    classes = read_label_map(label_map, taxa) if label_map else None
     labels = read_label_file(label_file) if label_file else None
     facts = _about(about) if about else None
     try:
@@ -93,6 +113,7 @@ def dataset(
     except KeyboardInterrupt:  # there is no --resume here, as the face would say
         click.echo("interrupted; nothing was written: run the same command again", err=True)
         sys.exit(ExitCode.INTERRUPTED)
+    _show_taxa(scanned, classes)
     _show_left_out(scanned)  # before the split, which may be refused for what was left out
     samples = split(scanned.samples, seed=split_seed)
     before = out / MANIFEST
@@ -102,6 +123,7 @@ def dataset(
             " or --overwrite"
         )
     page = write_dataset(scanned, samples, out, split_seed, facts)
+    _write_unknown(scanned, classes, out)
     _show(scanned, samples, page)
     sys.exit(exit_code(scanned.left_out))
 
@@ -149,6 +171,48 @@ def _counter() -> Iterator[Callable[[int], None]]:
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done: bar.update(task, completed=done)
+
+
+def _show_taxa(scanned: Scan, label_map: LabelMap | None) -> None:
+    """What a label map by taxon made of each label: the most frequent ones."""
+    from pi10_classifier.cli.terminal.console import show_table
+
+    if not scanned.taxa or label_map is None:
+        return
+    often = sorted(scanned.taxa, key=lambda use: (-use.files, use.source, use.label))
+    rows = [
+        (use.label.replace("|", ", "), use.group or "none", f"{use.files:,}", use.note or use.rule)
+        for use in often[:LABELS_SHOWN]
+    ]
+    show_table("Labels by taxon", ("label", "class", "files", "why"), rows)
+    if len(often) > LABELS_SHOWN:
+        click.echo(f"{len(often) - LABELS_SHOWN:,} more labels are in dataset.html")
+    lost = [use for use in often if not use.group]
+    if lost:
+        click.echo(
+            f"warning: {len(lost):,} labels with {sum(use.files for use in lost):,} files have no"
+            " class; see left_out.csv"
+        )
+    if missing := sorted(set(label_map.classes) - set(scanned.classes)):
+        click.echo(f"warning: no image of class {', '.join(missing)}")
+
+
+def _write_unknown(scanned: Scan, label_map: LabelMap | None, out: Path) -> None:
+    """The AphiaIDs that the known taxa lack, for ``taxonomy.renew --aphia-ids``."""
+    from pi10_classifier.datasets.taxa.taxon_map import TaxonMap
+    from pi10_classifier.foundation.files import write_atomically
+
+    if not isinstance(label_map, TaxonMap):
+        return
+    unknown = label_map.unknown(use.label for use in scanned.taxa)
+    path = out / UNKNOWN
+    write_atomically(path, "".join(f"{number}\n" for number in unknown).encode())
+    if unknown:
+        click.echo(
+            f"{path}: {len(unknown):,} AphiaIDs are not among the known taxa; look them up with:"
+            f" python -m pi10_classifier.taxonomy.renew --aphia-ids {path} --out worms.csv, and"
+            " give --taxa worms.csv"
+        )
 
 
 def _show_left_out(scanned: Scan) -> None:

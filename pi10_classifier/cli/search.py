@@ -71,9 +71,10 @@ if TYPE_CHECKING:
     metavar="HOW",
     help="Initial weights: pretrained, random, or a folder with safetensors.",
 )
-@click.option("--label-map", type=click.Path(path_type=Path),
-              help="CSV with the columns label and class.  [default: the first folder of a label is"
-                   " its class]")  # fmt: skip
+@click.option("--label-map", type=click.Path(path_type=Path), metavar="FILE|taxa",
+              help="CSV with the columns label and class, or 'taxa' or rules for taxa as for"
+                   " `pi10 dataset`.  [default: the first folder of a label is its class]"
+              )  # fmt: skip
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),

@@ -60,9 +60,10 @@ _OF_RECIPE = "  [default: the recipe's]"
     metavar="NAME=VALUE",
     help=f"Any other recipe setting, e.g. augmentation=none; may be repeated.{_OF_RECIPE}",
 )
-@click.option("--label-map", type=_PATH,
-              help="CSV with the columns label and class.  [default: the first folder of a label is"
-                   " its class]")  # fmt: skip
+@click.option("--label-map", type=_PATH, metavar="FILE|taxa",
+              help="CSV with the columns label and class, or 'taxa' or rules for taxa as for"
+                   " `pi10 dataset`.  [default: the first folder of a label is its class]"
+              )  # fmt: skip
 @click.option("--manifest", type=_PATH,
               help="The manifest.csv of `pi10 dataset`, whose split is used.  [default: a new"
                    " split]")  # fmt: skip

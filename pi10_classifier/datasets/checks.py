@@ -9,14 +9,20 @@ from pathlib import Path
 from pi10_classifier.datasets.duplicates import contradictions
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap
 from pi10_classifier.datasets.records import Entry, LeftOut, Sample
+from pi10_classifier.datasets.taxa.taxon_map import TaxonMap
 from pi10_classifier.errors import Code, SettingError
 
 _NAMED = 20  # labels or classes in one message
 
 
-def lost_label(entry: Entry, group: str | None) -> LeftOut | None:
+def lost_label(
+    entry: Entry, group: str | None, label_map: LabelMap | None = None
+) -> LeftOut | None:
     """Why a file is left out for its label; None if it is not."""
-    if group == LEFT_OUT:
+    if isinstance(label_map, TaxonMap) and group in (LEFT_OUT, None):
+        decision = label_map.decide(entry.label)
+        code, message = decision.code, f"label {entry.label!r}: {decision.note or decision.rule}"
+    elif group == LEFT_OUT:
         code, message = Code.LABEL_LEFT_OUT, f"label {entry.label!r} is '-' in the label map"
     elif group is None:
         code, message = (
@@ -114,6 +120,8 @@ def check_classes(
             f" {first.source}: {first.member}: {first.message}; repair them, or leave the"
             " label out (class '-' in a label map)"
         )
+    if isinstance(label_map, TaxonMap) and label_map.shipped:
+        return  # the command tells which of its classes have no image
     empty = sorted(set(label_map.classes) - set(classes)) if label_map else []
     if empty:
         unknown = {x.member.rpartition("/")[0] for x in left_out if x.code == Code.UNKNOWN_LABEL}

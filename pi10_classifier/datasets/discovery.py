@@ -6,26 +6,26 @@ Archives are streamed through ``sources``, never extracted. The stream's order i
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+from pi10_classifier.datasets.formats.table import SPLITS, TABLES, image_file, table_rows
 from pi10_classifier.datasets.label_map import tidy_label
 from pi10_classifier.datasets.records import Entry
+from pi10_classifier.datasets.taxa.columns import folders
 from pi10_classifier.datasets.validated import origin_of, run_entries
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.imaging.decode import looks_like_image
 from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.instrument.names import Kind, Particle, kind_of
 from pi10_classifier.labelling.labelled import run_of
-from pi10_classifier.sources.base import LIMITS, Item, printable, unreadable
+from pi10_classifier.sources.base import LIMITS, Item, printable
 from pi10_classifier.sources.discovery import check_inputs, discover
 from pi10_classifier.sources.input_rules import skip_reason
-from pi10_classifier.sources.local import FileBlock, LocalArchive, LooseFile
+from pi10_classifier.sources.local import FileBlock, LocalArchive
 from pi10_classifier.sources.repeats import (
     RepeatedFile,
     file_key,
@@ -33,9 +33,8 @@ from pi10_classifier.sources.repeats import (
     raise_on_repeat,
 )
 
-SPLITS = ("train", "validation", "test")
-TABLES = frozenset({".csv", ".parquet"})
-_COLUMNS = ("path", "label", "bin", "split", "source")
+__all__ = ["SPLITS", "TABLES", "entries", "find_origins"]
+
 _ROWS_TOGETHER = 2048
 _NO_IMAGE = InputError(
     Code.UNSUPPORTED_FORMAT,
@@ -70,14 +69,13 @@ def find_origins(inputs: Sequence[Path]) -> dict[str, Path]:
             add(origin_of(run), path)
             continue
         if path.suffix.lower() in TABLES and path.is_file():
-            rows = _rows(path)
-            for name in dict.fromkeys(row["source"] for row in rows) or (path.stem,):
+            for name in dict.fromkeys(row.source for row in table_rows(path)):
                 add(name, path)
             continue
         archives, loose = _contents(path)
         if path.is_file() and not archives:
             raise SettingError(
-                f"{path} is neither a folder, a tar or zip, nor a .csv or .parquet table"
+                f"{path} is neither a folder, a tar or zip, nor a .csv, .tsv or .parquet table"
             )
         if not path.is_dir():
             add(_stem(path.name), path)
@@ -183,92 +181,23 @@ def _tidy(member: str) -> str:
 def _table_entries(source: str, path: Path, wanted: Collection[str] | None) -> Iterator[Entry]:
     rows = [
         row
-        for row in _rows(path)
-        if row["source"] == source and (wanted is None or row["path"] in wanted)
+        for row in table_rows(path)
+        if row.source == source and (wanted is None or row.path in wanted)
     ]
+    places = folders(path)
     for start in range(0, len(rows), _ROWS_TOGETHER):
         some = rows[start : start + _ROWS_TOGETHER]
-        files = tuple(_file(path.parent, row["path"]) for row in some)
+        files = tuple(image_file(places, row.path) for row in some)
         block = FileBlock(source, str(path), 0, files, LIMITS)
-        for row, item in zip(some, block.items(), strict=True):
-            particle = Particle.parse(row["path"])
+        for row, file, item in zip(some, files, block.items(), strict=True):
+            particle = Particle.parse(file.path.name)
             yield Entry(
                 source,
-                row["path"],
-                row["label"],
-                row["bin"] or (str(particle.bin) if particle else ""),
-                row["split"],
+                row.path,
+                row.label,
+                row.bin or (str(particle.bin) if particle else ""),
+                row.split,
                 item.data,
                 item.error or (_NO_IMAGE if item.data is None else None),
+                row.cells,
             )
-
-
-def _file(folder: Path, name: str) -> LooseFile:
-    path = folder / name
-    try:
-        info = path.stat()
-        error = None if path.is_file() else unreadable(IsADirectoryError(21, "no regular file"))
-        return LooseFile(path, name, info.st_size, info.st_mtime_ns, error)
-    except (OSError, ValueError) as problem:
-        lost = problem if isinstance(problem, OSError) else OSError(0, str(problem))
-        return LooseFile(path, name, 0, 0, unreadable(lost))
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    """A table's rows as text with all columns of ``_COLUMNS``; missing ones are empty."""
-    try:
-        columns, raw = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
-    except SettingError:
-        raise
-    except (OSError, ValueError, csv.Error) as error:  # Arrow's errors are ValueErrors
-        raise SettingError(f"table {path} cannot be read: {error}; write it again") from error
-    if not {"path", "label"} <= set(columns):
-        raise SettingError(
-            f"table {path} has the columns {', '.join(columns) or 'none'}; it needs path and"
-            f" label, and may have bin, split and source"
-        )
-    rows = []
-    for number, values in enumerate(raw, start=1):
-        cells = {name: values.get(name) for name in _COLUMNS}
-        row = {name: "" if cell is None else str(cell).strip() for name, cell in cells.items()}
-        row["path"] = row["path"].replace("\\", "/")
-        row["label"] = tidy_label(row["label"].replace("\\", "/"))
-        row["source"] = row["source"] or path.stem
-        if not row["path"]:
-            raise SettingError(f"table {path}, row {number} has no path; add it")
-        if row["split"] and row["split"] not in SPLITS:
-            raise SettingError(
-                f"table {path}, row {number}: split is {row['split']!r}; it must be"
-                f" {', '.join(SPLITS)}, or empty to be assigned"
-            )
-        rows.append(row)
-    if not rows:
-        raise SettingError(f"table {path} has no rows; add one row per image")
-    return rows
-
-
-def _csv(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        names = [str(name) for name in reader.fieldnames or ()]
-        for name in _COLUMNS:
-            if names.count(name) > 1:
-                raise SettingError(
-                    f"table {path} has the column {name} {names.count(name)} times; keep one"
-                )
-        rows = list(reader)
-    for number, row in enumerate(rows, start=1):
-        if None in row:
-            raise SettingError(
-                f"table {path}, row {number} has more cells than the header; put names with commas "
-                "in quotes"
-            )
-    return names, rows
-
-
-def _parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    import pyarrow.parquet as pq
-
-    names = pq.read_schema(path).names
-    table = pq.read_table(path, columns=[name for name in _COLUMNS if name in names])
-    return names, table.to_pylist()

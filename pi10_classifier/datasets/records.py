@@ -17,7 +17,10 @@ _MEANT = frozenset({Code.LABEL_LEFT_OUT.value, Code.NO_CLASS.value, Code.DUPLICA
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One labelled file: its bytes, or the error from reading it. ``member`` uses ``/``."""
+    """One labelled file: its bytes, or the error from reading it. ``member`` uses ``/``.
+
+    cells: the row of a table that names it, by ``taxa.columns.named``; None without a table.
+    """
 
     source: str
     member: str
@@ -26,6 +29,7 @@ class Entry:
     split: str = ""
     data: bytes | None = None
     error: InputError | None = None
+    cells: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,28 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelUse:
+    """What a label map by taxon made of one label of a source.
+
+    group: the class, ``-`` where the label is left out, empty where it has none. files: how many
+    have the label. rule: what gave the class, and why. note: what was not taken as it came, or why
+    there is no class.
+    """
+
+    source: str
+    label: str
+    group: str
+    files: int
+    rule: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """The samples of the inputs, and the files left out.
 
     origins: each source's file or folder. unused_rules: labels of the label map that no
-    file has, most likely misspelt.
+    file has, most likely misspelt. taxa: the labels, where the label map goes by taxon.
     """
 
     samples: tuple[Sample, ...]
@@ -79,6 +100,7 @@ class Scan:
     classes: tuple[str, ...]
     origins: Mapping[str, Path]
     unused_rules: tuple[str, ...] = ()
+    taxa: tuple[LabelUse, ...] = ()
 
 
 def left_out_csv(left_out: Iterable[LeftOut]) -> str:

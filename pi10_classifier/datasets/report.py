@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pi10_classifier.datasets.croissant import CROISSANT, About, croissant
-from pi10_classifier.datasets.records import left_out_csv
+from pi10_classifier.datasets.records import LabelUse, left_out_csv
 from pi10_classifier.datasets.scan import Sample, Scan, read_rgb
 from pi10_classifier.datasets.split import SPLITS, counts, leaks, manifest
 from pi10_classifier.errors import Code, SettingError, output_error
@@ -65,6 +66,7 @@ def facts(scan: Scan, samples: Sequence[Sample], seed: int) -> dict[str, Any]:
             {"source": source, "label": label, "class": group, "images": n}
             for (source, label, group), n in sorted(labels.items())
         ],
+        "taxa": [_label_use(use) for use in scan.taxa],
         "longest_side_px": {x: _sizes([s for s in samples if s.group == x]) for x in classes},
         "bins": len({s.bin for s in samples if s.bin}),
         "images_with_bin": sum(bool(s.bin) for s in samples),
@@ -75,6 +77,10 @@ def facts(scan: Scan, samples: Sequence[Sample], seed: int) -> dict[str, Any]:
         "split_seed": seed,
         "manifest_sha256": hashlib.sha256(manifest(samples).encode()).hexdigest(),
     }
+
+
+def _label_use(use: LabelUse) -> dict[str, str | int]:
+    return {"class" if name == "group" else name: value for name, value in asdict(use).items()}
 
 
 def _sizes(samples: Iterable[Sample]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from pi10_classifier.datasets.duplicates import Fingerprint, clusters, fingerpri
 from pi10_classifier.datasets.formats.image_labels import LabelFile
 from pi10_classifier.datasets.label_map import LEFT_OUT, LabelMap, check_twins
 from pi10_classifier.datasets.records import Entry, LeftOut, Sample, Scan
+from pi10_classifier.datasets.taxa.source_labels import check_has_label, taxa_of, uses
 from pi10_classifier.datasets.validated import no_class
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.foundation.concurrency import ordered_map
@@ -65,6 +67,7 @@ def scan(
     fingerprints: list[Fingerprint] = []
     groups: dict[str, str | None] = {}
     lost: dict[str, LeftOut] = {}
+    files: Counter[tuple[str, str]] = Counter()
     twice: dict[tuple[str, str], str] = {}  # source and name -> its second class
 
     def labelled() -> Iterator[tuple[Entry, str]]:
@@ -72,12 +75,19 @@ def scan(
             run = run_of(path)
             beside = no_class(run) if run else frozenset[str]()
             named: dict[str, str | None] = {}  # name -> its first class
+            by_taxon = taxa_of(path, label_map) if labels is None else None
             for entry in entries(source, path):
                 if labels:
                     entry, unlabelled = labels.give(entry)
-                    if unlabelled:
-                        left_out.append(unlabelled)
-                        continue
+                elif by_taxon:
+                    entry, unlabelled = by_taxon.give(entry)
+                else:
+                    unlabelled = None
+                if unlabelled:
+                    left_out.append(unlabelled)
+                    continue
+                check_has_label(entry, path, labels or by_taxon)
+                files[source, entry.label] += 1
                 if entry.label not in groups:
                     groups[entry.label] = (
                         label_map.group(entry.label) if label_map else entry.label.split("/")[0]
@@ -89,7 +99,7 @@ def scan(
                         left_out.append(of_no_class(entry))
                         continue
                 asked = group == LEFT_OUT  # then a read error does not matter
-                why = lost_label(entry, group) if asked or not entry.error else None
+                why = lost_label(entry, group, label_map) if asked or not entry.error else None
                 key = normalised_name(entry.member)
                 if why is None and entry.error is None and key in named:
                     why = repeated(entry)
@@ -102,6 +112,7 @@ def scan(
                     left_out.append(why)
                 else:
                     yield entry, group or ""
+            left_out.extend(by_taxon.unused(source) if by_taxon else ())
 
     for done, (group, outcome) in enumerate(
         ordered_map(_read, labelled(), threads or _readers()), start=1
@@ -133,7 +144,8 @@ def scan(
     check_inputs_used(inputs, origins, samples, left_out)
     check_classes(classes, lost, label_map, left_out)
     unused = label_map.unused(groups) if label_map else ()
-    return Scan(tuple(samples), tuple(left_out), classes, origins, unused)
+    taxa = uses(files, label_map)
+    return Scan(tuple(samples), tuple(left_out), classes, origins, unused, taxa)
 
 
 def _read(given: tuple[Entry, str]) -> tuple[str, LeftOut | tuple[Sample, Fingerprint]]:

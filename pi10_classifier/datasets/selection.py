@@ -60,7 +60,7 @@ def _relabelled(
     kept, left_out = [], []
     for sample in samples:
         group = label_map.group(sample.label)
-        why = lost_label(Entry(sample.source, sample.member, sample.label), group)
+        why = lost_label(Entry(sample.source, sample.member, sample.label), group, label_map)
         if why:
             left_out.append(why)
         else:

@@ -18,13 +18,14 @@ ROLES = ("creator", "contact", "verifier")
 _KEYS = {
     "": (
         "title", "abstract", "licence", "citation", "keywords", "identifier", "institution",
-        "cruise", "people", "funding", "identification",
+        "cruise", "people", "funding", "identification", "underway",
     ),
     "institution": ("name", "code", "url"),
     "cruise": ("id", "ship", "ship_code", "intake_depth_m", "area"),
     "people": ("given", "family", "email", "orcid", "organisation", "roles"),
     "funding": ("funder", "award"),
     "identification": ("machine",),
+    "underway": ("column", "long_name", "standard_name", "units", "P01", "P06"),
 }  # fmt: skip
 _KEYWORDS = ("plankton", "zooplankton", "imaging", "Plankton Imager", "abundance")
 
@@ -57,6 +58,22 @@ class Funding:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadingFacts:
+    """What a column of ``underway.csv`` holds, as ``[underway.NAME]`` says it; "" unknown.
+
+    units: as UDUNITS writes them. p01, p06: codes of the quantity and its unit at NERC.
+    """
+
+    name: str
+    column: str
+    long_name: str
+    standard_name: str
+    units: str
+    p01: str
+    p06: str
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetFacts:
     """All of ``dataset.toml``; a text that was not given is empty. intake_depth_m: metres."""
 
@@ -77,6 +94,7 @@ class DatasetFacts:
     people: tuple[Person, ...]
     funding: tuple[Funding, ...]
     machine: str
+    readings: tuple[ReadingFacts, ...] = ()
 
     def having(self, role: str) -> tuple[Person, ...]:
         """The people of a role, in the file's order."""
@@ -163,7 +181,44 @@ def _facts(table: Mapping[str, object], checks: Checks) -> DatasetFacts:
             for place, grant in enumerate(checks.tables(table, "funding", _KEYS["funding"]), 1)
         ),
         machine=checks.text(identification, "identification.machine"),
+        readings=_readings(table, checks),
     )
+
+
+def _readings(table: Mapping[str, object], checks: Checks) -> tuple[ReadingFacts, ...]:
+    readings: list[ReadingFacts] = []
+    for name, part in checks.named_tables(table, "underway", _KEYS["underway"]).items():
+        path = f"underway.{name}"
+        reading = ReadingFacts(
+            name=name,
+            column=checks.text(part, f"{path}.column", required=True),
+            long_name=checks.text(part, f"{path}.long_name"),
+            standard_name=checks.standard_name(part, f"{path}.standard_name"),
+            units=checks.text(part, f"{path}.units"),
+            p01=checks.nerc_code(part, f"{path}.P01", 8),
+            p06=checks.nerc_code(part, f"{path}.P06", 4),
+        )
+        if (reading.standard_name or reading.p01) and not reading.units:
+            checks.problem(
+                f"{path}.units", "is missing: standard_name and P01 need the unit of the numbers, "
+                'such as "degree_C", and "1" where they have none'
+            )  # fmt: skip
+        for other in readings:
+            if reading.column == other.column:
+                checks.problem(
+                    path, f"is of the column {reading.column!r}, as underway.{other.name}"
+                )
+            if reading.name.lower() == other.name.lower():
+                checks.problem(path, f"differs from underway.{other.name} in case alone")
+            if reading.long_name and reading.long_name == other.long_name:
+                checks.problem(f"{path}.long_name", f"is that of underway.{other.name} too")
+            if reading.p01 and reading.p01 == other.p01:
+                checks.problem(
+                    f"{path}.P01", f"is {reading.p01}, as that of underway.{other.name}: an event "
+                    "has one value of each; leave one out"
+                )  # fmt: skip
+        readings.append(reading)
+    return tuple(readings)
 
 
 def _person(person: Mapping[str, object], path: str, checks: Checks) -> Person:

@@ -14,6 +14,9 @@ _TABLE = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.-]+)\s*\]\]?")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_STANDARD_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _URL = re.compile(r"https?://[^\s/]+\.\S+")
 DEEPEST_INTAKE_M = 50.0
 
@@ -59,6 +62,23 @@ class Checks:
             return []
         for place, part in enumerate(value, 1):
             self.keys(f"{key}[{place}]", part, known)
+        return value
+
+    def named_tables(
+        self, table: Mapping[str, object], key: str, known: Sequence[str]
+    ) -> dict[str, Mapping[str, object]]:
+        """The tables ``[key.NAME]`` by name, none where there is none."""
+        value = table.get(key, {})
+        if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
+            self.problem(key, f"has the wrong form; write tables that begin with [{key}.NAME]")
+            return {}
+        for name, part in value.items():
+            if not _NAME.fullmatch(name):
+                self.problem(
+                    f"{key}.{name}", "is no name of a variable; use letters, digits and "
+                    "underscores, and a letter first"
+                )  # fmt: skip
+            self.keys(f"{key}.{name}", part, known)
         return value
 
     def text(self, table: Mapping[str, object], key: str, *, required: bool = False) -> str:
@@ -116,6 +136,24 @@ class Checks:
             )  # fmt: skip
         return orcid or ""
 
+    def standard_name(self, table: Mapping[str, object], key: str) -> str:
+        value = self.text(table, key)
+        if value and not _STANDARD_NAME.fullmatch(value):
+            self.problem(
+                key, f"is {value!r}, which is no standard name of CF, such as sea_water_temperature"
+            )
+        return value
+
+    def nerc_code(self, table: Mapping[str, object], key: str, length: int) -> str:
+        """A code of a NERC vocabulary: so many capital letters and digits."""
+        value = self.text(table, key)
+        if value and not re.fullmatch(f"[A-Z0-9]{{{length}}}", value):
+            self.problem(
+                key, f"is {value!r}; give the code alone, {length} capital letters and digits "
+                f"of https://vocab.nerc.ac.uk/collection/{_last(key)}/current/"
+            )  # fmt: skip
+        return value
+
     def url(self, table: Mapping[str, object], key: str) -> str:
         value = self.text(table, key)
         if value and not _URL.fullmatch(value):
@@ -132,10 +170,12 @@ class Checks:
 
     def depth(self, table: Mapping[str, object], key: str) -> float:
         value = table.get(_last(key), "")
+        if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+            value = float(value)
         if value == "":
             self.problem(key, "is missing: give the depth of the ship's intake in metres, like 4.5")
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            self.problem(key, f"is {value!r}; give a number without quotes, in metres: 4.5")
+            self.problem(key, f"is {value!r}; give a number in metres, like 4.5")
         elif not math.isfinite(value) or not 0 <= value <= DEEPEST_INTAKE_M:
             self.problem(
                 key, f"is {value:g}; give metres below the surface, 0 to {DEEPEST_INTAKE_M:g}"

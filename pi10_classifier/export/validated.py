@@ -12,11 +12,12 @@ from pathlib import Path
 from pi10_classifier.errors import SettingError
 from pi10_classifier.labelling.estimation.bins import CORRECTED_BINS
 from pi10_classifier.labelling.estimation.estimate import CORRECTED
+from pi10_classifier.labelling.estimation.record import RECORD, classification_of
 from pi10_classifier.labelling.estimation.run_totals import read_totals, refuse_changed
 from pi10_classifier.labelling.labels import LabelStore, verdicts
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
 from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
-from pi10_classifier.results.run_info import classes_of
+from pi10_classifier.results.run_info import classes_of, read_run
 
 BinClass = tuple[str, str]
 """Bin and class."""
@@ -74,11 +75,16 @@ def read_validated(run: Path) -> Validated:
     if not (folder / CORRECTED).exists():
         return Validated({}, verified, predicted, estimated=not verified)
     refuse_changed(run, read_totals(run), design.strata, design.by)
+    state = classification_of(run, read_run(run)["model"]["sha256"])
+    if "strata" not in state:
+        if state.get("note"):
+            raise SettingError(str(state["note"]))
+        raise _again(f"{run / FOLDER / RECORD} is missing")
     labelled, refused = _strata(folder / CORRECTED)
     used = without_suggested(sample, known, suggested_ids(run)).label_of
     now = sum(particle.particle_id in used for particle in sample)
     return Validated(
-        dict(_bins(folder / CORRECTED_BINS, labelled)),
+        dict(_bins(folder / CORRECTED_BINS, labelled, refused)),
         verified,
         predicted,
         refused,
@@ -97,13 +103,15 @@ def _strata(path: Path) -> tuple[dict[str, int], dict[str, str]]:
     return labelled, refused
 
 
-def _bins(path: Path, labelled: Mapping[str, int]) -> Iterator[tuple[BinClass, Corrected]]:
+def _bins(
+    path: Path, labelled: Mapping[str, int], refused: Mapping[str, str]
+) -> Iterator[tuple[BinClass, Corrected]]:
     columns = ("bin", "stratum", "label", "per_litre", "per_litre_low", "per_litre_high")
     for where, row in _rows(path, columns):
         per_litre, low, high = (_number(row[name], where) for name in columns[3:])
         if row["stratum"] not in labelled:
             raise _again(f"{where}: {CORRECTED} has no stratum {row['stratum']!r}")
-        if per_litre is not None:
+        if per_litre is not None and row["stratum"] not in refused:
             key = (row["bin"], row["label"])
             yield key, Corrected(per_litre, low, high, labelled[row["stratum"]])
 

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from pi10_classifier.abundance.prediction_powered import log_odds
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.files import sha256
 from pi10_classifier.labelling.design import F64, allocate, priorities, taken
 from pi10_classifier.labelling.sample import (
     DESIGN,
     FOLDER,
+    SAMPLE,
     SCORE,
     Design,
     Drawn,
@@ -128,6 +130,7 @@ def draw(
     home = run / FOLDER
     home.mkdir(exist_ok=True)
     write_sample(run, sample)
+    design.sample_sha256 = sha256(home / SAMPLE)
     design.write(home / DESIGN)
     return design, sample
 
@@ -212,10 +215,10 @@ def _odds(batch: Any, classes: Sequence[str]) -> F64:
 
 
 def _same_model(design: Design, batch: Any, part: Path) -> None:
-    for sha256 in batch.column("model_sha256").unique().to_pylist():
-        if design.model_sha256 and design.model_sha256 != sha256:
+    for model in batch.column("model_sha256").unique().to_pylist():
+        if design.model_sha256 and design.model_sha256 != model:
             raise SettingError(f"{part.name} was classified with another model; draw from one run")
-        design.model_sha256 = sha256
+        design.model_sha256 = model
 
 
 def _codes(batch: Any, name: str) -> tuple[list[Any], NDArray[np.int64]]:

@@ -169,3 +169,10 @@ def refuse_own_labels(run: Path, labelled: Sequence[str]) -> frozenset[str]:
 
 def _short(particle_id: str) -> bytes:
     return hashlib.sha256(particle_id.encode("utf-8", "surrogatepass")).digest()[:_HASH_BYTES]
+
+
+def labels_before(run: Path) -> int:
+    """Labels that were given before the run began: of other images, if these were replaced."""
+    began = str(read_run(run).get("started", ""))
+    labels = LabelStore(run, ()).read()
+    return sum(label.time < began for label in labels)

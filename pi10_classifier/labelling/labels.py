@@ -29,6 +29,14 @@ BESIDE = {
     "several": "several particles of different classes in one image",
     "no_particle": "the image shows no particle",
 }
+# of the classes of the models that come along, in Cefas' scheme
+MEANINGS = {
+    "copepod": "adult copepods and copepodites, also in pieces that can be told",
+    "noncopepod": "everything else that lives or lived as a whole: nauplii, larvae, other animals, "
+    "protists, phytoplankton",
+    "detritus": "marine snow, faecal pellets, fibres, moults, specks",
+    **BESIDE,
+}
 MOST_NAME = 80
 _LONGEST_LINE = 2**16
 _HEADER, _HEADER_BEFORE = (f"{','.join(names)}\n".encode() for names in (COLUMNS, _REQUIRED))
@@ -124,6 +132,12 @@ class LabelStore:
         except OSError as error:
             raise SettingError(f"{self.path} cannot be read: {error}") from error
         whole = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
+        if whole and not whole.startswith(f"{','.join(_REQUIRED)}"):
+            raise SettingError(
+                f"{self.path} does not begin with {','.join(_REQUIRED)}: another program has "
+                "rewritten it. Save it under another name, delete it, and bring the labels in: "
+                "pi10 validate import RESULTS FILE"
+            )
         last: dict[tuple[str, str], Label] = {}
         for row in csv.DictReader(io.StringIO(whole, newline="")):
             if any(row.get(name) is None for name in _REQUIRED):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from pi10_classifier.errors import SettingError
-from pi10_classifier.foundation.files import write_csv, write_json
+from pi10_classifier.foundation.files import sha256, write_csv, write_json
 from pi10_classifier.instrument.names import Bin
 
 FOLDER = "validation"
@@ -73,7 +73,8 @@ class Design:
 
     left_out: particles without a raising factor, which stand for an unknown amount of water.
     scores: stratum -> predicted class -> class of the model -> sums over the scores of that class;
-    without predicted classes whose particles have none.
+    without predicted classes whose particles have none. sample_sha256: of ``sample.csv``; "" in
+    designs of earlier versions.
     """
 
     seed: int
@@ -83,6 +84,7 @@ class Design:
     strata: dict[str, dict[str, Totals]] = field(default_factory=dict)
     left_out: int = 0
     scores: dict[str, dict[str, dict[str, Moments]]] = field(default_factory=dict)
+    sample_sha256: str = ""
 
     def write(self, path: Path) -> None:
         write_json(path, {"format": 1, **asdict(self)})
@@ -104,7 +106,8 @@ class Design:
                 for stratum, classes in stored.get("scores", {}).items()
             }
             return cls(stored["seed"], stored["size"], stored["by"], stored["model_sha256"],
-                       strata, stored["left_out"], scores)  # fmt: skip
+                       strata, stored["left_out"], scores,
+                       str(stored.get("sample_sha256", "")))  # fmt: skip
         except FileNotFoundError:
             raise SettingError(
                 f"{path.parent.parent} has no sample; draw one: pi10 validate draw RESULTS"
@@ -127,6 +130,16 @@ def write_sample(run: Path, sample: Sequence[Drawn]) -> None:
             for its in sample
         ),
     )
+
+
+def refuse_edited(run: Path, design: Design) -> None:
+    """Raises SettingError where ``sample.csv`` is not what was drawn."""
+    path = run / FOLDER / SAMPLE
+    if design.sample_sha256 and sha256(path) != design.sample_sha256:
+        raise SettingError(
+            f"{path} was changed since it was drawn, and its factors and order make the estimate; "
+            f"draw it again as before: pi10 validate draw {run}. Labels are kept"
+        )
 
 
 def read_sample(run: Path) -> list[Drawn]:
@@ -169,11 +182,13 @@ def strata_of(by: str) -> Callable[[str], str | None]:
     path = Path(by)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            table = {row["bin"]: row["stratum"] for row in csv.DictReader(stream)}
+            cells = [(row["bin"], row["stratum"]) for row in csv.DictReader(stream)]
+            # an empty stratum leaves its bin out, like a bin that is not named
+            table = {name.strip(): stratum.strip() for name, stratum in cells if stratum.strip()}
     except FileNotFoundError:
         raise SettingError(
             f"--by is {by!r}; give cruise, day, bin, or a CSV file of bin,stratum"
         ) from None
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, AttributeError, csv.Error) as error:
         raise SettingError(f"{by} is no CSV with the columns bin,stratum: {error}") from error
     return table.get

@@ -103,10 +103,15 @@ def _drawn(training: Mapping[str, Any], classes: list[str]) -> list[str]:
     count = recipe.get("drawn", training.get("drawn_images_per_class", 0))
     if not count:
         return []
+    made = "made as `pi10 simulate` makes them, in the Pi-10's look and framing"
+    if recipe.get("drawn_kind") == "linescan":
+        made = (
+            "in the proportions of the Pi-10's labelled particles, on another ground in each epoch,"
+            " with the framing and optics measured on 17 genuine images"
+        )
     return [
-        f"To the training images came {count:,} drawn ones of each of {_listed(classes)}, made as"
-        " `pi10 simulate` makes them, in the Pi-10's look and framing; none is among the"
-        " validation and test images.",
+        f"To the training images came {count:,} drawn ones of each of {_listed(classes)}, {made};"
+        " none is among the validation and test images.",
         "",
     ]
 
@@ -158,11 +163,22 @@ def _recipe(training: Mapping[str, Any]) -> str:
         f"{start}.{_stages(weights)}",
         _course(training, recipe),
         _method(recipe),
-        _VARIATIONS[recipe["augmentation"]].format(share=recipe.get("look", 0.5)),
+        _VARIATIONS[recipe["augmentation"]].format(share=recipe.get("look", 0.5))
+        + _measured(recipe),
         f"Chosen by validation macro-F1{training.get('chosen', ', averaged over the sources')};"
         f" temperature fitted on validation. Seed {training['seed']}, run `{training['run_id']}`.",
     ]
     return "\n".join(["## Recipe", "", *(f"- {point}" for point in points), ""])
+
+
+def _measured(recipe: Mapping[str, Any]) -> str:
+    """What a recipe says of the look measured on genuine images; empty for the generic look."""
+    if recipe["augmentation"] != "pi10" or recipe.get("look_kind") != "linescan":
+        return ""
+    without = recipe.get("look_without", "")
+    return " The imitation follows measurements on 17 genuine images" + (
+        f", without {without}." if without else "."
+    )
 
 
 _VARIATIONS = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.results.run_folder import JOURNAL, PREDICTIONS, SUMMARIES
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -32,3 +33,23 @@ def classes_of(run: Path, model_sha256: str = "") -> tuple[str, ...]:
             f"pi10 validate draw {run}"
         )
     return tuple(model["classes"])
+
+
+def refuse_own_files(run: Path, out: Path) -> None:
+    """Raises SettingError where writing ``out`` would destroy what the run read or wrote."""
+    target = out.resolve()
+    for name in (*SUMMARIES, PREDICTIONS, JOURNAL, "validation"):
+        own = (run / name).resolve()
+        if target == own or own in target.parents or target == run.resolve():
+            raise SettingError(f"--out is {out}, which is of the run itself; choose another place")
+    if not out.exists():
+        return
+    for source in read_run(run).get("parameters", {}).get("inputs", []):
+        if "://" in source:
+            continue
+        path = Path(source).resolve()
+        if target == path or path in target.parents:
+            raise SettingError(
+                f"--out is {out}, which {run} was classified from; it is never replaced: choose "
+                "another place"
+            )

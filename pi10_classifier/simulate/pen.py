@@ -39,7 +39,7 @@ class Particle:
 
 
 def curve(
-    start: Sequence[float], angle: float, length: float, bend: float, points: int = 16
+    start: Sequence[float] | Points, angle: float, length: float, bend: float, points: int = 16
 ) -> Points:
     """A line of ``length`` that starts at ``angle`` and turns by ``bend`` radians: (points, 2)."""
     turns = angle + bend * np.linspace(0.0, 1.0, points - 1)
@@ -88,8 +88,10 @@ class Pen:
         thick: int,
         paint: Callable[[U8, NDArray[np.int32]], None],
         texture: float = 0.0,
+        *,
+        erase: bool = False,
     ) -> None:
-        """Paint one shape on a separate layer, then add the layer's opacity to the canvas."""
+        """Paint one shape on a separate layer, then add its opacity to the canvas, or erase it."""
         px = (points + REACH) * self.length
         side = self.canvas.shape[0]
         x0, y0 = (max(0, int(low) - thick - 2) for low in px.min(axis=0))
@@ -101,6 +103,9 @@ class Pen:
         if texture:
             layer = (layer * (1 - np.float32(texture) * self.grain[y0:y1, x0:x1])).astype(np.uint8)
         spot = self.canvas[y0:y1, x0:x1]
+        if erase:
+            spot[...] = cv2.multiply(spot, 255 - layer, scale=1 / 255)
+            return
         spot[...] = 255 - np.asarray(cv2.multiply(255 - spot, 255 - layer, scale=1 / 255), np.uint8)
 
     def fill(self, outline: Points, opacity: float, *, texture: float = 0.0) -> None:
@@ -110,6 +115,14 @@ class Pen:
             cv2.fillPoly(layer, [px], (float(opacity),), cv2.LINE_AA, _SHIFT)
 
         self._lay(outline, 0, paint, texture)
+
+    def clear(self, outline: Points, share: float) -> None:
+        """Take a polygon's opacity away; ``share`` 0..255 of it."""
+
+        def paint(layer: U8, px: NDArray[np.int32]) -> None:
+            cv2.fillPoly(layer, [px], (float(share),), cv2.LINE_AA, _SHIFT)
+
+        self._lay(outline, 0, paint, erase=True)
 
     def line(self, path: Points, width: float, opacity: float, *, closed: bool = False) -> None:
         """Draw a line of constant width, at least one pixel."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,11 +19,27 @@ from pi10_classifier.foundation.record_batches import (
     record_batches,
     seconds,
 )
-from pi10_classifier.sizes.sums import NO_MINUTE, MinuteFactors, SizeSums
+from pi10_classifier.sizes.sums import F64, I64, NO_MINUTE, MinuteFactors
 
 PREDICTIONS = "predictions.parquet"
 SIZES = ("esd_um", "major_um", "minor_um")
 _NEEDED = {"bin", "minute", "label", "hits", "misses", "images", "raised_count", "litres"}
+
+
+class Sums(Protocol):
+    """What particles are added to, such as ``SizeSums``."""
+
+    def add(
+        self,
+        labels: Sequence[str],
+        codes: I64,
+        strata: Sequence[str],
+        places: I64,
+        factor: F64,
+        weight: F64,
+        sizes: Mapping[str, F64],
+    ) -> None:
+        """Take a batch; as ``SizeSums.add`` says."""
 
 
 def read_minutes(run: Path, factors: MinuteFactors) -> None:
@@ -63,7 +79,7 @@ def _minute(text: str) -> int | None:
     return int(when.timestamp() // 60)
 
 
-def read_particles(run: Path, factors: MinuteFactors, sums: SizeSums) -> int:
+def read_particles(run: Path, factors: MinuteFactors, sums: Sums) -> int:
     """Add every particle of ``predictions.parquet`` to ``sums``; returns how many there are.
 
     Raises SettingError where the table is not there, has no sizes, or is damaged.
@@ -91,7 +107,7 @@ def read_particles(run: Path, factors: MinuteFactors, sums: SizeSums) -> int:
     return particles
 
 
-def add_batch(batch: Any, factors: MinuteFactors, sums: SizeSums) -> None:
+def add_batch(batch: Any, factors: MinuteFactors, sums: Sums) -> None:
     """Add the particles of a record batch with the columns label, bin, datetime and the sizes."""
     names, places = codes(batch, "bin")
     times = seconds(batch, "datetime")

@@ -163,6 +163,14 @@ def write_sizes(
         )
     particles = read_particles(run, factors, sums)
     labels = [label for label in sorted({*classes, *(x for _, x in sums.cells)}) if label]
+    named = [pair.partition("=")[0] for pair in options.carbon]
+    for option, names in (("--not-living", options.not_living), ("--carbon", named)):
+        strange = [name for name in names if name not in (*labels, *NOT_LIVING)]
+        if strange:
+            raise SettingError(
+                f"{option} names {strange[0]!r}, which is no class of {run}; they are "
+                f"{', '.join(labels)}"
+            )
     labels = [label for label in labels if label != NO_PARTICLE]
     tables = _Tables(factors, sums, labels, options)
     slopes = list(tables.slopes())

@@ -19,7 +19,14 @@ from typing import Any
 
 import urllib3
 
-from pi10_classifier.errors import Code, InputError, OutputError, Pi10Error, output_error
+from pi10_classifier.errors import (
+    Code,
+    InputError,
+    OutputError,
+    Pi10Error,
+    SettingError,
+    output_error,
+)
 from pi10_classifier.foundation.files import write_csv
 from pi10_classifier.taxonomy.table import ACCEPTED, COLUMNS, FILE, RANKS, Taxon, TaxonTable
 
@@ -119,17 +126,20 @@ def _record(answer: object) -> Record:
 
 
 def renewed(
-    table: Iterable[Taxon], names: Sequence[str], worms: Worms
+    table: Iterable[Taxon], names: Sequence[str], worms: Worms, aphia_ids: Iterable[int] = ()
 ) -> tuple[list[tuple[Any, ...]], list[str]]:
     """Rows of a new ``worms.csv`` by AphiaID, and what could not be renewed or found, in words.
 
-    A taxon that WoRMS no longer knows is kept as it was. Raises as ``Worms.by_ids``.
+    aphia_ids: to add. A taxon that WoRMS no longer knows is kept as it was. Raises as
+    ``Worms.by_ids``.
     """
     old = {taxon.aphia_id: taxon for taxon in table}
-    records = worms.by_ids(old)
+    more_ids = set(aphia_ids) - set(old)
+    records = worms.by_ids({*old, *more_ids})
     notes = [
         f"WoRMS knows no AphiaID {key} ({old[key].name}); kept" for key in old if key not in records
     ]
+    notes += [f"WoRMS knows no AphiaID {key}; left out" for key in sorted(more_ids - set(records))]
     by_name = worms.by_names(names)
     notes += [f"no one record is called {name}; left out" for name in names if name not in by_name]
     records |= {int(record["AphiaID"]): record for record in by_name.values()}
@@ -182,16 +192,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pi10_classifier.taxonomy.renew")
     parser.add_argument("--out", type=Path, default=Path(FILE), help="the table to write")
     parser.add_argument("--names", type=Path, help="names to add, one a line, beside wanted.txt")
+    parser.add_argument("--aphia-ids", type=Path, help="AphiaIDs to add, one a line")
     parser.add_argument("--service", default=SERVICE, help="the REST service (%(default)s)")
     given = parser.parse_args(arguments)
     names = files(__package__).joinpath(WANTED).read_text("utf-8").splitlines()
     try:
         if given.names is not None:
             names += given.names.read_text("utf-8").splitlines()
+        aphia_ids = [] if given.aphia_ids is None else _aphia_ids(given.aphia_ids)
         table = TaxonTable.load()
         wanted = [name for name in dict.fromkeys(map(str.strip, names)) if name]
         rows, notes = renewed(
-            table, [n for n in wanted if table.by_name(n) is None], Worms(given.service)
+            table,
+            [name for name in wanted if table.by_name(name) is None],
+            Worms(given.service),
+            aphia_ids,
         )
         write_csv(given.out, COLUMNS, rows)
     except Pi10Error as error:
@@ -204,6 +219,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(note, file=sys.stderr)
     print(f"{given.out}: {len(rows)} taxa")
     return 3 if notes else 0
+
+
+def _aphia_ids(path: Path) -> list[int]:
+    numbers = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        text = line.strip()
+        if text and not (text.isascii() and text.isdigit() and len(text) < 11):
+            raise SettingError(f"{path}, line {number}: {text!r} is no AphiaID; give a number")
+        if text:
+            numbers.append(int(text))
+    return numbers
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.preprocess import Preprocessing
+from pi10_classifier.simulate.linescan import EFFECTS, Effects
 
 CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
     "schedule": ("linear", "cosine"),
     "augmentation": ("paper", "pi10", "none"),
     "precision": ("float32", "bf16", "fp16"),
+    "look_kind": ("generic", "linescan"),
+    "drawn_kind": ("generic", "linescan"),
 }
 CHANNELS = (1, 3)  # grey, RGB
 MARGIN = 0.22  # widest margin around a particle's box, as a share of its longest side
@@ -36,6 +39,15 @@ BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "size": (32, 512),
     **dict.fromkeys(_FROM_ZERO, (0, None)),
     **dict.fromkeys(_SHARES, (0, 1)),
+}
+
+
+# settings that older trainings do not know, and what those trainings did
+_LATER: Mapping[str, Any] = {
+    "trim": 0.0,
+    "look_kind": "generic",
+    "look_without": "",
+    "drawn_kind": "generic",
 }
 
 
@@ -96,6 +108,18 @@ class Recipe:
     )
     drawn: int = _setting(
         0, "Synthetic particles, as `pi10 simulate` draws them, to add to each class."
+    )
+    look_kind: str = _setting(
+        "generic",
+        "That look: generic, drawn widely, or linescan, as measured on genuine Pi-10 images.",
+    )
+    look_without: str = _setting(
+        "", f"Effects to leave out of the look linescan, comma-separated: {', '.join(EFFECTS)}."
+    )
+    drawn_kind: str = _setting(
+        "generic",
+        "The synthetic particles: generic, as `pi10 simulate` draws them, or linescan, after the"
+        " labels and images of the Pi-10, each time on another ground.",
     )
     mixup: float = _setting(0.0, "Alpha of the Beta distribution of mixup; 0: no mixup.")
     balance: float = _setting(
@@ -194,6 +218,13 @@ class Recipe:
                 " particles need augmentation 'pi10'"
             )
 
+        Effects.without(self.look_without.split(","))
+        if self.look_without and "linescan" not in (self.look_kind, self.drawn_kind):
+            raise SettingError(
+                f"look_without is {self.look_without!r}, but look_kind and drawn_kind are"
+                " generic; set one of them to linescan, or look_without to nothing"
+            )
+
         if self.finer and self.mixup:
             raise SettingError(
                 f"finer is {self.finer} and mixup {self.mixup}, but mixed images have no label"
@@ -212,10 +243,11 @@ class Recipe:
         return Preprocessing(self.size, self.channels, self.level, trim=self.trim)
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings, without a trim of 0, so that trainings from before trim can be resumed."""
+        """All settings but later ones at their default, so that older trainings can be resumed."""
         settings = asdict(self)
-        if not self.trim:
-            del settings["trim"]
+        for name, default in _LATER.items():
+            if settings[name] == default:
+                del settings[name]
         return settings
 
 

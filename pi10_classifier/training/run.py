@@ -124,7 +124,9 @@ def _load(
 ) -> tuple[TrainingSet, HeldOut]:
     side = teacher.spec.size if teacher and teacher.spec else 0
     training, validation = load(examples, plan.recipe, side, free_memory(torch.device("cpu")))
-    return add_synthetic(training, examples.classes, plan.recipe.drawn), validation
+    recipe = plan.recipe
+    training = add_synthetic(training, examples.classes, recipe.drawn, kind=recipe.drawn_kind)
+    return training, validation
 
 
 def use_threads(count: int) -> None:

@@ -21,6 +21,9 @@ F64 = NDArray[np.float64]
 TIME_NAMES = ("time", "datetime", "date_time", "timestamp", "date/time", "time_utc", "datetime_utc")
 RESERVED = ("bin", "minute", "minutes", "seconds_away")  # columns of the tables made of readings
 MISSING = ("", "nan", "na", "n/a", "null")
+# what ships' loggers write where there is no reading; 9.969e36 is netCDF's own
+FILLS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -99999.0)
+LARGEST = 1e30
 CHUNK_ROWS = 50_000
 
 
@@ -194,4 +197,4 @@ def _number(text: str, name: str, where: str) -> float:
             f"{where}: {name} is {text!r}, which is no number; leave the cell empty where there is "
             "none, or choose other columns with --variable"
         )
-    return value
+    return math.nan if value in FILLS or abs(value) > LARGEST else value

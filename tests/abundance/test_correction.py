@@ -75,3 +75,12 @@ def test_limits_hold_over_surveys() -> None:
         found = corrected(strata, CLASSES, draws=1000)["copepod"]
         hits += found.low <= truth <= found.high
     assert 0.90 < hits / 300 <= 0.99
+
+
+def test_what_is_drawn_for_certain_needs_no_other_labels() -> None:
+    whole = Predicted(300.0000004, 1e4, 100, {}, {"copepod": 200.0, "detritus": 100.0})
+    found = corrected({"copepod": whole}, ("copepod", "detritus"))
+    assert found["copepod"].total == pytest.approx(200)
+    half = Predicted(300, 1e4, 100, {}, {"copepod": 100.0})
+    with pytest.raises(TooFewLabelsError, match="copepod has 0"):
+        corrected({"copepod": half}, ("copepod", "detritus"))

@@ -67,7 +67,7 @@ def test_what_cannot_be_written_is_told_first(
     )  # fmt: skip
     facts = run.parent / "other.toml"
     facts.write_text(published_run.DATASET.replace("4.5", '"deep"'), "utf-8")
-    assert "without quotes, in metres" in refused(command, run, "--out", out, "--dataset", facts)
+    assert "a number in metres" in refused(command, run, "--out", out, "--dataset", facts)
     assert not out.exists()
     (run / "run.json").unlink()
     assert "no finished run" in refused(command, run, "--out", out)

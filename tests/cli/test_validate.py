@@ -36,9 +36,9 @@ def filled(text: str, label: str) -> str:
 
 
 def test_from_a_run_to_a_corrected_density(run: Path, tmp_path: Path) -> None:
-    drawn = ask("draw", run, "--n", 60)
+    drawn = ask("draw", run, "--n", 110)
     assert drawn.exit_code == 0, drawn.output
-    assert "60 particles in" in drawn.output
+    assert "110 particles in" in drawn.output
     empty = ask("estimate", run)
     assert empty.exit_code == 3
     assert "too few labels" in empty.output
@@ -48,7 +48,7 @@ def test_from_a_run_to_a_corrected_density(run: Path, tmp_path: Path) -> None:
     taken = ask("import", run, sheet, "--labeller", "Anna")
     assert (taken.exit_code, taken.output) == (
         0,
-        "60 labels taken, 0 were known already, 0 rows have none yet\n",
+        "110 labels taken, 0 were known already, 0 rows have none yet\n",
     )
     assert ask("estimate", run).exit_code == 0
     rows = {row["label"]: row for row in support.csv_of(run / "validation/corrected.csv")}
@@ -58,17 +58,17 @@ def test_from_a_run_to_a_corrected_density(run: Path, tmp_path: Path) -> None:
     assert float(its["per_litre_low"]) < plain < float(its["per_litre_high"])
     assert its["publishable"] == "True"
     assert float(rows["copepod"]["per_litre"]) == 0
-    assert "about" in ask("plan", run, "--width", "10%").output
+    assert "not by labels" in ask("plan", run, "--width", "1%").output
     # a plan only looks
     (run / "validation/corrected.csv").unlink()
     ask("plan", run)
     assert not (run / "validation/corrected.csv").exists()
     again = ask("import", run, sheet, "--labeller", "Anna")
-    assert "0 labels taken, 60 were known" in again.output
+    assert "0 labels taken, 110 were known" in again.output
 
 
 def test_what_fits_nowhere_is_listed(run: Path, tmp_path: Path) -> None:
-    ask("draw", run, "--n", 60)
+    ask("draw", run, "--n", 110)
     sheet = tmp_path / "labels.csv"
     sheet.write_text("particle_id,label\nnobody,copepod\n")
     told = ask("import", run, sheet)
@@ -81,7 +81,7 @@ def test_what_fits_nowhere_is_listed(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_sample_of_another_model_is_refused(run: Path, tmp_path: Path) -> None:
-    ask("draw", run, "--n", 60)
+    ask("draw", run, "--n", 110)
     path = run / "run.json"
     before = path.read_text()
     try:
@@ -95,7 +95,7 @@ def test_a_sample_of_another_model_is_refused(run: Path, tmp_path: Path) -> None
 def test_labels_of_another_run_are_refused_and_others_counted(run: Path) -> None:
     from pi10_classifier.labelling.labels import LabelStore
 
-    ask("draw", run, "--n", 60, "--overwrite")
+    ask("draw", run, "--n", 110, "--overwrite")
     labels = run / "validation/labels.csv"
     before = labels.read_bytes() if labels.exists() else None
     labels.unlink(missing_ok=True)
@@ -135,9 +135,9 @@ def test_suggestions_are_labelled_like_the_sample_and_change_no_estimate(
     sheet.write_text(filled(suggestions, "copepod"))
     taken = ask("import", run, sheet)
     assert (taken.exit_code, taken.output.split(",")[0]) == (0, "12 labels taken")
-    ask("draw", run, "--n", 60)
+    ask("draw", run, "--n", 110)
     sheet.write_text(filled(ask("export", run).stdout, "detritus"))
     assert ask("import", run, sheet).exit_code == 0
     assert ask("estimate", run).exit_code == 0
     rows = support.csv_of(run / "validation/corrected.csv")
-    assert {row["labelled"] for row in rows} == {"60"}
+    assert {row["labelled"] for row in rows} == {"110"}

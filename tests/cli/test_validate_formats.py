@@ -55,6 +55,7 @@ def truth_of(run: Path) -> dict[str, str]:
 
 def by_csv(run: Path, home: Path) -> Path:
     sheet = home / "sheet.csv"
+    sheet.unlink(missing_ok=True)
     assert ask("export", run, "--out", sheet).exit_code == 0
     rows = support.csv_of(sheet)
     with sheet.open("w", encoding="utf-8", newline="") as stream:

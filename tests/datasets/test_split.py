@@ -179,7 +179,7 @@ def test_manifest_comes_back_whatever_the_names():
         ({"sha256": "abc"}, "line 3: sha256 is 'abc', not 64"),
         ({"group": ""}, "line 3: group is empty"),
         ({"width": "4e3"}, "line 3: width is '4e3'"),
-        ({"member": "a/x/0.png"}, "line 3: a/x/0.png stands in line 2 already"),
+        ({"member": "a/x/0.png"}, "line 3: a/x/0.png is already in line 2"),
         ({"sha256": "0" * 64, "split": "other than line 2's"}, "in another split too"),
         (None, "lacks group, sha256"),
     ],

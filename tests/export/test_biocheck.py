@@ -110,6 +110,9 @@ BROKEN = {
     "a type of its own": (
         put(MEASURES, 3, "measurementTypeID", "http://example.org/volume"), "is not on the list",
     ),
+    "a type without an address": (
+        put(MEASURES, 3, "measurementTypeID", ""), "measurementTypeID '' is not on the list",
+    ),
     "another unit": (put(MEASURES, 3, "measurementUnit", "litres"), "the unit of Volume sampled"),
     "a volume without the share": (
         lambda files: files.update({MEASURES: "\n".join(

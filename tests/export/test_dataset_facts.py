@@ -43,7 +43,7 @@ def test_the_template_names_all_that_is_to_be_filled_in(tmp_path: Path) -> None:
     [
         ('licence = "CC-BY-4.0"', 'licence = "CC-BY-SA-4.0"', "licence .line 4.: is 'CC-BY-SA"),
         ('licence = "CC-BY-4.0"', "", "licence: is missing: without one nobody may use"),
-        ("intake_depth_m = 4.5", 'intake_depth_m = "4.5"', "give a number without quotes"),
+        ("intake_depth_m = 4.5", 'intake_depth_m = "4,5"', "give a number in metres"),
         ("intake_depth_m = 4.5", "intake_depth_m = -4.5", "is -4.5; give metres below"),
         ("intake_depth_m = 4.5", "intake_depth_m = nan", "is nan"),
         ("intake_depth_m = 4.5", "", "cruise.intake_depth_m .line 9.: is missing"),

@@ -41,6 +41,8 @@ from pi10_classifier.labelling.labelled import read_labelled
 from pi10_classifier.labelling.labels import LabelStore
 from pi10_classifier.simulate import encode_tiff
 from pi10_classifier.sources.archives import members
+from pi10_classifier.underway.readings import Readings
+from pi10_classifier.underway.table import join, read_underway
 
 FACTS = """
 title = "A cruise"
@@ -156,6 +158,26 @@ def test_formulas_give_the_densities_of_the_bins(survey: Survey, write: Write) -
         passed[f"pia7.2024-06-24.{tar.stem}"] = sum(int(n) for row in table for n in row.split(","))
     for name, found in densities(rows, "acq_instrument").items():
         assert found == pytest.approx(passed[name[0]] / 0.340), name
+
+
+def test_samples_have_what_the_ship_measured(run: Path, write: Write) -> None:
+    bins = {row["bin"]: row for row in support.csv_of(run / "bins.csv") if row["bin"]}
+    minutes = sorted({row["minute"] for row in support.csv_of(run / "counts.csv")} - {""})
+    readings = [f"{minute},{12 + place / 1000},4" for place, minute in enumerate(minutes)]
+    (run / "tsg.csv").write_text("\n".join(["time,temperature,flags", *readings]) + "\n", "utf-8")
+    join(run, Readings((run / "tsg.csv",)), 60)
+    done = write(run)
+    assert "'temperature' is taken for temperature of the sea water" in done.notes[0]
+    means = read_underway(run).by_bin
+    seen = set()
+    for row in read_bundles(done.paths):
+        name = row["sample_id"]
+        assert float(row["sample_temperature"]) == means[name]["temperature"].mean
+        # the sample's own flags keep their column
+        assert float(row["sample_underway_flags"]) == 4
+        assert row["sample_flags"] == bins[name]["flags"]
+        seen.add(name)
+    assert seen == set(bins)
 
 
 def test_a_draw_by_minute_keeps_the_total_and_is_unbiased_for_each_class(

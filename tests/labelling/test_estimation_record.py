@@ -26,7 +26,7 @@ def finished(cruise: Path, package: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("recorded") / "out"
     classify([str(cruise / "2024-06-24")], out, Settings(model=package, jobs=2))
     assert described(out) == NOT_VALIDATED
-    _, sample = draw(out, 90)
+    _, sample = draw(out, 110)
     store = LabelStore(out, support.CLASSES)
     store.add([(particle.particle_id, support.CLASSES[0]) for particle in sample], "Anna")
     assert described(out) == NOT_VALIDATED, "labels alone correct nothing"
@@ -52,7 +52,7 @@ def state_of(run: Path) -> dict[str, object]:
 def test_an_estimate_validates_the_run(finished: Path) -> None:
     state = described(finished)
     assert (state["validated"], state["quality_l20"], state["quality_qartod"]) == (True, "1", 1)
-    assert state["labelled"] == 90 and set(state["strata"]) == {"all"}
+    assert state["labelled"] == 110 and set(state["strata"]) == {"all"}
     assert "note" not in state
 
 
@@ -84,7 +84,7 @@ def test_a_corrected_table_that_was_edited_is_not_trusted(run: Path) -> None:
     table = run / "validation/corrected.csv"
     table.write_text(table.read_text().replace("copepod", "copepods"))
     state = state_of(run)
-    assert state["validated"] is False and "corrected.csv is not what" in str(state["note"])
+    assert state["validated"] is False and "corrected.csv is not as it was" in str(state["note"])
 
 
 def test_labels_that_came_later_are_told(run: Path) -> None:
@@ -92,6 +92,30 @@ def test_labels_that_came_later_are_told(run: Path) -> None:
     store.add([("pia9.elsewhere", support.CLASSES[0])], "Anna")
     state = state_of(run)
     assert state["validated"] is True and "added since" in str(state["note"])
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "sample.csv", "design.json", "corrected_bins.csv"])
+def test_what_the_estimate_was_made_of_must_be_there_as_it_was(run: Path, name: str) -> None:
+    path = run / "validation" / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    assert state_of(run)["validated"] is False
+    path.unlink()
+    state = state_of(run)
+    assert state["validated"] is False and name in str(state["note"])
+
+
+def test_a_bin_in_no_stratum_is_not_validated(run: Path, tmp_path: Path) -> None:
+    with (run / "bins.csv").open() as stream:
+        names = sorted({row["bin"] for row in csv.DictReader(stream)})
+    strata = tmp_path / "strata.csv"
+    strata.write_text(f"bin,stratum\n{names[0]}, north \n{names[1]},\n")
+    _, sample = draw(run, 500, by=str(strata), overwrite=True)
+    store = LabelStore(run, support.CLASSES)
+    store.add([(particle.particle_id, support.CLASSES[0]) for particle in sample], "Anna")
+    assert {row.stratum for row in estimate_run(run).rows} == {"north"}
+    state = state_of(run)
+    assert state["validated"] is False and "in no stratum" in str(state["note"])
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_sha256": 1}', "\x00"])

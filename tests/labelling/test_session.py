@@ -20,7 +20,7 @@ def drawn(cruise: Path, package: Path, tmp_path_factory: pytest.TempPathFactory)
     home = tmp_path_factory.mktemp("session")
     shutil.copytree(cruise / "2024-06-24", home / "data")
     classify([str(home / "data")], home / "out", Settings(model=package, jobs=2))
-    draw(home / "out", 60)
+    draw(home / "out", 100)
     return home / "out"
 
 
@@ -44,11 +44,11 @@ def test_the_sample_is_gone_through_in_its_order(session: Session) -> None:
     label(session, "Anna", range(3))
     assert session.next_unlabelled("Anna") == 3
     assert session.next_unlabelled("Anna", after=3) == 4, "3 is skipped"
-    assert session.next_unlabelled("Anna", after=59) == 3, "and comes again at the end"
-    label(session, "Anna", range(3, 60))
+    assert session.next_unlabelled("Anna", after=99) == 3, "and comes again at the end"
+    label(session, "Anna", range(3, 100))
     assert session.next_unlabelled("Anna") is None
     assert session.next_unlabelled("Bo") == 0
-    assert session.reached("Anna").labelled == session.reached("Anna").pictured == 60
+    assert session.reached("Anna").labelled == session.reached("Anna").pictured == 100
 
 
 def test_what_was_said_before_holds_again(session: Session) -> None:
@@ -108,16 +108,16 @@ def test_the_density_comes_once_there_are_labels_enough_and_gets_its_past(
 ) -> None:
     assert all(row.per_litre is None and "too few" in row.note
                for row in session.density("Anna", "all"))  # fmt: skip
-    label(session, "Anna", range(60))
-    label(session, "Bo", range(60), "copepod")  # which does not count for Anna
+    label(session, "Anna", range(100))
+    label(session, "Bo", range(100), "copepod")  # which does not count for Anna
     rows = {row.label: row for row in session.density("Anna", "all")}
-    assert rows["detritus"].labelled == 60
+    assert rows["detritus"].labelled == 100
     assert rows["detritus"].publishable
     assert rows["copepod"].per_litre == 0
     past = list(session.history("Anna", "all"))
     numbers = [rows[0].labelled for rows in past]
     assert numbers == sorted(numbers)
-    assert 0 < numbers[0] < numbers[-1] < 60
+    assert 0 < numbers[0] < numbers[-1] < 100
     with pytest.raises(SettingError, match="stratum 'x' is none of all"):
         session.density("Anna", "x")
 
@@ -142,14 +142,14 @@ def test_particles_without_pixels_say_why_and_cannot_be_judged(run: Path, drawn:
     moved = data.rename(drawn.parent / "moved")
     try:
         session = Session.open(run)
-        assert len(session.problems) == 60
+        assert len(session.problems) == 100
         first = session.sample[0].particle_id
         assert "--moved" in session.problems[first]
         with pytest.raises(SettingError, match="has no picture"):
             session.put("Anna", [Choice(first, "copepod")])
         assert session.next_unlabelled("Anna", after=5) == 6, "shown as such"
         assert session.next_unlabelled("Anna") is None
-        assert session.reached("Anna").without_picture == 60
+        assert session.reached("Anna").without_picture == 100
         assert Session.open(run, moved={str(data): str(moved)}).problems == {}
     finally:
         moved.rename(data)

@@ -122,6 +122,14 @@ def test_a_class_that_is_absent_is_zero_not_missing(run, tmp_path):
     assert krill[0]["biovolume_sphere_high"] == ""
 
 
+@pytest.mark.parametrize(
+    "options", [{"not_living": ("detrius",)}, {"carbon": ("krill=gallienne2001",)}]
+)
+def test_a_class_that_the_run_does_not_have_is_told(run, tmp_path, options):
+    with pytest.raises(SettingError, match=r"which is no class of .*; they are"):
+        write_sizes(run, CLASSES, lambda _: "all", SizeOptions(**options), tmp_path)
+
+
 def test_batches_do_not_change_the_sums():
     rng = np.random.default_rng(0)
     factors = MinuteFactors(lambda name, bad: None if bad else name)

@@ -167,6 +167,20 @@ def test_what_is_not_known_is_said(service: Service) -> None:
     assert rows[-1][:7] == (900002, "Gone", "Genus", 1821, "accepted", None, 3)
 
 
+def test_identifiers_are_added(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted, out = tmp_path / "unknown_aphia_ids.txt", tmp_path / "worms.csv"
+    wanted.write_text("105706\n\n900009\n", "utf-8")
+    arguments = ["--service", service.url, "--out", str(out), "--aphia-ids", str(wanted)]
+    assert main(arguments) == 3
+    assert "WoRMS knows no AphiaID 900009; left out" in capsys.readouterr().err
+    assert TaxonTable.load(out).is_below(105706, 1821)
+    wanted.write_text("Rhincodontidae\n", "utf-8")
+    assert main(arguments) == 5
+    assert "line 1: 'Rhincodontidae' is no AphiaID" in capsys.readouterr().err
+
+
 def test_parents_that_run_in_a_circle_are_refused(service: Service) -> None:
     service.records[2]["parentNameUsageID"] = 1821
     with pytest.raises(InputError, match="stands above itself through parent_id"):

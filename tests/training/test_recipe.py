@@ -137,6 +137,26 @@ def test_a_training_without_trim_is_described_as_before_trim():
     assert recipe_for("mobilenet_v2").to_dict()["trim"] == 0.2
 
 
+def test_the_linescan_look_is_described_only_where_it_is_asked_for():
+    assert not {"look_kind", "look_without", "drawn_kind"} & set(recipe_for("resnet18").to_dict())
+    asked = recipe_for("mobilenet_v2", look_kind="linescan", look_without="noise, specks")
+    assert asked.to_dict()["look_kind"] == "linescan"
+    assert asked.to_dict()["look_without"] == "noise, specks"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"look_kind": "real"}, "look_kind is 'real'; it must be one of generic, linescan"),
+        ({"look_kind": "linescan", "look_without": "blur"}, "'blur' is no effect"),
+        ({"look_without": "noise"}, "look_kind and drawn_kind are generic; set one of them"),
+    ],
+)
+def test_a_look_that_does_not_exist_is_refused(changes, said):
+    with pytest.raises(SettingError, match=said):
+        recipe_for("mobilenet_v2", **changes)
+
+
 @pytest.mark.parametrize("name", ["rate", "weight_decay", "minutes", "mixup", "look"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_no_number_is_a_number_that_is_none(name, value):

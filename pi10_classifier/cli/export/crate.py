@@ -48,10 +48,12 @@ def crate(
     """
     from pi10_classifier.export.crate.writer import write_crate
     from pi10_classifier.export.dataset_facts import NAME, read_facts
+    from pi10_classifier.results.run_info import refuse_own_files
 
     beside = results / NAME
     facts = read_facts(dataset or (beside if beside.exists() else Path(NAME)))
     day = (published or datetime.now(UTC)).date()
+    refuse_own_files(results, out)
     done = write_crate(results, out, facts, day, zenodo=zenodo, overwrite=overwrite)
     for warning in done.warnings:
         click.echo(f"note: {warning}", err=True)

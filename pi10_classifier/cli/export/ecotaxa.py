@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pi10_classifier.cli.export.publish import FILE, check_out, facts_of, results_options
+from pi10_classifier.cli.export.publish import (
+    FILE,
+    check_out,
+    facts_of,
+    results_options,
+    show_notes,
+)
 from pi10_classifier.cli.validate.moved import moved_option
 
 if TYPE_CHECKING:
@@ -75,8 +81,8 @@ def ecotaxa(
     from pi10_classifier.export.taxa import read_taxa
 
     facts = facts_of(results, dataset)
-    check_out(out, ".zip", overwrite, left_out_path(out))
-    check_out(numbered(out, 1), ".zip", overwrite, left_out_path(out))
+    check_out(results, out, ".zip", overwrite, left_out_path(out))
+    check_out(results, numbered(out, 1), ".zip", overwrite, left_out_path(out))
     done = write_bundles(
         results, out, facts, read_taxa(taxa), per_minute=per_minute, seed=seed,
         most_bytes=split * 10**6, threads=jobs, moved=moved, progress=counter("particles"),
@@ -101,6 +107,7 @@ def _tell(done: Exported) -> None:
     total = done.objects + sum(done.left_out.values())
     for outcome, count in sorted(done.left_out.items()):
         click.echo(f"left out: {count:,} of {total:,} particles: {LEFT_OUT[outcome]}", err=True)
+    show_notes(done.notes)
     for outcome, count in sorted(done.altered.items()):
         click.echo(f"{count:,} times {ALTERED[outcome]}", err=True)
     if done.left_out or done.altered:

@@ -14,6 +14,7 @@ from pi10_classifier.cli.export.publish import (
     results_options,
     show_labels,
     show_left_out,
+    show_notes,
 )
 
 
@@ -34,7 +35,8 @@ def netcdf(
     """Write the minutes of a run as a CF-1.12 trajectory for ERDDAP and EMODnet.
 
     Densities by taxon in individuals per cubic metre, with 95 % intervals, of each minute and of
-    its bin; corrected ones where RESULTS is validated; volumes, raising factors and quality flags;
+    its bin; corrected ones where RESULTS is validated; biovolumes of the bins; what the ship
+    measured (pi10 underway); volumes, raising factors and quality flags;
     ACDD-1.3 attributes from dataset.toml. Minutes without a density stay, with flags that say why.
     Minutes without a position are left out and listed beside the file. Needs the extra [publish].
     """
@@ -43,7 +45,7 @@ def netcdf(
     from pi10_classifier.export.taxa import read_taxa
 
     facts = facts_of(results, dataset)
-    check_out(out, ".nc", overwrite, left_out_path(out))
+    check_out(results, out, ".nc", overwrite, left_out_path(out))
     done = write_trajectory(results, out, facts, read_taxa(taxa), instrument)
     track = done.track
     if as_json:
@@ -58,6 +60,8 @@ def netcdf(
                     "left_out": dict(track.reasons),
                     "not_published": list(done.not_published),
                     "refused_strata": dict(done.labels.refused),
+                    "underway": {reading.column: reading.name for reading in done.readings},
+                    "notes": list(done.notes),
                 },
                 indent=2,
             )
@@ -68,6 +72,7 @@ def netcdf(
         f"{done.corrected:,} with a corrected density; taxa: {', '.join(done.taxa)}"
     )
     show_labels(done.labels)
+    show_notes(done.notes)
     total = len(track.points) + len(track.left_out)
     show_left_out("minutes", total, track.reasons, done.not_published, done.list_path)
     click.echo(out)

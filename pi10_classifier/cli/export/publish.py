@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,8 @@ def dwca(
 
     One event for each bin, one occurrence for each bin and taxon, with densities per cubic metre
     and 95 % intervals, corrected where RESULTS is validated; what people verified in the sample
-    is told apart. Bins without a position or
+    is told apart; and biovolumes, and what the ship measured (pi10 underway). Bins without a
+    position or
     density, or of bad quality, are left out and listed beside the archive. The archive is checked
     by OBIS's and EMODnet Biology's rules before it gets its name.
     """
@@ -76,7 +77,7 @@ def dwca(
     from pi10_classifier.export.taxa import read_taxa
 
     facts = facts_of(results, dataset)
-    check_out(out, ".zip", overwrite, left_out_path(out))
+    check_out(results, out, ".zip", overwrite, left_out_path(out))
     done = write_archive(results, out, facts, read_taxa(taxa))
     if as_json:
         click.echo(
@@ -93,6 +94,9 @@ def dwca(
                     "not_published": list(done.not_published),
                     "contradicted_absences": list(done.contradicted),
                     "refused_strata": dict(done.labels.refused),
+                    "without_biovolume": done.without_biovolume,
+                    "underway": [reading.column for reading in done.readings],
+                    "notes": list(done.notes),
                 },
                 indent=2,
             )
@@ -104,6 +108,13 @@ def dwca(
         f"{done.measurements:,} measurements"
     )
     show_labels(done.labels)
+    show_notes(done.notes)
+    if done.without_biovolume:
+        click.echo(
+            f"{done.without_biovolume:,} occurrences have no biovolume: no image has a size, or "
+            "the density is corrected",
+            err=True,
+        )
     if done.contradicted:
         click.echo(
             f"{len(done.contradicted):,} absences are not told, since the taxon or one below it is "
@@ -114,6 +125,12 @@ def dwca(
         "bins", done.bins + len(done.left_out), done.reasons, done.not_published, done.list_path
     )
     click.echo(out)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Say what the export took for granted, or could not give."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def show_labels(labels: Validated) -> None:
@@ -141,10 +158,12 @@ def facts_of(results: Path, dataset: Path | None) -> DatasetFacts:
     return read_facts(dataset or (beside if beside.exists() else Path(NAME)))
 
 
-def check_out(out: Path, suffix: str, overwrite: bool, beside: Path) -> None:
+def check_out(results: Path, out: Path, suffix: str, overwrite: bool, beside: Path) -> None:
     """Raises SettingError where --out has a wrong name, or would replace a file unasked."""
     from pi10_classifier.errors import SettingError
+    from pi10_classifier.results.run_info import refuse_own_files
 
+    refuse_own_files(results, out)
     if out.suffix.lower() != suffix:
         raise SettingError(f"--out is {out}; give it a name that ends in {suffix}")
     if not out.parent.is_dir():

@@ -26,8 +26,10 @@ def track(results: Path, out: Path, overwrite: bool, as_json: bool) -> None:
     `pi10 underway` joined.
     """
     from pi10_classifier.errors import SettingError
+    from pi10_classifier.results.run_info import refuse_own_files
     from pi10_classifier.underway.track import write_track
 
+    refuse_own_files(results, out)
     if out.exists() and not overwrite:
         raise SettingError(f"{out} is there; add --overwrite, or choose another name")
     done = write_track(results, out)

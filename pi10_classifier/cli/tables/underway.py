@@ -44,7 +44,7 @@ def underway(
 
     FILES are CSV with a header, a column of times in ISO 8601 with their zone, and columns of
     numbers, sorted by time. underway.csv gives each minute the nearest reading of each variable;
-    underway_bins.csv the mean of each bin. Exports then take them along.
+    underway_bins.csv the mean of each bin. Exports then take them along (docs/publish.md).
 
     \b
     Example:

@@ -34,9 +34,10 @@ DATA = click.option(
 )
 LABEL_MAP = click.option(
     "--label-map",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV with the columns label and class.  [default: the first folder of a label is its"
-    " class]",
+    metavar="FILE|taxa",
+    type=click.Path(path_type=Path),
+    help="CSV with the columns label and class, or 'taxa' or rules for taxa as for `pi10 dataset`."
+    "  [default: the first folder of a label is its class]",
 )
 MANIFEST = click.option(
     "--manifest",
@@ -47,9 +48,9 @@ MANIFEST = click.option(
 
 
 def read_label_map(path: Path | None) -> Any:
-    from pi10_classifier.datasets.label_map import LabelMap
+    from pi10_classifier.datasets.taxa.taxon_map import read_label_map as read
 
-    return LabelMap.read(path) if path else None
+    return read(path) if path else None
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def draw(results: Path, size: int, by: str, seed: int, overwrite: bool, as_json:
 
     from pi10_classifier.cli.terminal.console import counter, show_table
     from pi10_classifier.labelling.draw import draw as draw_sample
-    from pi10_classifier.labelling.labelled import shared_with_model
+    from pi10_classifier.labelling.labelled import labels_before, shared_with_model
 
     design, sample = draw_sample(
         results,
@@ -64,6 +64,12 @@ def draw(results: Path, size: int, by: str, seed: int, overwrite: bool, as_json:
             f"note: the model of this run was fitted on {len(shared):,} of these particles; labels "
             "of more than 5 % of such particles are refused as not independent: draw with another "
             "--seed before you label",
+            err=True,
+        )
+    if earlier := labels_before(results):
+        click.echo(
+            f"note: {earlier:,} labels are older than this run; they hold only if it was made of "
+            "the same images. If not, move validation/labels.csv away",
             err=True,
         )
     click.echo(f"{len(sample):,} particles in {results / 'validation/sample.csv'}")

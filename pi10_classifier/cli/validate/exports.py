@@ -55,8 +55,12 @@ def export_labels(
     from pi10_classifier.labelling.formats.label_studio import write_label_studio
     from pi10_classifier.labelling.formats.sheet import sheet
     from pi10_classifier.labelling.labels import LabelStore, verdicts
-    from pi10_classifier.results.run_info import classes_of
+    from pi10_classifier.results.run_info import classes_of, refuse_own_files
 
+    if out is not None:
+        refuse_own_files(results, out)
+        if form == "csv" and out.exists():  # it may hold labels by now
+            raise SettingError(f"{out} is there already; name another --out")
     sample = _particles(results, suggested=suggested)
     store = LabelStore(results, classes_of(results))
     if form == "csv":
@@ -97,8 +101,9 @@ def crops(
     """
     from pi10_classifier.labelling.formats.crop_folders import write_folders
     from pi10_classifier.labelling.labels import LabelStore
-    from pi10_classifier.results.run_info import classes_of
+    from pi10_classifier.results.run_info import classes_of, refuse_own_files
 
+    refuse_own_files(results, out)
     store = LabelStore(results, classes_of(results))
     pictures = _fetched(results, moved, suggested=suggested)
     written = write_folders(out, pictures, store.allowed, by_prediction=by_prediction)

@@ -16,12 +16,14 @@ from pi10_classifier.cli.validate.draw import RUN
 def plan(results: Path, width: str) -> None:
     """Say how many labels give intervals of a wanted width, by what is labelled so far.
 
-    Widths fall with the square root of the number of labels, so the forecast is rough below 100.
+    Labels narrow the part of the interval that the model's errors make; the chance of counting
+    stays, whatever is labelled. The forecast is rough below 100 labels.
     """
     from pi10_classifier.cli.terminal.console import show_table
     from pi10_classifier.cli.validate.estimate import show_unused
     from pi10_classifier.errors import SettingError
     from pi10_classifier.labelling.estimation.estimate import estimate_run
+    from pi10_classifier.labelling.estimation.plan import forecast
 
     try:
         wanted = float(width.strip().removesuffix("%")) / 100
@@ -32,13 +34,14 @@ def plan(results: Path, width: str) -> None:
     done = estimate_run(results, write=False)
     show_unused(done)
     rows = []
-    for row in done.rows:
-        if not row.per_litre or row.per_litre_low is None or row.per_litre_high is None:
+    for entry in forecast(results, done.rows, wanted):
+        row = entry.row
+        if entry.width is None:
             rows.append((row.stratum, row.label, f"{row.labelled:,}", "unknown", row.note))
             continue
-        now = (row.per_litre_high - row.per_litre_low) / row.per_litre
-        needed = max(row.labelled, round(row.labelled * (now / wanted) ** 2))
-        rows.append(
-            (row.stratum, row.label, f"{row.labelled:,}", f"{now:.0%}", f"about {needed:,}")
-        )
+        if entry.labels is None:
+            needed = f"not by labels: counting alone leaves {entry.narrowest:.0%}; more water"
+        else:
+            needed = f"about {entry.labels:,}"
+        rows.append((row.stratum, row.label, f"{row.labelled:,}", f"{entry.width:.0%}", needed))
     show_table("", ("stratum", "class", "labels", "width now", f"labels for {width}"), rows)

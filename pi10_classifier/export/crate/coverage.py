@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pi10_classifier.export.positions import bounds
 from pi10_classifier.export.run_tables import RunTables
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """begin, end: UTC, None where no minute is known. box: south, west, north, east, degrees."""
+    """begin, end: UTC, None where no minute is known. box: south, west, north, east, degrees;
+    across the antimeridian west is greater than east.
+    """
 
     begin: datetime | None
     end: datetime | None
@@ -31,8 +34,8 @@ def coverage_of(tables: RunTables) -> Coverage:
     fixes = [minute.position for minute in tables.minutes if minute.position]
     box = None
     if fixes:
-        norths, easts = zip(*fixes, strict=True)
-        box = (min(norths), min(easts), max(norths), max(easts))
+        west, east, south, north = bounds(fixes)
+        box = (south, west, north, east)
     return Coverage(
         min(times, default=None),
         max(times) + timedelta(minutes=1) if times else None,

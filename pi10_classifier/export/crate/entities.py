@@ -44,6 +44,13 @@ _WORDS = {
     ),
     "failures.csv": ("Inputs without a result", "Each with the reason; empty if there are none."),
     "report.html": ("Report", "Tables and figures on one page."),
+    "sizes.csv": (
+        "Sizes", "Individuals, biovolume and carbon per cubic metre by class and size class.",
+    ),
+    "size_spectrum.csv": ("Size spectrum", "Normalised biovolume by class and size class."),
+    "size_slopes.csv": ("Slopes of size spectra", "Of each class, with 95 % limits."),
+    "underway.csv": ("Ship's readings of minutes", "What the ship measured in each minute."),
+    "underway_bins.csv": ("Ship's readings of bins", "Means of the minutes of each bin."),
     "predictions.parquet": (
         "Predictions",
         "One row a particle: class, scores, measures, time, position and origin; one part an "

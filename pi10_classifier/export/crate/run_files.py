@@ -12,11 +12,15 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.redaction import redacted
 from pi10_classifier.labelling.sample import FOLDER as VALIDATION
 from pi10_classifier.results.run_folder import JOURNAL, PREDICTIONS, SETTINGS, SUMMARIES
+from pi10_classifier.sizes.tables import TABLES as SIZES
+from pi10_classifier.underway.table import BINS, MINUTES
 
 TABLES = tuple(name for name in SUMMARIES if name != "run.json")
+# of `pi10 sizes` and `pi10 underway`, where they have been run
+LATER_TABLES = (*SIZES, MINUTES, BINS)
 VALIDATION_FILES = (
     "sample.csv", "design.json", "labels.csv", "suggestions.csv", "corrected.csv",
-    "corrected_bins.csv",
+    "corrected_bins.csv", "estimate.json",
 )  # fmt: skip
 # what a run holds for its own use, or what can be made again from the archives
 _OWN_USE = {JOURNAL: "the journal of the run", "crops": "pictures, which lie in the archives"}
@@ -71,7 +75,7 @@ def files_of(run: Path, info: Mapping[str, Any]) -> RunFiles:
             )
         files = [
             RunFile(there[name], name)
-            for name in ("run.json", *TABLES)
+            for name in ("run.json", *TABLES, *LATER_TABLES)
             if name in there and there[name].is_file()
         ]
         entries = list(_entries(run / JOURNAL))
@@ -79,7 +83,7 @@ def files_of(run: Path, info: Mapping[str, Any]) -> RunFiles:
         left_out = {
             name: "hidden" if name.startswith(".") else _OWN_USE.get(name, "no file of a run")
             for name in there
-            if name not in {"run.json", *TABLES, PREDICTIONS, VALIDATION}
+            if name not in {"run.json", *TABLES, *LATER_TABLES, PREDICTIONS, VALIDATION}
         }
         if VALIDATION in there:
             for path in sorted(there[VALIDATION].iterdir()):

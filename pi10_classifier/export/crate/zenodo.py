@@ -148,6 +148,15 @@ def _description(facts: Facts) -> str:
         "densities per litre with 95 % intervals; the predictions of single particles are Parquet "
         "files, packed as zip. files.csv tells which file is in which zip, with SHA-256.",
     ]
+    if facts.info.get("classification", {}).get("validated") is True:
+        paragraphs.append(
+            f"People labelled {facts.info['classification']['labelled']:,} particles of a random "
+            "sample. The densities corrected by it, whose intervals cover the model's errors, are "
+            "corrected.csv and corrected_bins.csv in validation.zip; those of bins.csv are not "
+            "corrected."
+        )
+    else:
+        paragraphs.append("No sample was validated: errors of the model are in all densities.")
     return "".join(f"<p>{html.escape(text, quote=False)}</p>" for text in paragraphs)
 
 

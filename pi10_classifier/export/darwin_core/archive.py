@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from pi10_classifier.errors import Code, Pi10Error
+from pi10_classifier.errors import Code, Pi10Error, SettingError
+from pi10_classifier.export.biovolumes import read_biovolumes
 from pi10_classifier.export.darwin_core.biocheck import check
 from pi10_classifier.export.darwin_core.eml import eml_bytes
 from pi10_classifier.export.darwin_core.events import SAMPLE, LeftOut, choose, events_of
@@ -19,26 +20,33 @@ from pi10_classifier.export.darwin_core.occurrences import (
 )
 from pi10_classifier.export.darwin_core.rows import (
     Row,
+    biovolume_measurement,
     event_measurements,
     event_row,
     occurrence_measurements,
     occurrence_row,
+    ship_measurements,
 )
 from pi10_classifier.export.darwin_core.terms import (
     EMOF,
     EVENT,
+    MEASUREMENTS,
     OCCURRENCE,
     TABLES,
     VALIDATED,
+    Measurement,
     Table,
+    of_ship,
     term,
 )
 from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.left_out import left_out_path
 from pi10_classifier.export.run_tables import read_tables
+from pi10_classifier.export.ship_readings import Reading, readings_of
 from pi10_classifier.export.taxa import Taxon, groups_of, published
 from pi10_classifier.export.validated import Validated, read_validated
 from pi10_classifier.foundation.files import atomic_path, write_csv
+from pi10_classifier.underway.table import read_underway
 
 _NAMESPACE = "http://rs.tdwg.org/dwc/text/"
 # the earliest time that zip files know: the same rows are the same bytes
@@ -51,7 +59,9 @@ class Archive:
     """What was written. validated: occurrences that people verified; corrected: those whose density
     is corrected by a sample. list_path: the table of bins left out. contradicted: absences that
     are not told, since a taxon below is present. not_published: the model's classes that the taxon
-    table holds back.
+    table holds back. readings: what the ship measured. notes: of these, and of the biovolume.
+    without_biovolume: present occurrences that people did not verify and whose biovolume is not
+    told: no image has a size, or the density is corrected.
     """
 
     path: Path
@@ -66,6 +76,9 @@ class Archive:
     contradicted: tuple[str, ...]
     not_published: tuple[str, ...]
     labels: Validated
+    readings: tuple[Reading, ...]
+    notes: tuple[str, ...]
+    without_biovolume: int
 
     @property
     def reasons(self) -> Counter[str]:
@@ -87,12 +100,22 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
     occurrences, contradicted = without_contradictions(
         occurrences_of(tables, events, groups, validated)
     )
+    underway = read_underway(run)
+    readings, notes = readings_of(underway, facts.readings)
+    of_the_ship = _kinds_of(readings)
+    volumes = read_biovolumes(run)
     emof: list[Row] = []
     for event in events:
         if event.kind == SAMPLE:
             emof += event_measurements(event)
+            emof += ship_measurements(event, readings, underway.by_bin.get(event.key, {}))
+    without_biovolume = 0
     for occurrence in occurrences:
         emof += occurrence_measurements(occurrence, tables)
+        volume = volumes.of(occurrence.event.key, occurrence.labels)
+        row = biovolume_measurement(occurrence, volume, tables)
+        emof += [row] if row else []
+        without_biovolume += row is None and occurrence.is_present and not occurrence.verified
     list_path = left_out_path(out)
     contents = {
         "meta.xml": _meta(),
@@ -105,7 +128,7 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
     }
     with atomic_path(out) as temporary:
         _zip(temporary, contents)
-        problems = check(temporary)
+        problems = check(temporary, of_the_ship)
         if problems:
             listed = "\n".join(f"  {problem}" for problem in problems[:SHOWN_PROBLEMS])
             raise Pi10Error(
@@ -135,7 +158,24 @@ def write_archive(run: Path, out: Path, facts: DatasetFacts, taxa: dict[str, Tax
         ),
         not_published=tuple(label for label in tables.classes if label not in chosen_taxa),
         labels=validated,
+        readings=readings,
+        notes=(*notes, *volumes.notes),
+        without_biovolume=without_biovolume,
     )
+
+
+def _kinds_of(readings: Sequence[Reading]) -> list[Measurement]:
+    """Raises SettingError where one is called as a measurement of the archive's own is."""
+    own = {name for kind in MEASUREMENTS for name in (kind.name, kind.type_id)}
+    kinds = [of_ship(reading) for reading in readings]
+    for reading, kind in zip(readings, kinds, strict=True):
+        if kind.name in own or kind.type_id in own:
+            raise SettingError(
+                f"the ship's column {reading.column!r} is called {reading.p01 or kind.name!r}, "
+                "which the archive has of the images; change long_name or P01 in "
+                f"[underway.{reading.name}] of dataset.toml"
+            )
+    return kinds
 
 
 def _table(table: Table, rows: Iterable[Row]) -> bytes:

@@ -18,6 +18,7 @@ from pi10_classifier.export.darwin_core.terms import (
     ABSENT,
     EMOF,
     EVENT,
+    INSTRUMENT,
     MACHINE_OBSERVATION,
     MEASUREMENTS,
     OCCURRENCE,
@@ -27,6 +28,7 @@ from pi10_classifier.export.darwin_core.terms import (
     PRESENT,
     QUANTITIES,
     VALIDATED,
+    Measurement,
     Table,
 )
 from pi10_classifier.export.identifiers import licence_of
@@ -45,7 +47,7 @@ _OF_OCCURRENCES = (
     "occurrenceStatus", "basisOfRecord", "identifiedBy", "identificationVerificationStatus",
     "identificationReferences",
 )  # fmt: skip
-_OF_MEASUREMENTS = ("eventID", "measurementType", "measurementTypeID", "measurementValue")
+_OF_MEASUREMENTS = ("eventID", "measurementType", "measurementValue")
 _ALLOWED = {
     "occurrenceStatus": (PRESENT, ABSENT),
     "basisOfRecord": (MACHINE_OBSERVATION,),
@@ -57,15 +59,19 @@ _OF_EML = (
 )  # fmt: skip
 
 
-def check(path: Path) -> list[str]:
-    """What is wrong with the archive: file, line, what; empty where all rules are kept."""
+def check(path: Path, of_ship: Sequence[Measurement] = ()) -> list[str]:
+    """What is wrong with the archive: file, line, what; empty where all rules are kept.
+
+    of_ship: measurements that events may have beside those of the fixed list; only these may be
+    without a measurementTypeID.
+    """
     archive = read_archive(path)
     problems = [*archive.problems]
     if set(archive.rows) != {EVENT.file, OCCURRENCE.file, EMOF.file}:
         return problems
     problems += _events(archive)
     problems += _occurrences(archive)
-    problems += _measurements(archive)
+    problems += _measurements(archive, of_ship)
     problems += _metadata(archive)
     return problems
 
@@ -210,11 +216,12 @@ def _one_to_one(table: Table, rows: Sequence[Row], name: str, identifier: str) -
                 yield f"{table.file}: {column} {value!r} has {len(others)} values of {other}"
 
 
-def _measurements(archive: ArchiveContents) -> Iterator[str]:
+def _measurements(archive: ArchiveContents, of_ship: Sequence[Measurement]) -> Iterator[str]:
     rows = archive.of(EMOF)
     events = {row["eventID"] for row in archive.of(EVENT)}
     occurrences = {row["occurrenceID"]: row for row in archive.of(OCCURRENCE)}
-    known = {kind.type_id: kind for kind in MEASUREMENTS}
+    known = {kind.type_id or kind.name: kind for kind in (*of_ship, *MEASUREMENTS)}
+    of_events = (*OF_EVENTS, *of_ship)
     seen: set[tuple[str, str, str]] = set()
     for where, row in _numbered(EMOF, rows):
         yield from _missing(where, row, _OF_MEASUREMENTS)
@@ -225,22 +232,23 @@ def _measurements(archive: ArchiveContents) -> Iterator[str]:
             yield f"{where}: occurrenceID {row['occurrenceID']!r} is no occurrence"
         elif occurrence and occurrence["eventID"] != row["eventID"]:
             yield f"{where}: eventID is not that of its occurrence, {occurrence['eventID']!r}"
-        key = (row["eventID"], row["occurrenceID"], row["measurementTypeID"])
+        type_of = row["measurementTypeID"] or row["measurementType"]
+        key = (row["eventID"], row["occurrenceID"], type_of)
         if key in seen:
             yield f"{where}: {row['measurementType']} is there twice for one event or occurrence"
         seen.add(key)
-        kind = known.get(row["measurementTypeID"])
+        kind = known.get(type_of)
         if kind is None:
             yield f"{where}: measurementTypeID {row['measurementTypeID']!r} is not on the list"
             continue
         if (row["measurementUnit"], row["measurementUnitID"]) != (kind.unit, kind.unit_id):
             unit = row["measurementUnit"]
             yield f"{where}: the unit of {kind.name} is {unit!r}, not {kind.unit!r}"
-        if (kind in OF_EVENTS) == bool(row["occurrenceID"]):
-            owners = "events" if kind in OF_EVENTS else "occurrences"
+        if (kind in of_events) == bool(row["occurrenceID"]):
+            owners = "events" if kind in of_events else "occurrences"
             yield f"{where}: {kind.name} belongs to {owners}"
-        if kind.unit or kind in QUANTITIES:
-            yield from _between(where, row, "measurementValue", 0, 1e12)
+        if kind is not INSTRUMENT:
+            yield from _between(where, row, "measurementValue", kind.least, 1e12)
         elif (row["measurementValue"], row["measurementValueID"]) != PLANKTON_IMAGER:
             name = row["measurementValue"]
             yield f"{where}: the instrument is {name!r}, not {PLANKTON_IMAGER[0]}"

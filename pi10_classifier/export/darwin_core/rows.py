@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from pi10_classifier.errors import SettingError
@@ -11,6 +11,7 @@ from pi10_classifier.export.darwin_core.occurrences import Occurrence
 from pi10_classifier.export.darwin_core.terms import (
     ABSENT,
     ABUNDANCE,
+    BIOVOLUME,
     COUNT,
     INDIVIDUALS,
     INSTRUMENT,
@@ -22,10 +23,14 @@ from pi10_classifier.export.darwin_core.terms import (
     SUBSAMPLING,
     VOLUME,
     Measurement,
+    of_ship,
 )
 from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.run_tables import RunTables
+from pi10_classifier.export.ship_readings import Reading
 from pi10_classifier.instrument.names import UM_PER_PX
+from pi10_classifier.sizes.by_bin import Biovolume
+from pi10_classifier.underway.table import BinMean
 
 Row = dict[str, str]
 _PROTOCOL = (
@@ -176,6 +181,48 @@ def event_measurements(event: Event) -> Iterator[Row]:
         "measurementRemarks": "share of the particles of that volume that is imaged and "
         "classified; counts are of this share alone. Densities are raised minute by minute, so "
         "that they are near, but not equal to, count / share / volume",
+    }
+
+
+def ship_measurements(
+    event: Event, readings: Sequence[Reading], means: Mapping[str, BinMean]
+) -> Iterator[Row]:
+    """What the ship measured while the bin was sampled; means: by column of ``underway.csv``."""
+    for reading in readings:
+        if mean := means.get(reading.column):
+            yield _emof(event.id, "", of_ship(reading), number(mean.mean)) | {
+                "measurementMethod": "instruments of the ship: mean over the minutes of the event, "
+                "of each the reading nearest to its middle",
+                "measurementRemarks": f"{mean.minutes} minutes have a reading",
+            }
+
+
+def biovolume_measurement(
+    occurrence: Occurrence, biovolume: Biovolume | None, run: RunTables
+) -> Row | None:
+    """None where none is known, and beside a corrected density, which these images do not make."""
+    if (
+        biovolume is None
+        or not biovolume.total
+        or occurrence.verified
+        or occurrence.corrected
+        or not occurrence.is_present
+    ):
+        return None
+    value, low, high = biovolume.per_m3(occurrence.event.litres)
+    remarks = "errors of the model, and of the volume of single particles, are not in it"
+    if low is not None and high is not None:
+        remarks = (
+            f"95 % interval {number(low)} to {number(high)} cubic millimetres per cubic metre for "
+            f"the water sampled; {remarks}"
+        )
+    if biovolume.without_size:
+        remarks += f"; {biovolume.without_size} of {biovolume.images} images have no size"
+    return _emof(occurrence.event.id, occurrence.id, BIOVOLUME, number(value)) | {
+        "measurementMethod": f"images of {UM_PER_PX:g} µm per pixel, classified by {run.model} "
+        f"{run.model_version}; of each the sphere of its silhouette's area, particles that the "
+        f"frame cuts as they are; {_RAISING}",
+        "measurementRemarks": remarks,
     }
 
 

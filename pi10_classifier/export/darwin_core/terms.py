@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pi10_classifier.export.identifiers import nerc
+from pi10_classifier.export.ship_readings import Reading
 
 DWC = "http://rs.tdwg.org/dwc/terms/"
 _DCTERMS = "http://purl.org/dc/terms/"
@@ -73,12 +74,16 @@ TABLES = (EVENT, OCCURRENCE, EMOF)
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A kind of eMoF row: its name and address at NERC, and those of its unit, "" without one."""
+    """A kind of eMoF row: its name and address at NERC, and those of its unit, "" without one.
+
+    least: the smallest value that can be.
+    """
 
     name: str
     type_id: str
     unit: str = ""
     unit_id: str = ""
+    least: float = 0.0
 
 
 INSTRUMENT = Measurement("Name of sampling instrument", nerc("P01", "NMSPINST"))
@@ -98,7 +103,24 @@ ABUNDANCE = Measurement(
 COUNT = Measurement(
     "Count (in assayed sample) of biological entity specified elsewhere", nerc("P01", "OCOUNT01")
 )
-MEASUREMENTS = (INSTRUMENT, VOLUME, SUBSAMPLING, ABUNDANCE, COUNT)
+BIOVOLUME = Measurement(
+    "Biovolume of biological entity specified elsewhere per unit volume of the water body",
+    nerc("P01", "CVOLUKNB"),
+    "Cubic millimetres per cubic metre",
+    nerc("P06", "CMCM"),
+)
+MEASUREMENTS = (INSTRUMENT, VOLUME, SUBSAMPLING, ABUNDANCE, COUNT, BIOVOLUME)
 OF_EVENTS = (INSTRUMENT, VOLUME, SUBSAMPLING)
-QUANTITIES = (ABUNDANCE, COUNT)
+QUANTITIES = (ABUNDANCE, COUNT, BIOVOLUME)
 PLANKTON_IMAGER = ("Plankton Imager", nerc("L22", "TOOL1844"))
+
+
+def of_ship(reading: Reading) -> Measurement:
+    """The kind of eMoF row of what the ship measured; its type has no address without a P01."""
+    return Measurement(
+        reading.label,
+        nerc("P01", reading.p01) if reading.p01 else "",
+        reading.unit_label,
+        nerc("P06", reading.p06) if reading.p06 else "",
+        least=-1e12,
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -22,14 +22,18 @@ from pi10_classifier.export.ecotaxa.draw import Chosen, choose, read_part
 from pi10_classifier.export.ecotaxa.listing import LEFT_OUT, REPEATED, SHORTENED, Listing
 from pi10_classifier.export.ecotaxa.objects import UNNAMED, Layout, Line, Lines
 from pi10_classifier.export.ecotaxa.pictures import Part, Reading, read_pictures
-from pi10_classifier.export.ecotaxa.samples import COLUMNS, TYPES, Samples, SampleTable
+from pi10_classifier.export.ecotaxa.samples import COLUMNS, Samples, SampleTable
 from pi10_classifier.export.left_out import left_out_path
 from pi10_classifier.export.run_tables import read_tables
+from pi10_classifier.export.ship_readings import readings_of
 from pi10_classifier.export.taxa import Taxon
 from pi10_classifier.results.run_folder import PREDICTIONS
+from pi10_classifier.underway.table import read_underway
 
 MOST_BYTES = 500 * 10**6
 _REPORT_EVERY = 250
+# fields of a sample that EcoTaxa has of its own
+_OF_SAMPLES = ("latitude", "longitude", "lat", "long", "orig_id", "dataportal_descriptor")
 
 Progress = Callable[[int, int], None]
 """Particles done and wanted in all."""
@@ -43,6 +47,7 @@ class Exported:
     differ, exported as predicted. without_density: minutes without ``acq_sub_part``; gone_bins:
     bins of which no picture could be read. by_name: categories without an EcoTaxa id.
     without_score: classes for whose scores there was no room. left_out, altered: outcome -> count.
+    notes: of what the ship measured.
     """
 
     paths: tuple[Path, ...]
@@ -58,6 +63,7 @@ class Exported:
     without_score: tuple[str, ...]
     left_out: dict[str, int]
     altered: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 def write_bundles(
@@ -88,6 +94,9 @@ def write_bundles(
     tables = read_tables(run)
     reading = Reading.of(run, threads or os.cpu_count() or 1, moved or {})
     chosen = choose(run, per_minute, seed)
+    underway = read_underway(run)
+    taken = {name.removeprefix("sample_") for name in COLUMNS if name.startswith("sample_")}
+    readings, notes = readings_of(underway, facts.readings, {*taken, *_OF_SAMPLES})
     list_path = left_out_path(out)
     temporary = list_path.with_name(f".{list_path.name[:150]}.{os.getpid()}.tmp")
     try:
@@ -95,7 +104,7 @@ def write_bundles(
             export = _Export(
                 run, chosen, Layout.of(tables.classes), bundles, listing,
                 Annotations(run, tables.classes, taxa, facts),
-                Samples(tables, facts, reading.um_per_px), facts,
+                Samples(tables, facts, reading.um_per_px, underway, readings), facts,
             )  # fmt: skip
             export.write(reading, progress)
             if not export.objects:
@@ -104,7 +113,7 @@ def write_bundles(
             listing.publish()
     except OSError as error:
         raise output_error(error, out) from error
-    return export.result(paths)
+    return replace(export.result(paths), notes=notes)
 
 
 class _Export:
@@ -130,8 +139,8 @@ class _Export:
         self._header = "".join(
             "\t".join(cells) + "\n"
             for cells in (
-                (*layout.names, *COLUMNS),
-                (*layout.types, *TYPES),
+                (*layout.names, *samples.columns),
+                (*layout.types, *samples.types),
             )
         )
         self._pending = Counter(chosen.of_bin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
@@ -20,7 +20,9 @@ from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.ecotaxa.draw import NO_MINUTE
 from pi10_classifier.export.ecotaxa.objects import MOST_TEXT, UNNAMED, Line, quoted
 from pi10_classifier.export.run_tables import BinTotal, Minute, RunTables
+from pi10_classifier.export.ship_readings import Reading
 from pi10_classifier.instrument.names import Bin
+from pi10_classifier.underway.table import Underway
 
 COLUMNS = (
     "sample_id", "sample_cruise", "sample_ship", "sample_tot_vol", "sample_bin_start",
@@ -33,6 +35,7 @@ _NUMBERS = (
     "sample_tot_vol", "acq_hits", "acq_misses", "acq_images", "acq_sub_part", "acq_pixel_size",
 )  # fmt: skip
 TYPES = tuple("[f]" if name in _NUMBERS else "[t]" for name in COLUMNS)
+MOST_READINGS = 50  # of the 60 free columns of a sample
 INSTRUMENT = "Plankton Imager"  # as EcoTaxa's list of instruments has it, NERC L22 TOOL1844
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -40,11 +43,27 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Samples:
     """What the cells of samples, acquisitions and processes are made of.
 
+    columns, types: of all cells, with the means of the ship's readings at the end.
     shortened: bin and column of each text that EcoTaxa cannot hold whole.
     """
 
-    def __init__(self, tables: RunTables, facts: DatasetFacts, um_per_px: float) -> None:
+    def __init__(
+        self,
+        tables: RunTables,
+        facts: DatasetFacts,
+        um_per_px: float,
+        underway: Underway,
+        readings: Sequence[Reading] = (),
+    ) -> None:
         self._tables = tables
+        self._underway, self._readings = underway, readings
+        if len(readings) > MOST_READINGS:
+            raise SettingError(
+                f"the ship's file has {len(readings)} variables, and EcoTaxa takes "
+                f"{MOST_READINGS} more columns of a sample; choose some: pi10 underway … --variable"
+            )
+        self.columns = (*COLUMNS, *(f"sample_{reading.name.lower()}" for reading in readings))
+        self.types = (*TYPES, *("[f]" for _ in readings))
         self._pixel_size = np.format_float_positional(um_per_px / 1000, min_digits=3)  # mm
         self._facts = facts
         self.shortened: set[tuple[str, str]] = set()
@@ -56,7 +75,7 @@ class Samples:
         )
 
     def cells(self, name: str, objects: Counter[int]) -> tuple[dict[int, str], int]:
-        """Minute -> the cells of ``COLUMNS``, joined; and the minutes without ``acq_sub_part``.
+        """Minute -> the cells of ``columns``, joined; and the minutes without ``acq_sub_part``.
 
         objects: how many of each minute are in the bundles. A minute without a raising factor has
         no ``acq_sub_part``, so that EcoTaxa makes no density of it; only the others count in
@@ -79,6 +98,11 @@ class Samples:
             f"{named.start:%Y-%m-%dT%H:%M:%SZ}" if named else "",
             ";".join(total.flags) if total else "",
         )
+        means = self._underway.by_bin.get(name, {})
+        ship = tuple(
+            f"{means[reading.column].mean:.9g}" if reading.column in means else ""
+            for reading in self._readings
+        )
         cells = {}
         for minute in objects:
             row = minutes.get(minute)
@@ -92,10 +116,10 @@ class Samples:
                 f"{raised[minute]:.12g}" if minute in raised else "",
                 self._pixel_size,
             )
-            texts = (*sample, *acquisition, *self._process)
+            texts = (*sample, *acquisition, *self._process, *ship)
             self.shortened.update(
                 (name, column)
-                for column, text in zip(COLUMNS, texts, strict=True)
+                for column, text in zip(self.columns, texts, strict=True)
                 if len(text) > MOST_TEXT
             )
             cells[minute] = "\t".join(quoted(" ".join(text[:MOST_TEXT].split())) for text in texts)

@@ -42,7 +42,7 @@ def densities(
         Variable("image_count", "i4", (TAXON, TIME), counts,
                  {"long_name": "images that the model gave the taxon", "units": "1",
                   "standard_name": "number_of_observations",
-                  "coordinates": _COORDINATES, "coverage_content_type": BESIDE}),
+                  "coordinates": COORDINATES, "coverage_content_type": BESIDE}),
         density("density", _matrix(of_minutes, lambda a: a.per_litre),
                 "individuals of the taxon in the minute", standard_name=CONCENTRATION,
                 cell_methods="time: mean", comment=_ONE,
@@ -68,7 +68,7 @@ def densities(
     ]  # fmt: skip
 
 
-_COORDINATES = "time latitude longitude depth trajectory taxon_name taxon_lsid"
+COORDINATES = "time latitude longitude depth trajectory taxon_name taxon_lsid"
 
 
 def density(
@@ -78,7 +78,7 @@ def density(
     return Variable(
         name, "f8", (TAXON, TIME), per_litre * LITRES,
         {
-            "long_name": long_name, "units": "m-3", **attributes, "coordinates": _COORDINATES,
+            "long_name": long_name, "units": "m-3", **attributes, "coordinates": COORDINATES,
             "grid_mapping": "crs",
             "coverage_content_type": MEASURED if "standard_name" in attributes else QUALITY,
         },

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from pi10_classifier.abundance.position import POSITION_FLAGS
-from pi10_classifier.abundance.quality import FLAGS
+from pi10_classifier.abundance.quality import CLASS_NOT_VALIDATED, CLASS_VALIDATED, FLAGS
 from pi10_classifier.errors import SettingError
 from pi10_classifier.export.netcdf.track import Point
 from pi10_classifier.export.netcdf.variables import QUALITY, TIME, Variable
@@ -55,9 +55,10 @@ def flags(points: Sequence[Point], validated: Validated) -> list[Variable]:
         codes("position_qartod", lambda p: p.minute.position_qartod, _QARTOD,
               "quality of the position", standard_name="location_test_quality_flag",
               references=qartod),
-        codes("classification_l20", lambda p: 2 if p.minute.bin in corrected else "0", _L20,
+        codes("classification_l20", lambda p: CLASS_VALIDATED[0] if p.minute.bin in corrected else
+              CLASS_NOT_VALIDATED[0], _L20,
               "quality of the classification", standard_name="quality_flag", references=l20,
-              comment="2: corrected_density rests on a sample that people labelled; 0: the model's "
+              comment="1: corrected_density rests on a sample that people labelled; 0: the model's "
               "errors are in all densities"),
         _masks("sampling_flags", points, {name: flag.meaning for name, flag in FLAGS.items()
                                           if name != NO_PARTICLE},

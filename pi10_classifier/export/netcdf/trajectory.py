@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.export.biovolumes import read_biovolumes
 from pi10_classifier.export.dataset_facts import DatasetFacts
 from pi10_classifier.export.left_out import left_out_path
 from pi10_classifier.export.netcdf.attributes import attributes_of
+from pi10_classifier.export.netcdf.beside import biovolumes, ship
 from pi10_classifier.export.netcdf.densities import corrected, densities
 from pi10_classifier.export.netcdf.flags import flags
 from pi10_classifier.export.netcdf.track import Track, track_of
 from pi10_classifier.export.netcdf.variables import Variable, coordinates, sampling, taxa
 from pi10_classifier.export.run_tables import read_tables
+from pi10_classifier.export.ship_readings import Reading, readings_of
 from pi10_classifier.export.taxa import Taxon, groups_of, published
 from pi10_classifier.export.validated import Validated, read_validated
 from pi10_classifier.foundation.files import atomic_path, write_csv
+from pi10_classifier.underway.table import read_underway
 
 if TYPE_CHECKING:
     from netCDF4 import Dataset
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 class Written:
     """What was written. list_path: the table of minutes left out. corrected: minutes whose bin has
     a corrected density. not_published: classes of the model that the taxon table holds back.
+    readings: what the ship measured. notes: of these, and of the biovolume.
     """
 
     path: Path
@@ -39,6 +44,8 @@ class Written:
     corrected: int
     not_published: tuple[str, ...]
     labels: Validated
+    readings: tuple[Reading, ...]
+    notes: tuple[str, ...]
 
 
 def write_trajectory(
@@ -59,6 +66,7 @@ def write_trajectory(
     groups = groups_of(chosen)
     validated = read_validated(run)
     track = track_of(tables, instrument)
+    volumes = read_biovolumes(run)
     variables = [
         *coordinates(track, facts),
         *taxa(groups),
@@ -66,7 +74,12 @@ def write_trajectory(
         *flags(track.points, validated),
         *densities(tables, track.points, groups),
         *corrected(track.points, groups, validated),
+        *biovolumes(tables, track.points, groups, volumes),
     ]
+    underway = read_underway(run)
+    taken = {name for variable in variables for name in (variable.name, *variable.dimensions)}
+    readings, notes = readings_of(underway, facts.readings, taken)
+    variables += ship(track.points, underway, readings)
     attributes = attributes_of(tables, track, facts)
     list_path = left_out_path(out)
     with atomic_path(out) as temporary:
@@ -94,6 +107,8 @@ def write_trajectory(
         corrected=sum(point.minute.bin in bins for point in track.points),
         not_published=tuple(label for label in tables.classes if label not in chosen),
         labels=validated,
+        readings=readings,
+        notes=(*notes, *volumes.notes),
     )
 
 

@@ -36,7 +36,10 @@ class Variable:
     @property
     def fill(self) -> float | None:
         """What stands for an unknown value; None where each is known."""
-        measured = "units" in self.attributes and "axis" not in self.attributes
+        content = self.attributes.get("coverage_content_type")
+        # the ship's readings may be of an unknown unit
+        is_number = "units" in self.attributes or content == MEASURED
+        measured = is_number and "axis" not in self.attributes
         return _FILL[self.kind] if measured else None
 
 

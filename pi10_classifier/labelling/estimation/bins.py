@@ -46,14 +46,18 @@ def rows_of_bins(
     classes: Sequence[str],
     totals: RunTotals,
     seed: int,
+    refusal: str = "",
 ) -> list[BinRow]:
     """The rows of the bins of one stratum.
 
     predicted: the stratum's predicted classes; sample: its particles; classes: all true classes.
+    refusal: why the stratum has no estimate, "" where it has one.
     """
     cells = _cells(bins, predicted, sample, label_of, classes, totals)
     values, note = None, ""
     try:
+        if refusal:
+            raise TooFewLabelsError(refusal)
         values = corrected_bins(predicted, cells, classes, seed=seed)
     except TooFewLabelsError as error:
         note = str(error)

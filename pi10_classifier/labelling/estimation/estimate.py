@@ -25,11 +25,12 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_records
 from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.labelling.estimation.bins import CORRECTED_BINS, BinRow, rows_of_bins
+from pi10_classifier.labelling.estimation.completeness import incomplete
 from pi10_classifier.labelling.estimation.record import update_run, write_record
 from pi10_classifier.labelling.estimation.run_totals import RunTotals, read_totals, refuse_changed
 from pi10_classifier.labelling.estimation.scored import scores_of
 from pi10_classifier.labelling.labelled import refuse_own_labels
-from pi10_classifier.labelling.labels import BESIDE, LabelStore, Verdicts, verdicts
+from pi10_classifier.labelling.labels import BESIDE, LabelStore, Verdicts, tidy_name, verdicts
 from pi10_classifier.labelling.sample import (
     DESIGN,
     FOLDER,
@@ -37,12 +38,14 @@ from pi10_classifier.labelling.sample import (
     Drawn,
     Totals,
     read_sample,
+    refuse_edited,
     strata_of,
 )
 from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
 from pi10_classifier.results.run_info import classes_of
 
 CORRECTED = "corrected.csv"
+LEAST_LABELLED = 100  # of a stratum to be published: below, no simulation shows that limits hold
 NARROWER = 0.95  # of the width by labels alone: less is the chance of the draws
 
 
@@ -104,7 +107,15 @@ def estimate_run(run: Path, labeller: str = "", *, write: bool = True) -> Estima
     """
     design = Design.read(run / FOLDER / DESIGN)
     classes = classes_of(run, design.model_sha256)
-    known = verdicts(LabelStore(run, classes).read(), labeller)
+    refuse_edited(run, design)
+    labels = LabelStore(run, classes).read()
+    names = sorted({label.labeller for label in labels})
+    if labeller and tidy_name(labeller) not in names:
+        raise SettingError(
+            f"--labeller is {labeller!r}, who has labelled nothing in {run}; there are labels of "
+            f"{', '.join(names) or 'nobody'}"
+        )
+    known = verdicts(labels, labeller)
     result = estimate(run, design, read_sample(run), known, classes, write=write)
     if write:
         counts = {
@@ -179,19 +190,20 @@ def _bins(
         stratum = stratum_of(name)
         if stratum in design.strata:
             members.setdefault(str(stratum), []).append(name)
-    by_stratum = _by_stratum(sample)
+    by_stratum = by_stratum_of(sample)
     rows: list[BinRow] = []
     for stratum, names in members.items():
         particles = by_stratum.get(stratum, [])
-        predicted = _labels_by_predicted(design.strata[stratum], particles, known)
+        predicted = labels_by_predicted(design.strata[stratum], particles, known)
         seen = seen_classes(classes, _labels(particles, known))
+        refusal, _ = incomplete(design.strata[stratum], particles, known)
         rows += rows_of_bins(
-            stratum, names, predicted, particles, known.label_of, seen, totals, design.seed
+            stratum, names, predicted, particles, known.label_of, seen, totals, design.seed, refusal
         )
     return sorted(rows, key=lambda row: row.bin)
 
 
-def _by_stratum(sample: Sequence[Drawn]) -> dict[str, list[Drawn]]:
+def by_stratum_of(sample: Sequence[Drawn]) -> dict[str, list[Drawn]]:
     groups: dict[str, list[Drawn]] = {}
     for particle in sample:
         groups.setdefault(particle.stratum, []).append(particle)
@@ -207,14 +219,17 @@ def correct_strata(
     strata: Sequence[str] | None = None,
 ) -> list[CorrectedRow]:
     """The corrected densities of some strata, of all where None; litres: of each stratum."""
-    by_stratum = _by_stratum(sample)
+    by_stratum = by_stratum_of(sample)
     rows: list[CorrectedRow] = []
     for stratum in sorted(design.strata if strata is None else strata):
         particles = by_stratum.get(stratum, [])
-        predicted = _labels_by_predicted(design.strata[stratum], particles, known)
+        predicted = labels_by_predicted(design.strata[stratum], particles, known)
+        refusal, doubt = incomplete(design.strata[stratum], particles, known)
         rows += _rows(
-            stratum, predicted, particles, known, classes, litres.get(stratum, 0.0), design.seed
-        )
+            stratum, predicted, particles, known, classes, litres.get(stratum, 0.0), design.seed,
+            least=min(LEAST_LABELLED, sum(t.particles for t in design.strata[stratum].values())),
+            refusal=refusal, doubt=doubt,
+        )  # fmt: skip
     return rows
 
 
@@ -223,13 +238,13 @@ def _with_scores(
     rows: Sequence[CorrectedRow],
 ) -> list[CorrectedRow]:  # fmt: skip
     """The rows with what labels and scores together give, where that is narrower."""
-    by_stratum = _by_stratum(sample)
+    by_stratum = by_stratum_of(sample)
     found: dict[str, dict[str, Corrected]] = {}
     for stratum in dict.fromkeys(row.stratum for row in rows if row.publishable):
         here, totals = by_stratum.get(stratum, []), design.strata[stratum]
         seen = seen_classes(classes, _labels(here, known))
         scored = scores_of(totals, design.scores.get(stratum, {}), here, known.label_of, seen)
-        predicted = _labels_by_predicted(totals, here, known)
+        predicted = labels_by_predicted(totals, here, known)
         found[stratum] = powered(predicted, scored, seen, seed=design.seed)
     out = []
     for row in rows:
@@ -243,7 +258,7 @@ def _with_scores(
     return out
 
 
-def _labels_by_predicted(
+def labels_by_predicted(
     totals: Mapping[str, Totals], particles: Sequence[Drawn], known: Verdicts
 ) -> dict[str, Predicted]:
     """Predicted class -> its raised total and the labels of its particles, in one stratum."""
@@ -283,16 +298,26 @@ def _rows(
     classes: Sequence[str],
     litres: float,
     seed: int,
+    least: int,
+    refusal: str,
+    doubt: str,
 ) -> list[CorrectedRow]:
     labels = _labels(here, known)
     seen = seen_classes(classes, labels)
     reported = [name for name in seen if name != NO_PARTICLE]
     plain = {name: strata[name].raised for name in strata}
     try:
+        if refusal:
+            raise TooFewLabelsError(refusal)
         found = corrected(strata, seen, seed=seed)
         note = "" if litres else "no minute of this stratum has a density"
     except TooFewLabelsError as error:
         found, note = {}, str(error)
+    enough = len(labels) >= least
+    if found and litres and not enough:
+        note = f"{len(labels):,} labels; the limits are known to hold from {least:,} on"
+    elif found and litres and doubt:
+        note = doubt
     rates = _rates(strata, seen, seed) if found else {}
     numbers = effective_labels(strata, seen) if found else []
     effective = dict(zip(seen, numbers, strict=False))
@@ -315,7 +340,7 @@ def _rows(
                 effective_labels=effective.get(name),
                 precision=precision[0], precision_low=precision[1], precision_high=precision[2],
                 recall=recall[0], recall_low=recall[1], recall_high=recall[2],
-                publishable=bool(its and litres),
+                publishable=bool(its and litres and enough and not doubt),
                 note=note,
             )
         )  # fmt: skip

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,7 +17,14 @@ from pi10_classifier.abundance.quality import CLASS_NOT_VALIDATED, CLASS_VALIDAT
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import sha256, write_json
 from pi10_classifier.labelling.estimation.run_totals import change_since, read_totals
-from pi10_classifier.labelling.sample import FOLDER, Design, Totals
+from pi10_classifier.labelling.sample import (
+    DESIGN,
+    FOLDER,
+    SAMPLE,
+    Design,
+    Totals,
+    strata_of,
+)
 from pi10_classifier.results.run_info import read_run
 
 RECORD = "estimate.json"
@@ -52,7 +60,8 @@ def write_record(
         )
         state["publishable"] = state["publishable"] and row.publishable
         state["note"] = state["note"] or row.note
-    files = {name: sha256(folder / name) for name in (*tables, LABELS) if (folder / name).is_file()}
+    names = (*tables, SAMPLE, DESIGN, LABELS)
+    files = {name: sha256(folder / name) for name in names if (folder / name).is_file()}
     write_json(
         folder / RECORD,
         {
@@ -69,6 +78,7 @@ def write_record(
                 for name, classes in design.strata.items()
             },
             "sha256": files,
+            "labels_bytes": _size(folder / LABELS),
         },
     )
 
@@ -91,10 +101,14 @@ def classification_of(run: Path, model_sha256: str) -> dict[str, Any]:
             str(name): {key: state[key] for key in ("labelled", "publishable", "note")}
             for name, state in record["strata"].items()
         }
-        changed = _hash(run / FOLDER / LABELS) != record["sha256"].get(LABELS)
-        note = "labels were added since the estimate" if changed else ""
+        added = _size(run / FOLDER / LABELS) > record["labels_bytes"]
+        note = "labels were added since the estimate" if added else ""
         validated = bool(strata) and all(state["publishable"] for state in strata.values())
-        if not validated:
+        outside = _outside(run, record["by"])
+        if outside:
+            validated = False
+            note = f"{outside:,} bins are in no stratum of --by {record['by']}, and not corrected"
+        elif not validated:
             lacking = [name for name, state in strata.items() if not state["publishable"]]
             note = f"{len(lacking):,} of {len(strata):,} strata cannot be published yet"
         return _state(
@@ -106,7 +120,7 @@ def classification_of(run: Path, model_sha256: str) -> dict[str, Any]:
             strata=strata,
             sha256={str(name): str(value) for name, value in record["sha256"].items()},
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SettingError) as error:
         note = f"{path} cannot be read ({error}); run: pi10 validate estimate {run}"
         return _state(validated=False, note=note)
 
@@ -144,13 +158,35 @@ def _outdated(run: Path, record: Mapping[str, Any], model_sha256: str) -> str:
     if change:
         return f"the run changed since the estimate ({change})"
     for name, value in record["sha256"].items():
-        if name != LABELS and _hash(run / FOLDER / name) != value:
-            return f"{name} is not what the estimate wrote"
+        if name == LABELS:  # to which lines are only ever added
+            found = _hash(run / FOLDER / name, record["labels_bytes"])
+        else:
+            found = _hash(run / FOLDER / name)
+        if found != value:
+            return f"{name} is not as it was at the estimate"
     return ""
 
 
-def _hash(path: Path) -> str | None:
+def _outside(run: Path, by: str) -> int:
+    """Bins with particles that belong to no stratum."""
+    stratum_of = strata_of(by)
+    bins = {name for name, _ in read_totals(run).cells}
+    return sum(stratum_of(name) is None for name in bins)
+
+
+def _size(path: Path) -> int:
     try:
-        return sha256(path)
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _hash(path: Path, size: int | None = None) -> str | None:
+    """SHA-256 of a file, or of its beginning of ``size`` bytes; None where there is no file."""
+    try:
+        if size is None:
+            return sha256(path)
+        with path.open("rb") as stream:
+            return hashlib.sha256(stream.read(size)).hexdigest()
     except FileNotFoundError:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
@@ -22,7 +22,8 @@ from pi10_classifier.sources.base import LIMITS, Limits
 
 NEEDED = ("object_id", "object_annotation_status", "object_annotation_category")
 VALIDATED = "validated"
-_TYPES = ("[t]", "[f]")
+TYPES = ("[t]", "[f]")
+"""What the second line of a backup's table has in place of values."""
 
 
 def read_ecotaxa(path: Path, limits: Limits = LIMITS) -> Reading:
@@ -35,13 +36,21 @@ def read_ecotaxa(path: Path, limits: Limits = LIMITS) -> Reading:
         zipped = stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
         stream.seek(0)
         if zipped:
-            _read_zip(stream, path, limits, reading)
+            for _, title, table_stream in export_tables(stream, path, limits, needed=True):
+                _read_table(table_stream, title, reading)
         else:
             _read_table(stream, str(path), reading)
     return reading
 
 
-def _read_zip(stream: BinaryIO, path: Path, limits: Limits, reading: Reading) -> None:
+def export_tables(
+    stream: BinaryIO, path: Path, limits: Limits = LIMITS, *, needed: bool = False
+) -> Iterator[tuple[str, str, BinaryIO]]:
+    """The tables in the zip of an export: name in it, title for messages, and the open table.
+
+    needed: it is an error if there is none. Raises SettingError, also for a damaged zip and for one
+    larger than the limits.
+    """
     try:
         with zipfile.ZipFile(stream) as archive:
             entries = archive.infolist()
@@ -50,7 +59,7 @@ def _read_zip(stream: BinaryIO, path: Path, limits: Limits, reading: Reading) ->
                     f"{path} has {len(entries):,} members; the cap is {limits.members:,}"
                 )
             tables = [entry for entry in entries if _is_table(entry.filename)]
-            if not tables:
+            if needed and not tables:
                 some = ", ".join(repr(entry.filename[:60]) for entry in entries[:3])
                 raise SettingError(
                     f"{path} holds no .tsv, so it is no export of EcoTaxa; it holds "
@@ -63,7 +72,7 @@ def _read_zip(stream: BinaryIO, path: Path, limits: Limits, reading: Reading) ->
                     raise SettingError(f"{title} is encrypted; store it without a password")
                 with closing(archive.open(entry)) as member:
                     capped = _Capped(member, left, title)
-                    _read_table(capped, title, reading)  # type: ignore[arg-type]
+                    yield entry.filename, title, capped  # type: ignore[misc]
                     left = capped.left
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise SettingError(f"{path} is a damaged zip ({error}); export it again") from error
@@ -93,7 +102,7 @@ def _is_table(name: str) -> bool:
 
 
 def _read_table(stream: BinaryIO, title: str, reading: Reading) -> None:
-    for row in _rows(stream, title):
+    for row in table_lines(stream, title):
         status = row["object_annotation_status"].lower()
         if status != VALIDATED:
             reading.pass_over(f"{status[:20] or 'without a status'} in EcoTaxa, not validated")
@@ -107,14 +116,18 @@ def _read_table(stream: BinaryIO, title: str, reading: Reading) -> None:
         reading.given.append(Given(row["object_id"], category, shown or names[-1], labeller))
 
 
-def _rows(stream: BinaryIO, title: str) -> Iterator[dict[str, str]]:
-    for number, row in enumerate(table(lines(stream, _decoded, title), "\t", NEEDED, title)):
-        if number == 0 and row["object_id"].lower() in _TYPES:
+def table_lines(
+    stream: BinaryIO, title: str, needed: Sequence[str] = NEEDED
+) -> Iterator[dict[str, str]]:
+    """The rows of a table without its line of types. needed: the columns that it must have."""
+    for number, row in enumerate(table(lines(stream, decoded, title), "\t", needed, title)):
+        if number == 0 and row.get("object_id", "").lower() in TYPES:
             continue
         yield row
 
 
-def _decoded(line: bytes) -> str:
+def decoded(line: bytes) -> str:
+    """A line as UTF-8, or as Latin-1 where it is none."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:

@@ -13,6 +13,7 @@ from pi10_classifier.labelling.formats.given import Reading, plain
 from pi10_classifier.labelling.formats.lines import lines, table
 
 NEEDED = ("particle_id", "label")
+EMPTY = ("na", "n/a", "nan")  # what R and pandas write for an empty cell
 # a spreadsheet takes the separator of its country
 _DELIMITERS = (",", ";", "\t")
 
@@ -31,7 +32,8 @@ def read_sheet(path: Path) -> Reading:
         try:
             for row in table(text, delimiter, NEEDED, str(path)):
                 labeller = row.get("labeller", "")
-                reading.given.append(plain(row["particle_id"], row["label"], labeller))
+                label = "" if row["label"].strip().lower() in EMPTY else row["label"]
+                reading.given.append(plain(row["particle_id"], label, labeller))
         except UnicodeDecodeError as error:
             raise SettingError(f"{path} is no CSV in UTF-8: {error}; save it as UTF-8") from error
     return reading

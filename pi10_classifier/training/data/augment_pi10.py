@@ -3,7 +3,8 @@
 The Pi-10 shows particles as near-black silhouettes on a light, slightly uneven background with
 faint vertical stripes, specks and noise. The starter model was trained without labelled Pi-10
 images. So a share of its training images is changed to that look; the rest stays close to the
-sources' own look.
+sources' own look. The look is either ``generic``, drawn widely from a description, or
+``linescan``, as measured on genuine images (``linescan_look``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.imaging.preprocess import Grey, Preprocessing, particle_box, prepare
+from pi10_classifier.simulate.linescan import ALL, Effects
+from pi10_classifier.training.data.linescan_look import linescan_look
 from pi10_classifier.training.recipe import MARGIN
 
 U8 = NDArray[np.uint8]
@@ -23,19 +26,30 @@ F32 = NDArray[np.float32]
 _PARTICLE = 0.88  # pixels darker than this belong to the particle, on the 0..1 scale
 
 
-def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: float = 0.5) -> U8:
+def augment(
+    levelled: U8,
+    rng: np.random.Generator,
+    spec: Preprocessing,
+    look: float = 0.5,
+    *,
+    kind: str = "generic",
+    effects: Effects = ALL,
+) -> U8:
     """Augment grey (H, W) uint8, dark on 255 -> (1, size, size) uint8.
 
-    look: share of the images that are changed to the Pi-10's look.
+    look: share of the images that are changed to the Pi-10's look. kind: generic or linescan.
+    effects: parts of the look ``linescan``.
 
     It ends with ``prepare``, so training and serving treat a crop alike, except for ``spec.trim``:
     here the margins vary instead.
-    The result depends only on the image, ``spec`` and the state of ``rng``.
+    The result depends only on the image, ``spec``, the look and the state of ``rng``.
     """
     image = _geometry(levelled, rng)
+    if kind == "linescan" and rng.random() < look:  # it sets the resolution itself
+        return _prepared(linescan_look(_silhouette(_light(image), rng), rng, effects), spec)
     image = _resolution(image, rng)
-    x: F32 = image.astype(np.float32) / np.float32(255)
-    if rng.random() < look:
+    x = _light(image)
+    if kind == "generic" and rng.random() < look:
         x = _silhouette(x, rng)
         x = _blur(x, rng, 0.3)
         x = _ground(x, rng)
@@ -44,7 +58,25 @@ def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: f
         x = _blur(x, rng, 0.2)
         if rng.random() < 0.25:
             x = _ground(x, rng)
-    grey = np.asarray(np.clip(x * 255 + 0.5, 0, 255), np.uint8)
+    return _prepared(np.asarray(np.clip(x * 255 + 0.5, 0, 255), np.uint8), spec)
+
+
+def augment_drawn(
+    clean: U8, rng: np.random.Generator, spec: Preprocessing, effects: Effects = ALL
+) -> U8:
+    """Augment a drawn particle, grey (H, W) uint8 on 255 -> (1, size, size) uint8.
+
+    It always gets the look ``linescan``. It is drawn at the Pi-10's scale and keeps its size.
+    """
+    turned = _light(_turned(clean, rng))
+    return _prepared(linescan_look(turned, rng, effects, scale=rng.uniform(0.85, 1.15)), spec)
+
+
+def _light(image: U8) -> F32:
+    return np.asarray(image, np.float32) / np.float32(255)
+
+
+def _prepared(grey: U8, spec: Preprocessing) -> U8:
     rgb = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
     if Grey.of(rgb).background < 140:
         # The particle fills the border: without a margin ``prepare`` would invert the image.
@@ -54,6 +86,10 @@ def augment(levelled: U8, rng: np.random.Generator, spec: Preprocessing, look: f
 
 def _geometry(image: U8, rng: np.random.Generator) -> U8:
     """Mirror, rotate by any angle, stretch a little; then crop around the particle again."""
+    return _crop(_turned(image, rng), rng)
+
+
+def _turned(image: U8, rng: np.random.Generator) -> U8:
     if rng.random() < 0.5:
         image = image[:, ::-1]
     height, width = image.shape
@@ -72,7 +108,7 @@ def _geometry(image: U8, rng: np.random.Generator) -> U8:
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(255.0,),
     )
-    return _crop(np.asarray(turned, np.uint8), rng)
+    return np.asarray(turned, np.uint8)
 
 
 def _crop(image: U8, rng: np.random.Generator) -> U8:

@@ -22,8 +22,9 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.preprocess import Preprocessing, prepare
+from pi10_classifier.simulate.linescan import Effects
 from pi10_classifier.training.data.augment_paper import paper_augment
-from pi10_classifier.training.data.augment_pi10 import augment
+from pi10_classifier.training.data.augment_pi10 import augment, augment_drawn
 from pi10_classifier.training.data.in_memory import TrainingSet
 from pi10_classifier.training.data.sampling import (
     epoch_order,
@@ -80,9 +81,11 @@ class Batches(Dataset[dict[str, Tensor]]):
         shown = epoch_size(training.truth, recipe.class_minimum, recipe.class_maximum or None)
         self.batch = min(recipe.batch, max(1, shown // world))
         self.count = max(1, shown // (self.batch * world))
-        self.vary = VARIATIONS[recipe.augmentation]
+        self.vary = self.vary_drawn = VARIATIONS[recipe.augmentation]
         if self.vary is augment:
-            self.vary = partial(augment, look=recipe.look)
+            effects = Effects.without(recipe.look_without.split(","))
+            self.vary = partial(augment, look=recipe.look, kind=recipe.look_kind, effects=effects)
+            self.vary_drawn = partial(augment_drawn, effects=effects)
         if recipe.augmentation == "pi10" and np.ndim(training.images[0]) != 2:
             raise SettingError(
                 "augmentation 'pi10' needs grey images; set channels to 1, or augmentation to"
@@ -168,9 +171,11 @@ class Batches(Dataset[dict[str, Tensor]]):
         return item
 
     def _images(self, chosen: I64, first: int, vary: Vary, spec: Preprocessing) -> U8:
+        photographs = len(self.training.images) - self.training.drawn
+        drawn = self.vary_drawn if vary is self.vary and self.training.drawn else vary
         return np.stack(
             [
-                vary(
+                (vary if i < photographs else drawn)(
                     self.training.images[i],
                     np.random.default_rng((self.recipe.seed, self.epoch, first + place)),
                     spec,

@@ -25,12 +25,14 @@ class TrainingSet:
     """Levelled grey images (H, W) uint8, class indices (N,), class x source strata (N,).
 
     finer: indices (N,) of the sources' own labels, -1 for none; may be empty.
+    drawn: the last so many images are drawn particles without ground, at the Pi-10's scale.
     """
 
     images: Sequence[U8]
     truth: I64
     strata: I64
     finer: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    drawn: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pi10_classifier.datasets import split as splitting
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.scan import Sample, Scan, read_rgb, reopen, scan
+from pi10_classifier.datasets.taxa.taxon_map import read_label_map
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging import preprocess
 from pi10_classifier.imaging.preprocess import Grey, Preprocessing, prepare, trim
@@ -82,10 +83,10 @@ def read_examples(
         except (OSError, UnicodeDecodeError) as error:
             raise SettingError(f"manifest {manifest} cannot be read: {error}") from error
         if label_map is not None:
-            _agree(samples, LabelMap.read(label_map), manifest, label_map)
+            _agree(samples, read_label_map(label_map), manifest, label_map)
         scanned = reopen(samples, inputs)
     else:
-        labels = LabelMap.read(label_map) if label_map else None
+        labels = read_label_map(label_map) if label_map else None
         scanned = scan(inputs, labels, progress=progress)
         samples = splitting.split(scanned.samples, seed=seed)
     if len(scanned.classes) < 2:

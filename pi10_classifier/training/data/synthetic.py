@@ -1,18 +1,24 @@
 """Adds synthetic particles with the look of the Pi-10 to the training images.
 
 The labelled sources come from other cameras and show long antennae and wide margins. On the Pi-10,
-bodies fill the crop, and antennae are folded or broken. ``pi10 simulate`` draws both.
+bodies fill the crop, and antennae are folded or broken. ``pi10 simulate`` draws both (generic);
+``simulate.pi10`` draws what the labelled particles of the Pi-10 are, without ground (linescan):
+``augment_pi10`` gives them another ground and exposure in each epoch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.simulate.linescan import NONE
 from pi10_classifier.simulate.particles import KINDS
+from pi10_classifier.simulate.pen import Rng
+from pi10_classifier.simulate.pi10 import LineScanStudio
 from pi10_classifier.simulate.scene import POOL, Studio
 from pi10_classifier.training.data.in_memory import UNKNOWN, TrainingSet, level
 
@@ -23,11 +29,17 @@ FIRST_STUDIO = 1_000_000
 
 
 def add_synthetic(
-    training: TrainingSet, classes: Sequence[str], count: int, seed: int = 0
+    training: TrainingSet,
+    classes: Sequence[str],
+    count: int,
+    seed: int = 0,
+    *,
+    kind: str = "generic",
 ) -> TrainingSet:
     """Add ``count`` synthetic images per class to the training set, as separate strata.
 
     classes: those of the training set, in its order; ``pi10 simulate`` must be able to draw each.
+    kind: generic or linescan.
     """
     if not count:
         return training
@@ -42,12 +54,26 @@ def add_synthetic(
     for place, label in enumerate(classes):
         for number in range(count):
             if number % POOL == 0:  # a studio draws only so many particles per class
-                studio = Studio(FIRST_STUDIO + seed * 1000 + number // POOL, {label: 1.0})
+                draw = _drawer(kind, FIRST_STUDIO + seed * 1000 + number // POOL, label)
             rng = np.random.default_rng((FIRST_STUDIO, seed, place, number))
-            images.append(level(studio.image(number, rng).rgb))
+            images.append(draw(number, rng))
             truth.append(place)
             strata.append(first + place)
     known = training.finer
     if len(known):
         known = np.append(known, np.full(len(truth) - len(known), UNKNOWN, np.int64))
-    return TrainingSet(images, np.asarray(truth, np.int64), np.asarray(strata, np.int64), known)
+    clean = len(images) - len(training.images) if kind == "linescan" else 0
+    return TrainingSet(
+        images, np.asarray(truth, np.int64), np.asarray(strata, np.int64), known, clean
+    )
+
+
+def _drawer(kind: str, seed: int, label: str) -> Callable[[int, Rng], U8]:
+    """A function that draws image ``number`` with ``rng``, grey (H, W), dark on 255."""
+    if kind == "linescan":
+        bare = LineScanStudio(seed, label, NONE)
+        return lambda number, rng: np.asarray(
+            cv2.cvtColor(bare.image(number, rng).rgb, cv2.COLOR_RGB2GRAY), np.uint8
+        )
+    studio = Studio(seed, {label: 1.0})
+    return lambda number, rng: level(studio.image(number, rng).rgb)

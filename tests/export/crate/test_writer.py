@@ -27,6 +27,10 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.export.crate.writer import write_crate
 from pi10_classifier.export.dataset_facts import DatasetFacts, read_facts
 from pi10_classifier.inference.settings import Settings
+from pi10_classifier.sizes.tables import TABLES as SIZES
+from pi10_classifier.sizes.tables import SizeOptions, write_sizes
+from pi10_classifier.underway.readings import Readings
+from pi10_classifier.underway.table import join
 
 DAY = date(2026, 11, 29)
 
@@ -381,3 +385,25 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
     assert "journal" in told["left_out"]
     again = CliRunner().invoke(pi10, list(map(str, words)))
     assert isinstance(again.exception, SettingError)
+
+
+def test_tables_of_sizes_and_readings_are_part_of_it(
+    run: Path, facts: DatasetFacts, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    write_sizes(copy, support.CLASSES, lambda name: "cruise", SizeOptions())
+    minutes = sorted({row["minute"] for row in support.csv_of(copy / "counts.csv")} - {""})
+    (tmp_path / "tsg.csv").write_text(
+        "time,temperature\n" + "".join(f"{minute},12\n" for minute in minutes), "utf-8"
+    )
+    join(copy, Readings((tmp_path / "tsg.csv",)))
+    done = write_crate(copy, tmp_path / "crate", facts, DAY)
+    made = {*SIZES, "underway.csv", "underway_bins.csv"}
+    assert not made & set(done.left_out)
+    entities = graph_of(tmp_path / "crate")
+    for name in made:
+        data = (copy / name).read_bytes()
+        assert (tmp_path / "crate" / name).read_bytes() == data
+        assert entities[name]["sha256"] == hashlib.sha256(data).hexdigest()
+        assert entities[name]["description"]
+        assert {"@id": name} in entities["./"]["hasPart"]

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from pi10_classifier.imaging.preprocess import Preprocessing
-from pi10_classifier.training.data.augment_pi10 import augment
+from pi10_classifier.simulate.linescan import ALL, EFFECTS, NONE, Effects
+from pi10_classifier.training.data.augment_pi10 import augment, augment_drawn
+from pi10_classifier.training.data.linescan_look import linescan_look
 
 SPEC = Preprocessing(size=48)
 
@@ -62,3 +64,36 @@ def test_half_are_near_silhouettes_and_some_have_an_uneven_ground(copepod):
 )
 def test_degenerate_images_pass(image):
     assert many(image, 5).shape == (100, 1, 48, 48)
+
+
+def linescan(image, seed, effects=ALL):
+    rng = np.random.default_rng(seed)
+    return augment(image, rng, SPEC, 1.0, kind="linescan", effects=effects)
+
+
+def test_linescan_look_is_repeatable_and_varies(copepod):
+    np.testing.assert_array_equal(linescan(copepod, 1), linescan(copepod, 1))
+    assert len({linescan(copepod, seed).tobytes() for seed in range(20)}) == 20
+
+
+@pytest.mark.parametrize("effect", sorted(set(EFFECTS) - {"steps"}))
+def test_each_effect_of_the_linescan_look_can_be_left_out(copepod, effect):
+    assert any(
+        (linescan(copepod, seed) != linescan(copepod, seed, Effects.without([effect]))).any()
+        for seed in range(3)
+    )
+
+
+def test_without_effects_a_drawn_particle_keeps_a_clear_ground(copepod):
+    clean = augment_drawn(copepod, np.random.default_rng(0), SPEC, NONE)
+    assert np.median(clean) == 255
+    seen = augment_drawn(copepod, np.random.default_rng(0), SPEC)
+    assert np.mean(seen == 255) < np.mean(clean == 255)
+    assert seen.min() < 170
+
+
+def test_linescan_particles_are_framed_as_the_instrument_cuts(copepod):
+    light = copepod.astype(np.float32) / 255
+    shapes = [linescan_look(light, np.random.default_rng(n)).shape for n in range(60)]
+    assert all(rows % 8 == columns % 8 == 0 for rows, columns in shapes)
+    assert np.mean([columns == 64 for _, columns in shapes]) > 0.3

@@ -37,3 +37,17 @@ def test_drawings_depend_on_the_seed_alone_and_differ(training: TrainingSet) -> 
 
 def test_none_asked_for_changes_nothing(training: TrainingSet) -> None:
     assert add_synthetic(training, CLASSES, 0) is training
+
+
+def test_linescan_particles_come_without_ground_and_at_their_own_size(
+    training: TrainingSet,
+) -> None:
+    more = add_synthetic(training, CLASSES, 5, kind="linescan")
+    assert more.drawn == 15
+    assert more.strata.tolist()[4:] == [6] * 5 + [7] * 5 + [8] * 5
+    for image in more.images[4:]:
+        assert image.ndim == 2
+        edge = np.concatenate((image[0], image[-1], image[:, 0], image[:, -1]))
+        assert edge.min() == 255  # clear water: the augmentation gives the ground
+        assert image.min() < 150
+    assert len({image.shape for image in more.images[4:]}) > 5

@@ -1,0 +1,1 @@
+"""Labels that are taxa with attributes: their columns, their text and the classes they get."""
