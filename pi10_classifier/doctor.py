@@ -31,6 +31,7 @@ _EXTRAS = {
     "serve": ("deepaas", "prometheus_client"),
     "oscar": ("oscar_python", "yaml", "jsonschema"),
     "watch": ("watchfiles",),
+    "shore": ("aiohttp", "plotly"),
     "publish": ("netCDF4",),
 }
 

@@ -30,14 +30,14 @@ LEVELS = (
     ("inference", "labelling", "underway"),
     ("datasets",),
     ("classify", "evaluation", "export"),
-    ("doctor", "packaging", "training", "watch", "oscar"),
+    ("doctor", "packaging", "training", "watch", "oscar", "shore"),
     ("tracking",),
     ("search",),
     ("api",),
     ("cli",),
     ("__main__",),
 )
-FACES = ("api", "oscar", "watch")
+FACES = ("api", "oscar", "watch", "shore")
 # library -> the rooms that may import it
 DOORS = {
     "torch": ("training", "search"),

@@ -43,6 +43,19 @@ def is_near_land(positions: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
     return _look_up(1, positions)
 
 
+def near_land(west: int, south: int, east: int, north: int) -> NDArray[np.bool_]:
+    """The cells near land within whole degrees, from north and west: (rows, columns).
+
+    east may be over 180, for a window across the antimeridian.
+    """
+    per_degree = round(1 / DEGREES)
+    rows = np.arange((90 - north) * per_degree, (90 - south) * per_degree)
+    columns = np.arange((west + 180) * per_degree, (east + 180) * per_degree) % COLUMNS
+    bits = np.unpackbits(_grids()[1][rows], axis=1)
+    near: NDArray[np.bool_] = bits[:, columns].astype(np.bool_)
+    return near
+
+
 def _look_up(grid: int, positions: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
     if not len(positions):
         return np.zeros(0, np.bool_)

@@ -24,6 +24,7 @@ from pi10_classifier.cli import (
     models,
     search,
     serve,
+    shore,
     simulate,
     track,
     train,
@@ -65,6 +66,7 @@ def pi10() -> None:
 
 for command in (
     classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
+    shore.shore,
     classify.report, validate, sizes.sizes, underway.underway, dataset.dataset, train.train,
     search.search, compare.compare, compare.table1, track.track, evaluate.evaluate,
     evaluate.calibrate, adapt.adapt,

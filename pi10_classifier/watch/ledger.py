@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pi10_classifier.abundance.track import Moment
 from pi10_classifier.errors import Code, OutputError, SettingError
 from pi10_classifier.instrument.names import BIN_MINUTES, Bin, Rows
 from pi10_classifier.watch.inputs.departed import (
@@ -31,6 +32,7 @@ from pi10_classifier.watch.inputs.departed import (
 
 FILE = "watch.sqlite"
 KEPT_LINES = 100_000  # 69 days
+POSITION = "position"  # the fact with the newest fix, as JSON: time, latitude, longitude
 _PAGE = 500  # names in one query
 
 _TABLES = """
@@ -77,7 +79,8 @@ class Entry:
 
     outcome: r (result), f (failure) or s (skipped) for an image or sidecar, a for an archive. For
     any input g (gone before it was read) or u (could not be read; is tried again after the next
-    start). contents: name -> ``WatchedInput.content``, for inputs that were read.
+    start). contents: name -> ``WatchedInput.content``, for inputs that were read. fix: the newest
+    of the part's.
     """
 
     number: int
@@ -89,6 +92,7 @@ class Entry:
     folders: dict[str, set[str]] = field(default_factory=dict)
     hits_misses: dict[str, Rows] = field(default_factory=dict)
     contents: dict[str, int] = field(default_factory=dict)
+    fix: Moment | None = None
 
 
 class Ledger:
@@ -252,6 +256,13 @@ class Ledger:
                     "insert or replace into sidecars values (?, ?)", (folder, json.dumps(rows))
                 )
             self._sample(db, {*entry.folders, *entry.hits_misses})
+            if entry.fix:
+                # as text, times of one form are in order: an older fix does not replace a newer
+                db.execute(
+                    "insert into facts values (?, ?) on conflict(name) do update set "
+                    "value = excluded.value where excluded.value > value",
+                    (POSITION, json.dumps(entry.fix)),
+                )
             publish()
         if moved or restored:
             self.moved += moved

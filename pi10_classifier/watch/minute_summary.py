@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pi10_classifier.abundance.bins import pool
+from pi10_classifier.abundance.density import Density, Sums, densities, total_of
 from pi10_classifier.abundance.minutes import CountRow, MinuteKey, Table, minute_rows
-from pi10_classifier.abundance.quality import ONE_MINUTE
-from pi10_classifier.instrument.names import Bin
-from pi10_classifier.watch.ledger import KEPT_LINES, Ledger
+from pi10_classifier.abundance.quality import FLAGS, ONE_MINUTE, in_order
+from pi10_classifier.instrument.names import NO_PARTICLE, Bin
+from pi10_classifier.watch.ledger import KEPT_LINES, POSITION, Ledger
 
 LINE_BYTES = 500
 _REST = "_rest"
+_SHORTEST = 4  # numbers of a class's density
+_TOLD = "position told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def compose(
             **({"more": True} if state.more else {}),
             **({"trouble": state.trouble} if state.trouble else {}),
             **({"dropped": dropped} if dropped else {}),
+            **_position(db, minute),
             **sampled,
         }
         line = fitted(fields)
@@ -85,6 +88,18 @@ def compose(
         )
         db.execute("insert into lines values (?, ?, ?)", (seq, fields["minute"], line))
     return line
+
+
+def _position(db: Any, minute: datetime) -> dict[str, Any]:
+    """The newest fix, where no earlier line has told it: latitude, longitude, minutes ago."""
+    facts = dict(db.execute("select name, value from facts where name like 'position%'"))
+    fix = facts.get(POSITION)
+    if fix is None or fix == facts.get(_TOLD):
+        return {}
+    db.execute("insert or replace into facts values (?, ?)", (_TOLD, fix))
+    when, north, east = json.loads(fix)
+    ago = (minute - _time(f"{when[:16]}:00Z")) // ONE_MINUTE
+    return {"at": [round(north, 4), round(east, 4), ago]}
 
 
 def _prune(db: Any, seq: int) -> int:
@@ -132,6 +147,7 @@ def _sampled(
 ) -> dict[str, Any]:
     """Hits, misses and densities over closed minutes, and how many have no density."""
     rows: list[CountRow] = []
+    flags: set[str] = set()
     unknown = 0
     for bin_id in sorted({bin_id for bin_id, _ in closed}):
         bin_ = Bin.parse(bin_id)
@@ -151,24 +167,36 @@ def _sampled(
         ]
         unknown += len(wanted - {row.minute for row in with_density})
         rows += with_density
+        # of the sample alone: fixes are not known here
+        flags |= {f for row in every_row if row.minute in wanted for f in row.flags if f in FLAGS}
     fields: dict[str, Any] = {"no_density": unknown} if unknown else {}
+    if flags := flags - {NO_PARTICLE}:
+        fields["flags"] = list(in_order(flags))
     if not rows:
         return fields
     by_minute = {(row.bin, row.minute): row for row in rows}
     minutes = sorted(row.minute for row in by_minute.values() if row.minute)
-    pooled = {label: pool(r for r in rows if r.label == label) for label in classes}
+    totals = [total_of(row.sums for row in rows if row.label == label) for label in classes]
     return fields | {
         "from": f"{minutes[0].replace(tzinfo=None).isoformat(timespec='minutes')}Z",
         "minutes": len(by_minute),
         "hits": sum(row.hits or 0 for row in by_minute.values()),
         "misses": sum(row.misses or 0 for row in by_minute.values()),
-        # raised count, per litre, low, high
+        # of the images of any class; with it, densities of lines can be pooled exactly
+        "weight": _short(max(total.largest for total in totals)),
         "density": {
-            label: [_short(v) for v in (row.raised_count, row.per_litre, row.low, row.high)]
-            for label, row in pooled.items()
-            if row
+            label: [_short(value) for value in _values(density, total)]
+            for label, total, density in zip(classes, totals, densities(totals), strict=True)
+            if density
         },
     }  # fmt: skip
+
+
+def _values(density: Density, total: Sums) -> list[float | None]:
+    """Raised count, per litre, low, high; of several minutes also the variance and the sd."""
+    values: list[float | None]
+    values = [density.raised_count, density.per_litre, density.low, density.high]
+    return values if total.minutes == 1 else [*values, total.variance, total.sd]
 
 
 def _table(ledger: Ledger, bin_id: str, start: datetime | None) -> Table:
@@ -196,16 +224,21 @@ def _short(value: float | None) -> float | int | None:
 def fitted(fields: dict[str, Any]) -> str:
     """The line as JSON, under 500 bytes with its line feed.
 
-    Where it would be longer, the text of the trouble is cut first, then densities are left out, and
-    at last rare classes share one count.
+    Where it would be longer, the variances and standard deviations are left out first. Then the
+    text of the trouble is cut, flags and densities are left out, and at last rare classes share one
+    count.
     """
     fields = {**fields, "n": dict(fields["n"])}
     if "density" in fields:
         fields["density"] = dict(fields["density"])
     while len(line := _json(fields)) + 1 >= LINE_BYTES:
         labels = [label for label in fields["n"] if label != _REST]
-        if fields.get("trouble"):
+        if any(len(values) > _SHORTEST for values in fields.get("density", {}).values()):
+            fields["density"] = {k: values[:_SHORTEST] for k, values in fields["density"].items()}
+        elif fields.get("trouble"):
             fields["trouble"] = fields["trouble"][: len(fields["trouble"]) // 2]
+        elif fields.get("flags"):
+            fields["flags"] = fields["flags"][:-1]
         elif fields.get("density"):
             least = min(fields["density"], key=lambda label: fields["n"].get(label, 0))
             del fields["density"][least]

@@ -307,6 +307,7 @@ class PartPublisher:
                 for candidate, _ in part.taken
                 if candidate.content is not None
             },
+            max((last for _, last in record.fixes.values()), default=None),
         )
         try:
             if part.lost:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from watching import BEGIN
 
+from pi10_classifier.abundance.density import Sums
 from pi10_classifier.abundance.minutes import minute_rows
 from pi10_classifier.instrument.names import Bin
 from pi10_classifier.watch.ledger import Counts, Entry, Ledger
@@ -78,6 +79,33 @@ def test_density_is_that_of_abundance_once_a_minute_is_complete(ledger: Ledger) 
     assert "density" not in said(ledger, 4, quiet=True)
 
 
+def test_minutes_of_one_line_pool_exactly(ledger: Ledger) -> None:
+    table = ((4, 12), (2, 1), (1, 0))
+    counts = {(BIN, minute(0), "copepod"): 4, (BIN, minute(1), "copepod"): 2}
+    more = {"folders": {"in|": {BIN}}, "hits_misses": {"in|": table}}
+    ledger.enter(entry(1, counts, **more), lambda: None)
+    line = said(ledger, 0)
+    assert (line["minutes"], line["weight"]) == (2, 4)
+    raised, _, _, _, variance, sd = line["density"]["copepod"]
+    sums = Sums.of_minute(16, 4) + Sums.of_minute(3, 1.5)
+    assert [raised, variance, sd] == pytest.approx([sums.raised, sums.variance, sums.sd], rel=1e-3)
+    assert line["flags"] == ["factor_above_2"]
+
+
+def test_the_newest_fix_is_told_once(ledger: Ledger) -> None:
+    def enter(number: int, minute: int) -> None:
+        fix = (f"2026-05-04T02:{minute}:07Z", 50.123456, -4.0)
+        ledger.enter(entry(number, {}, fix=fix), lambda: None)
+
+    enter(1, 51)
+    enter(2, 50)
+    assert said(ledger, 0)["at"] == [50.1235, -4.0, 11]
+    enter(3, 49)
+    assert "at" not in said(ledger, 1)
+    enter(4, 52)
+    assert said(ledger, 2)["at"][2] == 12
+
+
 def test_minute_with_broken_images_is_told_once_it_is_quiet(ledger: Ledger) -> None:
     """Though its bin goes on: the instrument's hits count broken images as well."""
     more = {"folders": {"in|": {BIN}}, "hits_misses": {"in|": ((3, 0), (2, 0))}}
@@ -116,9 +144,12 @@ def test_any_line_is_below_500_bytes_and_keeps_the_sum(
 
 def test_three_classes_fit_whole() -> None:
     counts = dict.fromkeys(("copepod", "detritus", "noncopepod"), 62_455)
-    density = {label: [1234567.8, 12.34, 11.11, 122.2] for label in counts}
+    density = {label: [1_234_000, 12.34, 11.11, 122.2] for label in counts}
     said = {"id": "0123abcd", "seq": 10**7, "minute": "2026-05-04T03:02Z", "model": "abababab",
             "n": counts, "failed": 1000, "skipped": 1000, "backlog": 50_000, "more": True,
             "trouble": "storage_unavailable", "from": "2024-06-24T14:50Z", "minutes": 10,
-            "hits": 62_455, "misses": 10**7, "density": density}  # fmt: skip
+            "at": [-50.1234, -104.1234, 1000],
+            "hits": 62_455, "misses": 10**7, "weight": 12.34, "density": density}  # fmt: skip
     assert json.loads(fitted(said)) == said
+    more = {label: [*values, 43_210_000, 1.234] for label, values in density.items()}
+    assert json.loads(fitted({**said, "density": more})) == said  # these go first

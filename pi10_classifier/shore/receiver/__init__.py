@@ -1,0 +1,1 @@
+"""Receives lines: who sends, what a line may hold, and the store that keeps it."""

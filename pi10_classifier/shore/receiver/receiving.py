@@ -1,0 +1,115 @@
+"""The route that ships send to: who sends, what the body holds, and what became of it.
+
+Answers: 200 once every line is on disk (or refused for good, with its reason in the answer); 401
+and 403 for tokens; 408, 411 and 413 for bodies; 503 and 507 where the disk fails or is full. After
+anything but 200 the ship keeps its lines and sends them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from aiohttp import web
+
+from pi10_classifier.errors import Code, OutputError
+from pi10_classifier.shore.receiver.lines import Line, LineError, parse
+from pi10_classifier.shore.receiver.store import ForeignSourceError, Post
+from pi10_classifier.shore.receiver.tokens import Tokens
+from pi10_classifier.shore.receiver.writer import BusyError, Writer
+
+LOG = logging.getLogger("pi10.shore")
+
+MOST_BODY_BYTES = 256 * 1024  # `pi10 watch` sends 30 kB at most
+MOST_LINES = 1000
+BODY_SECONDS = 60.0  # a satellite link is slow
+_QUIET_S = 60.0  # between two log lines about unknown tokens
+MOST_SHOWN = 20  # reasons in an answer
+
+
+class Receiving:
+    """The route for POST; each request is a body of lines (application/x-ndjson)."""
+
+    def __init__(self, tokens: Tokens, writer: Writer) -> None:
+        self._tokens = tokens
+        self._writer = writer
+        self._quiet_until = 0.0
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Enter the lines of a request."""
+        ship = self._tokens.ship_of(request.headers.get("Authorization", ""))
+        if ship is None:
+            if time.monotonic() > self._quiet_until:
+                self._quiet_until = time.monotonic() + _QUIET_S
+                LOG.warning("a request from %s had no known token", request.remote)
+            return _failure(
+                401, "wrong_token", "the token is unknown; set PI10_SUMMARY_TOKEN on the ship",
+                {"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _body(request)
+        except TimeoutError:
+            return _failure(408, "too_slow", f"the body took over {BODY_SECONDS:g} seconds")
+        if body is None:
+            return _failure(413, "too_large", f"a body may have {MOST_BODY_BYTES} bytes")
+        post = _post(ship, body)
+        if post is None:
+            return _failure(413, "too_large", f"a body may have {MOST_LINES} lines")
+        try:
+            receipt = await self._writer.enter(post)
+        except BusyError:
+            return _failure(503, "busy", "too many requests wait; send again", {"Retry-After": "5"})
+        except ForeignSourceError as error:
+            LOG.warning("%s was refused: %s", ship, error)
+            return _failure(403, "foreign_source", f"{error}; nothing of this request was kept")
+        except OutputError as error:
+            full = error.code is Code.DISK_FULL
+            LOG.error("lines of %s could not be stored: %s", ship, error.message)
+            return _failure(
+                507 if full else 503, error.code, "the receiver's disk is full or fails"
+            )
+        if receipt.refused:
+            number = len(receipt.refused)
+            LOG.warning("%d lines of %s were refused: %s", number, ship, receipt.refused[0])
+        return web.json_response({
+            "accepted": receipt.accepted, "repeated": receipt.repeated,
+            "refused": len(receipt.refused), "reasons": receipt.refused[:MOST_SHOWN],
+        })  # fmt: skip
+
+
+async def _body(request: web.Request) -> bytes | None:
+    """The body; None where it is too large."""
+    if (request.content_length or 0) > MOST_BODY_BYTES:
+        return None
+    body = bytearray()
+    async for piece in request.content.iter_chunked(65_536):
+        body += piece
+        if len(body) > MOST_BODY_BYTES:
+            return None
+    return bytes(body)
+
+
+def _post(ship: str, body: bytes) -> Post | None:
+    """The lines of a body, checked; None where there are too many."""
+    now = int(time.time())
+    texts = [text for text in body.decode("utf-8", "replace").split("\n") if text.strip()]
+    if len(texts) > MOST_LINES:
+        return None
+    lines: list[Line] = []
+    refused: list[tuple[str, str]] = []
+    for text in texts:
+        try:
+            lines.append(parse(text.rstrip("\r"), now // 60))
+        except LineError as error:
+            refused.append((text, str(error)))
+    return Post(ship, now, lines, refused)
+
+
+def _failure(
+    status: int, code: str, message: str, headers: dict[str, str] | None = None
+) -> web.Response:
+    body: dict[str, Any] = {"error": {"code": str(code), "message": message}}
+    return web.json_response(body, status=status, headers=headers)

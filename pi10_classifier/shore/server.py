@@ -1,0 +1,131 @@
+"""`pi10 shore`: the receiver and the page in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.shore.receiver.receiving import Receiving
+from pi10_classifier.shore.receiver.store import Store
+from pi10_classifier.shore.receiver.tokens import Tokens, read_tokens
+from pi10_classifier.shore.receiver.writer import Writer
+from pi10_classifier.shore.voyages.runs import FinishedRun, open_runs
+from pi10_classifier.shore.voyages.ships import Reader
+from pi10_classifier.shore.webpage.page import Page
+from pi10_classifier.shore.webpage.policy import with_policy
+from pi10_classifier.shore.webpage.views import Views
+
+LOG = logging.getLogger("pi10.shore")
+GRACE_S = 10.0
+_BASE = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class ShoreSettings:
+    """Where to listen, what to keep, and what to show.
+
+    store: folder of the received lines, or None where only ``results`` are shown. Raises
+    SettingError for values that cannot be used.
+    """
+
+    store: Path | None = None
+    tokens: Path | None = None
+    results: Sequence[Path] = ()
+    host: str = "127.0.0.1"
+    port: int = 5080
+    base_path: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base_path", self.base_path.rstrip("/"))
+        if not _BASE.fullmatch(self.base_path):
+            raise SettingError(
+                f"--base-path is {self.base_path!r}; it must begin with / and may hold letters, "
+                "digits and ._~- between slashes, such as /shore"
+            )
+        if not 0 <= self.port <= 65_535:
+            raise SettingError(f"--port is {self.port}; it must be 0 to 65535")
+        if self.store is None and not self.results:
+            raise SettingError("nothing to show: give --store FOLDER, or folders of results")
+
+
+def serve(
+    settings: ShoreSettings, environ: Mapping[str, str], announce: Callable[[str], None]
+) -> None:
+    """Receive and show until SIGTERM or Ctrl-C.
+
+    announce: gets the page's address once it can be opened. Raises SettingError or OutputError
+    before it listens.
+    """
+    runs = open_runs(settings.results)
+    tokens = read_tokens(settings.tokens, environ) if settings.store else None
+    store = Store(settings.store) if settings.store else None
+    try:
+        if store and tokens:
+            store.enlist(tokens.ships)
+        asyncio.run(_serve(settings, store, tokens, runs, announce))
+    finally:
+        if store:
+            store.close()
+
+
+async def _serve(
+    settings: ShoreSettings,
+    store: Store | None,
+    tokens: Tokens | None,
+    runs: Sequence[FinishedRun],
+    announce: Callable[[str], None],
+) -> None:
+    stop = _stop_signals()
+    base = settings.base_path
+    app = web.Application(middlewares=[with_policy])
+    writer = Writer(store) if store else None
+    if writer and tokens:
+        receiving = Receiving(tokens, writer)
+        for path in ("/lines", "/", *([""] if base else [])):
+            app.router.add_post(f"{base}{path}", receiving.post)
+    Page(Views(Reader(store.path) if store else None, runs)).add_to(app, base)
+    app.router.add_get(f"{base}/health", lambda request: _health(writer))
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S)
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=512)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingError(
+                f"cannot listen on {settings.host} port {settings.port}: "
+                f"{error.strerror or error}; choose another --host or --port"
+            ) from error
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        announce(f"http://{host}:{runner.addresses[0][1]}{base}/")
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+        if writer:
+            await writer.close()
+
+
+async def _health(writer: Writer | None) -> web.Response:
+    """200 while lines can be stored, 503 while the disk fails."""
+    trouble = writer.state if writer else ""
+    body = {"status": "failing" if trouble else "ok", "pid": os.getpid()}
+    return web.json_response(body, status=503 if trouble else 200)
+
+
+def _stop_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # not on Windows
+            loop.add_signal_handler(number, stop.set)
+    return stop

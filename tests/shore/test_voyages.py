@@ -1,0 +1,290 @@
+"""What is asked of a store and of a finished run: densities pooled by sums, gaps, states, days."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from shore_fleet import CLASSES, Shore, make_line, token_of, write_tokens
+
+from pi10_classifier.abundance.density import Sums, densities, total_of
+from pi10_classifier.classify import RunResult
+from pi10_classifier.errors import SettingError
+from pi10_classifier.shore.receiver.lines import minute_text, parse
+from pi10_classifier.shore.receiver.store import Post, Store
+from pi10_classifier.shore.receiver.tokens import read_tokens
+from pi10_classifier.shore.voyages.runs import FinishedRun, open_runs
+from pi10_classifier.shore.voyages.ships import Reader
+from pi10_classifier.shore.webpage.alerts import alerts_of
+from pi10_classifier.shore.webpage.coast import outlines
+from pi10_classifier.shore.webpage.views import RequestError, Views
+
+NOW = int(time.time()) // 60
+FIRST = NOW // 1440 * 1440 - 2880  # a midnight
+SOURCE = "0123abcd"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "store")
+    yield store
+    store.close()
+
+
+def enter(store: Store, *texts: str, ship: str = "endeavour", at: int = NOW) -> None:
+    (receipt,) = store.enter([Post(ship, at * 60, [parse(text, NOW) for text in texts])])
+    assert not receipt.refused  # type: ignore[union-attr]
+
+
+def sums_of(seq: int, label: str) -> Sums:
+    """Of a line of ``make_line``, from its counts."""
+    weight = weight_of(seq)
+    return Sums.of_minute((10 + 3 * CLASSES.index(label) + seq % 5) * weight, weight)
+
+
+def test_densities_are_pooled_by_sums_at_every_step(store: Store) -> None:
+    texts = [
+        make_line(SOURCE, seq, FIRST + 1 + seq, weight=weight_of(seq)) for seq in range(1, 200)
+    ]
+    random.Random(1).shuffle(texts)
+    for start in range(0, len(texts), 17):
+        enter(store, *texts[start : start + 17])
+    views = Views(Reader(store.path), [])
+    day, hour, minute = (
+        views.series("endeavour", minute_text(FIRST), minute_text(FIRST + 1440), step)
+        for step in ("day", "hour", "minute")
+    )
+    assert [len(series["time"]) for series in (day, hour, minute)] == [1, 4, 201]
+    for label in CLASSES:
+        (wanted,) = densities([total_of(sums_of(seq, label) for seq in range(1, 200))])
+        assert wanted
+        for series in (day, hour, minute):
+            overall = series["overall"][label]
+            assert overall["minutes"] == 199
+            for name in ("raised_count", "per_litre", "low", "high"):
+                assert overall[name] == pytest.approx(getattr(wanted, name), rel=2e-4)
+            mass = overall["water_mass_low"], overall["water_mass_high"]
+            assert mass == pytest.approx((wanted.water_mass_low, wanted.water_mass_high), rel=2e-3)
+        (second,) = densities([total_of(sums_of(seq, label) for seq in range(61, 121))])
+        assert second
+        values = hour["classes"][label]
+        assert values["per_litre"][1] == pytest.approx(second.per_litre, rel=2e-4)
+        assert values["water_mass_high"][1] == pytest.approx(second.water_mass_high, rel=2e-3)
+    assert sum(hour["hits"]) == sum(minute["hits"]) == sum(100 + seq % 7 for seq in range(1, 200))
+    assert sum(hour["lines"]) == sum(minute["lines"]) == 199
+
+
+def weight_of(seq: int) -> float:
+    return (400 + seq % 7 + seq % 11) / (100 + seq % 7)
+
+
+def test_a_line_of_several_minutes_pools_as_its_minutes_do(store: Store) -> None:
+    total = total_of(sums_of(seq, "copepod") for seq in range(5))
+    (wanted,) = densities([total])
+    assert wanted and total.sd
+    values = [wanted.raised_count, wanted.per_litre, wanted.low, wanted.high]
+    line = {"minutes": 5, "weight": total.largest}
+    whole = make_line(
+        SOURCE, 1, FIRST + 9, density={"a": [*values, total.variance, total.sd]}, **line
+    )
+    enter(store, whole)
+    enter(store, make_line("ffffffff", 1, FIRST + 9, density={"a": values}, **line), ship="old")
+    views = Views(Reader(store.path), [])
+    new, old = (
+        views.series(ship, minute_text(FIRST), minute_text(FIRST + 60), "hour")["overall"]["a"]
+        for ship in ("endeavour", "old")
+    )
+    assert new["low"] == pytest.approx(wanted.low, rel=1e-3)
+    assert new["water_mass_high"] == pytest.approx(wanted.water_mass_high, rel=1e-3)
+    # a line of before the weight does not tell how its minutes differ
+    assert (old["per_litre"], old["water_mass_low"]) == (new["per_litre"], None)
+
+
+def test_gaps_tell_lines_that_are_awaited_from_minutes_without_a_line(store: Store) -> None:
+    kept = [*range(1, 11), *range(21, 31)]  # ten are on their way
+    texts = [make_line(SOURCE, seq, FIRST + seq) for seq in kept]
+    later = [make_line(SOURCE, seq, FIRST + 30 + seq) for seq in range(31, 36)]  # stood still
+    enter(store, *texts, *later)
+    (ship,) = Reader(store.path).ships()
+    gaps = [(gap.start - FIRST, gap.end - FIRST, gap.missing) for gap in ship.gaps(FIRST, NOW)]
+    assert gaps == [(11, 21, 10), (31, 61, 0)]
+    assert ship.state().missing == 10
+    enter(store, *(make_line(SOURCE, seq, FIRST + seq) for seq in range(11, 21)))
+    assert ship.state().missing == 0
+    assert [gap.missing for gap in ship.gaps(FIRST, NOW)] == [0]
+
+
+def test_gaps_by_hours_are_those_of_every_minute(store: Store) -> None:
+    chance = random.Random(3)
+    absent = {chance.randrange(2000) for _ in range(12)} | set(range(300, 500)) | {659, 660, 1199}
+    minutes = [minute for minute in range(2, 2000) if minute not in absent]
+    for start in range(0, len(minutes), 500):
+        page = minutes[start : start + 500]
+        enter(store, *(make_line(SOURCE, minute, FIRST + minute) for minute in page))
+    (ship,) = Reader(store.path).ships()
+    wanted = [
+        (before + 1, after, after - before - 1)
+        for before, after in pairwise(minutes)
+        if after - before > 1
+    ]
+    gaps = ship.gaps(FIRST, FIRST + 2880)
+    assert [(gap.start - FIRST, gap.end - FIRST, gap.missing) for gap in gaps] == wanted
+
+
+def test_state_and_alerts_of_a_ship_in_trouble(store: Store) -> None:
+    store.enlist(["endeavour", "silent"])
+    line = make_line(
+        SOURCE, 9, NOW - 200, at=[50.5, -4.25, 1], trouble="disk_full",
+        backlog=90_000, dropped=2, failed=30, n={"copepod": 10}, flags=["step"],
+    )  # fmt: skip
+    enter(store, line, at=NOW - 190)
+    endeavour, silent = (ship.state() for ship in Reader(store.path).ships())
+    assert endeavour.position == (NOW - 201, 50.5, -4.25)
+    assert endeavour.backlog_hours == pytest.approx(90_000 / 10 / 60)
+    assert endeavour.missing == 6  # eight before it, two of which are lost
+    codes = [alert.code for alert in alerts_of(endeavour, NOW)]
+    assert codes == ["silent", "trouble", "dropped", "backlog", "failed", "missing"]
+    assert [alert.code for alert in alerts_of(silent, NOW)] == ["never_seen"]
+    healthy = "eeeeeeee"
+    enter(store, *(make_line(healthy, n, NOW - 5 + n) for n in range(1, 5)), ship="well")
+    assert alerts_of(Reader(store.path).ships()[2].state(), NOW) == []
+
+
+def test_a_finished_run_shows_the_densities_of_its_tables(
+    start: Callable[..., RunResult], cruise: Path
+) -> None:
+    out = start(cruise).out
+    views = Views(None, open_runs([out]))
+    (voyage,) = views.voyages()
+    extent = voyage.extent()
+    assert extent
+    series = views.series("out", *(minute_text(minute) for minute in extent), "hour")
+    with (out / "counts.csv").open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["minute"]]
+    for label, density in series["overall"].items():
+        own = [row for row in rows if row["label"] == label]
+        raised = sum(float(row["raised_count"]) for row in own if row["raised_count"])
+        litres = sum(float(row["litres"]) for row in own if row["litres"])
+        assert density["per_litre"] == pytest.approx(raised / litres)
+        assert series["images"][label] == sum(int(row["count"]) for row in own)
+    assert series["overall"]
+    places = {(row["bin"], row["minute"]): row["hits"] for row in rows if row["hits"]}
+    assert sum(series["hits"]) == sum(map(int, places.values()))
+    located = [row for row in rows if row["latitude"]]
+    assert len(series["track"]["time"]) == len({row["minute"] for row in located})
+
+
+def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"no run\.json"):
+        FinishedRun(tmp_path, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a b c", "3 words"),
+        ("a short", "at least 16"),
+        ("../x 0123456789abcdef", "name may have"),
+        ("a 0123456789abcdef\nb 0123456789abcdef", "twice"),
+        ("# none", "lists no ship"),
+    ],
+)
+def test_bad_tokens_are_told_without_being_shown(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(text, "utf-8")
+    with pytest.raises(SettingError, match=reason) as caught:
+        read_tokens(path, {})
+    assert "0123456789abcdef" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "step"),
+    [("2026-01-01", "2025-01-01", ""), ("x", "2025-01-01", ""), ("2020-01-01", "2026-01-01", ""),
+     ("2026-01-01", "2026-02-01", "minute"), ("2026-01-01", "2026-01-02", "second")],
+)  # fmt: skip
+def test_bad_times_are_told(store: Store, start: str, end: str, step: str) -> None:
+    store.enlist(["endeavour"])
+    with pytest.raises(RequestError):
+        Views(Reader(store.path), []).series("endeavour", start, end, step)
+
+
+def test_land_lies_where_the_coast_is() -> None:
+    def is_land(east: float, north: float) -> bool:
+        winding = 0
+        for outline in outlines(-6, 49, 3, 53):
+            for (x0, y0), (x1, y1) in pairwise(outline):
+                crosses = (y0 <= north) != (y1 <= north)
+                if crosses and x0 + (north - y0) / (y1 - y0) * (x1 - x0) > east:
+                    winding += 1 if y1 > y0 else -1
+        return winding != 0
+
+    assert is_land(-1.0, 51.8)  # Oxford
+    assert not is_land(-1.5, 50.2)  # the Channel
+    assert is_land(-1.25, 50.67)  # the Isle of Wight
+
+
+def test_the_page_under_a_prefix(tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens", ["endeavour"])
+    words = ("--store", str(tmp_path / "s"), "--tokens", str(tokens), "--base-path", "/a/shore")
+    with Shore(*words) as shore:
+        lines = (make_line(SOURCE, seq, FIRST + seq, at=[50.0, -4.0]) for seq in range(3, 40))
+        assert shore.send("endeavour", *lines)[0] == 200
+        shore.base = "/a"
+        status, _, headers = shore.ask("/shore")
+        assert (status, headers["Location"]) == (302, "shore/")
+        shore.base = "/a/shore"
+        for path in ("/", "/shore.js", "/charts.js", "/shore.css", "/days/2026-01-01"):
+            status, body, headers = shore.ask(path)
+            assert status == 200
+            assert "script-src 'self';" in headers["Content-Security-Policy"]
+            assert b"http://" not in body and b"https://" not in body  # nothing from elsewhere
+        overview = shore.get("/api/voyages")
+        assert [voyage["name"] for voyage in overview["voyages"]] == ["endeavour"]
+        date = minute_text(FIRST)[:10]
+        day = shore.get(f"/days/{date}.json")["voyages"][0]
+        assert (day["minutes"], day["last_position"]) == (37, [50.0, -4.0])
+        rows = list(csv.DictReader(io.StringIO(shore.ask(f"/days/{date}.csv")[1].decode())))
+        assert [row["label"] for row in rows] == list(CLASSES)
+        assert float(rows[0]["per_litre"]) == day["densities"]["copepod"]["per_litre"]
+        page = shore.ask(f"/days/{date}")[1].decode()
+        assert "endeavour" in page and "<script" not in page
+        assert shore.ask("/days/nonsense")[0] == 400
+        assert shore.ask("/api/voyages/nobody/series?from=2026-01-01&to=2026-01-02")[0] == 400
+        assert shore.ask("/api/coast?west=5&south=0&east=4&north=1")[0] == 400
+        assert token_of("endeavour") not in json.dumps(overview)
+
+
+def test_the_page_draws_its_charts(tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("no Chromium")
+    tokens = write_tokens(tmp_path / "tokens", ["endeavour"])
+    words = ("--store", str(tmp_path / "s"), "--tokens", str(tokens), "--base-path", "/shore")
+    with Shore(*words) as shore, sync_api.sync_playwright() as play:
+        lines = (
+            make_line(SOURCE, seq, NOW - 400 + seq, at=[50.0 + seq / 999, -4.0], flags=["step"])
+            for seq in range(3, 400)
+        )
+        assert shore.send("endeavour", *lines)[0] == 200
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        problems: list[str] = []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(f"http://127.0.0.1:{shore.port}/shore/")
+        for chart in ("density", "map", "section", "hits", "images", "flags"):
+            page.locator(f"#{chart} .main-svg").first.wait_for(timeout=60_000)
+        page.wait_for_function("document.querySelector('#map').data.length === 4")  # with land
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert problems == []
+        browser.close()
