@@ -13,7 +13,7 @@ from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
 from pi10_classifier.inference.part_builder import PartBuilder
 from pi10_classifier.model.package import Package
-from pi10_classifier.results.columns import Row
+from pi10_classifier.results.columns import Row, by_row
 from pi10_classifier.results.gallery import Gallery, Picture
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import UnitRecord
@@ -75,8 +75,7 @@ class PredictionResult:
 
     def cells(self) -> list[tuple[Any, ...]]:
         """The rows as cells, in the order of the table's columns."""
-        told = self.package.novelty is not None
-        return [row.cells(novelty=told) for row in self.rows]
+        return by_row(self.rows, novelty=self.package.novelty is not None)
 
     @property
     def failures(self) -> list[Failure]:

@@ -24,7 +24,7 @@ from pi10_classifier.oscar.records.marketplace_request import Request, looks_lik
 from pi10_classifier.oscar.records.naming import Ending, ObjectVersion, readable
 from pi10_classifier.oscar.records.record import ObjectOutcome, address
 from pi10_classifier.oscar.records.settings import ServiceSettings
-from pi10_classifier.results.columns import columns
+from pi10_classifier.results.columns import by_row, columns
 from pi10_classifier.results.gallery import Gallery
 from pi10_classifier.sources.archives import is_archive, looks_like_archive
 from pi10_classifier.sources.base import Item, unreadable
@@ -123,7 +123,8 @@ class Contents:
     def _rows(self, chunk: ChunkResult) -> list[dict[str, Any]]:
         novelty = self.package.novelty is not None
         names = columns(self.package.classes, novelty=novelty)
-        rows = [dict(zip(names, row.cells(novelty=novelty), strict=True)) for row in chunk.rows]
+        cells = by_row(chunk.rows, novelty=novelty)
+        rows = [dict(zip(names, row, strict=True)) for row in cells]
         for row in rows:
             del row["model"], row["model_sha256"]  # the record has them once
             for name, value in row.items():

@@ -66,6 +66,11 @@ def by_column(
             yield cells
 
 
+def by_row(rows: Sequence[Row], *, novelty: bool = False, groups: bool = False) -> list[Any]:
+    """The cells of each row, a tuple in the order of ``columns``."""
+    return list(zip(*by_column(rows, novelty=novelty, groups=groups), strict=True)) if rows else []
+
+
 def _absent(novelty: bool, groups: bool) -> set[str]:
     """The fields that this table has no column for."""
     return {name for name, wanted in ((NOVELTY, novelty), (GROUP, groups)) if not wanted}

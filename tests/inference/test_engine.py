@@ -25,7 +25,7 @@ from pi10_classifier.inference.engine import CHUNK_BYTES, ChunkResult, Engine, c
 from pi10_classifier.inference.settings import CHUNK_ITEMS
 from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.model.session import Model
-from pi10_classifier.results.columns import by_column, columns
+from pi10_classifier.results.columns import by_row, columns
 from pi10_classifier.results.gallery import HELD_PX, PICTURES, Gallery
 from pi10_classifier.simulate import encode_tiff
 from pi10_classifier.sources.base import Item
@@ -45,10 +45,7 @@ def process(model: Model, chunk: Sequence[Item], batch: int = 8, **options: Any)
 
 
 def dicts(result: ChunkResult) -> list[dict[str, Any]]:
-    if not result.rows:
-        return []
-    columns_ = zip(*by_column(result.rows), strict=True)
-    return [dict(zip(NAMES, cells, strict=True)) for cells in columns_]
+    return [dict(zip(NAMES, cells, strict=True)) for cells in by_row(result.rows)]
 
 
 class TestRows:
