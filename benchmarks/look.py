@@ -2,10 +2,11 @@
 
 ``python -m benchmarks.look PACKAGE... --data TAR... --manifest manifest.csv``: macro-F1 on
 the validation split as it is, and with every image drawn in imitation of the Pi-10 (turned,
-framed anew, near-black on an uneven ground with stripes, specks and noise), the same drawings
-for all packages; and how wide each source's crops are for their particles. ``--ground-clip 0 8``:
-each package also with these clips in place of its own, to see what a clip costs or brings
-a network that was not trained for it.
+framed anew, near-black on an uneven ground with stripes, specks and noise: generic, drawn widely,
+and linescan, as measured on genuine images), the same drawings for all packages; and how wide each
+source's crops are for their particles. ``--ground-clip 0 8``: each package also with these clips in
+place of its own, to see what a clip costs or brings a network that was not trained for it.
+``--genuine FOLDER``: also how many genuine TIFFs are called each class.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.evaluation.metrics import macro_f1
 from pi10_classifier.imaging import preprocess
+from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import Grey, particle_box, prepare
 from pi10_classifier.inference.settings import BATCH
 from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
 from pi10_classifier.training.data.augment_pi10 import augment
 from pi10_classifier.training.data.in_memory import level
+
+KINDS = ("generic", "linescan")
 
 
 def frame(rgb: preprocess.U8) -> float:
@@ -54,6 +58,12 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=2, help="Drawings of each image.")
     parser.add_argument(
+        "--genuine",
+        type=Path,
+        metavar="FOLDER",
+        help="Also genuine TIFFs, without labels.",
+    )
+    parser.add_argument(
         "--ground-clip", nargs="+", type=int, default=[], metavar="LEVELS",
         help="Clips to try in place of each package's own.",
     )  # fmt: skip
@@ -65,8 +75,12 @@ def main() -> None:
     truth = np.array([classes.index(sample.group) for sample in samples], np.int64)
     levelled = [level(rgb) for rgb in images]
     table = Table(title=f"macro-F1 on {len(samples):,} validation images")
-    for name in ("package", "ground clip", "as they are", "in the Pi-10's look"):
+    for name in ("package", "ground clip", "as they are", *(f"look: {kind}" for kind in KINDS)):
         table.add_column(name)
+    genuine = sorted(options.genuine.glob("*.tif")) if options.genuine else []
+    crops = [decode(path.read_bytes()).rgb for path in genuine]
+    if crops:
+        table.add_column(f"{len(crops)} genuine: {', '.join(classes)}")
     tried = [
         (name, model, replace(model.package.preprocessing, ground_clip=clip))
         for name, model in zip(options.packages, models, strict=True)
@@ -74,16 +88,21 @@ def main() -> None:
     ]
     for name, model, spec in tried:
         plain = guesses(model, [prepare(rgb, spec) for rgb in images])
-        drawn = []
-        for draw in range(options.draws):
-            seen = [
-                augment(image, np.random.default_rng((draw, place)), spec, look=1.0)
-                for place, image in enumerate(levelled)
-            ]
-            drawn.append(macro_f1(truth, guesses(model, seen), len(classes)))
-        as_is = macro_f1(truth, plain, len(classes))
-        clip = str(spec.ground_clip)
-        table.add_row(name, clip, f"{as_is:.4f}", ", ".join(f"{value:.4f}" for value in drawn))
+        cells = [f"{macro_f1(truth, plain, len(classes)):.4f}"]
+        for kind in KINDS:
+            drawn = []
+            for draw in range(options.draws):
+                seen = [
+                    augment(image, np.random.default_rng((draw, place)), spec, look=1.0, kind=kind)
+                    for place, image in enumerate(levelled)
+                ]
+                drawn.append(macro_f1(truth, guesses(model, seen), len(classes)))
+            cells.append(", ".join(f"{value:.4f}" for value in drawn))
+        if crops:
+            called = guesses(model, [prepare(rgb, spec) for rgb in crops])
+            counts = np.bincount(called, minlength=len(classes))
+            cells.append(", ".join(str(count) for count in counts))
+        table.add_row(name, str(spec.ground_clip), *cells)
     console = Console()
     console.print(table)
     for source in found.origins:
