@@ -5,7 +5,7 @@ Memory grows with the bins and classes, not with the particles nor the size clas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pi10_classifier.abundance.density import gamma_limits
 from pi10_classifier.sizes.biovolume import sphere_mm3
 from pi10_classifier.sizes.reading import read_minutes, read_particles
-from pi10_classifier.sizes.sums import MinuteFactors
+from pi10_classifier.sizes.sums import Batch, MinuteFactors
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -80,34 +80,24 @@ class _BinSums:
         self._bins: Sequence[str] = ()
         self._of: dict[str, F64] = {}  # class -> (bins, 5)
 
-    def add(
-        self,
-        labels: Sequence[str],
-        codes: I64,
-        strata: Sequence[str],
-        places: I64,
-        factor: F64,
-        weight: F64,
-        sizes: Mapping[str, F64],
-    ) -> None:
-        self._bins = strata
-        raised = np.isfinite(factor)
-        for code, label in enumerate(labels):
-            rows = np.flatnonzero(raised & (codes == code))
-            if not len(rows):
+    def add(self, batch: Batch) -> None:
+        self._bins = batch.strata
+        raised = np.isfinite(batch.factor)
+        for code, label in enumerate(batch.labels):
+            its = batch.rows(np.flatnonzero(raised & (batch.codes == code)))
+            if not len(its.codes):
                 continue
-            sums = self._of.setdefault(label, np.zeros((len(strata), 5)))
-            at, weights = places[rows], weight[rows]
-            esd = sizes["esd_um"][rows]
+            sums = self._of.setdefault(label, np.zeros((len(batch.strata), 5)))
+            esd = its.sizes["esd_um"]
             sized = np.isfinite(esd) & (esd > 0)
             volume = sphere_mm3(np.where(sized, esd, 0.0))
-            total = volume * factor[rows]
+            total = volume * its.factor
             for column, values in (
                 (_PARTICLES, None), (_UNSIZED, ~sized * 1.0), (_TOTAL, total),
-                (_VARIANCE, total * volume * weights),
+                (_VARIANCE, total * volume * its.weight),
             ):  # fmt: skip
-                sums[:, column] += np.bincount(at, values, len(strata))
-            np.maximum.at(sums[:, _LARGEST], at, volume * weights)
+                sums[:, column] += np.bincount(its.places, values, len(batch.strata))
+            np.maximum.at(sums[:, _LARGEST], its.places, volume * its.weight)
 
     def rows(self) -> dict[tuple[str, str], Biovolume]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from pi10_classifier.foundation.record_batches import (
     record_batches,
     seconds,
 )
-from pi10_classifier.sizes.sums import F64, I64, NO_MINUTE, MinuteFactors
+from pi10_classifier.sizes.sums import NO_MINUTE, Batch, MinuteFactors
 
 PREDICTIONS = "predictions.parquet"
 SIZES = ("esd_um", "major_um", "minor_um")
@@ -29,17 +29,8 @@ _NEEDED = {"bin", "minute", "label", "hits", "misses", "images", "raised_count",
 class Sums(Protocol):
     """What particles are added to, such as ``SizeSums``."""
 
-    def add(
-        self,
-        labels: Sequence[str],
-        codes: I64,
-        strata: Sequence[str],
-        places: I64,
-        factor: F64,
-        weight: F64,
-        sizes: Mapping[str, F64],
-    ) -> None:
-        """Take a batch; as ``SizeSums.add`` says."""
+    def add(self, batch: Batch) -> None:
+        """Take a batch of any size."""
 
 
 def read_minutes(run: Path, factors: MinuteFactors) -> None:
@@ -115,4 +106,4 @@ def add_batch(batch: Any, factors: MinuteFactors, sums: Sums) -> None:
     strata, stratum, factor, weight = factors.of(names, places, minutes)
     labels, label = codes(batch, "label")
     sizes = {name: numbers(batch, name) for name in SIZES}
-    sums.add(labels, label, strata, stratum, factor, weight, sizes)
+    sums.add(Batch(labels, label, strata, stratum, factor, weight, sizes))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +138,34 @@ def _key(number: I64 | int, minute: I64 | int) -> I64:
     return np.asarray(number * _WIDE + minute + _HALF, np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some particles, by column.
+
+    labels, strata: the names that codes and places (n,) refer to. factor, weight: (n,), NaN without
+    a density. sizes: esd_um, major_um, minor_um, (n,) each, NaN where unknown.
+    """
+
+    labels: Sequence[str]
+    codes: I64
+    strata: Sequence[str]
+    places: I64
+    factor: F64
+    weight: F64
+    sizes: Mapping[str, F64]
+
+    def rows(self, rows: Any) -> Batch:
+        """The particles that an index or a slice picks."""
+        return replace(
+            self,
+            codes=self.codes[rows],
+            places=self.places[rows],
+            factor=self.factor[rows],
+            weight=self.weight[rows],
+            sizes={name: values[rows] for name, values in self.sizes.items()},
+        )
+
+
 class SizeSums:
     """Cells by stratum, class and size class; and what the slopes need, by stratum and class.
 
@@ -158,43 +186,24 @@ class SizeSums:
         self.slopes: dict[tuple[str, str], SlopeSums] = {}
         self.without_factor: dict[str, int] = {}
 
-    def add(
-        self,
-        labels: Sequence[str],
-        codes: I64,
-        strata: Sequence[str],
-        places: I64,
-        factor: F64,
-        weight: F64,
-        sizes: Mapping[str, F64],
-    ) -> None:
-        """Take a batch of particles.
+    def add(self, batch: Batch) -> None:
+        """Take a batch of any size."""
+        for start in range(0, len(batch.codes), _CHUNK):  # bounds what is held of a large batch
+            self._add(batch.rows(slice(start, start + _CHUNK)))
 
-        labels, strata: the names that codes and places (n,) refer to. factor, weight: (n,), NaN
-        without a density. sizes: esd_um, major_um, minor_um, (n,) each, NaN where unknown.
-        """
-        for start in range(0, len(codes), _CHUNK):  # bounds what is held of a large batch
-            rows = slice(start, start + _CHUNK)
-            its = {name: values[rows] for name, values in sizes.items()}
-            self._add(labels, codes[rows], strata, places[rows], factor[rows], weight[rows], its)
-
-    def _add(
-        self, labels: Sequence[str], codes: I64, strata: Sequence[str], places: I64, factor: F64,
-        weight: F64, sizes: Mapping[str, F64],
-    ) -> None:  # fmt: skip
-        raised = np.isfinite(factor)
-        for code in np.unique(codes[~raised]).tolist():
-            label = labels[code]
-            lost = int(np.count_nonzero(codes[~raised] == code))
-            self.without_factor[label] = self.without_factor.get(label, 0) + lost
+    def _add(self, batch: Batch) -> None:
+        labels, raised = batch.labels, np.isfinite(batch.factor)
+        lost = np.bincount(batch.codes[~raised], minlength=len(labels))
+        for label, count in zip(labels, lost.tolist(), strict=True):
+            if count:
+                self.without_factor[label] = self.without_factor.get(label, 0) + count
         alive = np.array([label != NO_PARTICLE for label in labels], bool)
-        taken = np.flatnonzero(raised & alive[codes])
-        if not len(taken):
+        batch = batch.rows(np.flatnonzero(raised & alive[batch.codes]))
+        if not len(batch.codes):
             return
-        codes, places = codes[taken], places[taken]
-        factor, weight = factor[taken], weight[taken]
-        esd, major, minor = (sizes[name][taken] for name in ("esd_um", "major_um", "minor_um"))
-        amounts = np.zeros((len(taken), len(AMOUNTS)))
+        codes = batch.codes
+        esd, major, minor = (batch.sizes[name] for name in ("esd_um", "major_um", "minor_um"))
+        amounts = np.zeros((len(codes), len(AMOUNTS)))
         amounts[:, AMOUNTS.individuals] = 1.0
         sphere = sphere_mm3(np.where(np.isfinite(esd) & (esd > 0), esd, np.nan))
         whole = np.isfinite(major) & np.isfinite(minor) & (minor > 0)
@@ -208,43 +217,38 @@ class SizeSums:
                 amounts[its, AMOUNTS.carbon_ellipsoid] = conversion.carbon_ug(ellipsoid[its]) / 1000
         sized = np.isfinite(volume)
         number = np.where(sized, class_of(np.where(sized, volume, 1.0)), UNSIZED)
-        self._sum(labels, codes, strata, places, number, amounts, factor, weight)
-        self._sum_slopes(labels, codes, strata, places, volume, factor)
+        self._sum(batch, number, amounts)
+        self._sum_slopes(batch, volume)
 
-    def _sum(
-        self, labels: Sequence[str], codes: I64, strata: Sequence[str], places: I64, number: I64,
-        amounts: F64, factor: F64, weight: F64,
-    ) -> None:  # fmt: skip
-        order = np.lexsort((number, codes, places))
-        codes, places, number = codes[order], places[order], number[order]
+    def _sum(self, batch: Batch, number: I64, amounts: F64) -> None:
+        order = np.lexsort((number, batch.codes, batch.places))
+        batch, number = batch.rows(order), number[order]
+        codes, places, weight = batch.codes, batch.places, batch.weight[:, None]
         amounts = np.nan_to_num(amounts[order])
-        total = amounts * factor[order, None]
-        square = total * amounts * weight[order, None]
+        total = amounts * batch.factor[:, None]
+        square = total * amounts * weight
         changed = (np.diff(places) != 0) | (np.diff(codes) != 0) | (np.diff(number) != 0)
         starts = np.r_[0, np.flatnonzero(changed) + 1]
         counts = np.diff(np.r_[starts, len(order)]).tolist()
         totals, squares = np.add.reduceat(total, starts), np.add.reduceat(square, starts)
-        largest = np.maximum.reduceat(amounts * weight[order, None], starts)
+        largest = np.maximum.reduceat(amounts * weight, starts)
         for row, start in enumerate(starts.tolist()):
-            key = (strata[places[start]], labels[codes[start]])
+            key = (batch.strata[places[start]], batch.labels[codes[start]])
             cell = self.cells.setdefault(key, {}).setdefault(int(number[start]), Cell())
             cell.add(Cell(counts[row], totals[row], squares[row], largest[row]))
 
-    def _sum_slopes(
-        self, labels: Sequence[str], codes: I64, strata: Sequence[str], places: I64, volume: F64,
-        factor: F64,
-    ) -> None:  # fmt: skip
+    def _sum_slopes(self, batch: Batch, volume: F64) -> None:
         x = self.limits.logs(volume)
         inside = np.flatnonzero(np.isfinite(x))
         if not len(inside):
             return
-        group = places[inside] * len(labels) + codes[inside]
+        group = batch.places[inside] * len(batch.labels) + batch.codes[inside]
         order = np.argsort(group, kind="stable")
-        group, x, w = group[order], x[inside][order], factor[inside][order]
+        group, x, w = group[order], x[inside][order], batch.factor[inside][order]
         starts = np.r_[0, np.flatnonzero(np.diff(group)) + 1, len(group)]
         for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            place, code = divmod(int(group[start]), len(labels))
-            key = (strata[place], labels[code])
+            place, code = divmod(int(group[start]), len(batch.labels))
+            key = (batch.strata[place], batch.labels[code])
             sums = SlopeSums.of(x[start:end], w[start:end])
             self.slopes[key] = self.slopes.get(key, SlopeSums()) + sums
 

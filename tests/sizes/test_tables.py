@@ -17,7 +17,7 @@ from pi10_classifier import cli
 from pi10_classifier.classify import classify
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import Settings
-from pi10_classifier.sizes.sums import MinuteFactors, SizeSums
+from pi10_classifier.sizes.sums import Batch, MinuteFactors, SizeSums
 from pi10_classifier.sizes.tables import SizeOptions, write_sizes
 
 CLASSES = ("copepod", "detritus", "noncopepod")
@@ -152,7 +152,7 @@ def test_batches_do_not_change_the_sums():
             found = factors.of(["b0", "b1", "b2", "?"], bins[part], minutes[part])
             assert found[0] == ["b0", "b1", "b2"]
             its = {name: values[part] for name, values in sizes.items()}
-            sums.add(["x", "no_particle", "y"], labels[part], *found, its)
+            sums.add(Batch(["x", "no_particle", "y"], labels[part], *found, its))
         made.append(sums)
     one, many = made
     assert factors.left_out == 1
