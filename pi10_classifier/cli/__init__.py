@@ -66,11 +66,9 @@ def pi10() -> None:
 
 for command in (
     classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
-    shore.shore,
-    classify.report, validate, sizes.sizes, underway.underway, dataset.dataset, train.train,
-    search.search, compare.compare, compare.table1, track.track, evaluate.evaluate,
-    evaluate.calibrate, adapt.adapt,
-    export.export, oscar,
+    shore.shore, classify.report, validate, sizes.sizes, underway.underway, dataset.dataset,
+    train.train, search.search, compare.compare, compare.table1, track.track, evaluate.evaluate,
+    evaluate.calibrate, adapt.adapt, export.export, oscar,
 ):  # fmt: skip
     pi10.add_command(command)
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from pi10_classifier.cli.terminal.options import FOLDER
-from pi10_classifier.cli.terminal.package_options import show_left_out
+from pi10_classifier.cli.terminal.package_options import LABEL_MAP, SPLIT, show_left_out
 from pi10_classifier.cli.train import log, pair
 from pi10_classifier.datasets.records import exit_code
 from pi10_classifier.errors import SettingError
@@ -80,15 +80,8 @@ def compare(runs: tuple[str, ...], against: str, resamples: int, table_file: Pat
 )
 @click.option("--init", default="pretrained", show_default=True, metavar="HOW",
               help="Initial weights: pretrained or random.")  # fmt: skip
-@click.option("--label-map", type=click.Path(path_type=Path), metavar="FILE|cefas|taxa",
-              help="CSV with the columns label and class, or 'cefas' or 'taxa' or rules for taxa,"
-                   " as for `pi10 dataset`.  [default: the first folder of a label is its class]"
-              )  # fmt: skip
-@click.option(
-    "--manifest",
-    type=click.Path(path_type=Path),
-    help="The manifest.csv of `pi10 dataset`, whose split is used.  [default: a new split]",
-)
+@LABEL_MAP
+@SPLIT
 @click.option("--device", default="",
               help="Device to train on.  [default: a GPU if there is one]")  # fmt: skip
 @click.option(

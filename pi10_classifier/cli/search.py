@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pi10_classifier.cli.terminal.options import FOLDER
-from pi10_classifier.cli.terminal.package_options import show_left_out
+from pi10_classifier.cli.terminal.package_options import LABEL_MAP, SPLIT, show_left_out
 from pi10_classifier.cli.train import log, pair
 from pi10_classifier.datasets.records import exit_code
 from pi10_classifier.errors import SettingError
@@ -71,15 +71,8 @@ if TYPE_CHECKING:
     metavar="HOW",
     help="Initial weights: pretrained, random, or a folder with safetensors.",
 )
-@click.option("--label-map", type=click.Path(path_type=Path), metavar="FILE|cefas|taxa",
-              help="CSV with the columns label and class, or 'cefas' or 'taxa' or rules for taxa,"
-                   " as for `pi10 dataset`.  [default: the first folder of a label is its class]"
-              )  # fmt: skip
-@click.option(
-    "--manifest",
-    type=click.Path(path_type=Path),
-    help="The manifest.csv of `pi10 dataset`, whose split is used.  [default: a new split]",
-)
+@LABEL_MAP
+@SPLIT
 @click.option(
     "--device",
     default="",

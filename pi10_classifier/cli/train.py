@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pi10_classifier.cli.terminal.options import FOLDER
+from pi10_classifier.cli.terminal.package_options import LABEL_MAP, SPLIT
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training.options import OPTIONS
 from pi10_classifier.training.recipe import HELP
@@ -60,13 +61,8 @@ _OF_RECIPE = "  [default: the recipe's]"
     metavar="NAME=VALUE",
     help=f"Any other recipe setting, e.g. augmentation=none; may be repeated.{_OF_RECIPE}",
 )
-@click.option("--label-map", type=_PATH, metavar="FILE|cefas|taxa",
-              help="CSV with the columns label and class, or 'cefas' or 'taxa' or rules for taxa,"
-                   " as for `pi10 dataset`.  [default: the first folder of a label is its class]"
-              )  # fmt: skip
-@click.option("--manifest", type=_PATH,
-              help="The manifest.csv of `pi10 dataset`, whose split is used.  [default: a new"
-                   " split]")  # fmt: skip
+@LABEL_MAP
+@SPLIT
 @click.option("--split-seed", type=int, default=0, show_default=True,
               help=OPTIONS["split_seed"][1])  # fmt: skip
 @click.option(

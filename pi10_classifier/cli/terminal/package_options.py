@@ -46,6 +46,12 @@ MANIFEST = click.option(
     help="The manifest.csv of a training or of `pi10 dataset`, whose images and splits are used."
     "  [default: none; all images are read]",
 )
+# of the commands that train, which make a split where they are given none
+SPLIT = click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help="The manifest.csv of `pi10 dataset`, whose split is used.  [default: a new split]",
+)
 
 
 def read_label_map(path: Path | None) -> Any:
