@@ -253,7 +253,7 @@ class TestAtWork:
         """A folder that is moved in, and a file put back with an older time."""
         monkeypatch.setitem(sys.modules, "watchfiles", None)
         source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
-        watcher = at_work(source, rescan_s=1.0)
+        watcher = at_work(source, step_s=5.0, rescan_s=1.0)
         watcher.until(lambda: watcher.status and watcher.status.results == 1, "the first")
         watcher.until(lambda: watcher.status.backlog == 0, "its publication")
         if moved:

@@ -36,17 +36,31 @@ create index if not exists temp.lost_content on lost(content);
 create index if not exists temp.lost_unread on lost(version) where content is null;
 """
 
-# sidecars (s) share their names and often their bytes, so they need the same time as well
+# sidecars (s) share their names and often their bytes, so they need the same time as well; where
+# many inputs are the same bytes, a join of each with each would take minutes, so those of one
+# version are taken together
 _TWINS = """
-select a.name from inputs i cross join {gone} a on a.content = i.content
-where {which} and a.name != i.name and (
-  (a.outcome != 's' and base_name(a.name) = base_name(i.name))
-  or (a.version = i.version and (base_name(a.name) = base_name(i.name) or a.part < i.part))
+with i as materialized (
+  select name, version, part, content, base_name(name) as base from inputs where {which}
+), a as materialized (
+  select name, version, part, outcome, content, base_name(name) as base from {gone}
+  where content in (select content from i) and name not in (select name from i)
+), newest as materialized (
+  select content, version, max(part) as part from i group by content, version
+), bases as materialized (
+  select distinct content, base from i
+), bases_of_versions as materialized (
+  select distinct content, base, version from i
 )
+select name from a natural join bases where outcome != 's'
 union
-select a.name from inputs i cross join {gone} a on a.version in (i.version, '{again}' || i.version)
-where {which} and a.content is null and a.name != i.name
-  and base_name(a.name) = base_name(i.name)
+select name from a natural join bases_of_versions
+union
+select a.name from a join newest n on a.content = n.content and a.version = n.version
+where a.part < n.part
+union
+select g.name from i cross join {gone} g on g.version in (i.version, '{again}' || i.version)
+where g.content is null and g.name != i.name and base_name(g.name) = i.base
 """
 
 
@@ -90,9 +104,9 @@ class SeenNames:
 
 def twins_of(db: sqlite3.Connection, names: Sequence[str]) -> list[str]:
     """Inputs that are gone and have a twin among ``names``."""
-    which = f"i.name in ({','.join('?' * len(names))})"
+    which = f"name in ({','.join('?' * len(names))})"
     query = _TWINS.format(gone="away", which=which, again=AGAIN)
-    return [name for (name,) in db.execute(query, [*names, *names])]
+    return [name for (name,) in db.execute(query, names)]
 
 
 def mark_superseded(db: sqlite3.Connection, names: Sequence[str]) -> int:

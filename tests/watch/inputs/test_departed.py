@@ -97,7 +97,7 @@ class TestMoved:
         assert not [member for member in members if member.startswith("a/")]
 
     def test_while_at_work(self, at_work: Any, tree: Path, package: Path, tmp_path: Path) -> None:
-        watcher = at_work(tree, rescan_s=1.0)
+        watcher = at_work(tree, step_s=5.0, rescan_s=1.0)
         watcher.until(lambda: watcher.status and watcher.status.results == 26, "all results")
         watcher.until(lambda: watcher.status.backlog == 0, "their publication")
         move_folder(tree)
