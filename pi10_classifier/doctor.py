@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from pi10_classifier.errors import Pi10Error
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.foundation.versions import versions
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import prepare
@@ -63,7 +64,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
         if not missing:
             yield Check("ok", f"extra [{extra}]", f"{', '.join(modules)}: installed")
         else:
-            remedy = f'pip install "pi10-classifier[{extra}]"'
+            remedy = install_command(extra)
             finding = f"{', '.join(missing)}: not installed; {remedy}"
             yield Check("note", f"extra [{extra}]", finding)
     yield _temporary()

@@ -27,7 +27,7 @@ from pi10_classifier.training.recipe import (
 )
 
 NEEDED = ("torch", "transformers", "mlflow")
-INSTALL = 'pip install "pi10-classifier[train]"'
+INSTALL = "install the extra [train]"  # no folder of the server is named
 _KINDS: dict[str, type[fields.Field]] = {
     "int": Whole, "float": fields.Float, "bool": fields.Boolean, "str": fields.String,
 }  # fmt: skip

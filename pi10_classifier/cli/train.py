@@ -13,6 +13,7 @@ import click
 from pi10_classifier.cli.terminal.options import FOLDER
 from pi10_classifier.cli.terminal.package_options import LABEL_MAP, SPLIT
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.training.options import OPTIONS
 from pi10_classifier.training.recipe import HELP
 
@@ -162,8 +163,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
         from pi10_classifier.training.plan import TrainingPlan
     except ImportError as error:
         raise SettingError(
-            f"training needs torch and transformers ({error}); run: pip install"
-            ' "pi10-classifier[train]"'
+            f"training needs torch and transformers ({error}); run: {install_command('train')}"
         ) from error
     from pi10_classifier.training.recipe import named
 

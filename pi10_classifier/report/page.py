@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pi10_classifier.errors import Code, ExitCode, SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.model.package import installed_with
 from pi10_classifier.report import figures
@@ -224,7 +225,7 @@ def environment() -> jinja2.Environment:
     except ImportError as error:
         raise SettingError(
             f"the report needs {error.name}, which is not installed; "
-            'run: pip install "pi10-classifier[report]"'
+            f"run: {install_command('report')}"
         ) from error
     pages = jinja2.Environment(
         loader=jinja2.PackageLoader("pi10_classifier.report"), autoescape=True, trim_blocks=True

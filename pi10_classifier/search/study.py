@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pi10_classifier.errors import OutputError, Pi10Error, SettingError, output_error
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.search.spaces import Range, Space, Value, as_json, count_trials
 from pi10_classifier.training.output_folder import BEST_TRIAL, TRIALS_TABLE
@@ -138,9 +139,7 @@ def _opened(folder: Path, settings: dict[str, Any], resume: bool) -> Iterator[op
     try:
         import optuna
     except ImportError as error:
-        raise SettingError(
-            f'search needs optuna ({error}); pip install "pi10-classifier[train]"'
-        ) from error
+        raise SettingError(f"search needs optuna ({error}); {install_command('train')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = (folder / STORAGE).absolute().as_posix()
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pi10_classifier.errors import Pi10Error, SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.foundation.redaction import redacted
 from pi10_classifier.tracking import spool as sp
 from pi10_classifier.tracking.final_events import (
@@ -156,7 +157,7 @@ def _usable(emit: Emit, environ: Mapping[str, str]) -> bool:
     if not installed():
         emit(
             "mlflow is not installed, so this is not tracked; the folder holds all figures"
-            ' (to track: pip install "pi10-classifier[train]"; to hide this line:'
+            f" (to track: {install_command('train')}; to hide this line:"
             " --no-tracking)"
         )
         return False

@@ -10,6 +10,7 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.test_predictions import PREDICTIONS, Predictions, read_predictions
+from pi10_classifier.foundation.extras import install_command
 
 
 def read_runs(places: Sequence[str]) -> list[Predictions]:
@@ -81,9 +82,7 @@ def _fetch(run_id: str) -> list[Predictions]:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
     except ImportError as error:
-        raise SettingError(
-            f'runs:/ needs mlflow ({error}); pip install "pi10-classifier[train]"'
-        ) from error
+        raise SettingError(f"runs:/ needs mlflow ({error}); {install_command('train')}") from error
     import os
 
     from pi10_classifier.foundation.redaction import scrub, secrets_of

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pi10_classifier
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.foundation.redaction import redacted, scrub, secrets_of
 from pi10_classifier.tracking import spool as sp
 
@@ -71,7 +72,7 @@ def sync(folder: Path, environ: Mapping[str, str] = os.environ) -> list[Synced]:
     Raises SettingError if there is no spool, or if a training is still sending it.
     """
     if not installed():
-        raise SettingError('mlflow is not installed; pip install "pi10-classifier[train]"')
+        raise SettingError(f"mlflow is not installed; {install_command('train')}")
     roots = sorted(path for path in folder.rglob(sp.SPOOL) if path.is_dir())
     if folder.name == sp.SPOOL:
         roots.append(folder)

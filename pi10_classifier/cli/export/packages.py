@@ -23,6 +23,7 @@ from pi10_classifier.cli.terminal.package_options import (
     warn_of_sample_use,
 )
 from pi10_classifier.datasets.records import exit_code
+from pi10_classifier.foundation.extras import install_command
 
 
 @click.command()
@@ -254,7 +255,7 @@ def onnx(checkpoint: Path, out: Path) -> None:
         from pi10_classifier.training.onnx_export import export_package
     except ImportError as error:
         raise SettingError(
-            f'export needs torch ({error}); run: pip install "pi10-classifier[train]"'
+            f"export needs torch ({error}); run: {install_command('train')}"
         ) from error
     export_package(checkpoint, out)
     click.echo(out)

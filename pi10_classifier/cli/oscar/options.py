@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
 
 if TYPE_CHECKING:
     from pi10_classifier.oscar.services.fdl import Service
 
 
-_MISSING = 'this command needs {}; run: pip install "pi10-classifier[oscar]"'
+_MISSING = "this command needs {}; run: {}"
 
 
 def service_of(name: str) -> Service:
@@ -20,4 +21,4 @@ def service_of(name: str) -> Service:
 
         return named(name)
     except ImportError as error:
-        raise SettingError(_MISSING.format(error.name)) from error
+        raise SettingError(_MISSING.format(error.name, install_command("oscar"))) from error

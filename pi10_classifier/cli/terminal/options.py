@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pi10_classifier.errors import Pi10Error
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.inference.settings import BATCH, HELP
 from pi10_classifier.instrument.names import UM_PER_PX
 
@@ -92,7 +93,7 @@ def note_without_report() -> None:
     missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
     if missing:
         click.echo(f"note: there will be no report.html (not installed: {', '.join(missing)});"
-                   ' run: pip install "pi10-classifier[report]", or give --no-report',
+                   f" run: {install_command('report')}, or give --no-report",
                    err=True)  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import click
 
 from pi10_classifier.datasets.records import Scan
 from pi10_classifier.errors import Code, SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.model.package import Package
 
 MODEL = click.option(
@@ -67,7 +68,7 @@ def training_extra(command: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise SettingError(
-            f'{command} needs {error.name}; run: pip install "pi10-classifier[train]"'
+            f"{command} needs {error.name}; run: {install_command('train')}"
         ) from error
 
 

@@ -9,6 +9,7 @@ import click
 
 from pi10_classifier.cli.validate.draw import RUN
 from pi10_classifier.cli.validate.moved import moved_option
+from pi10_classifier.foundation.extras import install_command
 
 
 @click.command()
@@ -42,7 +43,7 @@ def label(
         from pi10_classifier.api.webpage.label_server import serve_labels
     except ImportError as error:
         raise SettingError(
-            f'the page needs aiohttp ({error}); run: pip install "pi10-classifier[serve]"'
+            f"the page needs aiohttp ({error}); run: {install_command('serve')}"
         ) from error
 
     taxa = TaxonTable.load(own_taxa)

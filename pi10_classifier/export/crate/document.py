@@ -17,6 +17,7 @@ from pi10_classifier.export.crate.entities import (
 from pi10_classifier.export.crate.preview import page
 from pi10_classifier.export.crate.run_files import TABLES
 from pi10_classifier.export.crate.stores import Stored
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.results.run_folder import PREDICTIONS
 
 SPECIFICATION = "1.1"
@@ -33,8 +34,7 @@ def check_installed() -> None:
         import rocrate  # noqa: F401
     except ImportError as error:
         raise SettingError(
-            f"a crate needs {error.name}, which is not installed; "
-            'run: pip install "pi10-classifier[publish]"'
+            f"a crate needs {error.name}, which is not installed; run: {install_command('publish')}"
         ) from error
 
 

@@ -23,6 +23,7 @@ from pi10_classifier.export.run_tables import read_tables
 from pi10_classifier.export.ship_readings import Reading, readings_of
 from pi10_classifier.export.taxa import Taxon, groups_of, published
 from pi10_classifier.export.validated import Validated, read_validated
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.foundation.files import atomic_path, write_csv
 from pi10_classifier.underway.table import read_underway
 
@@ -122,7 +123,7 @@ def _write(
         from netCDF4 import Dataset
     except ImportError as error:
         raise SettingError(
-            f'netCDF needs netCDF4 ({error}); run: pip install "pi10-classifier[publish]"'
+            f"netCDF needs netCDF4 ({error}); run: {install_command('publish')}"
         ) from error
 
     try:

@@ -80,7 +80,7 @@ class Page:
     async def _chart_library(request: web.Request) -> web.Response:
         found = await asyncio.to_thread(_charts)
         if found is None:
-            raise web.HTTPNotFound(text='install "pi10-classifier[shore]"')
+            raise web.HTTPNotFound(text="plotly is not installed; install the extra [shore]")
         data, version = found
         headers = {"Cache-Control": "max-age=86400", "ETag": f'"plotly-{version}"'}
         if request.headers.get("If-None-Match") == headers["ETag"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.training.networks.base import Logits, Network, Output
 from pi10_classifier.training.networks.efficientnet import EfficientNetLite0
 from pi10_classifier.training.networks.from_package import load_package
@@ -166,7 +167,7 @@ def _make(
         from transformers import BeitConfig, ResNetConfig, ViTConfig
     except ImportError as error:
         raise SettingError(
-            f'this network needs transformers ({error}); pip install "pi10-classifier[train]"'
+            f"this network needs transformers ({error}); {install_command('train')}"
         ) from error
     options = {**known.options, "num_channels": channels}
     if known.kind == "resnet":

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.sources.base import Limits, Unit, printable, unreadable
 from pi10_classifier.sources.input_rules import is_read_elsewhere, is_skipped_folder, skip_reason
 from pi10_classifier.sources.local import (
@@ -111,7 +112,7 @@ class FolderPlace:
         except ImportError as error:
             raise InputError(
                 Code.OBJECT_UNREADABLE,
-                'no file events, only scans; for events: pip install "pi10-classifier[watch]"',
+                f"no file events, only scans; for events: {install_command('watch')}",
             ) from error
         root = self._root.resolve()
         first = True
