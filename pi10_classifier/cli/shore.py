@@ -17,7 +17,8 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command()
 @click.argument("results", nargs=-1, type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--store", type=_FOLDER, envvar="PI10_SHORE_STORE",
-              help="Folder that keeps received lines.  [default: none; no lines are received]")  # fmt: skip
+              help="Folder that keeps received lines.  [default: none; no lines are received]"
+              )  # fmt: skip
 @click.option("--tokens", type=click.Path(path_type=Path, dir_okay=False),
               envvar="PI10_SHORE_TOKENS_FILE",
               help="File with a line for each ship: its name and its token.  "
