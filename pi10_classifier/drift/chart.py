@@ -1,0 +1,75 @@
+"""Charts over minutes: cumulative sums that rise while a quantity stays off its reference.
+
+Page's CUSUM (1954, Biometrika 41:100, https://doi.org/10.1093/biomet/41.1-2.100), one upwards and
+one downwards for each quantity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pi10_classifier.drift.quantities import MIX, subject_of
+from pi10_classifier.drift.reference import Reference
+from pi10_classifier.drift.statistics import deviations
+from pi10_classifier.drift.sums import Table, empty
+
+ALLOWANCE = 1.0  # sd that a minute may lie off without adding to the sum
+LIMIT = 6.0  # of a sum; above it the chart alarms. From streams apart (benchmarks/drift.py)
+CAP = 2 * LIMIT  # so that an alarm ends some minutes after its cause
+MOST = 4.0  # sd that one minute counts: no single odd minute alarms
+LEAST_IMAGES = 50  # of a step; fewer wait for the next minute's
+
+
+class Monitor:
+    """The charts of all quantities of a reference, fed minute by minute in order of time."""
+
+    def __init__(self, reference: Reference, state: Mapping[str, Any] | None = None) -> None:
+        """state: of ``state``, from an earlier start; None for new charts."""
+        self._reference = reference
+        self._sums: dict[str, tuple[float, float]] = dict.fromkeys(reference.names, (0.0, 0.0))
+        self._waiting: Table = empty(reference)
+        if state and state.get("reference") == reference.digest:
+            self._sums |= {name: (up, down) for name, (up, down) in state["sums"].items()}
+            self._waiting = np.array(state["waiting"], np.int64)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a later start needs, for JSON."""
+        return {
+            "reference": self._reference.digest,
+            "sums": self._sums,
+            "waiting": self._waiting.tolist(),
+        }
+
+    @property
+    def alarms(self) -> dict[str, float]:
+        """Quantity -> height of its sum over the limit, signed, for those that alarm now."""
+        heights = {}
+        for name, (up, down) in self._sums.items():
+            if max(up, down) > LIMIT:
+                heights[name] = up / LIMIT if up >= down else -down / LIMIT
+        return heights
+
+    def take(self, table: Table) -> dict[str, float]:
+        """Take one minute's counts; returns its deviations, in sd, empty while too few images."""
+        self._waiting = self._waiting + table
+        if self._waiting[:, 0].sum() < LEAST_IMAGES:
+            return {}
+        off = deviations(self._reference, self._waiting)
+        self._waiting = empty(self._reference)
+        for name, deviation in off.items():
+            step = min(max(deviation, -MOST), MOST)
+            up, down = self._sums[name]
+            up = min(max(0.0, up + step - ALLOWANCE), CAP)
+            # the mix has no below: a mix like the reference's is no surprise
+            down = 0.0 if name == MIX else min(max(0.0, down - step - ALLOWANCE), CAP)
+            self._sums[name] = (up, down)
+        return off
+
+
+def subjects(names: Iterable[str]) -> tuple[str, ...]:
+    """What alarms speak of: camera, model, sea; each once, sorted."""
+    return tuple(sorted({subject_of(name) for name in names}))
