@@ -73,3 +73,33 @@ class Monitor:
 def subjects(names: Iterable[str]) -> tuple[str, ...]:
     """What alarms speak of: camera, model, sea; each once, sorted."""
     return tuple(sorted({subject_of(name) for name in names}))
+
+
+class Monitors:
+    """A monitor for each instrument, as each has a camera of its own."""
+
+    def __init__(self, reference: Reference, state: Mapping[str, Any] | None = None) -> None:
+        self._reference = reference
+        self._monitors = {name: Monitor(reference, told) for name, told in (state or {}).items()}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """By instrument, what a later start needs, for JSON."""
+        return {name: monitor.state for name, monitor in self._monitors.items()}
+
+    @property
+    def alarms(self) -> dict[str, float]:
+        """As of ``Monitor``, the highest of all instruments."""
+        highest: dict[str, float] = {}
+        for monitor in self._monitors.values():
+            for name, height in monitor.alarms.items():
+                if abs(height) > abs(highest.get(name, 0.0)):
+                    highest[name] = height
+        return highest
+
+    def take(self, bin_id: str, table: Table) -> dict[str, float]:
+        """Take one minute's counts; returns the alarms of its instrument after it."""
+        name = bin_id.partition(".")[0]
+        monitor = self._monitors.setdefault(name, Monitor(self._reference))
+        monitor.take(table)
+        return monitor.alarms

@@ -89,7 +89,7 @@ def deviations(reference: Reference, table: Table) -> dict[str, float]:
 
 
 def _mix_deviation(reference: Reference, index: float, images: int) -> float:
-    """images x PSI is about chi-squared; its cube root is about normal.
+    """Images x PSI is about chi-squared; its cube root is about normal.
 
     Wilson and Hilferty 1931, PNAS 17:684, https://doi.org/10.1073/pnas.17.12.684.
     """

@@ -6,7 +6,6 @@ Counts add up, so they can be kept by minute in the journal and joined over part
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from pi10_classifier.drift.quantities import QUANTITIES
 from pi10_classifier.drift.reference import CELLS, Reference
+from pi10_classifier.instrument.moments import minute as minute_of
 
 Table = NDArray[np.int64]
 """(classes, 1 + quantities x CELLS): images of each class, then their counts by cell."""
@@ -45,7 +45,7 @@ def count(reference: Reference, columns: Mapping[str, Sequence[Any]]) -> Minutes
         if row is None:
             place[image] = -1
             continue
-        minute = keys.setdefault((bin_id or "", _minute(when)), len(keys))
+        minute = keys.setdefault((bin_id or "", minute_of(when)), len(keys))
         place[image] = minute * len(number) + row
     shape = empty(reference).shape
     tables = np.zeros((len(keys) * shape[0], shape[1]), np.int64)
@@ -91,7 +91,3 @@ def from_json(reference: Reference, entries: Sequence[Sequence[Any]]) -> Minutes
                 table[place] = row  # raises ValueError for another length
         add(minutes, {(bin_id, minute): table})
     return minutes
-
-
-def _minute(when: datetime | None) -> str:
-    return f"{when.replace(tzinfo=None).isoformat(timespec='minutes')}:00Z" if when else ""

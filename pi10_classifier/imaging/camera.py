@@ -1,18 +1,39 @@
-"""How sharp an image is, in a number that its particle's size and contrast do not affect."""
+"""What an image tells of the camera, whatever its particle: the ground, and how sharp it is."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pi10_classifier.imaging.preprocess import Grey
+
 _STEP_PX = 2  # a sharp edge rises within two pixels
+
+
+class Camera(NamedTuple):
+    """ground_grey, ground_spread: median and interquartile range of the border, grey levels.
+
+    sharpness: of ``sharpness``. All are None where they are not wanted.
+    """
+
+    ground_grey: int | None = None
+    ground_spread: int | None = None
+    sharpness: float | None = None
+
+    @classmethod
+    def of(cls, grey: Grey) -> Camera:
+        _, low, middle, high, _ = grey.quartiles
+        return cls(middle, high - low, sharpness(grey.pixels))
 
 
 def sharpness(pixels: NDArray[np.uint8]) -> float:
     """The steepest rise over two pixels, as a share of the image's range; 0..1.
 
     pixels: grey (H, W) uint8. 1 where black and white lie two pixels apart, 0 where all is alike.
+    The particle's size and contrast hardly affect it.
     """
     lowest, highest, _, _ = cv2.minMaxLoc(pixels)
     if highest <= lowest:
