@@ -19,15 +19,9 @@ class Quantity(NamedTuple):
 
 
 QUANTITIES: Mapping[str, Quantity] = {
-    "ground": Quantity(
-        "ground_grey", CAMERA, "the grey level of the ground: light, dirt, exposure"
-    ),
-    "spread": Quantity(
-        "ground_spread", CAMERA, "the unevenness of the ground: dirt, noise, bubbles"
-    ),
-    "sharpness": Quantity(
-        "sharpness", CAMERA, "the steepest edge of an image: focus, motion, dirt"
-    ),
+    "ground": Quantity("ground_grey", CAMERA, "grey level of the ground: light, exposure"),
+    "spread": Quantity("ground_spread", CAMERA, "unevenness of the ground: dirt, noise"),
+    "sharpness": Quantity("sharpness", CAMERA, "steepest edge of an image: focus, motion"),
     "score": Quantity("score", MODEL, "the score of the predicted class"),
     "novelty": Quantity("novelty", MODEL, "how unlike the model's training images they are"),
     "size": Quantity("esd_um", SEA, "the particles' equivalent spherical diameter"),

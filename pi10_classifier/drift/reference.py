@@ -166,3 +166,15 @@ def read_reference(path: Path) -> Reference:
             f"{path} holds no reference: {told[:300]}; make one by `pi10 export reference`"
         ) from error
     return reference
+
+
+def section(fields: Mapping[str, Any]) -> str:
+    """The part of the model card about the reference, from ``model.json``; may be empty."""
+    told = fields.get(FIELD)
+    if not told:
+        return ""
+    return (
+        f"## Reference\n\nDrift is told from a run of {told['images']:,} images in"
+        f" {told['minutes']:,} minutes: {', '.join(told['quantities'])}, and the mix of classes."
+        " Classes and scores do not depend on it.\n"
+    )

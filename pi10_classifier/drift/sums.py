@@ -31,7 +31,7 @@ def columns_of(reference: Reference) -> tuple[str, ...]:
     return ("bin", "datetime", "label", *wanted)
 
 
-def count(reference: Reference, columns: Mapping[str, Sequence[Any]]) -> Minutes:
+def count_images(reference: Reference, columns: Mapping[str, Sequence[Any]]) -> Minutes:
     """Count images by minute. columns: those of ``columns_of``, each with one cell per image.
 
     Images without a particle are not counted; a value that is missing is in no cell.

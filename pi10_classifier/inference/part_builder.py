@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pi10_classifier.abundance.track import merge
 from pi10_classifier.drift.reference import Reference
-from pi10_classifier.drift.sums import add, columns_of
+from pi10_classifier.drift.sums import add, columns_of, count_images
 from pi10_classifier.inference.engine import ChunkResult
 from pi10_classifier.instrument.hits_misses import note_hits_misses
 from pi10_classifier.results.gallery import Gallery
@@ -19,8 +19,8 @@ from pi10_classifier.results.run_folder import UnitRecord
 class PartBuilder:
     """A part that collects the results of chunks until it is published.
 
-    whole: the part holds all images of its bins, so its raising factors are known. reference: what drift is
-    told by; None for none.
+    whole: the part holds all images of its bins, so its raising factors are known. reference:
+    what drift is told by; None for none.
     """
 
     record: UnitRecord
@@ -53,7 +53,7 @@ class PartBuilder:
                 name: [getattr(row, name) for row in result.rows] for name in columns_of(reference)
             }
             record.drift = record.drift or {}
-            add(record.drift, count(reference, columns))
+            add(record.drift, count_images(reference, columns))
         for folder, bins in result.folders.items():
             record.folders.setdefault(folder, set()).update(bins)
         for folder, rows in result.hits_misses.items():

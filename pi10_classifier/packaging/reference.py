@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from pi10_classifier.drift.quantities import CAMERA, MIX, QUANTITIES
-from pi10_classifier.drift.reference import CELLS, FIELD, FORMAT, Reference
+from pi10_classifier.drift.reference import CELLS, FIELD, FORMAT, Reference, section
 from pi10_classifier.drift.statistics import between
-from pi10_classifier.drift.sums import columns_of, count
+from pi10_classifier.drift.sums import columns_of, count_images
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.model.card import body, card
@@ -112,7 +112,7 @@ def reference_of(run: Path, package: Package) -> tuple[dict[str, Any], tuple[str
     columns = {name: table[name] for name in columns_of(draft)}
     minutes = [
         counts
-        for (_, minute), counts in sorted(count(draft, columns).items())
+        for (_, minute), counts in sorted(count_images(draft, columns).items())
         if minute and counts[:, 0].sum() >= LEAST_OF_MINUTE
     ]
     if len(minutes) < LEAST_MINUTES:
@@ -167,21 +167,14 @@ def _histogram(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any] 
 
 
 def _card(package: Package, fields: dict[str, Any]) -> str:
-    """What comes below the card's head."""
-    told = fields[FIELD]
-    names = ", ".join(told["quantities"])
-    section = (
-        f"## Reference\n\nDrift is told from a run of {told['images']:,} images in"
-        f" {told['minutes']:,} minutes: {names}, and the mix of classes. The class scores do not"
-        " depend on it.\n"
-    )
+    """What comes below the card's head: the package's own card, and what is new in it."""
     try:
         own = (package.folder / CARD).read_text("utf-8")
         if own == card(package.description):  # made of its description: so is the new one
-            return f"{body(fields)}\n{section}"
+            return body(fields)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return f"{section}\n{quoted_card(package)}"
+    return f"{section(fields)}\n{quoted_card(package)}"
 
 
 def lacks_camera(made: ReferenceMade) -> bool:

@@ -248,9 +248,8 @@ def _write_rows(
     drift: a column unless None.
     """
     header = _columns(kind)
-    header += [
-        name for name, wanted in ((UNLIKE, folder.novelty), (DRIFT, drift is not None)) if wanted
-    ]
+    header += [UNLIKE] if folder.novelty else []
+    header += [DRIFT] if drift is not None else []
 
     def cells() -> Iterator[list[Any]]:
         for row, number in zip(rows, unlike, strict=True):

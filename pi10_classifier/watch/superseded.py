@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.drift.sums import columns_of, count, to_json
+from pi10_classifier.drift.sums import columns_of, count_images, to_json
 from pi10_classifier.foundation.files import atomic_path, write_atomically
 from pi10_classifier.instrument.names import Kind, bin_folder, kind_of
 from pi10_classifier.results.run_folder import DRIFT, RunFolder
@@ -69,7 +69,7 @@ def _rewrite(
             results = table.num_rows
             if reference:
                 columns = {name: table[name].to_pylist() for name in columns_of(reference)}
-                record[DRIFT] = to_json(count(reference, columns))
+                record[DRIFT] = to_json(count_images(reference, columns))
             record["part_bytes"] = temporary.stat().st_size
         record["failures"] = [
             failure for failure in record["failures"] if failure[1] not in superseded

@@ -116,7 +116,8 @@ def parse(text: str, now: int) -> Line:
         backlog=_whole(fields, "backlog"), more=fields.get("more") is True,
         trouble=_word(fields, "trouble"), dropped=_whole(fields, "dropped"),
         no_density=_whole(fields, "no_density"), position=_position(fields, minute, now),
-        flags=_flags(fields.get("flags", [])), drift=_drift(fields.get("drift")), **_sampled(fields, now),
+        flags=_flags(fields.get("flags", [])), drift=_drift(fields.get("drift")),
+        **_sampled(fields, now),
     )  # fmt: skip
 
 
