@@ -16,9 +16,10 @@ from pi10_classifier.drift.reference import Reference
 from pi10_classifier.drift.statistics import deviations
 from pi10_classifier.drift.sums import Table, empty
 
-ALLOWANCE = 1.0  # sd that a minute may lie off without adding to the sum
+# sd that a minute may lie off without adding to the sum: good minutes differ for long stretches, so
+# less would make the sum climb over those
+ALLOWANCE = 2.0
 LIMIT = 6.0  # of a sum; above it the chart alarms. From streams apart (benchmarks/drift.py)
-CAP = 2 * LIMIT  # so that an alarm ends some minutes after its cause
 MOST = 4.0  # sd that one minute counts: no single odd minute alarms
 LEAST_IMAGES = 50  # of a step; fewer wait for the next minute's
 
@@ -26,9 +27,19 @@ LEAST_IMAGES = 50  # of a step; fewer wait for the next minute's
 class Monitor:
     """The charts of all quantities of a reference, fed minute by minute in order of time."""
 
-    def __init__(self, reference: Reference, state: Mapping[str, Any] | None = None) -> None:
-        """state: of ``state``, from an earlier start; None for new charts."""
-        self._reference = reference
+    def __init__(
+        self,
+        reference: Reference,
+        state: Mapping[str, Any] | None = None,
+        *,
+        limit: float = LIMIT,
+    ) -> None:
+        """state: of ``state``, from an earlier start; None for new charts.
+
+        limit: of a sum, above which a chart alarms. Sums end at twice that, so that an alarm ends
+        some minutes after its cause.
+        """
+        self._reference, self._limit = reference, limit
         self._sums: dict[str, tuple[float, float]] = dict.fromkeys(reference.names, (0.0, 0.0))
         self._waiting: Table = empty(reference)
         if state and state.get("reference") == reference.digest:
@@ -49,8 +60,8 @@ class Monitor:
         """Quantity -> height of its sum over the limit, signed, for those that alarm now."""
         heights = {}
         for name, (up, down) in self._sums.items():
-            if max(up, down) > LIMIT:
-                heights[name] = up / LIMIT if up >= down else -down / LIMIT
+            if max(up, down) > self._limit:
+                heights[name] = (up if up >= down else -down) / self._limit
         return heights
 
     def take(self, table: Table) -> dict[str, float]:
@@ -60,14 +71,19 @@ class Monitor:
             return {}
         off = deviations(self._reference, self._waiting)
         self._waiting = empty(self._reference)
+        self.advance(off)
+        return off
+
+    def advance(self, off: Mapping[str, float]) -> None:
+        """Add the deviations of one step to the sums."""
+        cap = 2 * self._limit
         for name, deviation in off.items():
             step = min(max(deviation, -MOST), MOST)
             up, down = self._sums[name]
-            up = min(max(0.0, up + step - ALLOWANCE), CAP)
+            up = min(max(0.0, up + step - ALLOWANCE), cap)
             # the mix has no below: a mix like the reference's is no surprise
-            down = 0.0 if name == MIX else min(max(0.0, down - step - ALLOWANCE), CAP)
+            down = 0.0 if name == MIX else min(max(0.0, down - step - ALLOWANCE), cap)
             self._sums[name] = (up, down)
-        return off
 
 
 def subjects(names: Iterable[str]) -> tuple[str, ...]:

@@ -21,6 +21,9 @@ class Quantity(NamedTuple):
 QUANTITIES: Mapping[str, Quantity] = {
     "ground": Quantity("ground_grey", CAMERA, "grey level of the ground: light, exposure"),
     "spread": Quantity("ground_spread", CAMERA, "unevenness of the ground: dirt, noise"),
+    "stripe": Quantity(
+        "ground_stripe", CAMERA, "darkest column of the ground: dirt on the line scan"
+    ),
     "sharpness": Quantity("sharpness", CAMERA, "steepest edge of an image: focus, motion"),
     "score": Quantity("score", MODEL, "the score of the predicted class"),
     "novelty": Quantity("novelty", MODEL, "how unlike the model's training images they are"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,24 +74,40 @@ def reference_of(run: Path, package: Package) -> tuple[dict[str, Any], tuple[str
             f" ({str(told['model']['sha256'])[:8]}), not {package.name} ({package.sha256[:8]});"
             " name that package by --model"
         )
-    table, lacking = _columns(run)
+    table = _columns(run)
+    return fit_reference(table, package, float(told["parameters"]["um_per_px"]), str(run))
+
+
+def fit_reference(
+    table: Mapping[str, Sequence[Any]], package: Package, um_per_px: float, name: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The reference of rows, and the quantities that they lack.
+
+    table: columns of the predictions table, one cell per image, with bin, datetime and label.
+    name: of the run, for errors. Raises SettingError where the rows are too few.
+    """
+    lacking = tuple(
+        quantity
+        for quantity, about in QUANTITIES.items()
+        if not any(value is not None for value in table.get(about.column, ()))
+    )
     labels = np.array(table["label"])
     numbers = {label: int((labels == label).sum()) for label in package.classes}
     images = sum(numbers.values())
     if images < LEAST_IMAGES:
         raise SettingError(
-            f"{run} has {images:,} images with a particle; a reference needs {LEAST_IMAGES:,}"
+            f"{name} has {images:,} images with a particle; a reference needs {LEAST_IMAGES:,}"
         )
     quantities: dict[str, Any] = {}
-    for name, quantity in QUANTITIES.items():
-        if name in lacking:
+    for quantity, about in QUANTITIES.items():
+        if quantity in lacking:
             continue
-        values = np.array(table[quantity.column], np.float64)
+        values = np.array(table[about.column], np.float64)
         histograms = {
             label: _histogram(values[(labels == label) & np.isfinite(values)])
             for label in package.classes
         }
-        quantities[name] = {
+        quantities[quantity] = {
             "mean": 0.0,
             "between_sd": 0.0,
             "classes": {label: cells for label, cells in histograms.items() if cells},
@@ -100,7 +116,7 @@ def reference_of(run: Path, package: Package) -> tuple[dict[str, Any], tuple[str
         "format": FORMAT,
         "model": package.name,
         "model_sha256": package.sha256,
-        "um_per_px": float(told["parameters"]["um_per_px"]),
+        "um_per_px": um_per_px,
         "images": images,
         "minutes": 1,
         "mix": {label: number / images for label, number in numbers.items()},
@@ -109,7 +125,7 @@ def reference_of(run: Path, package: Package) -> tuple[dict[str, Any], tuple[str
     }
     draft = Reference.from_dict(fields)
     assert draft is not None  # noqa: S101  narrows the type
-    columns = {name: table[name] for name in columns_of(draft)}
+    columns = {column: table[column] for column in columns_of(draft)}
     minutes = [
         counts
         for (_, minute), counts in sorted(count_images(draft, columns).items())
@@ -117,15 +133,15 @@ def reference_of(run: Path, package: Package) -> tuple[dict[str, Any], tuple[str
     ]
     if len(minutes) < LEAST_MINUTES:
         raise SettingError(
-            f"{run} has {len(minutes)} minutes with {LEAST_OF_MINUTE} images; a reference needs"
+            f"{name} has {len(minutes)} minutes with {LEAST_OF_MINUTE} images; a reference needs"
             f" {LEAST_MINUTES}, to know how much good minutes differ"
         )
     fields["minutes"] = len(minutes)
-    for name, (mean, spread) in between(draft, minutes).items():
-        if name == MIX:
+    for quantity, (mean, spread) in between(draft, minutes).items():
+        if quantity == MIX:
             fields["mix_between"] = mean
         else:
-            quantities[name] |= {"mean": mean, "between_sd": spread}
+            quantities[quantity] |= {"mean": mean, "between_sd": spread}
     return fields, lacking
 
 
@@ -140,20 +156,18 @@ def _run(run: Path) -> dict[str, Any]:
         ) from error
 
 
-def _columns(run: Path) -> tuple[Mapping[str, list[Any]], tuple[str, ...]]:
-    """The table's columns, and the quantities without a column or without any value."""
+def _columns(run: Path) -> Mapping[str, list[Any]]:
+    """The table's columns that a reference is made of."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     try:
         data = ds.dataset(run / PREDICTIONS, format="parquet")
-        wanted = {name: q.column for name, q in QUANTITIES.items() if q.column in data.schema.names}
-        table = data.to_table(columns=["bin", "datetime", "label", *wanted.values()])
+        wanted = [q.column for q in QUANTITIES.values() if q.column in data.schema.names]
+        table = data.to_table(columns=["bin", "datetime", "label", *wanted])
     except (OSError, pa.ArrowException) as error:
         raise SettingError(f"{run / PREDICTIONS} cannot be read: {error}") from error
-    there = {name for name, column in wanted.items() if table[column].null_count < len(table)}
-    lacking = tuple(name for name in QUANTITIES if name not in there)
-    return {name: table[name].to_pylist() for name in table.column_names}, lacking
+    return {name: table[name].to_pylist() for name in table.column_names}
 
 
 def _histogram(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any] | None:

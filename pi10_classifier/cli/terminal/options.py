@@ -71,7 +71,7 @@ REFERENCE = click.option(
 CAMERA = click.option(
     "--camera",
     is_flag=True,
-    help="Add the columns ground_grey, ground_spread and sharpness, which a reference is made of.",
+    help="Add the columns of the ground and of sharpness, which a reference is made of.",
 )
 
 
