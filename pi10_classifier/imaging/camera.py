@@ -18,7 +18,8 @@ _STEP_PX = 2  # a sharp edge rises within two pixels
 class Camera(NamedTuple):
     """ground_grey, ground_spread: median and interquartile range of the border, grey levels.
 
-    ground_stripe: of ``stripe``. sharpness: of ``sharpness``. All are None where they are not wanted.
+        ground_stripe: of ``stripe``. sharpness: of ``sharpness``. All are None where they are not
+    wanted.
     """
 
     ground_grey: int | None = None
