@@ -28,6 +28,7 @@ from pi10_classifier.simulate import encode_tiff
 from pi10_classifier.watch.minute_summary import LINE_BYTES
 from pi10_classifier.watch.watcher import WatchOptions, watch
 
+OTHER_GRAPH = support.tiny_model(support.weights(seed=9))
 Start = Callable[..., RunResult]
 
 
