@@ -34,11 +34,12 @@ from pi10_classifier.drift.chart import LIMIT, Monitor, subjects
 from pi10_classifier.drift.quantities import CAMERA, MODEL, QUANTITIES, SEA
 from pi10_classifier.drift.reference import Reference, read_reference
 from pi10_classifier.drift.statistics import deviations
-from pi10_classifier.drift.sums import columns_of, count_images
+from pi10_classifier.drift.sums import columns_of, count_images, empty
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import Grey, level
 from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.settings import Settings
+from pi10_classifier.instrument.moments import minute
 from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
@@ -57,6 +58,7 @@ DAY, GOOD, CHANGED = 1440, 60, 240  # minutes
 REFERENCE_MINUTES = 360
 LIMITS = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0)
 LONGEST_PX = 300
+SUBJECTS = (CAMERA, MODEL, SEA)
 
 F32 = np.ndarray[Any, np.dtype[np.float32]]
 Pool = dict[str, np.ndarray[Any, Any]]
@@ -146,8 +148,8 @@ def pool(
 
 def stream(
     seed: int, minutes: int, of: Pool, mix: Sequence[float] = SEA_MIX
-) -> Iterator[dict[str, Any]]:
-    """The columns of each minute's images. The mix and the light wander."""
+) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+    """The images of each minute, as rows of a pool. The mix and the light wander."""
     rng = np.random.default_rng(seed)
     places = {
         (group, state): np.nonzero((of["true"] == group) & (abs(of["state"] - state) <= 2))[0]
@@ -156,29 +158,37 @@ def stream(
     }
     wander = rng.normal(0, 0.3, len(CLASSES))
     state = int(rng.integers(STATES))
-    for minute in range(minutes):
+    for number in range(minutes):
         wander = 0.95 * wander + rng.normal(0, 0.3 * np.sqrt(1 - 0.95**2), len(CLASSES))
-        if minute % 10 == 0:
+        if number % 10 == 0:
             state = int(np.clip(state + rng.integers(-2, 3), 0, STATES - 1))
         shares = np.array(mix) * np.exp(wander)
         numbers = rng.multinomial(rng.poisson(IMAGES), shares / shares.sum())
-        chosen = np.concatenate([
+        yield np.concatenate([
             rng.choice(places[group, state], number)
             for group, number in zip(CLASSES, numbers, strict=True)
         ])  # fmt: skip
-        when = START + timedelta(minutes=minute)
-        columns = {name: values[chosen] for name, values in of.items()}
-        yield {**columns, "bin": ["pia7"] * len(chosen), "datetime": [when] * len(chosen)}
 
 
-def steps(reference: Reference, minutes: Iterator[dict[str, Any]]) -> list[dict[str, float]]:
-    """The deviations of each minute."""
-    wanted = columns_of(reference)
-    return [
-        deviations(reference, table)
-        for columns in minutes
-        for table in count_images(reference, {name: columns[name] for name in wanted}).values()
-    ]
+def counted(reference: Reference, of: Pool) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Each image's own counts (images, …): those of a minute are their sum."""
+    images = len(of["true"])
+    minutes = [START + timedelta(minutes=at) for at in range(images)]
+    whole = {**of, "bin": ["pia7"] * images, "datetime": minutes}
+    tables = count_images(reference, {name: whole[name] for name in columns_of(reference)})
+    single = np.zeros((images, *empty(reference).shape), np.int64)
+    for at, when in enumerate(minutes):  # a blank image has no counts
+        single[at] = tables.get(("pia7", minute(when)), 0)
+    return single
+
+
+def steps(
+    reference: Reference,
+    single: np.ndarray[Any, np.dtype[np.int64]],
+    minutes: Iterator[np.ndarray[Any, np.dtype[np.int64]]],
+) -> list[dict[str, float]]:
+    """The deviations of each minute. single: of ``counted``."""
+    return [deviations(reference, single[rows].sum(axis=0)) for rows in minutes]
 
 
 def onsets(
@@ -186,7 +196,7 @@ def onsets(
 ) -> dict[str, int]:
     """How often an alarm of each subject begins."""
     monitor, before = Monitor(reference, limit=limit), set[str]()
-    begun = dict.fromkeys((CAMERA, MODEL, SEA), 0)
+    begun = dict.fromkeys(SUBJECTS, 0)
     for step in off:
         monitor.advance(step)
         now = set(subjects(monitor.alarms))
@@ -201,10 +211,10 @@ def first(
 ) -> tuple[bool, int | None]:
     """Whether the subject alarmed before the change, and minutes from the change to its alarm."""
     monitor = Monitor(reference, limit=LIMIT)
-    for minute, step in enumerate(off):
+    for number, step in enumerate(off):
         monitor.advance(step)
         if subject in subjects(monitor.alarms):
-            return minute < GOOD, minute - GOOD + 1
+            return number < GOOD, number - GOOD + 1
     return False, None
 
 
@@ -252,49 +262,62 @@ def pools(data: Path, out: Path, size: int, engine: Engine) -> dict[str, Pool]:
 
 
 def measure(given: argparse.Namespace) -> None:
-    package = Model.load(find(given.model))
-    engine = Engine.from_settings(package, Settings(model=find(given.model), camera=True))
+    model = Model.load(find(given.model))
+    engine = Engine.from_settings(model, Settings(model=find(given.model), camera=True))
     made = pools(given.data, given.out, given.size, engine)
-    good: dict[str, list[Any]] = {}
-    for columns in stream(1, REFERENCE_MINUTES, made["reference"]):
-        for name, values in columns.items():
-            good.setdefault(name, []).extend(values)
-    fields, _ = fit_reference(good, package.package, UM_PER_PX, "reference")
+    good: dict[str, list[Any]] = {"bin": [], "datetime": []}
+    for number, rows in enumerate(stream(1, REFERENCE_MINUTES, made["reference"])):
+        for name, values in made["reference"].items():
+            good.setdefault(name, []).extend(values[rows])
+        good["bin"] += ["pia7"] * len(rows)
+        good["datetime"] += [START + timedelta(minutes=number)] * len(rows)
+    fields, _ = fit_reference(good, model.package, UM_PER_PX, "reference")
     path = given.out / "reference.json"
     path.write_text(json.dumps(fields), "utf-8")
     reference = read_reference(path)
     spreads = {name: round(spread.sd, 4) for name, spread in reference.between.items()}
     print(f"reference: {reference.images:,} images, {reference.minutes} minutes; sd {spreads}\n")
-    print("false alarms a day on the streams that the limit is chosen on, by limit")
-    chosen = [
-        steps(reference, stream(100 + seed, DAY, made["chosen on"])) for seed in range(given.days)
-    ]
+    singles = {name: counted(reference, of) for name, of in made.items()}
+
+    def days(name: str, seed: int) -> list[list[dict[str, float]]]:
+        return [
+            steps(reference, singles[name], stream(seed + day, DAY, made[name]))
+            for day in range(given.days)
+        ]
+
+    print("false alarms a day on the streams that the limit is chosen on, by limit", flush=True)
+    chosen = days("chosen on", 100)
     for limit in LIMITS:
-        sums = [onsets(reference, off, limit) for off in chosen]
-        told = {s: poisson(sum(one[s] for one in sums), given.days) for s in sums[0]}
-        print(f"  {limit:4g}: {told}")
-    print(f"\njudged with the limit {LIMIT:g}: false alarms a day, and by whom an alarm comes")
-    every = [
-        steps(reference, stream(500 + seed, DAY, made["judged"])) for seed in range(given.days)
-    ]
-    sums = [onsets(reference, off, LIMIT) for off in every]
-    for subject in sums[0]:
-        print(f"  no change, {subject}: {poisson(sum(one[subject] for one in sums), given.days)}")
-    print("\n| change | camera: told of streams | delay, minutes | model | delay | sea | delay |")
-    print("|---|---|---|---|---|---|---|")
+        print(f"  {limit:4g}: {_told(reference, chosen, limit)}", flush=True)
+    if given.choose:
+        return
+    print(f"\njudged, with the limit {LIMIT:g}, without a change: false alarms a day")
+    print(f"  {_told(reference, days('judged', 500), LIMIT)}", flush=True)
+    header = [f"{subject} {what}" for subject in SUBJECTS for what in ("told", "delay, minutes")]
+    print(f"\n| change | {' | '.join(header)} |\n|---|{'---|' * len(header)}")
     for name in ("none", *CHANGES, "another camera", "another mix of classes"):
+        mix = OTHER_MIX if name == "another mix of classes" else SEA_MIX
+        changed = name if name in made else "judged"
+        offs = [
+            [
+                *steps(reference, singles["judged"], stream(1000 + n, GOOD, made["judged"])),
+                *steps(reference, singles[changed], stream(2000 + n, CHANGED, made[changed], mix)),
+            ]
+            for n in range(given.streams)
+        ]
         cells = []
-        offs = []
-        for seed in range(given.streams):
-            before = stream(1000 + seed, GOOD, made["judged"])
-            mix = OTHER_MIX if name == "another mix of classes" else SEA_MIX
-            after = stream(2000 + seed, CHANGED, made.get(name, made["judged"]), mix)
-            offs.append([*steps(reference, before), *steps(reference, after)])
-        for subject in (CAMERA, MODEL, SEA):
+        for subject in SUBJECTS:
             found = [first(reference, off, subject) for off in offs]
-            delays = [delay for early, delay in found if delay is not None and not early]
-            cells += [f"{len(delays)} of {sum(not early for early, _ in found)}", median(delays)]
+            calm = [delay for early, delay in found if not early]
+            delays = [delay for delay in calm if delay is not None]
+            cells += [f"{len(delays)} of {len(calm)}", median(delays)]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _told(reference: Reference, days: Sequence[Any], limit: float) -> str:
+    sums = [onsets(reference, off, limit) for off in days]
+    told = {s: poisson(sum(of_day[s] for of_day in sums), len(days)) for s in SUBJECTS}
+    return ", ".join(f"{subject} {rate}" for subject, rate in told.items())
 
 
 def cost(given: argparse.Namespace) -> None:
@@ -325,6 +348,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=4000, help="Particles of a pool.")
     parser.add_argument("--days", type=int, default=20)
     parser.add_argument("--streams", type=int, default=40)
+    parser.add_argument("--choose", action="store_true", help="Only try the limits.")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--inputs", nargs="*", type=Path, default=[])
     parser.add_argument("--pairs", type=int, default=10)

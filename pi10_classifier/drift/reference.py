@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,21 @@ class Cells:
     """One quantity's histogram in one class.
 
     edges: increasing, at most ``CELLS`` - 1; a value equal to an edge is above it. shares: of the
-    reference's images in each cell, one more than the edges; they sum to 1.
+    reference's images in each cell, one more than the edges; they sum to 1. ridits: the share of
+    the reference below each cell plus half of its own (cells,), 0..1. variance: of one image's
+    ridit.
     """
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
+    ridits: F64 = field(init=False, compare=False)
+    variance: float = field(init=False, compare=False)
 
-    @property
-    def ridits(self) -> F64:
-        """The share of the reference below each cell plus half of its own (cells,), 0..1."""
+    def __post_init__(self) -> None:
         shares = np.array(self.shares)
-        return np.asarray(np.cumsum(shares) - shares / 2, np.float64)
+        ridits = np.cumsum(shares) - shares / 2
+        object.__setattr__(self, "ridits", ridits)
+        object.__setattr__(self, "variance", float(shares @ ridits**2) - 0.25)
 
 
 @dataclass(frozen=True, slots=True)

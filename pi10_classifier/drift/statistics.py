@@ -10,47 +10,59 @@ mix alone shifts nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.drift.quantities import MIX
-from pi10_classifier.drift.reference import CELLS, Reference
+from pi10_classifier.drift.reference import CELLS, Cells, Reference
 from pi10_classifier.drift.sums import Table
 
 LEAST_SD = 0.01  # of a shift between minutes: what is smaller is of no importance
 
 
 class Shift(NamedTuple):
-    """value: -0.5 (all below the reference) to 0.5. sd: by chance alone. psi: of the cells."""
+    """value: -0.5 (all below the reference) to 0.5. sd: by chance alone."""
 
     value: float
     sd: float
-    psi: float
 
 
 def shift(reference: Reference, table: Table, name: str) -> Shift | None:
     """The shift of a quantity; None where no image of a class of the reference has it."""
+    total = weighted = variance = 0.0
+    for label, cells, counts in _classes(reference, table, name):
+        images, weight = int(counts.sum()), reference.mix[label]
+        total += weight
+        weighted += weight * (float(counts @ cells.ridits) / images - 0.5)
+        variance += weight**2 * cells.variance / images
+    if not variance > 0:  # no image, or all of the reference in one cell
+        return None
+    return Shift(weighted / total, math.sqrt(variance) / total)
+
+
+def cells_psi(reference: Reference, table: Table, name: str) -> float | None:
+    """The mean PSI of a quantity's cells over the classes, weighted by the reference's mix."""
+    total = weighted = 0.0
+    for label, cells, counts in _classes(reference, table, name):
+        total += reference.mix[label]
+        weighted += reference.mix[label] * psi(counts, np.array(cells.shares))
+    return weighted / total if total else None
+
+
+def _classes(
+    reference: Reference, table: Table, name: str
+) -> Iterator[tuple[str, Cells, NDArray[np.int64]]]:
+    """The classes of which there are images, with a quantity's cells and the counts in them."""
     start = 1 + reference.quantities.index(name) * CELLS
-    total = weighted = variance = index = 0.0
     for label, row in zip(reference.classes, table, strict=True):
         cells = reference.cells.get(label, {}).get(name)
-        if cells is None:
-            continue
-        counts = row[start : start + len(cells.shares)]
-        images = int(counts.sum())
-        if not images:
-            continue
-        ridits, shares, weight = cells.ridits, np.array(cells.shares), reference.mix[label]
-        total += weight
-        weighted += weight * (float(counts @ ridits) / images - 0.5)
-        variance += weight**2 * (float(shares @ ridits**2) - 0.25) / images
-        index += weight * psi(counts, shares)
-    if not variance:  # no image, or all of the reference in one cell
-        return None
-    return Shift(weighted / total, math.sqrt(variance) / total, index / total)
+        if cells is not None:
+            counts = row[start : start + len(cells.shares)]
+            if counts.any():
+                yield label, cells, counts
 
 
 def psi(counts: NDArray[np.int64], shares: NDArray[np.float64]) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from pi10_classifier.drift.chart import Monitors, subjects
 from pi10_classifier.drift.quantities import CAMERA, MODEL, SEA, subject_of
 from pi10_classifier.drift.reference import Reference
-from pi10_classifier.drift.statistics import mix_psi, shift
+from pi10_classifier.drift.statistics import cells_psi, mix_psi, shift
 from pi10_classifier.drift.sums import Minutes
 from pi10_classifier.foundation.files import write_csv
 
@@ -50,10 +50,12 @@ def _rows(reference: Reference, minutes: Minutes, alarms: Alarms) -> Iterator[Se
         cells: list[Any] = []
         for name in reference.quantities:
             told = shift(reference, table, name)
-            cells += [f"{told.value:.4f}", f"{told.psi:.4f}"] if told else [None, None]
-        index = f"{mix_psi(reference, table):.4f}"
+            index = cells_psi(reference, table, name)
+            cells.append(f"{told.value:.4f}" if told else None)
+            cells.append(None if index is None else f"{index:.4f}")
+        cells.append(f"{mix_psi(reference, table):.4f}")
         images = int(table[:, 0].sum())
-        yield (bin_id, minute, images, *cells, index, ";".join(heights),
+        yield (bin_id, minute, images, *cells, ";".join(heights),
                ";".join(subjects(heights)))  # fmt: skip
 
 
