@@ -24,6 +24,7 @@ from pi10_classifier.imaging.decode import decode
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import read_package
 from pi10_classifier.packaging.reference import export_reference
+from pi10_classifier.report.page import write_report
 from pi10_classifier.simulate import encode_tiff
 from pi10_classifier.watch.minute_summary import LINE_BYTES
 from pi10_classifier.watch.watcher import WatchOptions, watch
@@ -133,6 +134,8 @@ def test_a_package_has_its_reference_with_it(
     assert cli.exit_code == 0, cli.output
     assert "the camera differs from the reference" in cli.output
     assert (out / "drift.csv").is_file()
+    page = write_report(out, tmp_path / "pkg").read_text("utf-8")
+    assert 'id="drift"' in page and "ground" in page.partition('id="drift"')[2][:2000]
 
 
 def test_the_minutes_line_tells_it(
