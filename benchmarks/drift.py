@@ -336,7 +336,8 @@ def cost(given: argparse.Namespace) -> None:
             spent[on] = time.process_time() - began
         ratios.append(spent[True] / spent[False])
         images = run.tally.totals["results"]
-        print(f"pair {pair}: {images:,} images, {spent[False]:.2f} s without, x{ratios[-1]:.4f}")
+        told = f"{images:,} images, {spent[False]:.2f} s without, x{ratios[-1]:.4f}"
+        print(f"pair {pair}: {told}", flush=True)
     print(f"ratio of processor time: median {median([round(ratio, 4) for ratio in ratios])}")
 
 
