@@ -324,6 +324,10 @@ def cost(given: argparse.Namespace) -> None:
     """Processor time of whole runs, with and without a reference, in pairs in turns."""
     inputs = [str(path) for path in given.inputs]
     reference = read_reference(given.out / "reference.json")
+    # imports and the first run of the model would be charged to one side
+    classify(
+        inputs, given.out / "cost-False", Settings(model=find(given.model), jobs=1), overwrite=True
+    )
     ratios = []
     for pair in range(given.pairs):
         spent = {}
