@@ -23,6 +23,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import read_package
+from pi10_classifier.model.writer import derive
 from pi10_classifier.packaging.reference import export_reference
 from pi10_classifier.report.page import write_report
 from pi10_classifier.simulate import encode_tiff
@@ -125,6 +126,8 @@ def test_a_package_has_its_reference_with_it(
     made = read_package(tmp_path / "pkg")[0]
     assert made.reference == read_reference(reference) == read_reference(tmp_path / "pkg")
     assert made.sha256 == read_package(package)[0].sha256
+    # what is made of it has other scores
+    assert "reference" not in derive(made, "int8")
     assert "## Reference" in (tmp_path / "pkg" / "README.md").read_text()
     out = tmp_path / "out"
     cli = CliRunner().invoke(
