@@ -292,7 +292,7 @@ def measure(given: argparse.Namespace) -> None:
     if given.choose:
         return
     print(f"\njudged, with the limit {LIMIT:g}, without a change: false alarms a day")
-    print(f"  {_told(reference, days('judged', 500), LIMIT)}", flush=True)
+    print(f"  {_told(reference, days('judged', 9000), LIMIT)}", flush=True)
     header = [f"{subject} {what}" for subject in SUBJECTS for what in ("told", "delay, minutes")]
     print(f"\n| change | {' | '.join(header)} |\n|---|{'---|' * len(header)}")
     for name in ("none", *CHANGES, "another camera", "another mix of classes"):
@@ -300,8 +300,8 @@ def measure(given: argparse.Namespace) -> None:
         changed = name if name in made else "judged"
         offs = [
             [
-                *steps(reference, singles["judged"], stream(1000 + n, GOOD, made["judged"])),
-                *steps(reference, singles[changed], stream(2000 + n, CHANGED, made[changed], mix)),
+                *steps(reference, singles["judged"], stream(5000 + n, GOOD, made["judged"])),
+                *steps(reference, singles[changed], stream(6000 + n, CHANGED, made[changed], mix)),
             ]
             for n in range(given.streams)
         ]

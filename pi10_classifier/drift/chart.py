@@ -19,6 +19,9 @@ from pi10_classifier.drift.sums import Table, empty
 # sd that a minute may lie off without adding to the sum: good minutes differ for long stretches, so
 # less would make the sum climb over those
 ALLOWANCE = 2.0
+# more of it for each sd that the mix lies off: then other particles are mistaken for a class, so
+# all that is compared within it moves, by up to 0.37 sd (benchmarks/drift.py)
+MIX_ALLOWANCE = 0.37
 LIMIT = 6.0  # of a sum; above it the chart alarms. From streams apart (benchmarks/drift.py)
 MOST = 4.0  # sd that one minute counts: no single odd minute alarms
 LEAST_IMAGES = 50  # of a step; fewer wait for the next minute's
@@ -77,12 +80,14 @@ class Monitor:
     def advance(self, off: Mapping[str, float]) -> None:
         """Add the deviations of one step to the sums."""
         cap = 2 * self._limit
+        mix = min(max(off.get(MIX, 0.0), 0.0), MOST)
         for name, deviation in off.items():
+            allowance = ALLOWANCE + (0.0 if name == MIX else MIX_ALLOWANCE * mix)
             step = min(max(deviation, -MOST), MOST)
             up, down = self._sums[name]
-            up = min(max(0.0, up + step - ALLOWANCE), cap)
+            up = min(max(0.0, up + step - allowance), cap)
             # the mix has no below: a mix like the reference's is no surprise
-            down = 0.0 if name == MIX else min(max(0.0, down - step - ALLOWANCE), cap)
+            down = 0.0 if name == MIX else min(max(0.0, down - step - allowance), cap)
             self._sums[name] = (up, down)
 
 

@@ -48,6 +48,16 @@ def test_an_alarm_ends_with_its_cause(reference: Reference) -> None:
     assert not monitor.alarms
 
 
+def test_more_is_allowed_while_the_mix_is_another(reference: Reference) -> None:
+    monitor = Monitor(reference)
+    for _ in range(100):
+        monitor.advance({"ground": ALLOWANCE + 1, "mix": MOST})
+    assert set(monitor.alarms) == {"mix"}
+    for _ in range(100):  # a large change of the camera is told all the same
+        monitor.advance({"ground": MOST, "mix": MOST})
+    assert set(monitor.alarms) == {"mix", "ground"}
+
+
 def test_a_mix_like_the_references_is_no_surprise(reference: Reference) -> None:
     monitor = Monitor(reference)
     for _ in range(100):
