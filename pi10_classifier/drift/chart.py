@@ -22,7 +22,7 @@ ALLOWANCE = 2.0
 # more of it for each sd that the mix lies off: then other particles are mistaken for a class, so
 # all that is compared within it moves, by up to 0.37 sd (benchmarks/drift.py)
 MIX_ALLOWANCE = 0.37
-LIMIT = 6.0  # of a sum; above it the chart alarms. From streams apart (benchmarks/drift.py)
+LIMIT = 6.0  # of a sum; above it the chart alarms. From streams apart (docs/drift.md)
 MOST = 4.0  # sd that one minute counts: no single odd minute alarms
 LEAST_IMAGES = 50  # of a step; fewer wait for the next minute's
 
