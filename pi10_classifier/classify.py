@@ -101,15 +101,14 @@ def classify_units(
     started = datetime.now(UTC)
     clock = time.perf_counter() if clock is None else clock
     package = model.package
+    settings = settings.with_reference(package)
     if settings.groups and package.groups is None:
         raise SettingError(
             f"the model package {package.name} predicts {', '.join(package.classes)} alone, no"
             " groups within them; leave --groups out, or give a package that was trained with"
             " groups"
         )
-    folder = RunFolder(
-        out, package.classes, novelty=package.novelty is not None, groups=settings.groups
-    )
+    folder = RunFolder(out, package.classes, **settings.of_rows(package))
     # not normalised: a unit's name is its path as the user gave it
     fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model.package)}
     try:

@@ -24,7 +24,7 @@ LEVELS = (
     ("errors",),
     ("foundation", "instrument"),
     ("taxonomy",),
-    ("imaging", "abundance"),
+    ("imaging", "abundance", "drift"),
     ("sources", "model", "simulate", "sizes"),
     ("results", "report"),
     ("inference", "labelling", "underway"),

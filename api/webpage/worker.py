@@ -116,7 +116,8 @@ def _write_downloads(home: Path, run: dict[str, Any]) -> None:
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
-    kind = schema(run["model"]["classes"], novelty=UNLIKE in run)
+    camera = bool(run["parameters"].get("camera"))  # of a package with a reference
+    kind = schema(run["model"]["classes"], novelty=UNLIKE in run, camera=camera)
     data = ds.dataset(home / OUT / PREDICTIONS, schema=kind, format="parquet")
     with (
         pa_csv.CSVWriter(home / "predictions.csv", data.schema) as text,

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from pi10_classifier.cli.terminal.options import FOLDER, caps_of, engine_options, report_or_note
+from pi10_classifier.cli.terminal.options import (
+    CAMERA,
+    FOLDER,
+    REFERENCE,
+    caps_of,
+    engine_options,
+    reference_of,
+    report_or_note,
+)
 from pi10_classifier.foundation.output import lossy_output
 
 
@@ -19,6 +27,8 @@ from pi10_classifier.foundation.output import lossy_output
 @click.option("--groups", is_flag=True,
               help="Add the column group, the most probable finer group within the class; needs a"
                    " model with groups.")  # fmt: skip
+@CAMERA
+@REFERENCE
 @click.option("--report/--no-report", default=True, show_default=True,
               help="Whether to write report.html (needs the extra [report]).")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
@@ -62,6 +72,7 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
     if resume and overwrite:
         raise SettingError("--resume and --overwrite exclude each other; give only one")
     given = {name: value for name, value in options.items() if value is not None}
+    given |= reference_of(given.pop("reference", None))
     given |= caps_of(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
     settings = Settings(model=find(model), measure=measure, **given)
     watched = is_terminal() and not as_json

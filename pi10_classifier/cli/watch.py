@@ -11,10 +11,13 @@ from typing import Any
 import click
 
 from pi10_classifier.cli.terminal.options import (
+    CAMERA,
     FOLDER,
+    REFERENCE,
     caps_of,
     engine_options,
     note_without_report,
+    reference_of,
     report_or_note,
 )
 from pi10_classifier.foundation.output import lossy_output
@@ -29,6 +32,8 @@ from pi10_classifier.foundation.output import lossy_output
     help="Folder to write the results to; an existing run in it is continued.",
 )
 @engine_options
+@CAMERA
+@REFERENCE
 @click.option("--settle", "settle_s", type=float, default=2.0, show_default=True,
               help="Seconds that a file must stay unchanged before it is read.")  # fmt: skip
 @click.option("--rescan", "rescan_s", type=float, default=60.0, show_default=True,
@@ -87,6 +92,7 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     from pi10_classifier.watch.watcher import watch as run_watch
 
     given = {name: value for name, value in options.items() if value is not None}
+    given |= reference_of(given.pop("reference", None))
     given |= caps_of(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
     settings = Settings(model=find(model), measure=measure, **given)
     plan = WatchOptions(settle_s, rescan_s, summary_url, until_idle)

@@ -10,8 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import timedelta
 from typing import Any
 
 import cv2
@@ -20,6 +19,7 @@ import numpy as np
 from pi10_classifier.abundance.track import Fixes, merge
 from pi10_classifier.errors import Code, Failure, InputError
 from pi10_classifier.imaging.blank import is_doubtful, is_faint, shows_nothing
+from pi10_classifier.imaging.camera import Camera
 from pi10_classifier.imaging.decode import CAPS, Caps, decode, looks_like_image
 from pi10_classifier.imaging.measurement import (
     MAX_SIDE_PX,
@@ -31,6 +31,8 @@ from pi10_classifier.imaging.measurement import (
 from pi10_classifier.imaging.preprocess import U8, Grey, prepare
 from pi10_classifier.inference.settings import CHUNK_ITEMS, Settings
 from pi10_classifier.instrument.hits_misses import HitsMisses, note_hits_misses
+from pi10_classifier.instrument.moments import minute as minute_of
+from pi10_classifier.instrument.moments import moment
 from pi10_classifier.instrument.names import (
     BIN_MINUTES,
     NO_PARTICLE,
@@ -53,6 +55,7 @@ from pi10_classifier.sources.base import Item
 
 CHUNK_BYTES = 4 * 2**20
 RESOLUTION_TOLERANCE = 0.01
+_UNSEEN = Camera()
 _NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
 
 
@@ -92,6 +95,7 @@ class _Decoded:
     width: int
     height: int
     picture: U8
+    camera: Camera
     grey: Grey | None = None
     size: Measurement | None = None
     blank: bool = False
@@ -110,6 +114,7 @@ class Engine:
         um_per_px: float = UM_PER_PX,
         caps: Caps = CAPS,
         groups: bool = False,
+        camera: bool = False,
     ) -> None:
         # one thread per image, because the pipeline itself runs several threads
         cv2.setNumThreads(1)
@@ -118,6 +123,7 @@ class Engine:
         self._measuring = measuring
         self._um_per_px = um_per_px
         self._caps = caps
+        self._camera = camera
         # a threshold of 0 flags nothing
         package = model.package
         self._least = package.thresholds or (0.0,) * len(package.classes)
@@ -134,6 +140,7 @@ class Engine:
             um_per_px=settings.um_per_px,
             caps=settings.caps,
             groups=settings.groups,
+            camera=settings.camera,
         )
 
     def process(self, chunk: Sequence[Item], gallery: Gallery) -> ChunkResult:
@@ -213,7 +220,8 @@ class Engine:
         grey = Grey.of(rgb)
         prepare(rgb, self._model.package.preprocessing, grey, slot)
         height, width = rgb.shape[:2]
-        entry = _Decoded(item, image.tags, image.flags, width, height, rgb)
+        camera = Camera.of(grey) if self._camera else _UNSEEN
+        entry = _Decoded(item, image.tags, image.flags, width, height, rgb, camera)
         # pixels are kept until the batch is scored, so a large image is reduced
         if max(width, height) > HELD_PX:
             entry.picture = thumbnail(rgb)
@@ -275,7 +283,7 @@ class Engine:
             bin_id = str(particle.bin) if particle else ""
             # an image without a particle gets no class, whatever its scores
             label = NO_PARTICLE if entry.blank else package.classes[top]
-            when, minute = tags.when, _minute(tags.when)
+            when, minute = tags.when, minute_of(tags.when)
             result.counts[bin_id, minute, label] += 1
             if result.groups is not None and not entry.blank:
                 result.groups[group] += 1
@@ -316,6 +324,7 @@ class Engine:
                     grey_sd=size.grey_sd if size else None,
                     novelty=None if entry.blank else novelty,
                     group=None if entry.blank else group,
+                    **entry.camera._asdict(),
                     raising_factor=None,  # known only after the whole minute
                     flags=self._flags(entry, particle, values[top] < self._least[top], unlike),
                     model=package.name,
@@ -387,14 +396,3 @@ def _typed(error: Exception) -> InputError:
 
 def _folder_key(item: Item) -> str:
     return f"{item.source}|{bin_folder(item.member)}"
-
-
-@lru_cache(maxsize=1024)  # hundreds of particles pass in a second
-def moment(when: datetime) -> str:
-    """ISO 8601 to the second. Not strftime, which pads years below 1000 on some systems only."""
-    return f"{when.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
-
-
-@lru_cache(maxsize=1024)
-def _minute(when: datetime | None) -> str:
-    return f"{when.replace(tzinfo=None).isoformat(timespec='minutes')}:00Z" if when else ""

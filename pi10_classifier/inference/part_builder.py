@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pi10_classifier.abundance.track import merge
+from pi10_classifier.drift.reference import Reference
+from pi10_classifier.drift.sums import add, columns_of, count_images
 from pi10_classifier.inference.engine import ChunkResult
 from pi10_classifier.instrument.hits_misses import note_hits_misses
 from pi10_classifier.results.gallery import Gallery
@@ -17,13 +19,15 @@ from pi10_classifier.results.run_folder import UnitRecord
 class PartBuilder:
     """A part that collects the results of chunks until it is published.
 
-    whole: the part holds all images of its bins, so its raising factors are known.
+    whole: the part holds all images of its bins, so its raising factors are known. reference:
+    what drift is told by; None for none.
     """
 
     record: UnitRecord
     writer: PartWriter
     gallery: Gallery = field(default_factory=Gallery)
     whole: bool = False
+    reference: Reference | None = None
 
     def take(self, result: ChunkResult) -> None:
         """Add one chunk's rows, failures and counts."""
@@ -44,6 +48,12 @@ class PartBuilder:
             record.groups = record.groups or {}
             for name, count in result.groups.items():
                 record.groups[name] = record.groups.get(name, 0) + count
+        if (reference := self.reference) is not None:
+            columns = {
+                name: [getattr(row, name) for row in result.rows] for name in columns_of(reference)
+            }
+            record.drift = record.drift or {}
+            add(record.drift, count_images(reference, columns))
         for folder, bins in result.folders.items():
             record.folders.setdefault(folder, set()).update(bins)
         for folder, rows in result.hits_misses.items():

@@ -88,7 +88,10 @@ class Pipeline:
 
     def _read(self, unit: Unit, items: Iterator[Item]) -> None:
         record = UnitRecord(unit.name, unit.group, unit.fingerprint)
-        part = PartBuilder(record, PartWriter(self._folder, unit.name), whole=not unit.group)
+        part = PartBuilder(
+            record, PartWriter(self._folder, unit.name), whole=not unit.group,
+            reference=self._folder.reference,
+        )  # fmt: skip
         try:
             for chunk in chunks(items):
                 held = sum(len(item.data) for item in chunk if item.data)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pi10_classifier.drift.reference import Reference
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.decode import Caps
 from pi10_classifier.instrument.names import UM_PER_PX
@@ -38,7 +39,9 @@ def default_jobs() -> int:
 class Settings:
     """How to classify. ``jobs`` and ``device`` affect the speed, all others the results.
 
-    groups: whether the table has the most probable finer group of each particle.
+    groups: whether the table has the most probable finer group of each particle. reference: what
+    drift is told by; None for none. camera: whether the table has the columns of ground and
+    sharpness; always with a reference.
     """
 
     model: Path = field(default_factory=embedded)
@@ -50,6 +53,8 @@ class Settings:
     )
     device: str = "cpu"
     groups: bool = False
+    reference: Reference | None = None
+    camera: bool = False
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
 
@@ -59,6 +64,40 @@ class Settings:
             if not low <= value <= high:
                 option = name.replace("_", "-")
                 raise SettingError(f"--{option} is {value}; it must be {low} to {high}")
+        if self.reference and not self.camera:
+            object.__setattr__(self, "camera", True)
+
+    def with_reference(self, package: Package) -> Settings:
+        """These settings with the package's reference, unless another was given.
+
+        Raises SettingError for a reference of another model or pixel size, or without sizes.
+        """
+        reference = self.reference or package.reference
+        if reference is None:
+            return self
+        if reference.model_sha256 != package.sha256 or reference.classes != package.classes:
+            raise SettingError(
+                f"the reference was made with another model ({reference.model_sha256[:8]}, not"
+                f" {package.sha256[:8]} of {package.name}); make one by `pi10 export reference` of"
+                " a run with this model"
+            )
+        if reference.um_per_px != self.um_per_px:
+            raise SettingError(
+                f"--um-per-px is {self.um_per_px:g}, and the reference was made with"
+                f" {reference.um_per_px:g}; use the same"
+            )
+        if not self.measure and "size" in reference.quantities:
+            raise SettingError("the reference compares sizes; leave --no-measure out")
+        return replace(self, reference=reference)
+
+    def of_rows(self, package: Package) -> dict[str, Any]:
+        """What ``RunFolder`` must know of the rows to come."""
+        return {
+            "novelty": package.novelty is not None,
+            "groups": self.groups,
+            "camera": self.camera,
+            "reference": self.reference,
+        }
 
     def fingerprint(self, package: Package) -> dict[str, Any]:
         """The settings that affect results, and so must be the same to resume a run."""
@@ -81,6 +120,10 @@ class Settings:
             fields["thresholds"] = dict(zip(package.classes, package.thresholds, strict=True))
         if package.novelty:  # its graph is in model_sha256
             fields["novelty_threshold"] = package.novelty.threshold
+        if self.camera:
+            fields["camera"] = True
+        if self.reference:
+            fields["reference"] = self.reference.digest
         if self.groups:  # which they are is in model_sha256
             fields["groups"] = True
         return fields

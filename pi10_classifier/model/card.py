@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pi10_classifier.drift.reference import section as section_of_reference
 from pi10_classifier.model.front_matter import front_matter
 from pi10_classifier.model.groups import section as section_of_groups
 from pi10_classifier.model.novelty import section
@@ -41,6 +42,8 @@ def body(fields: Mapping[str, Any]) -> str:
         parts.append(groups)
     if novelty := section(fields):
         parts.append(novelty)
+    if reference := section_of_reference(fields):
+        parts.append(reference)
     parts.append(_limits(fields))
     if training.get("command"):
         again = f"## To train it again\n\n```\n{training['command']}\n```\n"

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pi10_classifier.drift.reference import FIELD as REFERENCE
+from pi10_classifier.drift.reference import Reference
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.imaging.preprocess import U8, Preprocessing, normalise
 from pi10_classifier.model.groups import FIELD as GROUPS
@@ -43,6 +45,7 @@ class Package:
     thresholds: for each class, in the order of ``classes``, the lowest score that is not flagged
     (0..1, 0 flags nothing); empty if the package has none. novelty: None if the package does not
     tell what is unlike its training images. groups: None if the package predicts classes alone.
+    reference: of a good run with it; None if it has none.
     """
 
     folder: Path
@@ -60,6 +63,7 @@ class Package:
     thresholds: tuple[float, ...] = ()
     novelty: Novelty | None = None
     groups: Groups | None = None
+    reference: Reference | None = None
 
     def feed(self, batch: U8) -> NDArray[Any]:
         """Prepared images (N, C, S, S) uint8 in the form that the graph expects."""
@@ -157,6 +161,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             thresholds=_thresholds(fields.get("thresholds", {}), fields["classes"]),
             novelty=Novelty.from_dict(fields.get(FIELD)),
             groups=Groups.from_dict(fields.get(GROUPS), fields["classes"]),
+            reference=Reference.from_dict(fields.get(REFERENCE)),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pi10_classifier.drift.reference import FIELD as REFERENCE
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.model.card import head
 from pi10_classifier.model.front_matter import front_matter, without_front_matter
@@ -41,11 +42,12 @@ def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
     """
     origin = {"kind": kind, "name": base.name, "version": base.version, "sha256": base.sha256}
     before = base.description.get("derived", [])
-    # these belong to the base: its parity gate, its temperature, its summary
+    # these belong to the base: its parity gate, its summary, the scores of its good run
     made = {
         **base.description,
         "parity": None,
         "summary": None,
+        REFERENCE: None,
         "derived": [*before, origin],
         **fields,
     }

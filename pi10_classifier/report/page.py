@@ -27,6 +27,7 @@ from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.model.package import installed_with
 from pi10_classifier.report import figures
 from pi10_classifier.report.density_series import Series, parse_number
+from pi10_classifier.report.drift import Drift
 from pi10_classifier.report.particle_stats import ImageSums, read_images
 from pi10_classifier.report.spectrum import Spectra, Spectrum
 from pi10_classifier.report.unlike import COLUMN, UnlikeTraining
@@ -248,7 +249,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     totals = {x: int(run.get("totals", {}).get(x, 0)) for x in _TOTALS}
     model = run.get("model") or {}
     minutes, bins, spectra = Series(MAX_MINUTES), Series(MAX_POINTS, level=1), Spectra()
-    unlike = UnlikeTraining()
+    unlike, drift = UnlikeTraining(), Drift()
     for row in _table(out / "counts.csv"):
         minutes.add(row, "minute")
         spectra.add_minute(row)
@@ -257,6 +258,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     for row in _table(out / "bins.csv"):
         bins.add(row, "start")
         unlike.add(row)
+        drift.add(row)
     unlike.end()
     series = bins if minutes.level and bins.rows else minutes
     gallery, unread = _gallery(out / "journal")
@@ -285,6 +287,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         panels=figures.MAX_PANELS,
         flags=sorted({*images.flags, *minutes.flags, *bins.flags}),
         unlike=unlike,
+        drift=drift,
         expected_unlike=_expected(run),
         parameters=_flat(run.get("parameters")),
         versions=_flat(run.get("versions")),

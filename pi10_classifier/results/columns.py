@@ -12,6 +12,8 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
+from pi10_classifier.drift.quantities import CAMERA_COLUMNS
+
 SCORES = "scores"  # the field of Row that is one column for each class
 NOVELTY = "novelty"  # the field of Row that is a column only where the model package tells it
 GROUP = "group"  # the field of Row that is a column only where it was asked for
@@ -47,6 +49,10 @@ class Row(NamedTuple):
     grey_sd: Annotated[float | None, "float", "1", "standard deviation of the luma inside"]
     novelty: Annotated[float | None, "float", "1", "how unlike the model's training images it is: 0 is usual, above the model's threshold it is flagged `unlike_training`; empty for `no_particle`. The column is there only where the model package tells it"]
     group: Annotated[str | None, "string", "", "the most probable finer group within the class; empty for `no_particle`. The column is there only with `--groups`"]
+    ground_grey: Annotated[int | None, "int32", "1", "median luma of the image's outermost pixels, 0 to 255: the ground. This column and the next three are there only with `--camera` or a reference"]
+    ground_spread: Annotated[int | None, "int32", "1", "upper less lower quartile of the luma of the outermost pixels: how uneven the ground is"]
+    ground_stripe: Annotated[float | None, "float", "1", "how much darker than the ground the darkest column is, in grey levels, by the lighter of its two ends: dirt on the line scan"]
+    sharpness: Annotated[float | None, "float", "1", "the steepest rise of luma over two pixels, as a share of the image's range, 0 to 1"]
     raising_factor: Annotated[float | None, "double", "1", "(hits + misses) / images of its minute: the particles in the water that the image stands for; empty where unknown. `pi10 watch` fills it in when it ends, `pi10 oscar batch` when it merges"]
     flags: Annotated[str, "string", "", "names of flags, `;` between"]
     model: Annotated[str, "string", "", "name of the model package"]
@@ -55,10 +61,10 @@ class Row(NamedTuple):
 
 
 def by_column(
-    rows: Sequence[Row], *, novelty: bool = False, groups: bool = False
+    rows: Sequence[Row], *, novelty: bool = False, groups: bool = False, camera: bool = False
 ) -> Iterator[Sequence[Any]]:
     """The cells of one or more rows, column by column in the order of ``columns``."""
-    absent = _absent(novelty, groups)
+    absent = _absent(novelty, groups, camera)
     for name, cells in zip(Row._fields, zip(*rows, strict=True), strict=True):
         if name == SCORES:
             yield from zip(*cells, strict=True)
@@ -66,14 +72,21 @@ def by_column(
             yield cells
 
 
-def by_row(rows: Sequence[Row], *, novelty: bool = False, groups: bool = False) -> list[Any]:
+def by_row(
+    rows: Sequence[Row], *, novelty: bool = False, groups: bool = False, camera: bool = False
+) -> list[Any]:
     """The cells of each row, a tuple in the order of ``columns``."""
-    return list(zip(*by_column(rows, novelty=novelty, groups=groups), strict=True)) if rows else []
+    return (
+        list(zip(*by_column(rows, novelty=novelty, groups=groups, camera=camera), strict=True))
+        if rows
+        else []
+    )
 
 
-def _absent(novelty: bool, groups: bool) -> set[str]:
+def _absent(novelty: bool, groups: bool, camera: bool) -> set[str]:
     """The fields that this table has no column for."""
-    return {name for name, wanted in ((NOVELTY, novelty), (GROUP, groups)) if not wanted}
+    absent = {name for name, wanted in ((NOVELTY, novelty), (GROUP, groups)) if not wanted}
+    return absent if camera else absent.union(CAMERA_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +106,13 @@ def _fields() -> tuple[Column, ...]:
 
 
 def all_columns(
-    classes: Sequence[str], *, novelty: bool = False, groups: bool = False
+    classes: Sequence[str], *, novelty: bool = False, groups: bool = False, camera: bool = False
 ) -> Iterator[Column]:
     """The columns of a table with these classes, in order.
 
-    novelty, groups: with the column novelty, and with group.
+    novelty, groups, camera: with the column novelty, with group, and with those of the camera.
     """
-    absent = _absent(novelty, groups)
+    absent = _absent(novelty, groups, camera)
     for column in _fields():
         if column.name == SCORES:
             for label in classes:
@@ -109,12 +122,19 @@ def all_columns(
             yield column
 
 
-def columns(classes: Sequence[str], *, novelty: bool = False, groups: bool = False) -> list[str]:
+def columns(
+    classes: Sequence[str], *, novelty: bool = False, groups: bool = False, camera: bool = False
+) -> list[str]:
     """The names of the columns, in order."""
-    return [column.name for column in all_columns(classes, novelty=novelty, groups=groups)]
+    return [
+        column.name
+        for column in all_columns(classes, novelty=novelty, groups=groups, camera=camera)
+    ]
 
 
-def schema(classes: Sequence[str], *, novelty: bool = False, groups: bool = False) -> Any:
+def schema(
+    classes: Sequence[str], *, novelty: bool = False, groups: bool = False, camera: bool = False
+) -> Any:
     """The Arrow schema of the predictions table; each field's metadata has unit and meaning."""
     import pyarrow as pa
 
@@ -126,7 +146,7 @@ def schema(classes: Sequence[str], *, novelty: bool = False, groups: bool = Fals
         "int32": pa.int32(),
     }
     fields = []
-    for column in all_columns(classes, novelty=novelty, groups=groups):
+    for column in all_columns(classes, novelty=novelty, groups=groups, camera=camera):
         about = {"meaning": column.meaning} | ({"unit": column.unit} if column.unit else {})
         fields.append(pa.field(column.name, kinds[column.type], metadata=about))
     return pa.schema(fields)
@@ -135,7 +155,7 @@ def schema(classes: Sequence[str], *, novelty: bool = False, groups: bool = Fals
 def document() -> str:
     """The table of columns in ``docs/results.md``."""
     lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
-    for column in all_columns(["<class>"], novelty=True, groups=True):
+    for column in all_columns(["<class>"], novelty=True, groups=True, camera=True):
         lines.append(f"| `{column.name}` | {column.type} | {column.unit} | {column.meaning} |")
     return "\n".join(lines) + "\n"
 

@@ -22,7 +22,9 @@ class PartWriter:
     def __init__(self, folder: RunFolder, unit: str) -> None:
         self._folder = folder
         self.classes = folder.classes
-        self._optional = {"novelty": folder.novelty, "groups": folder.groups}
+        self._optional = {
+            "novelty": folder.novelty, "groups": folder.groups, "camera": folder.camera,
+        }  # fmt: skip
         self._stem = part_stem(unit)
         self._rows: list[Row] = []
         self._writer: Any = None

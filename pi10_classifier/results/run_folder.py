@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.abundance.track import Fixes
+from pi10_classifier.drift.reference import Reference
+from pi10_classifier.drift.sums import Minutes, to_json
 from pi10_classifier.errors import Code, Failure, SettingError, output_error
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.instrument.names import Rows
@@ -29,13 +31,14 @@ JOURNAL = "journal"
 UNLIKE = "unlike_training"
 """The flag of images unlike the model's training images, and the column and field that count it."""
 GROUPS = "groups"
+DRIFT = "drift"
 SETTINGS = "settings.json"
 _LITTER = re.compile(r"\..+\.[0-9]+\.tmp")
 _ENTRY = {
     "unit", "group", "totals", "failures", "counts", "folders", "hits_misses", "backgrounds",
     "fixes", "factors",
 }  # fmt: skip
-SUMMARIES = ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html")
+SUMMARIES = ("counts.csv", "bins.csv", "failures.csv", "run.json", "report.html", "drift.csv")
 # what other commands make of a finished run: of no use to the next one in the folder
 DERIVED = (
     "sizes.csv", "size_spectrum.csv", "size_slopes.csv", "underway.csv", "underway_bins.csv",
@@ -53,7 +56,7 @@ class UnitRecord:
     backgrounds: bin folder -> mean grey of Background.tif's edge. fixes: (bin, minute) -> first
     and last position. gallery: label -> rank -> pictures. factors: of the minutes, if known.
     unlike_training: as counts, of the flagged images; None where the model package cannot tell.
-    groups: group -> images; None where groups were not asked for.
+    groups: group -> images; None where groups were not asked for. drift: None without a reference.
     """
 
     unit: str
@@ -72,6 +75,7 @@ class UnitRecord:
     factors: Factors = field(default_factory=list)
     unlike_training: dict[tuple[str, str, str], int] | None = None
     groups: dict[str, int] | None = None
+    drift: Minutes | None = None
     part_bytes: int = 0
     gallery: dict[str, Any] = field(default_factory=dict)
 
@@ -104,6 +108,7 @@ class UnitRecord:
             # absent without a model that tells: entries of older runs have the same bytes
             **({} if unlike is None else {UNLIKE: sorted([*k, n] for k, n in unlike.items())}),
             **({} if self.groups is None else {GROUPS: dict(sorted(self.groups.items()))}),
+            **({} if self.drift is None else {DRIFT: to_json(self.drift)}),
         }
 
 
@@ -136,12 +141,19 @@ class RunFolder:
         *,
         novelty: bool = False,
         groups: bool = False,
+        camera: bool = False,
+        reference: Reference | None = None,
     ) -> None:
-        """novelty: the model tells what is unlike its training images. groups: rows have them."""
+        """novelty: the model tells what is unlike its training images. groups: rows have them.
+
+        camera: rows have the camera's columns. reference: what drift is told by.
+        """
         self.path = path
         self.classes = tuple(classes)
         self.novelty = novelty
         self.groups = groups
+        self.camera = camera
+        self.reference = reference
         self.parts = path / PREDICTIONS
         self.journal = path / JOURNAL
         self._lock: Any = None

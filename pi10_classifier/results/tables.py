@@ -13,11 +13,13 @@ from pi10_classifier.abundance.density import Density
 from pi10_classifier.abundance.minutes import CountRow, Table, minute_rows
 from pi10_classifier.abundance.quality import FLAGS
 from pi10_classifier.abundance.track import Fixes, Place, Where, merge
+from pi10_classifier.drift.sums import Minutes, add, from_json
 from pi10_classifier.errors import Code
 from pi10_classifier.foundation.files import write_csv
 from pi10_classifier.instrument.hits_misses import note_hits_misses
 from pi10_classifier.instrument.names import NO_PARTICLE, Bin, Rows
-from pi10_classifier.results.run_folder import GROUPS, UNLIKE, RunFolder
+from pi10_classifier.results.drift_table import FILE, Alarms, cell, warnings_of, write_drift
+from pi10_classifier.results.run_folder import DRIFT, GROUPS, UNLIKE, RunFolder
 
 # flags of bins that the user is warned of, and what to do
 _REMEDIES = {
@@ -40,7 +42,8 @@ class Tally:
 
     densities: ``abundance.means`` of all minutes. factors: the raising factor of each minute.
     unlike_training: images with this flag by label; empty where the model cannot tell. groups:
-    images by group; empty where groups were not asked for.
+    images by group; empty where groups were not asked for. drift: the alarms of each bin; None
+    without a reference.
     """
 
     totals: Counter[str] = field(default_factory=Counter)
@@ -52,6 +55,7 @@ class Tally:
     bins: int = 0
     densities: dict[str, dict[str, Density | None]] = field(default_factory=dict)
     factors: dict[Place, float] = field(default_factory=dict)
+    drift: Alarms | None = None
 
     @property
     def adds_up(self) -> bool:
@@ -99,13 +103,17 @@ def summarise(folder: RunFolder) -> Tally:
         ("source", "member", "code", "message", "retryable"),
         _failures(folder, tally),
     )
-    sums = JournalSums()
+    sums, drift = JournalSums(), Minutes()
     for entry in folder.entries():
         tally.totals.update(entry["totals"])
         for _, _, label, count in entry["counts"]:
             tally.labels[label] += count
         tally.groups.update(entry.get(GROUPS, {}))
         sums.take(entry)
+        if folder.reference:
+            add(drift, from_json(folder.reference, entry.get(DRIFT, ())))
+    if folder.reference:
+        tally.drift = write_drift(folder.path / FILE, folder.reference, drift)
     by_minute = rows_of(sums, folder.classes, tally.warnings)
     unlike = sums.unlike_training
     by_bin = bin_rows(by_minute)
@@ -114,9 +122,9 @@ def summarise(folder: RunFolder) -> Tally:
         in_bins[bin_id, label] += count
         tally.unlike_training[label] += count
     in_minutes = [unlike[row.bin, row.minute, row.label] for row in by_minute]
-    _write_rows(folder, "counts.csv", CountRow, by_minute, in_minutes)
+    _write_rows(folder, "counts.csv", CountRow, by_minute, in_minutes, None)
     whole = [in_bins[row.bin, row.label] for row in by_bin]
-    _write_rows(folder, "bins.csv", BinRow, by_bin, whole)
+    _write_rows(folder, "bins.csv", BinRow, by_bin, whole, tally.drift)
     tally.bins = len({row.bin for row in by_bin})
     tally.densities = means(by_minute)
     tally.factors = {
@@ -124,7 +132,7 @@ def summarise(folder: RunFolder) -> Tally:
         for row in by_minute
         if row.raising_factor is not None
     }
-    tally.warnings += _warnings(by_bin)
+    tally.warnings += _warnings(by_bin) + warnings_of(tally.drift or {})
     return tally
 
 
@@ -232,15 +240,26 @@ def minute_of(text: str) -> datetime | None:
 
 
 def _write_rows(
-    folder: RunFolder, name: str, kind: type, rows: Sequence[Any], unlike: Sequence[int]
-) -> None:
-    """unlike: images of each row that are unlike training; a column if the model tells them."""
-    header, cells = _columns(kind), (as_cells(row).values() for row in rows)
-    if folder.novelty:
-        joined = zip(cells, unlike, strict=True)
-        write_csv(folder.path / name, [*header, UNLIKE], ((*row, n) for row, n in joined))
-    else:
-        write_csv(folder.path / name, header, cells)
+    folder: RunFolder, name: str, kind: type, rows: Sequence[Any], unlike: Sequence[int],
+    drift: Alarms | None,
+) -> None:  # fmt: skip
+    """unlike: images of each row that are unlike training; a column if the model tells them.
+
+    drift: a column unless None.
+    """
+    header = _columns(kind)
+    header += [UNLIKE] if folder.novelty else []
+    header += [DRIFT] if drift is not None else []
+
+    def cells() -> Iterator[list[Any]]:
+        for row, number in zip(rows, unlike, strict=True):
+            yield [
+                *as_cells(row).values(),
+                *([number] if folder.novelty else []),
+                *([cell(drift, row.bin)] if drift is not None else []),
+            ]
+
+    write_csv(folder.path / name, header, cells())
 
 
 def as_cells(row: CountRow | BinRow) -> dict[str, Any]:

@@ -43,7 +43,7 @@ create table if not exists inputs(
 ) without rowid;
 create table if not exists parts(
   id integer primary key autoincrement, stem text not null unique, line integer,
-  failed integer not null, skipped integer not null, counts text not null
+  failed integer not null, skipped integer not null, counts text not null, drift text
 );
 create table if not exists superseded(
   name text, part integer, outcome text not null, primary key(name, part)
@@ -80,7 +80,7 @@ class Entry:
     outcome: r (result), f (failure) or s (skipped) for an image or sidecar, a for an archive. For
     any input g (gone before it was read) or u (could not be read; is tried again after the next
     start). contents: name -> ``WatchedInput.content``, for inputs that were read. fix: the newest
-    of the part's.
+    of the part's. drift: its counts in the cells of a reference, as JSON; None without one.
     """
 
     number: int
@@ -93,6 +93,7 @@ class Entry:
     hits_misses: dict[str, Rows] = field(default_factory=dict)
     contents: dict[str, int] = field(default_factory=dict)
     fix: Moment | None = None
+    drift: str | None = None
 
 
 class Ledger:
@@ -127,6 +128,8 @@ class Ledger:
             self._db.execute(
                 "alter table inputs add column content integer"
             )  # a file of before 2027
+        if "drift" not in {row[1] for row in self._db.execute("pragma table_info(parts)")}:
+            self._db.execute("alter table parts add column drift text")  # of before references
         self._db.executescript(TABLES)
         self._db.execute("insert or ignore into facts values ('id', ?)", (uuid.uuid4().hex[:8],))
 
@@ -224,8 +227,9 @@ class Ledger:
             counts = json.dumps(sorted([*key, n] for key, n in entry.counts.items()))
             part = entry.number
             db.execute(
-                "insert into parts(id, stem, failed, skipped, counts) values (?, ?, ?, ?, ?)",
-                (part, entry.stem, entry.failed, entry.skipped, counts),
+                "insert into parts(id, stem, failed, skipped, counts, drift) "
+                "values (?, ?, ?, ?, ?, ?)",
+                (part, entry.stem, entry.failed, entry.skipped, counts, entry.drift),
             )
             for start in range(0, len(names), _PAGE):
                 page = names[start : start + _PAGE]

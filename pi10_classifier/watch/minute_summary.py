@@ -18,6 +18,9 @@ from typing import Any
 from pi10_classifier.abundance.density import Density, Sums, densities, total_of
 from pi10_classifier.abundance.minutes import CountRow, MinuteKey, Table, minute_rows
 from pi10_classifier.abundance.quality import FLAGS, ONE_MINUTE, in_order
+from pi10_classifier.drift.chart import Monitors
+from pi10_classifier.drift.reference import Reference
+from pi10_classifier.drift.sums import Minutes, add, from_json
 from pi10_classifier.instrument.names import NO_PARTICLE, Bin
 from pi10_classifier.watch.ledger import KEPT_LINES, POSITION, Ledger
 
@@ -25,6 +28,7 @@ LINE_BYTES = 500
 _REST = "_rest"
 _SHORTEST = 4  # numbers of a class's density
 _TOLD = "position told"
+_CHARTS = "drift"  # the fact with the state of the charts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,13 @@ def compose(
     classes: Sequence[str],
     state: LinkState,
     is_quiet: Callable[[str, str], bool],
+    reference: Reference | None = None,
 ) -> str:
     """Make the line of ``minute`` and store it for sending; returns it, without its line feed.
 
     is_quiet: called with a bin and a minute ("" for all minutes of the bin); True where no image
-    has come for so long that no more are expected. Raises OutputError.
+    has come for so long that no more are expected. reference: what drift is told by, of the parts
+    that no earlier line has counted. Raises OutputError.
     """
     closed = _closed(ledger, is_quiet)
     sampled = _sampled(ledger, closed, classes) if closed else {}
@@ -78,16 +84,32 @@ def compose(
             **({"trouble": state.trouble} if state.trouble else {}),
             **({"dropped": dropped} if dropped else {}),
             **_position(db, minute),
+            **(_drift(db, reference) if reference else {}),
             **sampled,
         }
         line = fitted(fields)
-        db.execute("update parts set line = ? where line is null", (seq,))
+        db.execute("update parts set line = ?, drift = null where line is null", (seq,))
         db.executemany(
             "update sampled set line = ? where bin = ? and minute = ?",
             ((seq, bin_id, when) for bin_id, when in closed),
         )
         db.execute("insert into lines values (?, ?, ?)", (seq, fields["minute"], line))
     return line
+
+
+def _drift(db: Any, reference: Reference) -> dict[str, Any]:
+    """What differs from the reference now: quantity -> height of its chart over the limit."""
+    facts = dict(db.execute("select name, value from facts where name = ?", (_CHARTS,)))
+    monitors = Monitors(reference, json.loads(facts[_CHARTS]) if facts else None)
+    minutes: Minutes = {}
+    query = "select drift from parts where line is null and drift is not null order by id"
+    for (counts,) in db.execute(query):
+        add(minutes, from_json(reference, json.loads(counts)))
+    for bin_id, minute in sorted(minutes, key=lambda key: (key[1], key[0])):
+        if minute:
+            monitors.take(bin_id, minutes[bin_id, minute])
+    db.execute("insert or replace into facts values (?, ?)", (_CHARTS, json.dumps(monitors.state)))
+    return {"drift": {name: round(height, 1) for name, height in monitors.alarms.items()}}
 
 
 def _position(db: Any, minute: datetime) -> dict[str, Any]:
@@ -225,8 +247,8 @@ def fitted(fields: dict[str, Any]) -> str:
     """The line as JSON, under 500 bytes with its line feed.
 
     Where it would be longer, the variances and standard deviations are left out first. Then the
-    text of the trouble is cut, flags and densities are left out, and at last rare classes share one
-    count.
+    text of the trouble is cut, flags, all but the highest of drift, and densities are left out, and
+    at last rare classes share one count.
     """
     fields = {**fields, "n": dict(fields["n"])}
     if "density" in fields:
@@ -239,6 +261,9 @@ def fitted(fields: dict[str, Any]) -> str:
             fields["trouble"] = fields["trouble"][: len(fields["trouble"]) // 2]
         elif fields.get("flags"):
             fields["flags"] = fields["flags"][:-1]
+        elif len(drift := fields.get("drift", {})) > 1:
+            highest = max(drift, key=lambda name: abs(drift[name]))
+            fields["drift"] = {highest: drift[highest]}
         elif fields.get("density"):
             least = min(fields["density"], key=lambda label: fields["n"].get(label, 0))
             del fields["density"][least]

@@ -6,6 +6,7 @@ such as ending a part or making a minute's line, waits in the same queue.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pi10_classifier.drift.sums import to_json
 from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10Error, output_error
 from pi10_classifier.foundation.concurrency import OrderedPool
 from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
@@ -185,8 +187,9 @@ class PartPublisher:
             self._gallery_due = now + GALLERY_EVERY_S if not archive else self._gallery_due
         record = UnitRecord(unit, "", archive.version if archive else f"{self._ledger.id}-{number}")
         part = PartBuilder(
-            record, PartWriter(self._folder, unit), gallery, whole=archive is not None
-        )
+            record, PartWriter(self._folder, unit), gallery, whole=archive is not None,
+            reference=self._folder.reference,
+        )  # fmt: skip
         new = self._live[number] = _Part(number, part, unit, archive=archive)
         return new
 
@@ -308,6 +311,7 @@ class PartPublisher:
                 if candidate.content is not None
             },
             max((last for _, last in record.fixes.values()), default=None),
+            json.dumps(to_json(record.drift)) if record.drift is not None else None,
         )
         try:
             if part.lost:

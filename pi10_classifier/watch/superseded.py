@@ -11,9 +11,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from pi10_classifier.drift.sums import columns_of, count_images, to_json
 from pi10_classifier.foundation.files import atomic_path, write_atomically
 from pi10_classifier.instrument.names import Kind, bin_folder, kind_of
-from pi10_classifier.results.run_folder import RunFolder
+from pi10_classifier.results.run_folder import DRIFT, RunFolder
 from pi10_classifier.watch.ledger import Counts, Ledger, minute_text
 from pi10_classifier.watch.publisher import remove_part
 
@@ -59,11 +60,16 @@ def _rewrite(
         return None
     part = folder.parts / f"{stem}.parquet"
     counts = {(b, minute, label): n for b, minute, label, n in record["counts"]}
+    reference = folder.reference
     results = record["totals"]["results"]
     rows = {name for name, outcome in superseded.items() if outcome == "r"}
     with atomic_path(part) if rows else nullcontext(part) as temporary:
         if rows:
-            counts, record["folders"], results = _write_without(part, rows, temporary)
+            counts, record["folders"], table = _write_without(part, rows, temporary)
+            results = table.num_rows
+            if reference:
+                columns = {name: table[name].to_pylist() for name in columns_of(reference)}
+                record[DRIFT] = to_json(count_images(reference, columns))
             record["part_bytes"] = temporary.stat().st_size
         record["failures"] = [
             failure for failure in record["failures"] if failure[1] not in superseded
@@ -87,8 +93,8 @@ def _rewrite(
 
 def _write_without(
     part: Path, superseded: set[str], temporary: Path
-) -> tuple[Counts, dict[str, list[str]], int]:
-    """Write the part's other rows; returns their counts, their folders and their number."""
+) -> tuple[Counts, dict[str, list[str]], Any]:
+    """Write the part's other rows; returns their counts, their folders and their table."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -109,4 +115,4 @@ def _write_without(
     for source, member, bin_id in zip(*columns, strict=True):
         if bin_id:
             folders.setdefault(f"{source}|{bin_folder(member)}", set()).add(bin_id)
-    return counts, {key: sorted(bins) for key, bins in folders.items()}, table.num_rows
+    return counts, {key: sorted(bins) for key, bins in folders.items()}, table

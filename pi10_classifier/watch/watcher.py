@@ -131,7 +131,8 @@ def watch(
     if not source.startswith("s3://") and Path(source).resolve().is_relative_to(out.resolve()):
         raise SettingError(f"{source} is inside --out {out}; choose an --out outside it")
     model = Model.load(settings.model, settings.device)
-    folder = RunFolder(out, model.package.classes, novelty=model.package.novelty is not None)
+    settings = settings.with_reference(model.package)
+    folder = RunFolder(out, model.package.classes, **settings.of_rows(model.package))
     fields = {"inputs": [source], "watch": 1, **settings.fingerprint(model.package)}
     try:
         retried = partial(
@@ -304,7 +305,7 @@ class _Watcher:
                 )
                 self._line = compose(
                     self._ledger, self._due_lines[0], self._package.sha256,
-                    self._package.classes, state, self._is_quiet,
+                    self._package.classes, state, self._is_quiet, self._settings.reference,
                 )  # fmt: skip
                 self._due_lines.pop(0)
                 with suppress(OSError):

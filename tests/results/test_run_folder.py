@@ -41,7 +41,7 @@ def row(number: int = 0, member: str = "m.tif") -> Row:
     sizes = (1.0,) * 11
     return Row(
         f"p{number}", "a.tar", member, "pia7", "pia7.2024-06-24.1450", when, 50.0, -4.0, 20, 30,
-        "a", 0.75, (0.75, 0.25), *sizes, None, None, None, "", "tiny", "00",
+        "a", 0.75, (0.75, 0.25), *sizes, *(None,) * 7, "", "tiny", "00",
     )  # fmt: skip
 
 

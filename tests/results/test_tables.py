@@ -24,7 +24,7 @@ MINUTES = tuple((10, 30) for _ in range(10))
 WHEN = datetime(2024, 6, 24, 14, 53, 7, tzinfo=UTC)
 ROWS = [
     Row(f"p{n}", "a.tar", "m", "pia7", BIN, WHEN, 54.0, 2.5, 20, 30, "copepod", 0.75, (0.75, 0.25),
-        *(1.0,) * 11, None, None, None, "", "tiny", "00")
+        *(1.0,) * 11, *(None,) * 7, "", "tiny", "00")
     for n in range(3)
 ]  # fmt: skip
 

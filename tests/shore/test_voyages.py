@@ -153,9 +153,18 @@ def test_state_and_alerts_of_a_ship_in_trouble(store: Store) -> None:
     codes = [alert.code for alert in alerts_of(endeavour, NOW)]
     assert codes == ["silent", "trouble", "dropped", "backlog", "failed", "missing"]
     assert [alert.code for alert in alerts_of(silent, NOW)] == ["never_seen"]
+    drifting = make_line(
+        "dddddddd", 1, NOW - 2, drift={"sharpness": -1.3, "ground": 1.1, "mix": 2.0, "new": 1.5}
+    )
+    enter(store, drifting, ship="drifting")
+    told = {ship.name: ship for ship in Reader(store.path).ships()}["drifting"].state()
+    alerts = alerts_of(told, NOW)
+    assert [alert.code for alert in alerts] == ["drift_camera", "drift_model", "drift_sea"]
+    assert alerts[0].text.startswith("sharpness (lower), ground (higher) than the reference")
     healthy = "eeeeeeee"
     enter(store, *(make_line(healthy, n, NOW - 5 + n) for n in range(1, 5)), ship="well")
-    assert alerts_of(Reader(store.path).ships()[2].state(), NOW) == []
+    well = {ship.name: ship for ship in Reader(store.path).ships()}["well"]
+    assert alerts_of(well.state(), NOW) == []
 
 
 def test_a_finished_run_shows_the_densities_of_its_tables(

@@ -142,6 +142,21 @@ def test_any_line_is_below_500_bytes_and_keeps_the_sum(
     assert sum(json.loads(line)["n"].values()) == sum(counts.values())
 
 
+def test_the_highest_of_drift_stays_when_others_do_not_fit() -> None:
+    counts = dict.fromkeys(("copepod", "detritus", "noncopepod"), 62_455)
+    density = {label: [1_234_000, 12.34, 11.11, 122.2] for label in counts}
+    drift = {"ground": -1.2, "spread": 1.1, "stripe": 2.0, "sharpness": -1.1, "score": 1.0,
+             "novelty": 1.0, "size": -1.4, "mix": 1.9}  # fmt: skip
+    said = {"id": "0123abcd", "seq": 10**7, "minute": "2026-05-04T03:02Z", "model": "abababab",
+            "n": counts, "failed": 1000, "skipped": 1000, "backlog": 50_000, "more": True,
+            "from": "2024-06-24T14:50Z", "minutes": 1, "hits": 10**6, "misses": 10**6,
+            "flags": ["step"] * 9, "drift": drift, "density": density}  # fmt: skip
+    line = fitted(said)
+    assert len(line.encode()) + 1 < LINE_BYTES
+    assert json.loads(line)["drift"] == {"stripe": 2.0}
+    assert json.loads(line)["density"] == density
+
+
 def test_three_classes_fit_whole() -> None:
     counts = dict.fromkeys(("copepod", "detritus", "noncopepod"), 62_455)
     density = {label: [1_234_000, 12.34, 11.11, 122.2] for label in counts}

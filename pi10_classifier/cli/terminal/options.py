@@ -63,6 +63,26 @@ _ENGINE = (
 )
 
 
+REFERENCE = click.option(
+    "--reference",
+    type=click.Path(exists=True, path_type=Path),
+    help="File or package of `pi10 export reference`, to tell drift of camera and sea by."
+    "  [default: the model package's, if it has one]",
+)
+CAMERA = click.option(
+    "--camera",
+    is_flag=True,
+    help="Add the columns of the ground and of sharpness, which a reference is made of.",
+)
+
+
+def reference_of(path: Path | None) -> dict[str, Any]:
+    """The field of ``Settings`` for --reference. Raises SettingError."""
+    from pi10_classifier.drift.reference import read_reference
+
+    return {"reference": read_reference(path)} if path else {}
+
+
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that become ``inference.settings.Settings`` to a command."""
     for option in reversed(_ENGINE):

@@ -38,7 +38,7 @@ class Line:
     that it reports (None: it reports none). sums: by class, over the ``minutes`` reported.
     spread_unknown: True where the minutes' squared densities are not in the line, so that it
     gives no interval of the water mass. position: epoch minute, latitude, longitude
-    in degrees.
+    in degrees. drift: quantity -> height of its chart over the limit; None without a reference.
     """
 
     text: str
@@ -62,6 +62,7 @@ class Line:
     spread_unknown: bool = False
     position: tuple[int, float, float] | None = None
     flags: tuple[str, ...] = ()
+    drift: Mapping[str, float] | None = None
 
     @property
     def images(self) -> int:
@@ -115,7 +116,8 @@ def parse(text: str, now: int) -> Line:
         backlog=_whole(fields, "backlog"), more=fields.get("more") is True,
         trouble=_word(fields, "trouble"), dropped=_whole(fields, "dropped"),
         no_density=_whole(fields, "no_density"), position=_position(fields, minute, now),
-        flags=_flags(fields.get("flags", [])), **_sampled(fields, now),
+        flags=_flags(fields.get("flags", [])), drift=_drift(fields.get("drift")),
+        **_sampled(fields, now),
     )  # fmt: skip
 
 
@@ -201,6 +203,14 @@ def _flags(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MOST_LABELS:
         raise LineError("flags must be a list of words")
     return tuple(dict.fromkeys(_label(flag) for flag in value))
+
+
+def _drift(value: Any) -> dict[str, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or len(value) > MOST_LABELS:
+        raise LineError("drift must be an object of quantity and number")
+    return {_label(name): _number(height, "drift", least=-1e15) for name, height in value.items()}
 
 
 def _whole(fields: Mapping[str, Any], name: str) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class ShipState:
 
     received: when the last line came. minute: that of the newest line. missing: lines that were
     made and have not come. backlog_hours: at the rate of the last hour. lag: by how much the
-    newest line's minute was ahead of our clock (negative: late) when it came.
+    newest line's minute was ahead of our clock (negative: late) when it came. drift: of the newest
+    line, as in ``Line``.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ShipState:
     position: Fix | None = None
     refused: int = 0
     refused_reason: str = ""
+    drift: Mapping[str, float] = field(default_factory=dict)
 
 
 class Reader:
@@ -262,5 +264,5 @@ class ShipLines:
             failed_share=failed / (failed + images) if failed + images else 0.0,
             ahead_minutes=minute - came // 60,
             position=tuple(track[0]) if track else None,
-            refused=counted, refused_reason=refused[1] or "",
+            refused=counted, refused_reason=refused[1] or "", drift=line.drift or {},
         )  # fmt: skip

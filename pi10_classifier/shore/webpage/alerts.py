@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pi10_classifier.drift.quantities import CAMERA, MIX, MODEL, QUANTITIES, SEA
 from pi10_classifier.shore.voyages.ships import ShipState
 
 SILENT_MINUTES = 15
@@ -12,6 +14,11 @@ LONGEST_BACKLOG_HOURS = 2.0
 MOST_FAILED = 0.05
 MOST_SKEW_MINUTES = 5
 LEAST_MISSING = 5
+_DRIFT = {
+    CAMERA: "than the reference: the camera; look at images, clean the flow cell, check the lamp",
+    MODEL: "than the reference: the model's answers; look at images, label a sample",
+    SEA: "than the reference: the sea, if no alert is of the camera; validate a sample",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,22 @@ def alerts_of(state: ShipState, now: int) -> list[Alert]:
         out.append(Alert("warning", "clock", text))
     if state.missing >= LEAST_MISSING:
         out.append(Alert("warning", "missing", f"{state.missing} lines have not arrived yet"))
-    out += _refused(state)
+    out += _drift(state.drift) + _refused(state)
     return sorted(out, key=lambda alert: alert.level != "bad")
+
+
+def _drift(heights: Mapping[str, float]) -> list[Alert]:
+    """One alert for each of camera, model and sea."""
+    by_subject: dict[str, list[str]] = {}
+    for name, height in heights.items():
+        side = "other" if name == MIX else "higher" if height > 0 else "lower"
+        subject = SEA if name == MIX else QUANTITIES[name].subject if name in QUANTITIES else MODEL
+        by_subject.setdefault(subject, []).append(f"{name} ({side})")
+    return [
+        Alert("warning", f"drift_{subject}", f"{', '.join(by_subject[subject])} {text}")
+        for subject, text in _DRIFT.items()
+        if subject in by_subject
+    ]
 
 
 def _refused(state: ShipState) -> list[Alert]:
