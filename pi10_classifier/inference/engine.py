@@ -21,6 +21,7 @@ from pi10_classifier.abundance.track import Fixes, merge
 from pi10_classifier.errors import Code, Failure, InputError
 from pi10_classifier.imaging.blank import is_doubtful, is_faint, shows_nothing
 from pi10_classifier.imaging.decode import CAPS, Caps, decode, looks_like_image
+from pi10_classifier.imaging.measured_vector import F32, measured_vector
 from pi10_classifier.imaging.measurement import (
     MAX_SIDE_PX,
     Measurement,
@@ -83,7 +84,8 @@ class ChunkResult:
 class _Decoded:
     """A decoded image that waits for its scores. ``picture`` is small enough to keep.
 
-    grey: kept until it is measured together with others. blank: it shows no particle.
+    grey: kept until it is measured together with others. measured: the numbers that the model
+    takes. blank: it shows no particle.
     """
 
     item: Item
@@ -94,6 +96,7 @@ class _Decoded:
     picture: U8
     grey: Grey | None = None
     size: Measurement | None = None
+    measured: F32 | None = None
     blank: bool = False
     error: InputError | None = None
 
@@ -116,6 +119,7 @@ class Engine:
         self._model = model
         self._batch = batch
         self._measuring = measuring
+        self._taken = model.package.measured
         self._um_per_px = um_per_px
         self._caps = caps
         # a threshold of 0 flags nothing
@@ -157,7 +161,7 @@ class Engine:
         for start in range(0, len(decoded), self._batch):
             part = decoded[start : start + self._batch]
             try:
-                answer = self._model.answer(batch[start : start + len(part)])
+                answer = self._model.answer(batch[start : start + len(part)], self._measured(part))
             except Exception as error:
                 for entry in part:
                     _fail(result, entry.item, _typed(error))
@@ -217,7 +221,8 @@ class Engine:
         # pixels are kept until the batch is scored, so a large image is reduced
         if max(width, height) > HELD_PX:
             entry.picture = thumbnail(rgb)
-            self._judge(entry, grey, measure(rgb, self._um_per_px) if self._measuring else None)
+            size = measure(rgb, self._um_per_px) if self._measuring or self._taken else None
+            self._judge(entry, grey, size)
         else:
             entry.grey = grey
         return entry
@@ -236,15 +241,26 @@ class Engine:
                     entry.error = _typed(error)
 
     def _sizes(self, greys: list[Grey]) -> list[Measurement | None]:
-        return measure_greys(greys, self._um_per_px) if self._measuring else [None] * len(greys)
+        if self._measuring or self._taken:
+            return measure_greys(greys, self._um_per_px)
+        return [None] * len(greys)
+
+    def _measured(self, part: Sequence[_Decoded]) -> F32 | None:
+        """What the model takes beside the images, (N, M); None if it takes nothing."""
+        if self._taken is None:
+            return None
+        missing = measured_vector(None, self._um_per_px, self._taken.names)
+        return np.stack([missing if x.measured is None else x.measured for x in part])
 
     def _judge(self, entry: _Decoded, grey: Grey, size: Measurement | None) -> None:
         """Store the size, or that the image shows no particle."""
+        if self._taken:
+            entry.measured = measured_vector(size, self._um_per_px, self._taken.names)
         if not self._measuring:
             # without sizes only faint images are checked: a full check would mean measuring
             if not is_faint(grey):
                 return
-            if max(grey.pixels.shape) <= MAX_SIDE_PX:
+            if size is None and max(grey.pixels.shape) <= MAX_SIDE_PX:
                 size = measure_greys([grey], self._um_per_px)[0]
         entry.blank = is_doubtful(size, grey) and shows_nothing(grey.pixels, self._um_per_px)
         entry.size = size if self._measuring and not entry.blank else None

@@ -39,11 +39,12 @@ class Trunk:
     def run(self, batches: Iterable[U8]) -> F32:
         """Prepared images (n, C, S, S) uint8, in batches -> features (N, size)."""
         session = _session(self.graph, default_jobs())
-        parts = [
-            session.run([self.name], {self.package.input_name: self.package.feed(batch)})[0]
-            for batch in batches
-        ]
+        parts = [session.run([self.name], self._feed(batch))[0] for batch in batches]
         return np.concatenate([np.empty((0, self.size), np.float32), *parts])
+
+    def _feed(self, batch: U8) -> dict[str, NDArray[Any]]:
+        """The image alone: the features of a network are before all measured numbers."""
+        return {self.package.input_name: self.package.feed(batch)[self.package.input_name]}
 
 
 def cut(package: Package, graph: bytes) -> Trunk:
@@ -70,7 +71,8 @@ def cut(package: Package, graph: bytes) -> Trunk:
     spec = package.preprocessing
     two = np.zeros((2, spec.channels, spec.size, spec.size), np.uint8)
     try:
-        features = _session(model, 1).run([name], {package.input_name: package.feed(two)})[0]
+        image = {package.input_name: package.feed(two)[package.input_name]}
+        features = _session(model, 1).run([name], image)[0]
     except Exception as error:  # onnxruntime raises its own private types
         raise ModelError(
             f"{package.folder}: the graph cannot be cut at {name!r}: {str(error)[:300]}"
@@ -137,7 +139,14 @@ def prune(model: onnx.ModelProto, *outputs: str) -> None:
     ):  # fmt: skip
         del field[:]
         field.extend(kept_values)
+    inputs = [
+        onnx.ValueInfoProto.FromString(value.SerializeToString())
+        for value in graph.input
+        if value.name in needed
+    ]
     del graph.value_info[:]
+    del graph.input[:]
+    graph.input.extend(inputs)
 
 
 def _inputs(node: onnx.NodeProto) -> Iterator[str]:
