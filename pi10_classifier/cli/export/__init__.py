@@ -14,7 +14,7 @@ def export() -> None:
     """Write a model package from others, or the results of a run in a format to publish.
 
     \b
-    Model packages:  onnx, int8, cascade, novelty
+    Model packages:  onnx, int8, cascade, novelty, replay
     Results:         init (who made them, under which licence), then dwca, netcdf, ecotaxa, crate
     Without init:    track (GeoJSON, GeoParquet)
     Labelled images: labels
@@ -22,7 +22,7 @@ def export() -> None:
 
 
 for command in (
-    packages.int8, packages.cascade, packages.onnx, packages.novelty, publish.init, publish.dwca,
+    packages.int8, packages.cascade, packages.onnx, packages.novelty, packages.replay, publish.init, publish.dwca,
     netcdf, ecotaxa, crate.crate, labels.labels, track.track,
 ):  # fmt: skip
     export.add_command(command)

@@ -26,8 +26,10 @@ LEAST_TO_CHOOSE = 10  # particles in the smallest class; below, the default is t
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """features: network, or joined with what was measured. c: inverse of the penalty. replay: weight
-    of the source images beside that of the labelled crops, 0 for none.
+    """Of the linear head. features: network, or joined with what was measured.
+
+    c: inverse of the penalty. replay: weight of the source images beside that of the labelled
+    crops, 0 for none.
     """
 
     features: str
@@ -78,8 +80,8 @@ class Fitted:
 def weights(y: I64, source_y: I64, classes: int, replay: float) -> F64:
     """The weights of crops and source images, (N + R,): every class counts the same.
 
-    A class has the share 1 / K of the crops' number N, and ``replay`` times that of source images. A
-    class without source images has all of it in its crops, so that it is not outweighed.
+    A class has the share 1 / K of the crops' number N, and ``replay`` times that of source images.
+    A class without source images has all of it in its crops, so that it is not outweighed.
     """
     counts = np.bincount(y, minlength=classes)
     theirs = np.bincount(source_y, minlength=classes)

@@ -117,9 +117,8 @@ def design(
     directions = principal(z, DIRECTIONS)
     turned = z @ directions
     place = {label: i for i, label in enumerate(gallery.classes)}
-    source_y = np.array(
-        [place[label] for label in (replay.labels if len(source) else ())], np.int64
-    )
+    theirs = replay.labels if replay is not None else ()
+    source_y = np.array([place[label] for label in theirs], np.int64)
     return Design(
         directions.T @ matrix,
         -directions.T @ centre,
