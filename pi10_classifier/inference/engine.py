@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -30,7 +30,7 @@ from pi10_classifier.imaging.measurement import (
     measure_greys,
 )
 from pi10_classifier.imaging.preprocess import U8, Grey, prepare
-from pi10_classifier.inference.settings import CHUNK_ITEMS, Settings
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.instrument.hits_misses import HitsMisses, note_hits_misses
 from pi10_classifier.instrument.names import (
     BIN_MINUTES,
@@ -52,7 +52,6 @@ from pi10_classifier.results.run_folder import UNLIKE
 from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import Item
 
-CHUNK_BYTES = 4 * 2**20
 RESOLUTION_TOLERANCE = 0.01
 _NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
 
@@ -368,20 +367,6 @@ class Engine:
             if um_per_px and abs(um_per_px / self._um_per_px - 1) > RESOLUTION_TOLERANCE:
                 flags.append(f"resolution={um_per_px:.3g}")
         return ";".join(flags)
-
-
-def chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
-    """Cut a stream of items by count and bytes: bounded memory, fixed boundaries."""
-    chunk: list[Item] = []
-    held = 0
-    for item in items:
-        chunk.append(item)
-        held += len(item.data) if item.data else 0
-        if len(chunk) == CHUNK_ITEMS or held >= CHUNK_BYTES:
-            yield chunk
-            chunk, held = [], 0
-    if chunk:
-        yield chunk
 
 
 def _fail(result: ChunkResult, item: Item, error: InputError) -> None:

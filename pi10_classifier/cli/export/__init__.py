@@ -22,7 +22,7 @@ def export() -> None:
 
 
 for command in (
-    packages.int8, packages.cascade, packages.onnx, packages.novelty, packages.replay, publish.init, publish.dwca,
-    netcdf, ecotaxa, crate.crate, labels.labels, track.track,
+    packages.int8, packages.cascade, packages.onnx, packages.novelty, packages.replay,
+    publish.init, publish.dwca, netcdf, ecotaxa, crate.crate, labels.labels, track.track,
 ):  # fmt: skip
     export.add_command(command)

@@ -300,8 +300,8 @@ def replay(
     with training_extra("export replay"):
         from pi10_classifier.packaging.adaptation.replay import export_replay
     done = export_replay(
-        Model.load(find(model)), inputs, out, manifest=manifest, label_map=read_label_map(label_map),
-        each=each, seed=seed, on_scan=show_left_out,
+        Model.load(find(model)), inputs, out, manifest=manifest,
+        label_map=read_label_map(label_map), each=each, seed=seed, on_scan=show_left_out,
     )  # fmt: skip
     counts = ", ".join(f"{n:,} {label}" for label, n in done.images.items())
     click.echo(f"{counts}; {done.bytes / 1e6:.1f} MB")
