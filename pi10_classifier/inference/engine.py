@@ -160,7 +160,8 @@ class Engine:
         for start in range(0, len(decoded), self._batch):
             part = decoded[start : start + self._batch]
             try:
-                answer = self._model.answer(batch[start : start + len(part)], self._measured(part))
+                told = self._measured(part)
+                answer = self._model.answer(batch[start : start + len(part)], told)
             except Exception as error:
                 for entry in part:
                     _fail(result, entry.item, _typed(error))
@@ -240,9 +241,8 @@ class Engine:
                     entry.error = _typed(error)
 
     def _sizes(self, greys: list[Grey]) -> list[Measurement | None]:
-        if self._measuring or self._taken:
-            return measure_greys(greys, self._um_per_px)
-        return [None] * len(greys)
+        wanted = self._measuring or self._taken
+        return measure_greys(greys, self._um_per_px) if wanted else [None] * len(greys)
 
     def _measured(self, part: Sequence[_Decoded]) -> F32 | None:
         """What the model takes beside the images, (N, M); None if it takes nothing."""
