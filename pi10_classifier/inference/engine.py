@@ -160,8 +160,7 @@ class Engine:
         for start in range(0, len(decoded), self._batch):
             part = decoded[start : start + self._batch]
             try:
-                told = self._measured(part)
-                answer = self._model.answer(batch[start : start + len(part)], told)
+                answer = self._model.answer(batch[start : start + len(part)], self._measured(part))
             except Exception as error:
                 for entry in part:
                     _fail(result, entry.item, _typed(error))

@@ -42,7 +42,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A head with the settings chosen by cross-validation, and its held-out logits (N, K)."""
+    """A head with the settings chosen by cross-validation, and its held-out logits (N, K).
+
+    gain: by which the logits are larger than those of the fit.
+    """
 
     head: str
     settings: Mapping[str, Any]
@@ -50,6 +53,7 @@ class Tried:
     temperature: float
     macro_f1: float
     loss: float
+    gain: float = 1.0
 
 
 class Fitted:
@@ -156,7 +160,10 @@ def nested(
         made = designs[chosen.features]
         logits[held] = Fitted(made, gallery.y, fit, k, chosen).logits(made.rows[held, 0])
     settings = select(gallery, designs, among, everything, seed)
+    # a strong penalty makes logits small, and a temperature has bounds
+    gain = 1 / (float(logits.std()) + 1e-9)
+    logits *= gain
     temperature = fit_temperature_of_few(logits, gallery.y)
     reached = macro_f1(gallery.y, logits.argmax(axis=1), k)
     loss = nll(logits, gallery.y, temperature)
-    return settings, Tried("linear", settings.to_dict(), logits, temperature, reached, loss)
+    return settings, Tried("linear", settings.to_dict(), logits, temperature, reached, loss, gain)

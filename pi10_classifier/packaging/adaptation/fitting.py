@@ -110,7 +110,7 @@ def best_head(
         made, everything = designs[settings.features], np.arange(len(gallery.y))
         fitted = Fitted(made, gallery.y, everything, len(gallery.classes), settings)
         taken = scale if settings.features == "joined" else None
-        done["linear"] = Best(tried, Linear(made, fitted), taken, {}, chosen)
+        done["linear"] = Best(tried, Linear(made, fitted, tried.gain), taken, {}, chosen)
     for name in HEADS if head == "auto" else [x for x in HEADS if x == head]:
         tried = choose(gallery, name, seed)
         fit = HEADS[name](*gallery.fit_rows(slice(None)), seed, **tried.settings)

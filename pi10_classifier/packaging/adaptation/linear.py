@@ -20,9 +20,9 @@ JOINED = "head/joined"
 class Linear:
     """The logits of joined vectors float32 (N, D + M): one affine map."""
 
-    def __init__(self, design: Design, fitted: Fitted) -> None:
-        self.weight: F64 = (fitted.coef @ design.matrix).T
-        self.bias: F64 = fitted.coef @ design.offset + fitted.bias
+    def __init__(self, design: Design, fitted: Fitted, gain: float = 1.0) -> None:
+        self.weight: F64 = gain * (fitted.coef @ design.matrix).T
+        self.bias: F64 = gain * (fitted.coef @ design.offset + fitted.bias)
 
     def logits(self, joined: F32) -> F64:
         return np.asarray(joined.astype(np.float64) @ self.weight + self.bias, np.float64)

@@ -4,11 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import marks
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_adapt import FEW, GROUPS, tree, unmeasured
+from test_adapt import FEW, GROUPS, unmeasured
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
@@ -38,9 +39,27 @@ def base(tmp_path_factory):
     return Model.load(marks.package(tmp_path_factory.mktemp("m") / "marks"))
 
 
+# half axes of a class's ellipse, px
+AXES = {"copepod": (16, 5), "detritus": (5, 5), "krill": (9, 9), "noncopepod": (12, 8)}
+
+
+def ellipses(folder: Path, counts: dict[str, int]) -> Path:
+    """Dark ellipses on a light ground: what is measured tells the classes."""
+    rng = np.random.default_rng(0)
+    for group, count in counts.items():
+        (folder / group).mkdir(parents=True)
+        for number in range(count):
+            image = np.clip(rng.normal(235, 3, (44, 44)), 0, 255).astype(np.uint8)
+            axes = [round(x * rng.uniform(0.85, 1.15)) for x in AXES[group]]
+            turn = rng.uniform(0, 180)
+            cv2.ellipse(image, (22, 22), axes, turn, 0, 360, int(rng.integers(40, 110)), -1)
+            cv2.imwrite(str(folder / group / f"{number}.png"), image)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory):
-    return tree(tmp_path_factory.mktemp("g") / "crops", FEW)
+    return ellipses(tmp_path_factory.mktemp("g") / "crops", FEW)
 
 
 @pytest.fixture(scope="module")
@@ -244,10 +263,10 @@ class TestAsItIs:
 
 
 def test_readers_that_cannot_pass_on_measured_numbers_refuse(joined, base, tmp_path):
-    from pi10_classifier.packaging.cascade import export_cascade
+    from pi10_classifier.packaging.cascade import cascade
 
     taking = Model.load(joined.package)
     with pytest.raises(SettingError, match="takes measured numbers"):
-        export_cascade(taking, taking, [Path("x")], tmp_path / "out", manifest=Path("m.csv"))
+        cascade(taking, taking, [Path("x")], tmp_path / "out", manifest=Path("m.csv"))
     with pytest.raises(ModelError, match="measured numbers are"):
         taking.scores(np.zeros((2, 1, 32, 32), np.uint8), np.zeros((1, 1), np.float32))
