@@ -210,11 +210,11 @@ class TestDefects:
         calls = []
         answer = Model.answer
 
-        def second_fails(self: Model, batch: Any) -> Any:
+        def second_fails(self: Model, batch: Any, measured: Any = None) -> Any:
             calls.append(len(batch))
             if len(calls) == 2:
                 raise RuntimeError("out of arena")
-            return answer(self, batch)
+            return answer(self, batch, measured)
 
         monkeypatch.setattr(Model, "answer", second_fails)
         result = process(

@@ -120,8 +120,9 @@ def folds(gallery: Gallery, keep: I64, most: int, seed: int) -> Iterator[tuple[I
     if least < 2:  # a class of one particle cannot be in both parts
         return
     cuts = StratifiedKFold(min(most, least), shuffle=True, random_state=seed).split(y, y)
-    for part, held in cuts:
-        yield tuple(keep[np.isin(particle, some)] for some in (part, held))  # type: ignore[misc]
+    for _, held in cuts:
+        inside = np.isin(particle, held)
+        yield keep[~inside], keep[inside]
 
 
 def select(

@@ -9,7 +9,6 @@ import marks
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_adapt import FEW, GROUPS, unmeasured
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
@@ -32,6 +31,8 @@ from pi10_classifier.packaging.adaptation.gallery import Gallery
 from pi10_classifier.packaging.adaptation.replay import Replay, export_replay, read_replay
 
 OLD = ("copepod", "detritus", "noncopepod")
+GROUPS = ("copepod", "detritus", "krill", "noncopepod")
+FEW = dict.fromkeys(GROUPS, 8)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,10 @@ def base(tmp_path_factory):
 
 # half axes of a class's ellipse, px
 AXES = {"copepod": (16, 5), "detritus": (5, 5), "krill": (9, 9), "noncopepod": (12, 8)}
+
+
+def unmeasured(count: int) -> np.ndarray:
+    return np.full((count, len(NAMES)), np.nan, np.float32)
 
 
 def ellipses(folder: Path, counts: dict[str, int]) -> Path:
