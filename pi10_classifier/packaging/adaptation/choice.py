@@ -132,15 +132,20 @@ def select(
     if len(among) == 1:
         return among[0]
     k = len(gallery.classes)
-    losses = np.zeros((len(among), len(gallery.y)))
+    truth = gallery.y[keep]
+    losses = np.zeros((len(among), len(keep)))
     for repeat in range(REPEATS):
+        logits = np.zeros((len(among), len(gallery.y), k))
         for fit, held in folds(gallery, keep, INNER, seed + 1000 * (repeat + 1)):
             for row, settings in enumerate(among):
                 made = designs[settings.features]
-                logits = Fitted(made, gallery.y, fit, k, settings).logits(made.rows[held, 0])
-                p = softmax(logits)[np.arange(len(held)), gallery.y[held]]
-                losses[row, held] -= np.log(np.maximum(p, 1e-12)) / REPEATS
-    losses = losses[:, keep]
+                fitted = Fitted(made, gallery.y, fit, k, settings)
+                logits[row, held] = fitted.logits(made.rows[held, 0])
+        for row, given in enumerate(logits[:, keep]):
+            # each at its temperature, as it is served: else a weaker penalty wins by larger logits
+            given /= given.std() + 1e-9
+            p = softmax(given, fit_temperature_of_few(given, truth))
+            losses[row] -= np.log(np.maximum(p[np.arange(len(keep)), truth], 1e-12)) / REPEATS
     best = losses[losses.mean(axis=1).argmin()]
     for settings, loss in zip(among, losses, strict=True):
         difference = loss - best
