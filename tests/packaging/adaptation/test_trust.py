@@ -159,11 +159,11 @@ class TestChoice:
 
     def test_labels_without_meaning_leave_the_default_and_a_modest_figure(self):
         figures, strengths = [], []
-        for seed in range(4):
-            best = best_head(few(40, apart=0.0, seed=seed), None, None)
+        for seed in range(3):
+            best = best_head(few(30, apart=0.0, seed=seed), None, None)
             figures.append(best.tried_as.macro_f1)
             strengths.append(best.tried_as.settings["c"])
-        assert np.median(strengths) <= 1e-3 and np.mean(figures) < 0.6
+        assert np.median(strengths) <= 1e-3 and np.mean(figures) < 0.65
 
     def test_the_first_within_one_standard_error_is_taken(self):
         gallery = few(60, apart=3.0)
@@ -247,7 +247,7 @@ class TestReplay:
 
 class TestAsItIs:
     def test_a_head_that_is_not_better_is_refused(self, base, tmp_path):
-        """The model is right on all of these, so nothing can be gained."""
+        """The model is right on all of these, and turned they are of other classes."""
         known = marks.tree(tmp_path / "known", dict.fromkeys(OLD, 6))
         with pytest.raises(NotBetterError, match="not better than tiny as it is") as refused:
             adapt(base, known, tmp_path / "out")
@@ -255,7 +255,8 @@ class TestAsItIs:
         command = ["adapt", "--model", str(base.package.folder), "--gallery", str(known),
                    "--out", str(tmp_path / "out")]  # fmt: skip
         done = CliRunner().invoke(pi10, command)
-        assert done.exit_code == 2 and "--anyway" in done.output
+        assert isinstance(done.exception, NotBetterError)
+        assert "--anyway writes the head" in done.exception.message
         done = CliRunner().invoke(pi10, [*command, "--anyway"])
         assert done.exit_code == 0, done.output
         assert "not better than the model as it is" in done.output
