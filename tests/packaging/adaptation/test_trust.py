@@ -219,7 +219,8 @@ class TestReplay:
         with pytest.raises(SettingError, match="no file of source features"):
             read_replay(torn, trunk)
         other = Model.load(marks.package(tmp_path / "other"))
-        content = dict(np.load(file))
+        with np.load(file) as kept:
+            content = dict(kept)
         meta = json.loads(str(content["meta"])) | {"trunk_sha256": "0"}
         np.savez(tmp_path / "of.npz", **(content | {"meta": np.array(json.dumps(meta))}))
         with pytest.raises(SettingError, match="features of another network"):
