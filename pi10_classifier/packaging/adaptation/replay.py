@@ -121,7 +121,7 @@ def export_replay(
 def read_replay(path: Path, trunk: Trunk) -> Replay:
     """Read a file of ``export_replay``. SettingError if it is damaged, or of another network."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             meta = json.loads(str(file["meta"]))
             x, measured = (np.asarray(file[key], np.float32) for key in ("x", "measured"))
             labels, sources = (tuple(map(str, file[key])) for key in ("labels", "sources"))
