@@ -141,7 +141,7 @@ def main() -> None:
     pi10_("calibrate", "--model", given.model, "--data", survey, *wish, "--out", out / "sure")
     pi10_("validate", "suggest", survey, "--n", given.suggest)
     label(survey, truth)
-    pi10_("adapt", "--model", given.model, "--gallery", survey, "--out", adapted)
+    pi10_("adapt", "--anyway", "--model", given.model, "--gallery", survey, "--out", adapted)
     rules = out / "map.csv"
     rules.write_text("label,class\n" + "".join(f"{c},{c}\n" for c in (*CLASSES, "artefact")))
     four = out / "with-artefacts"

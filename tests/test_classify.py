@@ -346,7 +346,7 @@ class TestDefects:
         self, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(pipeline, "HELD_BYTES", 1_000_000)
-        monkeypatch.setattr("pi10_classifier.inference.engine.CHUNK_BYTES", 1)
+        monkeypatch.setattr("pi10_classifier.inference.chunks.CHUNK_BYTES", 1)
         held, most, lock = 0, 0, threading.Lock()
         read, process = pipeline.items_of, Engine.process
 

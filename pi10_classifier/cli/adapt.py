@@ -40,11 +40,30 @@ from pi10_classifier.datasets.records import exit_code
 )
 @click.option(
     "--head",
-    type=click.Choice(["auto", "linear", "knn", "forest"]),
+    type=click.Choice(["linear", "knn", "forest", "auto"]),
+    default="linear",
+    show_default=True,
+    help="Classifier to fit on the features; auto tries all, and takes another than linear only if"
+    " it is better by more than one standard error.",
+)
+@click.option(
+    "--features",
+    type=click.Choice(["auto", "network", "joined"]),
     default="auto",
     show_default=True,
-    help="Classifier to fit on the network's features; auto takes the one with the best"
-    " cross-validated macro-F1.",
+    help="What a linear head sees: the network's features, or joined with size, shape and grey of"
+    " the particle, which `classify` measures anyway.",
+)
+@click.option(
+    "--replay",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of `pi10 export replay`: features of the model's source images, fitted together with"
+    " the crops.  [default: replay.npz beside the model, if it is there]",
+)
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Write the new model even if it is not better on these crops than the model as it is.",
 )
 @click.option(
     "--name", default="", help="Name of the new model.  [default: the model's name with -adapted]"
@@ -63,14 +82,18 @@ def adapt(
     label_map: Path | None,
     manifest: Path | None,
     head: str,
+    features: str,
+    replay: Path | None,
+    anyway: bool,
     name: str,
     seed: int,
     out: Path,
 ) -> None:
     """Adapt a model to new classes or waters with a few labelled crops.
 
-    The network's features are kept; only its last layer is fitted again, which takes a minute
-    or two on a CPU. Ten to twenty crops per class are a good start. The result is a package for
+    The network's features are kept; only its last layer is fitted again, which takes less than a
+    minute on a CPU. Give twenty crops per class or more. If the model knows all the classes and the
+    new head is not better in cross-validation, nothing is written. The result is a package for
     `classify --model`.
 
     \b
@@ -90,6 +113,9 @@ def adapt(
         gallery,
         out,
         head=head,
+        features=features,
+        replay=replay,
+        anyway=anyway,
         label_map=read_label_map(label_map),
         manifest=manifest,
         name=name,
@@ -107,6 +133,21 @@ def adapt(
         f"{done.head} head, cross-validated macro-F1 {span(done.figures['macro_f1'])} on these"
         f" crops only (tried: {tried})"
     )
+    click.echo("settings: " + ", ".join(f"{k} {v}" for k, v in done.settings.items()))
+    if not done.chosen:
+        click.echo("note: these are the default settings; the crops are too few to choose by")
+    if done.compared:
+        click.echo(str(done.compared))
+        if not done.compared.better:
+            click.echo("note: not better than the model as it is; written because of --anyway")
+    else:
+        click.echo("note: the model does not know all these classes, so it is not compared with")
+    if done.replayed:
+        counts = ", ".join(f"{n:,} {label}" for label, n in done.replayed.items())
+        click.echo(f"fitted together with features of source images: {counts}")
+        lacking = [label for label in done.labels if label not in done.replayed]
+        if lacking:
+            click.echo(f"note: there is no source image of {', '.join(lacking)}")
     warn_of_sample_use(done.of_runs, "fitted")
     note_left_off(original.package)
     click.echo("note: before you rely on it, label crops of another day and run `pi10 evaluate`")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,11 @@ from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.errors import ModelError
 from pi10_classifier.evaluation.metrics import F64, I64
 from pi10_classifier.foundation.concurrency import ordered_map
+from pi10_classifier.imaging.measured_vector import F32, measured_vector
+from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8, prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.model.session import Answer, Model
 
 
@@ -49,19 +53,49 @@ class Scored:
         return np.array([place.get(s.group, otherwise) for s in self.samples], np.int64)
 
 
-def prepared(
-    model: Model, scan: Scan, samples: Sequence[Sample], batch: int = BATCH
-) -> Iterator[tuple[list[Sample], U8]]:
-    """Yield the samples in batches (n, C, S, S) uint8, with the preprocessing of serving."""
-    spec = model.package.preprocessing
-    held: list[tuple[Sample, U8]] = []
+class Batch(NamedTuple):
+    """Some samples with all that a model takes.
+
+    images: (n, C, S, S) uint8. measured: (n, M) float32; None where it is not wanted.
+    """
+
+    samples: list[Sample]
+    images: U8
+    measured: F32 | None
+
+
+def batches(
+    model: Model, scan: Scan, samples: Sequence[Sample], names: tuple[str, ...] = ()
+) -> Iterator[Batch]:
+    """Yield the samples prepared and measured as in serving.
+
+    names: the numbers to measure; by default those that the package takes.
+    """
+    package = model.package
+    names = names or (package.measured.names if package.measured else ())
+    held: list[tuple[Sample, U8, F32]] = []
+
+    def whole() -> Batch:
+        kept, images, numbers = zip(*held, strict=True)
+        return Batch(list(kept), np.stack(images), np.stack(numbers) if names else None)
+
     for sample, rgb in read_rgb(scan, samples):
-        held.append((sample, prepare(rgb, spec)))
-        if len(held) == batch:
-            yield [s for s, _ in held], np.stack([image for _, image in held])
+        size = measure(rgb, UM_PER_PX) if names else None
+        numbers = measured_vector(size, UM_PER_PX, names)
+        held.append((sample, prepare(rgb, package.preprocessing), numbers))
+        if len(held) == BATCH:
+            yield whole()
             held = []
     if held:
-        yield [s for s, _ in held], np.stack([image for _, image in held])
+        yield whole()
+
+
+def prepared(
+    model: Model, scan: Scan, samples: Sequence[Sample]
+) -> Iterator[tuple[list[Sample], U8]]:
+    """Yield the samples in batches (n, C, S, S) uint8, with the preprocessing of serving."""
+    for batch in batches(model, scan, samples):
+        yield batch.samples, batch.images
 
 
 def score(model: Model, scan: Scan, samples: Sequence[Sample], jobs: int = 0) -> Scored:
@@ -74,12 +108,10 @@ def score(model: Model, scan: Scan, samples: Sequence[Sample], jobs: int = 0) ->
     told: list[NDArray[np.float32]] = []
     groups: list[str] = []
 
-    def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], Answer]:
-        return batch[0], model.answer(batch[1])
+    def ask(batch: Batch) -> tuple[list[Sample], Answer]:
+        return batch.samples, model.answer(batch.images, batch.measured)
 
-    for names, answer in ordered_map(
-        ask, prepared(model, scan, samples), jobs or default_jobs(), 2
-    ):
+    for names, answer in ordered_map(ask, batches(model, scan, samples), jobs or default_jobs(), 2):
         seen += names
         parts.append(answer.scores)
         if answer.novelty is not None:

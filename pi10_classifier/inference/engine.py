@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from pi10_classifier.errors import Code, Failure, InputError
 from pi10_classifier.imaging.blank import is_doubtful, is_faint, shows_nothing
 from pi10_classifier.imaging.camera import Camera
 from pi10_classifier.imaging.decode import CAPS, Caps, decode, looks_like_image
+from pi10_classifier.imaging.measured_vector import F32, measured_vector
 from pi10_classifier.imaging.measurement import (
     MAX_SIDE_PX,
     Measurement,
@@ -29,7 +30,7 @@ from pi10_classifier.imaging.measurement import (
     measure_greys,
 )
 from pi10_classifier.imaging.preprocess import U8, Grey, prepare
-from pi10_classifier.inference.settings import CHUNK_ITEMS, Settings
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.instrument.hits_misses import HitsMisses, note_hits_misses
 from pi10_classifier.instrument.moments import minute as minute_of
 from pi10_classifier.instrument.moments import moment
@@ -53,7 +54,6 @@ from pi10_classifier.results.run_folder import UNLIKE
 from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import Item
 
-CHUNK_BYTES = 4 * 2**20
 RESOLUTION_TOLERANCE = 0.01
 _UNSEEN = Camera()
 _NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
@@ -86,7 +86,8 @@ class ChunkResult:
 class _Decoded:
     """A decoded image that waits for its scores. ``picture`` is small enough to keep.
 
-    grey: kept until it is measured together with others. blank: it shows no particle.
+    grey: kept until it is measured together with others. measured: the numbers that the model
+    takes. blank: it shows no particle.
     """
 
     item: Item
@@ -98,6 +99,7 @@ class _Decoded:
     camera: Camera
     grey: Grey | None = None
     size: Measurement | None = None
+    measured: F32 | None = None
     blank: bool = False
     error: InputError | None = None
 
@@ -121,6 +123,7 @@ class Engine:
         self._model = model
         self._batch = batch
         self._measuring = measuring
+        self._taken = model.package.measured
         self._um_per_px = um_per_px
         self._caps = caps
         self._camera = camera
@@ -164,7 +167,7 @@ class Engine:
         for start in range(0, len(decoded), self._batch):
             part = decoded[start : start + self._batch]
             try:
-                answer = self._model.answer(batch[start : start + len(part)])
+                answer = self._model.answer(batch[start : start + len(part)], self._measured(part))
             except Exception as error:
                 for entry in part:
                     _fail(result, entry.item, _typed(error))
@@ -225,7 +228,8 @@ class Engine:
         # pixels are kept until the batch is scored, so a large image is reduced
         if max(width, height) > HELD_PX:
             entry.picture = thumbnail(rgb)
-            self._judge(entry, grey, measure(rgb, self._um_per_px) if self._measuring else None)
+            size = measure(rgb, self._um_per_px) if self._measuring or self._taken else None
+            self._judge(entry, grey, size)
         else:
             entry.grey = grey
         return entry
@@ -244,15 +248,25 @@ class Engine:
                     entry.error = _typed(error)
 
     def _sizes(self, greys: list[Grey]) -> list[Measurement | None]:
-        return measure_greys(greys, self._um_per_px) if self._measuring else [None] * len(greys)
+        wanted = self._measuring or self._taken
+        return measure_greys(greys, self._um_per_px) if wanted else [None] * len(greys)
+
+    def _measured(self, part: Sequence[_Decoded]) -> F32 | None:
+        """What the model takes beside the images, (N, M); None if it takes nothing."""
+        if self._taken is None:
+            return None
+        missing = measured_vector(None, self._um_per_px, self._taken.names)
+        return np.stack([missing if x.measured is None else x.measured for x in part])
 
     def _judge(self, entry: _Decoded, grey: Grey, size: Measurement | None) -> None:
         """Store the size, or that the image shows no particle."""
+        if self._taken:
+            entry.measured = measured_vector(size, self._um_per_px, self._taken.names)
         if not self._measuring:
             # without sizes only faint images are checked: a full check would mean measuring
             if not is_faint(grey):
                 return
-            if max(grey.pixels.shape) <= MAX_SIDE_PX:
+            if size is None and max(grey.pixels.shape) <= MAX_SIDE_PX:
                 size = measure_greys([grey], self._um_per_px)[0]
         entry.blank = is_doubtful(size, grey) and shows_nothing(grey.pixels, self._um_per_px)
         entry.size = size if self._measuring and not entry.blank else None
@@ -361,20 +375,6 @@ class Engine:
             if um_per_px and abs(um_per_px / self._um_per_px - 1) > RESOLUTION_TOLERANCE:
                 flags.append(f"resolution={um_per_px:.3g}")
         return ";".join(flags)
-
-
-def chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
-    """Cut a stream of items by count and bytes: bounded memory, fixed boundaries."""
-    chunk: list[Item] = []
-    held = 0
-    for item in items:
-        chunk.append(item)
-        held += len(item.data) if item.data else 0
-        if len(chunk) == CHUNK_ITEMS or held >= CHUNK_BYTES:
-            yield chunk
-            chunk, held = [], 0
-    if chunk:
-        yield chunk
 
 
 def _fail(result: ChunkResult, item: Item, error: InputError) -> None:

@@ -11,7 +11,8 @@ from importlib import import_module
 
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.foundation.concurrency import OrderedPool
-from pi10_classifier.inference.engine import ChunkResult, Engine, chunks
+from pi10_classifier.inference.chunks import chunks
+from pi10_classifier.inference.engine import ChunkResult, Engine
 from pi10_classifier.inference.part_builder import PartBuilder
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.session import Model

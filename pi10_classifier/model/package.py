@@ -23,12 +23,14 @@ from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.imaging.preprocess import U8, Preprocessing, normalise
 from pi10_classifier.model.groups import FIELD as GROUPS
 from pi10_classifier.model.groups import Groups
+from pi10_classifier.model.measured import FIELD as MEASURED
+from pi10_classifier.model.measured import Measured
 from pi10_classifier.model.novelty import FIELD, Novelty
 from pi10_classifier.model.onnx_guard import refuse_external_data
 
-# format 2 added trim, format 3 ground_clip: a program that reads only older ones would ignore them
+# format 2 added trim, 3 ground_clip, 4 measured: a program that reads older ones would ignore them
 FORMAT = 2
-_READ = (1, 2, 3)
+_READ = (1, 2, 3, 4)
 STARTER = "starter"
 ALIASES = {"accurate": STARTER}  # the other embedded package is "fast"
 MADE_OF = "validated"  # the field of model.json with the labelled particles it was made from
@@ -46,6 +48,7 @@ class Package:
     (0..1, 0 flags nothing); empty if the package has none. novelty: None if the package does not
     tell what is unlike its training images. groups: None if the package predicts classes alone.
     reference: of a good run with it; None if it has none.
+    measured: None if the graph takes the image alone.
     """
 
     folder: Path
@@ -64,14 +67,30 @@ class Package:
     novelty: Novelty | None = None
     groups: Groups | None = None
     reference: Reference | None = None
+    measured: Measured | None = None
 
-    def feed(self, batch: U8) -> NDArray[Any]:
-        """Prepared images (N, C, S, S) uint8 in the form that the graph expects."""
-        return batch if self.input_dtype == "uint8" else normalise(batch, self.preprocessing)
+    def feed(self, batch: U8, measured: F32 | None = None) -> dict[str, NDArray[Any]]:
+        """What the graph's inputs get for prepared images (N, C, S, S) uint8.
+
+        measured: float32 (N, M), the columns of ``measured.names``; None where nothing was
+        measured, which the graph treats as NaN. Ignored by a package that takes the image alone.
+        """
+        images = batch if self.input_dtype == "uint8" else normalise(batch, self.preprocessing)
+        if self.measured is None:
+            return {self.input_name: images}
+        shape = (len(batch), len(self.measured.names))
+        numbers = np.full(shape, np.nan, np.float32) if measured is None else measured
+        if numbers.shape != shape:
+            raise ModelError(
+                f"{self.folder}: the measured numbers are {numbers.shape}, not {shape}"
+            )
+        return {self.input_name: images, self.measured.input: numbers}
 
 
-def format_of(preprocessing: Preprocessing) -> int:
-    """The format of a new package: 3 only where it needs it, so that older programs read others."""
+def format_of(preprocessing: Preprocessing, measured: Measured | None = None) -> int:
+    """The format of a new package: the lowest that it needs, so that older programs read others."""
+    if measured:
+        return 4
     return 3 if preprocessing.ground_clip else FORMAT
 
 
@@ -162,6 +181,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             novelty=Novelty.from_dict(fields.get(FIELD)),
             groups=Groups.from_dict(fields.get(GROUPS), fields["classes"]),
             reference=Reference.from_dict(fields.get(REFERENCE)),
+            measured=Measured.from_dict(fields.get(MEASURED)),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(
@@ -174,6 +194,12 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
         raise ModelError(
             f"{folder}: model.json has ground_clip, which needs format 3; set format to 3"
         )
+    if fields["format"] < 4 and package.measured:
+        raise ModelError(
+            f"{folder}: model.json has measured, which needs format 4; set format to 4"
+        )
+    if package.measured and package.measured.input == package.input_name:
+        raise ModelError(f"{folder}: measured names the input of the image, {package.input_name!r}")
     for text in (package.name, package.version):
         if not text or not text.isprintable():
             raise ModelError(f"{folder}: name and version must be printable, not {text!r}")

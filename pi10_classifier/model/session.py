@@ -82,10 +82,11 @@ class Model:
         spec = package.preprocessing
         inputs = {value.name: value for value in self._session.get_inputs()}
         outputs = {value.name: value for value in self._session.get_outputs()}
-        if list(inputs) != [package.input_name] or not outputs.keys() >= {*self._outputs}:
+        named = [package.input_name, *([package.measured.input] if package.measured else [])]
+        if {*inputs} != {*named} or not outputs.keys() >= {*self._outputs}:
             raise ModelError(
                 f"{package.folder}: the graph has the inputs {list(inputs)} and the outputs "
-                f"{list(outputs)}, but model.json names {package.input_name!r} and "
+                f"{list(outputs)}, but model.json names {' and '.join(map(repr, named))} and "
                 f"{', '.join(map(repr, self._outputs))}; correct model.json"
             )
         want = [spec.channels, spec.size, spec.size]
@@ -96,7 +97,16 @@ class Model:
                 f"{package.folder}: the graph's input is {taken.type} {taken.shape}, but "
                 f"model.json describes {kind} [N, {', '.join(map(str, want))}]; correct model.json"
             )
-        # two images: a graph made for single images would fail at the first batch
+        if package.measured:
+            numbers, columns = inputs[package.measured.input], len(package.measured.names)
+            if list(numbers.shape[1:]) != [columns] or numbers.type != "tensor(float)":
+                raise ModelError(
+                    f"{package.folder}: the graph's input {package.measured.input!r} is"
+                    f" {numbers.type} {numbers.shape}, but model.json describes tensor(float)"
+                    f" [N, {columns}]; correct model.json"
+                )
+        # two images: a graph made for single images would fail at the first batch; of measured
+        # numbers all are missing here, which must not make the scores NaN
         raw, novelty, groups = self._run(np.zeros((2, *want), np.uint8))
         if not np.isfinite(raw).all():
             raise ModelError(f"{package.folder}: the graph gives scores that are not finite")
@@ -111,11 +121,11 @@ class Model:
                     " export the package again"
                 )
 
-    def _run(self, batch: U8) -> Answer:
+    def _run(self, batch: U8, measured: F32 | None = None) -> Answer:
         """What the graph gives, before the activation."""
         package = self.package
         try:
-            values = self._session.run(self._outputs, {package.input_name: package.feed(batch)})
+            values = self._session.run(self._outputs, package.feed(batch, measured))
         except Exception as error:  # onnxruntime raises its own private types
             raise ModelError(f"{package.folder}: the graph fails: {str(error)[:300]}") from error
         told = dict(zip(self._outputs, values, strict=True))
@@ -143,23 +153,24 @@ class Model:
                 )
         return Answer(scores, novelty, groups)
 
-    def scores(self, batch: U8) -> F32:
+    def scores(self, batch: U8, measured: F32 | None = None) -> F32:
         """Class probabilities (N, classes) of prepared images (N, channels, size, size).
 
         Rows may hold NaN if the graph overflows; the caller must refuse them.
         """
-        return self.answer(batch).scores
+        return self.answer(batch, measured).scores
 
-    def answer(self, batch: U8) -> Answer:
+    def answer(self, batch: U8, measured: F32 | None = None) -> Answer:
         """Scores, novelty and groups of prepared images (N, channels, size, size).
 
-        All may hold NaN where the graph overflows: the caller must refuse them.
+        measured: what was measured of each, float32 (N, M), for a package that takes it; None
+        where nothing was. All may hold NaN where the graph overflows: the caller must refuse them.
         """
         if self._lock:
             with self._lock:
-                raw, novelty, groups = self._run(batch)
+                raw, novelty, groups = self._run(batch, measured)
         else:
-            raw, novelty, groups = self._run(batch)
+            raw, novelty, groups = self._run(batch, measured)
         if self.package.activation == "none":
             return Answer(raw, novelty, groups)
         logits = raw / np.float32(self.package.temperature)

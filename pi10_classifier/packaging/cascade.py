@@ -203,6 +203,12 @@ def _check_pair(fast: Model, accurate: Model, share: float | None) -> None:
             " must be the accurate one's, or smaller"
         )
     for package in (one, two):
+        if package.measured:
+            raise SettingError(
+                f"{package.name} takes measured numbers beside the image, which a cascade does not"
+                " pass on; name the package that it was adapted from, or adapt with"
+                " --features network"
+            )
         if package.input_dtype != "uint8" or package.activation != "softmax":
             raise SettingError(
                 f"{package.name} must have uint8 input and logits as output, and does not; export"

@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import LeftOut, Sample, Scan
 from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.analysis import figures_of
-from pi10_classifier.evaluation.scoring import prepared, score
+from pi10_classifier.evaluation.scoring import batches, score
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.model.package import Package, read_package
 from pi10_classifier.model.session import Model
@@ -97,12 +98,16 @@ def export_int8(
                 f" {'per split' if divided else 'in either half of the data'}"
             )
     chosen = fit[:: max(1, -(-len(fit) // images))]
-    sample = np.concatenate([batch for _, batch in prepared(model, scan, chosen)])
+    sample = list(batches(model, scan, chosen))
+    pixels = np.concatenate([batch.images for batch in sample])
+    measured = None
+    if package.measured:
+        measured = np.concatenate([x.measured for x in sample if x.measured is not None])
     before = score(model, scan, held)
     _, whole = read_package(package.folder)
     graph = without_novelty(package, whole)
     package = replace(package, novelty=None)  # it was fitted on the float features
-    small = quantise(graph, package, sample, method)
+    small = quantise(graph, package, pixels, method, measured)
     after = score(Model(package, small), scan, held)
     gate = judge(before, after, package.classes)
     if not gate.drop <= allowed:
@@ -149,8 +154,17 @@ def _divide(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     return halves
 
 
-def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax") -> bytes:
+def quantise(
+    graph: bytes,
+    package: Package,
+    images: U8,
+    method: str = "minmax",
+    measured: NDArray[np.float32] | None = None,
+) -> bytes:
     """A graph in int8 (QDQ form) with ranges from prepared images (N, C, S, S) uint8.
+
+    measured: what was measured of them, (N, M), for a package that takes it.
+
 
     Raises ModelError where the quantiser fails on the graph or finds nothing to do.
     """
@@ -161,7 +175,11 @@ def quantise(graph: bytes, package: Package, images: U8, method: str = "minmax")
     whole = len(images) // CALIBRATION_BATCH * CALIBRATION_BATCH or len(images)
     cuts = range(0, whole, CALIBRATION_BATCH)
     feeds = [
-        {package.input_name: package.feed(images[:whole][i : i + CALIBRATION_BATCH])} for i in cuts
+        package.feed(
+            images[:whole][i : i + CALIBRATION_BATCH],
+            None if measured is None else measured[:whole][i : i + CALIBRATION_BATCH],
+        )
+        for i in cuts
     ]
 
     class Reader(ort.CalibrationDataReader):  # type: ignore[misc]

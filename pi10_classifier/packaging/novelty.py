@@ -22,7 +22,7 @@ from pi10_classifier.datasets.validated import labels_used, runs_of
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.metrics import I64
 from pi10_classifier.evaluation.novelty import judge_novelty
-from pi10_classifier.evaluation.scoring import Scored, prepared, score
+from pi10_classifier.evaluation.scoring import Scored, batches, score
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.labelling.labelled import CALIBRATED
 from pi10_classifier.model.card import body, card
@@ -177,9 +177,9 @@ def _outputs(
     )
     seen: list[Sample] = []
     parts: list[list[NDArray[np.float32]]] = []
-    for names, batch in prepared(model, found, samples):
-        seen += names
-        feed = {package.input_name: package.feed(batch)}
+    for batch in batches(model, found, samples):
+        seen += batch.samples
+        feed = package.feed(batch.images, batch.measured)
         parts.append(session.run([package.output_name, features], feed))
     logits, values = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     if not (np.isfinite(logits).all() and np.isfinite(values).all()):

@@ -102,6 +102,12 @@ def check_teacher(teacher: Teacher | None, weight: float, images: int, classes: 
             f"the teacher's logits have shape {teacher.given.shape}, but there are {images}"
             f" training images and {classes} classes"
         )
+    if isinstance(teacher, PackageTeacher) and teacher.model.package.measured:
+        raise SettingError(
+            f"the teacher {teacher.model.package.folder} takes measured numbers beside the image,"
+            " which drawn views of an image do not have; adapt it with --features network, or give"
+            " another teacher"
+        )
     if isinstance(teacher, PackageTeacher) and len(teacher.model.package.classes) != classes:
         raise SettingError(
             f"the teacher {teacher.model.package.folder} knows"

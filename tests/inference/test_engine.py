@@ -21,7 +21,8 @@ from images import png_of
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.imaging.measurement import Measurement, measure_greys
 from pi10_classifier.imaging.preprocess import Grey
-from pi10_classifier.inference.engine import CHUNK_BYTES, ChunkResult, Engine, chunks
+from pi10_classifier.inference.chunks import CHUNK_BYTES, chunks
+from pi10_classifier.inference.engine import ChunkResult, Engine
 from pi10_classifier.inference.settings import CHUNK_ITEMS
 from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.model.session import Model
@@ -209,11 +210,11 @@ class TestDefects:
         calls = []
         answer = Model.answer
 
-        def second_fails(self: Model, batch: Any) -> Any:
+        def second_fails(self: Model, batch: Any, measured: Any = None) -> Any:
             calls.append(len(batch))
             if len(calls) == 2:
                 raise RuntimeError("out of arena")
-            return answer(self, batch)
+            return answer(self, batch, measured)
 
         monkeypatch.setattr(Model, "answer", second_fails)
         result = process(

@@ -69,7 +69,7 @@ class TestPackage:
     @pytest.mark.parametrize(
         "fields",
         [
-            {"format": 4},
+            {"format": 5},
             {"format": "1"},
             {"format": True},
             {"classes": "abc"},

@@ -35,7 +35,7 @@ def adapted(made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("sklearn")
     pytest.importorskip("skl2onnx")
     out = tmp_path_factory.mktemp("adapted") / "adapted"
-    done = ask("adapt", "--model", made.package, "--gallery", made.path / "validation",
+    done = ask("adapt", "--anyway", "--model", made.package, "--gallery", made.path / "validation",
                "--head", "linear", "--out", out)  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "fitted on the labels of survey" in done.output
@@ -130,7 +130,7 @@ def test_a_split_keeps_a_test_part(tmp_path: Path) -> None:
     assert split.exit_code == 0, split.output
     manifest = tmp_path / "data/manifest.csv"
     words = ("--manifest", manifest, "--out")
-    done = ask("adapt", "--model", some.package, "--gallery", some.path, "--head", "linear",
+    done = ask("adapt", "--model", some.package, "--gallery", some.path, "--anyway",
                *words, tmp_path / "adapted")  # fmt: skip
     assert done.exit_code == 0, done.output
     model = Model.load(tmp_path / "adapted")

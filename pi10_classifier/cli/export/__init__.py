@@ -15,7 +15,7 @@ def export() -> None:
     """Write a model package from others, or the results of a run in a format to publish.
 
     \b
-    Model packages:  onnx, int8, cascade, novelty, reference
+    Model packages:  onnx, int8, cascade, novelty, reference, replay
     Results:         init (who made them, under which licence), then dwca, netcdf, ecotaxa, crate
     Without init:    track (GeoJSON, GeoParquet)
     Labelled images: labels
@@ -23,7 +23,7 @@ def export() -> None:
 
 
 for command in (
-    packages.int8, packages.cascade, packages.onnx, packages.novelty, reference, publish.init,
-    publish.dwca,    netcdf, ecotaxa, crate.crate, labels.labels, track.track,
+    packages.int8, packages.cascade, packages.onnx, packages.novelty, packages.replay, reference,
+    publish.init, publish.dwca, netcdf, ecotaxa, crate.crate, labels.labels, track.track,
 ):  # fmt: skip
     export.add_command(command)

@@ -259,3 +259,52 @@ def onnx(checkpoint: Path, out: Path) -> None:
         ) from error
     export_package(checkpoint, out)
     click.echo(out)
+
+
+@click.command()
+@MODEL
+@DATA
+@LABEL_MAP
+@MANIFEST
+@click.option("--each", type=int, default=200, show_default=True,
+              help="Most images of a class, drawn at random.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the draw.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write, ending in .npz. Named replay.npz in the model's folder, `pi10 adapt` finds"
+    " it by itself.",
+)
+def replay(
+    model: str,
+    inputs: tuple[Path, ...],
+    label_map: Path | None,
+    manifest: Path | None,
+    each: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """Write features of a model's source images, for `pi10 adapt`.
+
+    A head is then fitted on few labelled crops together with them. With --manifest they come from
+    the training split. The file holds no pixels and has about 2.5 kB an image.
+
+    \b
+    Example:
+      pi10 export replay --model run/package --data crops/ --manifest run/manifest.csv
+        --out run/package/replay.npz
+    """
+    from pi10_classifier.model.package import find
+    from pi10_classifier.model.session import Model
+
+    with training_extra("export replay"):
+        from pi10_classifier.packaging.adaptation.replay import export_replay
+    done = export_replay(
+        Model.load(find(model)), inputs, out, manifest=manifest,
+        label_map=read_label_map(label_map), each=each, seed=seed, on_scan=show_left_out,
+    )  # fmt: skip
+    counts = ", ".join(f"{n:,} {label}" for label, n in done.images.items())
+    click.echo(f"{counts}; {done.bytes / 1e6:.1f} MB")
+    click.echo(out)
+    sys.exit(exit_code(done.left_out))

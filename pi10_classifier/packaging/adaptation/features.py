@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from pi10_classifier.errors import ModelError
 from pi10_classifier.imaging.preprocess import U8
@@ -39,11 +40,20 @@ class Trunk:
     def run(self, batches: Iterable[U8]) -> F32:
         """Prepared images (n, C, S, S) uint8, in batches -> features (N, size)."""
         session = _session(self.graph, default_jobs())
-        parts = [
-            session.run([self.name], {self.package.input_name: self.package.feed(batch)})[0]
-            for batch in batches
-        ]
+        parts = [session.run([self.name], self._feed(batch))[0] for batch in batches]
         return np.concatenate([np.empty((0, self.size), np.float32), *parts])
+
+    def sha256(self) -> str:
+        """Of the weights, so that the same features are known in a package with another head."""
+        found = hashlib.sha256(self.name.encode())
+        for tensor in sorted(self.graph.graph.initializer, key=lambda x: x.name):
+            found.update(tensor.name.encode())
+            found.update(numpy_helper.to_array(tensor).tobytes())
+        return found.hexdigest()
+
+    def _feed(self, batch: U8) -> dict[str, NDArray[Any]]:
+        """The image alone: the features of a network are before all measured numbers."""
+        return {self.package.input_name: self.package.feed(batch)[self.package.input_name]}
 
 
 def cut(package: Package, graph: bytes) -> Trunk:
@@ -70,7 +80,8 @@ def cut(package: Package, graph: bytes) -> Trunk:
     spec = package.preprocessing
     two = np.zeros((2, spec.channels, spec.size, spec.size), np.uint8)
     try:
-        features = _session(model, 1).run([name], {package.input_name: package.feed(two)})[0]
+        image = {package.input_name: package.feed(two)[package.input_name]}
+        features = _session(model, 1).run([name], image)[0]
     except Exception as error:  # onnxruntime raises its own private types
         raise ModelError(
             f"{package.folder}: the graph cannot be cut at {name!r}: {str(error)[:300]}"
@@ -85,6 +96,44 @@ def cut(package: Package, graph: bytes) -> Trunk:
     del model.graph.output[:]
     model.graph.output.append(value)
     return Trunk(model, name, int(features.shape[1]), package)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnHead:
+    """What the package's own head makes of the features: ``weight`` (D, G), ``bias`` (G,)."""
+
+    weight: F32
+    bias: F32
+
+    def logits(self, features: F32) -> F32:
+        """Of features (N, D): (N, G), one for each class of the package, or each of its groups."""
+        return np.asarray(features @ self.weight + self.bias, np.float32)
+
+
+def own_head(package: Package, graph: bytes, trunk: Trunk) -> OwnHead | None:
+    """The package's head after ``trunk``; None where its logits are not affine in the features."""
+    end = package.groups.output if package.groups else package.output_name
+    if package.activation != "softmax":
+        return None
+    model = onnx.load_from_string(graph)
+    model.graph.value_info.extend(trunk.graph.graph.output)
+    try:
+        rest = onnx.utils.Extractor(model).extract_model([trunk.name], [end])
+        session = _session(rest, 1)
+        # unit vectors give the weights one by one, whatever the nodes are called
+        weight = _run_rows(session, trunk.name, np.eye(trunk.size, dtype=np.float32))
+        bias = _run_rows(session, trunk.name, np.zeros((1, trunk.size), np.float32))[0]
+        probe = np.random.default_rng(0).uniform(0, 2, (8, trunk.size)).astype(np.float32)
+        told = _run_rows(session, trunk.name, probe)
+    except Exception:  # then the head needs more than the features, or cannot be cut out
+        return None
+    head = OwnHead(weight - bias, bias)
+    gap = np.abs(head.logits(probe) - told).max()
+    return head if gap <= 1e-3 * max(1.0, float(np.abs(told).max())) else None
+
+
+def _run_rows(session: Any, name: str, rows: F32) -> F32:
+    return np.asarray(session.run(None, {name: rows})[0], np.float32)
 
 
 def last_input(model: onnx.ModelProto, output: str, what: str) -> str:
@@ -137,7 +186,14 @@ def prune(model: onnx.ModelProto, *outputs: str) -> None:
     ):  # fmt: skip
         del field[:]
         field.extend(kept_values)
+    inputs = [
+        onnx.ValueInfoProto.FromString(value.SerializeToString())
+        for value in graph.input
+        if value.name in needed
+    ]
     del graph.value_info[:]
+    del graph.input[:]
+    graph.input.extend(inputs)
 
 
 def _inputs(node: onnx.NodeProto) -> Iterator[str]:

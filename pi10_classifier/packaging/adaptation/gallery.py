@@ -14,7 +14,8 @@ import numpy as np
 from pi10_classifier.datasets.records import LeftOut, Sample, Scan
 from pi10_classifier.errors import Code, ModelError, SettingError
 from pi10_classifier.evaluation.metrics import I64
-from pi10_classifier.evaluation.scoring import prepared
+from pi10_classifier.evaluation.scoring import batches
+from pi10_classifier.imaging.measured_vector import NAMES
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.model.package import MAX_CLASSES
 from pi10_classifier.model.session import Model
@@ -28,13 +29,16 @@ VIEWS = 8
 class Gallery:
     """Features of every crop's views: ``x`` (N, V, D) float32; the first view is the crop itself.
 
-    ``particle`` (N,): near duplicates have the same number.
+    ``particle`` (N,): near duplicates have the same number. ``measured`` (N, M) float32: what was
+    measured of each crop, NaN where nothing was.
     """
 
     x: F32
     y: I64
     classes: tuple[str, ...]
     particle: I64
+    measured: F32
+    samples: tuple[Sample, ...] = ()
 
     def fit_rows(self, keep: Any) -> tuple[F32, I64]:
         """Features and classes of all views of the crops in ``keep``."""
@@ -88,18 +92,26 @@ def check_gallery(gallery: Path, samples: Sequence[Sample], left_out: Sequence[L
         )
 
 
-def compute_features(model: Model, trunk: Trunk, scan: Scan, samples: Sequence[Sample]) -> Gallery:
-    """Compute features of the samples' views: eight each, or fewer if there are many samples."""
-    views = int(np.clip(MAX_ROWS // max(len(samples), 1), 1, VIEWS))
+def compute_features(
+    model: Model, trunk: Trunk, scan: Scan, samples: Sequence[Sample], views: int = VIEWS
+) -> Gallery:
+    """Compute features of the samples' views: ``views`` each, fewer if there are many samples.
+
+    All views of a crop have what was measured of the crop as it is.
+    """
+    views = int(np.clip(MAX_ROWS // max(len(samples), 1), 1, views))
     seen: list[Sample] = []
+    measured: list[F32] = [np.empty((0, len(NAMES)), np.float32)]
 
-    def batches() -> Iterator[U8]:
-        for names, images in prepared(model, scan, samples):
-            seen.extend(names)
-            turned = np.stack([view(images, n) for n in range(views)], axis=1)
-            yield turned.reshape(-1, *images.shape[1:])
+    def turned() -> Iterator[U8]:
+        for batch in batches(model, scan, samples, NAMES):
+            seen.extend(batch.samples)
+            if batch.measured is not None:
+                measured.append(batch.measured)
+            every = np.stack([view(batch.images, n) for n in range(views)], axis=1)
+            yield every.reshape(-1, *batch.images.shape[1:])
 
-    x = trunk.run(batches()).reshape(-1, views, trunk.size)
+    x = trunk.run(turned()).reshape(-1, views, trunk.size)
     if not np.isfinite(x).all():
         raise ModelError(
             f"{model.package.folder}: some features are not numbers, so no head"
@@ -107,7 +119,7 @@ def compute_features(model: Model, trunk: Trunk, scan: Scan, samples: Sequence[S
         )
     classes = tuple(sorted({s.group for s in seen}))
     y = np.array([classes.index(s.group) for s in seen], np.int64)
-    return Gallery(x, y, classes, particles(seen))
+    return Gallery(x, y, classes, particles(seen), np.concatenate(measured), tuple(seen))
 
 
 def view(images: U8, number: int) -> U8:

@@ -1,8 +1,7 @@
 """Small classifiers on frozen features, fitted by scikit-learn and written as ONNX.
 
-Each turns features float32 (N, D) into logits float64 (N, K). The linear head has logits itself;
-the logits of the others are the logarithm of smoothed probabilities. So a temperature applies to
-all of them.
+Each turns features float32 (N, D) into logits float64 (N, K), the logarithm of smoothed
+probabilities, so that a temperature applies. The linear head, the default, is in ``linear``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
@@ -26,7 +24,6 @@ from pi10_classifier.packaging.adaptation.features import F32
 
 FLOOR = 0.02  # share of the probability that is spread over all classes, to avoid log 0
 TIE = 1e-6  # least weight of a neighbour, so that equally distant ones have a vote
-LOGITS = "adapted_logits"
 
 
 class Head(Protocol):
@@ -34,37 +31,13 @@ class Head(Protocol):
 
     def logits(self, features: F32) -> F64: ...
 
-    def extend(self, model: onnx.ModelProto, features: str) -> None:
-        """Add the head's nodes after the tensor ``features``; the output is LOGITS."""
+    def extend(self, model: onnx.ModelProto, features: str, logits: str) -> None:
+        """Add the head's nodes between the tensors ``features`` and ``logits``."""
 
 
 def _smoothed(probabilities: NDArray[Any]) -> F64:
     k = probabilities.shape[1]
     return np.asarray(np.log((1 - FLOOR) * probabilities + FLOOR / k), np.float64)
-
-
-class Linear:
-    """Multinomial logistic regression on standardised features, ``c`` the inverse penalty."""
-
-    choices: tuple[Mapping[str, Any], ...] = tuple({"c": 10.0**n} for n in range(-5, 1))
-
-    def __init__(self, x: F32, y: I64, seed: int, c: float = 0.01) -> None:
-        self._scaler = StandardScaler().fit(x.astype(np.float64))
-        fit = LogisticRegression(C=c, class_weight="balanced", max_iter=2000, random_state=seed)
-        self._fit = fit.fit(self._scaler.transform(x), y)
-
-    def logits(self, features: F32) -> F64:
-        z = np.asarray(self._fit.decision_function(self._scaler.transform(features)), np.float64)
-        # for two classes scikit-learn stores only the difference
-        return np.stack([-z / 2, z / 2], axis=1) if z.ndim == 1 else z
-
-    def extend(self, model: onnx.ModelProto, features: str) -> None:
-        coef, bias = self._fit.coef_, self._fit.intercept_
-        if len(coef) == 1:
-            coef, bias = np.concatenate([-coef, coef]) / 2, np.concatenate([-bias, bias]) / 2
-        w = coef / self._scaler.scale_
-        values = {"weight": w.T, "bias": bias - w @ self._scaler.mean_}
-        _add(model, [_gemm(features, LOGITS)], values)
 
 
 class Neighbours:
@@ -95,7 +68,7 @@ class Neighbours:
     def logits(self, features: F32) -> F64:
         return _smoothed(self._fit.predict_proba(self._scaler.transform(features)))
 
-    def extend(self, model: onnx.ModelProto, features: str) -> None:
+    def extend(self, model: onnx.ModelProto, features: str, logits: str) -> None:
         k = int(self._y.max()) + 1
         length = np.linalg.norm(self._z, axis=1, keepdims=True)
         values = {
@@ -130,7 +103,7 @@ class Neighbours:
             helper.make_node("Squeeze", [n + "sums", n + "one"], [n + "shares"]),
             helper.make_node("LpNormalization", [n + "shares"], [n + "probabilities"], axis=1, p=1),
         ]
-        _add(model, [*nodes, *_log_nodes()], {**values, **_log_values(k)})
+        add(model, [*nodes, *_log_nodes(logits)], {**values, **_log_values(k)})
 
 
 class Forest:
@@ -161,7 +134,7 @@ class Forest:
     def logits(self, features: F32) -> F64:
         return _smoothed(self._fit.predict_proba(self._components(features)))
 
-    def extend(self, model: onnx.ModelProto, features: str) -> None:
+    def extend(self, model: onnx.ModelProto, features: str, logits: str) -> None:
         from skl2onnx import to_onnx
         from skl2onnx.common.data_types import FloatTensorType
 
@@ -187,10 +160,10 @@ class Forest:
         if not any(x.domain == "ai.onnx.ml" for x in model.opset_import):
             model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
         values = {**self._values, **_log_values(len(self._fit.classes_))}
-        _add(model, [_gemm(features, "head/components"), *graph.node, *_log_nodes()], values)
+        add(model, [gemm(features, "head/components"), *graph.node, *_log_nodes(logits)], values)
 
 
-def _gemm(features: str, output: str) -> onnx.NodeProto:
+def gemm(features: str, output: str) -> onnx.NodeProto:
     return helper.make_node("Gemm", [features, "head/weight", "head/bias"], [output])
 
 
@@ -200,9 +173,9 @@ def _projection(values: Mapping[str, NDArray[Any]]) -> Callable[[F32], F32]:
 
     shape = (onnx.TensorProto.FLOAT, ["N", None])
     ends = [helper.make_tensor_value_info(name, *shape) for name in ("features", "components")]
-    graph = helper.make_graph([_gemm("features", "components")], "projection", ends[:1], ends[1:])
+    graph = helper.make_graph([gemm("features", "components")], "projection", ends[:1], ends[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    _add(model, [], values)
+    add(model, [], values)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(
@@ -215,12 +188,12 @@ def _projection(values: Mapping[str, NDArray[Any]]) -> Callable[[F32], F32]:
     return run
 
 
-def _log_nodes() -> list[onnx.NodeProto]:
+def _log_nodes(logits: str) -> list[onnx.NodeProto]:
     """Nodes that turn probabilities into logits, as ``_smoothed`` does."""
     return [
         helper.make_node("Mul", ["head/probabilities", "head/keep"], ["head/kept"]),
         helper.make_node("Add", ["head/kept", "head/floor"], ["head/smoothed"]),
-        helper.make_node("Log", ["head/smoothed"], [LOGITS]),
+        helper.make_node("Log", ["head/smoothed"], [logits]),
     ]
 
 
@@ -228,7 +201,7 @@ def _log_values(classes: int) -> dict[str, NDArray[Any]]:
     return {"keep": np.array(1 - FLOOR), "floor": np.array(FLOOR / classes)}
 
 
-def _add(
+def add(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], values: Mapping[str, NDArray[Any]]
 ) -> None:
     model.graph.node.extend(nodes)
@@ -237,4 +210,4 @@ def _add(
         model.graph.initializer.append(numpy_helper.from_array(kind, f"head/{name}"))
 
 
-HEADS: dict[str, Any] = {"linear": Linear, "knn": Neighbours, "forest": Forest}
+HEADS: dict[str, Any] = {"knn": Neighbours, "forest": Forest}
