@@ -139,7 +139,7 @@ def classify_units(
         exit_code=exit_code_of(tally),
         never_seen=str(model.package.description.get("never_seen", "")),
     )
-    write_json(out / "run.json", describe(run, inputs, settings, model.package, started))
+    write_json(out / "run.json", describe(run, inputs, settings, model, started))
     return run
 
 
@@ -151,9 +151,10 @@ def exit_code_of(tally: Tally) -> ExitCode:
 
 
 def describe(
-    run: RunResult, inputs: Sequence[str], settings: Settings, package: Package, started: datetime
+    run: RunResult, inputs: Sequence[str], settings: Settings, model: Model, started: datetime
 ) -> dict[str, Any]:
     """The content of ``run.json`` for a finished run."""
+    package = model.package
     return {
         "format": 1,
         "totals": dict(run.tally.totals),
@@ -178,6 +179,7 @@ def describe(
             "python": platform.python_version(),
             **versions(),
         },
+        "runtime": model.runs_on,
         "machine": {
             "system": platform.system(),
             "cpu": platform.machine(),

@@ -21,7 +21,8 @@ from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import prepare
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.model.package import installed
-from pi10_classifier.model.session import PROVIDERS, Model
+from pi10_classifier.model.runtime import installed_runtimes
+from pi10_classifier.model.session import Model
 from pi10_classifier.simulate import encode_tiff
 
 # the modules that each extra needs
@@ -33,6 +34,7 @@ _EXTRAS = {
     "watch": ("watchfiles",),
     "shore": ("aiohttp", "plotly"),
     "publish": ("netCDF4",),
+    "openvino": ("openvino",),
 }
 
 State = Literal["ok", "note", "broken"]
@@ -78,11 +80,8 @@ def _python() -> Check:
 
 
 def _devices() -> Iterator[Check]:
-    import onnxruntime as ort
-
-    present = ort.get_available_providers()
-    usable = [name for name, needs in PROVIDERS.items() if needs[0] in present]
-    yield Check("ok", "devices", ", ".join(usable))
+    usable = ", ".join(installed_runtimes())
+    yield Check("ok", "devices", f"{usable}; compare their speed: pi10 doctor --model starter")
 
 
 def _models() -> Iterator[Check]:

@@ -394,6 +394,6 @@ class _Watcher:
             exit_code=ExitCode.OK if stopped else exit_code_of(tally),
             never_seen=str(self._package.description.get("never_seen", "")),
         )
-        record = describe(run, [source], self._settings, self._model.package, started)
+        record = describe(run, [source], self._settings, self._model, started)
         write_json(self._folder.path / "run.json", record)
         return run
