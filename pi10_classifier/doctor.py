@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,9 @@ from pi10_classifier.errors import Pi10Error
 from pi10_classifier.foundation.versions import versions
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import prepare
-from pi10_classifier.inference.settings import default_jobs
-from pi10_classifier.model.package import installed
+from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.inference.speed import measure_speed, recommended
+from pi10_classifier.model.package import find, installed
 from pi10_classifier.model.runtime import installed_runtimes
 from pi10_classifier.model.session import Model
 from pi10_classifier.simulate import encode_tiff
@@ -49,8 +50,16 @@ class Check:
     finding: str
 
 
-def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
-    """Check everything that a classification needs, the cheapest checks first."""
+def examine(
+    environ: Mapping[str, str] = os.environ,
+    model: str = "",
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Iterator[Check]:
+    """Check everything that a classification needs, the cheapest checks first.
+
+    model: a package whose speed is measured at the end, on each runtime that is installed.
+    progress: called with the rounds of measuring done and their number.
+    """
     yield _python()
     for name, version in versions().items():
         if version:
@@ -70,6 +79,8 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
             yield Check("note", f"extra [{extra}]", finding)
     yield _temporary()
     yield _storage(environ)
+    if model:
+        yield from _speeds(model, progress)
 
 
 def _python() -> Check:
@@ -82,6 +93,18 @@ def _python() -> Check:
 def _devices() -> Iterator[Check]:
     usable = ", ".join(installed_runtimes())
     yield Check("ok", "devices", f"{usable}; compare their speed: pi10 doctor --model starter")
+
+
+def _speeds(model: str, progress: Callable[[int, int], None]) -> Iterator[Check]:
+    try:
+        speeds = measure_speed(find(model), installed_runtimes(), progress=progress)
+    except Pi10Error as error:
+        yield Check("broken", f"speed of {model}", error.message)
+        return
+    for speed in speeds:
+        yield Check("note" if speed.problem else "ok", f"speed, {speed.device}", str(speed))
+    about = f"{model}, batch {BATCH}, {default_jobs()} threads: "
+    yield Check("ok", "recommended", about + recommended(speeds, model))
 
 
 def _models() -> Iterator[Check]:
