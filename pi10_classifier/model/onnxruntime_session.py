@@ -30,9 +30,13 @@ class OnnxRuntimeSession:
                 f"{where}: onnxruntime refuses model.onnx: {str(error)[:300]}"
             ) from error
         self.version = str(ort.__version__)
-        self.inputs = [Port(x.name, x.type, tuple(x.shape)) for x in self._session.get_inputs()]
-        self.outputs = [Port(x.name, x.type, tuple(x.shape)) for x in self._session.get_outputs()]
+        self.inputs: Sequence[Port] = _ports(self._session.get_inputs())
+        self.outputs: Sequence[Port] = _ports(self._session.get_outputs())
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> Sequence[Any]:
         values: Sequence[Any] = self._session.run(list(outputs), dict(feeds))
         return values
+
+
+def _ports(values: Sequence[Any]) -> list[Port]:
+    return [Port(value.name, value.type, tuple(value.shape)) for value in values]

@@ -77,8 +77,8 @@ class OpenVinoSession:
             try:
                 model = core.read_model(graph)
                 # of the graph as it is: compiling adds names of its own
-                self.inputs = [port for value in model.inputs for port in _ports(value)]
-                self.outputs = [port for value in model.outputs for port in _ports(value)]
+                self.inputs: Sequence[Port] = _ports(model.inputs)
+                self.outputs: Sequence[Port] = _ports(model.outputs)
                 self._compiled = core.compile_model(model, "CPU", options)
                 took = str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
             except Exception as error:  # OpenVINO raises RuntimeError, and others from its parser
@@ -103,7 +103,7 @@ class OpenVinoSession:
     def _first_call(self) -> None:
         """Run one batch, so that no two threads make the first call."""
         shapes = [[1 if side is None else side for side in port.shape] for port in self.inputs]
-        kinds = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+        kinds: dict[str, Any] = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
         feeds = {
             port.name: np.zeros(shape, kinds[port.kind])
             for port, shape in zip(self.inputs, shapes, strict=True)
@@ -126,11 +126,16 @@ class OpenVinoSession:
         return told
 
 
-def _ports(value: Any) -> list[Port]:
-    """An input or output under each of its names."""
-    kind = str(value.element_type.get_type_name())
-    sides = tuple(side.get_length() if side.is_static else None for side in value.partial_shape)
-    return [Port(name, f"tensor({_KINDS.get(kind, kind)})", sides) for name in sorted(value.names)]
+def _ports(values: Sequence[Any]) -> list[Port]:
+    """Inputs or outputs, each under all of its names."""
+    ports = []
+    for value in values:
+        kind = str(value.element_type.get_type_name())
+        kind = f"tensor({_KINDS.get(kind, kind)})"
+        sides = (side.get_length() if side.is_static else None for side in value.partial_shape)
+        shape = tuple(sides)
+        ports += [Port(name, kind, shape) for name in sorted(value.names)]
+    return ports
 
 
 def _shortened(error: Exception) -> str:
