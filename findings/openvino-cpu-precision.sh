@@ -4,12 +4,12 @@
 # One would guess: a graph in fp32 is computed in fp32 unless a lower precision is asked for, as
 # ONNX Runtime and PyTorch do on a CPU; and what a CPU cannot compute in is refused.
 #
-# What happens: on CPUs with AVX-512 BF16 or AMX the default INFERENCE_PRECISION_HINT is bf16 (on Arm, says its documentation,
-# f16), so scores differ in the second or third digit, between two machines too, with the same
-# release and the same model. INFERENCE_PRECISION_HINT=f32 gives fp32. Asked for bf16, a CPU with
-# AVX2 alone computes with rounded values as well, slowly, and reports bf16: so it does not tell
-# whether the CPU has it. OPTIMIZATION_CAPABILITIES does. OV_CPU_MAX_ISA=AVX2 lets a large CPU pass
-# for a small one.
+# What happens: on CPUs with AVX-512 BF16 or AMX the default INFERENCE_PRECISION_HINT is bf16 (on
+# Arm, says its documentation, f16), so scores differ in the second or third digit, between two
+# machines too, with the same release and the same model. INFERENCE_PRECISION_HINT=f32 gives fp32.
+# Asked for bf16, a CPU with AVX2 alone computes with rounded values as well and reports bf16, so
+# this does not tell whether the CPU has it. OPTIMIZATION_CAPABILITIES does. OV_CPU_MAX_ISA=AVX2 lets
+# a large CPU pass for a small one.
 #
 # Needs x86-64 with AVX-512 BF16 or AMX, Python 3.10 to 3.13 and a package index. Exits 1 where the
 # behaviour has changed, 2 where the CPU cannot show it.

@@ -101,7 +101,7 @@ def _rate(model: Model, batch: int, jobs: int, seconds: float) -> tuple[float, f
     processor, began = time.process_time(), time.perf_counter()
 
     def call(place: int) -> None:
-        while time.perf_counter() - began < seconds:
+        while not counts[place] or time.perf_counter() - began < seconds:
             model.scores(images)
             counts[place] += batch
 
@@ -111,8 +111,6 @@ def _rate(model: Model, batch: int, jobs: int, seconds: float) -> tuple[float, f
     for caller in callers:
         caller.join()
     total = sum(counts)
-    if not total:  # each batch takes longer than that
-        return 0.0, 0.0
     return total / (time.perf_counter() - began), (time.process_time() - processor) / total
 
 
