@@ -394,8 +394,7 @@ class _Watcher:
             exit_code=ExitCode.OK if stopped else exit_code_of(tally),
             never_seen=str(self._package.description.get("never_seen", "")),
         )
-        record = describe(
-            run, [source], self._settings, self._package, started, self._model.runs_on
-        )
+        runs_on = self._model.runs_on
+        record = describe(run, [source], self._settings, self._package, started, runs_on)
         write_json(self._folder.path / "run.json", record)
         return run
