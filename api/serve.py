@@ -22,12 +22,13 @@ from pi10_classifier.api.server.health import Health
 from pi10_classifier.api.server.metrics import Metrics
 from pi10_classifier.api.server.middleware import admission, observe
 from pi10_classifier.api.server.workers import Workers
-from pi10_classifier.api.settings import Service
+from pi10_classifier.api.settings import Service, variable
 from pi10_classifier.api.trainings.jobs import TRAININGS
 from pi10_classifier.api.webpage.routes import Page
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.model.package import embedded, read_package
+from pi10_classifier.model.session import Model
 
 LOG = logging.getLogger("pi10.serve")
 NAME = "pi10_classifier"
@@ -56,6 +57,7 @@ class ServeSettings:
     workers: int = 0
     grace: float = 30.0
     log_level: str = "info"
+    device: str = ""  # else that of PI10_DEVICE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_path", self.base_path.rstrip("/"))
@@ -227,7 +229,11 @@ async def _deepaas_app(
 def serve(settings: ServeSettings) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises SettingError or ModelError before it listens."""
     logs.configure(settings.log_level)
+    if settings.device:
+        os.environ[variable("device")] = settings.device  # workers and requests read it there
     service = Service.from_environ()
+    if service.device != "cpu":  # workers would try again for ever, as they do after a crash
+        Model.load(embedded(), service.device)
     with tempfile.TemporaryDirectory(prefix="pi10-serve-") as folder:
         # workers write answers and uploads here; the folder is removed at the end
         os.environ["TMPDIR"] = folder

@@ -13,6 +13,7 @@ from typing import Any
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.decode import CAPS, Caps
 from pi10_classifier.inference.settings import BOUNDS, default_jobs
+from pi10_classifier.model.runtime import runtime_of
 from pi10_classifier.sources.base import LIMITS, Limits
 
 _EFFECTIVE = os.access in os.supports_effective_ids  # not on Windows
@@ -36,6 +37,9 @@ class Service:
     )
     max_trainings: int = _number(1, 1, 64, "Trainings at a time; more get 503.")
     jobs: int = _number(default_jobs(), *BOUNDS["jobs"], "Threads that classify, over all workers.")
+    device: str = field(
+        default="cpu", metadata={"what": "Runtime of the models, as for `pi10 classify --device`."}
+    )
     models_dir: Path | None = field(
         default=None, metadata={"what": "A folder of model packages, besides the embedded ones."}
     )
@@ -48,6 +52,7 @@ class Service:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", runtime_of(self.device).device)
         for entry in fields(self):
             value, bounds = getattr(self, entry.name), entry.metadata
             if "low" in bounds and not bounds["low"] <= value <= bounds["high"]:
@@ -78,7 +83,9 @@ class Service:
             text = environ.get(variable(entry.name), "").strip()
             if not text:
                 continue
-            if "low" not in entry.metadata:
+            if entry.name == "device":
+                given[entry.name] = text
+            elif "low" not in entry.metadata:
                 given[entry.name] = Path(text).absolute()
             elif text.isascii() and text.isdigit() and len(text) < 10:
                 given[entry.name] = int(text)

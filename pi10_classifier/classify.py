@@ -138,7 +138,7 @@ def classify_units(
         exit_code=exit_code_of(tally),
         never_seen=str(model.package.description.get("never_seen", "")),
     )
-    write_json(out / "run.json", describe(run, inputs, settings, model.package, started))
+    write_json(out / "run.json", describe(run, inputs, settings, package, started, model.runs_on))
     return run
 
 
@@ -150,9 +150,21 @@ def exit_code_of(tally: Tally) -> ExitCode:
 
 
 def describe(
-    run: RunResult, inputs: Sequence[str], settings: Settings, package: Package, started: datetime
+    run: RunResult,
+    inputs: Sequence[str],
+    settings: Settings,
+    package: Package,
+    started: datetime,
+    runs_on: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of ``run.json`` for a finished run."""
+    """The content of ``run.json`` for a finished run.
+
+    runs_on: of the model (``Model.runs_on``); None where others ran it, whose versions are unknown.
+    """
+    runtime = settings.runtime
+    asked = {
+        "library": runtime.library, "device": runtime.device, "precision": runtime.precision
+    }  # fmt: skip
     return {
         "format": 1,
         "totals": dict(run.tally.totals),
@@ -177,6 +189,7 @@ def describe(
             "python": platform.python_version(),
             **versions(),
         },
+        "runtime": dict(runs_on or asked),
         "machine": {
             "system": platform.system(),
             "cpu": platform.machine(),

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +20,11 @@ from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.foundation.versions import versions
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import prepare
-from pi10_classifier.inference.settings import default_jobs
-from pi10_classifier.model.package import installed
-from pi10_classifier.model.session import PROVIDERS, Model
+from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.inference.speed import measure_speed, recommended
+from pi10_classifier.model.package import find, installed
+from pi10_classifier.model.runtime import installed_runtimes
+from pi10_classifier.model.session import Model
 from pi10_classifier.simulate import encode_tiff
 
 # the modules that each extra needs
@@ -34,6 +36,7 @@ _EXTRAS = {
     "watch": ("watchfiles",),
     "shore": ("aiohttp", "plotly"),
     "publish": ("netCDF4",),
+    "openvino": ("openvino",),
 }
 
 State = Literal["ok", "note", "broken"]
@@ -48,8 +51,16 @@ class Check:
     finding: str
 
 
-def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
-    """Check everything that a classification needs, the cheapest checks first."""
+def examine(
+    environ: Mapping[str, str] = os.environ,
+    model: str = "",
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Iterator[Check]:
+    """Check everything that a classification needs, the cheapest checks first.
+
+    model: a package whose speed is measured at the end, on each runtime that is installed.
+    progress: called with the rounds of measuring done and their number.
+    """
     yield _python()
     for name, version in versions().items():
         if version:
@@ -69,6 +80,8 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
             yield Check("note", f"extra [{extra}]", finding)
     yield _temporary()
     yield _storage(environ)
+    if model:
+        yield from _speeds(model, progress)
 
 
 def _python() -> Check:
@@ -79,11 +92,20 @@ def _python() -> Check:
 
 
 def _devices() -> Iterator[Check]:
-    import onnxruntime as ort
+    usable = ", ".join(installed_runtimes())
+    yield Check("ok", "devices", f"{usable}; compare their speed: pi10 doctor --model starter")
 
-    present = ort.get_available_providers()
-    usable = [name for name, needs in PROVIDERS.items() if needs[0] in present]
-    yield Check("ok", "devices", ", ".join(usable))
+
+def _speeds(model: str, progress: Callable[[int, int], None]) -> Iterator[Check]:
+    try:
+        speeds = measure_speed(find(model), installed_runtimes(), progress=progress)
+    except Pi10Error as error:
+        yield Check("broken", f"speed of {model}", error.message)
+        return
+    for speed in speeds:
+        yield Check("note" if speed.problem else "ok", f"speed, {speed.device}", str(speed))
+    about = f"{model}, batch {BATCH}, {default_jobs()} threads: "
+    yield Check("ok", "recommended", about + recommended(speeds, model))
 
 
 def _models() -> Iterator[Check]:

@@ -47,6 +47,7 @@ DOORS = {
     "optuna": ("search",),
     "deepaas": ("api",),
     "netCDF4": ("export",),
+    "openvino": ("model",),
 }
 
 

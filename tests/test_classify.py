@@ -24,8 +24,10 @@ from pi10_classifier.inference import pipeline
 from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.pipeline import Progress
 from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.results.columns import columns
+from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.sources.base import Limits
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
@@ -242,6 +244,40 @@ class TestResume:
             start(path, resume=True, **options)
         assert support.tables(tmp_path / "out") == before
         start(path, overwrite=True, **options)
+
+    @pytest.mark.parametrize("device", ["openvino", "openvino:bf16"])
+    def test_another_runtime_refuses_and_is_named(
+        self, start: Start, tmp_path: Path, package: Path, device: str
+    ) -> None:
+        """Whether it is installed or not: a folder knows what its rows were made by."""
+        path = support.write_tar(tmp_path / "a.tar", support.bin_members(2))
+        out = start(path).out
+        record = json.loads((out / "run.json").read_text())
+        assert (record["runtime"]["library"], record["runtime"]["precision"]) == (
+            "ONNX Runtime", "fp32",
+        )  # fmt: skip
+        assert record["parameters"]["runtime"] == "ONNX Runtime"
+        other = Settings(model=package, jobs=2, device=device)
+        fields = {"inputs": [str(path)], **other.fingerprint(read_package(package)[0])}
+        folder = RunFolder(out, support.CLASSES)
+        named = r"device was 'cpu', is 'openvino.*runtime was 'ONNX Runtime', is 'OpenVINO'"
+        try:
+            with pytest.raises(SettingError, match=named) as caught:
+                folder.open(fields, resume=True, overwrite=False)
+        finally:
+            folder.close()
+        assert ("precision was 'fp32', is 'bf16'" in caught.value.message) == ("bf16" in device)
+        assert start(path, resume=True, device="auto").units_resumed == 1
+
+    def test_a_run_of_before_runtimes_were_recorded_resumes(
+        self, start: Start, tmp_path: Path
+    ) -> None:
+        path = support.write_tar(tmp_path / "a.tar", support.bin_members(2))
+        known = start(path).out / "journal/settings.json"
+        fields = json.loads(known.read_text())
+        del fields["runtime"], fields["precision"]
+        known.write_text(json.dumps(fields))
+        assert start(path, resume=True).units_resumed == 1
 
     def test_other_model_refuses(self, start: Start, tmp_path: Path) -> None:
         path = support.write_tar(tmp_path / "a.tar", support.bin_members(2))

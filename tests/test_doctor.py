@@ -34,6 +34,30 @@ class TestSound:
         assert "3 classes" in checks["model tiny"].finding
 
 
+class TestSpeed:
+    def test_a_model_is_measured_where_it_is_named(
+        self, package: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(doctor, "installed", lambda: [package])
+        monkeypatch.setattr(doctor, "installed_runtimes", lambda: ["cpu", "cuda"])
+        rounds: list[int] = []
+        checks = {
+            check.what: check
+            for check in examine({}, str(package), lambda done, of: rounds.append(of))
+        }
+        assert "images/s" in checks["speed, cpu"].finding
+        assert checks["speed, cuda"].state == "note"  # and why, in its finding
+        assert "--device cpu" in checks["recommended"].finding
+        assert rounds == [3, 3, 3]
+
+    def test_an_unknown_model_is_broken(self) -> None:
+        checks = {check.what: check for check in examine({}, "/no/model")}
+        assert checks["speed of /no/model"].state == "broken"
+
+    def test_none_is_measured_without_a_name(self) -> None:
+        assert not any(what.startswith("speed") for what in found())
+
+
 class TestModels:
     def test_none_is_broken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(doctor, "installed", list)

@@ -132,7 +132,7 @@ def _too_large(files: UploadedFiles, service: Service) -> dict[str, Any] | None:
 
 
 def _model(wanted: Wanted, service: Service) -> Model:
-    model = _SHELF.load(model_store.folder_of(wanted.model, service))
+    model = _SHELF.load(model_store.folder_of(wanted.model, service), service.device)
     return model_store.with_thresholds(model, wanted.thresholds)
 
 
@@ -155,7 +155,7 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
 
 def default_model() -> Model:
     """The model for requests that name none; loaded once per process."""
-    return _SHELF.load(embedded())
+    return _SHELF.load(embedded(), Service.from_environ().device)
 
 
 def _outcome(
@@ -193,6 +193,7 @@ def _from_run(
         batch=wanted.batch,
         measure=wanted.measure,
         um_per_px=wanted.um_per_px,
+        device=service.device,
         caps=service.caps,
         limits=service.limits,
     )

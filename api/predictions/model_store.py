@@ -58,12 +58,12 @@ class Shelf:
         self._kept: dict[tuple[Any, ...], Model] = {}
         self._lock = threading.Lock()
 
-    def load(self, folder: Path) -> Model:
-        """Verify and load a package once. Raises ModelError."""
+    def load(self, folder: Path, device: str = "cpu") -> Model:
+        """Verify and load a package once. Raises ModelError, or SettingError for the device."""
         stats = [(folder / name).stat() for name in ("model.json", "model.onnx")]
-        key = (folder, *((s.st_mtime_ns, s.st_size, s.st_ino) for s in stats))
+        key = (folder, device, *((s.st_mtime_ns, s.st_size, s.st_ino) for s in stats))
         with self._lock:
-            model = self._kept.pop(key, None) or Model.load(folder)
+            model = self._kept.pop(key, None) or Model.load(folder, device)
             self._kept[key] = model  # at the end: the least recently used is dropped first
             while len(self._kept) > LOADED:
                 del self._kept[next(iter(self._kept))]

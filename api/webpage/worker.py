@@ -95,7 +95,9 @@ def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
     progress.write("classifying")
     service = Service.from_environ()
     files = UploadedFiles(uploads, service.limits)
-    settings = Settings(jobs=service.jobs, caps=service.caps, limits=service.limits)
+    settings = Settings(
+        jobs=service.jobs, device=service.device, caps=service.caps, limits=service.limits
+    )
     model = default_model()
     with stage("classify"):
         names = [upload.name for upload in uploads]

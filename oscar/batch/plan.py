@@ -82,6 +82,8 @@ def identity_of(settings: Mapping[str, Any]) -> str:
 def deciding(settings: Settings, package: Package) -> dict[str, Any]:
     """The settings that affect results, as they look after JSON."""
     fields: dict[str, Any] = json.loads(json.dumps(settings.fingerprint(package)))
+    for key in ("runtime", "precision"):
+        del fields[key]  # the device tells both, and plans of earlier versions have it alone
     return fields
 
 

@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import Package
+from pi10_classifier.model.runtime import BF16
 from pi10_classifier.results.run_folder import TABLE_VERSION
 
 _MULTIPART = re.compile(r"[0-9a-f]{32}-(?P<parts>[1-9][0-9]{0,4})")
@@ -27,9 +28,10 @@ ETAGS = ("content", "opaque")
 def model_identity(package: Package, settings: Settings) -> str:
     """SHA-256 (hex) of all that affects results: the model package and how it is used.
 
-    Device, batch and number of threads are not part of it, because they affect speed only.
+    Batch and number of threads are not part of it, because they affect speed only; nor is the
+    device, unless it computes in another precision than the graph has.
     """
-    value = {
+    value: dict[str, Any] = {
         "tables": TABLE_VERSION,
         "model_sha256": package.sha256,
         "name": f"{package.name} {package.version}",
@@ -40,6 +42,8 @@ def model_identity(package: Package, settings: Settings) -> str:
         "measure": settings.measure,
         "um_per_px": settings.um_per_px,
     }
+    if settings.runtime.precision == BF16:  # absent otherwise: the identity of older records
+        value["precision"] = BF16
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

@@ -22,6 +22,7 @@ from pi10_classifier.cli.terminal.package_options import (
     warn_of_sample_use,
 )
 from pi10_classifier.datasets.records import LeftOut, exit_code
+from pi10_classifier.model.runtime import AUTO, DEVICES
 
 _KEYS = ("f1", "precision", "recall")
 _AT_BOUND = {
@@ -43,6 +44,18 @@ _AT_BOUND = {
     help="Split to evaluate on: train, validation or test.  [default: test with --manifest,"
     " otherwise all images]",
 )
+@click.option("--device", type=click.Choice(DEVICES), default=AUTO, show_default=True,
+              help="Runtime to evaluate the model on, as for `classify`.")  # fmt: skip
+@click.option(
+    "--against",
+    metavar="MODEL",
+    help="Package to compare with, on ONNX Runtime in fp32: the same one to judge --device, or the"
+    " one that an int8 package was made of. The command fails if macro-F1 drops too much."
+    "  [default: none]",
+)
+@click.option("--allow", type=float, default=0.3, show_default=True,
+              help="With --against: largest drop of macro-F1, in percentage points, that the 95 %"
+              " interval may reach.")  # fmt: skip
 @click.option("--out", required=True, type=FOLDER, help="Folder to write the figures to.")
 def evaluate(
     model: str,
@@ -50,6 +63,9 @@ def evaluate(
     label_map: Path | None,
     manifest: Path | None,
     split: str,
+    device: str,
+    against: str | None,
+    allow: float,
     out: Path,
 ) -> None:
     """Evaluate a model package on labelled images, prepared as `classify` prepares them.
@@ -65,13 +81,23 @@ def evaluate(
       pi10 evaluate --data labelled/ --out judged
       pi10 evaluate --data results/validation --out judged
       pi10 evaluate --model run/package --data crops.tar --manifest run/manifest.csv --out judged
+      pi10 evaluate --data crops.tar --manifest run/manifest.csv --split validation \\
+          --device openvino:bf16 --against starter --out judged
     """
     from pi10_classifier.cli.terminal.console import show_table
     from pi10_classifier.evaluation import evaluate as room
     from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
 
-    evaluated = Model.load(find(model))
+    evaluated = Model.load(find(model), device)
+    gate = None
+    if against:
+        from pi10_classifier.packaging.precision_gate import judge_precision
+
+        gate = judge_precision(
+            Model.load(find(against)), evaluated, inputs, label_map=read_label_map(label_map),
+            manifest=manifest, split=split or ("test" if manifest else ""), allowed=allow / 100,
+        )  # fmt: skip
     figures = room.evaluate(
         evaluated,
         inputs,
@@ -87,6 +113,8 @@ def evaluate(
             err=True,
         )
     warn_of_other_split(evaluated.package, manifest)
+    if gate:
+        figures["against"] = gate.to_dict()
     written = room.write_evaluation(out, figures)
     rows = []
     for source, part in {"all": figures["all"], **figures["sources"]}.items():
@@ -123,6 +151,12 @@ def evaluate(
     show_novelty(figures["novelty"])
     for path in written:
         click.echo(path)
+    if gate and not gate.accepted:
+        from pi10_classifier.packaging.precision_gate import PrecisionRefusedError
+
+        raise PrecisionRefusedError(gate)
+    if gate:
+        click.echo(f"accepted: {gate}")
     sys.exit(exit_code(LeftOut(**entry) for entry in figures["data"]["left_out"]))
 
 

@@ -42,16 +42,27 @@ def _summary(package: Package) -> str:
 
 @click.command()
 @click.option(
+    "--model",
+    default="",
+    help="Model package, a folder or an embedded one, whose speed is measured on each runtime that"
+    " is installed; takes seconds.  [default: none]",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print the findings as JSON instead of a table."
 )
-def doctor(as_json: bool) -> None:
-    """Check this installation: packages, models, devices, settings."""
+def doctor(model: str, as_json: bool) -> None:
+    """Check this installation: packages, models, devices, settings.
+
+    With --model it measures the bare network at the batch that `classify` uses, one caller per
+    core, and recommends a --device. Decoding and measuring come on top.
+    """
     from dataclasses import asdict
 
-    from pi10_classifier.cli.terminal.console import show_table
+    from pi10_classifier.cli.terminal.console import counter, is_terminal, show_table
     from pi10_classifier.doctor import examine
 
-    checks = list(examine())
+    shown = is_terminal() and not as_json
+    checks = list(examine(model=model, progress=counter("rounds", verb="measured", shown=shown)))
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from pi10_classifier.model.runtime import AUTO, DEVICE_HELP, DEVICES
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, envvar="PI10_HOST",
@@ -23,6 +25,8 @@ import click
 )
 @click.option("--grace", type=float, default=30, show_default=True, envvar="PI10_GRACE",
               help="Seconds that running requests get to finish after SIGTERM.")  # fmt: skip
+@click.option("--device", type=click.Choice(DEVICES), default=AUTO, show_default=True,
+              envvar="PI10_DEVICE", help=DEVICE_HELP)  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="info", show_default=True, envvar="PI10_LOG_LEVEL",
               help="Lowest level of the JSON log lines on standard error.")  # fmt: skip

@@ -126,6 +126,7 @@ def _about(model: Model) -> dict[str, Any]:
         "sha256": package.sha256,
         "classes": list(package.classes),
         "temperature": package.temperature,
+        "runtime": model.runs_on,
     }
 
 

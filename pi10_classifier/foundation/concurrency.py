@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,14 @@ R = TypeVar("R")
 Tag = TypeVar("Tag")
 
 AHEAD = 4  # items in flight per thread; bounds the memory
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:  # not on Windows and macOS
+        return os.cpu_count() or 1
 
 
 class _Task(NamedTuple, Generic[Tag, R]):

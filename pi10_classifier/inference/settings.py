@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any
 
 from pi10_classifier.drift.reference import Reference
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.concurrency import usable_cores
 from pi10_classifier.imaging.decode import Caps
 from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.model.package import Package, embedded
+from pi10_classifier.model.runtime import DEVICE_HELP, Runtime, runtime_of
 from pi10_classifier.results.run_folder import TABLE_VERSION
 from pi10_classifier.sources.base import Limits
 
@@ -29,15 +30,14 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
 
 def default_jobs() -> int:
     """The number of cores that this process may use."""
-    try:
-        return max(1, len(os.sched_getaffinity(0)))
-    except AttributeError:  # not on Windows and macOS
-        return os.cpu_count() or 1
+    return usable_cores()
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to classify. ``jobs`` and ``device`` affect the speed, all others the results.
+    """How to classify. ``jobs`` affects the speed, all others the results.
+
+    device: a key of ``runtime.RUNTIMES``; ``auto`` becomes the one that it stands for.
 
     groups: whether the table has the most probable finer group of each particle. reference: what
     drift is told by; None for none. camera: whether the table has the columns of ground and
@@ -51,7 +51,7 @@ class Settings:
     um_per_px: float = field(
         default=UM_PER_PX, metadata={"help": "Pixel size for measurements, µm."}
     )
-    device: str = "cpu"
+    device: str = field(default="cpu", metadata={"help": DEVICE_HELP})
     groups: bool = False
     reference: Reference | None = None
     camera: bool = False
@@ -59,6 +59,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", runtime_of(self.device).device)
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -99,6 +100,11 @@ class Settings:
             "reference": self.reference,
         }
 
+    @property
+    def runtime(self) -> Runtime:
+        """The library and precision that ``device`` stands for."""
+        return runtime_of(self.device)
+
     def fingerprint(self, package: Package) -> dict[str, Any]:
         """The settings that affect results, and so must be the same to resume a run."""
         fields = {
@@ -111,6 +117,8 @@ class Settings:
             "batch": self.batch,
             "chunk": CHUNK_ITEMS,
             "device": self.device,
+            "runtime": self.runtime.library,
+            "precision": self.runtime.precision,
             "measure": self.measure,
             "um_per_px": self.um_per_px,
             "caps": asdict(self.caps),

@@ -5,19 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.errors import ModelError
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.model.package import F32, Package, read_package
-
-PROVIDERS = {
-    "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
-    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
-}
+from pi10_classifier.model.runtime import OPENVINO, TF32, Runtime, Session, has_int8, runtime_of
 
 # of a class logit, between the graph's and the log-sum-exp of its groups
 _ROLL_UP_ALLOWED = 1e-3
@@ -43,33 +38,29 @@ class Model:
     """
 
     def __init__(self, package: Package, graph: bytes, device: str = "cpu") -> None:
-        import onnxruntime as ort
-
-        if device not in PROVIDERS:
-            raise SettingError(f"device {device!r} is unknown; use one of {', '.join(PROVIDERS)}")
-        present = ort.get_available_providers()
-        if PROVIDERS[device][0] not in present:
-            raise SettingError(
-                f"device {device!r} needs onnxruntime's {PROVIDERS[device][0]}, which is not "
-                "installed; install onnxruntime-gpu, or use --device cpu"
-            )
         self.package = package
-        self.device = device
+        self.runtime = runtime_of(device)
         more = [told.output for told in (package.novelty, package.groups) if told]
         self._outputs = [package.output_name, *more]
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.load_model_format", "ONNX")
-        try:
-            self._session = ort.InferenceSession(graph, options, providers=list(PROVIDERS[device]))
-        except Exception as error:  # onnxruntime raises its own private types
-            raise ModelError(
-                f"{package.folder}: onnxruntime refuses model.onnx: {str(error)[:300]}"
-            ) from error
+        self._session = open_session(graph, self.runtime, str(package.folder))
+        self._version, self._int8 = self._session.version, has_int8(graph)
         self._check_shapes()
-        self._lock = threading.Lock() if device != "cpu" else None
+        # a GPU is used by one caller at a time
+        self._lock = threading.Lock() if self.runtime.precision == TF32 else None
+
+    @property
+    def runs_on(self) -> dict[str, Any]:
+        """What runs the graph, for run.json: library, version, device and precision.
+
+        int8: whether some layers are computed in int8, as the package has them.
+        """
+        return {
+            "library": self.runtime.library,
+            "version": self._version,
+            "device": self.runtime.device,
+            "precision": self.runtime.precision,
+            "int8": self._int8,
+        }
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Model:
@@ -80,8 +71,8 @@ class Model:
     def _check_shapes(self) -> None:
         package = self.package
         spec = package.preprocessing
-        inputs = {value.name: value for value in self._session.get_inputs()}
-        outputs = {value.name: value for value in self._session.get_outputs()}
+        inputs = {port.name: port for port in self._session.inputs}
+        outputs = {port.name: port for port in self._session.outputs}
         named = [package.input_name, *([package.measured.input] if package.measured else [])]
         if {*inputs} != {*named} or not outputs.keys() >= {*self._outputs}:
             raise ModelError(
@@ -92,17 +83,17 @@ class Model:
         want = [spec.channels, spec.size, spec.size]
         taken = inputs[package.input_name]
         kind = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[package.input_dtype]
-        if list(taken.shape[1:]) != want or taken.type != kind:
+        if list(taken.shape[1:]) != want or taken.kind != kind:
             raise ModelError(
-                f"{package.folder}: the graph's input is {taken.type} {taken.shape}, but "
+                f"{package.folder}: the graph's input is {taken.kind} {list(taken.shape)}, but "
                 f"model.json describes {kind} [N, {', '.join(map(str, want))}]; correct model.json"
             )
         if package.measured:
             numbers, columns = inputs[package.measured.input], len(package.measured.names)
-            if list(numbers.shape[1:]) != [columns] or numbers.type != "tensor(float)":
+            if list(numbers.shape[1:]) != [columns] or numbers.kind != "tensor(float)":
                 raise ModelError(
                     f"{package.folder}: the graph's input {package.measured.input!r} is"
-                    f" {numbers.type} {numbers.shape}, but model.json describes tensor(float)"
+                    f" {numbers.kind} {list(numbers.shape)}, but model.json describes tensor(float)"
                     f" [N, {columns}]; correct model.json"
                 )
         # two images: a graph made for single images would fail at the first batch; of measured
@@ -126,7 +117,7 @@ class Model:
         package = self.package
         try:
             values = self._session.run(self._outputs, package.feed(batch, measured))
-        except Exception as error:  # onnxruntime raises its own private types
+        except Exception as error:  # each runtime raises its own types
             raise ModelError(f"{package.folder}: the graph fails: {str(error)[:300]}") from error
         told = dict(zip(self._outputs, values, strict=True))
         scores = np.asarray(told[package.output_name], np.float32)
@@ -188,3 +179,19 @@ class Model:
         if self.package.groups is None or answer.groups is None:
             return self.labels(answer.scores)
         return self.package.groups.most_probable(answer.groups, answer.scores)
+
+
+def open_session(graph: bytes, runtime: Runtime, where: str) -> Session:
+    """Load a graph. ``where``: the package's folder, for messages.
+
+    Raises SettingError where the machine lacks the runtime or its precision, ModelError where the
+    runtime refuses the graph.
+    """
+    runtime.check_installed()
+    if runtime.library == OPENVINO:
+        from pi10_classifier.model.openvino_session import OpenVinoSession
+
+        return OpenVinoSession(graph, runtime, where)
+    from pi10_classifier.model.onnxruntime_session import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(graph, runtime, where)

@@ -243,6 +243,9 @@ class RunFolder:
         except (OSError, TypeError, ValueError) as error:
             raise SettingError(f"{known} cannot be read: {error}; use --overwrite") from error
         now = json.loads(entry_bytes(settings))
+        if old.get("device") == now.get("device"):
+            # older runs tell the device alone, which stood for the same runtime and precision
+            old = {key: now[key] for key in ("runtime", "precision") if key in now} | old
         changed = sorted(k for k in {*old, *now} if old.get(k) != now.get(k))
         if changed:
             differences = "; ".join(f"{k} was {old.get(k)!r}, is {now.get(k)!r}" for k in changed)

@@ -30,7 +30,7 @@ from pi10_classifier.results.tables import summarise
 from pi10_classifier.watch.discovery import InputDiscovery
 from pi10_classifier.watch.disk_space import retry_until_writable
 from pi10_classifier.watch.inputs.base import WatchedInput
-from pi10_classifier.watch.inputs.folder import FolderPlace
+from pi10_classifier.watch.inputs.place import place_of
 from pi10_classifier.watch.ledger import FILE, Ledger
 from pi10_classifier.watch.minute_clock import MinuteClock, utc_now
 from pi10_classifier.watch.minute_summary import LinkState, compose
@@ -93,18 +93,6 @@ class Status:
     line: str | None
     moved: int = 0  # since the start
     gone: int = 0
-
-
-def place_of(source: str, settings: Settings, environ: Mapping[str, str]) -> WatchedInput:
-    """The bucket or folder to watch. Raises SettingError where ``source`` is neither."""
-    if source.startswith("s3://"):
-        # imported late: the S3 client's import takes longer than classifying a first image
-        from pi10_classifier.watch.inputs.bucket import BucketPlace
-
-        return BucketPlace(source, settings.limits, environ)
-    if "://" in source or not source.strip():
-        raise SettingError(f"{source!r} cannot be watched; name a folder, or s3://bucket/prefix")
-    return FolderPlace(Path(source), settings.limits)
 
 
 def watch(
@@ -395,6 +383,7 @@ class _Watcher:
             exit_code=ExitCode.OK if stopped else exit_code_of(tally),
             never_seen=str(self._package.description.get("never_seen", "")),
         )
-        record = describe(run, [source], self._settings, self._model.package, started)
+        runs_on = self._model.runs_on
+        record = describe(run, [source], self._settings, self._package, started, runs_on)
         write_json(self._folder.path / "run.json", record)
         return run

@@ -23,6 +23,13 @@ def test_defaults_and_what_is_given(tmp_path: Path) -> None:
     assert found.upload_bytes == found.max_upload_mb * 2**20
 
 
+def test_the_device_is_checked_at_the_start() -> None:
+    assert Service.from_environ({"PI10_DEVICE": "openvino:bf16"}).device == "openvino:bf16"
+    assert Service.from_environ({"PI10_DEVICE": "auto"}).device == "cpu"
+    with pytest.raises(SettingError, match="device 'abacus' is unknown; use one of auto"):
+        Service.from_environ({"PI10_DEVICE": "abacus"})
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1e3", "1.5", "9" * 30, "٣"])
 def test_numbers_that_are_none(value: str) -> None:
     with pytest.raises(SettingError, match="PI10_MAX_IMAGES"):

@@ -110,6 +110,7 @@ class TestExitCodes:
             (["--batch", "0"], "--batch is 0"),
             (["--um-per-px", "nan"], "--um-per-px is nan"),
             (["--device", "abacus"], "abacus"),
+            (["--device", "openvino:int8"], "openvino:int8"),
             (["--resume", "--overwrite"], "exclude each other"),
             (["--frobnicate"], "--frobnicate"),
             (["--model", "no-such-model"], "no-such-model"),

@@ -150,13 +150,13 @@ def is_terminal() -> bool:
     return bool(sys.stderr and sys.stderr.isatty())
 
 
-def counter(noun: str, *, shown: bool = True) -> Callable[[int, int], None]:
-    """Show ``3 of 20 NOUN read`` on one line of a terminal; elsewhere nothing."""
+def counter(noun: str, *, verb: str = "read", shown: bool = True) -> Callable[[int, int], None]:
+    """Show ``3 of 20 NOUN VERB`` on one line of a terminal; elsewhere nothing."""
     shown = shown and is_terminal()
 
     def show(done: int, wanted: int) -> None:
         if shown:
-            click.echo(f"\r{done:,} of {wanted:,} {noun} read", nl=done == wanted, err=True)
+            click.echo(f"\r{done:,} of {wanted:,} {noun} {verb}", nl=done == wanted, err=True)
 
     return show
 

@@ -14,6 +14,7 @@ from pi10_classifier.errors import Pi10Error
 from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.inference.settings import BATCH, HELP
 from pi10_classifier.instrument.names import UM_PER_PX
+from pi10_classifier.model.runtime import AUTO, DEVICES
 
 
 class _Folder(click.Path):
@@ -42,10 +43,10 @@ _ENGINE = (
     click.option("--batch", type=int, help=f"{HELP['batch']}  [default: {BATCH}]"),
     click.option(
         "--device",
-        type=click.Choice(["cpu", "cuda", "tensorrt"]),
-        default="cpu",
+        type=click.Choice(DEVICES),
+        default=AUTO,
         show_default=True,
-        help="Device that the model runs on.",
+        help=HELP["device"],
     ),
     click.option("--um-per-px", type=float, help=f"{HELP['um_per_px']}  [default: {UM_PER_PX:g}]"),
     click.option(

@@ -53,6 +53,8 @@ def test_speed_is_no_part_of_the_model(package: Path) -> None:
     plain = Settings(model=package, jobs=1)
     base = model_identity(found, plain)
     assert base == model_identity(found, replace(plain, jobs=9, batch=64, device="cuda"))
+    assert base == model_identity(found, replace(plain, device="openvino"))
+    assert base != model_identity(found, replace(plain, device="openvino:bf16"))
     assert base != model_identity(found, replace(plain, um_per_px=5.0))
     assert base != model_identity(replace(found, temperature=2.0), plain)
 
@@ -67,7 +69,13 @@ def test_settings_come_from_the_environment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PI10_JOBS", "many"), ("PI10_JOBS", "0"), ("PI10_MEASURE", "maybe"), ("PI10_MODEL", "/no")],
+    [
+        ("PI10_JOBS", "many"),
+        ("PI10_JOBS", "0"),
+        ("PI10_MEASURE", "maybe"),
+        ("PI10_MODEL", "/no"),
+        ("PI10_DEVICE", "openvino:fp64"),
+    ],
 )
 def test_an_unusable_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=value):

@@ -1,0 +1,42 @@
+"""Runs graphs with ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pi10_classifier.errors import ModelError
+from pi10_classifier.model.runtime import RUNTIMES, Port, Runtime
+
+
+class OnnxRuntimeSession:
+    """A session of ONNX Runtime; each call runs on one thread."""
+
+    def __init__(self, graph: bytes, runtime: Runtime, where: str) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        # what a provider cannot do is done by the next one
+        fallbacks = {"tensorrt": ("cuda", "cpu"), "cuda": ("cpu",)}.get(runtime.device, ())
+        providers = [runtime.provider, *(RUNTIMES[name].provider for name in fallbacks)]
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=providers)
+        except Exception as error:  # onnxruntime raises its own private types
+            raise ModelError(
+                f"{where}: onnxruntime refuses model.onnx: {str(error)[:300]}"
+            ) from error
+        self.version = str(ort.__version__)
+        self.inputs: Sequence[Port] = _ports(self._session.get_inputs())
+        self.outputs: Sequence[Port] = _ports(self._session.get_outputs())
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> Sequence[Any]:
+        values: Sequence[Any] = self._session.run(list(outputs), dict(feeds))
+        return values
+
+
+def _ports(values: Sequence[Any]) -> list[Port]:
+    return [Port(value.name, value.type, tuple(value.shape)) for value in values]

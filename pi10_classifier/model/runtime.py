@@ -1,0 +1,118 @@
+"""The runtimes that can run a model's graph: which library, on what, in which precision.
+
+ONNX Runtime on the CPU, in fp32, needs no extra and is the default. Another precision changes
+scores, and another library their last digits, so neither is chosen unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.extras import install_command
+
+AUTO = "auto"
+ONNX_RUNTIME, OPENVINO = "ONNX Runtime", "OpenVINO"
+FP32, BF16, TF32 = "fp32", "bf16", "tf32"
+# operators of a graph with int8 layers, in the QDQ and in the operator form
+_QUANTISED = (b"QuantizeLinear", b"QLinearConv", b"QLinearMatMul", b"ConvInteger", b"MatMulInteger")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """How a graph is run.
+
+    device: its name for --device and PI10_DEVICE. precision: of the layers that the graph leaves in
+    float: fp32, bf16, or tf32 (fp32 of which a GPU multiplies the first 10 bits of the mantissa).
+    Layers that a package has in int8 are computed in int8 by each runtime.
+    """
+
+    device: str
+    library: str
+    precision: str
+    provider: str = ""  # of ONNX Runtime
+
+    def check_installed(self) -> None:
+        """Raises SettingError, which names what to install, where the runtime is not here."""
+        if self.library == OPENVINO:
+            if importlib.util.find_spec("openvino") is None:
+                raise SettingError(
+                    f"device {self.device!r} needs OpenVINO, which is not installed; run:"
+                    f" {install_command('openvino')}, or use --device cpu"
+                )
+            return
+        import onnxruntime as ort
+
+        if self.provider not in ort.get_available_providers():
+            raise SettingError(
+                f"device {self.device!r} needs onnxruntime's {self.provider}, which is not "
+                "installed; install onnxruntime-gpu, or use --device cpu"
+            )
+
+
+RUNTIMES: Mapping[str, Runtime] = {
+    runtime.device: runtime
+    for runtime in (
+        Runtime("cpu", ONNX_RUNTIME, FP32, "CPUExecutionProvider"),
+        Runtime("openvino", OPENVINO, FP32),
+        Runtime("openvino:bf16", OPENVINO, BF16),
+        # both let a GPU use tf32 unless told otherwise
+        Runtime("cuda", ONNX_RUNTIME, TF32, "CUDAExecutionProvider"),
+        Runtime("tensorrt", ONNX_RUNTIME, TF32, "TensorrtExecutionProvider"),
+    )
+}
+DEVICES = (AUTO, *RUNTIMES)
+DEVICE_HELP = (
+    "Runtime of the model: cpu (ONNX Runtime), openvino or openvino:bf16 (need the extra"
+    " [openvino]), cuda or tensorrt (need onnxruntime-gpu). auto is cpu, as all others change"
+    " scores; `pi10 doctor --model NAME` compares their speed."
+)
+
+
+def runtime_of(device: str) -> Runtime:
+    """The runtime of a device's name. Raises SettingError for a name that is unknown."""
+    runtime = RUNTIMES.get("cpu" if device == AUTO else device)
+    if runtime is None:
+        remedy = f"use one of {', '.join(DEVICES)}"
+        if device.endswith(":int8"):
+            remedy += "; int8 is of the package: make one with `pi10 export int8`"
+        raise SettingError(f"device {device!r} is unknown; {remedy}")
+    return runtime
+
+
+def installed_runtimes() -> list[str]:
+    """The devices whose runtime is installed; whether their hardware is there is not tested."""
+    names = []
+    for runtime in RUNTIMES.values():
+        with suppress(SettingError):
+            runtime.check_installed()
+            names.append(runtime.device)
+    return names
+
+
+def has_int8(graph: bytes) -> bool:
+    """Whether a graph has layers in int8."""
+    return any(name in graph for name in _QUANTISED)
+
+
+class Port(NamedTuple):
+    """An input or output of a graph. kind: as ONNX Runtime writes it. shape: None where any."""
+
+    name: str
+    kind: str
+    shape: tuple[Any, ...]
+
+
+class Session(Protocol):
+    """A graph that is ready to run. Several threads may call ``run`` at once."""
+
+    version: str
+    inputs: Sequence[Port]
+    outputs: Sequence[Port]
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> Sequence[Any]:
+        """The values of ``outputs``, in their order. May raise anything."""
