@@ -73,23 +73,33 @@ DATASET = training-out/data
 TRAIN = $(DEV)/pi10 train $(TARS) --manifest $(DATASET)/manifest.csv --recipe small --no-tracking $(CITE)
 
 # The teacher is trained in three stages with time limits: from ImageNet weights at 96 px, then at
-# 112 px, then with more synthetic particles. Its students follow, at 80 and 96 px. All this takes
-# about four and a half hours on two cores; on a GPU the students take minutes.
+# 112 px, then with more synthetic particles. A student at 96 px learns the three classes of the
+# tars from it, and goes on in Cefas' scheme, in groups and the look measured on the Pi-10. fast is
+# its student, at 80 px. All this takes about five hours on two cores; on a GPU the students take
+# minutes.
 ON = --set warm_size=0 --set finer=0.5
-STUDENT = $(TRAIN) --init training-out/teacher/seed-0 --teacher training-out/teacher/seed-0/package \
-	--distil 0.7 $(ON) --set look=0.35 --set drawn=2000 --batch 128 --epochs 14 --rate 1e-3
+CEFAS = $(DEV)/pi10 train $(TARS) --label-map cefas --manifest training-out/cefas/manifest.csv \
+	--recipe small --no-tracking $(CITE) --batch 128 --set warm_size=0 --set groups=0.5 \
+	--set look=0.5 --set look_kind=linescan --set drawn_kind=linescan --set ground_clip=6
 starter: .venv/ready
 	@mkdir -p training-out
 	@printf 'label,class\ncopepod/*,copepod\ndetritus/*,detritus\nnoncopepod/*,noncopepod\nother/*,-\n' \
 		> training-out/groups.csv
 	$(DEV)/pi10 dataset $(TARS) --label-map training-out/groups.csv --out $(DATASET) --overwrite
+	$(DEV)/pi10 dataset $(TARS) --label-map cefas --out training-out/cefas --overwrite
 	$(TRAIN) --epochs 30 --set minutes=62 --set finer=0.5 --out training-out/first
 	$(TRAIN) --init training-out/first/seed-0 --size 112 $(ON) --set look=0.25 --set drawn=800 \
 		--epochs 17 --rate 6e-4 --set minutes=64 --out training-out/second
 	$(TRAIN) --init training-out/second/seed-0 --size 112 $(ON) --set look=0.35 --set drawn=2500 \
 		--epochs 5 --rate 3e-4 --set minutes=19 --name teacher --out training-out/teacher
-	$(STUDENT) --size 80 --name fast --out training-out/fast
-	$(STUDENT) --size 96 --name starter --out training-out/starter
+	$(TRAIN) --init training-out/teacher/seed-0 --teacher training-out/teacher/seed-0/package \
+		--distil 0.7 $(ON) --set look=0.35 --set drawn=2000 --batch 128 --epochs 14 --rate 1e-3 \
+		--size 96 --out training-out/student
+	$(CEFAS) --init training-out/student/seed-0/package --size 96 --set drawn=2000 --epochs 9 \
+		--rate 6e-4 --name starter --out training-out/starter
+	$(CEFAS) --init training-out/starter/seed-0 --teacher training-out/starter/seed-0/package \
+		--distil 0.7 --size 80 --set drawn=1500 --epochs 3 --rate 4e-4 --name fast \
+		--out training-out/fast
 
 clean:
 	rm -rf .venv .venv-demo .types demo-out bench-out build dist *.egg-info
