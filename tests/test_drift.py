@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,6 +16,7 @@ import support
 from click.testing import CliRunner
 from watching import Clock
 
+from pi10_classifier.api.predictions.writers import table_as_csv
 from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.cli import pi10
 from pi10_classifier.drift.quantities import CAMERA_COLUMNS
@@ -137,6 +139,9 @@ def test_a_package_has_its_reference_with_it(
     assert cli.exit_code == 0, cli.output
     assert "the camera differs from the reference" in cli.output
     assert (out / "drift.csv").is_file()
+    rows = list(csv.DictReader(io.StringIO(table_as_csv(out).decode())))
+    assert all(100 < float(row["ground_grey"]) < 256 and None not in row for row in rows)
+    assert {row["model"] for row in rows} == {made.name}, "no cell stands under another's name"
     page = write_report(out, tmp_path / "pkg").read_text("utf-8")
     assert 'id="drift"' in page and "ground" in page.partition('id="drift"')[2][:2000]
 

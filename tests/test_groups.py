@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,17 @@ def test_without_the_option_there_is_no_trace_of_groups(
         assert "groups" not in json.loads(path.read_text("utf-8"))
 
 
-def test_a_run_is_not_resumed_with_another_choice(cruise: Path, grouped: Path, out: Path) -> None:
-    with pytest.raises(SettingError, match="groups was True, is None"):
+def test_a_run_is_not_resumed_with_another_choice(
+    cruise: Path, grouped: Path, out: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingError, match=r"groups was .*, is None"):
         classify([str(cruise)], out, Settings(model=grouped, jobs=2), resume=True)
+    text = (grouped / "model.json").read_text("utf-8")
+    text = text.replace('"fibre"', '"filament"')  # the graph, and so its hash, is the same
+    other = shutil.copytree(grouped, tmp_path / "renamed")
+    (other / "model.json").write_text(text, "utf-8")
+    with pytest.raises(SettingError, match="groups was"):
+        classify([str(cruise)], out, Settings(model=other, jobs=2, groups=True), resume=True)
     before = {path.name: path.read_bytes() for path in (out / "predictions.parquet").iterdir()}
     classify([str(cruise)], out, Settings(model=grouped, jobs=1, groups=True), resume=True)
     assert before == {p.name: p.read_bytes() for p in (out / "predictions.parquet").iterdir()}

@@ -209,11 +209,10 @@ def _from_run(
         return page.read_bytes()
     first = islice(files.items(), 2 * SHEET_IMAGES)
     pictures = _classified(first, model, wanted, service, SHEET_IMAGES).pictures
-    table = writers.rows_of(out)
     return writers.as_zip(
         out,
         {
-            "predictions.csv": writers.as_csv(model.package, table),
+            "predictions.csv": writers.table_as_csv(out),
             "contact_sheet.png": contact_sheet(pictures, run.tally.totals["results"]),
         },
     )

@@ -14,7 +14,7 @@ from pi10_classifier.api.predictions.densities import of_record
 from pi10_classifier.api.predictions.inference import PredictionResult
 from pi10_classifier.errors import Code, Failure
 from pi10_classifier.model.package import Package
-from pi10_classifier.results.columns import NOVELTY, SCORES, Row, columns, schema
+from pi10_classifier.results.columns import Row, columns, schema
 from pi10_classifier.results.run_folder import PREDICTIONS
 
 JSON, CSV, HTML = "application/json", "text/csv", "text/html"
@@ -110,10 +110,9 @@ def _status(outcome: PredictionResult) -> str:
 
 def _prediction(row: Row, package: Package, top_k: int) -> dict[str, Any]:
     classes = package.classes
-    fields = {name: _plain(value) for name, value in row._asdict().items()}
-    if package.novelty is None:
-        del fields[NOVELTY]
-    scores = list(zip(map(_plain, fields.pop(SCORES)), classes, strict=True))
+    names = columns((), novelty=package.novelty is not None)
+    fields = {name: _plain(getattr(row, name)) for name in names}
+    scores = list(zip(map(_plain, row.scores), classes, strict=True))
     # the scores of a blank image have no meaning, so it gets none
     known = scores if fields["label"] in classes else []
     # rounded scores may tie: the predicted label comes first
@@ -132,19 +131,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def rows_of(folder: Path) -> list[tuple[Any, ...]]:
-    """The rows of a run's predictions, in the order of its inputs."""
+def table_as_csv(folder: Path) -> bytes:
+    """A run's predictions table as CSV, with the columns that the run has."""
     import pyarrow.dataset as ds
 
     table = ds.dataset(folder / PREDICTIONS).to_table()
-    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    cells = (column.to_pylist() for column in table.columns)
+    return _csv(table.column_names, zip(*cells, strict=True))
 
 
 def as_csv(package: Package, rows: Iterable[Sequence[Any]]) -> bytes:
-    """The rows of the predictions table as CSV, without failures."""
+    """The rows of an answer as CSV, without failures."""
+    return _csv(columns(package.classes, novelty=package.novelty is not None), rows)
+
+
+def _csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns(package.classes, novelty=package.novelty is not None))
+    writer.writerow(names)
     for row in rows:
         writer.writerow(["" if cell is None else _plain(cell) for cell in row])
     return out.getvalue().encode("utf-8", "backslashreplace")

@@ -164,7 +164,10 @@ def read_reference(path: Path) -> Reference:
         reference = Reference.from_dict(fields)
         if reference is None:
             raise ValueError("it is empty")
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        *(OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError),
+        OverflowError,
+    ) as error:
         told = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise SettingError(
             f"{path} holds no reference: {told[:300]}; make one by `pi10 export reference`"

@@ -132,8 +132,10 @@ class Settings:
             fields["camera"] = True
         if self.reference:
             fields["reference"] = self.reference.digest
-        if self.groups:  # which they are is in model_sha256
-            fields["groups"] = True
+        if self.groups and package.groups:  # model_sha256 is of the graph, not of these names
+            fields["groups"] = package.groups.to_dict()
+        if package.measured:
+            fields["measured"] = package.measured.to_dict()
         return fields
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pi10_classifier.errors import ModelError
+from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model.runtime import RUNTIMES, Port, Runtime
 
 
@@ -24,11 +24,15 @@ class OnnxRuntimeSession:
         fallbacks = {"tensorrt": ("cuda", "cpu"), "cuda": ("cpu",)}.get(runtime.device, ())
         providers = [runtime.provider, *(RUNTIMES[name].provider for name in fallbacks)]
         try:
-            self._session = ort.InferenceSession(graph, options, providers=providers)
+            # enable_fallback: by itself it goes on with the CPU, and prints that to standard output
+            self._session = ort.InferenceSession(
+                graph, options, providers=providers, enable_fallback=0
+            )
         except Exception as error:  # onnxruntime raises its own private types
             raise ModelError(
                 f"{where}: onnxruntime refuses model.onnx: {str(error)[:300]}"
             ) from error
+        check_provider(runtime, self._session.get_providers())
         self.version = str(ort.__version__)
         self.inputs: Sequence[Port] = _ports(self._session.get_inputs())
         self.outputs: Sequence[Port] = _ports(self._session.get_outputs())
@@ -36,6 +40,19 @@ class OnnxRuntimeSession:
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> Sequence[Any]:
         values: Sequence[Any] = self._session.run(list(outputs), dict(feeds))
         return values
+
+
+def check_provider(runtime: Runtime, in_use: Sequence[str]) -> None:
+    """Raises SettingError where a session runs on other providers than the one asked for.
+
+    A provider whose libraries cannot be loaded is left out without a word.
+    """
+    if runtime.provider not in in_use:
+        raise SettingError(
+            f"device {runtime.device!r} needs {runtime.provider}, which could not be loaded, so"
+            f" {', '.join(in_use)} would run instead; install its driver and libraries, or use"
+            " --device cpu"
+        )
 
 
 def _ports(values: Sequence[Any]) -> list[Port]:

@@ -183,7 +183,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             reference=Reference.from_dict(fields.get(REFERENCE)),
             measured=Measured.from_dict(fields.get(MEASURED)),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ModelError(
             f"{folder}: in model.json, a field is missing or has a wrong type: {error}; reinstall "
             "the package"

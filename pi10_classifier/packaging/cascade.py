@@ -21,7 +21,7 @@ from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.metrics import F64, I64, macro_f1, report
 from pi10_classifier.evaluation.scoring import Scored, score
-from pi10_classifier.model.package import read_package
+from pi10_classifier.model.package import MADE_OF, read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
 from pi10_classifier.packaging.adaptation.features import prune
@@ -95,6 +95,12 @@ def cascade(
         "thresholds": {},
         "novelty": None,  # either network has features of its own
         "groups": None,
+        # the labelled particles that either network was fitted on
+        MADE_OF: [
+            *fast.package.description.get(MADE_OF, ()),
+            *accurate.package.description.get(MADE_OF, ()),
+        ]
+        or None,
         "metrics": _figures(score(joined, scan, tested), scan, classes),
         "cascade": {
             "fast": {"name": fast.package.name, "sha256": fast.package.sha256},

@@ -252,6 +252,11 @@ def teacher_of(
     teacher: PackageTeacher | None = None
     if plan.teacher:
         teacher = PackageTeacher(Model.load(find(plan.teacher)))
+        if teacher.model.package.measured:
+            raise SettingError(
+                f"the teacher {plan.teacher} takes measured numbers beside the image, which a"
+                " training does not measure; adapt it with --features network, or give another"
+            )
         known = tuple(teacher.model.package.classes)
         if known != examples.classes:
             raise SettingError(

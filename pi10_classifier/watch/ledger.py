@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ FILE = "watch.sqlite"
 KEPT_LINES = 100_000  # 69 days
 POSITION = "position"  # the fact with the newest fix, as JSON: time, latitude, longitude
 _PAGE = 500  # names in one query
+_AHEAD = timedelta(hours=1)
 
 _TABLES = """
 create table if not exists facts(name text primary key, value text not null) without rowid;
@@ -262,10 +263,12 @@ class Ledger:
             self._sample(db, {*entry.folders, *entry.hits_misses})
             if entry.fix:
                 # as text, times of one form are in order: an older fix does not replace a newer
+                # a stored one in the future is of a wrong clock and gives way
+                ahead = json.dumps([minute_text(datetime.now(UTC) + _AHEAD)])
                 db.execute(
                     "insert into facts values (?, ?) on conflict(name) do update set "
-                    "value = excluded.value where excluded.value > value",
-                    (POSITION, json.dumps(entry.fix)),
+                    "value = excluded.value where excluded.value > value or value > ?",
+                    (POSITION, json.dumps(entry.fix), ahead),
                 )
             publish()
         if moved or restored:

@@ -28,6 +28,7 @@ LINE_BYTES = 500
 _REST = "_rest"
 _SHORTEST = 4  # numbers of a class's density
 _TOLD = "position told"
+_AHEAD_MINUTES = 60  # by which a fix may be ahead of its line; shore refuses more
 _CHARTS = "drift"  # the fact with the state of the charts
 
 
@@ -118,9 +119,11 @@ def _position(db: Any, minute: datetime) -> dict[str, Any]:
     fix = facts.get(POSITION)
     if fix is None or fix == facts.get(_TOLD):
         return {}
-    db.execute("insert or replace into facts values (?, ?)", (_TOLD, fix))
     when, north, east = json.loads(fix)
     ago = (minute - _time(f"{when[:16]}:00Z")) // ONE_MINUTE
+    if ago < -_AHEAD_MINUTES:  # of a wrong clock: ashore the whole line would be refused
+        return {}
+    db.execute("insert or replace into facts values (?, ?)", (_TOLD, fix))
     return {"at": [round(north, 4), round(east, 4), ago]}
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import support
 
 from pi10_classifier.drift.reference import Reference, read_reference
-from pi10_classifier.errors import SettingError
+from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.model.package import read_package
 
 
 def test_none_stays_none() -> None:
@@ -41,6 +43,7 @@ def test_it_is_read_from_a_file_or_a_package(fields: dict[str, Any], tmp_path: P
          "1 edges and 4 shares"),
         (lambda f: f["quantities"]["ground"]["classes"].update(bubble={}), "'bubble' is not in"),
         (lambda f: f.update(quantities=3), "holds no reference"),
+        (lambda f: f.update(mix_between=10**400), "holds no reference"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told(
@@ -59,3 +62,12 @@ def test_what_is_no_reference_is_told(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(SettingError, match="make one by `pi10 export reference`"):
         read_reference(path)
+
+
+@pytest.mark.parametrize("change", [{"mix": [0.5, 0.5]}, {"quantities": "ground"}])
+def test_a_package_with_a_damaged_one_is_refused(
+    fields: dict[str, Any], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    folder = support.write_package(tmp_path / "damaged", reference=fields | change)
+    with pytest.raises(ModelError, match="a field is missing or has a wrong type"):
+        read_package(folder)

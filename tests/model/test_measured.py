@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pi10_classifier.classify import classify
 from pi10_classifier.datasets.scan import scan
-from pi10_classifier.errors import ModelError
+from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.scoring import batches
 from pi10_classifier.imaging.measured_vector import NAMES, measured_vector
 from pi10_classifier.inference.settings import Settings
@@ -156,3 +157,13 @@ def test_a_graph_that_fails_on_missing_numbers_is_refused(tmp_path: Path) -> Non
     )  # fmt: skip
     with pytest.raises(ModelError, match="scores that are not finite"):
         Model.load(folder)
+
+
+def test_a_teacher_cannot_take_measured_numbers(tmp_path):
+    """Training measures nothing, so the teacher would see every number missing."""
+    pytest.importorskip("torch", reason="the extra [train] is not installed")
+    from pi10_classifier.training.plan import teacher_of
+
+    plan = SimpleNamespace(teacher=str(package(tmp_path / "m")))
+    with pytest.raises(SettingError, match="adapt it with --features network"):
+        teacher_of(None, plan, print)

@@ -15,6 +15,7 @@ import support
 from onnx import TensorProto, helper, numpy_helper
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.model.onnxruntime_session import check_provider
 from pi10_classifier.model.runtime import (
     DEVICES,
     RUNTIMES,
@@ -133,3 +134,11 @@ def test_nothing_about_the_machine_is_recorded(package: Path, tmp_path: Path) ->
     )  # fmt: skip
     assert "ONNX Runtime" in done.stdout
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_provider_that_was_left_out_is_told() -> None:
+    """ONNX Runtime goes on with the next provider, where CUDA's libraries cannot be loaded."""
+    check_provider(RUNTIMES["cpu"], ["CPUExecutionProvider"])
+    check_provider(RUNTIMES["cuda"], ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with pytest.raises(SettingError, match="could not be loaded, so CPUExecutionProvider would"):
+        check_provider(RUNTIMES["cuda"], ["CPUExecutionProvider"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from copy import copy
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.metrics import macro_f1
 from pi10_classifier.evaluation.scoring import Scored, score
+from pi10_classifier.model.package import MADE_OF
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.adaptation.adapt import adapt
 from pi10_classifier.packaging.cascade import _doubt, cascade, joint
@@ -127,8 +129,13 @@ def test_none_or_all_may_be_doubtful(pair, below):
 
 def test_its_package_tells_of_both_and_of_the_test_split(pair, trees, tmp_path):
     fast, accurate, manifest = pair
-    done = cascade(fast, accurate, trees, tmp_path / "both", manifest=manifest)
+    told = json.loads((fast.package.folder / "model.json").read_text())
+    labels = [{"run": "r", "use": "fitted", "sha256": "0" * 64}]
+    own = shutil.copytree(fast.package.folder, tmp_path / "own")
+    (own / "model.json").write_text(json.dumps(told | {MADE_OF: labels}))
+    done = cascade(Model.load(own), accurate, trees, tmp_path / "both", manifest=manifest)
     fields = json.loads((done.package / "model.json").read_text())
+    assert fields[MADE_OF] == labels, "of the labels that its fast network was fitted on"
     with pytest.raises(SettingError, match="is a cascade of two networks; adapt one"):
         adapt(Model.load(done.package), trees[0], tmp_path / "adapted")
     with pytest.raises(SettingError, match="is a cascade of two networks; make int8 packages"):

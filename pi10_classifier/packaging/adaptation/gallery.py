@@ -70,6 +70,11 @@ def check_gallery(gallery: Path, samples: Sequence[Sample], left_out: Sequence[L
     lost = Counter(x.code for x in left_out)
     why = "; left out: " + ", ".join(f"{n} {code}" for code, n in lost.items()) if lost else ""
     labels = sorted({s.group for s in samples})
+    if not labels:
+        raise SettingError(
+            f"{gallery} has no crop to fit on: all are left out, or in the manifest's test part"
+            f"{why}"
+        )
     if len(labels) < 2:
         raise SettingError(
             f"{gallery} has the single class {labels[0]!r}; at least two are needed, e.g."

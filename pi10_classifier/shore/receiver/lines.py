@@ -6,7 +6,6 @@ Lines come from outside. Whatever is wrong with one is a ``LineError`` with a pl
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ MOST_LABELS = 100
 AHEAD_MINUTES = 60  # a line later than this by our clock comes from a wrong clock
 EARLIEST = 24 * 60 * 365 * 50  # epoch minutes: 2019, before the first Pi-10 went to sea
 _LARGEST = 2**53
+_MOST_AGO = 10 * 366 * 24 * 60  # minutes that a fix may be older than its line
 
 _ID = re.compile(r"[0-9a-f]{8}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ")
@@ -152,6 +152,8 @@ def _sums(label: str, values: Any, minutes: int, weight: float) -> Sums:
     raised, per_litre, low, high, *rest = (
         _number(value, f"density of {label}") for value in values
     )
+    if raised and not (weight and (not rest or rest[0])):
+        raise LineError(f"density of {_shown(label)} is not 0, but its weight or variance is")
     if not low <= per_litre <= high:
         raise LineError(f"density of {_shown(label)} lies outside its own limits")
     litres = minutes * LITRES_PER_MINUTE
@@ -195,7 +197,9 @@ def position_of(fields: Mapping[str, Any], minute: int) -> tuple[int, float, flo
     north, east = (_number(degree, "at", least=-360.0) for degree in value[:2])
     if abs(north) > 90 or abs(east) > 180:
         raise LineError(f"at is {north:g}, {east:g}, which is no position on Earth")
-    ago = int(_number(value[2], "at", least=-AHEAD_MINUTES)) if len(value) == 3 else 0
+    ago = 0
+    if len(value) == 3:
+        ago = int(_number(value[2], "at", least=-AHEAD_MINUTES, most=_MOST_AGO))
     return minute - ago, north, east
 
 
@@ -220,9 +224,12 @@ def _whole(fields: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _number(value: Any, name: str, least: float = 0.0) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or not least <= value <= 1e15:
-        raise LineError(f"{_shown(name)} has {_shown(value)}; it must be a number from {least:g}")
+def _number(value: Any, name: str, least: float = 0.0, most: float = 1e15) -> float:
+    # by comparison alone: NaN fails it, and a whole number may be too large for a float
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise LineError(
+            f"{_shown(name)} has {_shown(value)}; it must be a number from {least:g} to {most:g}"
+        )
     return float(value)
 
 

@@ -45,7 +45,9 @@ def alerts_of(state: ShipState, now: int) -> list[Alert]:
     if state.dropped:
         text = f"{state.dropped} lines were lost aboard, as the link was down for over 69 days"
         out.append(Alert("bad", "dropped", text))
-    if state.backlog_hours is not None and state.backlog_hours > LONGEST_BACKLOG_HOURS:
+    if state.more:  # the queue aboard is full, so how many wait is not known
+        out.append(Alert("warning", "backlog", f"at least {state.backlog:,} inputs wait"))
+    elif state.backlog_hours is not None and state.backlog_hours > LONGEST_BACKLOG_HOURS:
         text = f"{state.backlog:,} inputs wait, {state.backlog_hours:.1f} hours at the present rate"
         out.append(Alert("warning", "backlog", text))
     elif state.backlog and not state.images_per_minute:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import re
 import time
 from collections import Counter
@@ -218,7 +219,9 @@ def _track(track: Sequence[Fix]) -> dict[str, list[Any]]:
 
 
 def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+    if value is None or not math.isfinite(value):  # JSON has no NaN
+        return None
+    return float(f"{value:.6g}")
 
 
 def _time(text: str) -> int:

@@ -37,6 +37,8 @@ def test_the_answer_has_its_form(spooled: Spool, environ: dict[str, str]) -> Non
     json.dumps(answer)
     assert answer["totals"] == {"inputs": 2, "results": 1, "failures": 1, "skipped": 0}
     assert not files.folder.exists()
+    never_asked = {"group", "novelty", "ground_grey", "ground_spread", "ground_stripe", "sharpness"}
+    assert not never_asked & answer["predictions"][0].keys()
 
 
 @pytest.mark.parametrize(

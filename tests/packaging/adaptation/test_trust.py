@@ -28,7 +28,7 @@ from pi10_classifier.packaging.adaptation.adapt import NotBetterError, adapt
 from pi10_classifier.packaging.adaptation.as_it_is import paired
 from pi10_classifier.packaging.adaptation.design import CLIP, Scale, design, principal
 from pi10_classifier.packaging.adaptation.fitting import best_head
-from pi10_classifier.packaging.adaptation.gallery import Gallery
+from pi10_classifier.packaging.adaptation.gallery import Gallery, check_gallery
 from pi10_classifier.packaging.adaptation.replay import Replay, export_replay, read_replay
 
 OLD = ("copepod", "detritus", "noncopepod")
@@ -284,3 +284,9 @@ def test_readers_that_cannot_pass_on_measured_numbers_refuse(joined, base, tmp_p
         cascade(taking, taking, [Path("x")], tmp_path / "out", manifest=Path("m.csv"))
     with pytest.raises(ModelError, match="measured numbers are"):
         taking.scores(np.zeros((2, 1, 32, 32), np.uint8), np.zeros((1, 1), np.float32))
+
+
+def test_a_gallery_without_a_crop_is_told():
+    """As where a manifest has all of its images in the test part."""
+    with pytest.raises(SettingError, match="crops has no crop to fit on"):
+        check_gallery(Path("crops"), [], [])
