@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 MINUTE = timedelta(minutes=1)
 FILLED_MINUTES = 1440  # a longer gap means that the clock was set, not that the machine was busy
+_SLACK = timedelta(seconds=1)
 
 
 def utc_now() -> datetime:
@@ -18,8 +19,8 @@ def utc_now() -> datetime:
 class MinuteClock:
     """Gives each minute once it has ended. current: the minute that has not ended yet.
 
-    Where the clock is set back, minutes are counted by the time that passes, until the clock has
-    caught up.
+    Where the clock is set back, minutes are counted by the time that passes, each twice as long,
+    until the clock has caught up.
     """
 
     def __init__(self, clock: Callable[[], datetime], last: datetime | None) -> None:
@@ -43,8 +44,13 @@ class MinuteClock:
     def _now(self) -> datetime:
         wall, monotonic = self._clock(), time.monotonic()
         expected = self._anchor[0] + timedelta(seconds=monotonic - self._anchor[1])
-        if wall > expected:
-            self._anchor, expected = (wall, monotonic), wall
+        if wall >= expected:
+            expected = wall
+        elif expected - wall > _SLACK:
+            expected = self._anchor[0] + (expected - self._anchor[0]) / 2
+        else:  # clocks differ by milliseconds all the time
+            return expected
+        self._anchor = (expected, monotonic)
         return expected
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import pytest
 from watching import BEGIN
 
 from pi10_classifier.watch.minute_clock import FILLED_MINUTES, MINUTE, MinuteClock
@@ -38,3 +39,19 @@ def test_goes_on_after_the_last_line() -> None:
     assert MinuteClock(wall, BEGIN - 5 * MINUTE).current == BEGIN
     assert MinuteClock(wall, BEGIN).current == BEGIN + MINUTE
     assert MinuteClock(wall, BEGIN + 9 * MINUTE).current == BEGIN + 10 * MINUTE
+
+
+def test_a_clock_that_was_set_back_catches_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all later lines would be ahead for good, and refused ashore."""
+    wall, passed = Wall(), 0.0
+    monkeypatch.setattr("time.monotonic", lambda: passed)
+    clock = MinuteClock(wall, None)
+    wall.now -= timedelta(hours=2)
+    ended = []
+    for _ in range(5 * 60):
+        passed += 60
+        wall.now += MINUTE
+        ended += clock.ended()
+    assert ended == [BEGIN + number * MINUTE for number in range(len(ended))]
+    assert 170 <= len(ended) <= 190, "120 of the first four hours, 60 of the fifth"
+    assert abs(clock.current - wall.now) <= MINUTE
