@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import support
 
 torch = pytest.importorskip("torch", reason="training needs the extra 'train'")
 pytest.importorskip("transformers", reason="training needs the extra 'train'")
@@ -22,6 +23,8 @@ from pi10_classifier.training.data.loading import load, read_examples
 from pi10_classifier.training.data.synthetic import add_synthetic
 from pi10_classifier.training.loop.auxiliary_head import auxiliary_loss
 from pi10_classifier.training.networks.grouped import GroupedNetwork, rolled_up
+from pi10_classifier.training.networks.registry import build
+from pi10_classifier.training.onnx_export import write_onnx
 from pi10_classifier.training.plan import TrainingPlan, config_of
 from pi10_classifier.training.recipe import Recipe, recipe_for
 
@@ -178,12 +181,19 @@ def test_the_package_can_be_trained_further(trained, examples, tmp_path):
 
 
 def test_a_package_of_classes_gives_its_groups_their_classs_weights(examples, tmp_path):
+    spec = recipe(size=64).spec
+    plain = build("mobilenet_v2", 3, size=64, channels=spec.channels, init="random")
+    write_onnx(plain, spec, tmp_path / "plain.onnx")
+    package = support.write_package(
+        tmp_path / "classes", (tmp_path / "plain.onnx").read_bytes(), format=3,
+        classes=list(examples.classes), preprocessing=spec.to_dict(), temperature=1.3,
+    )  # fmt: skip
     plan = TrainingPlan(
-        network="mobilenet_v2", recipe=recipe(size=96), out=tmp_path, init="starter"
+        network="mobilenet_v2", recipe=recipe(size=64), out=tmp_path, init=str(package)
     )
     groups = groups_of(examples, plan.recipe)
     network = plan.build(3, groups).eval()
-    seen = torch.randint(0, 256, (3, 1, 96, 96), dtype=torch.uint8)
+    seen = torch.randint(0, 256, (3, 1, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         scores = (network(seen).logits / plan.package.temperature).softmax(1).numpy()
     np.testing.assert_allclose(scores, Model.load(plan.weights).scores(seen.numpy()), atol=1e-4)
