@@ -16,7 +16,7 @@ from typing import Any
 
 from pi10_classifier.drift.reference import FIELD as REFERENCE
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.model.card import head
+from pi10_classifier.model.card import body, card, head
 from pi10_classifier.model.front_matter import front_matter, without_front_matter
 from pi10_classifier.model.onnx_metadata import with_metadata
 from pi10_classifier.model.package import Package
@@ -101,3 +101,18 @@ def quoted_card(package: Package) -> str:
     body = re.sub(r"^(#{1,5}) ", r"#\1 ", without_front_matter(text), flags=re.MULTILINE)
     title = f"## What it was made of: {package.name}, version {package.version}\n"
     return f"{title}\nSHA-256 `{package.sha256}`. Its card:\n\n{body}"
+
+
+def extended_card(package: Package, fields: Mapping[str, Any], section: str) -> str:
+    """What comes below the head of the card of a package that got a new section.
+
+    A card that was made of its package's description is made anew of ``fields``, which have the
+    section; another is quoted below it.
+    """
+    try:
+        own = (package.folder / CARD).read_text("utf-8")
+        if own == card(package.description):
+            return body(fields)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return f"{section}\n{quoted_card(package)}"

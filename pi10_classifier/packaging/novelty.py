@@ -25,11 +25,10 @@ from pi10_classifier.evaluation.novelty import judge_novelty
 from pi10_classifier.evaluation.scoring import Scored, batches, score
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.labelling.labelled import CALIBRATED
-from pi10_classifier.model.card import body, card
 from pi10_classifier.model.novelty import FIELD, Novelty, section
 from pi10_classifier.model.package import MADE_OF, Package, read_package
 from pi10_classifier.model.session import Model
-from pi10_classifier.model.writer import CARD, check_out, derive, quoted_card, write_package
+from pi10_classifier.model.writer import check_out, derive, extended_card, write_package
 from pi10_classifier.packaging.adaptation.features import cut, prune
 from pi10_classifier.packaging.novelty_graph import (
     F64,
@@ -141,7 +140,7 @@ def export_novelty(
             },
         },
     )
-    write_package(out, made, fields, _card(package, fields))
+    write_package(out, made, fields, extended_card(package, fields, section(fields)))
     return NoveltyFitted(out, len(known), judged, gap, found.left_out, runs)
 
 
@@ -241,17 +240,6 @@ def _check_same(before: Scored, after: Scored, novelty: F64) -> float:
             f" {NUMBERS_ALLOWED:.0e} is allowed, so nothing was written"
         )
     return gap
-
-
-def _card(package: Package, fields: dict[str, Any]) -> str:
-    """What comes below the card's head: the package's own card, and what is new in it."""
-    try:
-        own = (package.folder / CARD).read_text("utf-8")
-        if own == card(package.description):  # made of its description: so is the new one
-            return body(fields)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return f"{section(fields)}\n{quoted_card(package)}"
 
 
 def _sha256(path: Path | None) -> str:

@@ -16,9 +16,8 @@ from pi10_classifier.drift.statistics import between
 from pi10_classifier.drift.sums import columns_of, count_images
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_atomically
-from pi10_classifier.model.card import body, card
 from pi10_classifier.model.package import Package, read_package
-from pi10_classifier.model.writer import CARD, check_out, derive, quoted_card, write_package
+from pi10_classifier.model.writer import check_out, derive, extended_card, write_package
 from pi10_classifier.results.run_folder import PREDICTIONS
 
 LEAST_IMAGES = 1_000  # with a particle
@@ -61,7 +60,8 @@ def export_reference(run: Path, package: Package, out: Path, *, version: str = "
             summary=package.description.get("summary"),
             **{FIELD: fields},
         )
-        write_package(out, read_package(package.folder)[1], described, _card(package, described))
+        sections = extended_card(package, described, section(described))
+        write_package(out, read_package(package.folder)[1], described, sections)
     return ReferenceMade(out, reference, lacking, left_out)
 
 
@@ -178,17 +178,6 @@ def _histogram(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any] 
     edges = edges[edges > values.min()]  # a cell below the smallest value stays empty
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
     return {"edges": edges.tolist(), "shares": (counts / len(values)).tolist()}
-
-
-def _card(package: Package, fields: dict[str, Any]) -> str:
-    """What comes below the card's head: the package's own card, and what is new in it."""
-    try:
-        own = (package.folder / CARD).read_text("utf-8")
-        if own == card(package.description):  # made of its description: so is the new one
-            return body(fields)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return f"{section(fields)}\n{quoted_card(package)}"
 
 
 def lacks_camera(made: ReferenceMade) -> bool:
