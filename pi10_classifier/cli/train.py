@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ _OF_RECIPE = "  [default: the recipe's]"
 @click.option("--seeds", default=OPTIONS["seeds"][0], show_default=True, help=OPTIONS["seeds"][1])
 @click.option("--init", default=OPTIONS["init"][0], show_default=True, metavar="HOW",
               help=OPTIONS["init"][1])  # fmt: skip
-@click.option("--teacher", default="", metavar="PACKAGE",
-              help=f"{OPTIONS['teacher'][1]}  [default: none]")  # fmt: skip
+@click.option("--teacher", "teachers", multiple=True, metavar="PACKAGE",
+              help=f"{OPTIONS['teacher'][1]} May be repeated: their mean is learnt."
+              "  [default: none]")  # fmt: skip
 @click.option(
     "--distil",
     type=float,
@@ -168,12 +170,12 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
     from pi10_classifier.training.recipe import named
 
     recipe_name, network, loaders = (options.pop(x) for x in ("recipe", "network", "loaders"))
-    seeds, init, teacher = (options.pop(x) for x in ("seeds", "init", "teacher"))
+    seeds, init, teachers = (options.pop(x) for x in ("seeds", "init", "teachers"))
     kept = {x: options.pop(x) for x in ("name", "device", "save_steps", "never_seen", "licence")}
     sources = dict(map(citation, options.pop("cited")))
-    chosen, recipe = named(recipe_name, network, **_changes(options, teacher))
+    chosen, recipe = named(recipe_name, network, **_changes(options, teachers))
     plan = TrainingPlan(network=chosen, recipe=recipe, out=out, seeds=_seeds(seeds), init=init,
-                teacher=teacher, loaders=loaders, sources=sources,
+                teachers=teachers, loaders=loaders, sources=sources,
                 command=shlex.join(["pi10", *sys.argv[1:]]), **kept)  # fmt: skip
     looks = {name: Device.parse(text) for name, text in map(source_of, cameras)}
     if threads:
@@ -209,7 +211,7 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
     sys.exit(exit_code(examples.scan.left_out))
 
 
-def _changes(options: dict[str, Any], teacher: str) -> dict[str, Any]:
+def _changes(options: dict[str, Any], teachers: Sequence[str]) -> dict[str, Any]:
     """The given flags, as changes to a recipe."""
     others, loss_options = options.pop("others"), options.pop("loss_options")
     given = {name: value for name, value in options.items() if value is not None}
@@ -221,7 +223,7 @@ def _changes(options: dict[str, Any], teacher: str) -> dict[str, Any]:
         given["loss"] = str(given["loss"]).lower().replace("-", "_")
     if loss_options:
         given["loss_options"] = dict(map(pair, loss_options))
-    if teacher:
+    if teachers:
         given.setdefault("distil", 0.5)
     return given
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,22 +23,32 @@ F32 = NDArray[np.float32]
 _TINY = 1e-7  # lower bound of a teacher's probabilities before their logarithm is taken
 
 
+Draw = Callable[[Preprocessing, bool], U8]  # spec, augmented -> images (N, C, S, S)
+
+
 class Teacher(Protocol):
     """Computes logits for a batch; called in the threads or processes that prepare batches.
 
-    spec: how the teacher's images are prepared; None if it needs no images. augmented: whether they
-    are augmented like the student's (with the same draw).
+    side: the largest input that it needs, px; 0 if it needs no images.
     """
 
-    spec: Preprocessing | None
-    augmented: bool
+    @property
+    def side(self) -> int: ...
 
-    def logits(self, images: U8 | None, chosen: I64) -> F32 | None:
-        """Images (N, C, S, S) uint8 and their indices (N,) -> (N, K), or None: use ``network``."""
+    def logits(self, draw: Draw, chosen: I64) -> F32 | None:
+        """Logits (N, K) for the images with the indices (N,), or None: use ``network``.
+
+        draw gives the batch's images as a spec describes them, augmented as the student's (with
+        the same random draw) or not.
+        """
 
     @property
     def network(self) -> nn.Module | None:
         """A torch teacher, to run on the student's device; None for other kinds."""
+
+    @property
+    def network_spec(self) -> Preprocessing | None:
+        """How the images of ``network`` are prepared."""
 
 
 @dataclass(slots=True)
@@ -45,49 +56,60 @@ class GivenTeacher:
     """Precomputed logits (training images, K), which do not see the augmentation."""
 
     given: F32
-    spec: Preprocessing | None = None
-    augmented: bool = False
+    side: int = 0
+    network: None = None
+    network_spec: None = None
 
-    def logits(self, images: U8 | None, chosen: I64) -> F32:
+    def logits(self, draw: Draw, chosen: I64) -> F32:
         return np.asarray(self.given[chosen], np.float32)
-
-    @property
-    def network(self) -> None:
-        return None
 
 
 class PackageTeacher:
-    """A model package, run with ONNX Runtime as in serving."""
+    """Model packages, run with ONNX Runtime as in serving; several give their mean probabilities.
 
-    def __init__(self, model: Model, augmented: bool = True) -> None:
-        self.model, self.augmented = model, augmented
-        self.spec: Preprocessing | None = model.package.preprocessing
+    Each sees the same random draw at its own size. The mean over networks is a better teacher than
+    each of them (Hinton et al. 2015, section 3).
+    """
 
-    def logits(self, images: U8 | None, chosen: I64) -> F32:
-        if images is None:
-            raise TypeError("a package needs images")
-        scores = self.model.scores(images)
-        return np.asarray(np.log(np.maximum(scores, _TINY)), np.float32)
+    network: None = None
+    network_spec: None = None
+
+    def __init__(self, *models: Model, augmented: bool = True) -> None:
+        if not models:
+            raise ValueError("a teacher needs a model")
+        self.models, self.augmented = models, augmented
+        self.side = max(model.package.preprocessing.size for model in models)
+
+    def logits(self, draw: Draw, chosen: I64) -> F32:
+        images: dict[Preprocessing, U8] = {}
+        scores: list[F32] = []
+        for model in self.models:
+            spec = model.package.preprocessing
+            if spec not in images:
+                images[spec] = draw(spec, self.augmented)
+            scores.append(model.scores(images[spec]))
+        mean = np.mean(scores, axis=0)
+        return np.asarray(np.log(np.maximum(mean, _TINY)), np.float32)
 
     @property
-    def network(self) -> None:
-        return None
+    def sha256(self) -> str:
+        """The graphs' SHA-256, joined by commas in the order given."""
+        return ",".join(model.package.sha256 for model in self.models)
 
 
 @dataclass(slots=True)
 class NetworkTeacher:
     """A trained network of ``networks.build``, run beside the student on its device."""
 
-    teacher: nn.Module
-    spec: Preprocessing | None
-    augmented: bool = True
-
-    def logits(self, images: U8 | None, chosen: I64) -> None:
-        return None
+    network: nn.Module
+    network_spec: Preprocessing
 
     @property
-    def network(self) -> nn.Module:
-        return self.teacher
+    def side(self) -> int:
+        return self.network_spec.size
+
+    def logits(self, draw: Draw, chosen: I64) -> None:
+        return None
 
 
 def check_teacher(teacher: Teacher | None, weight: float, images: int, classes: int) -> None:
@@ -102,18 +124,19 @@ def check_teacher(teacher: Teacher | None, weight: float, images: int, classes: 
             f"the teacher's logits have shape {teacher.given.shape}, but there are {images}"
             f" training images and {classes} classes"
         )
-    if isinstance(teacher, PackageTeacher) and teacher.model.package.measured:
-        raise SettingError(
-            f"the teacher {teacher.model.package.folder} takes measured numbers beside the image,"
-            " which drawn views of an image do not have; adapt it with --features network, or give"
-            " another teacher"
-        )
-    if isinstance(teacher, PackageTeacher) and len(teacher.model.package.classes) != classes:
-        raise SettingError(
-            f"the teacher {teacher.model.package.folder} knows"
-            f" {', '.join(teacher.model.package.classes)}, but there are {classes} classes to"
-            " learn; give another teacher"
-        )
+    for model in teacher.models if isinstance(teacher, PackageTeacher) else ():
+        package = model.package
+        if package.measured:
+            raise SettingError(
+                f"the teacher {package.folder} takes measured numbers beside the image, which"
+                " drawn views of an image do not have; adapt it with --features network, or give"
+                " another teacher"
+            )
+        if len(package.classes) != classes:
+            raise SettingError(
+                f"the teacher {package.folder} knows {', '.join(package.classes)}, but there are"
+                f" {classes} classes to learn; give another teacher"
+            )
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

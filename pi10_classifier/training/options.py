@@ -10,7 +10,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "recipe": (
         "small",
         "Recipe: vit, beit, resnet18, resnet50, vit_small, vit_tiny, mobilenet_v2 (small), "
-        "mobilenetv4_conv_small, efficientnet_lite0, or a TOML file.",
+        "mobilenetv4_conv_small, efficientnet_lite0 (1, 2), or a TOML file.",
     ),
     "network": ("", "Network to train with that recipe, if not the recipe's own."),
     "loss": ("", f"Loss: {', '.join(list(LOSSES)[:-1])} or {list(LOSSES)[-1]}."),

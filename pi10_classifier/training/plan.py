@@ -41,12 +41,12 @@ _SPLIT = (
 class TrainingPlan:
     """The settings of a training besides its data.
 
-    init: "pretrained", "random", a folder of safetensors, or a model package. teacher: a package,
-    or "" for none. sources: source -> its title and licence for the model card. never_seen: what
-    the model has not seen, for its card and each run that uses it. licence: the SPDX name of the
-    model's licence; "" if not stated. save_steps: optimiser steps between checkpoints; 0 saves at
-    the end of each epoch only. loaders: threads or processes that prepare images; None chooses the
-    number. command: for the record.
+    init: "pretrained", "random", a folder of safetensors, or a model package. teachers: packages,
+    whose mean probabilities are learnt. sources: source -> its title and licence for the model
+    card. never_seen: what the model has not seen, for its card and each run that uses it. licence:
+    the SPDX name of the model's licence; "" if not stated. save_steps: optimiser steps between
+    checkpoints; 0 saves at the end of each epoch only. loaders: threads or processes that prepare
+    images; None chooses the number. command: for the record.
     """
 
     network: str
@@ -54,7 +54,7 @@ class TrainingPlan:
     out: Path
     seeds: tuple[int, ...] = (0,)
     init: str = "pretrained"
-    teacher: str = ""
+    teachers: tuple[str, ...] = ()
     name: str = ""
     device: str = ""
     loaders: int | None = None
@@ -155,7 +155,7 @@ def config_of(
             "split_sha256": examples.sha256,
             "cameras": {source: asdict(device) for source, device in examples.cameras.items()},
             "initial_weights": origin_of(plan),
-            "teacher": teacher.model.package.sha256 if teacher else "",
+            "teacher": teacher.sha256 if teacher else "",
             "recipe": (recipe or plan.recipe).to_dict(),
             **({"groups": groups.to_dict()} if groups else {}),
         },
@@ -175,9 +175,11 @@ def _leaks(
 ) -> dict[str, dict[str, str]]:
     """Packages that were trained on another split, and so may know the test images of this one."""
     splits: dict[str, str] = {}
-    if teacher:
-        description = teacher.model.package.description
-        splits["teacher"] = description.get("training", {}).get("split_sha256", "")
+    for number, model in enumerate(teacher.models if teacher else (), start=1):
+        of_package = model.package.description.get("training", {})
+        splits[f"teacher {number}" if number > 1 else "teacher"] = of_package.get(
+            "split_sha256", ""
+        )
     if before := _before(plan):
         splits["initial weights"] = before.get("training", {}).get("split_sha256", "")
     other = {who: sha for who, sha in splits.items() if sha != examples.sha256}
@@ -211,7 +213,7 @@ def named(plan: TrainingPlan) -> dict[str, dict[str, str]]:
     Another release may have other packages with these names, so the command alone is ambiguous.
     """
     packages: dict[str, dict[str, str]] = {}
-    for name in filter(_by_name, (plan.init, plan.teacher)):
+    for name in filter(_by_name, (plan.init, *plan.teachers)):
         package = read_package(find(name))[0]
         packages[name] = {"version": package.version, "sha256": package.sha256}
     return packages
@@ -249,20 +251,20 @@ def teacher_of(
     examples: Examples, plan: TrainingPlan, emit: Callable[[str], None]
 ) -> PackageTeacher | None:
     """The plan's teacher, checked against the data's classes; warns if it may know test images."""
-    teacher: PackageTeacher | None = None
-    if plan.teacher:
-        teacher = PackageTeacher(Model.load(find(plan.teacher)))
-        if teacher.model.package.measured:
+    models = [Model.load(find(name)) for name in plan.teachers]
+    for name, model in zip(plan.teachers, models, strict=True):
+        if model.package.measured:
             raise SettingError(
-                f"the teacher {plan.teacher} takes measured numbers beside the image, which a"
-                " training does not measure; adapt it with --features network, or give another"
+                f"the teacher {name} takes measured numbers beside the image, which a training"
+                " does not measure; adapt it with --features network, or give another"
             )
-        known = tuple(teacher.model.package.classes)
+        known = tuple(model.package.classes)
         if known != examples.classes:
             raise SettingError(
-                f"the teacher {plan.teacher} knows {', '.join(known)}, but the data have"
+                f"the teacher {name} knows {', '.join(known)}, but the data have"
                 f" {', '.join(examples.classes)}; give a label map, or another teacher"
             )
+    teacher = PackageTeacher(*models) if models else None
     for who in _leaks(examples, plan, teacher).get("trained_on_another_split", {}):
         emit(
             f"note: the {who} may have been trained on test images of this split (it names"

@@ -129,7 +129,7 @@ def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
 def _load(
     examples: Examples, plan: TrainingPlan, teacher: PackageTeacher | None
 ) -> tuple[TrainingSet, HeldOut]:
-    side = teacher.spec.size if teacher and teacher.spec else 0
+    side = teacher.side if teacher else 0
     recipe = plan.recipe
     groups = groups_of(examples, recipe)
     group_of = numbering(examples, groups) if groups else None

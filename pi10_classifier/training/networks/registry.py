@@ -10,7 +10,11 @@ from typing import Any
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.training.networks.base import Logits, Network, Output
-from pi10_classifier.training.networks.efficientnet import EfficientNetLite0
+from pi10_classifier.training.networks.efficientnet import (
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+)
 from pi10_classifier.training.networks.from_package import load_package
 from pi10_classifier.training.networks.huggingface import (
     ResNetNetwork,
@@ -20,6 +24,8 @@ from pi10_classifier.training.networks.huggingface import (
 from pi10_classifier.training.networks.mobilenets import MobileNetV2, MobileNetV4ConvSmall
 from pi10_classifier.training.networks.pretrained import (
     EFFICIENTNET_LITE0,
+    EFFICIENTNET_LITE1,
+    EFFICIENTNET_LITE2,
     MOBILENET_V2,
     HubWeights,
     PipWeights,
@@ -85,6 +91,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         make=MobileNetV4ConvSmall,
     ),
     "efficientnet_lite0": Architecture("own", EFFICIENTNET_LITE0, make=EfficientNetLite0),
+    "efficientnet_lite1": Architecture("own", EFFICIENTNET_LITE1, make=EfficientNetLite1),
+    "efficientnet_lite2": Architecture("own", EFFICIENTNET_LITE2, make=EfficientNetLite2),
 }
 
 

