@@ -12,6 +12,7 @@ place of its own, to see what a clip costs or brings a network that was not trai
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from pi10_classifier.datasets.records import Sample
 from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.evaluation.metrics import macro_f1
 from pi10_classifier.imaging import preprocess
 from pi10_classifier.imaging.decode import decode
-from pi10_classifier.imaging.preprocess import Grey, particle_box, prepare
+from pi10_classifier.imaging.preprocess import Grey, Preprocessing, particle_box, prepare
 from pi10_classifier.inference.settings import BATCH
 from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
@@ -51,6 +53,25 @@ def guesses(model: Model, images: list[preprocess.U8]) -> NDArray[np.int64]:
     return np.concatenate([model.scores(np.stack(part)).argmax(axis=1) for part in parts])
 
 
+def labelled_images(
+    inputs: Sequence[Path], manifest: Path
+) -> tuple[list[Sample], list[preprocess.U8]]:
+    """The images of the manifest's validation split, as samples and RGB pixels."""
+    labelled = load_labelled(inputs, None, manifest)
+    pairs = list(read_rgb(labelled, of_split(labelled, "validation")))
+    return [sample for sample, _ in pairs], [rgb for _, rgb in pairs]
+
+
+def drawn_views(
+    images: Sequence[preprocess.U8], spec: Preprocessing, kind: str, draw: int
+) -> list[preprocess.U8]:
+    """Each image drawn in a look, as model input; the same drawing for every package."""
+    return [
+        augment(level(rgb), np.random.default_rng((draw, place)), spec, look=1.0, kind=kind)
+        for place, rgb in enumerate(images)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.look", description=__doc__)
     parser.add_argument("packages", nargs="+")
@@ -70,10 +91,8 @@ def main() -> None:
     options = parser.parse_args()
     models = [Model.load(find(name)) for name in options.packages]
     classes = models[0].package.classes
-    found = load_labelled(options.data, None, options.manifest)
-    samples, images = zip(*read_rgb(found, of_split(found, "validation")), strict=True)
+    samples, images = labelled_images(options.data, options.manifest)
     truth = np.array([classes.index(sample.group) for sample in samples], np.int64)
-    levelled = [level(rgb) for rgb in images]
     table = Table(title=f"macro-F1 on {len(samples):,} validation images")
     for name in ("package", "ground clip", "as they are", *(f"look: {kind}" for kind in KINDS)):
         table.add_column(name)
@@ -92,10 +111,7 @@ def main() -> None:
         for kind in KINDS:
             drawn = []
             for draw in range(options.draws):
-                seen = [
-                    augment(image, np.random.default_rng((draw, place)), spec, look=1.0, kind=kind)
-                    for place, image in enumerate(levelled)
-                ]
+                seen = drawn_views(images, spec, kind, draw)
                 drawn.append(macro_f1(truth, guesses(model, seen), len(classes)))
             cells.append(", ".join(f"{value:.4f}" for value in drawn))
         if crops:
@@ -105,7 +121,7 @@ def main() -> None:
         table.add_row(name, str(spec.ground_clip), *cells)
     console = Console()
     console.print(table)
-    for source in found.origins:
+    for source in sorted({sample.source for sample in samples}):
         sides = [frame(rgb) for s, rgb in zip(samples, images, strict=True) if s.source == source]
         low, middle, high = np.nanquantile(sides, (0.25, 0.5, 0.75))
         console.print(
