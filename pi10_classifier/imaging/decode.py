@@ -19,9 +19,7 @@ Conversions to 8-bit RGB, for files that do not have the instrument's own layout
 from __future__ import annotations
 
 import io
-import logging
 import struct
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +142,9 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
             Code.CORRUPT_IMAGE, "the PNG has no end; the file is truncated, fetch it again"
         )
     # imported on first need: the instrument's own files do not take this path
+    import logging
+    import warnings
+
     from PIL import Image as Pillow
     from PIL import ImageOps, UnidentifiedImageError
 
