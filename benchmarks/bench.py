@@ -41,14 +41,15 @@ from pi10_classifier.sources.discovery import discover
 
 SEED = 7
 _HERE = Path(__file__).parent
-# peer -> its script, and what pip installs for it; constraints.txt keeps torch to a build for CPUs
+# peer -> its script, and what pip installs for it
 PEERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "paper": ("paper.py", ("torch", "transformers", "pillow")),
     "planktonclass": ("planktonclass_predict.py", ("planktonclass",)),
     # the same code as ultralytics, with an OpenCV that needs no libraries of a desktop
-    "ultralytics": ("ultralytics_classify.py", ("torch", "ultralytics-opencv-headless")),
+    "ultralytics": ("ultralytics_classify.py", ("ultralytics-opencv-headless",)),
 }
-_UNCONSTRAINED = {"planktonclass"}  # its own pins contradict ours
+# their own pins contradict ours, and torchvision on pip needs the build of torch that is there
+_UNCONSTRAINED = {"planktonclass", "ultralytics"}
 
 
 def make_bin(data: Path, images: int, folder: Path) -> tuple[Path, str]:
@@ -95,7 +96,7 @@ def bare_session(model: Model, tensors: U8, threads: int, rounds: int) -> tuple[
 
 def end_to_end(tar: Path, model: str, jobs: int, *options: str) -> tuple[float, float]:
     """Images per second and peak memory (MB) of this build's ``pi10 classify``."""
-    run = classified(Build.this(), tar, model, jobs, *options)
+    run = classified(Build.running(), tar, model, jobs, *options)
     return run.rate, run.peak
 
 
@@ -144,13 +145,13 @@ def available(names: Sequence[str], folder: Path, console: Console) -> Iterator[
 def main() -> None:
     options = _options()
     jobs, console, out = default_jobs(), Console(), options.out.resolve()
-    builds = [Build.this()]
-    if options.against:
-        try:
-            console.print(f"environment of {options.against} …")
+    try:
+        console.print("environments of the builds …")
+        builds = [Build.this(out / "builds")]
+        if options.against:
             builds.append(Build.of_commit(options.against, out / "builds"))
-        except UnavailableError as reason:
-            raise SystemExit(str(reason)) from reason
+    except UnavailableError as reason:
+        raise SystemExit(str(reason)) from reason
     peers = list(available(options.peers, out / "peers", console))
     tar, what = make_bin(options.data, options.images, out)
     model = Model.load(find(options.model))

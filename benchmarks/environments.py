@@ -6,6 +6,7 @@ failure: the benchmark says so in a line, and measures the rest.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -14,7 +15,7 @@ import sys
 import tarfile
 import venv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _READY = "ready"  # written last, so that an interrupted installation is made anew
@@ -34,11 +35,21 @@ class Build:
     version: str
 
     @classmethod
-    def this(cls) -> Build:
-        """The build that runs this program."""
+    def running(cls) -> Build:
+        """The build that runs this program, with all that is installed beside it."""
         changed = _git("status", "--porcelain", "--untracked-files=no")
         commit = _git("rev-parse", "--short", "HEAD") or "no git"
         return cls("this build", Path(sys.executable), commit + " and changes" * bool(changed))
+
+    @classmethod
+    def this(cls, folder: Path) -> Build:
+        """The same build in an environment of its own, as users have it. Raises UnavailableError.
+
+        Beside what developers install, starts are slower: pyarrow imports pandas where it is.
+        """
+        limits = REPOSITORY / "constraints.txt"
+        python = environment(folder / "this", ["--editable", f"{REPOSITORY}[report]"], limits)
+        return replace(cls.running(), python=python)
 
     @classmethod
     def of_commit(cls, commit: str, folder: Path) -> Build:
@@ -72,8 +83,10 @@ def environment(home: Path, packages: Sequence[str], constraints: Path | None) -
     """The Python of an environment in ``home`` that has these packages. Raises UnavailableError."""
     where = home / "environment"
     python = where / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if (home / _READY).exists():
+    ready, asked = home / _READY, " ".join(packages) + "\n" + _digest(constraints)
+    if ready.is_file() and ready.read_text() == asked:
         return python
+    ready.unlink(missing_ok=True)
     shutil.rmtree(where, ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)
     venv.create(where, with_pip=True)
@@ -86,8 +99,13 @@ def environment(home: Path, packages: Sequence[str], constraints: Path | None) -
         lines = [line for line in error.stderr.splitlines() if line.startswith("ERROR")]
         reason = (lines or error.stderr.splitlines() or ["pip failed"])[-1]
         raise UnavailableError(f"{' '.join(packages)} cannot be installed: {reason}") from error
-    (home / _READY).write_text(" ".join(packages) + "\n")
+    ready.write_text(asked)
     return python
+
+
+def _digest(path: Path | None) -> str:
+    """Tells whether a file has changed; empty for none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
 
 
 def run_python(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

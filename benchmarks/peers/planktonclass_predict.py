@@ -18,6 +18,7 @@ def main() -> None:
     folder, _ = sys.argv[1:]  # TensorFlow takes all cores by itself
     settings = config.get_conf_dict()
     settings["model"] |= {"modelname": NETWORK, "num_classes": CLASSES, "preprocess_mode": "tf"}
+    settings["dataset"] |= {"mean_RGB": [127.5] * 3, "std_RGB": [127.5] * 3}  # known by training
     side = settings["model"]["image_size"]
     base = getattr(applications, NETWORK)(
         weights=None, include_top=False, input_shape=(side, side, 3)
