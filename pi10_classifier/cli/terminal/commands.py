@@ -31,7 +31,7 @@ class Commands(dict[str, click.Command]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The command; ``default`` where there is none of this name."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401  (it is that method)
 
     def values(self) -> ValuesView[click.Command]:
         """All commands, which imports them."""
