@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 import cv2
@@ -165,19 +164,11 @@ def prepare(rgb: U8, spec: Preprocessing, grey: Grey | None = None, out: U8 | No
         cv2.resize(image, (new_w, new_h), dst=place[0], interpolation=method)
     else:
         place[:] = cv2.resize(image, (new_w, new_h), interpolation=method).transpose(2, 0, 1)
-    if spec.ground_clip:
-        table = _whitening(spec.ground_clip)
-        for plane in place:
-            cv2.LUT(plane, table, dst=plane)
+    if spec.ground_clip:  # the surrounding is 255 already
+        for plane in out:
+            near = cv2.threshold(plane, 254 - spec.ground_clip, 255, cv2.THRESH_BINARY)[1]
+            cv2.bitwise_or(plane, near, dst=plane)  # in a third of the time of a table
     return out
-
-
-@cache
-def _whitening(clip: int) -> U8:
-    """Grey level -> grey level (256,): the ``clip`` levels below 255 become 255 too."""
-    table = np.arange(256, dtype=np.uint8)
-    table[255 - clip :] = 255
-    return table
 
 
 def level(image: Any, background: int) -> Any:
