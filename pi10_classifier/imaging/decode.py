@@ -21,7 +21,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -67,8 +67,7 @@ class Caps:
 CAPS = Caps()
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A decoded particle: RGB (height, width, 3) uint8, its tags and flags."""
 
     rgb: U8

@@ -154,29 +154,26 @@ def _describe(
             xx / area - (x / area) ** 2, yy / area - (y / area) ** 2, xy / area - x * y / area**2
         )  # fmt: skip
         major, minor = _axes(*second)
-        frame = frames[number]
+        first_x, first_y, end_x, end_y = frames[number]
         cut = (
-            (left == frame[0])
-            + (top == frame[1])
-            + (left + width == frame[2])
-            + (top + height == frame[3])
+            (left == first_x) + (top == first_y) + (left + width == end_x) + (top + height == end_y)
         )
+        narrow = width <= STRIPE_PX and height > max(2 * width, (end_y - first_y) / 2)
         out[number] = Measurement(
-            area_um2=area * um_per_px**2,
-            esd_um=2 * math.sqrt(area / math.pi) * um_per_px,
-            major_um=major * um_per_px,
-            minor_um=minor * um_per_px,
-            eccentricity=math.sqrt(1 - (minor / major) ** 2) if major else 0.0,
-            angle_deg=_angle(*second),
-            feret_um=(longest + 1) * um_per_px,
-            perimeter_um=(_KULPA * cv2.arcLength(outline, closed=True) + math.pi) * um_per_px,
-            solidity=area / hull_area,
-            mean_grey=grey / area,
-            grey_sd=math.sqrt(max(squares * area - grey**2, 0.0)) / area,
-            touches_border=cut > 0,
-            like_background=cut > 1
-            or (width <= STRIPE_PX and height > max(2 * width, (frame[3] - frame[1]) / 2)),
-            objects=1 + _count_long(others.get(number, ()), um_per_px),
+            area * um_per_px**2,
+            2 * math.sqrt(area / math.pi) * um_per_px,
+            major * um_per_px,
+            minor * um_per_px,
+            math.sqrt(1 - (minor / major) ** 2) if major else 0.0,
+            _angle(*second),
+            (longest + 1) * um_per_px,
+            (_KULPA * cv2.arcLength(outline, closed=True) + math.pi) * um_per_px,
+            area / hull_area,
+            grey / area,
+            math.sqrt(max(squares * area - grey**2, 0.0)) / area,
+            cut > 0,
+            cut > 1 or narrow,
+            1 + _count_long(others[number], um_per_px) if number in others else 1,
         )
     return out
 
@@ -322,11 +319,15 @@ def largest_distances(hulls: Sequence[Any]) -> list[float]:
     """Largest distance, px, between vertices of each hull (m, 1, 2) int32."""
     if not hulls:
         return []
-    corners = np.empty((len(hulls), max(map(len, hulls)), 2), np.int32)
-    for slot, hull in zip(corners, hulls, strict=True):
-        slot[: len(hull)] = hull[:, 0]
-        slot[len(hull) :] = hull[0, 0]
-    x, y = corners[:, :, 0], corners[:, :, 1]
-    squared = (x[:, :, None] - x[:, None]) ** 2 + (y[:, :, None] - y[:, None]) ** 2
-    longest: list[float] = np.sqrt(squared.max(axis=(1, 2))).tolist()
+    counts = np.array([len(hull) for hull in hulls])
+    corners = np.concatenate(hulls)[:, 0]
+    # each hull's own corners, the last one repeated up to the number of the longest
+    place = np.minimum(np.arange(counts.max()), counts[:, None] - 1)
+    place += (counts.cumsum() - counts)[:, None]
+    x, y = corners[place, 0], corners[place, 1]
+    squared, across = x[:, :, None] - x[:, None], y[:, :, None] - y[:, None]
+    squared *= squared
+    across *= across
+    squared += across
+    longest: list[float] = np.sqrt(squared.reshape(len(hulls), -1).max(axis=1)).tolist()
     return longest

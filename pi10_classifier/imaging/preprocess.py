@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -109,8 +109,7 @@ class Preprocessing:
         return fields
 
 
-@dataclass(frozen=True, slots=True)
-class Grey:
+class Grey(NamedTuple):
     """A grey image, and the quartiles of its border, which describe its background.
 
     pixels: (H, W) uint8, luma of ITU-R 601. quartiles: minimum, quartiles and maximum of the

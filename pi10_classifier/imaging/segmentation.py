@@ -170,7 +170,8 @@ def _closed(mask: U8) -> U8:
     flat, wide = framed.ravel(), columns + 2
     for combine in (np.bitwise_or, np.bitwise_and):
         for step in (1, wide):
-            out = np.zeros_like(flat)
+            out = np.empty_like(flat)
+            out[:step] = out[-step:] = 0
             inner = out[step:-step]
             combine(flat[: -2 * step], flat[2 * step :], out=inner)
             combine(inner, flat[step:-step], out=inner)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +215,7 @@ _EXPECTED = tuple(bytes.fromhex(text) for _, text in _CONSTANT)
 _NO_FIX = bytes.fromhex("0000000001000000 00000000a0860100 0000000001000000")
 
 
-@dataclass(frozen=True, slots=True)
-class ParticleHeader:
+class ParticleHeader(NamedTuple):
     """The instrument's own header: 8-bit RGB, one uncompressed strip at byte 392."""
 
     width: int
