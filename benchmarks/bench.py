@@ -1,30 +1,35 @@
-"""Speed and memory of the engine on one machine: `make bench`.
+"""Speed and memory of the engine, beside an earlier build and other programs: `make bench`.
 
-Rates that are compared are taken in turns within one run, so that a machine that slows
-down slows both; each figure is the median of the rounds, with the least and the most.
+    python -m benchmarks.bench [--against COMMIT] [--model starter] [--images 20000] [--rounds 5]
+        [--large 1000 100000] [--peers paper planktonclass ultralytics] [--data FOLDER]
+
+All that is compared is measured in turns within one run, so that a machine that slows down slows
+all of it; each figure is the median of the rounds, with the least and the most. On a busy machine
+rates tell its load, and core-milliseconds per image change little. The earlier commit and each peer
+have an environment of their own under ``--out``; what cannot be installed is left out, and said.
+A build takes its own embedded package of the name; a folder is one package for all builds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks import machine
+from benchmarks.build_runs import classified, first_prediction, one_image, stages
+from benchmarks.environments import REPOSITORY, Build, UnavailableError, environment, run_python
+from benchmarks.figures import Rounds, figure_table, stage_table
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import U8, prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
@@ -35,32 +40,16 @@ from pi10_classifier.simulate import simulate_cruise
 from pi10_classifier.sources.discovery import discover
 
 SEED = 7
-_FIRST = """
-import sys, time
-from pathlib import Path
-from pi10_classifier.model.package import Model, find
-from pi10_classifier.imaging.decode import decode
-from pi10_classifier.imaging.preprocess import prepare
-model = Model.load(find(sys.argv[2]))
-image = decode(Path(sys.argv[1]).read_bytes())
-model.scores(prepare(image.rgb, model.package.preprocessing)[None])
-print(time.time())
-"""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured quantity: median, least and most of its rounds."""
-
-    what: str
-    unit: str
-    median: float
-    least: float
-    most: float
-
-    @classmethod
-    def of(cls, what: str, unit: str, rounds: list[float]) -> Figure:
-        return cls(what, unit, statistics.median(rounds), min(rounds), max(rounds))
+_HERE = Path(__file__).parent
+# peer -> its script, and what pip installs for it
+PEERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "paper": ("paper.py", ("torch", "transformers", "pillow")),
+    "planktonclass": ("planktonclass_predict.py", ("planktonclass",)),
+    # the same code as ultralytics, with an OpenCV that needs no libraries of a desktop
+    "ultralytics": ("ultralytics_classify.py", ("ultralytics-opencv-headless",)),
+}
+# their own pins contradict ours, and torchvision on pip needs the build of torch that is there
+_UNCONSTRAINED = {"planktonclass", "ultralytics"}
 
 
 def make_bin(data: Path, images: int, folder: Path) -> tuple[Path, str]:
@@ -86,8 +75,8 @@ def particles(tar: Path, count: int) -> list[bytes]:
     return out
 
 
-def bare_session(model: Model, tensors: U8, threads: int, rounds: int) -> float:
-    """Images per second of the session alone, ``threads`` callers sharing it."""
+def bare_session(model: Model, tensors: U8, threads: int, rounds: int) -> tuple[float, float]:
+    """The session alone, ``threads`` callers sharing it: images per second, core-ms per image."""
 
     def call() -> None:
         for _ in range(rounds):
@@ -95,35 +84,20 @@ def bare_session(model: Model, tensors: U8, threads: int, rounds: int) -> float:
                 model.scores(tensors[start : start + BATCH])
 
     workers = [threading.Thread(target=call) for _ in range(threads)]
-    began = time.perf_counter()
+    processor, began = time.process_time(), time.perf_counter()
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    return threads * rounds * len(tensors) / (time.perf_counter() - began)
+    images = threads * rounds * len(tensors)
+    seconds = time.perf_counter() - began
+    return images / seconds, 1000 * (time.process_time() - processor) / images
 
 
 def end_to_end(tar: Path, model: str, jobs: int, *options: str) -> tuple[float, float]:
-    """Images per second and peak memory (MB) of ``pi10 classify`` in its own process."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out"
-        child = (
-            "import sys; from pi10_classifier.cli import pi10\n"
-            "try: pi10.main(sys.argv[1:], standalone_mode=False)\n"
-            "except SystemExit: pass\n"
-            "import psutil; info = psutil.Process().memory_info()\n"
-            "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]"
-            " if sys.platform == 'linux' else getattr(info, 'peak_wset', info.rss) // 1024)"
-        )
-        command = [sys.executable, "-c", child, "classify", str(tar), "--out", str(out),
-                   "--model", model, "--jobs", str(jobs), "--no-report", *options]  # fmt: skip
-        began = time.perf_counter()
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        seconds = time.perf_counter() - began
-        run = json.loads((out / "run.json").read_text())
-    # not ru_maxrss, which begins with what this process had in memory
-    peak = int(done.stdout.split()[-1]) / 2**10
-    return run["totals"]["results"] / seconds, peak
+    """Images per second and peak memory (MB) of this build's ``pi10 classify``."""
+    run = classified(Build.running(), tar, model, jobs, *options)
+    return run.rate, run.peak
 
 
 def source_and_decode(tar: Path) -> float:
@@ -137,133 +111,156 @@ def source_and_decode(tar: Path) -> float:
     return count / (time.perf_counter() - began)
 
 
-def first_prediction(image: Path, model: str) -> float:
-    """Seconds from the start of a process to its first scores."""
-    began = time.time()
-    done = subprocess.run([sys.executable, "-c", _FIRST, str(image), model], check=True,
-                          capture_output=True, text=True)  # fmt: skip
-    return float(done.stdout) - began
+@dataclass(frozen=True)
+class Peer:
+    """A program of others in its own environment."""
+
+    name: str
+    python: Path
+    script: Path
+
+    @classmethod
+    def installed(cls, name: str, folder: Path) -> Peer:
+        """Install it where that was not done. Raises UnavailableError."""
+        script, packages = PEERS[name]
+        limits = None if name in _UNCONSTRAINED else REPOSITORY / "constraints.txt"
+        return cls(name, environment(folder / name, packages, limits), _HERE / "peers" / script)
+
+    def classify(self, images: Path, threads: int) -> dict[str, Any]:
+        """Classify a folder of image files once. Raises UnavailableError."""
+        done = run_python(self.python, str(self.script), str(images.resolve()), str(threads))
+        measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return measured
 
 
-def papers_way(files: list[bytes], threads: int) -> Callable[[], float] | None:
-    """PIL, 224 px, ViT-B/16, batch 32, PyTorch: images per second, weights at random."""
-    try:
-        import torch
-        from transformers import ViTConfig, ViTForImageClassification
-    except ImportError:
-        return None
-    import io
-
-    from PIL import Image
-
-    torch.set_num_threads(threads)
-    network = ViTForImageClassification(ViTConfig(num_labels=3)).eval()
-
-    def rate() -> float:
-        began = time.perf_counter()
-        for start in range(0, len(files), 32):
-            batch = [
-                np.asarray(
-                    Image.open(io.BytesIO(data)).convert("RGB").resize((224, 224)), np.float32
-                ).transpose(2, 0, 1)
-                for data in files[start : start + 32]
-            ]
-            tensor = torch.from_numpy((np.stack(batch) / 255 - 0.5) / 0.5)
-            with torch.no_grad():
-                network(tensor).logits.softmax(1)
-        return len(files) / (time.perf_counter() - began)
-
-    return rate
+def available(names: Sequence[str], folder: Path, console: Console) -> Iterator[Peer]:
+    for name in names:
+        try:
+            console.print(f"environment of {name} …")
+            yield Peer.installed(name, folder)
+        except UnavailableError as reason:
+            console.print(f"left out: {reason}", soft_wrap=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, default=Path("bench-out"))
-    parser.add_argument("--model", default="starter")
-    parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--large", type=int, default=100_000, help="images for the memory figure")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    jobs = default_jobs()
-    console = Console()
-    tar, what = make_bin(options.data, options.images, options.out)
+    options = _options()
+    jobs, console, out = default_jobs(), Console(), options.out.resolve()
+    try:
+        console.print("environments of the builds …")
+        builds = [Build.this(out / "builds")]
+        if options.against:
+            builds.append(Build.of_commit(options.against, out / "builds"))
+    except UnavailableError as reason:
+        raise SystemExit(str(reason)) from reason
+    peers = list(available(options.peers, out / "peers", console))
+    tar, what = make_bin(options.data, options.images, out)
     model = Model.load(find(options.model))
     files = particles(tar, 2000)
     spec = model.package.preprocessing
     tensors = np.stack([prepare(decode(data).rgb, spec) for data in files])
     bare_session(model, tensors[:256], jobs, 1)  # warm-up
+    folder = out / "images"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for number, data in enumerate(files[: options.peer_images]):
+        (folder / f"{number:06d}.tif").write_bytes(data)
+    one = folder / "000000.tif"
 
-    bare: list[float] = []
-    whole: list[float] = []
-    unmeasured: list[float] = []
-    kept: list[float] = []
+    measured = Rounds()
+    abouts: dict[str, str] = {}
     for number in range(options.rounds):
         console.print(f"round {number + 1} of {options.rounds}")
-        before = bare_session(model, tensors, jobs, 1)
-        rate, _ = end_to_end(tar, options.model, jobs)
-        after = bare_session(model, tensors, jobs, 1)
-        bare += [before, after]
-        whole.append(rate)
-        kept.append(100 * rate / statistics.mean((before, after)))
-        unmeasured.append(end_to_end(tar, options.model, jobs, "--no-measure")[0])
-    one = options.out / "one.tif"
-    one.write_bytes(files[0])
-    figures = [
-        Figure.of(f"end to end from a tar, {jobs} threads, measuring", "images/s", whole),
-        Figure.of("the same without measuring", "images/s", unmeasured),
-        Figure.of(f"bare session, same tensors, {jobs} threads", "images/s", bare),
-        Figure.of("share of the bare session kept", "%", kept),
-        Figure.of(
-            "source and decode gate, one thread",
-            "members/s",
-            [source_and_decode(tar) for _ in range(options.rounds)],
-        ),
-        Figure.of(
-            "process start to first prediction",
-            "s",
-            [first_prediction(one, options.model) for _ in range(options.rounds)],
-        ),
-    ]
-    large, _ = make_bin(options.data, options.large, options.out)
-    rate, peak = end_to_end(large, options.model, jobs)
-    figures.append(Figure.of(f"end to end, a bin of {options.large:,}", "images/s", [rate]))
-    figures.append(Figure.of(f"peak memory, a bin of {options.large:,}", "MB", [peak]))
-    paper = papers_way(files[:64], jobs)
-    if paper:
-        figures.append(Figure.of("the paper's way (ViT-B/16, 224 px, PyTorch)", "images/s",
-                                 [paper() for _ in range(3)]))  # fmt: skip
-    else:
-        console.print("the paper's way is not timed: it needs torch and transformers")
-    shutil.rmtree(large.parents[2], ignore_errors=True)
+        before, core_ms = bare_session(model, tensors, jobs, 1)
+        runs = [classified(build, tar, options.model, jobs) for build in builds]
+        after, more = bare_session(model, tensors, jobs, 1)
+        unmeasured = [
+            classified(build, tar, options.model, jobs, "--no-measure") for build in builds
+        ]
+        for build, run, plain in zip(builds, runs, unmeasured, strict=True):
+            name = build.name
+            measured.add("end to end from a tar, measuring", "images/s", run.rate, name)
+            measured.add("end to end, without measuring", "images/s", plain.rate, name)
+            measured.add("end to end, measuring, per image", "core-ms", run.core_ms, name)
+            measured.add("end to end, peak memory", "MB", run.peak, name)
+            if build is not builds[0]:
+                measured.add("this build's rate by it", "times", runs[0].rate / run.rate, name)
+                cost = run.core_ms / runs[0].core_ms
+                measured.add("its core-ms by this build's", "times", cost, name)
+        for rate, cost in ((before, core_ms), (after, more)):
+            measured.add("bare session, same tensors", "images/s", rate)
+            measured.add("bare session, per image", "core-ms", cost)
+        kept = 100 * runs[0].rate / statistics.mean((before, after))
+        measured.add("share of the bare session kept", "%", kept, builds[0].name)
+        measured.add("source and decode gate, one thread", "members/s", source_and_decode(tar))
+        for build in builds:
+            seconds, processor = first_prediction(build, one, options.model)
+            measured.add("process start to first prediction", "s", seconds, build.name)
+            measured.add("the same, of a core", "core-s", processor, build.name)
+            seconds = one_image(build, one, options.model)
+            measured.add("one image from the shell to its report", "s", seconds, build.name)
+        for peer in tuple(peers):
+            try:
+                run_of_peer = peer.classify(folder, jobs)
+            except UnavailableError as reason:
+                console.print(f"left out: {peer.name}: {reason}", soft_wrap=True)
+                peers.remove(peer)
+                continue
+            images = run_of_peer["images"]
+            abouts[peer.name] = run_of_peer["about"]
+            rate, cost = images / run_of_peer["seconds"], run_of_peer["core_seconds"] / images
+            measured.add("peers, after their start", "images/s", rate, peer.name)
+            measured.add("peers, per image", "core-ms", 1000 * cost, peer.name)
+            if run_of_peer["peak_mb"]:
+                measured.add("peers, peak memory", "MB", run_of_peer["peak_mb"], peer.name)
+    for size in options.large:
+        large, _ = make_bin(options.data, size, out)
+        for build in builds:
+            run = classified(build, large, options.model, jobs)
+            measured.add(f"end to end, a bin of {size:,}", "images/s", run.rate, build.name)
+            measured.add(f"peak memory, a bin of {size:,}", "MB", run.peak, build.name)
+        if size != options.images:
+            shutil.rmtree(large.parents[2], ignore_errors=True)
+    by_stage = {build.name: stages(build, tar, options.model, options.rounds) for build in builds}
 
-    table = Table(title=f"{what}; model {model.package.name} at {spec.size} px, batch {BATCH}; "
-                  f"{jobs} cores, {_processor()}", title_justify="left")  # fmt: skip
-    for name in ("what", "median", "least", "most", "unit"):
-        table.add_column(name, justify="left" if name in ("what", "unit") else "right")
-    for figure in figures:
-        values = (f"{v:,.2f}" if v < 10 else f"{v:,.0f}"
-                  for v in (figure.median, figure.least, figure.most))  # fmt: skip
-        table.add_row(figure.what, *values, figure.unit)
-    console.print(table)
+    figures = measured.figures()
+    title = f"{what}; model {model.package.name} at {spec.size} px, batch {BATCH}, {jobs} threads"
+    console.print(figure_table(title, figures))
+    console.print(stage_table(by_stage))
+    for name, about in abouts.items():
+        console.print(f"{name}: {about}", highlight=False)
     described = {
         "images": options.images,
         "content": what,
         "model": {"name": model.package.name, "sha256": model.package.sha256, "px": spec.size},
-        "machine": {"cores": jobs, "processor": _processor(), "system": platform.platform()},
+        "builds": {build.name: build.version for build in builds},
+        "peers": abouts,
+        "machine": machine.described(),
         "figures": [asdict(figure) for figure in figures],
+        "stages_core_ms": by_stage,
     }
-    path = options.out / "bench.json"
+    console.print(f"{machine.processor()}: {', '.join(machine.instruction_sets())}")
+    path = out / "bench.json"
     path.write_text(json.dumps(described, indent=2) + "\n")
-    console.print(f"written: {path}")
+    console.print(f"written: {path}", soft_wrap=True)
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or os.name
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="real crops")
+    parser.add_argument("--out", type=Path, default=Path("bench-out"), help="bins, environments")
+    parser.add_argument("--model", default="starter", help="name, or a package's folder")
+    parser.add_argument("--against", metavar="COMMIT", help="an earlier build, measured beside it")
+    parser.add_argument("--images", type=int, default=20_000, help="of the bin")
+    parser.add_argument("--rounds", type=int, default=5, help="of everything but large bins")
+    parser.add_argument("--large", type=int, nargs="*", default=[1000, 100_000],
+                        help="bins whose peak memory is told, in images")  # fmt: skip
+    parser.add_argument("--peers", nargs="*", choices=sorted(PEERS), default=sorted(PEERS),
+                        help="other programs; none without a name")  # fmt: skip
+    parser.add_argument("--peer-images", type=int, default=64, help="images for each peer")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench import Figure, make_bin, particles
+from benchmarks.bench import make_bin, particles
+from benchmarks.figures import Figure
 from pi10_classifier.classify import classify
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.package import find

@@ -20,7 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench import _processor, end_to_end, make_bin
+from benchmarks.bench import end_to_end, make_bin
+from benchmarks.machine import processor
 from pi10_classifier.inference.settings import default_jobs
 
 
@@ -54,7 +55,7 @@ def main() -> None:
             rate, cost = figures
             console.print(f"round {number + 1}, {device}: {rate:,.0f} images/s, {cost:.3f} core-ms")
     title = (
-        f"{options.images:,} {content}, {options.model}, {jobs} cores, {_processor()};"
+        f"{options.images:,} {content}, {options.model}, {jobs} cores, {processor()};"
         f" load {os.getloadavg()[0]:.1f}"
     )
     table = Table(title=title, title_justify="left")

@@ -8,12 +8,16 @@ the processor time of its own thread, without the stages that it calls; ``all`` 
 process in rounds without the stopwatch, ``other`` the rest of it: queues and threads. The first
 round, with the imports, does not count. With ``--jobs 2`` or more, ``cores kept busy`` shows how
 far the threads wait for one another, for Python's lock above all.
+
+``benchmarks.bench --against`` runs this file on the earlier build, too. So it imports nothing of
+this build, and a function that a build lacks is left out: its time falls into its caller.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import json
 import statistics
 import tempfile
@@ -29,35 +33,44 @@ from rich.console import Console
 from rich.table import Table
 
 from pi10_classifier import classify as runs
-from pi10_classifier.imaging import measurement, preprocess
-from pi10_classifier.inference import engine, part_builder, pipeline
-from pi10_classifier.inference.settings import Settings
-from pi10_classifier.model.package import find
-from pi10_classifier.model.session import Model
-from pi10_classifier.results import part_writer
 
-# stage -> the functions whose time it is, as (owner, name)
-STAGES: dict[str, list[tuple[Any, str]]] = {
-    "name and kind": [(engine.Engine, "_is_image")],
-    "decode": [(engine, "decode")],
-    "grey and border": [(preprocess.Grey, "of")],
-    "prepare": [(engine, "prepare")],
-    "chunk": [
-        (engine.Engine, "process"),
-        (engine.Engine, "_decode"),
-        (engine.Engine, "_measure"),
-    ],
-    "mosaic": [(engine, "measure_greys"), (measurement.Mosaic, "of")],
-    "outlines": [(measurement, "find_outlines")],
-    "sizes": [(measurement, "_describe")],
-    "blank or not": [(engine.Engine, "_judge")],
-    "session": [(Model, "answer")],
-    "rows": [(engine.Engine, "_record")],
-    "collect": [(part_builder.PartBuilder, "take")],
-    "Arrow and Parquet": [(part_writer.PartWriter, "_write")],
-    "factors and journal": [(part_builder.PartBuilder, "publish")],
-    "tables": [(runs, "summarise"), (runs, "write_factors"), (runs, "describe")],
-    "load the model": [(Model, "load")],
+# stage -> the functions whose time it is, as module:name; the last ones are those of builds before
+# the package had folders
+STAGES: dict[str, tuple[str, ...]] = {
+    "name and kind": ("inference.engine:Engine._is_image", "engine:Engine._is_image"),
+    "decode": ("inference.engine:decode", "engine:decode"),
+    "grey and border": ("imaging.preprocess:Grey.of", "preprocess:Grey.of"),
+    "prepare": ("inference.engine:prepare", "engine:prepare"),
+    "chunk": (
+        "inference.engine:Engine.process",
+        "inference.engine:Engine._decode",
+        "inference.engine:Engine._measure",
+        "engine:Engine.process",
+        "engine:Engine._decode",
+        "engine:Engine._measure",
+    ),
+    "mosaic": (
+        "inference.engine:measure_greys",
+        "imaging.measurement:Mosaic.of",
+        "engine:measure_greys",
+        "measure:Sheet.of",
+    ),
+    "outlines": ("imaging.measurement:find_outlines", "measure:outlines"),
+    "sizes": ("imaging.measurement:_describe", "measure:_describe"),
+    "blank or not": ("inference.engine:Engine._judge",),
+    "session": ("model.session:Model.answer", "model:Model.scores"),
+    "rows": ("inference.engine:Engine._record", "engine:Engine._record"),
+    "collect": ("inference.part_builder:PartBuilder.take", "open_part:OpenPart.take"),
+    "Arrow and Parquet": (
+        "results.part_writer:PartWriter._write",
+        "results:PartWriter._write",
+    ),
+    "factors and journal": (
+        "inference.part_builder:PartBuilder.publish",
+        "open_part:OpenPart.publish",
+    ),
+    "tables": ("classify:summarise", "classify:write_factors", "classify:describe"),
+    "load the model": ("model.session:Model.load", "model:Model.load"),
 }
 SOURCE, OTHER = "read the source", "other"
 
@@ -126,35 +139,67 @@ class Stopwatch:
 
     def install(self) -> None:
         for stage, functions in STAGES.items():
-            for owner, name in functions:
-                known = owner.__dict__[name]
+            for place in functions:
+                owner, name = found(place)
+                known = vars(owner).get(name) if owner else None
                 if isinstance(known, classmethod):
                     setattr(owner, name, classmethod(self.timed(stage, known.__func__)))
-                else:
+                elif known is not None:
                     setattr(owner, name, self.timed(stage, known))
-        pipeline.items_of = self.timed_items(pipeline.items_of)
+        pipeline, name = found("inference.pipeline:items_of")
+        reader = pipeline or runs
+        setattr(reader, name, self.timed_items(getattr(reader, name)))
+
+
+def found(place: str) -> tuple[Any, str]:
+    """The owner of ``module:name`` or ``module:Class.name``, and the name; None if it is absent."""
+    path, _, name = place.partition(":")
+    try:
+        owner: Any = importlib.import_module(f"pi10_classifier.{path}")
+    except ModuleNotFoundError:
+        return None, name
+    parent, _, name = name.rpartition(".")
+    return (getattr(owner, parent, None) if parent else owner), name
+
+
+def of_build(*places: str) -> Any:
+    """The first of these that the build has."""
+    for place in places:
+        owner, name = found(place)
+        if hasattr(owner, name):
+            return getattr(owner, name)
+    raise SystemExit(f"this build has none of {', '.join(places)}; its stages cannot be timed")
+
+
+Model = of_build("model.session:Model", "model:Model")
 
 
 class NoNetwork:
     """Stands for the session: random scores in no time."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Any) -> None:
         classes = len(model.package.classes)
         random = np.random.default_rng(1)
-        self._logits = random.normal(0, 3, (4096, classes)).astype(np.float32)
-        self._novelty = random.normal(0, 0.4, 4096).astype(np.float32)
+        logits = random.normal(0, 3, (4096, classes)).astype(np.float32)
+        self._answers = {model.package.output_name: logits}
+        told = getattr(model.package, "novelty", None)  # earlier builds have none
+        if told:
+            self._answers[told.output] = random.normal(0, 0.4, 4096).astype(np.float32)
+        groups = getattr(model.package, "groups", None)
+        if groups:
+            many = random.normal(0, 3, (4096, len(groups.names))).astype(np.float32)
+            self._answers[groups.output] = many
         self._at = 0
 
     def run(self, outputs: list[str], feeds: dict[str, Any]) -> list[Any]:
         count = len(next(iter(feeds.values())))
-        self._at = start = (self._at + count) % (len(self._logits) - count)
-        answer = [self._logits[start : start + count], self._novelty[start : start + count]]
-        return answer[: len(outputs)]
+        self._at = start = (self._at + count) % (4096 - count)
+        return [self._answers[name][start : start + count] for name in outputs]
 
 
-def without_network(load: Callable[..., Model]) -> Callable[..., Model]:
+def without_network(load: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(load)
-    def wrapper(folder: Path, device: str = "cpu") -> Model:
+    def wrapper(folder: Path, device: str = "cpu") -> Any:
         model = load(folder, device)
         model._session = NoNetwork(model)
         return model
@@ -162,13 +207,13 @@ def without_network(load: Callable[..., Model]) -> Callable[..., Model]:
     return wrapper
 
 
-def one_round(path: str, settings: Settings) -> tuple[int, float, float]:
+def one_round(path: str, settings: Any) -> tuple[int, float, float]:
     """Images, processor seconds of the process, and seconds of one run."""
     with tempfile.TemporaryDirectory() as folder:
         processor, clock = time.process_time(), time.perf_counter()
-        run = runs.classify([path], Path(folder) / "out", settings)
+        runs.classify([path], Path(folder) / "out", settings)
         return (
-            run.tally.totals["results"],
+            int(json.loads((Path(folder) / "out" / "run.json").read_text())["totals"]["results"]),
             time.process_time() - processor,
             time.perf_counter() - clock,
         )
@@ -186,7 +231,9 @@ def main() -> None:
     options = parser.parse_args()
     if not options.network:
         Model.load = without_network(Model.load)
-    settings = Settings(find(options.model), jobs=options.jobs, measure=options.measure)
+    settings_of = of_build("inference.settings:Settings", "classify:Settings")
+    find = of_build("model.package:find", "model:find")
+    settings = settings_of(find(options.model), jobs=options.jobs, measure=options.measure)
     one_round(options.input, settings)  # warm-up
     whole: list[float] = []
     busy: list[float] = []
@@ -207,7 +254,8 @@ def main() -> None:
         rounds.append({name: 1000 * seconds / images for name, seconds in stages.items()})
     medians = {name: statistics.median(row[name] for row in rounds) for name in rounds[0]}
     if options.json:
-        print(json.dumps({"core_ms_per_image": medians, "cores_busy": statistics.median(busy)}))
+        print(json.dumps({"images": images, "core_ms_per_image": medians,
+                          "cores_busy": statistics.median(busy)}))  # fmt: skip
         return
     table = Table(title=f"{images:,} images, jobs {options.jobs}, {options.rounds} rounds")
     table.add_column("stage")

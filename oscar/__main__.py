@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi10_classifier.errors import ExitCode, OutputError, Pi10Error
+from pi10_classifier.foundation.concurrency import keep_blas_single
 from pi10_classifier.oscar.records.event import Event
 from pi10_classifier.oscar.records.naming import ObjectVersion, skip_reason
 
@@ -68,6 +69,7 @@ def _handle(
     out: Path,
     environ: Mapping[str, str],
 ) -> int:
+    keep_blas_single()
     # imported late: skipped objects do not need these modules
     from pi10_classifier.foundation.signals import stoppable
     from pi10_classifier.oscar.reconcile.attempt_marker import Marker, is_late

@@ -14,26 +14,9 @@ from typing import NoReturn
 import click
 
 import pi10_classifier
-from pi10_classifier.cli import (
-    adapt,
-    classify,
-    compare,
-    dataset,
-    evaluate,
-    export,
-    models,
-    search,
-    serve,
-    shore,
-    simulate,
-    track,
-    train,
-    watch,
-)
-from pi10_classifier.cli.oscar import oscar
-from pi10_classifier.cli.tables import sizes, underway
-from pi10_classifier.cli.validate import validate
+from pi10_classifier.cli.terminal.commands import Commands
 from pi10_classifier.errors import Code, ExitCode, OutputError, Pi10Error, output_error
+from pi10_classifier.foundation.concurrency import keep_blas_single
 from pi10_classifier.foundation.output import LossyStream, flush_or_drop, open_standard_streams
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -64,13 +47,17 @@ def pi10() -> None:
     """
 
 
-for command in (
-    classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
-    shore.shore, classify.report, validate, sizes.sizes, underway.underway, dataset.dataset,
-    train.train, search.search, compare.compare, compare.table1, track.track, evaluate.evaluate,
-    evaluate.calibrate, adapt.adapt, export.export, oscar,
-):  # fmt: skip
-    pi10.add_command(command)
+_COMMANDS = {
+    "classify": "classify", "simulate": "simulate", "models": "models", "doctor": "models",
+    "watch": "watch", "serve": "serve", "shore": "shore", "report": "classify",
+    "validate": "validate", "sizes": "tables.sizes", "underway": "tables.underway",
+    "dataset": "dataset", "train": "train", "search": "search", "compare": "compare",
+    "table1": "compare", "track": "track", "evaluate": "evaluate", "calibrate": "evaluate",
+    "adapt": "adapt", "export": "export", "oscar": "oscar",
+}  # fmt: skip
+pi10.commands = Commands(
+    {name: f"pi10_classifier.cli.{module}:{name}" for name, module in _COMMANDS.items()}
+)
 
 
 def main() -> NoReturn:
@@ -86,6 +73,8 @@ def main() -> NoReturn:
 
 
 def _main() -> NoReturn:
+    if sys.argv[1:2] in (["classify"], ["watch"]):
+        keep_blas_single()
     try:
         code = pi10.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else ExitCode.OK)

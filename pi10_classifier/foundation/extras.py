@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import shlex
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 NAME = "pi10-classifier"
 
@@ -19,6 +16,10 @@ def install_command(extras: str) -> str:
     and only there do its extras exist: the package is on no index. A folder that is gone is not
     named.
     """
+    # imported here, as in _origin: only a message needs them, and they cost each start 15 ms
+    import shlex
+    from urllib.parse import unquote, urlsplit
+
     url, is_folder = _origin()
     if is_folder:
         folder = Path(unquote(urlsplit(url).path))
@@ -34,6 +35,8 @@ def install_command(extras: str) -> str:
 @cache
 def _origin() -> tuple[str, bool]:
     """The URL that this program was installed from, "" if unknown; and whether it is a folder."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         told = json.loads(distribution(NAME).read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):

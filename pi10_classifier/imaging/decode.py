@@ -19,11 +19,9 @@ Conversions to 8-bit RGB, for files that do not have the instrument's own layout
 from __future__ import annotations
 
 import io
-import logging
 import struct
-import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -69,8 +67,7 @@ class Caps:
 CAPS = Caps()
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A decoded particle: RGB (height, width, 3) uint8, its tags and flags."""
 
     rgb: U8
@@ -144,6 +141,9 @@ def _decode_any(data: bytes, caps: Caps) -> Image:
             Code.CORRUPT_IMAGE, "the PNG has no end; the file is truncated, fetch it again"
         )
     # imported on first need: the instrument's own files do not take this path
+    import logging
+    import warnings
+
     from PIL import Image as Pillow
     from PIL import ImageOps, UnidentifiedImageError
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.imaging.measurement import Measurement
+if TYPE_CHECKING:  # loading a model needs the names alone
+    from pi10_classifier.imaging.measurement import Measurement
 
 F32 = NDArray[np.float32]
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ from pi10_classifier.instrument.names import UM_PER_PX
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
 MIN_AREA_PX = 9  # smaller is a speck; the instrument's smallest particle is 18 px long
 MAX_SIDE_PX = 2048  # longer images are reduced by a whole factor, to bound time and memory
@@ -54,8 +56,7 @@ def border_grey(data: bytes, caps: Caps = CAPS) -> float | None:
     return float(edge.mean())
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(NamedTuple):
     """Size and shape of one silhouette.
 
     area_um2: pixels of the silhouette, holes filled, times the pixel's area.
@@ -135,50 +136,44 @@ def measure_greys(greys: Sequence[Grey], um_per_px: float = UM_PER_PX) -> list[M
 def _describe(
     mosaic: Mosaic, largest: list[Any], others: dict[int, list[Any]], um_per_px: float
 ) -> list[Measurement | None]:
-    outlines = [outline for outline in largest if outline is not None]
-    hulls = [cv2.convexHull(outline) for outline in outlines]
-    sums = _sums(mosaic, _filled(mosaic, outlines), _filled(mosaic, hulls))
-    feret = iter(largest_distances(hulls))
-    out: list[Measurement | None] = []
-    rows = zip(largest, _frames(mosaic), sums.tolist(), strict=True)
-    for number, (outline, frame, sums_) in enumerate(rows):
-        if outline is None:
-            out.append(None)
-            continue
-        longest = next(feret)
+    out: list[Measurement | None] = [None] * len(largest)
+    seen = [number for number, outline in enumerate(largest) if outline is not None]
+    if not seen:
+        return out
+    boxes = [cv2.boundingRect(largest[number]) for number in seen]
+    cut_out = CutOut.of(mosaic, seen, [largest[number] for number in seen], boxes)
+    hulls = [cv2.convexHull(outline) for outline in cut_out.outlines]
+    sums = _sums(cut_out, _filled(cut_out, cut_out.outlines), _filled(cut_out, hulls))
+    frames = _frames(mosaic)
+    rows = zip(seen, cut_out.outlines, boxes, largest_distances(hulls), sums.tolist(), strict=True)
+    for number, outline, (left, top, width, height), longest, sums_ in rows:
         area, x, xx, y, yy, xy, grey, hull_area, squares = sums_
         if area < MIN_AREA_PX:
-            out.append(None)
             continue
         second = (
             xx / area - (x / area) ** 2, yy / area - (y / area) ** 2, xy / area - x * y / area**2
         )  # fmt: skip
         major, minor = _axes(*second)
-        left, top, width, height = cv2.boundingRect(outline)
+        first_x, first_y, end_x, end_y = frames[number]
         cut = (
-            (left == frame[0])
-            + (top == frame[1])
-            + (left + width == frame[2])
-            + (top + height == frame[3])
+            (left == first_x) + (top == first_y) + (left + width == end_x) + (top + height == end_y)
         )
-        out.append(
-            Measurement(
-                area_um2=area * um_per_px**2,
-                esd_um=2 * math.sqrt(area / math.pi) * um_per_px,
-                major_um=major * um_per_px,
-                minor_um=minor * um_per_px,
-                eccentricity=math.sqrt(1 - (minor / major) ** 2) if major else 0.0,
-                angle_deg=_angle(*second),
-                feret_um=(longest + 1) * um_per_px,
-                perimeter_um=(_KULPA * cv2.arcLength(outline, closed=True) + math.pi) * um_per_px,
-                solidity=area / hull_area,
-                mean_grey=grey / area,
-                grey_sd=math.sqrt(max(squares * area - grey**2, 0.0)) / area,
-                touches_border=cut > 0,
-                like_background=cut > 1
-                or (width <= STRIPE_PX and height > max(2 * width, (frame[3] - frame[1]) / 2)),
-                objects=1 + _count_long(others.get(number, ()), um_per_px),
-            )
+        narrow = width <= STRIPE_PX and height > max(2 * width, (end_y - first_y) / 2)
+        out[number] = Measurement(
+            area * um_per_px**2,
+            2 * math.sqrt(area / math.pi) * um_per_px,
+            major * um_per_px,
+            minor * um_per_px,
+            math.sqrt(1 - (minor / major) ** 2) if major else 0.0,
+            _angle(*second),
+            (longest + 1) * um_per_px,
+            (_KULPA * cv2.arcLength(outline, closed=True) + math.pi) * um_per_px,
+            area / hull_area,
+            grey / area,
+            math.sqrt(max(squares * area - grey**2, 0.0)) / area,
+            cut > 0,
+            cut > 1 or narrow,
+            1 + _count_long(others[number], um_per_px) if number in others else 1,
         )
     return out
 
@@ -199,15 +194,55 @@ def _frames(mosaic: Mosaic) -> list[list[int]]:
     return rows
 
 
-def _filled(mosaic: Mosaic, polygons: Sequence[Any]) -> U8:
-    """A canvas of the mosaic's size: 1 inside the polygons and on their edges, else 0."""
-    canvas = np.zeros_like(mosaic.canvas)
+@dataclass(frozen=True, slots=True)
+class CutOut:
+    """The boxes of n outlines, one below the other: half of a mosaic's pixels are outside them.
+
+    canvas: (rows, columns) uint8, particles dark; anything right of a box. outlines: moved to it.
+    tops, heights: (n,) of the boxes in it, px. x, y: (n,) of the boxes, x from the mosaic's left
+    and y from the image's top. inverted: (n,) as of the mosaic.
+    """
+
+    canvas: U8
+    outlines: list[Any]
+    tops: I64
+    heights: I64
+    x: I64
+    y: I64
+    inverted: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, mosaic: Mosaic, numbers: list[int], outlines: list[Any], boxes: list[Any]
+    ) -> CutOut:
+        """numbers: of the images that the outlines are of. boxes: left, top, width, height."""
+        x, y, widths, heights = np.array(boxes, np.int64).T
+        tops = heights.cumsum() - heights
+        canvas: U8 = np.empty((int(heights.sum()), int(widths.max())), np.uint8)
+        for (left, top, width, height), row in zip(boxes, tops.tolist(), strict=True):
+            canvas[row : row + height, :width] = (
+                mosaic.canvas[top : top + height, left : left + width]
+            )  # fmt: skip
+        counts = [len(outline) for outline in outlines]
+        moved = np.concatenate(outlines)
+        shifts = np.stack((x, y - tops), axis=1).astype(np.int32)
+        moved -= np.repeat(shifts, counts, axis=0)[:, None]
+        ends = list(accumulate(counts))
+        pieces = [moved[end - count : end] for end, count in zip(ends, counts, strict=True)]
+        return cls(
+            canvas, pieces, tops, heights, x, y - mosaic.tops[numbers], mosaic.inverted[numbers]
+        )
+
+
+def _filled(cut_out: CutOut, polygons: Sequence[Any]) -> U8:
+    """A canvas of the cut-out's size: 1 inside the polygons and on their edges, else 0."""
+    canvas = np.zeros_like(cut_out.canvas)
     cv2.fillPoly(canvas, polygons, (1,))
     return canvas
 
 
-def _sums(mosaic: Mosaic, inside: U8, hulls: U8) -> F64:
-    """Sums over the silhouette of each image: (n, 9) float64, whole numbers.
+def _sums(cut_out: CutOut, inside: U8, hulls: U8) -> F64:
+    """Sums over each silhouette: (n, 9) float64, whole numbers.
 
     The columns: pixels, x, x squared, y, y squared, x y, grey value, pixels of the hull, and grey
     value squared.
@@ -216,8 +251,8 @@ def _sums(mosaic: Mosaic, inside: U8, hulls: U8) -> F64:
     rows, columns = inside.shape
     middle = columns // 2
     x = np.arange(columns)
-    y = np.arange(rows) - np.repeat(mosaic.tops, mosaic.spans)
-    greys = inside * mosaic.canvas
+    y = np.arange(rows) - np.repeat(cut_out.tops, cut_out.heights)
+    greys = inside * cut_out.canvas
     by_row = np.empty((9, rows))
     count, sum_x, sum_xx, sum_y, sum_yy, sum_xy, grey, hull_count, squares = by_row
     # without ``@`` or ``cv2.gemm``: BLAS would start threads in addition to the pipeline's
@@ -229,12 +264,22 @@ def _sums(mosaic: Mosaic, inside: U8, hulls: U8) -> F64:
     np.multiply(y, sum_y, out=sum_yy)
     np.multiply(y, sum_x, out=sum_xy)
     grey[:], hull_count[:], squares[:] = map(_row_sums, (greys, hulls, _squares(greys)))
-    sums: F64 = np.add.reduceat(by_row, mosaic.tops - MARGIN, axis=1).T
+    sums = np.add.reduceat(by_row, cut_out.tops, axis=1)
+    count, sum_x, sum_xx, sum_y, sum_yy, sum_xy, grey, hull_count, squares = sums
+    # from the box's corner to where x and y count from; whole numbers, so nothing is rounded
+    left, top = cut_out.x, cut_out.y
+    sum_xy += left * sum_y + top * (sum_x + left * count)
+    sum_xx += left * (2 * sum_x + left * count)
+    sum_yy += top * (2 * sum_y + top * count)
+    sum_x += left * count
+    sum_y += top * count
     # grey values as recorded: on the canvas all particles are dark
-    inverted, pixels, dark = mosaic.inverted, sums[:, 0], sums[:, 6].copy()
-    sums[:, 6] = np.where(inverted, 255 * pixels - dark, dark)
-    sums[:, 8] += np.where(inverted, 255 * (255 * pixels - 2 * dark), 0)
-    return sums
+    if cut_out.inverted.any():
+        dark = grey.copy()
+        grey[:] = np.where(cut_out.inverted, 255 * count - dark, dark)
+        squares += np.where(cut_out.inverted, 255 * (255 * count - 2 * dark), 0)
+    out: F64 = sums.T
+    return out
 
 
 def _squares(values: U8) -> NDArray[Any]:
@@ -274,11 +319,15 @@ def largest_distances(hulls: Sequence[Any]) -> list[float]:
     """Largest distance, px, between vertices of each hull (m, 1, 2) int32."""
     if not hulls:
         return []
-    corners = np.empty((len(hulls), max(map(len, hulls)), 2), np.int32)
-    for slot, hull in zip(corners, hulls, strict=True):
-        slot[: len(hull)] = hull[:, 0]
-        slot[len(hull) :] = hull[0, 0]
-    x, y = corners[:, :, 0], corners[:, :, 1]
-    squared = (x[:, :, None] - x[:, None]) ** 2 + (y[:, :, None] - y[:, None]) ** 2
-    longest: list[float] = np.sqrt(squared.max(axis=(1, 2))).tolist()
+    counts = np.array([len(hull) for hull in hulls])
+    corners = np.concatenate(hulls)[:, 0]
+    # each hull's own corners, the last one repeated up to the number of the longest
+    place = np.minimum(np.arange(counts.max()), counts[:, None] - 1)
+    place += (counts.cumsum() - counts)[:, None]
+    x, y = corners[place, 0], corners[place, 1]
+    squared, across = x[:, :, None] - x[:, None], y[:, :, None] - y[:, None]
+    squared *= squared
+    across *= across
+    squared += across
+    longest: list[float] = np.sqrt(squared.reshape(len(hulls), -1).max(axis=1)).tolist()
     return longest

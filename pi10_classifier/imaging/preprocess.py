@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -110,8 +109,7 @@ class Preprocessing:
         return fields
 
 
-@dataclass(frozen=True, slots=True)
-class Grey:
+class Grey(NamedTuple):
     """A grey image, and the quartiles of its border, which describe its background.
 
     pixels: (H, W) uint8, luma of ITU-R 601. quartiles: minimum, quartiles and maximum of the
@@ -165,19 +163,11 @@ def prepare(rgb: U8, spec: Preprocessing, grey: Grey | None = None, out: U8 | No
         cv2.resize(image, (new_w, new_h), dst=place[0], interpolation=method)
     else:
         place[:] = cv2.resize(image, (new_w, new_h), interpolation=method).transpose(2, 0, 1)
-    if spec.ground_clip:
-        table = _whitening(spec.ground_clip)
-        for plane in place:
-            cv2.LUT(plane, table, dst=plane)
+    if spec.ground_clip:  # the surrounding is 255 already
+        for plane in out:
+            near = cv2.threshold(plane, 254 - spec.ground_clip, 255, cv2.THRESH_BINARY)[1]
+            cv2.bitwise_or(plane, near, dst=plane)  # in a third of the time of a table
     return out
-
-
-@cache
-def _whitening(clip: int) -> U8:
-    """Grey level -> grey level (256,): the ``clip`` levels below 255 become 255 too."""
-    table = np.arange(256, dtype=np.uint8)
-    table[255 - clip :] = 255
-    return table
 
 
 def level(image: Any, background: int) -> Any:

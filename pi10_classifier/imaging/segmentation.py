@@ -31,6 +31,7 @@ _STRIPE = 24  # how far a column's own background may lie from the border's medi
 _COMPARABLE = 0.25  # of the largest outline's area: an antenna or speck is far below it
 _COMPARABLE_PX = 4.0  # a smaller outline is never comparable
 _EDGE_ROWS = np.arange(3)
+_OTSU = cv2.THRESH_OTSU | getattr(cv2, "THRESH_DRYRUN", 0)  # the threshold alone, if OpenCV can
 _MOSAIC_PX = 2**18
 
 
@@ -147,7 +148,7 @@ def _mask(mosaic: Mosaic, greys: Sequence[Grey]) -> U8:
     column = np.minimum(column, np.minimum(border + _STRIPE, 255))
     background = np.repeat(column.astype(np.uint8), mosaic.spans, axis=0)
     contrast: Any = cv2.subtract(background, mosaic.canvas)
-    otsu = [cv2.threshold(view, 0, 255, cv2.THRESH_OTSU)[0] for view in mosaic.views(contrast)]
+    otsu = [cv2.threshold(view, 0, 255, _OTSU)[0] for view in mosaic.views(contrast)]
     level = np.maximum(np.maximum(_EDGE * np.array(otsu), _MIN_CONTRAST), _NOISE * noise)
     # contrast > level means grey < background - level
     limit = np.maximum(column - level.astype(np.int16)[:, None], 0).astype(np.uint8)
@@ -169,7 +170,8 @@ def _closed(mask: U8) -> U8:
     flat, wide = framed.ravel(), columns + 2
     for combine in (np.bitwise_or, np.bitwise_and):
         for step in (1, wide):
-            out = np.zeros_like(flat)
+            out = np.empty_like(flat)
+            out[:step] = out[-step:] = 0
             inner = out[step:-step]
             combine(flat[: -2 * step], flat[2 * step :], out=inner)
             combine(inner, flat[step:-step], out=inner)

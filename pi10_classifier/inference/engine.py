@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import cv2
@@ -46,7 +46,7 @@ from pi10_classifier.instrument.names import (
     kind_of,
     particle_id,
 )
-from pi10_classifier.instrument.tiff import Tags
+from pi10_classifier.instrument.tiff import NO_TAGS, Tags
 from pi10_classifier.model.session import Answer, Model
 from pi10_classifier.results.columns import Row
 from pi10_classifier.results.gallery import HELD_PX, Gallery, Picture, thumbnail
@@ -56,6 +56,9 @@ from pi10_classifier.sources.base import Item
 
 RESOLUTION_TOLERANCE = 0.01
 _UNSEEN = Camera()
+# the first fields of a measurement are columns, in the same order
+_SIZES = Measurement._fields.index("grey_sd") + 1
+_NO_SIZES = (None,) * _SIZES
 _NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
 
 
@@ -280,6 +283,7 @@ class Engine:
         untold: list[Any] = [None] * len(part)
         told = untold if answer.novelty is None else answer.novelty.tolist()
         finer = self._model.finer_labels(answer) if self._groups else untold
+        last_tags, last_bin = NO_TAGS, ""
         for entry, top, good, values, novelty, group in zip(
             part, best, finite, scores.tolist(), told, finer, strict=True
         ):
@@ -306,45 +310,24 @@ class Engine:
                 result.unlike_training[bin_id, minute, label] += 1
             if bin_id:
                 result.folders.setdefault(_folder_key(item), set()).add(bin_id)
-                if when and tags.latitude is not None and tags.longitude is not None:
-                    fix = (moment(when), tags.latitude, tags.longitude)
-                    place = (bin_id, minute)
-                    result.fixes[place] = merge(result.fixes.get(place), (fix, fix))
-            result.rows.append(
-                Row(
-                    particle_id=name,
-                    source=item.source,
-                    member=item.member,
-                    instrument=particle.bin.instrument if particle else None,
-                    bin=bin_id or None,
-                    datetime=when,
-                    latitude=tags.latitude,
-                    longitude=tags.longitude,
-                    width_px=entry.width,
-                    height_px=entry.height,
-                    label=label,
-                    score=None if entry.blank else values[top],
-                    scores=tuple(values),
-                    area_um2=size.area_um2 if size else None,
-                    esd_um=size.esd_um if size else None,
-                    major_um=size.major_um if size else None,
-                    minor_um=size.minor_um if size else None,
-                    eccentricity=size.eccentricity if size else None,
-                    angle_deg=size.angle_deg if size else None,
-                    feret_um=size.feret_um if size else None,
-                    perimeter_um=size.perimeter_um if size else None,
-                    solidity=size.solidity if size else None,
-                    mean_grey=size.mean_grey if size else None,
-                    grey_sd=size.grey_sd if size else None,
-                    novelty=None if entry.blank else novelty,
-                    group=None if entry.blank else group,
-                    **entry.camera._asdict(),
-                    raising_factor=None,  # known only after the whole minute
-                    flags=self._flags(entry, particle, values[top] < self._least[top], unlike),
-                    model=package.name,
-                    model_sha256=package.sha256,
-                )
-            )
+                # tags are one object for all images of a second
+                if when and (tags is not last_tags or bin_id != last_bin):
+                    _note_fix(result, (bin_id, minute), when, tags)
+                    last_tags, last_bin = tags, bin_id
+            # in the order of Row's fields
+            row = Row(
+                name, item.source, item.member,
+                particle.bin.instrument if particle else None, bin_id or None,
+                when, tags.latitude, tags.longitude, entry.width, entry.height,
+                label, None if entry.blank else values[top], tuple(values),
+                *(size[:_SIZES] if size else _NO_SIZES),
+                None if entry.blank else novelty, None if entry.blank else group,
+                *entry.camera,
+                None,  # the raising factor, known only after the whole minute
+                self._flags(entry, particle, values[top] < self._least[top], unlike),
+                package.name, package.sha256,
+            )  # fmt: skip
+            result.rows.append(row)
             score = 0.0 if entry.blank else values[top]
             if gallery.wants(label, score):
                 esd = round(size.esd_um, 1) if size else None
@@ -375,6 +358,12 @@ class Engine:
             if um_per_px and abs(um_per_px / self._um_per_px - 1) > RESOLUTION_TOLERANCE:
                 flags.append(f"resolution={um_per_px:.3g}")
         return ";".join(flags)
+
+
+def _note_fix(result: ChunkResult, place: tuple[str, str], when: datetime, tags: Tags) -> None:
+    if tags.latitude is not None and tags.longitude is not None:
+        fix = (moment(when), tags.latitude, tags.longitude)
+        result.fixes[place] = merge(result.fixes.get(place), (fix, fix))
 
 
 def _fail(result: ChunkResult, item: Item, error: InputError) -> None:

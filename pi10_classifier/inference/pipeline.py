@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
 from pi10_classifier.sources.base import Item, Unit
 from pi10_classifier.sources.repeats import RepeatedFile, keep_last_copies, raise_on_repeat
 
+COLLECT_AFTER = 20_000  # new objects between two searches for cycles; Python has 700
 HELD_BYTES = 256 * 2**20
 
 
@@ -166,6 +168,8 @@ def pipeline_of(
     folder: RunFolder, settings: Settings, model: Model, progress: Callable[[Progress], None]
 ) -> Pipeline:
     engine = Engine.from_settings(model, settings)
+    # rows are no cycles, so that the collector would mostly look through them in vain
+    gc.set_threshold(max(gc.get_threshold()[0], COLLECT_AFTER), *gc.get_threshold()[1:])
     import_ahead("pyarrow.parquet")  # for parts
     return Pipeline(folder, engine, settings.jobs, progress)
 

@@ -69,7 +69,11 @@ def is_background(member: str) -> bool:
 
 def bin_folder(member: str) -> str:
     """The folder of a member's bin: the member's folder without a trailing ``RawImages``."""
-    folder = split_member(member)[0]
+    return _bin_folder(split_member(member)[0])
+
+
+@lru_cache(maxsize=256)
+def _bin_folder(folder: str) -> str:
     parent, last = split_member(folder)
     if last.lower() == "rawimages":
         folder = parent

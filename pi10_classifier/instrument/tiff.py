@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +210,12 @@ _CONSTANT = (
     (16, "04000500030000006a01000000000000e803000001000000e803000001000000"),
     (20, "080008000800"),
 )
-_INDEX = tuple(index for index, _ in _CONSTANT)
+_constant_parts = itemgetter(*(index for index, _ in _CONSTANT))
 _EXPECTED = tuple(bytes.fromhex(text) for _, text in _CONSTANT)
 _NO_FIX = bytes.fromhex("0000000001000000 00000000a0860100 0000000001000000")
 
 
-@dataclass(frozen=True, slots=True)
-class ParticleHeader:
+class ParticleHeader(NamedTuple):
     """The instrument's own header: 8-bit RGB, one uncompressed strip at byte 392."""
 
     width: int
@@ -233,14 +234,22 @@ def particle_header(data: bytes | memoryview) -> ParticleHeader | None:
     fields = _HEADER.unpack_from(data)
     width, height = fields[1], fields[3]
     if (
-        tuple([fields[i] for i in _INDEX]) != _EXPECTED
+        _constant_parts(fields) != _EXPECTED
         or fields[7] != height
         or fields[9] != width * height * 3
         or not fields[9]
     ):
         return None
-    when = _date_time(fields[17])
-    if fields[18] == _NO_FIX and fields[19] == _NO_FIX:
-        return ParticleHeader(width, height, Tags(when, None, None, 10.0))
-    position = _coordinates(fields[13], _three(fields[18]), fields[15], _three(fields[19]))
-    return ParticleHeader(width, height, Tags(when, *position, 10.0))
+    return ParticleHeader(width, height, _header_tags(*_varying_parts(fields)))
+
+
+# the references and values of latitude and longitude, and DateTime
+_varying_parts = itemgetter(13, 18, 15, 19, 17)
+
+
+@lru_cache(maxsize=1024)  # the ship's position changes once a second
+def _header_tags(north: bytes, latitude: bytes, east: bytes, longitude: bytes, at: bytes) -> Tags:
+    when = _date_time(at)
+    if latitude == _NO_FIX and longitude == _NO_FIX:
+        return Tags(when, None, None, 10.0)
+    return Tags(when, *_coordinates(north, _three(latitude), east, _three(longitude)), 10.0)

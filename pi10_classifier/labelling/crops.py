@@ -190,7 +190,7 @@ def _stored_items(source: str, members: Sequence[str], limits: Limits) -> Iterat
             for unit in stored_units(store, bucket, prefix + member, limits):
                 for item in unit.items():
                     if f"{item.source}{item.member}" == f"{source}{member}":
-                        yield replace(item, source=source, member=member)
+                        yield item._replace(source=source, member=member)
         return
     for unit in stored_units(store, bucket, prefix, limits):
         if isinstance(unit, S3Archive) and unit.name == source:

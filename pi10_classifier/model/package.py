@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,8 @@ def format_of(preprocessing: Preprocessing, measured: Measured | None = None) ->
 
 def embedded(name: str = STARTER) -> Path:
     """The folder of a model package that ships with the program."""
-    return Path(str(resources.files("pi10_classifier.model"))) / "embedded" / name
+    # not importlib.resources, which the first prediction would wait for; wheels are unpacked
+    return Path(__file__).parent / "embedded" / name
 
 
 def installed() -> list[Path]:

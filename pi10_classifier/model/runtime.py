@@ -14,12 +14,15 @@ from typing import Any, NamedTuple, Protocol
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.extras import install_command
+from pi10_classifier.model.onnx_guard import spans
 
 AUTO = "auto"
 ONNX_RUNTIME, OPENVINO = "ONNX Runtime", "OpenVINO"
 FP32, BF16, TF32 = "fp32", "bf16", "tf32"
 # operators of a graph with int8 layers, in the QDQ and in the operator form
 _QUANTISED = (b"QuantizeLinear", b"QLinearConv", b"QLinearMatMul", b"ConvInteger", b"MatMulInteger")
+
+_GRAPH, _NODE, _FUNCTIONS = 7, 1, 25  # fields of onnx.proto3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,21 @@ def installed_runtimes() -> list[str]:
 
 def has_int8(graph: bytes) -> bool:
     """Whether a graph has layers in int8."""
-    return any(name in graph for name in _QUANTISED)
+    # not in the weights, which are nearly all of its bytes
+    view = memoryview(graph)
+    for number, _, _, begin, end in spans(view):
+        if number == _FUNCTIONS and _names_quantised(view[begin:end]):
+            return True
+        if number == _GRAPH:
+            inner = view[begin:end]
+            if any(n == _NODE and _names_quantised(inner[a:z]) for n, _, _, a, z in spans(inner)):
+                return True
+    return False
+
+
+def _names_quantised(part: memoryview) -> bool:
+    data = bytes(part)
+    return any(name in data for name in _QUANTISED)
 
 
 class Port(NamedTuple):

@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,11 @@ def _picture(drawing: bytes, alt: str) -> dict[str, str]:
 def _pictures(
     images: ImageSums, minutes: Series, series: Series, spectra: dict[str, Spectrum]
 ) -> dict[str, Any]:
-    """The figures; None where there is nothing to draw."""
+    """The figures; None where there is nothing to draw.
+
+    A single moment or position is told in words: it makes no line, and to draw it would take longer
+    than to classify its image.
+    """
     colour = figures.colours(list(images.classes))
     found = sorted((x for x in images.classes.values() if x.images), key=lambda x: -x.images)
     drawn = {x.label for x in found[: figures.MAX_PANELS]}
@@ -187,7 +192,7 @@ def _pictures(
         unit = "individuals per litre" if density else f"images per {series.step_name}"
         every = {x: series.curve(x, density) for x in labels}
         curves = {x: curve for x, curve in every.items() if curve.size}
-    if labels and series.litres and curves:
+    if labels and series.litres and len({x for curve in curves.values() for x in curve[0]}) > 1:
         drawing = figures.time_figure(curves, series.step, unit, colour)
         pictures["time"] = _picture(drawing, f"Line charts of {unit} over time, for {named}.")
     shown_spectra = {x: its for x, its in spectra.items() if x in drawn or x not in images.classes}
@@ -195,7 +200,7 @@ def _pictures(
         drawing = figures.spectrum_figure(shown_spectra, colour)
         alt = f"Normalised biovolume over equivalent spherical diameter, for {named}."
         pictures["sizes"] = _picture(drawing, alt)
-    if images.track:
+    if len(images.track) > 1:
         at = np.array(sorted(images.track), np.int64)
         north, east = np.array([images.track[x] for x in at.tolist()]).T
         drawing = figures.track_figure(at, north, east, minutes.density(at))
@@ -222,7 +227,9 @@ def environment() -> jinja2.Environment:
     """
     try:
         import jinja2
-        import matplotlib  # noqa: F401  (met here, before any work is done)
+
+        if find_spec("matplotlib") is None:  # met here, before any work is done
+            raise ModuleNotFoundError(name="matplotlib")
     except ImportError as error:
         raise SettingError(
             f"the report needs {error.name}, which is not installed; "

@@ -9,7 +9,6 @@ repeat. The caller then reads the unit again with ``keep_last_copies``, which sc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.imaging.decode import decode, looks_like_image
@@ -87,7 +86,7 @@ def keep_last_copies(
             continue
         where = "after" if kept > position else "before"
         message = f"this source has another copy of the file {where} this one, which is used"
-        yield replace(item, data=None, error=InputError(Code.REPEATED_NAME, message))
+        yield item._replace(data=None, error=InputError(Code.REPEATED_NAME, message))
 
 
 def _is_complete(item: Item) -> bool:

@@ -120,7 +120,8 @@ def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
             )
             yield Member(name, error=refusal)
             continue
-        data = read(padded)
+        # without the padding, so that the bytes are not copied once more
+        data = read(size)
         if len(data) < size:
             raise InputError(
                 Code.ARCHIVE_CORRUPT,
@@ -133,9 +134,10 @@ def tar_members(stream: BinaryIO, limits: Limits) -> Iterator[Member]:
             )
             yield Member(name, error=error)
         else:
-            yield Member(name, data if padded == size else data[:size])
-        if len(data) < padded:
-            raise corrupt(f"the archive ends at byte {position + len(data):,}, in the padding")
+            yield Member(name, data)
+        more = len(read(padded - size)) if padded > size else 0
+        if size + more < padded:
+            raise corrupt(f"the archive ends at byte {position + size + more:,}, in the padding")
         position += padded
 
 

@@ -153,8 +153,15 @@ def test_fixes_that_are_no_positions_are_ignored(out):
 
 
 def test_a_fix_without_a_time_is_drawn(out):
-    page = out.part(["copepod"], latitude=[50.0], longitude=[-4.0], datetime=[None]).write()
+    place = {"latitude": [50.0, 50.1], "longitude": [-4.0, -4.1], "datetime": [None, START]}
+    page = out.part(["copepod"] * 2, **place).write()
     assert "share one grey point" in page.text("track") and page.images("track")
+
+
+def test_a_single_fix_without_a_time_is_told(out):
+    page = out.part(["copepod"], latitude=[50.0], longitude=[-4.0], datetime=[None]).write()
+    told = "1 image carries a GPS fix, all of one minute without a time: 50.00000° latitude"
+    assert told in page.text("track") and not page.images("track")
     assert "No image carries the time" in page.text("density")
 
 
@@ -252,8 +259,9 @@ def test_a_bare_run_json_and_nothing_else(out):
 
 def test_one_image(out):
     page = out.part(["copepod"], latitude=[50.0], longitude=[-4.0]).counts(1).write()
-    assert "1 image carries a GPS fix." in page.text("track")
-    assert [len(page.images(x)) for x in ("density", "sizes", "track")] == [1, 1, 1]
+    assert "1 image carries a GPS fix, all of one minute: 50.00000° latitude" in page.text("track")
+    assert "one minute, so there is no course over time" in page.text("density")
+    assert [len(page.images(x)) for x in ("density", "sizes", "track")] == [0, 1, 0]
     assert "No input failed." in page.text("failures")
 
 
@@ -269,7 +277,8 @@ def test_an_image_that_knows_nothing(out):
 def test_many_classes(out):
     labels = out.run["model"]["classes"] = [f"class-{i:03}" for i in range(60)]
     out.part([x for i, x in enumerate(labels) for _ in range(60 - i)])
-    rows = [("b", after(), x, 60 - i, *[""] * 8) for i, x in enumerate(labels)]
+    moments = (after(), after(minutes=1))
+    rows = [("b", at, x, 60 - i, *[""] * 8) for at in moments for i, x in enumerate(labels)]
     page = out.rows("counts.csv", COUNTS, rows).write()
     assert "class-059 1" in page.text("classes")
     assert "Only the 8 most frequent classes are drawn" in page.text("density")
