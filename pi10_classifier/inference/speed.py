@@ -25,7 +25,9 @@ FASTER = 1.1  # by less, another runtime is not worth other scores
 class Speed:
     """The bare session's speed: images per second (median, least and most of the rounds).
 
-    core_ms: processor time per image, milliseconds. problem: why nothing was measured.
+    core_ms: processor time per image, milliseconds. problem: why nothing was measured. accepted:
+    whether its scores may be used without judging them first: fp32, or an int8 graph that the gate
+    of its package accepted.
     """
 
     device: str
@@ -35,6 +37,7 @@ class Speed:
     most: float = 0.0
     core_ms: float = 0.0
     problem: str = ""
+    accepted: bool = False
 
     def __str__(self) -> str:
         if self.problem:
@@ -85,10 +88,15 @@ def measure_speed(
         speeds.append(
             Speed(
                 device, precision, statistics.median(rates), min(rates), max(rates),
-                1000 * statistics.median(costs),
+                1000 * statistics.median(costs), accepted=_accepted(models[device]),
             )
         )  # fmt: skip
     return speeds
+
+
+def _accepted(model: Model) -> bool:
+    graph = model.package.graphs.get(model.package.precision)
+    return model.runtime.precision == FP32 and (graph is None or graph.accepted)
 
 
 def _rate(model: Model, batch: int, jobs: int, seconds: float) -> tuple[float, float]:
@@ -117,7 +125,7 @@ def _rate(model: Model, batch: int, jobs: int, seconds: float) -> tuple[float, f
 def recommended(speeds: Sequence[Speed], model: str) -> str:
     """Which device to use, in words: another precision only once it has been judged."""
     known = [speed for speed in speeds if not speed.problem]
-    alike = [speed for speed in known if speed.precision.endswith(FP32)]
+    alike = [speed for speed in known if speed.accepted]
     if not alike:
         return "none: no runtime in fp32 could be measured"
     first, best = alike[0], max(alike, key=lambda speed: speed.per_second)

@@ -1,0 +1,124 @@
+"""Fine-tunes an int8 graph: it learns to answer as its float graph does, rounding in the loop.
+
+The loss is the distance of the int8 graph's answers from the float graph's on the same pixels
+(distillation; Hinton et al. 2015), so no label is used. Half of the images are drawn in the look of
+the Pi-10, as in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pi10_classifier.datasets.records import Sample, Scan
+from pi10_classifier.datasets.scan import read_rgb
+from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.concurrency import ordered_map, usable_cores
+from pi10_classifier.imaging.preprocess import U8, normalise, prepare
+from pi10_classifier.model.session import Model
+from pi10_classifier.training.data.augment_pi10 import augment
+from pi10_classifier.training.data.in_memory import level
+from pi10_classifier.training.distillation import distillation
+from pi10_classifier.training.quantised.graph_network import GraphNetwork
+
+_TINY = 1e-7
+KINDS = ("own", "own", "generic", "linescan")  # of the look; each image draws one of them
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuning:
+    """How long and how fast. epochs: times that the training images are seen; may be a fraction."""
+
+    epochs: float = 1.0
+    batch: int = 64
+    rate: float = 1e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epochs <= 100:
+            raise SettingError(f"--finetune is {self.epochs:g}; it must be above 0, at most 100")
+
+
+def finetune(
+    model: Model,
+    quantised: bytes,
+    original: bytes,
+    scan: Scan,
+    samples: Sequence[Sample],
+    weight_bits: int,
+    plan: FineTuning,
+    progress: Callable[[int, int, float], None] = lambda done, of, loss: None,
+) -> bytes:
+    """The int8 graph ``quantised`` with weights trained on ``samples``, to answer as ``model``.
+
+    original: the float graph that it was made of. progress: called after each step with the images
+    seen, all to be seen, and the loss (nats). Raises SettingError where the graph has an operator
+    that cannot be trained, or where the package takes measured numbers.
+    """
+    package = model.package
+    if package.measured:
+        raise SettingError(
+            f"{package.name} takes measured numbers beside the image, which drawn views of an image"
+            " do not have; leave --finetune out"
+        )
+    target = package.groups.output if package.groups else package.output_name
+    network = GraphNetwork(quantised, original, target, weight_bits)
+    cool = 1.0 if package.groups else package.temperature
+    torch.manual_seed(plan.seed)
+    wanted = max(plan.batch, round(plan.epochs * len(samples)))
+    steps = -(-wanted // plan.batch)
+    optimiser = torch.optim.Adam(network.parameters(), plan.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, plan.rate, total_steps=steps, pct_start=min(0.1, 50 / steps), anneal_strategy="cos"
+    )
+    done = 0
+    for images, told in _batches(model, scan, samples, steps, plan):
+        given = images if package.input_dtype == "uint8" else normalise(images, package.preprocessing)
+        answers = network(torch.from_numpy(given)) / cool
+        loss = distillation(answers, torch.from_numpy(told), 1.0)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        done += len(images)
+        progress(done, steps * plan.batch, float(loss.detach()))
+    return network.exported()
+
+
+def _batches(
+    model: Model, scan: Scan, samples: Sequence[Sample], steps: int, plan: FineTuning
+) -> Iterator[tuple[U8, NDArray[np.float32]]]:
+    """Drawn images (n, C, S, S) uint8, and the float graph's logits of them (n, groups or classes)."""
+    spec = model.package.preprocessing
+    crops = [(level(rgb), prepare(rgb, spec)) for _, rgb in read_rgb(scan, samples)]
+    order = np.random.default_rng(plan.seed)
+    turns: list[int] = []
+
+    def drawn(step: int) -> tuple[U8, NDArray[np.float32]]:
+        images = []
+        for place in turns[step * plan.batch : (step + 1) * plan.batch]:
+            rng = np.random.default_rng((plan.seed, step, place))
+            kind = KINDS[rng.integers(len(KINDS))]
+            levelled, plain = crops[place]
+            if kind == "own":
+                images.append(
+                    plain if rng.random() < 0.5 else augment(levelled, rng, spec, look=0.0)
+                )
+            else:
+                images.append(augment(levelled, rng, spec, look=1.0, kind=kind))
+        batch = np.stack(images)
+        answer = model.answer(batch)
+        told = answer.groups
+        if told is None:
+            told = np.log(np.maximum(answer.scores, _TINY))
+        return batch, np.asarray(told, np.float32)
+
+    while len(turns) < steps * plan.batch:
+        turns += order.permutation(len(crops)).tolist()
+    yield from ordered_map(drawn, range(steps), usable_cores(), 2)
