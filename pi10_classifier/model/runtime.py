@@ -74,9 +74,9 @@ DEVICES = (AUTO, *RUNTIMES)
 DEVICE_HELP = (
     "Runtime of the model: cpu (ONNX Runtime), openvino or openvino:bf16 (need the extra"
     " [openvino]), cuda or tensorrt (need onnxruntime-gpu); cpu:int8 and openvino:int8 run the int8"
-    " graph of a package that has one. auto is cpu:int8 where the package's gate accepted that graph"
-    " and the CPU has the instructions for it, otherwise cpu; `pi10 doctor --model NAME` compares"
-    " their speed."
+    " graph of a package that has one. auto is cpu:int8 where the package's gate accepted that"
+    " graph and the CPU has the instructions for it, otherwise cpu; `pi10 doctor --model NAME`"
+    " compares their speed."
 )
 _NOT_HERE = {
     "cpu:bf16": "ONNX Runtime's CPU provider has no bf16 on x86, and on Arm this program does not"

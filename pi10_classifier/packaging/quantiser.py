@@ -90,6 +90,11 @@ class Quantiser:
     def __enter__(self) -> Quantiser:
         return self
 
+    @property
+    def original(self) -> bytes:
+        """The float graph that is quantised, prepared: shapes inferred, constants folded."""
+        return self._clean.read_bytes()
+
     def __exit__(self, *_: object) -> None:
         self._temporary.cleanup()
 

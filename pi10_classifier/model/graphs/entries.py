@@ -52,7 +52,9 @@ def graphs_of(fields: Mapping[str, Any]) -> dict[str, Graph]:
             raise ValueError(f"{FIELD}: {name!r} is no name of an .onnx file beside {MAIN}")
         bits = entry["weight_bits"]
         if type(bits) is not int or bits not in (LEAST_BITS, MOST_BITS):
-            raise ValueError(f"{FIELD}: weight_bits is {bits!r}; it must be {LEAST_BITS} or {MOST_BITS}")
+            raise ValueError(
+                f"{FIELD}: weight_bits is {bits!r}, neither {LEAST_BITS} nor {MOST_BITS}"
+            )
         gate = entry.get("gate") or {}
         graphs[precision] = Graph(
             precision,
@@ -64,3 +66,38 @@ def graphs_of(fields: Mapping[str, Any]) -> dict[str, Graph]:
             gate,
         )
     return graphs
+
+
+def section(fields: Mapping[str, Any]) -> str:
+    """The part of the model card about other graphs, from ``model.json``; may be empty."""
+    lines = []
+    for precision, entry in (fields.get(FIELD) or {}).items():
+        gate = entry["gate"]
+        tuned = ", fine-tuned with the rounding in the loop" if entry["fine_tuned"] else ""
+        lines += [
+            f"## The graph in {precision}: `{entry['file']}`",
+            "",
+            "Made of the graph in fp32 by ONNX Runtime's static quantisation: activations uint8,"
+            f" weights int8 per channel with {entry['weight_bits']} bits, ranges"
+            f" ({entry['method']}) from {entry['calibration_images']:,} training images; of"
+            f" {entry['layers']} layers {len(entry['in_float'])} are left in float{tuned}."
+            " `--device cpu:int8` and `openvino:int8` run it.",
+            "",
+            f"The gate compared it with fp32 on held-out images and"
+            f" {'accepted' if gate['accepted'] else 'refused'} it: the 95 % interval of the drop of"
+            f" macro-F1 must stay at or below {100 * gate['allowed']:.2f} points.",
+            "",
+            "| images | n | macro-F1 fp32 | here | drop, points | other class | ECE fp32 | here |",
+            "|---|---:|---|---|---|---|---|---|",
+        ]
+        for name, view in gate["views"].items():
+            scores = view["scores"]
+            drop, low, high = (100 * scores[key] for key in ("drop", "low", "high"))
+            times = f" x {scores['draws']}" if scores["draws"] > 1 else ""
+            lines.append(
+                f"| {name} | {scores['images']:,}{times} | {scores['before']:.4f}"
+                f" | {scores['after']:.4f} | {drop:.2f} ({low:.2f} to {high:.2f})"
+                f" | {view['changed']:.2%} | {view['ece_before']:.4f} | {view['ece_after']:.4f} |"
+            )
+        lines.append("")
+    return "\n".join(lines)

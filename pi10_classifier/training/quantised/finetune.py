@@ -7,6 +7,8 @@ the Pi-10, as in training.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +21,7 @@ from pi10_classifier.datasets.records import Sample, Scan
 from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.concurrency import ordered_map, usable_cores
-from pi10_classifier.imaging.preprocess import U8, normalise, prepare
+from pi10_classifier.imaging.preprocess import U8, prepare
 from pi10_classifier.model.session import Model
 from pi10_classifier.training.data.augment_pi10 import augment
 from pi10_classifier.training.data.in_memory import level
@@ -32,11 +34,17 @@ KINDS = ("own", "own", "generic", "linescan")  # of the look; each image draws o
 
 @dataclass(frozen=True, slots=True)
 class FineTuning:
-    """How long and how fast. epochs: times that the training images are seen; may be a fraction."""
+    """How long and how fast.
+
+    epochs: times that the training images are seen; may be a fraction. minutes: ends earlier after
+    this time, with the rate brought down all the same; 0 for no limit. The weights then depend on
+    the machine's speed.
+    """
 
     epochs: float = 1.0
+    minutes: float = 0.0
     batch: int = 64
-    rate: float = 1e-4
+    rate: float = 2e-4
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,28 +81,36 @@ def finetune(
     wanted = max(plan.batch, round(plan.epochs * len(samples)))
     steps = -(-wanted // plan.batch)
     optimiser = torch.optim.Adam(network.parameters(), plan.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, plan.rate, total_steps=steps, pct_start=min(0.1, 50 / steps), anneal_strategy="cos"
-    )
-    done = 0
+    began, done = time.monotonic(), 0
     for images, told in _batches(model, scan, samples, steps, plan):
-        given = images if package.input_dtype == "uint8" else normalise(images, package.preprocessing)
-        answers = network(torch.from_numpy(given)) / cool
+        spent = (time.monotonic() - began) / (60 * plan.minutes) if plan.minutes else 0.0
+        if spent >= 1:
+            break
+        rate = plan.rate * _share_of_rate(max(done / (steps * plan.batch), spent))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        prepared = package.feed(images)[package.input_name]
+        answers = network(torch.from_numpy(prepared)) / cool
         loss = distillation(answers, torch.from_numpy(told), 1.0)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        schedule.step()
         done += len(images)
         progress(done, steps * plan.batch, float(loss.detach()))
     return network.exported()
 
 
+def _share_of_rate(passed: float) -> float:
+    """Of the highest rate: a short rise, then down a cosine. passed: share of the training."""
+    rise = 0.05
+    return passed / rise + 0.05 if passed < 0.95 * rise else (1 + math.cos(math.pi * passed)) / 2
+
+
 def _batches(
     model: Model, scan: Scan, samples: Sequence[Sample], steps: int, plan: FineTuning
 ) -> Iterator[tuple[U8, NDArray[np.float32]]]:
-    """Drawn images (n, C, S, S) uint8, and the float graph's logits of them (n, groups or classes)."""
+    """Drawn images (n, C, S, S) uint8, and the float graph's logits (n, groups or classes)."""
     spec = model.package.preprocessing
     crops = [(level(rgb), prepare(rgb, spec)) for _, rgb in read_rgb(scan, samples)]
     order = np.random.default_rng(plan.seed)

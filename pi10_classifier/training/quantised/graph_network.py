@@ -111,9 +111,7 @@ class GraphNetwork(nn.Module):
     def _rounded(self, node: onnx.NodeProto, inputs: list[Any]) -> Tensor:
         scale, zero = inputs[1], inputs[2]
         low, high = (0, 255) if zero.dtype == torch.uint8 else (-128, 127)
-        return torch.fake_quantize_per_tensor_affine(
-            inputs[0], float(scale), int(zero), low, high
-        )
+        return torch.fake_quantize_per_tensor_affine(inputs[0], float(scale), int(zero), low, high)
 
     def _weight(self, node: onnx.NodeProto) -> Tensor:
         name = node.input[0]
