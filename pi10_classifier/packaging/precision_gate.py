@@ -28,6 +28,7 @@ CALIBRATION_ALLOWED = 0.005  # by which the expected calibration error may rise
 DRAWS = 2  # of each image, in each look
 LEAST_IMAGES = 30
 PLAIN = "as they are"
+DROP, WORSE = "macro-F1 may drop too far", "the calibration gets worse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class View:
     def refused_for(self, allowed: float) -> str:
         """Why the gate refuses, in words; empty if it does not."""
         if self.scores.high > allowed:
-            return "the drop"
+            return DROP
         if self.ece_after - self.ece_before > CALIBRATION_ALLOWED:
-            return "the calibration"
+            return WORSE
         return ""
 
     def __str__(self) -> str:
@@ -113,15 +114,19 @@ class PrecisionRefusedError(ModelError):
     """The gate refuses; ``gate`` has the figures."""
 
     def __init__(self, gate: PrecisionGate, remedy: str = "") -> None:
-        refused = [(view, view.refused_for(gate.allowed)) for view in gate.views]
-        reasons = "; ".join(f"{why} of {view.name}" for view, why in refused if why)
-        drops = [view for view, why in refused if why == "the drop"]
+        of_each = {view: view.refused_for(gate.allowed) for view in gate.views}
+        reasons = "; ".join(
+            f"{why} ({', '.join(view.name for view in gate.views if of_each[view] == why)})"
+            for why in (DROP, WORSE)
+            if why in of_each.values()
+        )
+        drops = [view for view, why in of_each.items() if why == DROP]
         few = (
             ". The drop itself is within it: more images or --draws would narrow the interval"
             if drops and all(view.scores.drop <= gate.allowed for view in drops)
             else ""
         )
-        super().__init__(f"refused ({reasons}): {gate}{few}; {remedy or f'keep {gate.before}'}")
+        super().__init__(f"refused, as {reasons}: {gate}{few}; {remedy or f'keep {gate.before}'}")
         self.gate = gate
 
 

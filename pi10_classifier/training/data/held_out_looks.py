@@ -18,5 +18,5 @@ def _draw(rgb: U8, rng: np.random.Generator, spec: Preprocessing, *, kind: str) 
     return augment(level(rgb), rng, spec, look=1.0, kind=kind)
 
 
-LOOKS = tuple(Look(f"look: {kind}", partial(_draw, kind=kind)) for kind in KINDS)
+LOOKS = tuple(Look(f"look {kind}", partial(_draw, kind=kind)) for kind in KINDS)
 """Generic, drawn widely from a description, and linescan, as measured on genuine images."""
