@@ -159,17 +159,11 @@ def export_int8(
     )  # fmt: skip
     if not gate.accepted:
         raise PrecisionRefusedError(gate, _remedy(wanted, tune is not None))
-    _, whole = read_package(package.folder)
-    if package.novelty and not _flags_alike(package, before, after):
-        made = replace(
-            made,
-            graph=without_novelty(package, made.graph),
-            package=replace(package, novelty=None),
-        )
     if wanted.alone:
         _write_alone(out, package, made, gate, before, after)
     else:
-        _write_beside(out, package, whole, made, gate)
+        write_beside(out, package, made, gate, before, after)
+    _, whole = read_package(package.folder)
     return Quantised(out, gate, made.record, len(whole), len(made.graph), scan.left_out)
 
 
@@ -302,9 +296,17 @@ def _remedy(wanted: Wanted, tuned: bool) -> str:
     return f"nothing was written; try {', '.join(ways)}, or keep the float package"
 
 
-def _write_beside(
-    out: Path, package: Package, whole: bytes, made: Made, gate: PrecisionGate
+def write_beside(
+    out: Path, package: Package, made: Made, gate: PrecisionGate, before: Scored, after: Scored
 ) -> None:
+    """Write the package with the int8 graph beside its own.
+
+    before, after: scores of held-out images, by which novelty stays with the int8 graph or not.
+    """
+    _, whole = read_package(package.folder)
+    if package.novelty and not _flags_alike(package, before, after):
+        alone = without_novelty(package, made.graph)
+        made = replace(made, graph=alone, package=replace(package, novelty=None))
     entry = {
         "file": FILE,
         **made.record,

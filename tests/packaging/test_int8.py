@@ -196,7 +196,7 @@ def test_normalisation_stays_in_float(accepted):
 
 
 def test_the_worst_layer_is_left_in_float(data, tmp_path):
-    """The Gemm has weights of 1,000 for a feature that is always 0, beside which all others vanish."""
+    """The Gemm has weights of 1,000 for a feature that is 0, beside which the others vanish."""
     graph = normalising()
     for tensor in graph.graph.initializer:
         if tensor.name in ("spread", "w"):

@@ -80,6 +80,9 @@ def finetune(
     torch.manual_seed(plan.seed)
     wanted = max(plan.batch, round(plan.epochs * len(samples)))
     steps = -(-wanted // plan.batch)
+    if wanted < len(samples):  # the others need not be read
+        chosen = np.random.default_rng(plan.seed).choice(len(samples), wanted, replace=False)
+        samples = [samples[place] for place in np.sort(chosen)]
     optimiser = torch.optim.Adam(network.parameters(), plan.rate)
     began, done = time.monotonic(), 0
     for images, told in _batches(model, scan, samples, steps, plan):
