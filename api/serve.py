@@ -28,6 +28,7 @@ from pi10_classifier.api.webpage.routes import Page
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.model.package import embedded, read_package
+from pi10_classifier.model.runtime import AUTO
 from pi10_classifier.model.session import Model
 
 LOG = logging.getLogger("pi10.serve")
@@ -232,7 +233,8 @@ def serve(settings: ServeSettings) -> None:
     if settings.device:
         os.environ[variable("device")] = settings.device  # workers and requests read it there
     service = Service.from_environ()
-    if service.device != "cpu":  # workers would try again for ever, as they do after a crash
+    # workers would try again for ever, as they do after a crash
+    if service.device not in ("cpu", AUTO):
         Model.load(embedded(), service.device)
     with tempfile.TemporaryDirectory(prefix="pi10-serve-") as folder:
         # workers write answers and uploads here; the folder is removed at the end

@@ -52,7 +52,7 @@ class Service:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "device", runtime_of(self.device).device)
+        runtime_of(self.device)  # known? each model chooses what auto stands for
         for entry in fields(self):
             value, bounds = getattr(self, entry.name), entry.metadata
             if "low" in bounds and not bounds["low"] <= value <= bounds["high"]:

@@ -22,8 +22,8 @@ from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
 from pi10_classifier.inference.speed import measure_speed, recommended
-from pi10_classifier.model.package import find, installed
-from pi10_classifier.model.runtime import installed_runtimes
+from pi10_classifier.model.package import find, installed, read_package
+from pi10_classifier.model.runtime import FP32, RUNTIMES, installed_runtimes
 from pi10_classifier.model.session import Model
 from pi10_classifier.simulate import encode_tiff
 
@@ -98,7 +98,10 @@ def _devices() -> Iterator[Check]:
 
 def _speeds(model: str, progress: Callable[[int, int], None]) -> Iterator[Check]:
     try:
-        speeds = measure_speed(find(model), installed_runtimes(), progress=progress)
+        folder = find(model)
+        graphs = (FP32, *read_package(folder)[0].graphs)
+        devices = [name for name in installed_runtimes() if RUNTIMES[name].graph in graphs]
+        speeds = measure_speed(folder, devices, progress=progress)
     except Pi10Error as error:
         yield Check("broken", f"speed of {model}", error.message)
         return

@@ -80,7 +80,7 @@ class BatchWorker:
         self._message = message
         self._environ = environ
         self._settings = ServiceSettings.from_environ(environ).classify
-        package, _ = read_package(self._settings.model)
+        package, _ = read_package(self._settings.model, self._settings.runtime.graph)
         self._deciding = deciding(self._settings, package)
         self._classes = package.classes
         self._identity = identity_of(self._deciding)

@@ -46,7 +46,9 @@ class Contents:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
-        self.package, self._graph = read_package(settings.classify.model)
+        self.package, self._graph = read_package(
+            settings.classify.model, settings.classify.runtime.graph
+        )
 
     @cached_property
     def _model(self) -> Model:

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
-from pi10_classifier.cli.terminal.options import FOLDER
+from pi10_classifier.cli.terminal.options import FOLDER, Device
 from pi10_classifier.cli.terminal.package_options import (
+    ALLOW,
     DATA,
+    DRAWS,
     LABEL_MAP,
     MANIFEST,
     MODEL,
@@ -22,7 +24,7 @@ from pi10_classifier.cli.terminal.package_options import (
     warn_of_sample_use,
 )
 from pi10_classifier.datasets.records import LeftOut, exit_code
-from pi10_classifier.model.runtime import AUTO, DEVICES
+from pi10_classifier.model.runtime import AUTO
 
 _KEYS = ("f1", "precision", "recall")
 _AT_BOUND = {
@@ -44,7 +46,7 @@ _AT_BOUND = {
     help="Split to evaluate on: train, validation or test.  [default: test with --manifest,"
     " otherwise all images]",
 )
-@click.option("--device", type=click.Choice(DEVICES), default=AUTO, show_default=True,
+@click.option("--device", type=Device(), default=AUTO, show_default=True,
               help="Runtime to evaluate the model on, as for `classify`.")  # fmt: skip
 @click.option(
     "--against",
@@ -53,9 +55,8 @@ _AT_BOUND = {
     " one that an int8 package was made of. The command fails if macro-F1 drops too much."
     "  [default: none]",
 )
-@click.option("--allow", type=float, default=0.3, show_default=True,
-              help="With --against: largest drop of macro-F1, in percentage points, that the 95 %"
-              " interval may reach.")  # fmt: skip
+@ALLOW
+@DRAWS
 @click.option("--out", required=True, type=FOLDER, help="Folder to write the figures to.")
 def evaluate(
     model: str,
@@ -66,6 +67,7 @@ def evaluate(
     device: str,
     against: str | None,
     allow: float,
+    draws: int,
     out: Path,
 ) -> None:
     """Evaluate a model package on labelled images, prepared as `classify` prepares them.
@@ -93,10 +95,12 @@ def evaluate(
     gate = None
     if against:
         from pi10_classifier.packaging.precision_gate import judge_precision
+        from pi10_classifier.training.data.held_out_looks import LOOKS
 
         gate = judge_precision(
             Model.load(find(against)), evaluated, inputs, label_map=read_label_map(label_map),
             manifest=manifest, split=split or ("test" if manifest else ""), allowed=allow / 100,
+            looks=LOOKS, draws=draws,
         )  # fmt: skip
     figures = room.evaluate(
         evaluated,

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from pi10_classifier.model.runtime import AUTO, DEVICE_HELP, DEVICES
+from pi10_classifier.cli.terminal.options import Device
+from pi10_classifier.model.runtime import AUTO, DEVICE_HELP
 
 
 @click.command()
@@ -25,7 +26,7 @@ from pi10_classifier.model.runtime import AUTO, DEVICE_HELP, DEVICES
 )
 @click.option("--grace", type=float, default=30, show_default=True, envvar="PI10_GRACE",
               help="Seconds that running requests get to finish after SIGTERM.")  # fmt: skip
-@click.option("--device", type=click.Choice(DEVICES), default=AUTO, show_default=True,
+@click.option("--device", type=Device(), default=AUTO, show_default=True,
               envvar="PI10_DEVICE", help=DEVICE_HELP)  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="info", show_default=True, envvar="PI10_LOG_LEVEL",

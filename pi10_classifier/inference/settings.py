@@ -12,8 +12,9 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.concurrency import usable_cores
 from pi10_classifier.imaging.decode import Caps
 from pi10_classifier.instrument.names import UM_PER_PX
+from pi10_classifier.model.graphs.choice import chosen_device
 from pi10_classifier.model.package import Package, embedded
-from pi10_classifier.model.runtime import DEVICE_HELP, Runtime, runtime_of
+from pi10_classifier.model.runtime import DEVICE_HELP, FP32, Runtime, runtime_of
 from pi10_classifier.results.run_folder import TABLE_VERSION
 from pi10_classifier.sources.base import Limits
 
@@ -37,7 +38,8 @@ def default_jobs() -> int:
 class Settings:
     """How to classify. ``jobs`` affects the speed, all others the results.
 
-    device: a key of ``runtime.RUNTIMES``; ``auto`` becomes the one that it stands for.
+    device: a key of ``runtime.RUNTIMES``; ``auto`` becomes the one that it stands for with
+    ``model`` on this machine.
 
     groups: whether the table has the most probable finer group of each particle. reference: what
     drift is told by; None for none. camera: whether the table has the columns of ground and
@@ -59,7 +61,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "device", runtime_of(self.device).device)
+        object.__setattr__(self, "device", chosen_device(self.device, self.model))
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -76,7 +78,9 @@ class Settings:
         reference = self.reference or package.reference
         if reference is None:
             return self
-        if reference.model_sha256 != package.sha256 or reference.classes != package.classes:
+        # an int8 graph that the gate accepted counts the same classes as the graph in fp32
+        of_model = package.has_graph(reference.model_sha256)
+        if not of_model or reference.classes != package.classes:
             raise SettingError(
                 f"the reference was made with another model ({reference.model_sha256[:8]}, not"
                 f" {package.sha256[:8]} of {package.name}); make one by `pi10 export reference` of"
@@ -124,6 +128,8 @@ class Settings:
             "caps": asdict(self.caps),
             "limits": asdict(self.limits),
         }
+        if package.precision != FP32:  # absent otherwise, so that older runs can be resumed
+            fields["graph"] = package.graph_file
         if package.thresholds:  # absent otherwise, so that older runs can be resumed
             fields["thresholds"] = dict(zip(package.classes, package.thresholds, strict=True))
         if package.novelty:  # its graph is in model_sha256

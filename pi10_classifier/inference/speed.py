@@ -25,7 +25,8 @@ FASTER = 1.1  # by less, another runtime is not worth other scores
 class Speed:
     """The bare session's speed: images per second (median, least and most of the rounds).
 
-    core_ms: processor time per image, milliseconds. problem: why nothing was measured.
+    core_ms: processor time per image, milliseconds. problem: why nothing was measured. unjudged:
+    it is an int8 graph that the gate of its package did not accept.
     """
 
     device: str
@@ -35,6 +36,7 @@ class Speed:
     most: float = 0.0
     core_ms: float = 0.0
     problem: str = ""
+    unjudged: bool = False
 
     def __str__(self) -> str:
         if self.problem:
@@ -67,13 +69,8 @@ def measure_speed(
             models[device] = Model.load(folder, device)
         except Pi10Error as error:
             problems[device] = error.message
-    taken: dict[str, list[tuple[float, float]]] = {device: [] for device in models}
-    total, done = rounds * len(models), 0
-    for _ in range(rounds):
-        for device, model in models.items():
-            taken[device].append(_rate(model, batch, jobs or default_jobs(), seconds))
-            done += 1
-            progress(done, total)
+    of_each = in_turns(list(models.values()), batch, jobs, rounds, seconds, progress)
+    taken = dict(zip(models, of_each, strict=True))
     speeds = []
     for device in devices:
         if device in problems:
@@ -85,10 +82,32 @@ def measure_speed(
         speeds.append(
             Speed(
                 device, precision, statistics.median(rates), min(rates), max(rates),
-                1000 * statistics.median(costs),
+                1000 * statistics.median(costs), unjudged=_unjudged(models[device]),
             )
         )  # fmt: skip
     return speeds
+
+
+def in_turns(
+    models: Sequence[Model],
+    batch: int = BATCH,
+    jobs: int = 0,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[list[tuple[float, float]]]:
+    """Images per second and processor seconds per image of each model's bare session, by round."""
+    taken: list[list[tuple[float, float]]] = [[] for _ in models]
+    for number in range(rounds):
+        for place, model in enumerate(models):
+            taken[place].append(_rate(model, batch, jobs or default_jobs(), seconds))
+            progress(number * len(models) + place + 1, rounds * len(models))
+    return taken
+
+
+def _unjudged(model: Model) -> bool:
+    graph = model.package.graphs.get(model.package.precision)
+    return graph is not None and not graph.accepted
 
 
 def _rate(model: Model, batch: int, jobs: int, seconds: float) -> tuple[float, float]:
@@ -117,7 +136,7 @@ def _rate(model: Model, batch: int, jobs: int, seconds: float) -> tuple[float, f
 def recommended(speeds: Sequence[Speed], model: str) -> str:
     """Which device to use, in words: another precision only once it has been judged."""
     known = [speed for speed in speeds if not speed.problem]
-    alike = [speed for speed in known if speed.precision.endswith(FP32)]
+    alike = [speed for speed in known if speed.precision.endswith(FP32) and not speed.unjudged]
     if not alike:
         return "none: no runtime in fp32 could be measured"
     first, best = alike[0], max(alike, key=lambda speed: speed.per_second)

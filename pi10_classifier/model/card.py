@@ -7,6 +7,7 @@ from typing import Any
 
 from pi10_classifier.drift.reference import section as section_of_reference
 from pi10_classifier.model.front_matter import front_matter
+from pi10_classifier.model.graphs.entries import section as section_of_graphs
 from pi10_classifier.model.groups import section as section_of_groups
 from pi10_classifier.model.novelty import section
 
@@ -44,6 +45,8 @@ def body(fields: Mapping[str, Any]) -> str:
         parts.append(novelty)
     if reference := section_of_reference(fields):
         parts.append(reference)
+    if graphs := section_of_graphs(fields):
+        parts.append(graphs)
     parts.append(_limits(fields))
     if training.get("command"):
         again = f"## To train it again\n\n```\n{training['command']}\n```\n"

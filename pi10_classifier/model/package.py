@@ -1,6 +1,7 @@
 """Reads and verifies a model package.
 
-A package is a folder with ``model.onnx``, ``model.json`` and ``README.md`` (the model card).
+A package is a folder with ``model.onnx``, ``model.json`` and ``README.md`` (the model card). It may
+have other graphs of the same model (``graphs``).
 Training writes nothing else for use, and inference reads nothing else.
 """
 
@@ -8,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from pi10_classifier.drift.reference import FIELD as REFERENCE
 from pi10_classifier.drift.reference import Reference
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.imaging.preprocess import U8, Preprocessing, normalise
+from pi10_classifier.model.graphs.entries import MAIN, Graph, graphs_of
 from pi10_classifier.model.groups import FIELD as GROUPS
 from pi10_classifier.model.groups import Groups
 from pi10_classifier.model.measured import FIELD as MEASURED
 from pi10_classifier.model.measured import Measured
 from pi10_classifier.model.novelty import FIELD, Novelty
 from pi10_classifier.model.onnx_guard import refuse_external_data
+from pi10_classifier.model.runtime import FP32
 
 # format 2 added trim, 3 ground_clip, 4 measured: a program that reads older ones would ignore them
 FORMAT = 2
@@ -41,13 +44,14 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A verified model package. ``sha256`` is the hash of ``model.onnx``.
+    """A verified model package. ``sha256`` is the hash of the graph that it was read with.
 
     thresholds: for each class, in the order of ``classes``, the lowest score that is not flagged
     (0..1, 0 flags nothing); empty if the package has none. novelty: None if the package does not
     tell what is unlike its training images. groups: None if the package predicts classes alone.
     reference: of a good run with it; None if it has none.
-    measured: None if the graph takes the image alone.
+    measured: None if the graph takes the image alone. precision: of the graph that it was read
+    with. graphs: those beside ``model.onnx``, by precision.
     """
 
     folder: Path
@@ -67,6 +71,19 @@ class Package:
     groups: Groups | None = None
     reference: Reference | None = None
     measured: Measured | None = None
+    precision: str = FP32
+    graphs: Mapping[str, Graph] = field(default_factory=dict)
+
+    @property
+    def graph_file(self) -> str:
+        """The name of the file of the graph that it was read with."""
+        other = self.graphs.get(self.precision)
+        return other.file if other else MAIN
+
+    def has_graph(self, sha256: str) -> bool:
+        """Whether a graph of this package has this SHA-256, the one that was read or another."""
+        files = self.description["files"].values()
+        return sha256 == self.sha256 or any(entry["sha256"] == sha256 for entry in files)
 
     def feed(self, batch: U8, measured: F32 | None = None) -> dict[str, NDArray[Any]]:
         """What the graph's inputs get for prepared images (N, C, S, S) uint8.
@@ -120,35 +137,52 @@ def find(name_or_folder: str) -> Path:
 
 
 def installed_with(sha256: str) -> Path | None:
-    """The package that ships with the program whose graph has this SHA-256; None if none has."""
+    """The package that ships with the program of which a graph has this SHA-256, or None."""
     for folder in installed():
         fields = json.loads((folder / "model.json").read_text("utf-8"))
-        if fields["files"]["model.onnx"]["sha256"] == sha256:
+        if any(entry["sha256"] == sha256 for entry in fields["files"].values()):
             return folder
     return None
 
 
-def read_package(folder: Path) -> tuple[Package, bytes]:
-    """Verify a package and return it with the bytes of its graph.
+def read_package(folder: Path, precision: str = FP32) -> tuple[Package, bytes]:
+    """Verify a package and return it with the bytes of its graph, ``model.onnx``.
 
-    Raises ModelError if a hash, a field or a file is wrong.
+    precision: of the graph to read instead; where the package has none, ``model.onnx`` is read, and
+    ``Package.precision`` says so. Raises ModelError if a hash, a field or a file is wrong.
     """
     try:
         fields = json.loads((folder / "model.json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder}: model.json cannot be read: {error}") from error
-    path = folder / "model.onnx"
+    graph = _read_graph(folder / MAIN)
+    package = _parse(folder, fields, hashlib.sha256(graph).hexdigest())
+    if wanted := package.graphs.get(precision):
+        graph = _read_graph(folder / wanted.file)
+        sha256 = hashlib.sha256(graph).hexdigest()
+        _check_hash(folder, wanted.file, sha256, wanted.sha256)
+        novelty = package.novelty if wanted.novelty else None
+        package = replace(package, sha256=sha256, precision=precision, novelty=novelty)
+    refuse_external_data(graph)
+    return package, graph
+
+
+def _read_graph(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_MODEL_BYTES:
             raise ModelError(f"{path} has {size:,} bytes; at most {MAX_MODEL_BYTES:,} are loaded")
-        graph = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    sha256 = hashlib.sha256(graph).hexdigest()
-    package = _parse(folder, fields, sha256)
-    refuse_external_data(graph)
-    return package, graph
+
+
+def _check_hash(folder: Path, file: str, sha256: str, expected: object) -> None:
+    if expected != sha256:
+        raise ModelError(
+            f"{folder}: {file} has SHA-256 {sha256[:16]}…, but model.json says "
+            f"{str(expected)[:16]}…; the file was changed or damaged, reinstall the package"
+        )
 
 
 def _parse(folder: Path, fields: Any, sha256: str) -> Package:
@@ -158,12 +192,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
                 f"{folder}: model.json has format {fields['format']!r}; this program reads"
                 f" {', '.join(map(str, _READ))}"
             )
-        expected = fields["files"]["model.onnx"]["sha256"]
-        if expected != sha256:
-            raise ModelError(
-                f"{folder}: model.onnx has SHA-256 {sha256[:16]}…, but model.json says "
-                f"{str(expected)[:16]}…; the file was changed or damaged, reinstall the package"
-            )
+        _check_hash(folder, MAIN, sha256, fields["files"][MAIN]["sha256"])
         package = Package(
             folder=folder,
             name=str(fields["name"]),
@@ -182,6 +211,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             groups=Groups.from_dict(fields.get(GROUPS), fields["classes"]),
             reference=Reference.from_dict(fields.get(REFERENCE)),
             measured=Measured.from_dict(fields.get(MEASURED)),
+            graphs=graphs_of(fields),
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ModelError(

@@ -1,7 +1,8 @@
 """The runtimes that can run a model's graph: which library, on what, in which precision.
 
-ONNX Runtime on the CPU, in fp32, needs no extra and is the default. Another precision changes
-scores, and another library their last digits, so neither is chosen unless it is asked for.
+ONNX Runtime on the CPU, in fp32, needs no extra. Another precision changes scores, and another
+library their last digits, so neither is chosen unless it is asked for. The exception is an int8
+graph that the gate of its package accepted (``graphs.chosen_device``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pi10_classifier.model.onnx_guard import spans
 
 AUTO = "auto"
 ONNX_RUNTIME, OPENVINO = "ONNX Runtime", "OpenVINO"
-FP32, BF16, TF32 = "fp32", "bf16", "tf32"
+FP32, BF16, TF32, INT8 = "fp32", "bf16", "tf32", "int8"
 # operators of a graph with int8 layers, in the QDQ and in the operator form
 _QUANTISED = (b"QuantizeLinear", b"QLinearConv", b"QLinearMatMul", b"ConvInteger", b"MatMulInteger")
 
@@ -31,13 +32,15 @@ class Runtime:
 
     device: its name for --device and PI10_DEVICE. precision: of the layers that the graph leaves in
     float: fp32, bf16, or tf32 (fp32 of which a GPU multiplies the first 10 bits of the mantissa).
-    Layers that a package has in int8 are computed in int8 by each runtime.
+    graph: which graph of the package is run, fp32 (``model.onnx``) or int8. Layers that a graph has
+    in int8 are computed in int8 by each runtime.
     """
 
     device: str
     library: str
     precision: str
     provider: str = ""  # of ONNX Runtime
+    graph: str = FP32
 
     def check_installed(self) -> None:
         """Raises SettingError, which names what to install, where the runtime is not here."""
@@ -61,7 +64,9 @@ RUNTIMES: Mapping[str, Runtime] = {
     runtime.device: runtime
     for runtime in (
         Runtime("cpu", ONNX_RUNTIME, FP32, "CPUExecutionProvider"),
+        Runtime("cpu:int8", ONNX_RUNTIME, FP32, "CPUExecutionProvider", INT8),
         Runtime("openvino", OPENVINO, FP32),
+        Runtime("openvino:int8", OPENVINO, FP32, graph=INT8),
         Runtime("openvino:bf16", OPENVINO, BF16),
         # both let a GPU use tf32 unless told otherwise
         Runtime("cuda", ONNX_RUNTIME, TF32, "CUDAExecutionProvider"),
@@ -71,19 +76,26 @@ RUNTIMES: Mapping[str, Runtime] = {
 DEVICES = (AUTO, *RUNTIMES)
 DEVICE_HELP = (
     "Runtime of the model: cpu (ONNX Runtime), openvino or openvino:bf16 (need the extra"
-    " [openvino]), cuda or tensorrt (need onnxruntime-gpu). auto is cpu, as all others change"
-    " scores; `pi10 doctor --model NAME` compares their speed."
+    " [openvino]), cuda or tensorrt (need onnxruntime-gpu); cpu:int8 and openvino:int8 run the int8"
+    " graph of a package that has one. auto is cpu:int8 where the package's gate accepted that"
+    " graph and the CPU has the instructions for it, otherwise cpu; `pi10 doctor --model NAME`"
+    " compares their speed."
 )
+_NOT_HERE = {
+    "cpu:bf16": "ONNX Runtime's CPU provider has no bf16 on x86, and on Arm this program does not"
+    " use it; use --device openvino:bf16, or cpu",
+}
 
 
 def runtime_of(device: str) -> Runtime:
-    """The runtime of a device's name. Raises SettingError for a name that is unknown."""
+    """The runtime of a device's name; ``auto`` is cpu here, where no package is known.
+
+    Raises SettingError for a name that is unknown.
+    """
     runtime = RUNTIMES.get("cpu" if device == AUTO else device)
     if runtime is None:
-        remedy = f"use one of {', '.join(DEVICES)}"
-        if device.endswith(":int8"):
-            remedy += "; int8 is of the package: make one with `pi10 export int8`"
-        raise SettingError(f"device {device!r} is unknown; {remedy}")
+        why = _NOT_HERE.get(device, f"it is unknown; use one of {', '.join(DEVICES)}")
+        raise SettingError(f"device {device!r} cannot be used: {why}")
     return runtime
 
 

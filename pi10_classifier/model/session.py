@@ -11,6 +11,7 @@ import numpy as np
 
 from pi10_classifier.errors import ModelError
 from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.model.graphs.choice import check_graph, chosen_device
 from pi10_classifier.model.package import F32, Package, read_package
 from pi10_classifier.model.runtime import OPENVINO, TF32, Runtime, Session, has_int8, runtime_of
 
@@ -40,6 +41,7 @@ class Model:
     def __init__(self, package: Package, graph: bytes, device: str = "cpu") -> None:
         self.package = package
         self.runtime = runtime_of(device)
+        check_graph(package, self.runtime, has_int8(graph))
         more = [told.output for told in (package.novelty, package.groups) if told]
         self._outputs = [package.output_name, *more]
         self._session = open_session(graph, self.runtime, str(package.folder))
@@ -52,7 +54,8 @@ class Model:
     def runs_on(self) -> dict[str, Any]:
         """What runs the graph, for run.json: library, version, device and precision.
 
-        int8: whether some layers are computed in int8, as the package has them.
+        int8: whether some layers are computed in int8, as the graph has them. graph: its file in
+        the package.
         """
         return {
             "library": self.runtime.library,
@@ -60,12 +63,17 @@ class Model:
             "device": self.runtime.device,
             "precision": self.runtime.precision,
             "int8": self._int8,
+            "graph": self.package.graph_file,
         }
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Model:
-        """Verify and load a package. Raises ModelError or SettingError."""
-        package, graph = read_package(folder)
+        """Verify and load a package, with the graph that ``device`` runs.
+
+        Raises ModelError or SettingError.
+        """
+        device = chosen_device(device, folder)
+        package, graph = read_package(folder, runtime_of(device).graph)
         return cls(package, graph, device)
 
     def _check_shapes(self) -> None:

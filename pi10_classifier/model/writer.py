@@ -18,8 +18,10 @@ from pi10_classifier.drift.reference import FIELD as REFERENCE
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.model.card import body, card, head
 from pi10_classifier.model.front_matter import front_matter, without_front_matter
+from pi10_classifier.model.graphs.entries import FIELD as GRAPHS
 from pi10_classifier.model.onnx_metadata import with_metadata
 from pi10_classifier.model.package import Package
+from pi10_classifier.model.runtime import FP32
 from pi10_classifier.model.session import Model
 
 MODEL, DESCRIPTION, CARD = "model.onnx", "model.json", "README.md"
@@ -42,20 +44,30 @@ def derive(base: Package, kind: str, **fields: Any) -> dict[str, Any]:
     """
     origin = {"kind": kind, "name": base.name, "version": base.version, "sha256": base.sha256}
     before = base.description.get("derived", [])
-    # these belong to the base: its parity gate, its summary, the scores of its good run
+    # these belong to the base: its parity gate, its summary, the scores of its good run, and its
+    # graphs in other precisions
     made = {
         **base.description,
         "parity": None,
         "summary": None,
         REFERENCE: None,
+        GRAPHS: None,
         "derived": [*before, origin],
         **fields,
     }
     return {name: value for name, value in made.items() if value is not None}
 
 
-def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: str) -> Path:
+def write_package(
+    out: Path,
+    graph: bytes,
+    fields: Mapping[str, Any],
+    sections: str,
+    others: Mapping[str, bytes] | None = None,
+) -> Path:
     """Publish a package at ``out``: graph, description and a card with ``sections``.
+
+    others: further graphs by their file's name, which the field ``graphs`` describes.
 
     A new graph gets the package's name, version, classes, preprocessing and licence. The graph is
     loaded and run first. Raises ModelError, and writes nothing, if serving would refuse it. Raises
@@ -63,23 +75,30 @@ def write_package(out: Path, graph: bytes, fields: Mapping[str, Any], sections: 
     """
     sha256 = hashlib.sha256(graph).hexdigest()
     # a base's own graph keeps its hash, by which drawn samples know the model
-    if all(sha256 != origin["sha256"] for origin in fields.get("derived", ())):
-        graph = with_metadata(graph, fields)
-        sha256 = hashlib.sha256(graph).hexdigest()
-    described = {**fields, "files": {MODEL: {"sha256": sha256, "bytes": len(graph)}}}
+    known = [origin["sha256"] for origin in fields.get("derived", ())]
+    known += [entry["sha256"] for entry in fields.get("files", {}).values()]
+    graphs = {MODEL: graph if sha256 in known else with_metadata(graph, fields)}
+    graphs |= {name: with_metadata(other, fields) for name, other in (others or {}).items()}
+    files = {
+        name: {"sha256": hashlib.sha256(stored).hexdigest(), "bytes": len(stored)}
+        for name, stored in graphs.items()
+    }
+    described = {**fields, "files": files}
     text = json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     target = out.resolve()
     trial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         trial.mkdir(parents=True)
-        (trial / MODEL).write_bytes(graph)
+        for name, stored in graphs.items():
+            (trial / name).write_bytes(stored)
         (trial / CARD).write_text(
             f"{front_matter(described)}{head(described)}\n{sections}", "utf-8", newline="\n"
         )
         (trial / DESCRIPTION).write_text(text, "utf-8", newline="\n")
-        Model.load(trial)
+        for precision in (FP32, *fields.get(GRAPHS, {})):
+            Model.load(trial, "cpu" if precision == FP32 else f"cpu:{precision}")
         if target.is_dir() and any(target.iterdir()):
-            for name in (MODEL, CARD, DESCRIPTION):  # the hash reveals an interruption
+            for name in (*graphs, CARD, DESCRIPTION):  # the hash reveals an interruption
                 (trial / name).replace(target / name)
         else:
             if target.is_dir():

@@ -1,55 +1,119 @@
-"""Quantises a model package to int8, behind an accuracy gate.
+"""Adds an int8 graph to a model package, behind the gate of accuracy.
 
-It uses ONNX Runtime's static quantiser: activations are uint8, weights int8 per output channel
-with seven bits (``reduce_range``: without VNNI, eight bits overflow the 16-bit sums of AVX2). The
-nodes before the first convolution or matrix product (the folded normalisation) stay in float, and
-so does the sum of groups to classes.
+The ranges of activations come from training images, half of them drawn in the looks of the Pi-10.
+Method and layers left in float are chosen by how far the answers move on other training images.
+The gate (``precision_gate``) judges the result on held-out images.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
-import logging
-import tempfile
-import warnings
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import LeftOut, Sample, Scan
+from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.datasets.selection import load_labelled
-from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.analysis import figures_of
-from pi10_classifier.evaluation.scoring import batches, score
+from pi10_classifier.evaluation.looks import Look, drawn_image
+from pi10_classifier.evaluation.scoring import Scored, batches
 from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.inference.speed import in_turns
+from pi10_classifier.model.graphs.entries import FIELD as GRAPHS
+from pi10_classifier.model.graphs.entries import LEAST_BITS, MOST_BITS, section
 from pi10_classifier.model.package import Package, read_package
+from pi10_classifier.model.runtime import INT8
 from pi10_classifier.model.session import Model
-from pi10_classifier.model.writer import check_out, derive, quoted_card, write_package
-from pi10_classifier.packaging.accuracy_gate import AccuracyGate, RefusedError, judge
+from pi10_classifier.model.writer import (
+    check_out,
+    derive,
+    extended_card,
+    quoted_card,
+    write_package,
+)
 from pi10_classifier.packaging.novelty_graph import without_novelty
+from pi10_classifier.packaging.precision_gate import (
+    ALLOWED,
+    DRAWS,
+    PrecisionGate,
+    PrecisionRefusedError,
+    check_allowed,
+    gate_of,
+)
+from pi10_classifier.packaging.quantiser import METHODS, Quantiser
+from pi10_classifier.packaging.sensitivity import Probe, best_method, worst_layers
 
-DROP = 0.005  # of macro-F1: half a point
+BEST = "best"  # of the methods
 CALIBRATION_IMAGES = 512
-CALIBRATION_BATCH = 16
 LEAST_IMAGES = 30
-METHODS = ("minmax", "entropy", "percentile")
-_HEAVY = ("Conv", "Gemm", "MatMul")
+FILE = "model.int8.onnx"
+_NOVELTY_APART = 0.01  # by which the share of flagged images may differ
+
+
+class Tuning(Protocol):
+    """Trains the weights of an int8 graph; ``training.quantised.finetune`` without its progress."""
+
+    def __call__(
+        self,
+        model: Model,
+        quantised: bytes,
+        original: bytes,
+        scan: Scan,
+        samples: Sequence[Sample],
+        weight_bits: int,
+    ) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How to quantise. method: of ``METHODS``, or the best of them.
+
+    images: to take ranges from. float_layers: most layers to leave in float. alone: write a package
+    with the int8 graph as its only one.
+    """
+
+    method: str = BEST
+    images: int = CALIBRATION_IMAGES
+    weight_bits: int = MOST_BITS
+    float_layers: int = 0
+    alone: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in (BEST, *METHODS):
+            names = ", ".join((BEST, *METHODS))
+            raise SettingError(f"method is {self.method!r}; it must be one of {names}")
+        if self.weight_bits not in (LEAST_BITS, MOST_BITS):
+            raise SettingError(
+                f"--weight-bits is {self.weight_bits}; it must be {LEAST_BITS} or {MOST_BITS}"
+            )
+        if self.float_layers < 0:
+            raise SettingError(f"--float-layers is {self.float_layers}; it must be 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An int8 graph and how it was made, for ``model.json``."""
+
+    graph: bytes
+    package: Package
+    record: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """The written package, the figures of the gate, and the files left out."""
+    """The written package, the record of its int8 graph, the gate, and the files left out."""
 
     package: Path
-    gate: AccuracyGate
+    gate: PrecisionGate
+    record: dict[str, Any]
     bytes_before: int
     bytes_after: int
     left_out: tuple[LeftOut, ...]
@@ -62,90 +126,126 @@ def export_int8(
     *,
     label_map: LabelMap | None = None,
     manifest: Path | None = None,
-    method: str = "minmax",
-    images: int = CALIBRATION_IMAGES,
-    allowed: float = DROP,
+    wanted: Wanted = Wanted(),
+    allowed: float = ALLOWED,
+    looks: Sequence[Look] = (),
+    draws: int = DRAWS,
+    tune: Tuning | None = None,
     on_scan: Callable[[Scan], None] = lambda scan: None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Quantised:
-    """Write ``out``: ``model`` in int8, if macro-F1 falls by at most ``allowed``.
+    """Write ``out``: the package with an int8 graph beside its own, if the gate accepts it.
 
-    Ranges come from ``images`` images of the training split, macro-F1 from the validation split, as
-    given by ``manifest`` or a table; without splits, from two halves of the data. If the drop is
-    larger, raises RefusedError with the figures and writes nothing.
+    Ranges come from the training split, as given by ``manifest`` or a table, and the gate judges on
+    all other images; without splits, they are two halves of the data. looks: of the Pi-10. tune:
+    trains the graph's weights with their rounding. progress: of the search for sensitive layers.
+    Raises PrecisionRefusedError with the figures, and writes nothing, where the gate refuses.
     """
     package = model.package
     check_out(out, package)
+    check_allowed(allowed)
     if "cascade" in package.description:
         raise SettingError(
             f"{package.name} is a cascade of two networks; make int8 packages of both, and"
             " combine them with `pi10 export cascade`"
         )
-    if method not in METHODS:
-        raise SettingError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     scan = load_labelled(inputs, label_map, manifest)
     on_scan(scan)
-    known = [sample for sample in scan.samples if sample.group in package.classes]
-    divided = any(sample.split for sample in known)
-    if divided:
-        fit, held = ([s for s in known if s.split == name] for name in ("train", "validation"))
+    fit, held = divided(scan, package)
+    made = quantised(model, scan, fit, wanted, looks, tune, progress)
+    gate, before, after = gate_of(
+        model, Model(made.package, made.graph), scan, held, looks=looks, draws=draws,
+        allowed=allowed,
+    )  # fmt: skip
+    if not gate.accepted:
+        raise PrecisionRefusedError(gate, _remedy(wanted, tune is not None))
+    if wanted.alone:
+        _write_alone(out, package, made, gate, before, after)
     else:
-        fit, held = _divide(known)
+        write_beside(out, package, made, gate, before, after)
+    _, whole = read_package(package.folder)
+    return Quantised(out, gate, made.record, len(whole), len(made.graph), scan.left_out)
+
+
+def divided(scan: Scan, package: Package) -> tuple[list[Sample], list[Sample]]:
+    """The images of the model's classes to fit on, and those to judge on.
+
+    Raises SettingError where there are too few.
+    """
+    known = [sample for sample in scan.samples if sample.group in package.classes]
+    by_split = any(sample.split for sample in known)
+    if by_split:
+        fit = [sample for sample in known if sample.split == "train"]
+        held = [sample for sample in known if sample.split not in ("", "train")]
+    else:
+        fit, held = _halves(known)
     for purpose, some in (("to take ranges from", fit), ("to judge on", held)):
         if len(some) < LEAST_IMAGES:
             raise SettingError(
                 f"{len(some)} images {purpose} are too few; at least {LEAST_IMAGES} of the"
                 " model's classes are needed"
-                f" {'per split' if divided else 'in either half of the data'}"
+                f" {'per split' if by_split else 'in either half of the data'}"
             )
-    chosen = fit[:: max(1, -(-len(fit) // images))]
-    sample = list(batches(model, scan, chosen))
-    pixels = np.concatenate([batch.images for batch in sample])
-    measured = None
-    if package.measured:
-        measured = np.concatenate([x.measured for x in sample if x.measured is not None])
-    before = score(model, scan, held)
+    return fit, held
+
+
+def quantised(
+    model: Model,
+    scan: Scan,
+    fit: Sequence[Sample],
+    wanted: Wanted,
+    looks: Sequence[Look] = (),
+    tune: Tuning | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Made:
+    """An int8 graph of a package's float graph, from the images ``fit``; nothing is written."""
+    package = model.package
     _, whole = read_package(package.folder)
-    graph = without_novelty(package, whole)
-    package = replace(package, novelty=None)  # it was fitted on the float features
-    small = quantise(graph, package, pixels, method, measured)
-    after = score(Model(package, small), scan, held)
-    gate = judge(before, after, package.classes)
-    if not gate.drop <= allowed:
-        others = " or ".join(other for other in METHODS if other != method)
-        raise RefusedError(
-            f"int8 is refused: {gate}; at most {100 * allowed:.2f} points are allowed. Nothing"
-            f" was written; try --method {others}, or keep the float package",
-            gate,
+    images, measured = _prepared(model, scan, _spread(fit, wanted.images), looks)
+    record: dict[str, Any] = {"weight_bits": wanted.weight_bits, "calibration_images": len(images)}
+    with Quantiser(whole, package, images, measured) as quantiser:
+        method = wanted.method
+        searching = method == BEST or wanted.float_layers > 0
+        if searching:  # on other images than those of the ranges
+            others = _spread(fit, wanted.images, 0.5)
+            probe = Probe.of(model, *_prepared(model, scan, others, looks))
+        if method == BEST:
+            method, told = best_method(quantiser, probe, METHODS, wanted.weight_bits)
+            record["divergence_by_method"] = {name: round(x, 6) for name, x in told.items()}
+        worst = (
+            worst_layers(
+                quantiser, probe, method, wanted.weight_bits, wanted.float_layers, progress
+            )
+            if wanted.float_layers
+            else []
         )
-    truth = before.truth(package.classes)
-    bins = [s.bin for s in before.samples]
-    fields = derive(
-        package,
-        "int8",
-        name=f"{package.name}-int8",
-        novelty=None,
-        metrics={
-            "int8 gate, validation": figures_of(truth, after.probabilities, package.classes, bins)
-        },
-        int8={
-            "method": method,
-            "calibration_images": len(chosen),
-            "held_out_images": gate.images,
-            "macro_f1_float": round(gate.before, 4),
-            "macro_f1_int8": round(gate.after, 4),
-            "drop": round(gate.drop, 4),
-            "drop_95": [round(gate.low, 4), round(gate.high, 4)],
-            "allowed": allowed,
-            "same_class": round(gate.agree, 4),
-            "absent_classes": list(gate.absent),
-        },
-    )
-    card = f"{_section(gate, len(chosen), method, divided)}\n{quoted_card(package)}"
-    write_package(out, small, fields, card)
-    return Quantised(out, gate, len(whole), len(small), scan.left_out)
+        in_float = [layer for layer, _ in worst]
+        graph = quantiser.graph(method, wanted.weight_bits, in_float)
+        if in_float:
+            whole_int8 = quantiser.graph(method, wanted.weight_bits)
+            record["core_ms"] = _costs(model, whole_int8, graph)
+        if tune:
+            graph = tune(model, graph, quantiser.original, scan, fit, wanted.weight_bits)
+    record |= {
+        "method": method,
+        "in_float": [{"layer": layer, "divergence": round(x, 6)} for layer, x in worst],
+        "layers": len(quantiser.layers),
+        "fine_tuned": tune is not None,
+    }
+    return Made(graph, package, record)
 
 
-def _divide(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+def _costs(model: Model, whole_int8: bytes, mixed: bytes) -> dict[str, float]:
+    """Processor time per image, milliseconds, of the bare sessions, measured in turns."""
+    names = ("fp32", "int8", "int8 with layers in float")
+    models = [model, *(Model(model.package, graph) for graph in (whole_int8, mixed))]
+    return {
+        name: round(1000 * statistics.median(cost for _, cost in rounds), 3)
+        for name, rounds in zip(names, in_turns(models), strict=True)
+    }
+
+
+def _halves(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     """Two halves by a hash of each file's content; duplicates stay in one half."""
     halves: tuple[list[Sample], list[Sample]] = ([], [])
     for s in samples:
@@ -154,122 +254,87 @@ def _divide(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     return halves
 
 
-def quantise(
-    graph: bytes,
-    package: Package,
-    images: U8,
-    method: str = "minmax",
-    measured: NDArray[np.float32] | None = None,
-) -> bytes:
-    """A graph in int8 (QDQ form) with ranges from prepared images (N, C, S, S) uint8.
-
-    measured: what was measured of them, (N, M), for a package that takes it.
+def _spread(samples: Sequence[Sample], most: int, begin: float = 0.0) -> list[Sample]:
+    """At most ``most`` samples, evenly spaced; ``begin``: from this share of a step on."""
+    step = max(1, -(-len(samples) // most))
+    return list(samples[int(begin * step) :: step])
 
 
-    Raises ModelError where the quantiser fails on the graph or finds nothing to do.
-    """
-    from onnxruntime import quantization as ort
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    # histograms need batches of equal size
-    whole = len(images) // CALIBRATION_BATCH * CALIBRATION_BATCH or len(images)
-    cuts = range(0, whole, CALIBRATION_BATCH)
-    feeds = [
-        package.feed(
-            images[:whole][i : i + CALIBRATION_BATCH],
-            None if measured is None else measured[:whole][i : i + CALIBRATION_BATCH],
-        )
-        for i in cuts
+def _prepared(
+    model: Model, scan: Scan, samples: Sequence[Sample], looks: Sequence[Look]
+) -> tuple[U8, NDArray[np.float32] | None]:
+    """Images (N, C, S, S), with what was measured; every second one drawn, in turn in each look."""
+    if model.package.measured or not looks:
+        told = list(batches(model, scan, samples))
+        numbers = [x.measured for x in told if x.measured is not None]
+        images = np.concatenate([batch.images for batch in told])
+        return images, np.concatenate(numbers) if numbers else None
+    plain = [images for batch in batches(model, scan, samples[::2]) for images in batch.images]
+    drawn = [
+        drawn_image(looks[place % len(looks)], 0, sample, rgb, model.package.preprocessing)
+        for place, (sample, rgb) in enumerate(read_rgb(scan, samples[1::2]))
     ]
-
-    class Reader(ort.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left = iter(feeds)
-
-        def get_next(self) -> Any:
-            return next(self.left, None)
-
-    ways = dict(zip(METHODS, ("MinMax", "Entropy", "Percentile"), strict=True))
-    quiet = logging.getLogger()
-    level = quiet.level
-    talk = contextlib.redirect_stdout(io.StringIO())  # keep the quantiser off standard output
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), talk:
-        warnings.simplefilter("ignore")  # deprecations inside the quantiser
-        given, clean, small = (Path(folder) / f"{x}.onnx" for x in ("float", "clean", "int8"))
-        try:
-            quiet.setLevel(logging.ERROR)
-            given.write_bytes(graph)
-            quant_pre_process(str(given), str(clean), skip_symbolic_shape=True)
-            prepared_graph = onnx.load(str(clean))
-            for number, node in enumerate(prepared_graph.graph.node):
-                node.name = node.name or f"node_{number}"
-            onnx.save(prepared_graph, str(clean))
-            kept_in_float = before_first(prepared_graph)
-            if package.groups:  # else the classes would be other sums than those of the groups
-                kept_in_float += after_last_layer(prepared_graph, package.groups.output)
-            ort.quantize_static(
-                str(clean),
-                str(small),
-                Reader(),
-                quant_format=ort.QuantFormat.QDQ,
-                activation_type=ort.QuantType.QUInt8,
-                weight_type=ort.QuantType.QInt8,
-                per_channel=True,
-                reduce_range=True,
-                calibrate_method=ort.CalibrationMethod[ways[method]],
-                nodes_to_exclude=kept_in_float,
-            )
-            quantised = small.read_bytes()
-        except Exception as error:  # the quantiser may raise anything
-            raise ModelError(
-                f"{package.folder}: ONNX Runtime cannot quantise this graph:"
-                f" {type(error).__name__}: {str(error)[:300]}"
-            ) from error
-        finally:
-            quiet.setLevel(level)
-    if not any(n.op_type == "QuantizeLinear" for n in onnx.load_from_string(quantised).graph.node):
-        raise ModelError(
-            f"{package.folder}: no node of the graph can be done in int8; keep the float package"
-        )
-    return quantised
+    mixed = [image for pair in zip(plain, drawn, strict=False) for image in pair]
+    return np.stack(mixed + plain[len(drawn) :]), None
 
 
-def before_first(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes between the input and the first convolution or matrix product."""
-    reached = {value.name for value in model.graph.input}
-    names = []
-    for node in model.graph.node:
-        if node.op_type in _HEAVY or not reached.intersection(node.input):
-            continue
-        reached.update(node.output)
-        names.append(node.name)
-    return names
+def _flags_alike(package: Package, before: Scored, after: Scored) -> bool:
+    """Whether both graphs flag about as many held-out images as unlike the training images."""
+    if package.novelty is None or before.novelty is None or after.novelty is None:
+        return False
+    shares = [(x.novelty > package.novelty.threshold).mean() for x in (before, after)]  # type: ignore[operator]
+    return bool(abs(shares[0] - shares[1]) <= _NOVELTY_APART)
 
 
-def after_last_layer(model: onnx.ModelProto, output: str) -> list[str]:
-    """Names of all nodes that need what the last layer before ``output`` gives."""
-    maker = {name: node for node in model.graph.node for name in node.output}
-    while output in maker and maker[output].op_type in ("Cast", "Identity"):
-        output = maker[output].input[0]
-    reached, names = {output}, []
-    for node in model.graph.node:
-        if reached.intersection(node.input):
-            reached.update(node.output)
-            names.append(node.name)
-    return names
+def _remedy(wanted: Wanted, tuned: bool) -> str:
+    more = max(4, 2 * wanted.float_layers)
+    ways = [f"--float-layers {more}"]
+    if not tuned:
+        ways.append("--finetune 1")
+    if wanted.weight_bits == LEAST_BITS:
+        ways.append(f"--weight-bits {MOST_BITS} (for CPUs with VNNI alone)")
+    return f"nothing was written; try {', '.join(ways)}, or keep the float package"
 
 
-def _section(gate: AccuracyGate, images: int, method: str, divided: bool) -> str:
-    whose = (
-        "the training's own validation split"
-        if divided
-        else "half of the data given, which the training may have seen"
+def write_beside(
+    out: Path, package: Package, made: Made, gate: PrecisionGate, before: Scored, after: Scored
+) -> None:
+    """Write the package with the int8 graph beside its own.
+
+    before, after: scores of held-out images, by which novelty stays with the int8 graph or not.
+    """
+    _, whole = read_package(package.folder)
+    if package.novelty and not _flags_alike(package, before, after):
+        alone = without_novelty(package, made.graph)
+        made = replace(made, graph=alone, package=replace(package, novelty=None))
+    entry = {
+        "file": FILE,
+        **made.record,
+        "novelty": made.package.novelty is not None,
+        "gate": gate.to_dict(),
+    }
+    fields = {**package.description, GRAPHS: {INT8: entry}}
+    write_package(
+        out, whole, fields, extended_card(package, fields, section(fields)),
+        others={FILE: made.graph},
+    )  # fmt: skip
+
+
+def _write_alone(
+    out: Path, package: Package, made: Made, gate: PrecisionGate, before: Scored, after: Scored
+) -> None:
+    small = without_novelty(package, made.graph) if made.package.novelty else made.graph
+    truth = before.truth(package.classes)
+    bins = [s.bin for s in before.samples]
+    fields = derive(
+        package,
+        "int8",
+        name=f"{package.name}-int8",
+        novelty=None,  # it was fitted on the float features
+        metrics={
+            "int8 gate, held out": figures_of(truth, after.probabilities, package.classes, bins)
+        },
+        int8={**made.record, "gate": gate.to_dict()},
     )
-    return f"""## Int8
-
-Made of the float package below by ONNX Runtime's static quantisation: activations uint8, weights \
-int8 per channel at seven bits, ranges ({method}) from {images:,} images; the normalisation before \
-the first convolution stays in float.
-
-The gate, on {whose}: {gate}.
-"""
+    about = section({GRAPHS: {INT8: {**made.record, "gate": gate.to_dict(), "file": "model.onnx"}}})
+    write_package(out, small, fields, f"{about}\n{quoted_card(package)}")

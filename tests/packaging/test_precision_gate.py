@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import marks
@@ -11,9 +12,20 @@ import support
 from click.testing import CliRunner
 
 from pi10_classifier.cli import pi10
+from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.evaluation.looks import Look, score_looks
+from pi10_classifier.imaging.preprocess import U8, Preprocessing, prepare
 from pi10_classifier.model.session import Model
-from pi10_classifier.packaging.precision_gate import PrecisionRefusedError, judge_precision
+from pi10_classifier.packaging.accuracy_gate import AccuracyGate
+from pi10_classifier.packaging.precision_gate import (
+    DROP,
+    PrecisionGate,
+    PrecisionRefusedError,
+    View,
+    judge_precision,
+)
+from pi10_classifier.training.data.held_out_looks import LOOKS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +52,8 @@ def test_the_same_graph_loses_nothing(sound: Path, data: Path) -> None:
     gate = judge_precision(Model.load(sound), Model.load(sound), [data])
     assert gate.accepted
     assert (gate.scores.drop, gate.scores.low, gate.scores.high) == (0, 0, 0)
-    assert (gate.changed, gate.largest, gate.ece_after) == (0, 0, gate.ece_before)
+    (view,) = gate.views
+    assert (view.changed, view.largest, view.ece_after) == (0, 0, view.ece_before)
     assert gate.scores.before > 0.9  # else nothing could be lost
     assert "tiny on ONNX Runtime in fp32" in str(gate)
 
@@ -50,9 +63,10 @@ def test_figures_of_a_worse_one(sound: Path, worse: Path, data: Path) -> None:
     gate = judge_precision(one, other, [data])
     assert not gate.accepted
     assert gate.scores.low > 0.1
-    assert gate.changed == pytest.approx(1 - gate.scores.agree)
-    assert 0.01 < gate.largest <= 1
-    assert gate.ece_after != gate.ece_before
+    (view,) = gate.views
+    assert view.changed == pytest.approx(1 - gate.scores.agree)
+    assert 0.01 < view.largest <= 1
+    assert view.ece_after != view.ece_before
     assert gate.to_dict()["accepted"] is False
     assert "a drop of" in PrecisionRefusedError(gate).message
 
@@ -64,8 +78,12 @@ def test_the_interval_decides_and_not_the_drop_alone(sound: Path, worse: Path, d
     gate = judge_precision(one, other, [data], allowed=between)
     assert gate.scores.drop <= gate.allowed
     assert not gate.accepted
-    assert "more images would narrow the interval" in PrecisionRefusedError(gate).message
-    assert judge_precision(one, other, [data], allowed=min(scores.high + 1e-9, 1)).accepted
+    assert (
+        "more images, or more --draws, would narrow the interval"
+        in PrecisionRefusedError(gate).message
+    )
+    wide = judge_precision(one, other, [data], allowed=min(scores.high + 1e-9, 1))
+    assert wide.views[0].refused_for(wide.allowed) != DROP
 
 
 def test_other_classes_and_too_few_images_are_refused(
@@ -82,23 +100,64 @@ def test_other_classes_and_too_few_images_are_refused(
         judge_precision(Model.load(sound), Model.load(sound), [data], allowed=3.0)
 
 
+def test_each_look_is_judged(sound: Path, worse: Path, data: Path) -> None:
+    def plain(rgb: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
+        return prepare(rgb, spec)
+
+    looks = (Look("look none", plain),)
+    gate = judge_precision(Model.load(sound), Model.load(worse), [data], looks=looks, draws=3)
+    plainly, look = gate.views
+    assert look.scores.draws == 3
+    assert (look.scores.before, look.scores.after) == (plainly.scores.before, plainly.scores.after)
+    # three drawings of an image tell no more than one: the interval must not be narrower
+    assert look.scores.high - look.scores.low == pytest.approx(
+        plainly.scores.high - plainly.scores.low, rel=0.2
+    )
+    assert "each drawn 3 times" in str(gate)
+    assert gate.to_dict()["views"]["look none"]["scores"]["draws"] == 3
+
+
+def test_a_drawing_is_the_same_whatever_the_order(sound: Path, data: Path) -> None:
+    model, scan = Model.load(sound), load_labelled([data])
+    samples = list(scan.samples)[:12]
+    (first,) = score_looks([model], scan, samples, LOOKS, 1)[LOOKS[1].name]
+    (second,) = score_looks([model], scan, samples[6:], LOOKS, 1)[LOOKS[1].name]
+    np.testing.assert_array_equal(first[6:], second)
+
+
+def test_calibration_decides_too(sound: Path) -> None:
+    model = Model.load(sound)
+    scores = AccuracyGate(100, 0.9, 0.9, 0.0, 0.0, 0.0, 1.0)
+    lost = View("as they are", scores, 0.0, 0.1, ece_before=0.01, ece_after=0.02)
+    gate = PrecisionGate("a", "b", 0.003, (lost,))
+    assert not gate.accepted
+    assert (
+        "refused, as the calibration gets worse (as they are)"
+        in PrecisionRefusedError(gate).message
+    )
+    kept = replace(lost, ece_after=0.012)
+    assert replace(gate, views=(kept,)).accepted
+    assert model.runs_on["graph"] == "model.onnx"
+
+
 def test_the_command_fails_after_it_has_written_the_figures(
     sound: Path, worse: Path, data: Path, tmp_path: Path
 ) -> None:
     words = ["evaluate", "--model", str(worse), "--data", str(data), "--out", str(tmp_path / "e")]
+    words += ["--draws", "1"]
     done = CliRunner().invoke(pi10, [*words, "--against", str(sound)])
     assert isinstance(done.exception, ModelError)
-    assert "refused: macro-F1" in done.exception.message
+    assert "refused, as macro-F1 may drop too far (as they are" in done.exception.message
     text = (tmp_path / "e/evaluation.json").read_text("utf-8")
     assert '"accepted": false' in text
     assert '"library": "ONNX Runtime"' in text
     done = CliRunner().invoke(pi10, [*words, "--against", str(worse)])
     assert done.exit_code == 0
-    assert "accepted: macro-F1" in done.output
+    assert "accepted: worse on ONNX Runtime in fp32 and worse" in done.output
 
 
 def test_an_absent_class_is_told(sound: Path, tmp_path: Path) -> None:
     two = marks.tree(tmp_path / "two", {"copepod": 20, "detritus": 20})
     gate = judge_precision(Model.load(sound), Model.load(sound), [two])
-    assert "there was no image of noncopepod" in str(gate)
+    assert "There was no image of noncopepod" in str(gate)
     assert np.isfinite(gate.scores.high)

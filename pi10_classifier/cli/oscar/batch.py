@@ -128,7 +128,8 @@ def batch(source: str, out: str, service: str, workers: int | None, chunk: int |
     store = store_of(os.environ, remedy="run again with --resume", log=log)
     with stoppable() as raise_if_cancelled:
         job = Batch(
-            Bucket.of(store, source), Bucket.of(store, out), read_package(settings.model)[0],
+            Bucket.of(store, source), Bucket.of(store, out),
+            read_package(settings.model, settings.runtime.graph)[0],
             settings, BatchOptions(resume, relist, retry_failed, report, cruise),
             emit=lambda text: click.echo(text, err=True), raise_if_cancelled=raise_if_cancelled,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from pi10_classifier.errors import Pi10Error
 from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.inference.settings import BATCH, HELP
 from pi10_classifier.instrument.names import UM_PER_PX
-from pi10_classifier.model.runtime import AUTO, DEVICES
+from pi10_classifier.model.runtime import AUTO, DEVICES, runtime_of
 
 
 class _Folder(click.Path):
@@ -27,6 +27,18 @@ class _Folder(click.Path):
 
 
 FOLDER = _Folder(path_type=Path)
+
+
+class Device(click.ParamType):
+    """A name for --device; one that is unknown, or not to be had, is answered with the remedy."""
+
+    name = "|".join(DEVICES)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value != AUTO:
+            runtime_of(value)
+        return value
+
 
 _ENGINE = (
     click.option(
@@ -43,7 +55,7 @@ _ENGINE = (
     click.option("--batch", type=int, help=f"{HELP['batch']}  [default: {BATCH}]"),
     click.option(
         "--device",
-        type=click.Choice(DEVICES),
+        type=Device(),
         default=AUTO,
         show_default=True,
         help=HELP["device"],

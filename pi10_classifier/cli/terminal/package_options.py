@@ -47,6 +47,21 @@ MANIFEST = click.option(
     help="The manifest.csv of a training or of `pi10 dataset`, whose images and splits are used."
     "  [default: none; all images are read]",
 )
+# of the gate, in the commands that use it
+ALLOW = click.option(
+    "--allow",
+    type=float,
+    default=0.3,
+    show_default=True,
+    help="Gate: largest drop of macro-F1, in percentage points, that the 95 % interval may reach.",
+)
+DRAWS = click.option(
+    "--draws",
+    type=click.IntRange(1, 50),
+    default=2,
+    show_default=True,
+    help="Gate: drawings of each image in each look of the Pi-10; more narrow the interval.",
+)
 # of the commands that train, which make a split where they are given none
 SPLIT = click.option(
     "--manifest",

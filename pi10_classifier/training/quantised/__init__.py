@@ -1,0 +1,1 @@
+"""Training of int8 graphs with their rounding in the loop."""
