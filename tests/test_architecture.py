@@ -32,7 +32,7 @@ LEVELS = (
     ("classify", "evaluation", "export"),
     ("doctor", "packaging", "training", "watch", "oscar", "shore"),
     ("tracking",),
-    ("search",),
+    ("search", "retraining"),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -214,9 +214,7 @@ def _of_member(member: Member, delivery: Delivery, store: Path) -> Iterator[Give
         folder, base = split_member(member.name)
         particle = Particle.parse(base)
         name = _EXTENSION.sub("", base)
-        delivery.pictures[key] = Picture(
-            name, digest, path, str(particle.bin) if particle else ""
-        )
+        delivery.pictures[key] = Picture(name, digest, path, str(particle.bin) if particle else "")
     names = [unquote(part) for part in split_member(member.name)[0].split("/") if part]
     if names and names[-1].casefold() != UNSORTED:
         yield Given(key, tuple(names), "/".join(names))

@@ -101,9 +101,7 @@ def divide(
         if sample.split != _TEST:
             touches = {("b", sample.bin), ("c", sample.cluster)} & groups
             (held_back if touches else free).append(sample)
-    rest = [
-        replace(s, split=_TRAIN if s.split == _TEST else s.split) for s in split(free)
-    ]
+    rest = [replace(s, split=_TRAIN if s.split == _TEST else s.split) for s in split(free)]
     samples = sorted([*rest, *test], key=lambda s: (s.source, s.member))
     return Division(scanned, tuple(samples), tuple(held_back), relabelled, False)
 
@@ -111,7 +109,10 @@ def divide(
 def write_test(path: Path, division: Division, work: Path, names: Mapping[str, str]) -> None:
     """Write the test's pictures as a tar. names: SHA-256 -> the name of the picture's file."""
     used: set[str] = set()
-    with atomic_path(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+    with (
+        atomic_path(path) as temporary,
+        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar,
+    ):
         for sample in division.of(_TEST):
             stem = names.get(sample.sha256, sample.sha256)
             if not _PLAIN.fullmatch(stem):

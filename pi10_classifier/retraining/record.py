@@ -1,0 +1,113 @@
+"""Records a round in MLflow, and registers its candidate.
+
+Everything passes the spool of `tracking`: a server that is away cannot stop a round, and what it
+did not take is kept with the round, for `pi10 track sync`.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import Pi10Error
+from pi10_classifier.retraining.fitting import Candidate
+from pi10_classifier.retraining.judging import Judgement
+from pi10_classifier.retraining.report import JSON, PAGE
+from pi10_classifier.tracking.environment import environment_text
+from pi10_classifier.tracking.run import ALIAS, open_run
+from pi10_classifier.tracking.spool import SPOOL
+from pi10_classifier.tracking.sync import installed
+from pi10_classifier.training.output_folder import METRICS, read_metrics
+
+EXPERIMENT = "pi10-retrain"
+UNSENT = f"{SPOOL}.tar"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What became of the registration. run: our id of the run, its tag ``pi10.run_id``."""
+
+    done: bool
+    text: str
+    run: str = ""
+    promote: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"done": self.done, "text": self.text, "run": self.run, "promote": self.promote}
+
+
+def record(
+    work: Path,
+    round_id: str,
+    report: Mapping[str, Any],
+    candidate: Candidate,
+    judgement: Judgement,
+    register: str,
+    split: str,
+    environ: Mapping[str, str],
+    emit: Callable[[str], None],
+) -> Registered:
+    """Record the run and register the package as a version with the alias ``candidate``.
+
+    split: SHA-256 of the manifest. Never raises for a server that is away, nor for tracking that
+    fails: the answer says so. Without an address of MLflow nothing is recorded: a database in the
+    folder of a job would be lost with it.
+    """
+    if not environ.get("MLFLOW_TRACKING_URI"):
+        return Registered(False, "not registered, because MLFLOW_TRACKING_URI is not set")
+    if not installed():
+        return Registered(False, "not registered, because MLflow is not installed")
+    try:
+        run = open_run(
+            EXPERIMENT, f"{register} {round_id}", folder=work, environ=environ, warn=emit
+        )
+        with run:
+            run.params(
+                {"how": candidate.how, "command": candidate.command,
+                 "champion": report["champion"], "limits": report["limits"],
+                 "labels": report["labels"]["counts"]}
+            )  # fmt: skip
+            run.tags({"pi10.round": round_id, "pi10.verdict": judgement.verdict})
+            d = judgement.difference
+            run.metrics(
+                {
+                    "test/champion_macro_f1": judgement.champion.macro_f1.value,
+                    "test/macro_f1": judgement.candidate.macro_f1.value,
+                    "test/difference": d.value, "test/difference_low": d.low,
+                    "test/difference_high": d.high, "test/p": d.p,
+                    **{f"test/f1/{name}": value.value
+                       for name, value in judgement.candidate.per_class.items()},
+                }
+            )  # fmt: skip
+            if candidate.training is not None:
+                for epoch in read_metrics(candidate.training):
+                    run.on_epoch(epoch)
+                run.artifact(candidate.training / METRICS)
+            for name in (JSON, PAGE):
+                if (work / name).is_file():
+                    run.artifact(work / name)
+            run.text(environment_text(), "environment.json")
+            run.package(candidate.package, register, figure=None, split=split)
+    except Pi10Error as error:
+        return Registered(False, f"not registered: {error.message}")
+    if run.unsent:
+        _pack(work / SPOOL, work / UNSENT)
+        return Registered(
+            False,
+            f"not registered yet, because MLflow did not take {run.unsent} entries of the run; "
+            f"unpack {UNSENT} of this round into a folder, and run `pi10 track sync` there",
+            run.id,
+        )  # fmt: skip
+    name = f"models:/{register}@{ALIAS}"
+    return Registered(
+        True, f"a version of the registered model {register}, with the alias {ALIAS} ({name})",
+        run.id, f"pi10 models promote {name}",
+    )  # fmt: skip
+
+
+def _pack(folder: Path, path: Path) -> None:
+    with tarfile.open(path, "w") as tar:
+        tar.add(folder, folder.name)
