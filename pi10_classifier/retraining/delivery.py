@@ -211,7 +211,7 @@ def _of_member(member: Member, delivery: Delivery, store: Path) -> Iterator[Give
         path = store / f"{digest}.{_FORMATS.get(member.data[:2], 'tif')}"
         if not path.exists():
             path.write_bytes(member.data)
-        folder, base = split_member(member.name)
+        base = split_member(member.name)[1]
         particle = Particle.parse(base)
         name = _EXTENSION.sub("", base)
         delivery.pictures[key] = Picture(name, digest, path, str(particle.bin) if particle else "")
@@ -236,7 +236,7 @@ def _take(
 
 
 def _drop_contradicting(delivery: Delivery) -> None:
-    """Take none of the labels that one labeller gave one particle in one delivery, if they differ."""
+    """Of labels that one labeller gave one particle in one delivery, take none if they differ."""
     said: dict[tuple[str, str], set[str]] = {}
     for label in delivery.labels:
         said.setdefault((label.labeller, label.particle_id), set()).add(label.label)

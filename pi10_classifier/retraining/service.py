@@ -46,7 +46,7 @@ _GIB = 2**30
 
 
 class Retraining:
-    """Retrains one champion from one bucket. ``work``: a folder on this disk, emptied for a round."""
+    """Retrains one champion from one bucket. work: a folder on this disk, emptied for a round."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Retraining:
                 return status
 
     def _settle(self) -> None:
-        """Wait until no delivery has come for a while, so that a round takes in what belongs together."""
+        """Wait until no delivery has come for a while: what belongs together is in one round."""
         pause = self._settings.limits.settle_s
         while True:
             listed = self._deliveries.listed()
