@@ -32,8 +32,8 @@ from pi10_classifier import classify as runs
 from pi10_classifier.imaging import measurement, preprocess
 from pi10_classifier.inference import engine, part_builder, pipeline
 from pi10_classifier.inference.settings import Settings
-from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.results import part_writer
 
 # stage -> the functions whose time it is, as (owner, name)

@@ -26,7 +26,7 @@ LEVELS = (
     ("taxonomy",),
     ("imaging", "abundance", "drift"),
     ("sources", "model", "simulate", "sizes"),
-    ("results", "report"),
+    ("results", "report", "registry"),
     ("inference", "labelling", "underway"),
     ("datasets",),
     ("classify", "evaluation", "export"),

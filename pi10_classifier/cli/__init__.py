@@ -21,7 +21,6 @@ from pi10_classifier.cli import (
     dataset,
     evaluate,
     export,
-    models,
     search,
     serve,
     shore,
@@ -30,6 +29,8 @@ from pi10_classifier.cli import (
     train,
     watch,
 )
+from pi10_classifier.cli.models import models
+from pi10_classifier.cli.models.installed import doctor
 from pi10_classifier.cli.oscar import oscar
 from pi10_classifier.cli.tables import sizes, underway
 from pi10_classifier.cli.validate import validate
@@ -65,7 +66,7 @@ def pi10() -> None:
 
 
 for command in (
-    classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
+    classify.classify, simulate.simulate, models, doctor, watch.watch, serve.serve,
     shore.shore, classify.report, validate, sizes.sizes, underway.underway, dataset.dataset,
     train.train, search.search, compare.compare, compare.table1, track.track, evaluate.evaluate,
     evaluate.calibrate, adapt.adapt, export.export, oscar,

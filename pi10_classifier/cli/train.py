@@ -165,10 +165,13 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
         raise SettingError(
             f"training needs torch and transformers ({error}); run: {install_command('train')}"
         ) from error
+    from pi10_classifier.registry.resolve import pinned
     from pi10_classifier.training.recipe import named
 
     recipe_name, network, loaders = (options.pop(x) for x in ("recipe", "network", "loaders"))
-    seeds, init, teacher = (options.pop(x) for x in ("seeds", "init", "teacher"))
+    seeds = options.pop("seeds")
+    # one version, also where the training is gone on with after the alias has moved
+    init, teacher = (pinned(options.pop(name)) for name in ("init", "teacher"))
     kept = {x: options.pop(x) for x in ("name", "device", "save_steps", "never_seen", "licence")}
     sources = dict(map(citation, options.pop("cited")))
     chosen, recipe = named(recipe_name, network, **_changes(options, teacher))

@@ -138,7 +138,7 @@ def _with_own_settings(service: Service) -> Service:
 
 
 def _with_model(service: Service, model: str) -> Service:
-    from pi10_classifier.model.package import find
     from pi10_classifier.oscar.services.variants import with_variables
+    from pi10_classifier.registry.resolve import find
 
     return with_variables(service, {"PI10_MODEL": str(find(model).resolve())})
