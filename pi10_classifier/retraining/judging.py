@@ -16,7 +16,6 @@ from pi10_classifier.evaluation.comparison import METHOD, Row
 from pi10_classifier.evaluation.comparison import compare as tabulate
 from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.evaluation.test_predictions import Predictions
-from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
 
 CHAMPION, CANDIDATE = "champion", "candidate"
@@ -64,7 +63,7 @@ class Judgement:
 
 def judge(champion: Path, candidate: Path, scan: Scan, test: Sequence[Sample]) -> Judgement:
     """Score the test with both packages, as in serving. Raises SettingError and ModelError."""
-    models = {name: Model.load(find(str(path))) for name, path in
+    models = {name: Model.load(path) for name, path in
               ((CHAMPION, champion), (CANDIDATE, candidate))}  # fmt: skip
     classes = models[CHAMPION].package.classes
     if set(classes) != set(models[CANDIDATE].package.classes):

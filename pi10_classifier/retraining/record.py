@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import Pi10Error
+from pi10_classifier.model.package import package_digest
+from pi10_classifier.registry.client import Registry
 from pi10_classifier.retraining.fitting import Candidate
 from pi10_classifier.retraining.judging import Judgement
 from pi10_classifier.retraining.report import JSON, PAGE
@@ -101,11 +103,26 @@ def record(
             f"unpack {UNSENT} of this round into a folder, and run `pi10 track sync` there",
             run.id,
         )  # fmt: skip
-    name = f"models:/{register}@{ALIAS}"
+    version = _version(register, candidate.package, environ)
+    what = (
+        f"version {version} of the registered model {register}"
+        if version
+        else (f"a version of the registered model {register}")
+    )
+    name = f"models:/{register}/{version}" if version else f"models:/{register}@{ALIAS}"
     return Registered(
-        True, f"a version of the registered model {register}, with the alias {ALIAS} ({name})",
-        run.id, f"pi10 models promote {name}",
-    )  # fmt: skip
+        True, f"{what}, with the alias {ALIAS}", run.id, f"pi10 models promote {name}"
+    )
+
+
+def _version(register: str, package: Path, environ: Mapping[str, str]) -> str:
+    """The number of the version that holds this package; "" if the registry does not tell."""
+    digest = package_digest(package)
+    try:
+        versions = Registry.from_environ(environ).versions(register)
+    except Pi10Error:  # away, or a database in a file, which only MLflow itself reads
+        return ""
+    return next((x.version for x in versions if x.digest == digest), "")
 
 
 def _pack(folder: Path, path: Path) -> None:

@@ -58,9 +58,10 @@ def retrain(
       pi10 oscar retrain s3://pi10-labels/in/ --out s3://pi10-labels/out/
     """
     from pi10_classifier.foundation.signals import stoppable
-    from pi10_classifier.model.package import find, read_package
+    from pi10_classifier.model.package import read_package
     from pi10_classifier.oscar.bucket import Bucket, store_of
     from pi10_classifier.oscar.records.supervisor_storage import folders_of
+    from pi10_classifier.registry.resolve import find
     from pi10_classifier.retraining.service import Retraining
     from pi10_classifier.retraining.settings import RetrainSettings
 
@@ -81,7 +82,7 @@ def retrain(
     settings = RetrainSettings.from_environ(environ)
     if now:
         settings = replace(settings, limits=replace(settings.limits, new_labels=0))
-    champion = read_package(find(settings.model))[0]
+    champion = read_package(find(settings.model, environ))[0]
     with (
         tempfile.TemporaryDirectory(prefix="pi10-retrain-") as folder,
         stoppable() as raise_if_cancelled,
