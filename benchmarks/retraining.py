@@ -1,4 +1,4 @@
-"""Labels dropped into the bucket of `pi10 oscar local`: `python -m benchmarks.retraining --data TAR`.
+"""From labels in a bucket to a candidate: `python -m benchmarks.retraining --data TAR`.
 
 Real processes: an MLflow server, `pi10 oscar local up` with the service pi10-retrain, one job of
 the real faas-supervisor for each event. TAR holds CLASS/label/picture files, of which ``--each`` of
@@ -45,7 +45,7 @@ def free_port() -> int:
 @contextmanager
 def process(command: list[str], log: Path, environ: dict[str, str]) -> Iterator[None]:
     with log.open("ab") as stream:
-        started = subprocess.Popen(  # noqa: S603
+        started = subprocess.Popen(
             command, stdout=stream, stderr=stream, env=environ, start_new_session=True
         )
     try:
@@ -92,7 +92,7 @@ def packed(rows: list[tuple[str, bytes]]) -> bytes:
 
 
 def deliveries(pictures: dict[str, list[tuple[str, bytes]]]) -> dict[str, bytes]:
-    """Half as sorted folders; half without labels, and a CSV that gives them; and three bad ones."""
+    """Half as sorted folders, half as pictures and a CSV of their labels; and three bad ones."""
     folders, unsorted, lines = [], [], ["particle_id,label"]
     for label, rows in pictures.items():
         for number, (name, data) in enumerate(rows):
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=60)
     parser.add_argument("--model", default="starter")
     parser.add_argument("--set", dest="variables", action="append", default=[],
-                        help="a variable of the service, e.g. PI10_RETRAIN_TRAIN_FROM=100")  # fmt: skip
+                        help="variable of the service: PI10_RETRAIN_TRAIN_FROM=100")  # fmt: skip
     parser.add_argument("--keep", type=Path, help="folder to copy the output folder to")
     given = parser.parse_args()
     classes = read_package(find(given.model))[0].classes
@@ -172,7 +172,7 @@ def run(text: str, brought: dict[str, bytes], url: str, keep: Path | None) -> No
         print(f"difference {told['comparison']['difference']}")
         print(told["registered"])
     print(f"{seconds:.0f} s from the last delivery to the report")
-    with urllib.request.urlopen(  # noqa: S310
+    with urllib.request.urlopen(
         f"{url}/api/2.0/mlflow/registered-models/get?name={MODEL}", timeout=10
     ) as answer:
         print("registry:", json.load(answer)["registered_model"].get("aliases"))
