@@ -173,18 +173,19 @@ def _given(path: Path, delivery: Delivery, store: Path, limits: Limits) -> Itera
         yield from reading.given
         return
     delivery.form, has_table = "crops", False
+    of_folders: list[Given] = []
     with path.open("rb") as stream:
         for member in members(stream, path.stat().st_size, limits):
             has_table = has_table or member.name.lower().endswith(_TABLES)
-            yield from _of_member(member, delivery, store)
-    if has_table:
-        reading = read_labels(path, "ecotaxa")
-        delivery.form = reading.format
-        # the folders of an export are none of its categories
-        delivery.labels.clear()
-        for why, count in reading.not_taken.items():
-            delivery.untaken.append(Untaken(Code.NO_CLASS.value, shown(why), count))
-        yield from reading.given
+            of_folders += _of_member(member, delivery, store)
+    if not has_table:
+        yield from of_folders
+        return
+    reading = read_labels(path, "ecotaxa")  # whose folders are no categories
+    delivery.form = reading.format
+    for why, count in reading.not_taken.items():
+        delivery.untaken.append(Untaken(Code.NO_CLASS.value, shown(why), count))
+    yield from reading.given
 
 
 def _of_member(member: Member, delivery: Delivery, store: Path) -> Iterator[Given]:
