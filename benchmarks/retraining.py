@@ -2,8 +2,9 @@
 
 Real processes: an MLflow server, `pi10 oscar local up` with the service pi10-retrain, one job of
 the real faas-supervisor for each event. TAR holds CLASS/label/picture files, of which ``--each`` of
-each class are delivered, in two deliveries, with three that must be refused beside them. Printed:
-the answers, the comparison, and seconds from the last delivery to the report.
+each class are delivered, in two deliveries, with three that must be refused beside them. With
+``--blur`` they are as from a camera out of focus, which the champion does not know. Printed: the
+answers, the comparison, and seconds from the last delivery to the report.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from pi10_classifier.model.package import read_package
 from pi10_classifier.oscar.bucket import Bucket
+from pi10_classifier.registry.client import Registry
 from pi10_classifier.registry.resolve import find
 from pi10_classifier.sources.archives import members
 from pi10_classifier.sources.s3_client import S3Client
@@ -69,7 +74,15 @@ def wait_for(what: str, ready: Any) -> Any:
     sys.exit(f"{what}: not there after {WAIT_S:g} s")
 
 
-def chosen(data: Path, classes: tuple[str, ...], each: int) -> dict[str, list[tuple[str, bytes]]]:
+def blurred(data: bytes, sigma: float) -> bytes:
+    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    encoded: bytes = cv2.imencode(".png", cv2.GaussianBlur(grey, (0, 0), sigma))[1].tobytes()
+    return encoded
+
+
+def chosen(
+    data: Path, classes: tuple[str, ...], each: int, blur: float
+) -> dict[str, list[tuple[str, bytes]]]:
     """For each class ``each`` pictures, by the hash of their bytes."""
     found: dict[str, list[tuple[str, bytes]]] = {name: [] for name in classes}
     with data.open("rb") as stream:
@@ -78,7 +91,13 @@ def chosen(data: Path, classes: tuple[str, ...], each: int) -> dict[str, list[tu
             if member.data and parts[0] in found:
                 digest = hashlib.sha256(member.data).hexdigest()
                 found[parts[0]].append((f"{digest[:20]}{Path(parts[-1]).suffix}", member.data))
-    return {name: sorted(rows)[:each] for name, rows in found.items()}
+    kept = {name: sorted(rows)[:each] for name, rows in found.items()}
+    if not blur:
+        return kept
+    return {
+        label: [(f"{Path(name).stem}.png", blurred(picture, blur)) for name, picture in rows]
+        for label, rows in kept.items()
+    }
 
 
 def packed(rows: list[tuple[str, bytes]]) -> bytes:
@@ -115,13 +134,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--each", type=int, default=60)
+    parser.add_argument("--blur", type=float, default=0.0, help="sigma of the blur, px")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--set", dest="variables", action="append", default=[],
                         help="variable of the service: PI10_RETRAIN_TRAIN_FROM=100")  # fmt: skip
     parser.add_argument("--keep", type=Path, help="folder to copy the output folder to")
     given = parser.parse_args()
     classes = read_package(find(given.model))[0].classes
-    brought = deliveries(chosen(given.data, classes, given.each))
+    brought = deliveries(chosen(given.data, classes, given.each, given.blur))
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         port, s3_port, mlflow_port = free_port(), free_port(), free_port()
@@ -171,16 +191,20 @@ def run(text: str, brought: dict[str, bytes], url: str, keep: Path | None) -> No
             print(f"{who}: macro-F1 {f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f})")
         print(f"difference {told['comparison']['difference']}")
         print(told["registered"])
+        show_registered(url)
     print(f"{seconds:.0f} s from the last delivery to the report")
-    with urllib.request.urlopen(
-        f"{url}/api/2.0/mlflow/registered-models/get?name={MODEL}", timeout=10
-    ) as answer:
-        print("registry:", json.load(answer)["registered_model"].get("aliases"))
     if keep:
         for entry in out.outputs(""):
             path = keep / entry.name
             path.parent.mkdir(parents=True, exist_ok=True)
             out.download(entry.name, path)
+
+
+def show_registered(url: str) -> None:
+    """What the registry itself says."""
+    registry = Registry.from_environ({"MLFLOW_TRACKING_URI": url})
+    for version in registry.versions(MODEL):
+        print(f"registry: {version}, aliases {version.aliases}, {version.digest[:12]}")
 
 
 if __name__ == "__main__":

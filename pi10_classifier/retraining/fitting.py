@@ -97,7 +97,7 @@ def fit(
         seed = out / str(number) / "seed-0"
         seconds = time.monotonic() - began
         return Candidate(seed / "package", how, seconds, _shown(words, work), tuple(notes), seed)
-    raise AssertionError("starts is never empty")
+    raise NoCandidateError("there are no weights to begin with; set PI10_RETRAIN_INIT")
 
 
 def _run(
@@ -131,6 +131,7 @@ def _run(
     if process.returncode not in (ExitCode.OK, ExitCode.SOME_FAILED):
         tail = log.read_bytes()[-_TAIL:].decode("utf-8", "replace").strip()
         last = " ".join(tail.splitlines()[-1:]) or f"exit status {process.returncode}"
+        last = last.removeprefix("pi10: ").partition("; --anyway")[0]
         if process.returncode < 0:
             last = f"it was killed by signal {-process.returncode}, perhaps for its memory; {last}"
         raise NoCandidateError(f"`pi10 {words[0]}` made no candidate: {last[:1500]}")
