@@ -118,6 +118,16 @@ def key_of(name: str) -> str:
     return _EXTENSION.sub("", base).split(" ", 1)[0].casefold()
 
 
+def bin_of(name: str) -> str:
+    """The bin of a picture that is named as its particle; "" for any other name.
+
+    Pictures for labelling are PNG, while the instrument's names end in ``.tif``.
+    """
+    stem = _EXTENSION.sub("", split_member(name)[1]).split(" ", 1)[0]
+    particle = Particle.parse(f"{stem}.tif")
+    return str(particle.bin) if particle else ""
+
+
 def read_delivery(
     path: Path,
     key: str,
@@ -212,10 +222,8 @@ def _of_member(member: Member, delivery: Delivery, store: Path) -> Iterator[Give
         path = store / f"{digest}.{_FORMATS.get(member.data[:2], 'tif')}"
         if not path.exists():
             path.write_bytes(member.data)
-        base = split_member(member.name)[1]
-        particle = Particle.parse(base)
-        name = _EXTENSION.sub("", base)
-        delivery.pictures[key] = Picture(name, digest, path, str(particle.bin) if particle else "")
+        name = _EXTENSION.sub("", split_member(member.name)[1])
+        delivery.pictures[key] = Picture(name, digest, path, bin_of(member.name))
     names = [unquote(part) for part in split_member(member.name)[0].split("/") if part]
     if names and names[-1].casefold() != UNSORTED:
         yield Given(key, tuple(names), "/".join(names))

@@ -22,9 +22,10 @@ from pi10_classifier.datasets.scan import scan
 from pi10_classifier.datasets.split import SPLITS, manifest, split
 from pi10_classifier.errors import InputError, SettingError
 from pi10_classifier.foundation.files import atomic_path, write_atomically
-from pi10_classifier.instrument.names import Particle, split_member
+from pi10_classifier.instrument.names import split_member
 from pi10_classifier.labelling.formats.crop_folders import folder_name
 from pi10_classifier.labelling.formats.given import picture_stem
+from pi10_classifier.retraining.delivery import bin_of
 from pi10_classifier.retraining.pool import Labelled
 from pi10_classifier.sources.archives import members
 
@@ -142,9 +143,7 @@ def _read(path: Path, work: Path, classes: Sequence[str]) -> dict[str, list[str]
                 digest = hashlib.sha256(member.data).hexdigest()
                 target = work / PICTURES / f"{digest}{Path(base).suffix[:5].lower()}"
                 target.write_bytes(member.data)
-                particle = Particle.parse(base)
-                name = str(particle.bin) if particle else ""
-                rows[digest] = [f"{PICTURES}/{target.name}", unquote(folder), name]
+                rows[digest] = [f"{PICTURES}/{target.name}", unquote(folder), bin_of(base)]
     except InputError as error:
         raise SettingError(f"the frozen test cannot be read: {error.message}; {remedy}") from error
     strange = sorted({row[1] for row in rows.values()} ^ set(classes))

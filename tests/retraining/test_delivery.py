@@ -71,7 +71,7 @@ def test_an_export_of_ecotaxa_with_its_pictures(deliver: Deliver) -> None:
     }
     delivery = deliver(zip_of(members))
     assert (delivery.form, labels(delivery)) == ("ecotaxa", {name: "copepod"})
-    assert key_of(name) in delivery.pictures
+    assert delivery.pictures[key_of(name)].bin == "pia7.2024-06-24.1454"
     assert [x.reason for x in delivery.untaken] == ["predicted in EcoTaxa, not validated"]
 
 
