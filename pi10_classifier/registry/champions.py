@@ -86,6 +86,12 @@ def _reach(stack: list[str], version: str) -> None:
         stack.append(version)
 
 
+def last_test_set(model: RegisteredModel) -> str:
+    """SHA-256 of the test images of the last promotion that names them; "" if none does."""
+    known = (change.figures.get("test_sha256", "") for change in reversed(changes_of(model)))
+    return str(next(filter(None, known), ""))
+
+
 def promote(
     registry: Registry,
     version: ModelVersion,
@@ -93,9 +99,20 @@ def promote(
     by: str = "",
     why: str = "",
     figures: Mapping[str, Any] | None = None,
+    instead_of: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Change | None:
-    """Make a version the champion; None if it is already. The comparison is the caller's."""
+    """Make a version the champion; None if it is already. The comparison is the caller's.
+
+    instead_of: the version that it was compared with, "" for none. Raises SettingError if another
+    one is the champion by now.
+    """
+    held = registry.model(version.name).aliases.get(CHAMPION, "")
+    if instead_of is not None and held not in (instead_of, version.version):
+        raise SettingError(
+            f"{version} was compared with version {instead_of or '(none)'}, but version"
+            f" {held or '(none)'} is the champion by now; compare again"
+        )
     return _change(registry, version.name, PROMOTE, version.version, by, why, figures, environ)
 
 

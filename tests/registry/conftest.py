@@ -2,6 +2,7 @@
 
 import pytest
 import support
+from relay import Relay
 
 from pi10_classifier.registry.client import Registry
 
@@ -36,3 +37,11 @@ def other(tmp_path_factory):
     """A second package, of other bytes than ``package``."""
     folder = tmp_path_factory.mktemp("models") / "other"
     return support.write_package(folder, support.tiny_model(support.weights(seed=1)), version="2.0")
+
+
+@pytest.fixture
+def relay(server):
+    """The server behind an address at which it can go away and come back."""
+    relay = Relay(server.port)
+    yield relay
+    relay.close()

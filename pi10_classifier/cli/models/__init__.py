@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.models import installed, registered
+from pi10_classifier.cli.models import installed, promotion, registered
 from pi10_classifier.cli.models.installed import list_installed
 
 
@@ -27,7 +27,10 @@ def models(context: click.Context, as_json: bool) -> None:
         list_installed(as_json)
 
 
-for command in (registered.list_registered, registered.show, registered.register):
+for command in (
+    registered.list_registered, registered.show, registered.register, promotion.promote,
+    promotion.rollback,
+):  # fmt: skip
     models.add_command(command)
 
 __all__ = ["installed", "models"]
