@@ -186,10 +186,11 @@ def run(text: str, brought: dict[str, bytes], url: str, keep: Path | None) -> No
     print(f"test {told['test']}")
     if told["candidate"]:
         print(f"made by pi10 {told['candidate']['how']} in {told['candidate']['seconds']} s")
-        for who in ("champion", "candidate"):
-            f1 = told["comparison"][who]["macro_f1"]
+        told_of = told["comparison"]
+        for who, f1 in (("champion", told_of["champion_macro_f1"]),
+                        ("candidate", told_of["macro_f1"])):  # fmt: skip
             print(f"{who}: macro-F1 {f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f})")
-        print(f"difference {told['comparison']['difference']}")
+        print(f"difference {told_of['difference']}, {told_of['verdict']}")
         print(told["registered"])
         show_registered(url)
     print(f"{seconds:.0f} s from the last delivery to the report")

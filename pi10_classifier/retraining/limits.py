@@ -29,7 +29,7 @@ class Limits:
     images: int = 20_000
     gib: float = 4.0
     new_labels: int = 50
-    each_class: int = 25
+    each_class: int = 60
     train_from: int = 200
     settle_s: float = 60.0
     attempts: int = 3

@@ -14,9 +14,10 @@ from typing import Any
 
 from pi10_classifier.errors import Pi10Error
 from pi10_classifier.model.package import package_digest
+from pi10_classifier.packaging.champion_gate import JSON as COMPARISON
+from pi10_classifier.packaging.champion_gate import Comparison
 from pi10_classifier.registry.client import Registry
 from pi10_classifier.retraining.fitting import Candidate
-from pi10_classifier.retraining.judging import Judgement
 from pi10_classifier.retraining.report import JSON, PAGE
 from pi10_classifier.tracking.environment import environment_text
 from pi10_classifier.tracking.run import ALIAS, open_run
@@ -46,7 +47,7 @@ def record(
     round_id: str,
     report: Mapping[str, Any],
     candidate: Candidate,
-    judgement: Judgement,
+    comparison: Comparison,
     register: str,
     split: str,
     environ: Mapping[str, str],
@@ -72,23 +73,13 @@ def record(
                  "champion": report["champion"], "limits": report["limits"],
                  "labels": report["labels"]["counts"]}
             )  # fmt: skip
-            run.tags({"pi10.round": round_id, "pi10.verdict": judgement.verdict})
-            d = judgement.difference
-            run.metrics(
-                {
-                    "test/champion_macro_f1": judgement.champion.macro_f1.value,
-                    "test/macro_f1": judgement.candidate.macro_f1.value,
-                    "test/difference": d.value, "test/difference_low": d.low,
-                    "test/difference_high": d.high, "test/p": d.p,
-                    **{f"test/f1/{name}": value.value
-                       for name, value in judgement.candidate.per_class.items()},
-                }
-            )  # fmt: skip
+            run.tags({"pi10.round": round_id, "pi10.verdict": comparison.verdict})
+            run.metrics(_metrics(comparison))
             if candidate.training is not None:
                 for epoch in read_metrics(candidate.training):
                     run.on_epoch(epoch)
                 run.artifact(candidate.training / METRICS)
-            for name in (JSON, PAGE):
+            for name in (JSON, PAGE, COMPARISON):
                 if (work / name).is_file():
                     run.artifact(work / name)
             run.text(environment_text(), "environment.json")
@@ -109,7 +100,6 @@ def record(
         if version
         else (f"a version of the registered model {register}")
     )
-    name = f"models:/{register}/{version}" if version else f"models:/{register}@{ALIAS}"
     return Registered(
         True, f"{what}, with the alias {ALIAS}", run.id, f"pi10 models promote {name}"
     )

@@ -6,16 +6,19 @@ import csv
 import io
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pi10_classifier
 from pi10_classifier.errors import ModelError, SettingError
-from pi10_classifier.evaluation.test_predictions import write_predictions
 from pi10_classifier.foundation.files import sha256, write_atomically, write_csv
 from pi10_classifier.foundation.redaction import scrub, secrets_of
 from pi10_classifier.model.package import Package
+from pi10_classifier.model.session import Model
+from pi10_classifier.packaging.champion_gate import JSON as COMPARISON
+from pi10_classifier.packaging.champion_gate import TEXT as COMPARISON_TEXT
+from pi10_classifier.packaging.champion_gate import Comparison, compare_models, write_comparison
 from pi10_classifier.retraining.delivery import Delivery, shown
 from pi10_classifier.retraining.fitting import (
     LOG,
@@ -27,7 +30,6 @@ from pi10_classifier.retraining.fitting import (
     rule,
 )
 from pi10_classifier.retraining.frozen_test import Division, divide, uses, write_test
-from pi10_classifier.retraining.judging import Judgement, judge
 from pi10_classifier.retraining.pool import Labelled, Pool, assemble, limited
 from pi10_classifier.retraining.record import UNSENT, record
 from pi10_classifier.retraining.report import JSON, PAGE, write_report
@@ -132,7 +134,9 @@ class Round:
             return self._end(report, "waiting", error.message)
         self._describe(report, division, over)
         self._write_lists(division, over)
-        if division.fresh:
+        if known.test:
+            shutil.copyfile(known.test, self._work / TEST)
+        else:
             names = {x.picture.sha256: x.picture.name for x in kept}
             write_test(self._work / TEST, division, self._work, names)
         files = (LABELS, MANIFEST, LOG)
@@ -145,22 +149,24 @@ class Round:
                 init=self._settings.init, environ=self._environ,
                 raise_if_cancelled=self._raise_if_cancelled,
             )  # fmt: skip
-            judgement = judge(
-                self._champion.folder, candidate.package, division.scan, division.of("test")
-            )
+            comparison = compare_models(
+                Model.load(self._champion.folder), Model.load(candidate.package),
+                [self._work / TEST],
+                names={"candidate": f"candidate {self._id}", "champion": self._settings.model},
+            )  # fmt: skip
         except NoCandidateError as error:
             state = "not_better" if is_not_better(error) else "no_candidate"
             return self._end(report, state, error.message, files, division.fresh)
         except (SettingError, ModelError) as error:  # it cannot be verified or compared
             return self._end(report, "no_candidate", error.message, files, division.fresh)
-        files += self._keep(report, candidate, judgement)
+        files += self._keep(report, candidate, comparison)
         registered = record(
-            self._work, self._id, report, candidate, judgement, self._settings.register,
+            self._work, self._id, report, candidate, comparison, self._settings.register,
             sha256(self._work / MANIFEST), self._environ, self._emit,
         )  # fmt: skip
         report["registered"] = registered.to_dict()
         files += (UNSENT,) if (self._work / UNSENT).is_file() else ()
-        return self._end(report, "candidate", judgement.verdict, files, division.fresh)
+        return self._end(report, "candidate", report["reason"], files, division.fresh)
 
     def _describe(
         self, report: dict[str, Any], division: Division, over: Sequence[Labelled]
@@ -191,27 +197,27 @@ class Round:
         write_atomically(self._work / MANIFEST, text.encode("utf-8"))
 
     def _keep(
-        self, report: dict[str, Any], candidate: Candidate, judgement: Judgement
+        self, report: dict[str, Any], candidate: Candidate, comparison: Comparison
     ) -> tuple[str, ...]:
-        """Put the package and both models' answers beside the report; returns their names."""
+        """Put the package and the comparison beside the report; returns their names."""
         target = self._work / PACKAGE
         shutil.copytree(candidate.package, target, dirs_exist_ok=True)
         files = [f"{PACKAGE}/{path.name}" for path in sorted(target.iterdir())]
-        for predictions in judgement.predictions:
-            folder = self._work / predictions.network
-            folder.mkdir(exist_ok=True)
-            path = write_predictions(folder, predictions)
-            files.append(str(path.relative_to(self._work)))
-        report["comparison"] = judgement.to_dict()
+        comparison = replace(comparison, inputs=(TEST,))
+        write_comparison(self._work, comparison)
+        report["comparison"] = comparison.to_dict()
         report["candidate"] = {
             "how": candidate.how, "seconds": round(candidate.seconds, 1),
             "command": candidate.command, "notes": list(candidate.notes),
             "package": f"rounds/{self._id}/{PACKAGE}", "sha256": sha256(target / "model.onnx"),
         }  # fmt: skip
         report["registered"] = {"done": False, "text": "", "run": "", "promote": ""}
-        report |= {"state": "candidate", "reason": judgement.verdict}
+        told = [f"on the frozen test it is {comparison.verdict}"]
+        if comparison.refusals:
+            told.append(f"promotion would be refused: {'; '.join(comparison.refusals)}")
+        report |= {"state": "candidate", "reason": ". ".join(told)}
         write_report(self._work, report)
-        return tuple(files)
+        return (*files, COMPARISON, COMPARISON_TEXT)
 
     def _end(
         self, report: dict[str, Any], state: str, reason: str, files: tuple[str, ...] = (),
