@@ -6,6 +6,7 @@ did not take is kept with the round, for `pi10 track sync`.
 
 from __future__ import annotations
 
+import shlex
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -95,14 +96,30 @@ def record(
             run.id,
         )  # fmt: skip
     version = _version(register, candidate.package, environ)
-    what = (
-        f"version {version} of the registered model {register}"
-        if version
-        else (f"a version of the registered model {register}")
-    )
+    what = f"version {version} of" if version else "a version of"
     return Registered(
-        True, f"{what}, with the alias {ALIAS}", run.id, f"pi10 models promote {name}"
+        True,
+        f"{what} the registered model {register}, with the alias {ALIAS}",
+        run.id,
+        f"pi10 models promote {shlex.quote(register)} --candidate {version or ALIAS} "
+        "--data frozen-test.tar --out compared",
     )
+
+
+def _metrics(comparison: Comparison) -> dict[str, float]:
+    """The figures of the comparison, by the names of those of a training."""
+    values = {"test/macro_f1": comparison.macro_f1.value}
+    values |= {f"test/f1/{row.label}": row.candidate.value for row in comparison.per_class}
+    if comparison.champion_macro_f1 and comparison.difference:
+        d = comparison.difference
+        values |= {
+            "test/champion_macro_f1": comparison.champion_macro_f1.value,
+            "test/difference": d.value,
+            "test/difference_low": d.low,
+            "test/difference_high": d.high,
+            "test/p": d.p,
+        }
+    return values
 
 
 def _version(register: str, package: Path, environ: Mapping[str, str]) -> str:
