@@ -20,12 +20,9 @@ def on_gpu(service: Service) -> Service:
     name, colon, tag = image.rpartition(":")
     if not colon or "/" in tag:
         name, tag = image, "latest"
-    with_cuda = (
-        image if tag.endswith("gpu") else f"{name}:{'gpu' if tag in _WITHOUT_CUDA else tag + '-gpu'}"
-    )
-    return with_variables(
-        service.changed(enable_gpu=True, image=with_cuda), {"PI10_DEVICE": "cuda"}
-    )
+    if not tag.endswith("gpu"):
+        image = f"{name}:gpu" if tag in _WITHOUT_CUDA else f"{name}:{tag}-gpu"
+    return with_variables(service.changed(enable_gpu=True, image=image), {"PI10_DEVICE": "cuda"})
 
 
 def with_variables(service: Service, variables: dict[str, str]) -> Service:
