@@ -34,7 +34,7 @@ from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.calibration import fit_temperature_of_few
 from pi10_classifier.evaluation.metrics import F64, I64, macro_f1, nll
 from pi10_classifier.evaluation.scoring import score
-from pi10_classifier.model.package import find, read_package
+from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.adaptation.as_it_is import paired
 from pi10_classifier.packaging.adaptation.choice import FOLDS, folds
@@ -48,6 +48,7 @@ from pi10_classifier.packaging.adaptation.gallery import (
 )
 from pi10_classifier.packaging.adaptation.heads import HEADS
 from pi10_classifier.packaging.adaptation.replay import Replay, read_replay
+from pi10_classifier.registry.resolve import find
 
 PIECE = 500
 

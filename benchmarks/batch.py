@@ -29,7 +29,6 @@ import pyarrow.parquet as pq
 
 from pi10_classifier.classify import classify
 from pi10_classifier.inference.settings import Settings
-from pi10_classifier.model.package import find
 from pi10_classifier.oscar.batch.published import Marks
 from pi10_classifier.oscar.batch.units import read_units, write_units
 from pi10_classifier.oscar.bucket import Bucket
@@ -38,6 +37,7 @@ from pi10_classifier.oscar.local.faults import Faults
 from pi10_classifier.oscar.local.stack import Local, local
 from pi10_classifier.oscar.services.fdl import named
 from pi10_classifier.oscar.services.variants import with_variables
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.simulate import simulate_cruise
 from pi10_classifier.sources.s3 import stored_units
 from pi10_classifier.sources.s3_client import S3Client

@@ -34,8 +34,8 @@ from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import U8, prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
 from pi10_classifier.instrument.names import Particle
-from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.simulate import simulate_cruise
 from pi10_classifier.sources.discovery import discover
 

@@ -27,8 +27,8 @@ from pi10_classifier.evaluation.bootstrap import RunOutcome, resample
 from pi10_classifier.evaluation.scoring import Scored, score
 from pi10_classifier.imaging.preprocess import U8, prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
-from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
+from pi10_classifier.registry.resolve import find
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)
 TIMED = 512

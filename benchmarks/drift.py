@@ -41,9 +41,9 @@ from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.instrument.moments import minute
 from pi10_classifier.instrument.names import UM_PER_PX
-from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.reference import fit_reference
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.results.gallery import Gallery
 from pi10_classifier.simulate import encode_tiff, linescan
 from pi10_classifier.sources.base import Item

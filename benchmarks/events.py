@@ -28,7 +28,6 @@ from benchmarks.bench import make_bin, particles
 from benchmarks.figures import Figure
 from pi10_classifier.classify import classify
 from pi10_classifier.inference.settings import Settings
-from pi10_classifier.model.package import find
 from pi10_classifier.oscar.local import supervisor
 from pi10_classifier.oscar.local.s3_gateway import gateway
 from pi10_classifier.oscar.local.supervisor import Storage, SupervisorJob
@@ -39,6 +38,7 @@ from pi10_classifier.oscar.records.naming import ObjectVersion
 from pi10_classifier.oscar.records.settings import ServiceSettings
 from pi10_classifier.oscar.services.fdl import folder, named
 from pi10_classifier.oscar.services.variants import with_variables
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.sources.s3_client import S3Client
 
 MODEL, BUCKET = "starter", "pi10"

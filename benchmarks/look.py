@@ -29,8 +29,8 @@ from pi10_classifier.imaging import preprocess
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import Grey, Preprocessing, particle_box, prepare
 from pi10_classifier.inference.settings import BATCH
-from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.training.data.augment_pi10 import augment
 from pi10_classifier.training.data.in_memory import level
 

@@ -28,9 +28,10 @@ from rich.table import Table
 
 from benchmarks.listing import BUCKET, Shelf
 from pi10_classifier.inference.settings import Settings
-from pi10_classifier.model.package import find, read_package
+from pi10_classifier.model.package import read_package
 from pi10_classifier.oscar.local.s3_gateway import gateway, juicefs
 from pi10_classifier.oscar.records.identity import model_identity
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.sources.s3_client import S3Client
 
 MODEL = "starter"

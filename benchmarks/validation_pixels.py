@@ -37,7 +37,7 @@ from pi10_classifier.inference.settings import Settings
 from pi10_classifier.labelling.draw import draw
 from pi10_classifier.labelling.estimation.estimate import estimate_run
 from pi10_classifier.labelling.sample import read_sample
-from pi10_classifier.model.package import find
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.simulate import encode_tiff
 
 PARTICLES = 6_000  # in the water of a bin, on average

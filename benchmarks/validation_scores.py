@@ -34,8 +34,8 @@ from pi10_classifier.labelling.design import allocate, priorities, taken
 from pi10_classifier.labelling.estimation.estimate import NARROWER
 from pi10_classifier.labelling.estimation.scored import scores_of
 from pi10_classifier.labelling.sample import Drawn, Moments, Totals
-from pi10_classifier.model.package import find
 from pi10_classifier.model.session import Model
+from pi10_classifier.registry.resolve import find
 
 TRUE = (*CLASSES, "unknown")
 SHARES = ((0.05, 0.85, 0.05, 0.05), (0.20, 0.65, 0.08, 0.07))

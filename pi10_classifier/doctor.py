@@ -22,9 +22,10 @@ from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
 from pi10_classifier.inference.speed import measure_speed, recommended
-from pi10_classifier.model.package import find, installed, read_package
+from pi10_classifier.model.package import installed, read_package
 from pi10_classifier.model.runtime import FP32, RUNTIMES, installed_runtimes
 from pi10_classifier.model.session import Model
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.simulate import encode_tiff
 
 # the modules that each extra needs

@@ -53,6 +53,16 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mlflow_server_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One MLflow server for all, not started yet; a start takes longer than most tests."""
+    from mlflow_server import Server
+
+    server = Server(tmp_path_factory.mktemp("mlflow"))
+    yield server
+    server.kill()
+
+
 @pytest.fixture
 def start(package: Path, tmp_path: Path) -> Callable[..., RunResult]:
     """Run inputs into ``tmp_path/out`` with the tiny model."""

@@ -44,6 +44,12 @@ _WORDS = {
         "Jobs over ranges of a mounted bucket, handed out and resumed by `pi10 oscar batch`, and "
         "one merged data set in the end.",
     ),
+    "pi10-retrain": (
+        "Pi-10 plankton classifier: retraining on your labels",
+        "Drop labelled pictures or a file of labels into the input folder; each delivery gets an "
+        "answer. When enough labels are new, a candidate is trained within limits and compared "
+        "with the champion on a frozen test. A person decides what is promoted.",
+    ),
     "pi10-api": (
         "Pi-10 plankton classifier: the DEEPaaS API",
         "An API that is always on: images and bins as JSON, CSV, Parquet or an HTML report.",
@@ -219,7 +225,13 @@ def _ours(name: str) -> bytes:
 def _readme(service: Service) -> str:
     title, description = _WORDS[service.name]
     home = metadata.metadata("pi10-classifier")["Home-page"]
-    if service.inputs:
+    if service.name == "pi10-retrain":
+        [source], [target] = service.inputs, service.outputs
+        call = (
+            f"Drop labels into `{source.bucket}/{source.folder}`; answers and rounds appear in\n"
+            f"`{target.bucket}/{target.folder}`. `pi10 oscar retrain` makes good lost events."
+        )
+    elif service.inputs:
         [source], [target] = service.inputs, service.outputs
         call = (
             f"Drop files into `{source.bucket}/{source.folder}`; the results appear in "

@@ -12,8 +12,9 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import Settings
-from pi10_classifier.model.package import STARTER, find
+from pi10_classifier.model.package import STARTER
 from pi10_classifier.oscar.records.identity import etags_from
+from pi10_classifier.registry.resolve import find
 
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 

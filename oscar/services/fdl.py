@@ -14,7 +14,7 @@ from typing import Any
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.bucket_folder import BucketFolder
 
-SERVICES = ("pi10-events", "pi10-sync", "pi10-api", "pi10-batch")
+SERVICES = ("pi10-events", "pi10-sync", "pi10-api", "pi10-batch", "pi10-retrain")
 _VERSION = re.compile(r"v?(?P<major>[0-9]+)(?:\.(?P<minor>[0-9]+))?.*")
 _UNITS = {"": 1, "m": 1e-3, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20,
           "G": 1e9, "Gi": 2**30, "T": 1e12, "Ti": 2**40}  # fmt: skip

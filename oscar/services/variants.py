@@ -9,6 +9,10 @@ from typing import Any
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.services.fdl import Service, checked
 
+_PLAIN_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_USERNAME")
+# tags of the images without CUDA; the image for GPUs does what each of them does
+_WITHOUT_CUDA = ("latest", "serve", "train")
+
 
 def on_gpu(service: Service) -> Service:
     """The same service on a GPU: it requests one, sets the device, and uses the CUDA image."""
@@ -16,12 +20,9 @@ def on_gpu(service: Service) -> Service:
     name, colon, tag = image.rpartition(":")
     if not colon or "/" in tag:
         name, tag = image, "latest"
-    with_cuda = (
-        image if tag.endswith("gpu") else f"{name}:{'gpu' if tag == 'latest' else tag + '-gpu'}"
-    )
-    return with_variables(
-        service.changed(enable_gpu=True, image=with_cuda), {"PI10_DEVICE": "cuda"}
-    )
+    if not tag.endswith("gpu"):
+        image = f"{name}:gpu" if tag in _WITHOUT_CUDA else f"{name}:{tag}-gpu"
+    return with_variables(service.changed(enable_gpu=True, image=image), {"PI10_DEVICE": "cuda"})
 
 
 def with_variables(service: Service, variables: dict[str, str]) -> Service:
@@ -62,7 +63,11 @@ def on_cluster(service: Service, cluster: str) -> Service:
 
 
 def with_settings(service: Service, settings: Sequence[str]) -> Service:
-    """Apply ``KEY=VALUE`` settings: keys of the FDL (cpu, memory, image, …) or PI10_ variables."""
+    """Apply ``KEY=VALUE`` settings: keys of the FDL (cpu, memory, image, …) or variables.
+
+    These are PI10_ ones and the addresses of MLflow. Its password and token are secrets, which the
+    FDL file names in ``environment.secrets``.
+    """
     fields: dict[str, Any] = {}
     variables: dict[str, str] = {}
     for text in settings:
@@ -71,7 +76,7 @@ def with_settings(service: Service, settings: Sequence[str]) -> Service:
             raise SettingError(
                 f"--set {text!r} is not KEY=VALUE; write for example cpu=4 or PI10_JOBS=4"
             )
-        if key.startswith("PI10_"):
+        if key.startswith("PI10_") or key in _PLAIN_VARIABLES:
             variables[key] = value
         elif key in ("cpu", "memory", "total_cpu", "total_memory", "image", "name", "vo",
                      "log_level", "visibility"):  # fmt: skip

@@ -102,8 +102,8 @@ def adapt(
       pi10 classify 1450.tar --model adapted --out results
     """
     from pi10_classifier.cli.terminal.console import show_table
-    from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
+    from pi10_classifier.registry.resolve import find
 
     with training_extra("adapt"):
         from pi10_classifier.packaging.adaptation.adapt import adapt as fit

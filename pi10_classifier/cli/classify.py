@@ -67,7 +67,7 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
     from pi10_classifier.foundation.signals import stoppable
     from pi10_classifier.inference.pipeline import Progress
     from pi10_classifier.inference.settings import Settings
-    from pi10_classifier.model.package import find
+    from pi10_classifier.registry.resolve import find
 
     if resume and overwrite:
         raise SettingError("--resume and --overwrite exclude each other; give only one")
@@ -107,7 +107,7 @@ def report(results: Path, model: str | None) -> None:
     runs that were made without a report, or with an earlier version.
     """
     from pi10_classifier.labelling.estimation.record import update_run
-    from pi10_classifier.model.package import find
+    from pi10_classifier.registry.resolve import find
     from pi10_classifier.report.page import write_report
 
     if (results / "run.json").exists():  # without it, the report says what is missing

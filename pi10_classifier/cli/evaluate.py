@@ -88,8 +88,8 @@ def evaluate(
     """
     from pi10_classifier.cli.terminal.console import show_table
     from pi10_classifier.evaluation import evaluate as room
-    from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
+    from pi10_classifier.registry.resolve import find
 
     evaluated = Model.load(find(model), device)
     gate = None
@@ -255,9 +255,9 @@ def calibrate(
       pi10 calibrate --data results/validation --precision 0.99 --confidence 0.95 --out sure
     """
     from pi10_classifier.cli.terminal.console import show_table
-    from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
     from pi10_classifier.packaging.calibrate import calibrate as fit
+    from pi10_classifier.registry.resolve import find
 
     fitted = Model.load(find(model))
     warn_of_other_split(fitted.package, manifest)

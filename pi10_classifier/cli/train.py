@@ -167,10 +167,14 @@ def train(inputs: tuple[Path, ...], out: Path, resume: bool, threads: int | None
         raise SettingError(
             f"training needs torch and transformers ({error}); run: {install_command('train')}"
         ) from error
+    from pi10_classifier.registry.resolve import pinned
     from pi10_classifier.training.recipe import named
 
     recipe_name, network, loaders = (options.pop(x) for x in ("recipe", "network", "loaders"))
-    seeds, init, teachers = (options.pop(x) for x in ("seeds", "init", "teachers"))
+    seeds = options.pop("seeds")
+    # one version, also where the training is gone on with after the alias has moved
+    init = pinned(options.pop("init"))
+    teachers = tuple(pinned(name) for name in options.pop("teachers"))
     kept = {x: options.pop(x) for x in ("name", "device", "save_steps", "never_seen", "licence")}
     sources = dict(map(citation, options.pop("cited")))
     chosen, recipe = named(recipe_name, network, **_changes(options, teachers))

@@ -86,7 +86,7 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     from pi10_classifier.cli.terminal.console import is_terminal, show_run
     from pi10_classifier.foundation.signals import stoppable
     from pi10_classifier.inference.settings import Settings
-    from pi10_classifier.model.package import find
+    from pi10_classifier.registry.resolve import find
     from pi10_classifier.watch.status import Log, status_line
     from pi10_classifier.watch.watcher import WatchOptions
     from pi10_classifier.watch.watcher import watch as run_watch

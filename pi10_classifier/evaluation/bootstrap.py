@@ -50,7 +50,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Macro-F1 of one row minus another's, with its interval and two-sided p."""
+    """Macro-F1, or the F1 of a class, of one row minus another's; its interval, two-sided p."""
 
     value: float
     low: float
@@ -86,15 +86,19 @@ class Resampled:
             return _interval(point[index], draws[:, index])
         return _interval(point.mean(), draws.mean(axis=1))
 
-    def difference(self, row: str, other: str) -> Difference:
-        """Paired bootstrap test of macro-F1, row minus other.
+    def difference(self, row: str, other: str, index: int | None = None) -> Difference:
+        """Paired bootstrap test of macro-F1, or of the F1 of one class, row minus other.
 
         p is twice the smaller of the shares of resamples above and below 0, with one added to
         both counts (Efron and Tibshirani 1993, ch. 15-16; Davison and Hinkley 1997, eq. 4.11).
         This is the level at which the percentile interval just touches 0.
         """
-        draws = self.draws[row].mean(axis=1) - self.draws[other].mean(axis=1)
-        interval = _interval(self.point[row].mean() - self.point[other].mean(), draws)
+        one, two = self.f1(row, index), self.f1(other, index)
+        if index is None:
+            draws = self.draws[row].mean(axis=1) - self.draws[other].mean(axis=1)
+        else:
+            draws = self.draws[row][:, index] - self.draws[other][:, index]
+        interval = _interval(one.value - two.value, draws)
         below, above = int((draws <= 0).sum()), int((draws >= 0).sum())
         p = min(1.0, 2 * (min(below, above) + 1) / (len(draws) + 1))
         return Difference(interval.value, interval.low, interval.high, p)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +25,8 @@ class OnnxRuntimeSession:
         # what a provider cannot do is done by the next one
         fallbacks = {"tensorrt": ("cuda", "cpu"), "cuda": ("cpu",)}.get(runtime.device, ())
         providers = [runtime.provider, *(RUNTIMES[name].provider for name in fallbacks)]
+        if fallbacks:
+            load_cuda(ort)
         try:
             # enable_fallback: by itself it goes on with the CPU, and prints that to standard output
             self._session = ort.InferenceSession(
@@ -40,6 +44,18 @@ class OnnxRuntimeSession:
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> Sequence[Any]:
         values: Sequence[Any] = self._session.run(list(outputs), dict(feeds))
         return values
+
+
+def load_cuda(ort: Any) -> None:
+    """Load the CUDA libraries of NVIDIA's packages, if these are installed.
+
+    Otherwise the system's are used. What cannot be loaded is told by ``check_provider``; ONNX
+    Runtime prints it, also to standard output, where tables may go.
+    """
+    preload = getattr(ort, "preload_dlls", None)  # of onnxruntime-gpu, from 1.21 on
+    if preload is not None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            preload(directory="")
 
 
 def check_provider(runtime: Runtime, in_use: Sequence[str]) -> None:

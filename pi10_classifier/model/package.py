@@ -132,7 +132,8 @@ def find(name_or_folder: str) -> Path:
         return embedded(name)
     raise SettingError(
         f"no model package at {name_or_folder!r}: there is no model.json; "
-        f"give a package folder or one of: {', '.join([*names, *ALIASES])}"
+        f"give a package folder, models:/NAME@ALIAS of a registry, or one of: "
+        f"{', '.join([*names, *ALIASES])}"
     )
 
 
@@ -143,6 +144,22 @@ def installed_with(sha256: str) -> Path | None:
         if any(entry["sha256"] == sha256 for entry in fields["files"].values()):
             return folder
     return None
+
+
+def package_digest(folder: Path) -> str:
+    """SHA-256 of ``model.onnx`` and ``model.json``, one after the other: all that inference reads.
+
+    Raises ModelError if a file is missing.
+    """
+    digest = hashlib.sha256()
+    for name in ("model.onnx", "model.json"):
+        try:
+            with (folder / name).open("rb") as stream:
+                while block := stream.read(2**20):
+                    digest.update(block)
+        except OSError as error:
+            raise ModelError(f"{folder / name} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def read_package(folder: Path, precision: str = FP32) -> tuple[Package, bytes]:

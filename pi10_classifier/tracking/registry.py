@@ -7,9 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-EVENT_TAG, TIME_TAG = "pi10.event", "pi10.registered_at"
+from pi10_classifier.registry.client import DIGEST_TAG, EVENT_TAG
+
+TIME_TAG = "pi10.registered_at"
 FIGURE_TAG, SPLIT_TAG = "pi10.validation_macro_f1", "pi10.split_sha256"
-_OF_EVENT = {FIGURE_TAG: "figure", SPLIT_TAG: "split"}
+_OF_EVENT = {FIGURE_TAG: "figure", SPLIT_TAG: "split", DIGEST_TAG: "content"}
 
 
 def register(client: Any, run_id: str, artifacts: str, ours: str, event: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pi10_classifier
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.redaction import redacted, scrub, secrets_of
+from pi10_classifier.model.package import package_digest
 from pi10_classifier.tracking import spool as sp
 from pi10_classifier.tracking.spool import Header, RunSpool
 from pi10_classifier.tracking.sync import Synced, Warn, destination, finish, start_sender, sync
@@ -122,7 +123,7 @@ class TrackingRun:
         if register_as:
             fields = {
                 "model": register_as, "alias": alias, "split": split,
-                "content": _digest(folder), "figure": "" if figure is None else repr(figure),
+                "content": package_digest(folder), "figure": "" if figure is None else repr(figure),
             }  # fmt: skip
         self._append("package", stored=stored, folder=PACKAGE, **fields)
 
@@ -190,12 +191,6 @@ def check_model_name(name: str) -> None:
         raise SettingError(
             f"a registered model cannot be named {name!r}; use a name without / : and '"
         )
-
-
-def _digest(package: Path) -> str:
-    """A hash of the files that inference reads."""
-    parts = [(package / name).read_bytes() for name in ("model.onnx", "model.json")]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _enter(

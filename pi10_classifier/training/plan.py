@@ -15,8 +15,10 @@ import pi10_classifier
 from pi10_classifier.datasets.split import counts
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model.groups import Groups
-from pi10_classifier.model.package import ALIASES, Package, find, installed, read_package
+from pi10_classifier.model.package import ALIASES, Package, installed, read_package
 from pi10_classifier.model.session import Model
+from pi10_classifier.registry.reference import is_reference
+from pi10_classifier.registry.resolve import find
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.checkpoint import DESCRIPTION, load_checkpoint
 from pi10_classifier.training.data.groups import groups_of
@@ -220,7 +222,9 @@ def named(plan: TrainingPlan) -> dict[str, dict[str, str]]:
 
 
 def _by_name(name: str) -> bool:
-    """Whether the name means an embedded package; a folder with the same name may exist."""
+    """Whether the name means an embedded package or one of a registry, not a folder."""
+    if is_reference(name):
+        return True
     folder = Path(name)
     if any((folder / inside).exists() for inside in ("model.json", out.CHECKPOINT)):
         return False

@@ -82,8 +82,9 @@ def test_what_the_marketplace_asks_of_an_image(target: str) -> None:
     assert users == ["1000:1000"]
 
 
-def test_a_build_without_a_target_is_the_service() -> None:
-    assert DOCKERFILE.rstrip().splitlines()[-1] == "FROM serve"
+def test_a_build_without_a_target_can_train() -> None:
+    """The marketplace builds without one, and its users call trainings."""
+    assert DOCKERFILE.rstrip().splitlines()[-1] == "FROM train"
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -96,8 +96,8 @@ def int8(
     Example:
       pi10 export int8 --model run/package --data crops/ --manifest run/manifest.csv --out run/int8
     """
-    from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
+    from pi10_classifier.registry.resolve import find
 
     with training_extra("export int8"):
         from pi10_classifier.packaging.int8 import Wanted, export_int8
@@ -196,8 +196,8 @@ def cascade(
     Example:
       pi10 export cascade --data crops/ --manifest data/manifest.csv --out both
     """
-    from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
+    from pi10_classifier.registry.resolve import find
 
     with training_extra("export cascade"):
         from pi10_classifier.packaging.cascade import NO_GAIN
@@ -266,8 +266,8 @@ def novelty(
     Example:
       pi10 export novelty --model run/package --data crops/ --manifest run/manifest.csv --out told
     """
-    from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
+    from pi10_classifier.registry.resolve import find
 
     with training_extra("export novelty"):
         from pi10_classifier.packaging.novelty import export_novelty
@@ -353,8 +353,8 @@ def replay(
       pi10 export replay --model run/package --data crops/ --manifest run/manifest.csv
         --out run/package/replay.npz
     """
-    from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
+    from pi10_classifier.registry.resolve import find
 
     with training_extra("export replay"):
         from pi10_classifier.packaging.adaptation.replay import export_replay

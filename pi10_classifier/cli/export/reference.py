@@ -33,8 +33,9 @@ def reference(results: Path, model: str, version: str, out: Path) -> None:
       pi10 export reference good --out starter-pia7
       pi10 watch /data/incoming --out results --model starter-pia7
     """
-    from pi10_classifier.model.package import find, read_package
+    from pi10_classifier.model.package import read_package
     from pi10_classifier.packaging.reference import export_reference, lacks_camera
+    from pi10_classifier.registry.resolve import find
 
     made = export_reference(results, read_package(find(model))[0], out, version=version)
     told = made.reference

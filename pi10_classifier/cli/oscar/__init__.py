@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pi10_classifier.cli.oscar import batch, crate, deploy, local, reconcile
+from pi10_classifier.cli.oscar import batch, crate, deploy, local, reconcile, retrain
 
 
 @click.group()
@@ -19,6 +19,6 @@ def oscar() -> None:
 
 for command in (
     local.local, deploy.deploy, deploy.delete, deploy.status, reconcile.reconcile,
-    reconcile.retry_failed, batch.batch, crate.crate,
+    reconcile.retry_failed, batch.batch, retrain.retrain, crate.crate,
 ):  # fmt: skip
     oscar.add_command(command)

@@ -46,10 +46,10 @@ def deploy(service: str, cluster: str, bucket: str | None, image: str | None, gp
            dry_run: bool) -> None:  # fmt: skip
     """Create SERVICE on a cluster, or update it.
 
-    SERVICE is pi10-events, pi10-sync, pi10-api, pi10-batch or an FDL file. The endpoint comes
-    from OSCAR_ENDPOINT, and the credentials from OSCAR_USERNAME and OSCAR_PASSWORD, OSCAR_TOKEN,
-    OSCAR_REFRESH_TOKEN or OSCAR_OIDC_ACCOUNT; without OSCAR_ENDPOINT, both come from oscar-cli's
-    configuration.
+    SERVICE is pi10-events, pi10-sync, pi10-api, pi10-batch, pi10-retrain or an FDL file. The
+    endpoint comes from OSCAR_ENDPOINT, and the credentials from OSCAR_USERNAME and OSCAR_PASSWORD,
+    OSCAR_TOKEN, OSCAR_REFRESH_TOKEN or OSCAR_OIDC_ACCOUNT; without OSCAR_ENDPOINT, both come from
+    oscar-cli's configuration.
 
     \b
     Examples:

@@ -24,7 +24,8 @@ def local() -> None:
 @click.option("--home", type=FOLDER, default=Path("pi10-local"), show_default=True,
               help="Folder for objects, keys and logs; it is kept between runs.")  # fmt: skip
 @click.option("--service", "services", multiple=True,
-              default=("pi10-events", "pi10-sync", "pi10-batch"), show_default=True,
+              default=("pi10-events", "pi10-sync", "pi10-batch", "pi10-retrain"),
+              show_default=True,
               help="Service to run: its name or FDL file; may be repeated.")  # fmt: skip
 @click.option("--model",
               help="Model package: a folder, or the name of an embedded one.  [default: each"
@@ -74,7 +75,7 @@ def up(home: Path, services: tuple[str, ...], model: str | None, jobs: int, port
     from pi10_classifier.oscar.local.stack import environ_file
     from pi10_classifier.oscar.local.stack import local as run_local
 
-    chosen = [service_of(name) for name in services]
+    chosen = [_with_own_settings(service_of(name)) for name in services]
     if model:
         chosen = [_with_model(service, model) for service in chosen]
     if supervisor.installed() is None:
@@ -119,8 +120,25 @@ def prepare() -> None:
     click.echo(supervisor.installed() or supervisor.install())
 
 
-def _with_model(service: Service, model: str) -> Service:
-    from pi10_classifier.model.package import find
+def _with_own_settings(service: Service) -> Service:
+    """The service with the variables of MLflow and of retraining that are set here.
+
+    A job gets no other variable of this environment. On a cluster they are in the FDL file.
+    """
     from pi10_classifier.oscar.services.variants import with_variables
+
+    if service.name != "pi10-retrain":
+        return service
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("MLFLOW_TRACKING_", "MLFLOW_REGISTRY_", "PI10_RETRAIN_"))
+    }
+    return with_variables(service, own)
+
+
+def _with_model(service: Service, model: str) -> Service:
+    from pi10_classifier.oscar.services.variants import with_variables
+    from pi10_classifier.registry.resolve import find
 
     return with_variables(service, {"PI10_MODEL": str(find(model).resolve())})

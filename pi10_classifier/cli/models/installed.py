@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from pi10_classifier.model.package import Package
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the full descriptions as JSON.")
-def models(as_json: bool) -> None:
-    """List the embedded models, one per line; --json prints all their figures."""
+def list_installed(as_json: bool) -> None:
+    """Print the embedded packages, a line each, or all their figures as JSON."""
     from pi10_classifier.model.package import installed, read_package
 
     packages = [read_package(folder)[0] for folder in installed()]

@@ -1,0 +1,1 @@
+"""Models of an MLflow registry over its REST API: found, fetched, verified, cached, registered."""

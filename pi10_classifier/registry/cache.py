@@ -1,0 +1,162 @@
+"""Packages of a registry on disk, and which version a name stood for when it was last asked.
+
+::
+
+    packages/DIGEST/            model.json, model.onnx, README.md; never changed
+    asked/HASH.json             server and name -> version, digest, time
+
+Processes may share a cache: a package is made beside and renamed into place, as is a note.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.errors import ModelError, output_error
+from pi10_classifier.foundation.files import atomic_path
+from pi10_classifier.model.package import MAX_MODEL_BYTES, package_digest, read_package
+from pi10_classifier.registry.client import ModelVersion, Registry
+from pi10_classifier.registry.reference import ModelReference
+
+VARIABLE = "PI10_MODEL_CACHE"
+# the files of a package and the most bytes of each; no other name is asked for or written
+_FILES = {"model.json": 16 * 2**20, "model.onnx": MAX_MODEL_BYTES, "README.md": 2**20}
+_LITTER_S = 86_400.0
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Which version a name stood for. at: when the registry said so, ISO 8601 in UTC."""
+
+    address: str
+    reference: str
+    version: str
+    digest: str
+    at: str
+
+
+def default_folder(environ: Mapping[str, str]) -> Path:
+    """PI10_MODEL_CACHE, else ``pi10-classifier/registry`` in the user's cache."""
+    if environ.get(VARIABLE):
+        return Path(environ[VARIABLE]).absolute()
+    user = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(user).absolute() / "pi10-classifier" / "registry"
+
+
+class Cache:
+    """The cache in one folder; it is made when it is first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def note(self, address: str, reference: ModelReference) -> Note | None:
+        """What the reference stood for when the registry was last asked; None if never."""
+        try:
+            fields = json.loads(self._note_path(address, reference).read_text("utf-8"))
+            note = Note(**{key: str(value) for key, value in fields.items()})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+        same = (note.address, note.reference) == (address, str(reference))
+        return note if same and _DIGEST.fullmatch(note.digest) else None
+
+    def write_note(
+        self, address: str, reference: ModelReference, version: str, digest: str
+    ) -> Note:
+        """Remember what the registry said now. Raises OutputError."""
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        note = Note(address, str(reference), version, digest, now)
+        path = self._note_path(address, reference)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(error, path.parent) from error
+        with atomic_path(path, shared=True, sync=False) as temporary:
+            temporary.write_text(json.dumps(asdict(note), indent=1) + "\n", "utf-8")
+        return note
+
+    def _note_path(self, address: str, reference: ModelReference) -> Path:
+        key = hashlib.sha256(f"{address}\n{reference}".encode()).hexdigest()[:32]
+        return self.folder / "asked" / f"{key}.json"
+
+    def package(self, digest: str) -> Path | None:
+        """The folder of a cached package whose bytes still have this digest; else None."""
+        folder = self.folder / "packages" / digest
+        try:
+            return folder if package_digest(folder) == digest else None
+        except (OSError, ModelError):
+            return None
+
+    def add(self, registry: Registry, version: ModelVersion) -> tuple[Path, str]:
+        """Download a version's package, verify it, and keep it; returns folder and digest.
+
+        Raises ModelError if it is damaged or not what its tag says, the registry's errors, and
+        OutputError for the cache.
+        """
+        packages = self.folder / "packages"
+        temporary = packages / f".{secrets.token_hex(8)}.tmp"
+        try:
+            packages.mkdir(parents=True, exist_ok=True)
+            self._sweep(packages)
+            temporary.mkdir()
+            for name, most in _FILES.items():
+                try:
+                    registry.fetch(version, name, temporary / name, most)
+                except ModelError:
+                    if name != "README.md":  # the card is for people
+                        raise
+                    (temporary / name).unlink(missing_ok=True)
+            digest = self._verified(temporary, version)
+            folder = packages / digest
+            if self.package(digest) is None:
+                shutil.rmtree(folder, ignore_errors=True)  # damaged
+                try:
+                    temporary.rename(folder)
+                except OSError:
+                    if self.package(digest) is None:  # else another process was faster
+                        raise
+            return folder, digest
+        except OSError as error:
+            raise output_error(error, packages) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    @staticmethod
+    def _verified(folder: Path, version: ModelVersion) -> str:
+        digest = package_digest(folder)
+        if version.digest and digest != version.digest:
+            raise ModelError(
+                f"{version}: the package has SHA-256 {digest[:16]}…, but it was registered with"
+                f" {version.digest[:16]}…; it was changed or damaged, register it again"
+            )
+        try:
+            read_package(folder)
+        except ModelError as error:
+            message = error.message.replace(str(folder), "its package")
+            raise ModelError(f"{version} cannot be used: {message}") from None
+        return digest
+
+    @staticmethod
+    def _sweep(packages: Path) -> None:
+        """Remove what killed downloads have left."""
+        for path in packages.glob(".*.tmp"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _LITTER_S:
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The notes and the packages' digests, for display."""
+        packages = self.folder / "packages"
+        held = sorted(p.name for p in packages.glob("*") if _DIGEST.fullmatch(p.name))
+        return {"folder": str(self.folder), "packages": held}

@@ -1,0 +1,165 @@
+"""A registered model on a real MLflow server: fetched, verified, cached, used while it is away."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import support
+
+from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.model.package import package_digest, read_package
+from pi10_classifier.registry.client import DIGEST_TAG, Registry
+from pi10_classifier.registry.register import register
+from pi10_classifier.registry.resolve import find, pinned, resolve
+from pi10_classifier.registry.server import RegistryAwayError, RegistryRefusedError
+
+pytestmark = pytest.mark.slow
+
+
+def stored(server, version, file) -> Path:
+    """Where the server keeps a file of a version."""
+    place = version.source.removeprefix("mlflow-artifacts:/").lstrip("/")
+    return Path(server.folder) / "artifacts" / place / file
+
+
+def test_a_package_comes_back_as_it_was(registry, environ, name, package, other, server):
+    from mlflow.models import Model
+
+    first = register(registry, name, package, why="the first", by="ann")
+    assert (first.version, first.tags["pi10.registered_by"]) == ("1", "ann")
+    assert register(registry, name, package).version == "1", "the same bytes are one version"
+    assert register(registry, name, other).version == "2"
+    assert registry.with_alias(name, "candidate").version == "2"
+    assert registry.with_alias(name, "champion") is None
+
+    resolved = resolve(f"models:/{name}@candidate", environ)
+    assert (resolved.version, resolved.away) == ("2", "")
+    assert package_digest(resolved.folder) == package_digest(other) == resolved.digest
+    assert read_package(resolved.folder)[0].version == "2.0"
+    assert package_digest(find(f"models:/{name}/1", environ)) == package_digest(package)
+    assert pinned(f"models:/{name}@candidate", environ) == f"models:/{name}/2"
+    assert pinned("starter", environ) == "starter"
+    assert [(v.version, v.aliases) for v in registry.versions(name)] == [
+        ("2", ("candidate",)), ("1", ()),
+    ]  # fmt: skip
+    described = Model.load(str(stored(server, first, "MLmodel")))
+    assert described.flavors["onnx"]["data"] == "model.onnx"
+    assert described.run_id == first.run_id
+    with pytest.raises(RegistryRefusedError, match="404"):
+        find(f"models:/{name}/7", environ)
+    with pytest.raises(RegistryRefusedError, match="champion"):
+        find(f"models:/{name}@champion", environ)
+
+
+def test_without_the_server_the_last_version_is_used_and_said(
+    relay, registry, environ, name, package, other, caplog
+):
+    """The relay stands for a registry that goes away and comes back at the same address."""
+    ours = {**environ, "MLFLOW_TRACKING_URI": relay.url}
+    reference = f"models:/{name}@candidate"
+    register(registry, name, package)
+    relay.away = True
+    with pytest.raises(RegistryAwayError, match="not in the cache"):
+        find(reference, ours)
+    relay.away = False
+    since = resolve(reference, ours).since
+    relay.away = True
+    assert package_digest(find(reference, ours)) == package_digest(package)
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "does not answer" in said
+    assert f"version 1 ({package_digest(package)[:8]})" in said
+    assert since in said
+    find(f"models:/{name}/1", ours)
+    assert len(caplog.records) == 1, "a version's number means the same bytes for ever"
+    register(registry, name, other)
+    assert resolve(reference, ours).version == "1"
+    relay.away = False
+    assert resolve(reference, ours).version == "2"
+
+
+def test_a_damaged_cache_is_fetched_again(registry, environ, name, package):
+    register(registry, name, package)
+    reference = f"models:/{name}@candidate"
+    folder = find(reference, environ)
+    (folder / "model.onnx").write_bytes(b"torn")
+    assert package_digest(find(reference, environ)) == package_digest(package)
+    notes = list((Path(environ["PI10_MODEL_CACHE"]) / "asked").glob("*.json"))
+    for note in notes:
+        note.write_text("{")
+    assert package_digest(find(reference, environ)) == package_digest(package)
+    assert all(json.loads(note.read_text())["version"] == "1" for note in notes)
+
+
+def test_a_version_whose_bytes_changed_is_refused(registry, environ, name, package, other, server):
+    version = register(registry, name, package)
+    graph = stored(server, version, "model.onnx")
+    whole = graph.read_bytes()
+    graph.write_bytes(whole + b"\0")
+    with pytest.raises(ModelError, match="was registered with"):
+        find(f"models:/{name}/1", environ)
+    graph.write_bytes(whole)
+    find(f"models:/{name}/1", environ)
+    for file in ("model.onnx", "model.json"):
+        stored(server, version, file).write_bytes((other / file).read_bytes())
+    registry.tag_version(version, DIGEST_TAG, package_digest(other))
+    with pytest.raises(ModelError, match="a version never changes"):
+        find(f"models:/{name}@candidate", environ)
+    assert not list(Path(environ["PI10_MODEL_CACHE"]).glob("packages/.*.tmp"))
+
+
+def test_a_candidate_that_fails_verification_is_not_cached(
+    registry, environ, name, package, server, tmp_path
+):
+    version = register(registry, name, package)
+    fields = json.loads((package / "model.json").read_text())
+    fields["files"]["model.onnx"]["sha256"] = "0" * 64
+    stored(server, version, "model.json").write_text(json.dumps(fields))
+    registry.tag_version(version, DIGEST_TAG, "nonsense")  # so only the package itself can tell
+    registry.tag_version(version, "pi10.event", "")
+    with pytest.raises(ModelError, match=r"version 1 cannot be used: its package: model\.onnx has"):
+        find(f"models:/{name}@candidate", environ)
+    stored(server, version, "model.json").unlink()
+    with pytest.raises(ModelError, match=r"no model\.json"):
+        find(f"models:/{name}@candidate", environ)
+    bad = support.write_package(tmp_path / "bad", classes=["copepod"])
+    with pytest.raises(ModelError, match="classes"):
+        register(registry, name, bad)
+    assert len(registry.versions(name)) == 1
+
+
+def test_a_version_of_a_training_is_verified_by_its_tag(
+    registry, environ, name, package, server, tmp_path
+):
+    """It has no tag of the digest alone; the tag of the event ends with the same digest."""
+    version = register(registry, name, package)
+    registry.tag_version(version, DIGEST_TAG, "")
+    registry.tag_version(version, "pi10.event", f"{'f' * 32}/{package_digest(package)}")
+    assert find(f"models:/{name}/1", environ)
+    with stored(server, version, "model.onnx").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(ModelError, match="was registered with"):
+        find(
+            f"models:/{name}/1", {**environ, "PI10_MODEL_CACHE": environ["PI10_MODEL_CACHE"] + "2"}
+        )
+
+
+def test_no_registry_is_named():
+    with pytest.raises(SettingError, match="set MLFLOW_TRACKING_URI"):
+        find("models:/pi10@champion", {})
+    with pytest.raises(SettingError, match="not http"):
+        find("models:/pi10@champion", {"MLFLOW_TRACKING_URI": "sqlite:///m.db"})
+    with pytest.raises(SettingError) as refused:
+        Registry.from_environ({"MLFLOW_TRACKING_URI": "ftp://ann:secret@host"})
+    assert "secret" not in str(refused.value)
+
+
+def test_inference_needs_neither_torch_nor_mlflow(package):
+    code = (
+        "import sys\nfrom pi10_classifier.registry.resolve import find\n"
+        f"from pi10_classifier.model.session import Model\nModel.load(find({str(package)!r}))\n"
+        "print(sorted({'torch', 'mlflow', 'deepaas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
