@@ -21,15 +21,17 @@ from pi10_classifier.api.server.admission import AdmissionLimit
 from pi10_classifier.api.server.health import Health
 from pi10_classifier.api.server.metrics import Metrics
 from pi10_classifier.api.server.middleware import admission, observe
+from pi10_classifier.api.server.model_change import ModelChange
 from pi10_classifier.api.server.workers import Workers
 from pi10_classifier.api.settings import Service, variable
 from pi10_classifier.api.trainings.jobs import TRAININGS
 from pi10_classifier.api.webpage.routes import Page
 from pi10_classifier.errors import SettingError
 from pi10_classifier.inference.settings import default_jobs
-from pi10_classifier.model.package import embedded, read_package
+from pi10_classifier.model.package import Package, embedded, read_package
 from pi10_classifier.model.runtime import AUTO
 from pi10_classifier.model.session import Model
+from pi10_classifier.registry.resolve import find
 
 LOG = logging.getLogger("pi10.serve")
 NAME = "pi10_classifier"
@@ -59,6 +61,7 @@ class ServeSettings:
     grace: float = 30.0
     log_level: str = "info"
     device: str = ""  # else that of PI10_DEVICE
+    model: str = ""  # else that of PI10_MODEL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_path", self.base_path.rstrip("/"))
@@ -103,12 +106,21 @@ class Server:
         self.settings = settings
         self.service = service
         self.folder = folder
-        package, _ = read_package(embedded())
+        package, _ = read_package(embedded())  # until the one in service is known, below
         self.workers = Workers(settings.workers, _Warm(settings.log_level), service.max_seconds)
         self.admissions = AdmissionLimit(service.max_waiting, settings.workers)
         self.metrics = Metrics()
         self.health = Health(self.workers, self.admissions, self.metrics, package)
         self.page = Page(self.workers, self.admissions, self.metrics, package, folder, service)
+        self.model = ModelChange(service, self.workers, self._show)
+        self.metrics.watch(
+            "pi10_model_changes", "Models that replaced another since the start.",
+            lambda: self.model.changes,
+        )  # fmt: skip
+
+    def _show(self, package: Package, named: dict[str, str]) -> None:
+        self.health.model(package, **named)
+        self.page.model(package)
 
     async def app(self) -> web.Application:
         """DEEPaaS's application with our middleware and routes added."""
@@ -129,6 +141,7 @@ class Server:
         settings = self.settings
         stop = _stop_signals()
         self.workers.start()
+        self.model.start()
         runner = web.AppRunner(
             await self.app(), access_log=None, handler_cancellation=True,
             shutdown_timeout=1.0, handle_signals=False,
@@ -152,6 +165,7 @@ class Server:
             await self._drain(stop)
         finally:
             TRAININGS.close()
+            await self.model.close()
             await self.page.close()
             await runner.cleanup()
             await self.workers.close()
@@ -232,10 +246,12 @@ def serve(settings: ServeSettings) -> None:
     logs.configure(settings.log_level)
     if settings.device:
         os.environ[variable("device")] = settings.device  # workers and requests read it there
+    if settings.model:
+        os.environ[variable("model")] = settings.model
     service = Service.from_environ()
     # workers would try again for ever, as they do after a crash
     if service.device not in ("cpu", AUTO):
-        Model.load(embedded(), service.device)
+        Model.load(find(service.model), service.device)
     with tempfile.TemporaryDirectory(prefix="pi10-serve-") as folder:
         # workers write answers and uploads here; the folder is removed at the end
         os.environ["TMPDIR"] = folder

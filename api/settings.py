@@ -13,6 +13,7 @@ from typing import Any
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.decode import CAPS, Caps
 from pi10_classifier.inference.settings import BOUNDS, default_jobs
+from pi10_classifier.model.package import STARTER
 from pi10_classifier.model.runtime import runtime_of
 from pi10_classifier.sources.base import LIMITS, Limits
 
@@ -37,6 +38,16 @@ class Service:
     )
     max_trainings: int = _number(1, 1, 64, "Trainings at a time; more get 503.")
     jobs: int = _number(default_jobs(), *BOUNDS["jobs"], "Threads that classify, over all workers.")
+    model_poll_s: int = _number(
+        60, 0, 86_400, "Seconds between questions to the registry for another model; 0 for none."
+    )
+    model: str = field(
+        default=STARTER,
+        metadata={
+            "what": "The model of requests that name none: an embedded package, a folder, or"
+            " models:/NAME@ALIAS of the registry at MLFLOW_TRACKING_URI."
+        },
+    )
     device: str = field(
         default="cpu", metadata={"what": "Runtime of the models, as for `pi10 classify --device`."}
     )
@@ -83,7 +94,7 @@ class Service:
             text = environ.get(variable(entry.name), "").strip()
             if not text:
                 continue
-            if entry.name == "device":
+            if entry.name in ("device", "model"):
                 given[entry.name] = text
             elif "low" not in entry.metadata:
                 given[entry.name] = Path(text).absolute()

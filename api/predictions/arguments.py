@@ -17,7 +17,7 @@ from pi10_classifier.api.settings import Service
 from pi10_classifier.inference.settings import BOUNDS, HELP, Settings
 from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.model.package import ALIASES as MODEL_ALIASES
-from pi10_classifier.model.package import MAX_CLASSES, STARTER
+from pi10_classifier.model.package import MAX_CLASSES
 
 # option -> the parameter of ``inference.Settings`` that it sets
 ENGINE = {"batch_size": "batch", "measurements": "measure", "um_per_px": "um_per_px"}
@@ -33,7 +33,7 @@ class Kinds(validate.OneOf):
 def predict_args(service: Service) -> dict[str, fields.Field]:
     """The fields of a prediction; descriptions, defaults and bounds are the engine's own."""
     default = Settings()
-    models = ", ".join(model_store.folders(service))
+    models = ", ".join(dict.fromkeys([service.model, *model_store.folders(service)]))
     return {
         "data": upload(
             # this text must not hold the word "image": AI4OS's page (deepaas_ui) would then offer
@@ -44,8 +44,8 @@ def predict_args(service: Service) -> dict[str, fields.Field]:
             required=True,
         ),
         "model": option(
-            fields.String, f"The name of a model package: {models}.", STARTER,
-            one_of(lambda: [*model_store.folders(service), *MODEL_ALIASES]),
+            fields.String, f"The name of a model package: {models}.", service.model,
+            one_of(lambda: [service.model, *model_store.folders(service), *MODEL_ALIASES]),
         ),
         "top_k": bounded(Whole, "How many of the best classes to list.", 3, (1, MAX_CLASSES)),
         "batch_size": bounded(Whole, HELP["batch"], default.batch, BOUNDS["batch"]),

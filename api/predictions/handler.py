@@ -7,6 +7,7 @@ import mimetypes
 import os
 import shutil
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -21,14 +22,14 @@ from pi10_classifier.api.predictions.arguments import Wanted
 from pi10_classifier.api.predictions.contact_sheet import contact_sheet
 from pi10_classifier.api.predictions.inference import SHEET_IMAGES, PredictionResult, classify_items
 from pi10_classifier.api.predictions.response_schema import refused
+from pi10_classifier.api.predictions.served_model import FOLLOWER, yield_to_requests
 from pi10_classifier.api.predictions.uploads import Spooled, Upload, UploadedFiles, clean_name
 from pi10_classifier.api.request_stats import note, stage
 from pi10_classifier.api.settings import Service
 from pi10_classifier.classify import classify_units
-from pi10_classifier.errors import Code, InputError, Pi10Error
+from pi10_classifier.errors import Code, InputError, ModelError, Pi10Error
 from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.settings import Settings
-from pi10_classifier.model.package import embedded
 from pi10_classifier.model.session import Model
 from pi10_classifier.sources.base import Item
 from pi10_classifier.sources.repeats import RepeatedFile, keep_last_copies, raise_on_repeat
@@ -43,14 +44,57 @@ _SUFFIXES = {
 
 def warm(environ: Mapping[str, str] = os.environ) -> None:
     """Load the default model and classify one image, so that the first request is fast."""
+    service = Service.from_environ(environ)
+    _use_once(FOLLOWER.folder(service, lambda folder: _use_once(folder, service)), service)
+
+
+def _use_once(package: Path, service: Service) -> None:
+    """Load a package, and classify one image with it."""
     from pi10_classifier.simulate import simulate_cruise
 
-    service = Service.from_environ(environ)
+    model = _SHELF.load(package, service.device)
     with tempfile.TemporaryDirectory(prefix="pi10-warm-") as folder:
         for path in simulate_cruise(Path(folder), bins=1, images=1):
             files = UploadedFiles((Upload(path.name, path),), service.limits)
-            wanted = Wanted.of({}, service)
-            _outcome(files, _model(wanted, service), wanted, service)
+            _outcome(files, model, Wanted.of({}, service), service)
+
+
+class _Preparation:
+    """A package that is being loaded beside the one in service."""
+
+    def __init__(self, package: Path, service: Service) -> None:
+        self.package = package
+        self.problem: str | None = None
+        self._service = service
+        self.thread = threading.Thread(target=self._run, name="pi10-prepare", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        if self._service.device == "cpu":  # its sessions have no threads, which would stay slow
+            yield_to_requests()
+        try:
+            _use_once(self.package, self._service)
+        except Exception as error:  # whatever it is, the model in service goes on
+            self.problem = str(error) or type(error).__name__
+
+
+_PREPARED: list[_Preparation] = []
+
+
+def prepare(folder: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Begin to load and warm a package in a thread, at the first call; True once it is ready.
+
+    Raises ModelError if it cannot be used; the next call then tries again.
+    """
+    if not _PREPARED or _PREPARED[0].package != Path(folder):
+        _PREPARED[:] = [_Preparation(Path(folder), Service.from_environ(environ))]
+    job = _PREPARED[0]
+    if job.thread.is_alive():
+        return False
+    if job.problem is not None:
+        _PREPARED.clear()
+        raise ModelError(job.problem)
+    return True
 
 
 def predict(environ: Mapping[str, str] = os.environ, **given: Any) -> Any:
@@ -155,7 +199,8 @@ def _answer(files: UploadedFiles, wanted: Wanted, service: Service, scratch: Pat
 
 def default_model() -> Model:
     """The model for requests that name none; loaded once per process."""
-    return _SHELF.load(embedded(), Service.from_environ().device)
+    service = Service.from_environ()
+    return _SHELF.load(FOLLOWER.folder(service), service.device)
 
 
 def _outcome(

@@ -13,6 +13,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from pi10_classifier.api.client_errors import message_of
+from pi10_classifier.api.predictions.served_model import FOLLOWER
 from pi10_classifier.api.settings import Service
 from pi10_classifier.errors import Pi10Error, SettingError
 from pi10_classifier.model.package import ALIASES, Package, installed, read_package
@@ -44,6 +45,8 @@ def _others(service: Service) -> Iterator[tuple[str, Path]]:
 
 def folder_of(name: str, service: Service) -> Path:
     """The folder of a package by its name. Raises SettingError with the names that exist."""
+    if name == service.model:
+        return FOLLOWER.folder(service)
     known = folders(service)
     name = name if name in known else ALIASES.get(name, name)
     if name not in known:
@@ -63,7 +66,13 @@ class Shelf:
         stats = [(folder / name).stat() for name in ("model.json", "model.onnx")]
         key = (folder, device, *((s.st_mtime_ns, s.st_size, s.st_ino) for s in stats))
         with self._lock:
-            model = self._kept.pop(key, None) or Model.load(folder, device)
+            model = self._kept.pop(key, None)
+            if model is not None:
+                self._kept[key] = model
+                return model
+        # without the lock: a request for a loaded model must not wait for another's loading
+        model = Model.load(folder, device)
+        with self._lock:
             self._kept[key] = model  # at the end: the least recently used is dropped first
             while len(self._kept) > LOADED:
                 del self._kept[next(iter(self._kept))]
@@ -92,8 +101,10 @@ def with_thresholds(model: Model, least: float | Mapping[str, float] | None) -> 
 def describe(service: Service) -> list[dict[str, Any]]:
     """The entries of ``get_metadata`` for each package; for a damaged one, the error."""
     entries: list[dict[str, Any]] = []
-    for name, folder in folders(service).items():
+    known = folders(service)
+    for name in [service.model] * (service.model not in known) + list(known):
         try:
+            folder = folder_of(name, service)
             entries.append({"id": name, **_described(read_package(folder)[0])})
         except Pi10Error as error:
             problem = {"code": error.code, "message": message_of(error)}

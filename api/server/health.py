@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -21,12 +22,7 @@ class Health:
         self._workers = workers
         self._admissions = admissions
         self._metrics = metrics
-        self._model = {
-            "name": package.name,
-            "version": package.version,
-            "sha256": package.sha256,
-        }
-        metrics.model(package)
+        self.model(package)
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "pi10_ready": ("1 if it accepts work.", lambda: not self._why_not()),
             "pi10_workers_ready": ("Warm worker processes.", lambda: workers.ready),
@@ -39,6 +35,16 @@ class Health:
         }  # fmt: skip
         for name, (about, value) in gauges.items():
             metrics.watch(name, about, value)
+
+    def model(self, package: Package, **more: Any) -> None:
+        """Tell another model from now on. more: its name in a registry, and the like."""
+        self._model = {
+            "name": package.name,
+            "version": package.version,
+            "sha256": package.sha256,
+            **more,
+        }
+        self._metrics.model(package)
 
     def _why_not(self) -> str:
         """Why the service is not ready; empty if it is."""

@@ -67,6 +67,7 @@ class Metrics:
             self._failures.labels(code.value)
 
     def model(self, package: Package) -> None:
+        self._model.clear()
         self._model.labels(package.name, package.version, package.sha256).set(1)
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:

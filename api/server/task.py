@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pi10_classifier.api.predictions.served_model import tell
 from pi10_classifier.api.request_stats import CURRENT, RequestStats
 
 
@@ -21,6 +22,12 @@ class Answer:
     stages: dict[str, float]
     totals: Counter[str]
     failures: Counter[str]
+
+
+def in_service(folder: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Run ``function(*args)`` in a worker with the package in ``folder`` in service."""
+    tell(folder)
+    return function(*args)
 
 
 def work(request_id: str, function: Callable[..., Any], kwargs: dict[str, Any]) -> Answer:

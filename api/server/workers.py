@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextvars import Context
+from functools import partial
 from typing import Any
 
+from pi10_classifier.api.server.task import in_service
 from pi10_classifier.api.server.worker_process import WorkerProcess, alive
 
 LOG = logging.getLogger("pi10.workers")
@@ -59,6 +61,7 @@ class Workers:
         self._silent: set[WorkerProcess] = set()
         self.restarts = 0
         self.problem = ""
+        self.model_folder = ""  # in service; "" where workers find it themselves
         self._warm = warm
         self._idle: asyncio.LifoQueue[WorkerProcess] = asyncio.LifoQueue()
         self._warm_workers: set[WorkerProcess] = set()
@@ -90,7 +93,9 @@ class Workers:
         while deaths < TRIES:
             worker = await self._take(bulk)
             # after a death, probe the worker first: one that died idle is not the work's fault
-            task = self._spawn(self._run(worker, work, args, seconds, bulk, ask=deaths > 0))
+            told = (self.model_folder, work, *args)
+            running = self._run(worker, in_service, told, seconds, bulk, ask=deaths > 0)
+            task = self._spawn(running)
             try:
                 return await asyncio.shield(task)
             except _DiedIdle:
@@ -99,6 +104,19 @@ class Workers:
                 deaths += 1
                 LOG.error("worker died", extra={"worker_pid": worker.pid, "deaths": deaths})
         raise WorkerDied(f"the worker process died {TRIES} times on this request")
+
+    async def in_all(self, work: Callable[..., Any], *args: Any) -> list[Any]:
+        """Run quick ``work`` once in each warm process, between its requests.
+
+        Raises what it raises; a process that dies meanwhile is left out.
+        """
+        answers = []
+        for worker in list(self._warm_workers):
+            try:
+                answers.append(await worker.run(work, *args))
+            except (BrokenProcessPool, RuntimeError):  # RuntimeError: it was shut down
+                continue
+        return answers
 
     async def _take(self, bulk: bool) -> WorkerProcess:
         if bulk:
@@ -166,7 +184,7 @@ class Workers:
             began = time.perf_counter()
             try:
                 async with asyncio.timeout(self._start_s) as limit:
-                    await worker.warm(self._warm)
+                    await worker.warm(partial(in_service, self.model_folder, self._warm))
             except Exception as error:
                 self.problem = str(error) or type(error).__name__
                 if limit.expired():

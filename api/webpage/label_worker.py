@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,12 +14,11 @@ from typing import Any
 from pi10_classifier.api.predictions.uploads import Upload, UploadedFiles
 from pi10_classifier.api.request_stats import stage
 from pi10_classifier.api.settings import Service
-from pi10_classifier.api.webpage.worker import CANCEL, OUT, PAGE, Cancelled, write_zip
+from pi10_classifier.api.webpage.worker import CANCEL, MODEL, OUT, PAGE, Cancelled, write_zip
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.labelling.estimation.estimate import CorrectedRow
 from pi10_classifier.labelling.session import Session
-from pi10_classifier.model.package import embedded
 
 JOB = "job.json"  # how far the work is
 SHOWN_ROWS = 60  # of the corrected densities; corrected.csv holds all
@@ -92,7 +92,7 @@ def correct(folder: str) -> dict[str, Any]:
             done = estimate_run(home / OUT)
         progress.of("writing")
         with stage("write"):
-            write_report(home / OUT, embedded())
+            write_report(home / OUT, Path(os.fsdecode((home / MODEL).read_bytes())))
             write_zip(home)
     names = (
         "stratum", "label", "per_litre", "per_litre_low", "per_litre_high", "plain_per_litre",

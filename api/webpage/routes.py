@@ -106,6 +106,10 @@ class Page:
             self._sweeper.cancel()
         self._runs.close()
 
+    def model(self, package: Package) -> None:
+        """Tell another model from now on."""
+        self._package = package
+
     async def _file(self, request: web.Request) -> web.Response:
         name, kind = FILES[request.path.rpartition("/")[2]]
         text = (resources.files("pi10_classifier.api.webpage") / "static" / name).read_text("utf-8")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ SHOWN = 1000
 DENSITIES = 60  # most rows in the page's first table; bins.csv holds all
 PREVIEW_PX = 240
 UPLOAD, OUT = "upload", "out"
+MODEL = "model"
 PROGRESS, PAGE, PICTURES, CANCEL = "progress.json", "page.json", "pictures.bin", "cancel"
 ZIP = "results.zip"
 _BESIDE, _OF_RUN, _OF_SAMPLE = "", OUT, f"{OUT}/{FOLDER}"
@@ -95,10 +97,13 @@ def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
     progress.write("classifying")
     service = Service.from_environ()
     files = UploadedFiles(uploads, service.limits)
-    settings = Settings(
-        jobs=service.jobs, device=service.device, caps=service.caps, limits=service.limits
-    )
     model = default_model()
+    settings = Settings(
+        model=model.package.folder, jobs=service.jobs, device=service.device, caps=service.caps,
+        limits=service.limits,
+    )  # fmt: skip
+    # for its report after labelling, when another model may be in service
+    write_atomically(home / MODEL, os.fsencode(model.package.folder))
     with stage("classify"):
         names = [upload.name for upload in uploads]
         run = classify_units(iter([files]), names, home / OUT, settings, model, progress=progress)

@@ -48,7 +48,8 @@ def pi10() -> None:
 
 
 _COMMANDS = {
-    "classify": "classify", "simulate": "simulate", "models": "models", "doctor": "models.installed",
+    "classify": "classify", "simulate": "simulate", "models": "models",
+    "doctor": "models.installed",
     "watch": "watch", "serve": "serve", "shore": "shore", "report": "classify",
     "validate": "validate", "sizes": "tables.sizes", "underway": "tables.underway",
     "dataset": "dataset", "train": "train", "search": "search", "compare": "compare",

@@ -26,6 +26,9 @@ from pi10_classifier.model.runtime import AUTO, DEVICE_HELP
 )
 @click.option("--grace", type=float, default=30, show_default=True, envvar="PI10_GRACE",
               help="Seconds that running requests get to finish after SIGTERM.")  # fmt: skip
+@click.option("--model", default="starter", show_default=True, envvar="PI10_MODEL",
+              help="Model of requests that name none: an embedded package, a folder, or"
+                   " models:/NAME@ALIAS, which is followed.")  # fmt: skip
 @click.option("--device", type=Device(), default=AUTO, show_default=True,
               envvar="PI10_DEVICE", help=DEVICE_HELP)  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
@@ -40,6 +43,11 @@ def serve(**options: Any) -> None:
     health/live     200 while the process runs
     health/ready    200 once the model is verified and warm, 503 while it stops
     metrics         metrics for Prometheus
+
+    With --model models:/NAME@ALIAS the registry at MLFLOW_TRACKING_URI is asked for another
+    version every PI10_MODEL_POLL_S seconds (60), and on SIGHUP. Each worker loads the new model
+    beside the old one, and then all change at once. While the registry is away, the last version
+    is used.
 
     After SIGTERM or Ctrl-C, running requests may finish. Every option can also be set in the
     environment, e.g. PI10_PORT=8080. The limits are set with PI10_MAX_WAITING,

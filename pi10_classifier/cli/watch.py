@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from pi10_classifier.foundation.output import lossy_output
 @engine_options
 @CAMERA
 @REFERENCE
+@click.option("--model-poll", "poll_s", type=float, default=60.0, show_default=True,
+              help="Seconds between questions to the registry, with --model models:/NAME@ALIAS; 0"
+                   " for none.")  # fmt: skip
 @click.option("--settle", "settle_s", type=float, default=2.0, show_default=True,
               help="Seconds that a file must stay unchanged before it is read.")  # fmt: skip
 @click.option("--rescan", "rescan_s", type=float, default=60.0, show_default=True,
@@ -52,7 +56,7 @@ from pi10_classifier.foundation.output import lossy_output
               help="Print the line of each minute and, at the end, run.json on one line; show no"
                    " status.")  # fmt: skip
 @lossy_output()
-def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, rescan_s: float,
+def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, settle_s: float, rescan_s: float,
           summary_url: str, until_idle: bool, report: bool, as_json: bool,
           **options: Any) -> None:  # fmt: skip
     """Classify new files in SOURCE as they arrive, e.g. aboard a ship, until stopped.
@@ -63,6 +67,9 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     The results in --out are those of `classify`, with one part per minute and one per archive;
     the tables are written every ten minutes and at the end. After a restart, even after a power
     cut, it continues where it stopped.
+
+    With --model models:/NAME@ALIAS the model changes when the alias moves. Each model then has a
+    folder below --out, and no input is classified by two.
 
     Each minute (UTC) gives one line of JSON of less than 500 bytes: counts by class, failures,
     backlog, and densities of the instrument's complete minutes. The lines are kept on disk and
@@ -86,7 +93,9 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     from pi10_classifier.cli.terminal.console import is_terminal, show_run
     from pi10_classifier.foundation.signals import stoppable
     from pi10_classifier.inference.settings import Settings
+    from pi10_classifier.registry.reference import ModelReference, is_reference
     from pi10_classifier.registry.resolve import find
+    from pi10_classifier.watch.following import Watched, follow
     from pi10_classifier.watch.status import Log, status_line
     from pi10_classifier.watch.watcher import WatchOptions
     from pi10_classifier.watch.watcher import watch as run_watch
@@ -94,13 +103,20 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     given = {name: value for name, value in options.items() if value is not None}
     given |= reference_of(given.pop("reference", None))
     given |= caps_of(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
-    settings = Settings(model=find(model), measure=measure, **given)
+    followed = is_reference(model) and bool(ModelReference.parse(model).alias)
+    if not followed:
+        given["model"] = find(model)
+    settings = Settings(measure=measure, **given)
     plan = WatchOptions(settle_s, rescan_s, summary_url, until_idle)
     run = None
 
     def emit(line: str) -> None:
         if as_json:
             click.echo(line)
+
+    def report_of(done: Watched) -> None:
+        if report:
+            report_or_note(done.folder, done.package)
 
     first = f"watching {source}, results in {out}, model {model}"
     if report:
@@ -110,10 +126,16 @@ def watch(source: str, out: Path, model: str, measure: bool, settle_s: float, re
     seen = nullcontext(log) if in_log else status_line(shown=not as_json)
     try:
         with stoppable() as raise_if_cancelled, seen as show:
-            run = run_watch(
-                source, out, settings, plan, raise_if_cancelled=raise_if_cancelled,
-                show_status=show, emit_line=emit,
-            )  # fmt: skip
+            shown = {
+                "raise_if_cancelled": raise_if_cancelled, "show_status": show, "emit_line": emit,
+            }  # fmt: skip
+            if followed:
+                last = follow(
+                    source, out, settings, plan, model, poll_s=poll_s, ended=report_of, **shown
+                )
+                run, out, settings = last.run, last.folder, replace(settings, model=last.package)
+            else:
+                run = run_watch(source, out, settings, plan, **shown)
     except KeyboardInterrupt:
         if run is None:  # a second signal, before all was published
             raise

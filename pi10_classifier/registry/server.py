@@ -148,8 +148,8 @@ class RegistryServer:
         try:
             # no redirect: it would carry the credentials to another host
             answer = self._http.request(
-                method, self.address + url, body=body, headers={**self._headers, **headers},
-                redirect=False, preload_content=False,
+                method, self.address + url, body=body, redirect=False, preload_content=False,
+                headers={**self._headers, **headers, "Accept-Encoding": "identity"},
             )  # fmt: skip
             if answer.status != 200:
                 self._refuse(answer, url.partition("?")[0])
@@ -169,7 +169,8 @@ class RegistryServer:
         self, answer: urllib3.BaseHTTPResponse, most: int, seconds: float, path: str
     ) -> Iterator[bytes]:
         until, size = time.monotonic() + seconds, 0
-        for chunk in answer.stream(_CHUNK):
+        # read1 returns what has come; ``stream`` would wait for a whole chunk of a slow server
+        while chunk := answer.read1(_CHUNK):
             size += len(chunk)
             if size > most:
                 raise self._too_large(path, size, most)

@@ -95,6 +95,10 @@ class Status:
     gone: int = 0
 
 
+class ModelChanged(KeyboardInterrupt):
+    """Stops the work as a signal does, for another model to go on."""
+
+
 def watch(
     source: str,
     out: Path,
@@ -187,7 +191,7 @@ class _Watcher:
             folder, engine, settings.jobs, ledger, self._waiting, watched, self._quarantine,
             self._tick,
         )  # fmt: skip
-        self._begun = time.monotonic()
+        self._begun, self._leaves = time.monotonic(), False
         self._tables_due = self._begun + TABLES_EVERY_S
         self._tables: threading.Thread | None = None
         self._shown = (self._begun, 0, 0.0)  # time, results at that time, images per second
@@ -217,8 +221,8 @@ class _Watcher:
             try:
                 while not self._is_done():
                     self._work()
-            except KeyboardInterrupt:
-                stopped = True
+            except KeyboardInterrupt as cause:
+                stopped, self._leaves = True, isinstance(cause, ModelChanged)
             return self._finish(source, started, clock, stopped)
         finally:
             self._discovery.close()
@@ -304,7 +308,11 @@ class _Watcher:
             self._parts.pause(error, _DISK_WAIT_S)
 
     def _is_quiet(self, bin_id: str, minute: str) -> bool:
-        return time.monotonic() - self._parts.seen.get((bin_id, minute), self._begun) > QUIET_S
+        # the next model does not count these images, so this one tells of the minute now
+        return (
+            self._leaves
+            or time.monotonic() - self._parts.seen.get((bin_id, minute), self._begun) > QUIET_S
+        )
 
     def _status(self) -> Status:
         now = time.monotonic()

@@ -1,0 +1,111 @@
+"""Follows a registry, and changes the model of all workers at once.
+
+Each worker loads and warms the new model beside the old one, between its requests. When all have
+it, the next request is the first with the new model: no request waits for a model, and none after
+it gets the old one. A request that runs then ends with the model that it began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+
+from pi10_classifier.api.predictions.handler import prepare
+from pi10_classifier.api.predictions.served_model import tell
+from pi10_classifier.api.server.workers import Workers
+from pi10_classifier.api.settings import Service
+from pi10_classifier.errors import Pi10Error
+from pi10_classifier.model.package import Package, read_package
+from pi10_classifier.registry.reference import is_reference
+from pi10_classifier.registry.resolve import Resolved, find, resolve
+
+LOG = logging.getLogger("pi10.model")
+_ASK_S = 0.1
+
+
+class ModelChange:
+    """The model in service. changes: since the start. problem: why the last question failed."""
+
+    def __init__(
+        self, service: Service, workers: Workers, show: Callable[[Package, dict[str, str]], None]
+    ) -> None:
+        """show: called with each package that comes into service, and its name in the registry.
+
+        Raises SettingError, ModelError or RegistryAwayError if there is none to begin with.
+        """
+        self._service = service
+        self._workers = workers
+        self._show = show
+        self.changes = 0
+        self.problem = ""
+        self._asked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        resolved = resolve(service.model) if is_reference(service.model) else None
+        if resolved and resolved.away:
+            self._note(resolved.away)
+        self._enter(str(resolved.folder if resolved else find(service.model)), resolved)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the model may change."""
+        return is_reference(self._service.model)
+
+    def start(self) -> None:
+        """Begin to follow; SIGHUP asks the registry at once."""
+        if not self.follows:
+            return
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError, AttributeError):  # not on Windows
+            loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        self._task = loop.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._service.model_poll_s or None):
+                    await self._asked.wait()
+            self._asked.clear()
+            try:
+                await self._ask()
+            except (Pi10Error, OSError) as error:
+                self._note(str(error))
+
+    async def _ask(self) -> None:
+        resolved = await asyncio.to_thread(resolve, self._service.model)
+        self._note(resolved.away)
+        folder = str(resolved.folder)
+        if folder == self._workers.model_folder:
+            return
+        began = time.perf_counter()
+        LOG.info("model comes", extra={"model": str(resolved)})
+        # each answer is quick: the loading itself goes on in a thread of the worker
+        while not all(await self._workers.in_all(prepare, folder)):
+            await asyncio.sleep(_ASK_S)
+        self._enter(folder, resolved)
+        self.changes += 1
+        seconds = round(time.perf_counter() - began, 3)
+        LOG.info("model changed", extra={"model": str(resolved), "seconds": seconds})
+
+    def _enter(self, folder: str, resolved: Resolved | None) -> None:
+        package, _ = read_package(find(folder))
+        self._workers.model_folder = folder
+        tell(folder)  # for what this process itself tells of the model
+        told = {"registered": str(resolved.reference)} if resolved else {}
+        if resolved:
+            told |= {"registered_version": resolved.version, "since": resolved.since}
+        self._show(package, told)
+
+    def _note(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            LOG.warning("model not asked for", extra={"reason": problem})
+        self.problem = problem

@@ -1,0 +1,204 @@
+"""Watches with a registered model, and changes to the next one without mixing the two.
+
+Each model has an output folder of its own below ``--out``, named by its number in order, its
+version and its hash, so that no table holds two models. At a change the work in progress is
+published, the tables of the folder are finished as at a stop, and the ledger goes on in the next
+folder: no input is done twice, and the lines go on under the same id.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pi10_classifier.classify import RunResult
+from pi10_classifier.errors import Code, OutputError, Pi10Error, SettingError, output_error
+from pi10_classifier.foundation.files import atomic_path
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.session import Model
+from pi10_classifier.registry.resolve import LOG, Resolved, resolve
+from pi10_classifier.results.run_folder import JOURNAL, SETTINGS
+from pi10_classifier.watch.ledger import FILE
+from pi10_classifier.watch.watcher import ModelChanged, WatchOptions, watch
+
+POLL_S = 60.0
+_FOLDER = re.compile(r"(?P<number>[0-9]{4})-v[0-9]+-(?P<digest>[0-9a-f]{12})")
+# what a new folder's ledger does not take over: parts lie in the folder before, counts are another
+# model's, and so are the charts of its reference; line: is already told of
+_LEFT = (
+    "delete from parts",
+    "delete from superseded",
+    "delete from images",
+    "delete from sampled where line is null",
+    "delete from facts where name = 'charts'",
+    "update inputs set part = 0",
+    "update away set part = 0",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What was watched with one model: its folder, its package, and the run."""
+
+    folder: Path
+    package: Path
+    run: RunResult
+
+
+def follow(
+    source: str,
+    out: Path,
+    settings: Settings,
+    plan: WatchOptions,
+    reference: str,
+    *,
+    poll_s: float = POLL_S,
+    raise_if_cancelled: Callable[[], None] = lambda: None,
+    ended: Callable[[Watched], None] = lambda _: None,
+    environ: Mapping[str, str] = os.environ,
+    **shown: Any,
+) -> Watched:
+    """Watch as :func:`watcher.watch`, with the version that ``reference`` names at any time.
+
+    settings: their ``model`` is replaced. poll_s: seconds between questions to the registry; 0 for
+    none. ended: called with each model's finished run but the last, which is returned. shown: as
+    for ``watch``. Raises as ``watch``, and RegistryAwayError where no version is cached.
+    """
+    if not (poll_s == 0 or 1 <= poll_s <= 86_400):
+        raise SettingError(f"--model-poll is {poll_s:g}; it must be 0, or 1 to 86400 seconds")
+    now = resolve(reference, environ)
+    if now.away:
+        LOG.warning("%s; going on with %s, as of %s", now.away, now, now.since)
+    while True:
+        folder = _folder_for(out, now)
+        question = _Question(reference, settings, now, poll_s, environ)
+        try:
+            run = watch(
+                source, folder, replace(settings, model=now.folder), plan,
+                raise_if_cancelled=question.before(raise_if_cancelled), environ=environ, **shown,
+            )  # fmt: skip
+        finally:
+            question.close()
+        done = Watched(folder, now.folder, run)
+        if not question.raised or question.new is None:
+            return done
+        LOG.warning("%s; results go on in %s", question.new, _path_of(out, question.new, folder))
+        ended(done)
+        now = question.new
+
+
+class _Question:
+    """A thread that asks the registry; ``new`` is another version, once it is seen to be usable."""
+
+    def __init__(
+        self, reference: str, settings: Settings, now: Resolved, poll_s: float,
+        environ: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        self.new: Resolved | None = None
+        self.raised = False
+        self._reference, self._settings, self._now = reference, settings, now
+        self._poll_s, self._environ = poll_s, environ
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pi10-model", daemon=True)
+        if poll_s:
+            self._thread.start()
+
+    def close(self) -> None:
+        self._end.set()
+
+    def before(self, raise_if_cancelled: Callable[[], None]) -> Callable[[], None]:
+        """``raise_if_cancelled`` that also raises ModelChanged, once, when there is a new model."""
+
+        def check() -> None:
+            raise_if_cancelled()
+            if self.new is not None and not self.raised:
+                self.raised = True
+                raise ModelChanged
+
+        return check
+
+    def _run(self) -> None:
+        told = ""
+        while not self._end.wait(self._poll_s):
+            try:
+                answer = resolve(self._reference, self._environ)
+                problem = answer.away
+                if answer.digest != self._now.digest:
+                    self._check(answer)
+                    self.new = answer
+                    return
+            except (Pi10Error, OSError) as error:
+                problem = str(error)
+            if problem and problem != told:
+                LOG.warning("%s; going on with %s", problem, self._now)
+            told = problem
+
+    def _check(self, answer: Resolved) -> None:
+        """Load the model once. Raises ModelError or SettingError where it could not be used."""
+        model = Model.load(answer.folder, self._settings.device)
+        replace(self._settings, model=answer.folder).with_reference(model.package)
+
+
+def _folder_for(out: Path, model: Resolved) -> Path:
+    """The folder of this model's results: the last one if it is the model's, else a new one.
+
+    A new folder takes over the ledger of the last one. Raises SettingError or OutputError.
+    """
+    if (out / JOURNAL / SETTINGS).is_file():
+        raise SettingError(
+            f"{out} holds a run of one model; with a registered model that may change, each model"
+            " gets a folder below --out: choose another --out, or give a fixed version as"
+            f" models:/{model.reference.name}/{model.version}"
+        )
+    last = _last(out)
+    folder = _path_of(out, model, last)
+    if folder != last:
+        journal = folder / JOURNAL
+        try:
+            journal.mkdir(parents=True, exist_ok=True)
+            if last is not None:
+                _hand_over(last / JOURNAL / FILE, journal / FILE)
+        except OSError as error:
+            raise output_error(error, journal) from error
+    return folder
+
+
+def _path_of(out: Path, model: Resolved, last: Path | None) -> Path:
+    if last is not None and last.name.endswith(f"-{model.digest[:12]}"):
+        return last
+    number = int(last.name[:4]) + 1 if last else 1
+    return out / f"{number:04d}-v{model.version}-{model.digest[:12]}"
+
+
+def _last(out: Path) -> Path | None:
+    """The newest folder that has a ledger: one without was cut while it was made."""
+    names = sorted(path for path in out.glob("*-v*-*") if _FOLDER.fullmatch(path.name))
+    made = [path for path in names if (path / JOURNAL / FILE).is_file()]
+    return made[-1] if made else None
+
+
+def _hand_over(before: Path, after: Path) -> None:
+    """Copy a ledger for the next folder: the same inputs and lines, without parts and counts."""
+    with atomic_path(after) as temporary:
+        try:
+            with (
+                closing(sqlite3.connect(before)) as old,
+                closing(sqlite3.connect(temporary, isolation_level=None)) as new,
+            ):
+                old.backup(new)
+                new.execute("begin immediate")
+                for statement in _LEFT:
+                    new.execute(statement)
+                new.execute("commit")
+        except sqlite3.DatabaseError as error:
+            code = Code.DISK_FULL if "full" in str(error) else Code.STORAGE_UNAVAILABLE
+            raise OutputError(
+                code, f"{before} cannot be copied: {error}; check the disk"
+            ) from error

@@ -1,0 +1,132 @@
+"""A watcher with a registered model: the next model takes over, and no table holds two."""
+
+import json
+import threading
+import time
+
+import pytest
+import support
+from watching import Clock
+
+from pi10_classifier.errors import ExitCode, SettingError
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.package import read_package
+from pi10_classifier.registry.client import Registry
+from pi10_classifier.registry.register import register
+from pi10_classifier.watch.following import follow
+from pi10_classifier.watch.watcher import WatchOptions
+
+pytestmark = pytest.mark.slow
+REFERENCE = "models:/watched@champion"
+
+
+@pytest.fixture
+def environ(mlflow_server_process, tmp_path):
+    pytest.importorskip("mlflow")
+    mlflow_server_process.start()
+    return {
+        "MLFLOW_TRACKING_URI": mlflow_server_process.url,
+        "PI10_MODEL_CACHE": str(tmp_path / "cache"),
+    }
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two packages of the same classes, and one that the runtime refuses."""
+    home = tmp_path_factory.mktemp("m")
+    second = support.tiny_model(support.weights(seed=1))
+    absent = {"name": "absent", "activation": "softmax"}
+    return [
+        support.write_package(home / "1"),
+        support.write_package(home / "2", second, version="2.0"),
+        support.write_package(home / "3", version="3.0", output=absent),
+    ]
+
+
+def rows(folder):
+    return {row["member"]: row["model_sha256"] for row in support.rows_of(folder)}
+
+
+def test_the_next_model_takes_over(environ, models, tmp_path, caplog):
+    hashes = [read_package(folder)[0].sha256 for folder in models]
+    registry = Registry.from_environ(environ)
+    numbers = [register(registry, "watched", folder).version for folder in models]
+    registry.set_alias("watched", "champion", numbers[0])
+    source = support.write_folder(
+        tmp_path / "in", {f"a{i}.tif": support.particle(i) for i in range(8)}
+    )
+    out, lines, ended, stop = tmp_path / "out", [], [], threading.Event()
+    results = []
+
+    def check():
+        if stop.is_set():
+            raise KeyboardInterrupt
+
+    def work(**more):
+        plan = WatchOptions(settle_s=0.0, rescan_s=1.0, **more)
+        results.append(
+            follow(
+                str(source), out, Settings(jobs=1), plan, REFERENCE, poll_s=1.0,
+                raise_if_cancelled=check, ended=ended.append, emit_line=lines.append,
+                environ=environ, clock=Clock(1.0),
+            )
+        )  # fmt: skip
+
+    def until(holds):
+        deadline = time.monotonic() + 120
+        while not holds():
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def told():
+        return sum(sum(json.loads(line)["n"].values()) for line in list(lines))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        until(lambda: told() == 8)
+        registry.set_alias("watched", "champion", numbers[2])
+        until(lambda: "absent" in caplog.text)  # refused; the first goes on
+        registry.set_alias("watched", "champion", numbers[1])
+        until(lambda: ended)
+        support.write_folder(source, {f"b{i}.tif": support.particle(i) for i in range(5)})
+        until(lambda: told() == 13)
+    finally:
+        stop.set()
+        thread.join(120)
+    [last], [first] = results, ended
+    assert rows(first.folder) == {f"a{i}.tif": hashes[0] for i in range(8)}
+    assert rows(last.folder) == {f"b{i}.tif": hashes[1] for i in range(5)}
+    assert [path.name[:7] for path in sorted(out.iterdir())] == ["0001-v1", "0002-v2"]
+    for done, sha256 in ((first, hashes[0]), (last, hashes[1])):
+        assert done.run.exit_code is ExitCode.OK
+        assert json.loads((done.folder / "run.json").read_text())["model"]["sha256"] == sha256
+        assert (done.folder / "counts.csv").is_file()
+    said = [json.loads(line) for line in lines]
+    assert len({line["id"] for line in said}) == 1, "ashore it is one stream"
+    assert [line["seq"] for line in said] == list(range(1, len(said) + 1))
+    assert len({line["minute"] for line in said}) == len(said)
+    assert {line["model"] for line in said if line["n"]} == {h[:8] for h in hashes[:2]}
+
+    # a restart goes on in the last folder; an input that changes is done again there
+    stop.clear()
+    (source / "a0.tif").write_bytes(support.particle(77))
+    work(until_idle=True)
+    assert results[-1].folder == last.folder
+    assert rows(last.folder) == {f"b{i}.tif": hashes[1] for i in range(5)} | {"a0.tif": hashes[1]}
+    assert len(rows(first.folder)) == 8
+
+
+def test_a_run_of_one_model_is_not_mixed_with(environ, models, tmp_path):
+    registry = Registry.from_environ(environ)
+    register(registry, "alone", models[0])
+    source = support.write_folder(tmp_path / "in", {"a.tif": support.particle(1)})
+    (tmp_path / "out/journal").mkdir(parents=True)
+    (tmp_path / "out/journal/settings.json").write_text("{}")
+    plan = WatchOptions(until_idle=True)
+    given = (str(source), tmp_path / "out", Settings(), plan, "models:/alone@candidate")
+    with pytest.raises(SettingError, match="choose another --out"):
+        follow(*given, environ=environ)
+    with pytest.raises(SettingError, match=r"--model-poll is 0\.5"):
+        follow(*given, environ=environ, poll_s=0.5)
