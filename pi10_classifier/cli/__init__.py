@@ -26,6 +26,7 @@ from pi10_classifier.cli import (
     serve,
     shore,
     simulate,
+    sort,
     track,
     train,
     watch,
@@ -68,7 +69,7 @@ for command in (
     classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
     shore.shore, classify.report, validate, sizes.sizes, underway.underway, dataset.dataset,
     train.train, search.search, compare.compare, compare.table1, track.track, evaluate.evaluate,
-    evaluate.calibrate, adapt.adapt, export.export, oscar,
+    evaluate.calibrate, adapt.adapt, sort.embed, sort.sort, export.export, oscar,
 ):  # fmt: skip
     pi10.add_command(command)
 
