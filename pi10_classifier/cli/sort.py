@@ -167,8 +167,7 @@ def sort(
 
         serve_alone(SortPage(session, taxa), port=port, ready=ready)
         view = session.view()
-        names = ", ".join(f"{name} {count:,}" for name, count in view.names.items()) or "none yet"
-        click.echo(
-            f"{view.clusters_named:,} clusters named, labels in {session.store.path}: {names}"
-        )
+        names = ", ".join(f"{name} {count:,}" for name, count in view.names.items())
+        click.echo(f"{view.clusters_named:,} clusters named, labels in {session.store.path}:"
+                   f" {names or 'none yet'}")  # fmt: skip
     click.echo(f"next: pi10 adapt --gallery {results / 'validation'} --out adapted")

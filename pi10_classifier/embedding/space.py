@@ -48,10 +48,7 @@ def plane(features: NDArray[Any], how: str = PCA, *, seed: int = 0) -> F32:
     """
     if len(features) < _LEAST:
         raise SettingError(f"{len(features)} particles make no map; it takes {_LEAST}")
-    if how == UMAP:
-        places = _umap(directions(features), seed)
-    else:
-        places = _principal(features, 2)
+    places = _umap(directions(features), seed) if how == UMAP else _principal(features, 2)
     # the middle 99 % fill the map; the few beyond stand at its edge
     low, high = np.quantile(places, [0.005, 0.995], axis=0)
     span = max(float((high - low).max()), 1e-9)
@@ -64,7 +61,7 @@ def _umap(x: F32, seed: int) -> F32:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from umap import UMAP as Umap
+            import umap
     except ImportError as error:
         raise SettingError(
             f"a UMAP map needs umap-learn ({error}); run: {install_command('umap')}, or leave"
@@ -73,5 +70,5 @@ def _umap(x: F32, seed: int) -> F32:
     neighbours = min(15, len(x) - 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it tells that a seed means one thread
-        fitted = Umap(n_neighbors=neighbours, metric="cosine", random_state=seed, init="pca")
+        fitted = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed, init="pca")
         return np.asarray(fitted.fit_transform(x), np.float32)

@@ -43,8 +43,8 @@ class Particles:
 def read_particles(run: Path, most: int, *, seed: int = 0) -> Particles:
     """At most ``most`` particles of a run, a random choice where it has more.
 
-    The same run and seed give the same choice. Images that show no particle are left out. Raises SettingError where there are no features, or
-    where they are not of the run's particles.
+    The same run and seed give the same choice. Images that show no particle are left out. Raises
+    SettingError where there are no features, or where they are not of the run's particles.
     """
     home = embedded_run(run)
     parts = sorted((run / PREDICTIONS).glob("*.parquet"))
