@@ -141,7 +141,7 @@ class SortSession:
                 journal.set_aside()
             journal.read()  # refuses another sorting before pictures are read
             cache = CropCache(run)
-            problems = cache.fill(particles.places, moved=moved, progress=progress)
+            problems = cache.fill(particles.places, moved=moved, progress=progress, sync=False)
             store = LabelStore(run, classes)
             yield cls(run, tidy_name(labeller), particles, store, journal, problems, least)
 
