@@ -71,7 +71,7 @@ def classify(
     check_storage(inputs, environ)
     if resume:
         inputs = spelled_as_before(inputs, out)
-    model = Model.load(settings.model, settings.device)
+    model = Model.load(settings.model, settings.device, settings.features)
     notes = SkippedPaths()
     units = discover(inputs, settings.limits, environ, notes)
     return classify_units(
@@ -108,7 +108,9 @@ def classify_units(
             " groups within them; leave --groups out, or give a package that was trained with"
             " groups"
         )
-    folder = RunFolder(out, package.classes, **settings.of_rows(package))
+    folder = RunFolder(
+        out, package.classes, feature_size=model.feature_size, **settings.of_rows(package)
+    )
     # not normalised: a unit's name is its path as the user gave it
     fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model.package)}
     try:

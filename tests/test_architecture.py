@@ -31,7 +31,7 @@ LEVELS = (
     ("datasets",),
     ("classify", "evaluation", "export"),
     ("doctor", "packaging", "training", "watch", "oscar", "shore"),
-    ("tracking",),
+    ("tracking", "embedding"),
     ("search", "retraining"),
     ("api",),
     ("cli",),

@@ -10,8 +10,9 @@ from typing import Any
 
 from pi10_classifier.errors import Failure
 from pi10_classifier.foundation.concurrency import ordered_map
+from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.chunks import chunks
-from pi10_classifier.inference.engine import ChunkResult, Engine
+from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.part_builder import PartBuilder
 from pi10_classifier.model.package import Package
 from pi10_classifier.results.columns import Row, by_row

@@ -1,4 +1,4 @@
-"""Serves the labelling page of one run to this machine only (`pi10 validate label`)."""
+"""Serves a page of one run to this machine only (`pi10 validate label`, `pi10 sort`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import signal
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import web
 
@@ -23,22 +24,31 @@ from pi10_classifier.labelling.session import Session
 HOST = "127.0.0.1"
 
 
+class Page(Protocol):
+    """A page with what it asks for."""
+
+    def add_to(self, app: web.Application, base: str) -> None: ...
+
+
 def serve_labels(
     session: Session, *, port: int, labeller: str, taxa: Taxa | None,
     ready: Callable[[str], None],
 ) -> None:  # fmt: skip
-    """Serve the page until SIGTERM or Ctrl-C.
+    """As ``serve_alone``, of the labelling page. Raises SettingError if the port cannot be used."""
+    serve_alone(LabelPage(OneSession(session), labeller, taxa), port=port, ready=ready)
+
+
+def serve_alone(page: Page, *, port: int, ready: Callable[[str], None]) -> None:
+    """Serve a page to this machine until SIGTERM or Ctrl-C.
 
     port: 0 for any free port. ready: called with the page's address once it answers. The address
     holds a secret, so that other users of the machine and other web pages cannot reach the labels.
     Raises SettingError if the port cannot be used.
     """
-    asyncio.run(_serve(session, port, labeller, taxa, ready))
+    asyncio.run(_serve(page, port, ready))
 
 
-async def _serve(
-    session: Session, port: int, labeller: str, taxa: Taxa | None, ready: Callable[[str], None]
-) -> None:
+async def _serve(page: Page, port: int, ready: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -47,7 +57,7 @@ async def _serve(
     hosts: set[str] = set()
     app = web.Application(middlewares=[guard(hosts)], client_max_size=LARGEST_REQUEST)
     secret = secrets.token_urlsafe(16)
-    LabelPage(OneSession(session), labeller, taxa).add_to(app, f"/{secret}")
+    page.add_to(app, f"/{secret}")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
     await runner.setup()
     try:

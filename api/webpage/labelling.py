@@ -124,7 +124,7 @@ class LabelPage:
         session = self._sessions.session(request)
         allowed = session.store.allowed
         keys = keys_of(allowed)
-        return _json({
+        return as_json({
             "version": pi10_classifier.__version__,
             **self._sessions.about(request),
             "labeller": self._labeller,
@@ -153,14 +153,14 @@ class LabelPage:
             }
             for particle, size in zip(session.sample, session.sizes, strict=True)
         ]  # fmt: skip
-        return _json({
+        return as_json({
             "particles": particles,
             "labels": {name: [label.label, label.taxon] for name, label in known.items()},
             **await asyncio.to_thread(_state, session, labeller, -1, stratum),
         })  # fmt: skip
 
     async def _predicted(self, request: web.Request) -> web.Response:
-        return _json([particle.predicted for particle in self._sessions.session(request).sample])
+        return as_json([particle.predicted for particle in self._sessions.session(request).sample])
 
     async def _picture(self, request: web.Request) -> web.Response:
         session, order = self._sessions.session(request), int(request.match_info["order"])
@@ -168,7 +168,7 @@ class LabelPage:
         if order < len(session.sample):
             data = await asyncio.to_thread(session.pictures.read, session.sample[order])
         if data is None:
-            return _failure(404, "no_picture", "this particle has no picture")
+            return failure(404, "no_picture", "this particle has no picture")
         return web.Response(body=data, content_type="image/png", headers={
             "Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff",
         })  # fmt: skip
@@ -177,11 +177,11 @@ class LabelPage:
         session, labeller = self._sessions.session(request), _labeller_of(request)
         after = _order(request.query.get("after", "-1"), len(session.sample), least=-1)
         stratum = request.query.get("stratum", "")
-        return _json(await asyncio.to_thread(_state, session, labeller, after, stratum))
+        return as_json(await asyncio.to_thread(_state, session, labeller, after, stratum))
 
     async def _label(self, request: web.Request) -> web.Response:
         if request.content_type != "application/json":  # a form on another site cannot send JSON
-            return _failure(
+            return failure(
                 415, "bad_setting", f"{request.content_type!r} is not accepted; send JSON"
             )
         session = self._sessions.session(request)
@@ -197,11 +197,11 @@ class LabelPage:
         try:
             former = await asyncio.to_thread(session.put, labeller, choices, expected)
         except ChangedMeanwhileError as error:
-            return _failure(409, "changed_meanwhile", error.message)
+            return failure(409, "changed_meanwhile", error.message)
         # from here on the labels are on the disk
         after = int(given["choices"][-1]["order"])
         state = await asyncio.to_thread(_state, session, labeller, after, stratum)
-        return _json({
+        return as_json({
             "former": [[choice.label, choice.taxon] for choice in former], **state,
         })  # fmt: skip
 
@@ -209,19 +209,19 @@ class LabelPage:
         stratum, labeller = request.query.get("stratum", ""), _labeller_of(request)
         session = self._sessions.session(request)
         rows = await self._sessions.density(session, labeller, stratum)
-        return _json([_density_row(row) for row in rows])
+        return as_json([_density_row(row) for row in rows])
 
     async def _history(self, request: web.Request) -> web.Response:
         stratum, labeller = request.query.get("stratum", ""), _labeller_of(request)
         session = self._sessions.session(request)
         steps = await self._sessions.history(session, labeller, stratum)
-        return _json([[_density_row(row) for row in rows] for rows in steps])
+        return as_json([[_density_row(row) for row in rows] for rows in steps])
 
     async def _agreement(self, request: web.Request) -> web.Response:
         labeller, session = _labeller_of(request), self._sessions.session(request)
         agreements = await asyncio.to_thread(session.agreements, labeller)
         differing = await asyncio.to_thread(session.disagreements, labeller)
-        return _json({
+        return as_json({
             "agreements": {name: asdict(agreement) for name, agreement in agreements.items()},
             "disagreements": {
                 name: {other: [label.label, label.taxon] for other, label in others.items()}
@@ -232,9 +232,9 @@ class LabelPage:
     async def _search(self, request: web.Request) -> web.Response:
         text = request.query.get("text", "")[:100]
         if self._taxa is None:
-            return _json([])
+            return as_json([])
         rows = await asyncio.to_thread(self._taxa.search, text, MOST_TAXA)
-        return _json([
+        return as_json([
             {"name": taxon.name, "aphia_id": taxon.aphia_id, "rank": taxon.rank} for taxon in rows
         ])  # fmt: skip
 
@@ -254,17 +254,17 @@ def guard(hosts: set[str]) -> Any:
             or (origin is not None and origin.removeprefix("http://") not in hosts)
             or (request.method != "GET" and request.headers.get("Sec-Fetch-Site") in FOREIGN)
         ):
-            return _failure(
+            return failure(
                 403, "foreign_page", "only the labelling page itself may send this request"
             )
         try:
             response: web.StreamResponse = await handler(request)
         except SettingError as error:
-            return _failure(422, error.code.value, error.message)
+            return failure(422, error.code.value, error.message)
         except Pi10Error as error:
-            return _failure(507, error.code.value, error.message)
+            return failure(507, error.code.value, error.message)
         except web.HTTPException as error:
-            return _failure(error.status, "http", error.reason)
+            return failure(error.status, "http", error.reason)
         return response
 
     return middleware
@@ -315,10 +315,10 @@ def _order(value: Any, size: int, least: int = 0) -> int:
     return order
 
 
-def _json(body: Any) -> web.Response:
+def as_json(body: Any) -> web.Response:
     return web.json_response(body, headers=_NO_STORE)
 
 
-def _failure(status: int, code: str, message: str) -> web.Response:
+def failure(status: int, code: str, message: str) -> web.Response:
     body = {"error": {"code": code, "message": message}}
     return web.json_response(body, status=status, headers=_NO_STORE)

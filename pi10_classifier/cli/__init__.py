@@ -54,7 +54,7 @@ _COMMANDS = {
     "validate": "validate", "sizes": "tables.sizes", "underway": "tables.underway",
     "dataset": "dataset", "train": "train", "search": "search", "compare": "compare",
     "table1": "compare", "track": "track", "evaluate": "evaluate", "calibrate": "evaluate",
-    "adapt": "adapt", "export": "export", "oscar": "oscar",
+    "adapt": "adapt", "embed": "sort", "sort": "sort", "export": "export", "oscar": "oscar",
 }  # fmt: skip
 pi10.commands = Commands(
     {name: f"pi10_classifier.cli.{module}:{name}" for name, module in _COMMANDS.items()}

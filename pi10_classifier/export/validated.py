@@ -14,7 +14,7 @@ from pi10_classifier.labelling.estimation.bins import CORRECTED_BINS
 from pi10_classifier.labelling.estimation.estimate import CORRECTED
 from pi10_classifier.labelling.estimation.record import RECORD, classification_of
 from pi10_classifier.labelling.estimation.run_totals import read_totals, refuse_changed
-from pi10_classifier.labelling.labels import LabelStore, verdicts
+from pi10_classifier.labelling.labels import LabelStore, one_by_one, verdicts
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
 from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
 from pi10_classifier.results.run_info import classes_of, read_run
@@ -65,7 +65,7 @@ def read_validated(run: Path) -> Validated:
     design = Design.read(folder / DESIGN)
     classes = classes_of(run, design.model_sha256)
     sample = read_sample(run)
-    known = verdicts(LabelStore(run, classes).read())
+    known = verdicts(one_by_one(LabelStore(run, classes).read()))
     verified: Counter[BinClass] = Counter()
     predicted: Counter[BinClass] = Counter()
     for particle in sample:

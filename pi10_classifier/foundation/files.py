@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from pi10_classifier.errors import output_error
 
@@ -88,3 +88,17 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def drop_torn_line(stream: BinaryIO, longest: int = 2**16) -> None:
+    """Cut off a last line without an end, of a writer that died: it was never acknowledged.
+
+    longest: bytes of a line, at most. The stream stands at its end then.
+    Left there, the next line would be joined to it, and half a label might read as a whole one.
+    """
+    end = stream.seek(0, os.SEEK_END)
+    tail = min(end, longest)
+    stream.seek(end - tail)
+    whole = stream.read(tail).rfind(b"\n") + 1
+    stream.truncate(end - tail + whole)
+    stream.seek(0, os.SEEK_END)

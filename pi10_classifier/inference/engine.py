@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import cv2
 import numpy as np
 
-from pi10_classifier.abundance.track import Fixes, merge
+from pi10_classifier.abundance.track import merge
 from pi10_classifier.errors import Code, Failure, InputError
 from pi10_classifier.imaging.blank import is_doubtful, is_faint, shows_nothing
 from pi10_classifier.imaging.camera import Camera
@@ -30,6 +30,7 @@ from pi10_classifier.imaging.measurement import (
     measure_greys,
 )
 from pi10_classifier.imaging.preprocess import U8, Grey, prepare
+from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.instrument.hits_misses import HitsMisses, note_hits_misses
 from pi10_classifier.instrument.moments import minute as minute_of
@@ -40,7 +41,6 @@ from pi10_classifier.instrument.names import (
     UM_PER_PX,
     Kind,
     Particle,
-    Rows,
     bin_folder,
     is_background,
     kind_of,
@@ -49,7 +49,8 @@ from pi10_classifier.instrument.names import (
 from pi10_classifier.instrument.tiff import NO_TAGS, Tags
 from pi10_classifier.model.session import Answer, Model
 from pi10_classifier.results.columns import Row
-from pi10_classifier.results.gallery import HELD_PX, Gallery, Picture, thumbnail
+from pi10_classifier.results.feature_part import F16
+from pi10_classifier.results.gallery import HELD_PX, Gallery, thumbnail
 from pi10_classifier.results.run_folder import UNLIKE
 from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import Item
@@ -60,29 +61,6 @@ _UNSEEN = Camera()
 _SIZES = Measurement._fields.index("grey_sd") + 1
 _NO_SIZES = (None,) * _SIZES
 _NO_TIME, _BIN_TIME = timedelta(), timedelta(minutes=BIN_MINUTES)
-
-
-@dataclass(slots=True)
-class ChunkResult:
-    """The results of one chunk's items, in their order.
-
-    unlike_training: as ``counts``, of the flagged images; None where the model cannot tell.
-    groups: group -> images; None where groups are not wanted.
-    """
-
-    inputs: int = 0
-    skipped: int = 0
-    rows: list[Row] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    unlike_training: Counter[tuple[str, str, str]] | None = None
-    groups: Counter[str] | None = None
-    folders: dict[str, set[str]] = field(default_factory=dict)
-    hits_misses: dict[str, Rows] = field(default_factory=dict)
-    sidecars: dict[str, str] = field(default_factory=dict)
-    backgrounds: dict[str, float] = field(default_factory=dict)
-    fixes: dict[tuple[str, str], Fixes] = field(default_factory=dict)
-    pictures: list[Picture] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -283,18 +261,23 @@ class Engine:
         untold: list[Any] = [None] * len(part)
         told = untold if answer.novelty is None else answer.novelty.tolist()
         finer = self._model.finer_labels(answer) if self._groups else untold
+        features = untold if answer.features is None else _halved(answer.features)
         last_tags, last_bin = NO_TAGS, ""
-        for entry, top, good, values, novelty, group in zip(
-            part, best, finite, scores.tolist(), told, finer, strict=True
+        for entry, top, good, values, novelty, group, own in zip(
+            part, best, finite, scores.tolist(), told, finer, features, strict=True
         ):
             error = entry.error
             if not good:
                 error = InputError(Code.INTERNAL, f"the model gave scores {values}; not a number")
             elif novelty is not None and not math.isfinite(novelty):
                 error = InputError(Code.INTERNAL, f"the model gave novelty {novelty}; not a number")
+            elif own is not None and not np.isfinite(own).all():
+                error = InputError(Code.INTERNAL, "a feature is no number within 65,504 (float16)")
             if error:
                 _fail(result, entry.item, error)
                 continue
+            if own is not None:
+                result.features.append(own)
             item, tags, size = entry.item, entry.tags, entry.size
             particle = Particle.parse(item.member)
             name = str(particle) if particle else particle_id(item.member)
@@ -364,6 +347,12 @@ def _note_fix(result: ChunkResult, place: tuple[str, str], when: datetime, tags:
     if tags.latitude is not None and tags.longitude is not None:
         fix = (moment(when), tags.latitude, tags.longitude)
         result.fixes[place] = merge(result.fixes.get(place), (fix, fix))
+
+
+def _halved(features: F32) -> list[F16]:
+    """The rows of features (N, D) as float16; what is too large for it becomes infinite."""
+    with np.errstate(over="ignore"):
+        return list(features.astype(np.float16))
 
 
 def _fail(result: ChunkResult, item: Item, error: InputError) -> None:

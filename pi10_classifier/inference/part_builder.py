@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pi10_classifier.abundance.track import merge
 from pi10_classifier.drift.reference import Reference
 from pi10_classifier.drift.sums import add, columns_of, count_images
-from pi10_classifier.inference.engine import ChunkResult
+from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.instrument.hits_misses import note_hits_misses
 from pi10_classifier.results.gallery import Gallery
 from pi10_classifier.results.part_writer import PartWriter
@@ -32,7 +32,7 @@ class PartBuilder:
     def take(self, result: ChunkResult) -> None:
         """Add one chunk's rows, failures and counts."""
         record = self.record
-        self.writer.add(result.rows)
+        self.writer.add(result.rows, result.features)
         self.gallery.add(result.pictures)
         record.inputs += result.inputs
         record.results += len(result.rows)

@@ -12,8 +12,9 @@ from importlib import import_module
 
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.foundation.concurrency import OrderedPool
+from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.chunks import chunks
-from pi10_classifier.inference.engine import ChunkResult, Engine
+from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.part_builder import PartBuilder
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.session import Model

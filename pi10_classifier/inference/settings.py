@@ -43,7 +43,8 @@ class Settings:
 
     groups: whether the table has the most probable finer group of each particle. reference: what
     drift is told by; None for none. camera: whether the table has the columns of ground and
-    sharpness; always with a reference.
+    sharpness; always with a reference. features: the tensor of the graph that ``features.parquet``
+    is made of; "" for no such table.
     """
 
     model: Path = field(default_factory=embedded)
@@ -57,6 +58,7 @@ class Settings:
     groups: bool = False
     reference: Reference | None = None
     camera: bool = False
+    features: str = ""
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
 
@@ -138,6 +140,8 @@ class Settings:
             fields["camera"] = True
         if self.reference:
             fields["reference"] = self.reference.digest
+        if self.features:
+            fields["features"] = self.features
         if self.groups and package.groups:  # model_sha256 is of the graph, not of these names
             fields["groups"] = package.groups.to_dict()
         if package.measured:

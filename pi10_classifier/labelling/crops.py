@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import cv2
 
 from pi10_classifier.errors import InputError
-from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.foundation.files import atomic_path
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8
@@ -267,7 +267,7 @@ class CropCache:
         return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.png"
 
     def missing(self, sample: Sequence[Located]) -> list[Located]:
-        return [particle for particle in sample if not self.path(particle).is_file()]
+        return [particle for particle in sample if not _holds(self.path(particle))]
 
     def fill(
         self,
@@ -276,10 +276,12 @@ class CropCache:
         moved: Mapping[str, str] | None = None,
         reader: Reader | None = None,
         progress: Progress = lambda done, wanted: None,
+        sync: bool = True,
     ) -> dict[str, str]:
         """Read what is missing; particle_id -> why it has no picture. Raises OutputError.
 
-        moved, reader: as of ``read_crops``.
+        moved, reader: as of ``read_crops``. sync: have each on the disk at once; without, a power
+        failure may cost pictures, which are then read again, and thousands come much sooner.
         """
         self._drop_stale(sample)
         missing = self.missing(sample)
@@ -290,7 +292,8 @@ class CropCache:
             if crop.rgb is None:
                 problems[crop.particle.particle_id] = crop.problem
             else:
-                write_atomically(self.path(crop.particle), encode_png(crop.rgb))
+                with atomic_path(self.path(crop.particle), sync=sync) as temporary:
+                    temporary.write_bytes(encode_png(crop.rgb))
             progress(done, len(missing))
         return problems
 
@@ -318,6 +321,14 @@ class CropCache:
             return self.path(particle).read_bytes()
         except OSError:
             return None
+
+
+def _holds(path: Path) -> bool:
+    """Whether there is a file that is not empty, as a power failure leaves one."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def encode_png(rgb: U8) -> bytes:

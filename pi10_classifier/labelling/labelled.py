@@ -18,7 +18,7 @@ from typing import Any
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import sha256
 from pi10_classifier.labelling.crops import Located
-from pi10_classifier.labelling.labels import LABELS, LabelStore, Verdicts, verdicts
+from pi10_classifier.labelling.labels import LABELS, LabelStore, Verdicts, one_by_one, verdicts
 from pi10_classifier.labelling.sample import FOLDER, SAMPLE, Drawn, read_sample
 from pi10_classifier.labelling.suggestions import (
     Suggestion,
@@ -88,7 +88,7 @@ def read_labelled(run: Path) -> LabelledRun:
 
 def sample_labels(run: Path) -> Verdicts:
     """The labels of the probability sample that may be used for shares. Raises SettingError."""
-    known = verdicts(LabelStore(run, ()).read())
+    known = verdicts(one_by_one(LabelStore(run, ()).read()))
     return without_suggested(sample_of(run), known, suggested_ids(run))
 
 

@@ -13,15 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.foundation.files import drop_torn_line, write_atomically
 from pi10_classifier.labelling.sample import FOLDER
 
 LABELS = "labels.csv"
-COLUMNS = ("time", "labeller", "particle_id", "label", "taxon")
-_REQUIRED = COLUMNS[:4]  # files of before have no taxon
+COLUMNS = ("time", "labeller", "particle_id", "label", "taxon", "how")
+_REQUIRED = COLUMNS[:4]  # files of before have no taxon, or not how
+SORTED = "sorted"  # how a label was given: to a whole cluster of `pi10 sort`
 # what a particle may be besides the classes of the model
 BESIDE = {
     "unknown": "cannot be told, even by eye",
@@ -38,19 +39,25 @@ MEANINGS = {
     **BESIDE,
 }
 MOST_NAME = 80
-_LONGEST_LINE = 2**16
-_HEADER, _HEADER_BEFORE = (f"{','.join(names)}\n".encode() for names in (COLUMNS, _REQUIRED))
+_HEADER, *_HEADERS_BEFORE = (
+    f"{','.join(names)}\n".encode() for names in (COLUMNS, COLUMNS[:5], _REQUIRED)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What one labeller said of one particle. taxon: a finer name within the label, or ""."""
+    """What one labeller said of one particle. taxon: a finer name within the label, or "".
+
+    how: ``SORTED`` where a whole cluster was named at once, which is no judgement of this particle
+    alone and no random choice; "" otherwise.
+    """
 
     particle_id: str
     label: str
     labeller: str
     time: str
     taxon: str = ""
+    how: str = ""
 
 
 @dataclass(slots=True)
@@ -86,31 +93,38 @@ class LabelStore:
         self.allowed = (*classes, *(name for name in BESIDE if name not in classes))
 
     def add(
-        self, labels: Iterable[tuple[str, str] | tuple[str, str, str]], labeller: str
+        self,
+        labels: Iterable[tuple[str, str] | tuple[str, str, str]],
+        labeller: str,
+        how: str = "",
     ) -> list[Label]:
         """Append (particle_id, label) or (particle_id, label, taxon) and have it on the disk.
 
-        The label "" takes a label back. Raises SettingError for a label that is not allowed,
-        OutputError where the disk refuses.
+        how: as of ``Label``. The label "" takes a label back. Raises SettingError for a label that
+        is not allowed, OutputError where the disk refuses.
         """
         from filelock import FileLock
 
         name = tidy_name(labeller)
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        given = [Label(row[0], row[1], name, now, tidy_name("".join(row[2:]))) for row in labels]
+        given = [
+            Label(row[0], row[1], name, now, tidy_name("".join(row[2:])), how) for row in labels
+        ]
         for one in given:
             if one.label and one.label not in self.allowed:
                 raise SettingError(f"label {one.label!r} is none of {', '.join(self.allowed)}")
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         for one in given:
-            writer.writerow((one.time, one.labeller, one.particle_id, one.label, one.taxon))
+            writer.writerow(
+                (one.time, one.labeller, one.particle_id, one.label, one.taxon, one.how)
+            )
         try:
             self.path.parent.mkdir(exist_ok=True)
             with FileLock(self.path.with_name(f".{LABELS}.lock")):
                 _add_columns(self.path)
                 with self.path.open("a+b") as stream:
-                    _drop_torn_line(stream)
+                    drop_torn_line(stream)
                     if stream.tell() == 0:
                         stream.write(_HEADER)
                     stream.write(text.getvalue().encode("utf-8"))
@@ -146,7 +160,7 @@ class LabelStore:
             last.pop(key, None)
             last[key] = Label(
                 row["particle_id"], row["label"], row["labeller"], row["time"],
-                row.get("taxon") or "",
+                row.get("taxon") or "", row.get("how") or "",
             )  # fmt: skip
         return [one for one in last.values() if one.label]
 
@@ -155,25 +169,12 @@ def _add_columns(path: Path) -> None:
     """Give a file of before the columns that it lacks; its lines stay as they are."""
     try:
         with path.open("rb") as stream:
-            if stream.readline() != _HEADER_BEFORE:
+            if stream.readline() not in _HEADERS_BEFORE:
                 return
             rest = stream.read()
     except FileNotFoundError:
         return
     write_atomically(path, _HEADER + rest)
-
-
-def _drop_torn_line(stream: BinaryIO) -> None:
-    """Cut off a last line without an end, of a writer that died: it was never acknowledged.
-
-    Left there, the next line would be joined to it, and half a label might read as a whole one.
-    """
-    end = stream.seek(0, os.SEEK_END)
-    tail = min(end, _LONGEST_LINE)
-    stream.seek(end - tail)
-    whole = stream.read(tail).rfind(b"\n") + 1
-    stream.truncate(end - tail + whole)
-    stream.seek(0, os.SEEK_END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,11 @@ class Verdicts:
 
     label_of: Mapping[str, str]
     contradicting: tuple[str, ...]
+
+
+def one_by_one(labels: Iterable[Label]) -> list[Label]:
+    """The labels that were given to single particles: those that an estimate may rest on."""
+    return [label for label in labels if label.how != SORTED]
 
 
 def verdicts(labels: Sequence[Label], labeller: str = "") -> Verdicts:

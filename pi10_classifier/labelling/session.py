@@ -16,7 +16,7 @@ from pi10_classifier.labelling.agreement import Agreement, agreement
 from pi10_classifier.labelling.crops import CropCache, Progress, Reader, rows_of
 from pi10_classifier.labelling.estimation.estimate import CorrectedRow, correct_strata
 from pi10_classifier.labelling.estimation.run_totals import read_totals, refuse_changed
-from pi10_classifier.labelling.labels import Label, LabelStore, tidy_name, verdicts
+from pi10_classifier.labelling.labels import Label, LabelStore, one_by_one, tidy_name, verdicts
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, SAMPLE, Design, Drawn, read_sample
 from pi10_classifier.labelling.suggestions import suggested_ids, without_suggested
 from pi10_classifier.results.run_info import classes_of
@@ -233,10 +233,10 @@ class Session:
         return (particle for particle in self.sample if stratum in ("", particle.stratum))
 
     def _labels(self) -> list[Label]:
-        """All labels; the file is read again only where it changed."""
+        """All labels given one by one; the file is read again only where it changed."""
         version = _version(self.store.path)
         if self._read[0] != version:
-            self._read = (version, self.store.read())
+            self._read = (version, one_by_one(self.store.read()))
         return self._read[1]
 
 

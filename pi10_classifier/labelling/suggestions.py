@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.files import write_records
 from pi10_classifier.labelling.labels import Verdicts
 from pi10_classifier.labelling.sample import FOLDER, Drawn
 
@@ -21,8 +22,9 @@ SUGGESTIONS = "suggestions.csv"
 class Suggestion:
     """A particle worth labelling: a line of ``suggestions.csv``.
 
-    order: of labelling, from 0; the reasons take turns. why: uncertain, novel, or
-    typical-of-cluster. value: the margin, the novelty, or the share of particles in the cluster.
+    order: of labelling, from 0; the reasons take turns. why: uncertain, novel, typical-of-cluster,
+    imported, or sorted. value: the margin, the novelty, the share of particles in the cluster, 0,
+    or how like the middle of its cluster it is (cosine).
     part, row: where its line stands in ``predictions.parquet``.
     """
 
@@ -58,6 +60,15 @@ def read_suggestions(run: Path) -> list[Suggestion]:
         raise SettingError(
             f"{path} cannot be read ({error}); make it again: pi10 validate suggest {run}"
         ) from error
+
+
+def write_suggestions(run: Path, entries: Sequence[Suggestion]) -> None:
+    """Write all suggestions anew, the first of each particle. Raises OutputError."""
+    first: dict[str, Suggestion] = {}
+    for entry in entries:
+        first.setdefault(entry.particle_id, entry)
+    (run / FOLDER).mkdir(exist_ok=True)
+    write_records(run / FOLDER / SUGGESTIONS, Suggestion, first.values())
 
 
 def suggested_ids(run: Path) -> frozenset[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pi10_classifier.errors import ModelError
 from pi10_classifier.imaging.preprocess import U8
+from pi10_classifier.model.graph_output import with_output
 from pi10_classifier.model.graphs.choice import check_graph, chosen_device
 from pi10_classifier.model.package import F32, Package, read_package
 from pi10_classifier.model.runtime import OPENVINO, TF32, Runtime, Session, has_int8, runtime_of
@@ -24,12 +25,14 @@ class Answer(NamedTuple):
 
     scores: class probabilities float32 (N, classes). novelty: how unlike the training images each
     is, float32 (N,); None where the package cannot tell. groups: logits of the finer groups,
-    float32 (N, groups); None where the package predicts classes alone.
+    float32 (N, groups); None where the package predicts classes alone. features: what the last
+    layer takes, float32 (N, D); None where they were not asked for.
     """
 
     scores: F32
     novelty: F32 | None
     groups: F32 | None = None
+    features: F32 | None = None
 
 
 class Model:
@@ -38,12 +41,18 @@ class Model:
     Each call runs on one thread, so scores do not depend on the number of callers.
     """
 
-    def __init__(self, package: Package, graph: bytes, device: str = "cpu") -> None:
+    def __init__(
+        self, package: Package, graph: bytes, device: str = "cpu", features: str = ""
+    ) -> None:
+        """features: the tensor of the graph that ``answer`` gives beside; "" for none."""
         self.package = package
         self.runtime = runtime_of(device)
         check_graph(package, self.runtime, has_int8(graph))
         more = [told.output for told in (package.novelty, package.groups) if told]
-        self._outputs = [package.output_name, *more]
+        self._outputs = [package.output_name, *more, *([features] if features else [])]
+        self._features = features
+        self.feature_size = 0
+        graph = with_output(graph, features) if features else graph
         self._session = open_session(graph, self.runtime, str(package.folder))
         self._version, self._int8 = self._session.version, has_int8(graph)
         self._check_shapes()
@@ -67,14 +76,14 @@ class Model:
         }
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Model:
+    def load(cls, folder: Path, device: str = "cpu", features: str = "") -> Model:
         """Verify and load a package, with the graph that ``device`` runs.
 
         Raises ModelError or SettingError.
         """
         device = chosen_device(device, folder)
         package, graph = read_package(folder, runtime_of(device).graph)
-        return cls(package, graph, device)
+        return cls(package, graph, device, features)
 
     def _check_shapes(self) -> None:
         package = self.package
@@ -106,7 +115,8 @@ class Model:
                 )
         # two images: a graph made for single images would fail at the first batch; of measured
         # numbers all are missing here, which must not make the scores NaN
-        raw, novelty, groups = self._run(np.zeros((2, *want), np.uint8))
+        raw, novelty, groups, features = self._run(np.zeros((2, *want), np.uint8))
+        self.feature_size = 0 if features is None else features.shape[1]
         if not np.isfinite(raw).all():
             raise ModelError(f"{package.folder}: the graph gives scores that are not finite")
         if novelty is not None and not np.isfinite(novelty).all():
@@ -150,7 +160,17 @@ class Model:
                     f" {len(batch)} images, but model.json names {len(package.groups.names)}"
                     " groups; correct model.json"
                 )
-        return Answer(scores, novelty, groups)
+        features = self._checked(told[self._features], batch) if self._features else None
+        return Answer(scores, novelty, groups, features)
+
+    def _checked(self, features: Any, batch: U8) -> F32:
+        if features.ndim != 2 or features.dtype != np.float32 or len(features) != len(batch):
+            raise ModelError(
+                f"{self.package.folder}: the tensor {self._features!r} is {features.dtype}"
+                f" {features.shape} for {len(batch)} images, so it holds no features; it must be"
+                " float32 (N, D): name another in model.json: features"
+            )
+        return np.asarray(features, np.float32)
 
     def scores(self, batch: U8, measured: F32 | None = None) -> F32:
         """Class probabilities (N, classes) of prepared images (N, channels, size, size).
@@ -167,16 +187,16 @@ class Model:
         """
         if self._lock:
             with self._lock:
-                raw, novelty, groups = self._run(batch, measured)
+                answer = self._run(batch, measured)
         else:
-            raw, novelty, groups = self._run(batch, measured)
+            answer = self._run(batch, measured)
         if self.package.activation == "none":
-            return Answer(raw, novelty, groups)
-        logits = raw / np.float32(self.package.temperature)
+            return answer
+        logits = answer.scores / np.float32(self.package.temperature)
         with np.errstate(all="ignore"):
             exp = np.exp(logits - logits.max(axis=1, keepdims=True))
             scores = np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
-        return Answer(scores, novelty, groups)
+        return answer._replace(scores=scores)
 
     def labels(self, scores: F32) -> Sequence[str]:
         """The class of the highest score of each row."""

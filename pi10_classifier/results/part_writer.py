@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pi10_classifier.errors import output_error
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.results.columns import Row, by_column, schema
 from pi10_classifier.results.factor_column import fill
+from pi10_classifier.results.feature_part import F16, FeaturePart
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, entry_bytes, part_stem
 
 ROW_GROUP = 16_384
@@ -29,10 +30,14 @@ class PartWriter:
         self._rows: list[Row] = []
         self._writer: Any = None
         self._temporary = folder.parts / f".{self._stem}.{os.getpid()}.tmp"
+        size = folder.feature_size
+        self._features = FeaturePart(folder.features, self._stem, size) if size else None
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Add rows."""
+    def add(self, rows: Sequence[Row], features: Sequence[F16] = ()) -> None:
+        """Add rows. features: (D,) of each, where the folder holds them."""
         self._rows.extend(rows)
+        if self._features:
+            self._features.add(rows, features)
         while len(self._rows) >= ROW_GROUP:
             self._write(self._rows[:ROW_GROUP])
             del self._rows[:ROW_GROUP]
@@ -52,7 +57,7 @@ class PartWriter:
             raise output_error(error, self._temporary) from error
 
     def publish(self, record: UnitRecord) -> None:
-        """Publish the unit: its journal entry first, its part last."""
+        """Publish the unit: its features and its journal entry first, its part last."""
         if self._rows or self._writer is None:
             self._write(self._rows)
             self._rows = []
@@ -69,6 +74,8 @@ class PartWriter:
             final = self._folder.parts / f"{self._stem}.parquet"
             # after a kill, an old part must not stand next to the new journal entry
             final.unlink(missing_ok=True)
+            if self._features:
+                self._features.publish()
             write_atomically(
                 self._folder.journal / f"{self._stem}.json", entry_bytes(record.to_json())
             )
@@ -79,6 +86,8 @@ class PartWriter:
 
     def abandon(self) -> None:
         """Remove all temporary files."""
+        if self._features:
+            self._features.abandon()
         if self._writer is not None:
             with contextlib.suppress(OSError):  # on a full disk, even closing may fail
                 self._writer.close()

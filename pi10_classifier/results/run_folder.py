@@ -23,6 +23,7 @@ from pi10_classifier.errors import Code, Failure, SettingError, output_error
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.instrument.names import Rows
 from pi10_classifier.results.factor_column import Factors
+from pi10_classifier.results.feature_part import FEATURES
 from pi10_classifier.sources.base import printable
 
 TABLE_VERSION = 3
@@ -143,10 +144,12 @@ class RunFolder:
         groups: bool = False,
         camera: bool = False,
         reference: Reference | None = None,
+        feature_size: int = 0,
     ) -> None:
         """novelty: the model tells what is unlike its training images. groups: rows have them.
 
-        camera: rows have the camera's columns. reference: what drift is told by.
+        camera: rows have the camera's columns. reference: what drift is told by. feature_size:
+        numbers of a particle in ``features.parquet``; 0 for no such table.
         """
         self.path = path
         self.classes = tuple(classes)
@@ -154,7 +157,9 @@ class RunFolder:
         self.groups = groups
         self.camera = camera
         self.reference = reference
+        self.feature_size = feature_size
         self.parts = path / PREDICTIONS
+        self.features = path / FEATURES
         self.journal = path / JOURNAL
         self._lock: Any = None
 
@@ -209,6 +214,8 @@ class RunFolder:
                 "start again, or choose another --out"
             )
         self.parts.mkdir(parents=True, exist_ok=True)
+        if self.feature_size:
+            self.features.mkdir(exist_ok=True)
         self.journal.mkdir(exist_ok=True)
         self._take_lock()
         if known.is_file():
@@ -216,7 +223,7 @@ class RunFolder:
                 self._clear()
             else:
                 self._check_same(known, settings)
-        for folder in (self.parts, self.journal, self.path):
+        for folder in (self.parts, self.features, self.journal, self.path):
             for litter in folder.glob(".*.tmp"):
                 # left by a killed run: the lock shows that no run is active
                 if _LITTER.fullmatch(litter.name) and litter.is_file():
@@ -227,7 +234,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         # the settings last: if this is interrupted, the folder is still known as a run
-        for entry in self.parts.glob("*"):
+        for entry in (*self.parts.glob("*"), *self.features.glob("*")):
             entry.unlink()
         for entry in self.journal.glob("*.json"):
             if entry.name != SETTINGS:
@@ -256,7 +263,11 @@ class RunFolder:
 
     def is_done(self, unit: str, fingerprint: str) -> bool:
         """True if the unit's part is published and the unit has not changed since then."""
-        return is_published(*self.paths_of(unit), unit, fingerprint)
+        part, entry = self.paths_of(unit)
+        features = self.features / part.name
+        if self.feature_size and not features.is_file():
+            return False
+        return is_published(part, entry, unit, fingerprint)
 
     def paths_of(self, unit: str) -> tuple[Path, Path]:
         """The paths of the unit's part and of its journal entry."""
@@ -298,7 +309,8 @@ class RunFolder:
                 self._drop(unit)
 
     def _drop(self, unit: str) -> None:
-        for path in self.paths_of(unit):
+        part, entry = self.paths_of(unit)
+        for path in (part, entry, self.features / part.name):
             path.unlink(missing_ok=True)
 
 

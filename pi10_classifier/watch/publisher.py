@@ -18,8 +18,9 @@ from pathlib import Path
 from pi10_classifier.drift.sums import to_json
 from pi10_classifier.errors import Code, Failure, InputError, OutputError, Pi10Error, output_error
 from pi10_classifier.foundation.concurrency import OrderedPool
+from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.chunks import chunks
-from pi10_classifier.inference.engine import ChunkResult, Engine
+from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.part_builder import PartBuilder
 from pi10_classifier.inference.pipeline import HELD_BYTES, items_of
 from pi10_classifier.results.gallery import Gallery, Picture

@@ -57,7 +57,7 @@ def test_a_file_without_taxa_stays_readable_and_gets_the_column(store: LabelStor
         ("p1", "copepod", ""), ("p2", "copepod", "Acartia"), ("p3", "detritus", ""),
     ]  # fmt: skip
     lines = store.path.read_text().splitlines()
-    assert lines[:2] == ["time,labeller,particle_id,label,taxon", line]
+    assert lines[:2] == ["time,labeller,particle_id,label,taxon,how", line]
 
 
 def test_a_sheet_that_is_filled_in_by_half_is_taken_by_half(store: LabelStore) -> None:

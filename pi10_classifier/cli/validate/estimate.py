@@ -74,6 +74,13 @@ def show_unused(done: Estimate) -> None:
             "not used",
             err=True,
         )
+    if done.sorted:
+        click.echo(
+            f"{done.sorted:,} particles of the sample have a label of a whole cluster alone (pi10"
+            " sort), which is no judgement of each and is not used; label them one by one: pi10"
+            " validate label",
+            err=True,
+        )
     if done.shared:
         click.echo(
             f"note: the model was fitted on {done.shared:,} of the labelled particles; so few may "

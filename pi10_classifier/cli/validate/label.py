@@ -57,7 +57,7 @@ def label(
     def ready(address: str) -> None:
         click.echo(f"{len(session.sample):,} particles to label at {address} (Ctrl-C ends it)")
         if not no_browser:
-            _open(address)
+            open_browser(address)
 
     serve_labels(session, port=port, labeller=labeller, taxa=taxa, ready=ready)
     who = session.labellers()
@@ -65,7 +65,7 @@ def label(
     click.echo(f"labels in {session.store.path}: {counts}\nnext: pi10 validate estimate {results}")
 
 
-def _open(address: str) -> None:
+def open_browser(address: str) -> None:
     """Open the browser beside the server: some browsers keep the program that starts them."""
     import threading
     import webbrowser

@@ -30,7 +30,14 @@ from pi10_classifier.labelling.estimation.record import update_run, write_record
 from pi10_classifier.labelling.estimation.run_totals import RunTotals, read_totals, refuse_changed
 from pi10_classifier.labelling.estimation.scored import scores_of
 from pi10_classifier.labelling.labelled import refuse_own_labels
-from pi10_classifier.labelling.labels import BESIDE, LabelStore, Verdicts, tidy_name, verdicts
+from pi10_classifier.labelling.labels import (
+    BESIDE,
+    LabelStore,
+    Verdicts,
+    one_by_one,
+    tidy_name,
+    verdicts,
+)
 from pi10_classifier.labelling.sample import (
     DESIGN,
     FOLDER,
@@ -89,7 +96,8 @@ class Estimate:
     """The corrected densities of a run, and how many labelled particles were not used.
 
     contradicting: labellers differ on them. outside: neither in the sample nor suggested. shared:
-    the run's model was fitted on them; they are used, being too few to matter.
+    the run's model was fitted on them; they are used, being too few to matter. sorted: of the
+    sample, with a label of a whole cluster alone, which is no judgement of them.
     """
 
     rows: list[CorrectedRow]
@@ -97,6 +105,7 @@ class Estimate:
     contradicting: int
     outside: int
     shared: int
+    sorted: int = 0
 
 
 def estimate_run(run: Path, labeller: str = "", *, write: bool = True) -> Estimate:
@@ -108,20 +117,26 @@ def estimate_run(run: Path, labeller: str = "", *, write: bool = True) -> Estima
     design = Design.read(run / FOLDER / DESIGN)
     classes = classes_of(run, design.model_sha256)
     refuse_edited(run, design)
-    labels = LabelStore(run, classes).read()
-    names = sorted({label.labeller for label in labels})
+    given = LabelStore(run, classes).read()
+    labels = one_by_one(given)
+    names = sorted({label.labeller for label in given})
     if labeller and tidy_name(labeller) not in names:
         raise SettingError(
             f"--labeller is {labeller!r}, who has labelled nothing in {run}; there are labels of "
             f"{', '.join(names) or 'nobody'}"
         )
     known = verdicts(labels, labeller)
-    result = estimate(run, design, read_sample(run), known, classes, write=write)
+    sample = read_sample(run)
+    result = estimate(run, design, sample, known, classes, write=write)
+    in_clusters = {label.particle_id for label in given} - {label.particle_id for label in labels}
+    left_out = sum(particle.particle_id in in_clusters for particle in sample)
+    result = replace(result, sorted=left_out)
     if write:
         counts = {
             "contradicting": result.contradicting,
             "outside": result.outside,
             "fitted_on": result.shared,
+            "sorted": result.sorted,
         }
         write_record(run, design, result.rows, (CORRECTED, CORRECTED_BINS), counts, labeller)
         update_run(run)

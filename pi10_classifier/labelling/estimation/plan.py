@@ -15,7 +15,7 @@ from pi10_classifier.labelling.estimation.estimate import (
     by_stratum_of,
     labels_by_predicted,
 )
-from pi10_classifier.labelling.labels import LabelStore, verdicts
+from pi10_classifier.labelling.labels import LabelStore, one_by_one, verdicts
 from pi10_classifier.labelling.sample import DESIGN, FOLDER, Design, read_sample
 from pi10_classifier.results.run_info import classes_of
 
@@ -41,7 +41,7 @@ def forecast(run: Path, rows: Sequence[CorrectedRow], wanted: float) -> Iterator
     falls as 1 / labels.
     """
     design = Design.read(run / FOLDER / DESIGN)
-    known = verdicts(LabelStore(run, classes_of(run, design.model_sha256)).read())
+    known = verdicts(one_by_one(LabelStore(run, classes_of(run, design.model_sha256)).read()))
     by_stratum = by_stratum_of(read_sample(run))
     for row in rows:
         if not row.per_litre or row.per_litre_low is None or row.per_litre_high is None:
