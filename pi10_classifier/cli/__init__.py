@@ -22,6 +22,7 @@ from pi10_classifier.cli import (
     evaluate,
     export,
     models,
+    pretrain,
     search,
     serve,
     shore,
@@ -60,15 +61,16 @@ def pi10() -> None:
       3    some inputs failed; results are written
       4    nothing could be read
       5    results could not be written (disk full or failing); fix it and run again
-      130  interrupted; run again (classify, train and search: with --resume)
+      130  interrupted; run again (classify, pretrain, train and search: with
+           --resume)
     """
 
 
 for command in (
     classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
     shore.shore, classify.report, validate, sizes.sizes, underway.underway, dataset.dataset,
-    train.train, search.search, compare.compare, compare.table1, track.track, evaluate.evaluate,
-    evaluate.calibrate, adapt.adapt, export.export, oscar,
+    pretrain.pretrain, train.train, search.search, compare.compare, compare.table1, track.track,
+    evaluate.evaluate, evaluate.calibrate, adapt.adapt, export.export, oscar,
 ):  # fmt: skip
     pi10.add_command(command)
 

@@ -116,9 +116,7 @@ class PretrainingBatches(Dataset[dict[str, Tensor]]):
     def loader(self) -> DataLoader[dict[str, Tensor]]:
         """The loader for Trainer; it can start in mid-epoch without preparing skipped batches."""
         places = BatchSampler(SequentialSampler(self), 1, drop_last=False)
-        return DataLoader(
-            self, batch_sampler=places, collate_fn=_only, generator=torch.Generator()
-        )
+        return DataLoader(self, batch_sampler=places, collate_fn=_only, generator=torch.Generator())
 
     def close(self) -> None:
         """Stop the thread."""

@@ -184,7 +184,9 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
-def learner(name: str, network: Network, size: int, encoder: str = "", channels: int = 0) -> Learner:
+def learner(
+    name: str, network: Network, size: int, encoder: str = "", channels: int = 0
+) -> Learner:
     """The learner of a method. size: input side, px. encoder, channels: of the profiles."""
     width = feature_width(network, size)
     kind = method(name).kind

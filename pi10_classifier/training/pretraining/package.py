@@ -137,8 +137,8 @@ def section(fields: Mapping[str, Any]) -> str:
     return f"""## Pretrained without labels
 
 Method {told["method"]} on {images["used"]:,} of {images["found"]:,} images{beside}:\
- {len(told["history"])} epochs, {told["minutes"]} minutes at {told["recipe"]["size"]} px, batches of\
- {told["recipe"]["batch"]}, rate {told["recipe"]["rate"]}, seed {told["recipe"]["seed"]}.\
+ {len(told["history"])} epochs, {told["minutes"]} minutes at {told["recipe"]["size"]} px, batches\
+ of {told["recipe"]["batch"]}, rate {told["recipe"]["rate"]}, seed {told["recipe"]["seed"]}.\
  Initial weights: {told["initial_weights"]["origin"]}. Last epoch: loss {last["loss"]:.4f},\
  spread of the embeddings {last["spread"]:.2f}{matched}.
 

@@ -19,8 +19,8 @@ from pi10_classifier.training.recipe import SMALL, Recipe, recipe_for
 LINES = "lines"  # in place of a table: the extinction of each scanned line
 _SOFTWARE = ("torch", "transformers", "accelerate", "onnxruntime", "numpy")
 
-# of a recipe, what needs labels or one optimiser step for several batches
-_OF_LABELS = frozenset(
+# of a recipe, what needs labels, and what the methods fix
+_NOT_HERE = frozenset(
     {
         *("loss", "loss_options", "mixup", "balance", "class_minimum", "class_maximum", "patience"),
         *("finer", "groups", "distil", "distil_temperature", "drawn", "drawn_kind", "ema"),
@@ -46,11 +46,16 @@ _BASE: Mapping[str, Any] = {
 }
 
 
+def network_named(name: str) -> str:
+    """The network that a name means; "small" is that of the recipe with this name."""
+    return SMALL if name == "small" else name
+
+
 def pretraining_recipe(network: str, seed: int = 0, **changes: Any) -> Recipe:
     """The settings of a network's pretraining, with changes. Raises SettingError."""
     for name in changes:
-        if name in _OF_LABELS:
-            raise SettingError(f"a pretraining has no {name!r}, which needs labels; leave it out")
+        if name in _NOT_HERE:
+            raise SettingError(f"a pretraining has no setting {name!r}; leave it out")
     return recipe_for(network, **{**_BASE, "seed": seed, **changes})
 
 
@@ -78,8 +83,8 @@ class PretrainingPlan:
         needed = method(self.method).profiles
         if needed and not self.profiles:
             raise SettingError(
-                f"method {self.method} needs profiles; give --profiles lines for a line-scan camera,"
-                " or a Parquet table of them"
+                f"method {self.method} needs profiles; give --profiles lines for a line-scan"
+                " camera, or a Parquet table of them"
             )
         if self.profiles and not needed:
             others = ", ".join(name for name, m in METHODS.items() if m.profiles)
@@ -104,7 +109,7 @@ class PretrainingPlan:
     def training(self) -> TrainingPlan:
         """Network and initial weights, as `pi10 train` reads them."""
         return TrainingPlan(
-            network=SMALL if self.network == "small" else self.network,
+            network=self.network,
             recipe=self.recipe,
             out=self.out,
             init=self.init,
@@ -114,7 +119,7 @@ class PretrainingPlan:
 
 def config_of(plan: PretrainingPlan, drawn: Drawn) -> dict[str, Any]:
     """The record of a pretraining; "identity" is what must be unchanged to resume it."""
-    recipe = {k: v for k, v in plan.recipe.to_dict().items() if k not in _OF_LABELS - {"seed"}}
+    recipe = {k: v for k, v in plan.recipe.to_dict().items() if k not in _NOT_HERE - {"seed"}}
     profiles = (
         {
             "profiles": LINES if plan.profiles == LINES else Path(plan.profiles).name,

@@ -1,8 +1,8 @@
 """Reads profiles from a Parquet table: a row for each particle, a list for each channel.
 
-Columns: ``particle_id`` (text), and one column of lists of numbers for each channel, as a cytometer
-gives them (scatter, fluorescence). Particles may have profiles of different lengths. The channels of
-one particle are sampled together, so their lists must be equally long.
+Columns: ``particle_id`` (text), and one column of lists of numbers for each channel, as a
+cytometer gives them (scatter, fluorescence). Particles may have profiles of different lengths. The
+channels of one particle are sampled together, so their lists must be equally long.
 """
 
 from __future__ import annotations

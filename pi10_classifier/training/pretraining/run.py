@@ -32,7 +32,6 @@ from pi10_classifier.training.reporter import NullReporter, Reporter, reported
 
 Emit = Callable[[str], None]
 
-PARTICLES, LEARNER = "particles.csv", "learner"
 _SETTLING = 16  # batches
 
 
@@ -78,7 +77,7 @@ def pretrain(
             emit(f"{folder} is done")
             active.on_done_before(folder, config)
             return folder
-        write_atomically(folder / PARTICLES, drawn.csv().encode("utf-8"))
+        write_atomically(folder / out.PARTICLES, drawn.csv().encode("utf-8"))
         write_atomically(folder / out.LEFT_OUT, left_out_csv(drawn.left_out).encode("utf-8"))
         with reported(active, folder, config):
             _run(drawn, plan, config, resume, emit, raise_if_cancelled, active)
@@ -99,9 +98,7 @@ def _run(
     torch.manual_seed(recipe.seed)
     profiles = [p.profile for p in drawn.particles if p.profile is not None]
     typical = typical_values(profiles) if profiles else None
-    batches = PretrainingBatches(
-        drawn.particles, recipe, method(plan.method).kind.keys, typical
-    )
+    batches = PretrainingBatches(drawn.particles, recipe, method(plan.method).kind.keys, typical)
     try:
         network = plan.training.build(CLUSTERS)
         if not isinstance(network, Network):
@@ -145,7 +142,7 @@ def _run(
     if typical is not None:
         record["typical_values"] = typical.tolist()
     learning = learning.cpu()
-    save_checkpoint(folder / LEARNER, learning, {FIELD: record})
+    save_checkpoint(folder / out.LEARNER, learning, {FIELD: record})
     name = plan.name or f"{plan.training.network}-pretrained"
     fields = {"name": name, "architecture": plan.training.network, FIELD: record}
     write(
