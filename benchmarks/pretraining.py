@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.neighbors import KNeighborsClassifier
 
+from pi10_classifier.datasets.discovery import entries, find_origins
 from pi10_classifier.datasets.records import Sample, Scan
-from pi10_classifier.datasets.scan import read_rgb, scan
+from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.imaging.preprocess import Preprocessing, prepare
 from pi10_classifier.model.package import find, read_package
 from pi10_classifier.packaging.adaptation.features import cut
@@ -45,14 +47,24 @@ F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 LABELS = (1, 2, 4, 8, 16)
-NEIGHBOURS, DRAWS, QUERIES, RESAMPLES = 3, 5, 50, 1000
+NEIGHBOURS, DRAWS, RESAMPLES = 3, 5, 1000
 HELD_OUT = 5  # every fifth label
-LEAST = max(LABELS) + QUERIES  # images of a class that is judged
+QUERIES = 50  # of each class
+
+
+def listed(path: Path) -> Scan:
+    """The labelled images of a tar, as far as their names tell; none is decoded."""
+    samples = [
+        Sample(source, entry.member, entry.label, entry.label)
+        for source, origin in find_origins([path]).items()
+        for entry in entries(source, origin)
+        if entry.error is None
+    ]
+    return Scan(tuple(samples), (), tuple(counted(samples)), find_origins([path]))
 
 
 def counted(samples: Sequence[Sample]) -> dict[str, int]:
-    labels = [s.label for s in samples]
-    return {label: labels.count(label) for label in sorted(set(labels))}
+    return dict(sorted(Counter(s.label for s in samples).items()))
 
 
 def write_unlabelled(path: Path, found: Scan, held_out: frozenset[str]) -> int:
@@ -66,7 +78,7 @@ def write_unlabelled(path: Path, found: Scan, held_out: frozenset[str]) -> int:
             stream = labelled.extractfile(info) if sample else None
             if sample and stream:
                 data = stream.read()
-                plain = tarfile.TarInfo(f"{sample.sha256[:16]}{Path(info.name).suffix}")
+                plain = tarfile.TarInfo(Path(info.name).name)
                 plain.size = len(data)
                 tar.addfile(plain, io.BytesIO(data))
     return len(kept)
@@ -76,7 +88,9 @@ def pretrain_all(
     methods: Sequence[str], tar: Path, out: Path, at_once: int, flags: Sequence[str]
 ) -> None:
     """Run `pi10 pretrain` by each method, or go on with it."""
-    waiting, running = list(methods), list[subprocess.Popen[bytes]]()
+    done = {name for name in methods if (out / name / "package" / "model.json").is_file()}
+    waiting = [name for name in methods if name not in done]
+    running: list[subprocess.Popen[bytes]] = []
     while waiting or running:
         while waiting and len(running) < at_once:
             name = waiting.pop(0)
@@ -93,22 +107,28 @@ def pretrain_all(
             raise SystemExit(f"{' '.join(map(str, first.args))} ended with {first.returncode}")
 
 
-def judged_samples(found: Scan, labels: Sequence[str], seed: int = 0) -> list[Sample]:
-    """At most twice as many images of each label as one draw needs."""
+def judged_samples(found: Scan, labels: Sequence[str], most: int, seed: int = 0) -> list[Sample]:
+    """``most`` images of each label, of which each draw takes its gallery and its queries."""
     rng = np.random.default_rng(seed)
     chosen: list[Sample] = []
     for label in labels:
         mine = [s for s in found.samples if s.label == label]
-        order = rng.permutation(len(mine))[: 2 * LEAST]
+        order = rng.permutation(len(mine))[:most]
         chosen += [mine[i] for i in sorted(order.tolist())]
     return chosen
 
 
 def batches(
-    found: Scan, samples: Sequence[Sample], spec: Preprocessing, size: int = 64
+    found: Scan,
+    samples: Sequence[Sample],
+    spec: Preprocessing,
+    seen: list[Sample],
+    size: int = 64,
 ) -> Iterator[NDArray[np.uint8]]:
+    """Prepared images of the samples; ``seen`` gets these in their order."""
     held: list[NDArray[np.uint8]] = []
-    for _, rgb in read_rgb(found, samples):
+    for sample, rgb in read_rgb(found, samples):
+        seen.append(sample)
         held.append(prepare(rgb, spec))
         if len(held) == size:
             yield np.stack(held)
@@ -121,36 +141,31 @@ def features(
     what: str, network: str, size: int, found: Scan, samples: Sequence[Sample]
 ) -> tuple[F32, list[Sample]]:
     """Features (N, D) of a package, or of a network's ImageNet weights, and their samples."""
-    seen = [sample for sample, _ in read_order(found, samples)]
+    seen: list[Sample] = []
     if what == "imagenet":
         recipe = pretraining_recipe(network, size=size)
         net = build(network, 2, size=size, channels=recipe.channels).eval()
-        parts = [predict(net, b, output="features") for b in batches(found, samples, recipe.spec)]
-        return np.concatenate(parts), seen
+        every = batches(found, samples, recipe.spec, seen)
+        return np.concatenate([predict(net, b, output="features") for b in every]), seen
     package, graph = read_package(find(what))
     trunk = cut(package, graph)
-    return trunk.run(batches(found, samples, package.preprocessing)), seen
+    return trunk.run(batches(found, samples, package.preprocessing, seen)), seen
 
 
-def read_order(found: Scan, samples: Sequence[Sample]) -> list[tuple[Sample, None]]:
-    """The samples in the order in which ``read_rgb`` yields them."""
-    return [(sample, None) for sample, _ in read_rgb(found, samples)]
-
-
-def hits(x: F32, y: I64, seed: int) -> dict[int, tuple[NDArray[np.float64], I64]]:
+def hits(x: F32, y: I64, queries: int, seed: int = 0) -> dict[int, tuple[NDArray[np.float64], I64]]:
     """For each number of labels: hits (draws, Q) of the queries, and the queries' classes."""
     unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     told: dict[int, list[NDArray[np.float64]]] = {n: [] for n in LABELS}
-    classes = np.repeat(np.arange(y.max() + 1), QUERIES)
+    classes = np.repeat(np.arange(y.max() + 1), queries)
     for draw in range(DRAWS):
         rng = np.random.default_rng((seed, draw))
         orders = [rng.permutation(np.flatnonzero(y == k)) for k in range(int(y.max()) + 1)]
-        queries = np.concatenate([order[-QUERIES:] for order in orders])
+        asked = np.concatenate([order[-queries:] for order in orders])
         for n in LABELS:
             gallery = np.concatenate([order[:n] for order in orders])
             knn = KNeighborsClassifier(min(NEIGHBOURS, len(gallery)), weights=similarity,
                                        metric="cosine", algorithm="brute")  # fmt: skip
-            guess = knn.fit(unit[gallery], y[gallery]).predict(unit[queries])
+            guess = knn.fit(unit[gallery], y[gallery]).predict(unit[asked])
             told[n].append((guess == classes).astype(np.float64))
     return {n: (np.stack(rows), classes) for n, rows in told.items()}
 
@@ -163,12 +178,12 @@ def similarity(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 def interval(told: NDArray[np.float64], classes: I64, seed: int = 0) -> tuple[float, float, float]:
     """Mean recall over the classes, and its interval over draws and images."""
     rng = np.random.default_rng(seed)
-    by_class = told.reshape(len(told), classes.max() + 1, QUERIES)
+    by_class = told.reshape(len(told), classes.max() + 1, -1)
     means = []
     for _ in range(RESAMPLES):
         drawn = by_class[rng.integers(len(told), size=len(told))]
         # each draw has other images, so each gets resamples of its own
-        place = rng.integers(QUERIES, size=drawn.shape)
+        place = rng.integers(drawn.shape[2], size=drawn.shape)
         means.append(np.take_along_axis(drawn, place, 2).mean())
     low, high = np.quantile(means, (0.025, 0.975))
     return float(told.mean()), float(low), float(high)
@@ -188,15 +203,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="input side, px")
     parser.add_argument("--images", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--queries", type=int, default=QUERIES, help="images asked of each class")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=1, help="pretrainings side by side")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    home, other = scan([options.source]), scan([options.camera])
-    enough = [label for label, n in counted(home.samples).items() if n >= LEAST]
+    home, other = listed(options.source), listed(options.camera)
+    least = max(LABELS) + options.queries
+    enough = [label for label, n in counted(home.samples).items() if n >= least]
     held_out = frozenset(enough[::HELD_OUT])
-    tar = options.out / "unlabelled.tar"
+    tar = options.out / "unlabelled.tar"  # the same again where a run goes on
     count = write_unlabelled(tar, home, held_out)
     print(f"{count:,} images of {options.source.stem} without the labels {', '.join(held_out)}",
           flush=True)  # fmt: skip
@@ -207,17 +224,17 @@ def main() -> None:
     pretrain_all(methods, tar, options.out, options.at_once, flags)
     judged = {
         "classes held out": (home, sorted(held_out)),
-        "camera held out": (other, [k for k, n in counted(other.samples).items() if n >= LEAST]),
+        "camera held out": (other, [k for k, n in counted(other.samples).items() if n >= least]),
     }
     rows = {f"ImageNet weights, {options.size} px": "imagenet", options.package: options.package}
     rows |= {f"pretrained: {name}": str(options.out / name / "package") for name in methods}
     results: list[dict[str, Any]] = []
     for where, (found, labels) in judged.items():
-        samples = judged_samples(found, labels)
+        samples = judged_samples(found, labels, least)
         for name, what in rows.items():
             x, seen = features(what, options.network, options.size, found, samples)
             y = np.array([labels.index(s.label) for s in seen], np.int64)
-            for n, (told, classes) in hits(x, y, 0).items():
+            for n, (told, classes) in hits(x, y, options.queries).items():
                 value, low, high = interval(told, classes)
                 row = {"where": where, "classes": len(labels), "features": name, "labels": n}
                 results.append({**row, "recall": value, "low": low, "high": high})
