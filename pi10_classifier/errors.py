@@ -48,6 +48,8 @@ class Code(StrEnum):
     MISLABELLED = "mislabelled"
     REPEATED_NAME = "repeated_name"
     DUPLICATE = "duplicate"
+    NO_PROFILE = "no_profile"
+    BAD_PROFILE = "bad_profile"
     SET_ASIDE = "set_aside"
     INTERNAL = "internal"
 
@@ -90,6 +92,8 @@ _MEANING = {
     Code.MISLABELLED: "The same image is labelled with two classes; keep the right one.",
     Code.REPEATED_NAME: "The source holds the file twice; the last complete copy was used.",
     Code.DUPLICATE: "The same bytes have this label twice; only the first was used.",
+    Code.NO_PROFILE: "The table of profiles has no row for this particle; add it, or leave it out.",
+    Code.BAD_PROFILE: "The particle's profile cannot be used; correct its row of the table.",
     Code.SET_ASIDE: "Each try ended without a record; check the object, then run retry-failed.",
     Code.INTERNAL: "A defect of this program; please report it with the member's name.",
 }

@@ -43,7 +43,8 @@ def pi10() -> None:
       3    some inputs failed; results are written
       4    nothing could be read
       5    results could not be written (disk full or failing); fix it and run again
-      130  interrupted; run again (classify, train and search: with --resume)
+      130  interrupted; run again (classify, pretrain, train and search: with
+           --resume)
     """
 
 
@@ -52,7 +53,7 @@ _COMMANDS = {
     "doctor": "models.installed",
     "watch": "watch", "serve": "serve", "shore": "shore", "report": "classify",
     "validate": "validate", "sizes": "tables.sizes", "underway": "tables.underway",
-    "dataset": "dataset", "train": "train", "search": "search", "compare": "compare",
+    "dataset": "dataset", "pretrain": "pretrain", "train": "train", "search": "search", "compare": "compare",
     "table1": "compare", "track": "track", "evaluate": "evaluate", "calibrate": "evaluate",
     "adapt": "adapt", "embed": "sort", "sort": "sort", "export": "export", "oscar": "oscar",
 }  # fmt: skip

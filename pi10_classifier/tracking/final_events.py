@@ -63,6 +63,19 @@ def final_events_of_trial(folder: Path) -> Iterator[Step]:
     yield lambda run: run.metrics({BEST_FIGURE: out.best_validation(folder)})
 
 
+def final_events_of_pretraining(folder: Path) -> Iterator[Step]:
+    """All epochs again, the tables, the settings and the package."""
+    from pi10_classifier.tracking.environment import environment_text
+
+    yield lambda run: _all_epochs(run, folder)
+    for name in (out.PARTICLES, out.LEFT_OUT, out.METRICS, out.CONFIG):
+        yield lambda run, name=name: run.artifact(folder / name)  # type: ignore[misc]
+    yield lambda run: run.text(environment_text(), "environment.json")
+    package = folder / out.PACKAGE
+    yield lambda run: run.text((package / "README.md").read_text("utf-8"), "model_card.md")
+    yield lambda run: run.package(package)
+
+
 def final_events_of_search(folder: Path) -> Iterator[Step]:
     """The best trial, and the table of all trials."""
 

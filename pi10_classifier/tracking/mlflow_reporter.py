@@ -18,6 +18,7 @@ from pi10_classifier.tracking import spool as sp
 from pi10_classifier.tracking.final_events import (
     Last,
     Step,
+    final_events_of_pretraining,
     final_events_of_search,
     final_events_of_seed,
     final_events_of_training,
@@ -71,6 +72,22 @@ def of_search(
         emit,
         final_events_of_search,
         final_events_of_trial,
+    )
+
+
+def of_pretraining(
+    folder: Path,
+    emit: Emit,
+    *,
+    experiment: str = "",
+    resume: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Reporter:
+    """The reporter of ``pi10 pretrain``, which is one run."""
+    if not _usable(emit, environ):
+        return NullReporter()
+    return MlflowReporter(
+        _entrance(folder, emit, experiment, resume, environ), emit, final_events_of_pretraining
     )
 
 

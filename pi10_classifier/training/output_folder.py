@@ -16,6 +16,8 @@ from pi10_classifier.foundation.files import write_atomically
 CONFIG, METRICS, MANIFEST, LEFT_OUT = "config.json", "metrics.csv", "manifest.csv", "left_out.csv"
 CHECKPOINT, PACKAGE, RESUME = "checkpoint", "package", "resume"
 VALIDATION = "validation.json"
+# of a pretraining
+PARTICLES, LEARNER = "particles.csv", "learner"
 # files of a search; its trainings are in folders below it
 TRIALS_TABLE, BEST_TRIAL = "trials.csv", "best.json"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pi10_classifier.datasets.records import Scan
+from pi10_classifier.datasets.records import LeftOut, Scan
 from pi10_classifier.errors import Code, SettingError
 from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.model.package import Package
@@ -87,19 +87,24 @@ def training_extra(command: str) -> Iterator[None]:
         ) from error
 
 
+def show_left_out_files(
+    left_out: Sequence[LeftOut], where: str = "left_out.csv lists them all", most: int = 20
+) -> None:
+    """Print the first files that are not used, with their codes, those with lost data first."""
+    for entry in sorted(left_out, key=lambda x: not x.failed)[:most]:
+        name = f"{entry.source}: {entry.member}" if entry.member else entry.source
+        click.echo(f"left out: {name}: {entry.code}: {entry.message}", err=True)
+    if len(left_out) > most:
+        click.echo(f"left out: {len(left_out) - most:,} more; {where}", err=True)
+
+
 def show_left_out(scanned: Scan, most: int = 20) -> None:
     """Print the files that are not used, with their codes, and count those left out on request."""
     meant = (Code.LABEL_LEFT_OUT, Code.NO_CLASS)
     on_request = [entry for entry in scanned.left_out if entry.code == Code.LABEL_LEFT_OUT]
     of_no_class = Counter(e.message for e in scanned.left_out if e.code == Code.NO_CLASS)
     left_out = [entry for entry in scanned.left_out if entry.code not in meant]
-    for entry in sorted(left_out, key=lambda x: not x.failed)[:most]:
-        name = f"{entry.source}: {entry.member}" if entry.member else entry.source
-        click.echo(f"left out: {name}: {entry.code}: {entry.message}", err=True)
-    if len(left_out) > most:
-        click.echo(
-            f"left out: {len(left_out) - most:,} more; `pi10 dataset` lists them all", err=True
-        )
+    show_left_out_files(left_out, "`pi10 dataset` lists them all", most)
     if on_request:
         click.echo(f"left out as the label map asks: {len(on_request):,} images", err=True)
     for message, count in sorted(of_no_class.items()):

@@ -151,7 +151,7 @@ def load(
     wanted = [s for s in examples.samples if s.split in truth]
     for sample, rgb in read_rgb(examples.scan, wanted, change=examples.changes):
         if sample.split == "train":
-            fit.append(_keep(rgb, recipe, side))
+            fit.append(cached_image(rgb, recipe, side))
             sources.append(origin[sample.source])
             own.append((sample.source, sample.label))
             if group_of:
@@ -191,7 +191,8 @@ def batches(
         yield samples, np.stack(images)
 
 
-def _keep(rgb: U8, recipe: Recipe, side: int) -> U8:
+def cached_image(rgb: U8, recipe: Recipe, side: int) -> U8:
+    """What is held of RGB (H, W, 3) uint8 for a training at ``side`` px: shrunk, perhaps grey."""
     if recipe.augmentation == "pi10":
         return level(rgb, max(CACHE_SIDE, side))
     if recipe.trim:

@@ -8,7 +8,7 @@ from pi10_classifier.imaging.preprocess import Preprocessing, prepare
 from pi10_classifier.training.data.batches import plain
 from pi10_classifier.training.data.camera_look import Device
 from pi10_classifier.training.data.in_memory import CACHE_SIDE
-from pi10_classifier.training.data.loading import _keep, batches, load, read_examples
+from pi10_classifier.training.data.loading import batches, cached_image, load, read_examples
 from pi10_classifier.training.recipe import recipe_for
 
 
@@ -108,7 +108,7 @@ def test_a_wide_crop_is_trimmed_before_it_is_shrunk(copepod):
     rgb = np.repeat(wide[..., None], 3, axis=2)
     recipe = recipe_for("mobilenet_v2", size=64, augmentation="none")
     served = prepare(rgb, recipe.spec).astype(int)
-    shown = plain(_keep(rgb, recipe, 64), np.random.default_rng(0), recipe.spec).astype(int)
+    shown = plain(cached_image(rgb, recipe, 64), np.random.default_rng(0), recipe.spec).astype(int)
     assert np.abs(shown - served).mean() < 4
     untrimmed = prepare(rgb, replace(recipe.spec, trim=0.0)).astype(int)
     assert np.abs(untrimmed - served).mean() > 8

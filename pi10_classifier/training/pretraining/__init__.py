@@ -1,0 +1,1 @@
+"""`pi10 pretrain`: first weights from images without labels."""
