@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +24,7 @@ from pi10_classifier.training.data.loading import Examples
 from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.losses.registry import LOSSES
 from pi10_classifier.training.networks.grouped import GroupedNetwork
+from pi10_classifier.training.networks.head_rows import HeadRows, head_rows
 from pi10_classifier.training.networks.registry import ARCHITECTURES, build, origin
 from pi10_classifier.training.recipe import Recipe
 
@@ -112,27 +113,28 @@ class TrainingPlan:
             return None
         return read_package(self.weights)[0]
 
-    def build(self, classes: int, groups: Groups | None = None) -> nn.Module:
+    def build(self, classes: Sequence[str], groups: Groups | None = None) -> nn.Module:
         """Build the network with its initial weights; random ones depend on torch's generator.
 
         groups: the network predicts these, and sums them to the classes.
         """
-        loss, package = LOSSES[self.recipe.loss], self.package
-        rows: list[int] = []
-        if groups and package and package.groups is None and package.classes == groups.classes:
-            rows = groups.places.tolist()
+        loss = LOSSES[self.recipe.loss]
         network = build(
             self.network,
-            len(groups.names) if groups else classes,
+            len(groups.names) if groups else len(classes),
             size=self.recipe.size,
             channels=self.recipe.channels,
             init="random" if self.init == "random" else "pretrained",
             weights=self.weights,
             attention=loss.needs_attention,
             head=self.head,
-            rows=rows,
+            rows=self.head_rows(classes, groups),
         )
         return GroupedNetwork(network, groups) if groups else network
+
+    def head_rows(self, classes: Sequence[str], groups: Groups | None = None) -> HeadRows | None:
+        """The rows of the head that begin with weights of ``init``; None if its head is unknown."""
+        return head_rows(_before(self), classes, groups)
 
     @property
     def head(self) -> str:

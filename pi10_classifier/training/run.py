@@ -106,7 +106,7 @@ def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
     no_images = np.zeros((0, 1, 1, 1), np.uint8)
     arguments_of(plan.recipe, plan.out, plan.device)
     checked_loss(
-        plan.build(len(examples.classes), groups),
+        plan.build(examples.classes, groups),
         TrainingSet([], fit, fit),
         HeldOut(no_images, held),
         plan.recipe,
@@ -119,6 +119,9 @@ def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
             f" {plan.recipe.loss} smooths all of them by {tail:g}, the value for the rarest"
             " class"
         )
+    rows = plan.head_rows(examples.classes, groups)
+    if rows and (note := rows.note(plan.init)):
+        emit(note)
     if groups and (lacking := absent(examples, groups)):
         emit(
             f"note: no training image is of the group {', '.join(lacking)}, so the network predicts"
@@ -161,7 +164,7 @@ def _follow(
             continue
         torch.manual_seed(seed)
         train(
-            plan.build(len(examples.classes), groups),
+            plan.build(examples.classes, groups),
             *images,
             recipe,
             lambda *_: None,

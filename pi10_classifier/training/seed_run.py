@@ -83,7 +83,7 @@ class SeedRun:
         """Train the network; the best epoch's weights are in ``checkpoint/`` afterwards."""
         plan, folder = self.plan, self.folder
         torch.manual_seed(self.recipe.seed)
-        network = plan.build(len(self.examples.classes), self.groups)
+        network = plan.build(self.examples.classes, self.groups)
         if plan.package:
             settle(network, _first_batches(training, self.recipe, len(self.examples.classes)))
         self._keep_parity(validation)
@@ -225,6 +225,7 @@ class SeedRun:
                 "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
                 "seed": self.recipe.seed,
                 "initial_weights": provenance(plan),
+                **self._new_rows(),
                 "recipe": self.recipe.to_dict(),
                 "software": self.config["software"],
                 **({"groups": counted(examples, groups)} if groups else {}),
@@ -235,6 +236,11 @@ class SeedRun:
                 examples.scan, (s for s in examples.samples if s.split != "test"), "trained"
             ),
         }
+
+    def _new_rows(self) -> dict[str, list[str]]:
+        """Rows of the last layer that the initial weights had nothing for."""
+        rows = self.plan.head_rows(self.examples.classes, self.groups)
+        return {"new_rows": list(rows.new)} if rows and rows.new else {}
 
 
 def _first_batches(training: TrainingSet, recipe: Recipe, classes: int) -> Iterator[Tensor]:

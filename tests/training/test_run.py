@@ -358,7 +358,7 @@ def test_unusable_plans_are_refused(change, message, tmp_path):
 def test_a_network_is_built_as_its_loss_needs_it(loss, tmp_path):
     network = "vit_tiny" if loss == "dynamic_las" else "resnet18"
     made = plan(tmp_path, network=network, recipe=recipe_for(network, loss=loss, size=32))
-    output = made.build(3)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    output = made.build(("a", "b", "c"))(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
     assert output.logits.shape == (2, 3)
     assert (output.attention is not None) == (loss == "dynamic_las")
     assert made.head == ("cosine" if loss == "ldam" else "linear")
