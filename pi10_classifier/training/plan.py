@@ -25,6 +25,7 @@ from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.losses.registry import LOSSES
 from pi10_classifier.training.networks.grouped import GroupedNetwork
 from pi10_classifier.training.networks.head_rows import HeadRows, head_rows
+from pi10_classifier.training.networks.measured import Standard, with_numbers
 from pi10_classifier.training.networks.registry import ARCHITECTURES, build, origin
 from pi10_classifier.training.recipe import Recipe
 
@@ -74,6 +75,11 @@ class TrainingPlan:
             )
         if self.recipe.loss not in LOSSES:
             raise SettingError(f"unknown loss {self.recipe.loss!r}; known: {', '.join(LOSSES)}")
+        if self.recipe.numbers and self.head == "cosine":
+            raise SettingError(
+                f"measured is {self.recipe.measured!r}, but the loss {self.recipe.loss} needs a"
+                " head of cosines alone; take another loss, or set measured to nothing"
+            )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise SettingError(
                 f"seeds are {list(self.seeds)}; give one or more different"
@@ -113,10 +119,16 @@ class TrainingPlan:
             return None
         return read_package(self.weights)[0]
 
-    def build(self, classes: Sequence[str], groups: Groups | None = None) -> nn.Module:
+    def build(
+        self,
+        classes: Sequence[str],
+        groups: Groups | None = None,
+        standard: Standard | None = None,
+    ) -> nn.Module:
         """Build the network with its initial weights; random ones depend on torch's generator.
 
-        groups: the network predicts these, and sums them to the classes.
+        groups: the network predicts these, and sums them to the classes. standard: of the measured
+        numbers that the recipe names; None before there are images.
         """
         loss = LOSSES[self.recipe.loss]
         network = build(
@@ -130,7 +142,10 @@ class TrainingPlan:
             head=self.head,
             rows=self.head_rows(classes, groups),
         )
-        return GroupedNetwork(network, groups) if groups else network
+        if names := self.recipe.numbers:
+            standard = standard or Standard.unknown(names)
+        taking = with_numbers(network, standard, self.recipe.channels, self.recipe.size)
+        return GroupedNetwork(taking, groups) if groups else taking
 
     def head_rows(self, classes: Sequence[str], groups: Groups | None = None) -> HeadRows | None:
         """The rows of the head that begin with weights of ``init``; None if its head is unknown."""
@@ -256,8 +271,8 @@ def teacher_of(
         teacher = PackageTeacher(Model.load(find(plan.teacher)))
         if teacher.model.package.measured:
             raise SettingError(
-                f"the teacher {plan.teacher} takes measured numbers beside the image, which a"
-                " training does not measure; adapt it with --features network, or give another"
+                f"the teacher {plan.teacher} takes measured numbers beside the image, which views"
+                " of an image do not have; adapt it with --features network, or give another"
             )
         known = tuple(teacher.model.package.classes)
         if known != examples.classes:

@@ -23,6 +23,7 @@ from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.loop.loop import train
 from pi10_classifier.training.loop.memory import free_memory
 from pi10_classifier.training.loop.preflight import arguments_of, checked_loss
+from pi10_classifier.training.networks.measured import Standard
 from pi10_classifier.training.plan import TrainingPlan, config_of, teacher_of
 from pi10_classifier.training.recipe import changed
 from pi10_classifier.training.reporter import NullReporter, Reporter, reported
@@ -138,7 +139,9 @@ def _load(
     group_of = numbering(examples, groups) if groups else None
     free = free_memory(torch.device("cpu"))
     training, validation = load(examples, recipe, side, free, group_of)
-    training = add_synthetic(training, examples.classes, recipe.drawn, kind=recipe.drawn_kind)
+    training = add_synthetic(
+        training, examples.classes, recipe.drawn, kind=recipe.drawn_kind, names=recipe.numbers
+    )
     return training, validation
 
 
@@ -163,8 +166,10 @@ def _follow(
         if (plan.folder(seed) / PREDICTIONS).is_file():
             continue
         torch.manual_seed(seed)
+        names = recipe.numbers
+        standard = Standard.of(names, images[0].measured) if names else None
         train(
-            plan.build(examples.classes, groups),
+            plan.build(examples.classes, groups, standard),
             *images,
             recipe,
             lambda *_: None,

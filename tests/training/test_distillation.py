@@ -60,7 +60,8 @@ def test_a_package_sees_the_students_draw_and_says_its_probabilities():
         item = batches[0]
         told = torch.softmax(item["teacher"], dim=1).numpy()
         chosen = batches.order[:10]
-        seen = batches._images(chosen, 0, batches.vary, teacher.spec)
+        views = batches._views(chosen, 0, batches.vary, teacher.spec)
+        seen = np.stack([view.image for view in views])
         np.testing.assert_allclose(told, model.scores(seen), atol=1e-5)
         assert item["image"].shape[-1] == 32
         assert seen.shape[-1] == teacher.spec.size

@@ -106,7 +106,7 @@ def test_predictions_are_what_the_package_says_of_the_test_split(trained, exampl
     assert (found.network, found.loss, found.seed) == ("mobilenet_v2", "las", 1)
     assert found.classes == examples.classes
     samples, scores = [], []
-    for part, images in batches(examples, "test", model.package.preprocessing, size=7):
+    for part, images, _ in batches(examples, "test", model.package.preprocessing, size=7):
         samples += part
         scores.append(model.scores(images))
     assert found.images == tuple((s.source, s.member) for s in samples)

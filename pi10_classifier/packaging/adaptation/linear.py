@@ -7,10 +7,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from pi10_classifier.evaluation.metrics import F64
-from pi10_classifier.imaging.measured_vector import NAMES
+from pi10_classifier.imaging.measured_vector import CLIP, NAMES
 from pi10_classifier.model.measured import INPUT, Measured
 from pi10_classifier.packaging.adaptation.choice import Fitted
-from pi10_classifier.packaging.adaptation.design import CLIP, Design, Scale
+from pi10_classifier.packaging.adaptation.design import Design, Scale
 from pi10_classifier.packaging.adaptation.features import F32
 from pi10_classifier.packaging.adaptation.heads import add, gemm
 

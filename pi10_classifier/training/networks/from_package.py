@@ -23,6 +23,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.model.package import read_package
 from pi10_classifier.training.networks.base import Network
 from pi10_classifier.training.networks.head_rows import HeadRows
+from pi10_classifier.training.networks.measured import PART
 
 _LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
 
@@ -137,6 +138,8 @@ def _layers_of(model: onnx.ModelProto) -> list[_Folded]:
     layers = []
     for node in model.graph.node:
         if node.op_type not in ("Conv", "Gemm") or node.input[1] not in weights:
+            continue
+        if f".{PART}." in node.input[1]:  # the part that takes measured numbers
             continue
         weight = torch.tensor(numpy_helper.to_array(weights[node.input[1]]))
         options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training.networks.base import grey_stem
+from pi10_classifier.training.networks.head_rows import HeadRows
 from pi10_classifier.training.networks.huggingface import ResNetNetwork, TransformerNetwork, adopt
+from pi10_classifier.training.networks.measured import PART
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
 _PATIENCE_S = 8.0  # for the hub's first answer
@@ -132,6 +134,8 @@ def load_folder(network: nn.Module, folder: Path, rows: HeadRows | None = None) 
         state: dict[str, Tensor] = {}
         for path in files:
             state |= load_file(path)
+        if all(key.startswith(_WRAPPED) for key in state):  # it takes measured numbers
+            state = {key.removeprefix("network."): value for key, value in state.items()}
     except SettingError:
         raise
     except Exception as error:  # transformers raises many kinds of errors for an unusable folder
@@ -175,6 +179,7 @@ def fill(
 
 
 _HEADS = ("classifier.", "_fc.")
+_WRAPPED = ("network.", f"{PART}.", "centre", "scale")
 
 
 def _adopt_pretrained(network: nn.Module, name: str, local_files_only: bool) -> None:
