@@ -31,7 +31,6 @@ from pi10_classifier.training.onnx_export import check_parity, write_onnx
 from pi10_classifier.training.plan import TrainingPlan
 from pi10_classifier.training.recipe import recipe_for
 
-
 CLASSES = ("copepod", "detritus", "noncopepod")
 
 
@@ -43,11 +42,7 @@ def recipe(**changes):
 @pytest.fixture(scope="module")
 def examples(shapes, tmp_path_factory):
     path = tmp_path_factory.mktemp("map") / "map.csv"
-    path.write_text(
-        "label,class\nother*,-\n*,*\n".replace(
-            "*,*", "copepod*,copepod\ndetritus*,detritus\n*,noncopepod"
-        )
-    )
+    path.write_text("label,class\nother/*,-\n" + "".join(f"{x}/*,{x}\n" for x in CLASSES))
     return read_examples([shapes / "light.tar", shapes / "black.tar"], path)
 
 
