@@ -7,9 +7,9 @@ something else than the model's, ``--from validation`` without ``--source`` draw
 it was not trained on. Features are computed once; the graph is not written.
 
 ``--finetune 2`` also trains the network on the first two draws of each number of labels, as
-`pi10 adapt --finetune` does; "kept" are those that it would refuse. ``--unlabelled 400`` also fits
-the head together with so many particles without labels, at the labels that the head itself is surest
-of (self-training, Lee 2013), as if they were source images.
+`pi10 adapt --finetune` does; "refused" are those of which it would write nothing. ``--unlabelled
+400`` also fits the head together with so many particles without labels, at the labels that the head
+itself is surest of (self-training, Lee 2013), as if they were source images.
 
 "former" is what `adapt` did before: features scaled by the gallery alone, and of a linear head,
 neighbours and a forest the one with the best cross-validated macro-F1.
@@ -290,7 +290,8 @@ def show(source: str, before: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
     table = Table(title=f"macro-F1 on {before['n']:,} test images of {source};"
                         f" {os.cpu_count()} cores")  # fmt: skip
     for name in ("labels a class", "adapt", "cross-validated", "model kept", "served", "former",
-                 "processor s", "self-trained", "fine-tuned", "refused", "processor s"):  # fmt: skip
+                 "processor s", "self-trained", "fine-tuned", "refused",
+                 "its processor s"):  # fmt: skip
         table.add_column(name)
     table.add_row("0 (as it is)", f"{f1['value']:.3f} ({f1['low']:.3f}-{f1['high']:.3f})")
     for labels in dict.fromkeys(row["labels"] for row in rows):

@@ -82,6 +82,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.measured", description=__doc__)
     parser.add_argument("inputs", nargs="+", type=Path, help="the labelled data")
     parser.add_argument("--label-map", type=Path)
+    parser.add_argument("--manifest", type=Path, help="of a training of the same inputs")
+    parser.add_argument("--sets", nargs="+", default=SETS, help="what measured is set to")
     parser.add_argument("--each", type=int, default=400, help="images a class, source and split")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--size", type=int, default=32)
@@ -90,12 +92,13 @@ def main() -> None:
     options = parser.parse_args()
     options.seeds = tuple(options.seeds)
     torch.set_num_threads(options.threads)
-    examples = some(read_examples(options.inputs, options.label_map), options.each)
+    read = read_examples(options.inputs, options.label_map, options.manifest)
+    examples = some(read, options.each)
     counts = [len(examples.of(part)) for part in ("train", "validation")]
     print(f"{counts[0]:,} training and {counts[1]:,} validation images,"
           f" {options.size} px, {options.epochs} epochs", flush=True)  # fmt: skip
     rows = []
-    for measured in SETS:
+    for measured in options.sets:
         rows.append(row(examples, measured, options))
         print(json.dumps(rows[-1]), flush=True)
     show(rows, options.seeds)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import Scan
 from pi10_classifier.datasets.selection import load_labelled
@@ -27,6 +29,7 @@ from pi10_classifier.packaging.adaptation.card import Adapted, describe, section
 from pi10_classifier.packaging.adaptation.choice import Tried
 from pi10_classifier.packaging.adaptation.features import Trunk, cut, own_head
 from pi10_classifier.packaging.adaptation.finetune import (
+    Pixels,
     Tuner,
     finetune,
     read_sources,
@@ -111,9 +114,9 @@ def adapt(
     sources = _replay(replay, trunk, model, tuple(labels))
     known = compute_features(model, trunk, scan, samples)
     best = best_head(known, sources, own_head(model.package, graph, trunk), head, features, seed)
-    views, linear = known.x.shape[1], best.tried_as
+    views, linear, pixels = known.x.shape[1], best.tried_as, None
     if tuner:
-        pixels = read_sources(model, data, label_map, known.classes, seed)
+        pixels = read_sources(model, data, label_map, known.classes, seed, on_scan)
         tuned = finetune(model, scan, known, trunk, best, sources, pixels, tuner, seed, progress)
         if not (anyway or beats(tuned.best.tried_as, linear, known)):
             raise NotBetterError(
@@ -146,7 +149,7 @@ def adapt(
         "labels": labels,
         "new_classes": list(new),
         "views": views,
-        "finetuned": _finetuned(linear, tried, data) if tuner else None,
+        "finetuned": _finetuned(linear, tried, pixels, known.classes) if tuner else None,
         "cross_validated_macro_f1": {k: round(v, 4) for k, v in best.tried.items()},
         "as_it_is": None if compared is None else compared.as_it_is,
         "source_images": replayed,
@@ -166,14 +169,17 @@ def adapt(
     return done
 
 
-def _finetuned(linear: Tried, tried: Tried, data: Sequence[Path]) -> dict[str, object]:
+def _finetuned(
+    linear: Tried, tried: Tried, sources: Pixels | None, classes: Sequence[str]
+) -> dict[str, object]:
     """How the trained network and the linear head fared on the same held-out crops."""
+    counts = [] if sources is None else np.bincount(sources.truth, minlength=len(classes)).tolist()
     return {
         "cross_validated_macro_f1": round(tried.macro_f1, 4),
         "cross_validated_nll": round(tried.loss, 4),
         "linear_macro_f1": round(linear.macro_f1, 4),
         "linear_nll": round(linear.loss, 4),
-        "data": [path.name for path in data],
+        "source_images": dict(zip(classes, counts, strict=False)),
     }
 
 

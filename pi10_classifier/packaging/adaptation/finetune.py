@@ -153,14 +153,15 @@ def finetune(
 def read_pixels(
     model: Model, scan: Scan, samples: Sequence[Sample], classes: Sequence[str]
 ) -> Pixels:
-    """Prepare and measure the samples as serving does."""
+    """Prepare and measure the samples as serving does; they stay in their order."""
     parts = list(batches(model, scan, samples, NAMES))
-    seen = [s for part in parts for s in part.samples]
-    if [s.sha256 for s in seen] != [s.sha256 for s in samples]:
-        raise ModelError("the images were read in another order than before; please report")
-    measured = [part.measured for part in parts if part.measured is not None]
-    truth = np.array([classes.index(s.group) for s in seen], np.int64)
-    return Pixels(np.concatenate([part.images for part in parts]), np.concatenate(measured), truth)
+    seen = [(s.source, s.member) for part in parts for s in part.samples]
+    place = {name: number for number, name in enumerate(seen)}
+    order = np.array([place[s.source, s.member] for s in samples])
+    images = np.concatenate([part.images for part in parts])
+    measured = np.concatenate([x.measured for x in parts if x.measured is not None])
+    truth = np.array([classes.index(s.group) for s in samples], np.int64)
+    return Pixels(images[order], measured[order], truth)
 
 
 def read_sources(
@@ -169,11 +170,13 @@ def read_sources(
     label_map: LabelMap | None,
     classes: Sequence[str],
     seed: int,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> Pixels | None:
     """At most ``SOURCE_EACH`` source images of every class of the gallery; None without inputs."""
     if not inputs:
         return None
     scan = load_labelled(inputs, label_map, None)
+    on_scan(scan)
     rng = np.random.default_rng(seed)
     chosen: list[Sample] = []
     for label in classes:
@@ -184,13 +187,7 @@ def read_sources(
             f"--data has no image of {', '.join(classes)}; give the label map of the gallery, or"
             " leave --data out"
         )
-    parts = list(batches(model, scan, chosen, NAMES))
-    measured = [part.measured for part in parts if part.measured is not None]
-    truth = [classes.index(s.group) for part in parts for s in part.samples]
-    return Pixels(
-        np.concatenate([part.images for part in parts]), np.concatenate(measured),
-        np.array(truth, np.int64),
-    )  # fmt: skip
+    return read_pixels(model, scan, chosen, classes)
 
 
 def scale_of(known: Gallery, settings: Settings) -> Scale | None:
