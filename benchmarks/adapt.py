@@ -6,6 +6,11 @@ source's test split. MODEL must have been trained without the source. For classe
 something else than the model's, ``--from validation`` without ``--source`` draws from images that
 it was not trained on. Features are computed once; the graph is not written.
 
+``--finetune 2`` also trains the network on the first two draws of each number of labels, as
+`pi10 adapt --finetune` does; "refused" are those of which it would write nothing. ``--unlabelled
+400`` also fits the head together with so many particles without labels, at the labels that the head
+itself is surest of (self-training, Lee 2013), as if they were source images.
+
 "former" is what `adapt` did before: features scaled by the gallery alone, and of a linear head,
 neighbours and a forest the one with the best cross-validated macro-F1.
 """
@@ -32,7 +37,7 @@ from pi10_classifier.datasets.records import Sample, Scan
 from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.calibration import fit_temperature_of_few
-from pi10_classifier.evaluation.metrics import F64, I64, macro_f1, nll
+from pi10_classifier.evaluation.metrics import F64, I64, macro_f1, nll, softmax
 from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
@@ -40,8 +45,10 @@ from pi10_classifier.packaging.adaptation.as_it_is import paired
 from pi10_classifier.packaging.adaptation.choice import FOLDS, folds
 from pi10_classifier.packaging.adaptation.design import joined_rows
 from pi10_classifier.packaging.adaptation.features import OwnHead, Trunk, cut, own_head
-from pi10_classifier.packaging.adaptation.fitting import best_head, choose
+from pi10_classifier.packaging.adaptation.finetune import finetune, read_pixels
+from pi10_classifier.packaging.adaptation.fitting import Best, beats, best_head, choose
 from pi10_classifier.packaging.adaptation.gallery import (
+    VIEWS,
     Gallery,
     compute_features,
     particles,
@@ -108,10 +115,61 @@ def former(gallery: Gallery, test: Gallery, linear_only: bool) -> tuple[str, F64
     return name, head.logits(test.x[:, 0])
 
 
-def features(model: Model, trunk: Trunk, scan: Scan, samples: Sequence[Sample]) -> Gallery:
+def surest(head: Best, crops: Gallery, unlabelled: Gallery) -> Replay:
+    """The half of each class's particles, as the head calls them, that it is surest of."""
+    logits = head.fitted.logits(joined_rows(unlabelled, head.scale)[:, 0])
+    p = softmax(logits, head.tried_as.temperature)
+    guess, sure = p.argmax(axis=1), p.max(axis=1)
+    keep = np.zeros(len(guess), bool)
+    for place in np.unique(guess):
+        mine = np.flatnonzero(guess == place)
+        keep[mine[np.argsort(-sure[mine])][: max(1, len(mine) // 2)]] = True
+    labels = tuple(crops.classes[i] for i in guess[keep].tolist())
+    return Replay(unlabelled.x[keep, 0], unlabelled.measured[keep], labels, labels)
+
+
+class Tuning:
+    """Fine-tuning of draws, judged on the test images."""
+
+    def __init__(self, model: Model, scan: Scan, trunk: Trunk, test: Gallery, draws: int) -> None:
+        from pi10_classifier.training.finetuning.tune import tune
+
+        self.model, self.scan, self.trunk, self.draws, self.tune = model, scan, trunk, draws, tune
+        self.test = test
+        self.pixels = read_pixels(model, scan, test.samples, test.classes) if draws else None
+
+    def judge(self, crops: Gallery, best: Best, replay: Replay | None) -> dict[str, Any]:
+        if self.pixels is None:
+            return {}
+        began, wall = time.process_time(), time.monotonic()
+        done = finetune(self.model, self.scan, crops, self.trunk, best, replay, None, self.tune, 0)
+        seconds = {"processor": round(time.process_time() - began, 1),
+                   "wall": round(time.monotonic() - wall, 1)}  # fmt: skip
+        images = self.pixels.images
+        x = done.trunk.run(images[i : i + PIECE] for i in range(0, len(images), PIECE))
+        rows = joined_rows(replace(self.test, x=x[:, None]), done.best.scale)[:, 0]
+        guess = done.best.fitted.logits(rows).argmax(axis=1)
+        tried = done.best.tried_as
+        return {
+            "finetuned": macro_f1(self.test.y, guess, len(self.test.classes)),
+            "finetuned_cross_validated": tried.macro_f1,
+            "finetuned_refused": not beats(tried, done.linear, crops),
+            "finetuned_seconds": seconds,
+        }
+
+
+def some(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """``count`` samples at random, or all."""
+    order = np.random.default_rng(0).permutation(len(samples))[:count]
+    return [samples[i] for i in sorted(order.tolist())]
+
+
+def features(
+    model: Model, trunk: Trunk, scan: Scan, samples: Sequence[Sample], views: int = VIEWS
+) -> Gallery:
     """All eight views of many samples, which a gallery of this size would not get."""
     parts = [
-        compute_features(model, trunk, scan, samples[i : i + PIECE])
+        compute_features(model, trunk, scan, samples[i : i + PIECE], views)
         for i in range(0, len(samples), PIECE)
     ]
     seen = [s for part in parts for s in part.samples]
@@ -134,6 +192,8 @@ def judged(
     test: Gallery,
     draws: Mapping[tuple[int, int], Sequence[Sample]],
     heads: str,
+    tuning: Tuning,
+    unlabelled: Gallery | None,
 ) -> list[dict[str, Any]]:
     """A row for each draw. heads: of the former procedure, all, linear or none."""
     rows: list[dict[str, Any]] = []
@@ -156,6 +216,13 @@ def judged(
         if heads != "none":
             name, logits = former(gallery, test, heads == "linear")
             row |= {"former": macro_f1(test.y, logits.argmax(axis=1), k), "former_head": name}
+        if unlabelled is not None:
+            semi = best_head(gallery, surest(best, gallery, unlabelled), own)
+            guess = semi.fitted.logits(joined_rows(test, semi.scale)[:, 0]).argmax(axis=1)
+            row |= {"self_trained": macro_f1(test.y, guess, k),
+                    "self_trained_settings": dict(semi.tried_as.settings)}  # fmt: skip
+        if draw < tuning.draws:
+            row |= tuning.judge(gallery, best, replay and replay.of(gallery.classes))
         rows.append(row)
         print(json.dumps(row), flush=True)
     return rows
@@ -173,6 +240,9 @@ def main() -> None:
     parser.add_argument("--replay", type=Path, help="file of `pi10 export replay`")
     parser.add_argument("--former", default="all", choices=("all", "linear", "none"),
                         help="heads that the former procedure tries")  # fmt: skip
+    parser.add_argument("--finetune", type=int, default=0, help="draws to fine-tune; default 0")
+    parser.add_argument("--unlabelled", type=int, default=0, help="particles for self-training")
+    parser.add_argument("--test", type=int, default=0, help="test images to judge on; default all")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     model = Model.load(find(options.model))
@@ -185,6 +255,8 @@ def main() -> None:
     pool, tested = ([s for s in mine if s.split == part] for part in (options.split, "test"))
     graph = read_package(model.package.folder)[1]
     trunk = cut(model.package, graph)
+    if options.test:
+        tested = some(tested, options.test)
     replay = read_replay(options.replay, trunk) if options.replay else None
     numbers = [int(n) for n in options.labels.split(",")]
     draws = {(n, d): drawn(pool, n, (n, d)) for n in numbers for d in range(options.draws)}
@@ -192,14 +264,21 @@ def main() -> None:
     before = score(model, scan, tested)
     truth = before.truth(model.package.classes)
     figures = figures_of(truth, before.probabilities, model.package.classes)
+    test = features(model, trunk, scan, tested, views=1)
+    unlabelled = None
+    if options.unlabelled:
+        free = [s for s in pool if (s.source, s.member) not in wanted]
+        unlabelled = features(model, trunk, scan, some(free, options.unlabelled), views=1)
     rows = judged(
         model.package.classes,
         own_head(model.package, graph, trunk),
         replay,
         features(model, trunk, scan, list(wanted.values())),
-        compute_features(model, trunk, scan, tested, views=1),
+        test,
         draws,
         options.former,
+        Tuning(model, scan, trunk, test, options.finetune),
+        unlabelled,
     )
     show(options.source or "all sources", figures, rows)
     if options.json:
@@ -212,7 +291,8 @@ def show(source: str, before: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
     table = Table(title=f"macro-F1 on {before['n']:,} test images of {source};"
                         f" {os.cpu_count()} cores")  # fmt: skip
     for name in ("labels a class", "adapt", "cross-validated", "model kept", "served", "former",
-                 "processor s"):  # fmt: skip
+                 "processor s", "self-trained", "fine-tuned", "refused",
+                 "its processor s"):  # fmt: skip
         table.add_column(name)
     table.add_row("0 (as it is)", f"{f1['value']:.3f} ({f1['low']:.3f}-{f1['high']:.3f})")
     for labels in dict.fromkeys(row["labels"] for row in rows):
@@ -227,8 +307,21 @@ def show(source: str, before: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
             spread(served),
             spread([row["former"] for row in mine if "former" in row]),
             f"{statistics.median(row['seconds'] for row in mine):.1f}",
+            spread([row["self_trained"] for row in mine if "self_trained" in row]),
+            *of_tuned([row for row in mine if "finetuned" in row]),
         )
-    Console(width=150).print(table)
+    Console(width=200).print(table)
+
+
+def of_tuned(rows: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
+    """Macro-F1 of the fine-tuned draws, beside the linear head on them; refused; seconds."""
+    if not rows:
+        return "", "", ""
+    tuned, linear = (spread([row[name] for row in rows]) for name in ("finetuned", "macro_f1"))
+    figures = f"{tuned}; linear {linear}"
+    refused = f"{sum(row['finetuned_refused'] for row in rows)} of {len(rows)}"
+    seconds = statistics.median(row["finetuned_seconds"]["processor"] for row in rows)
+    return figures, refused, f"{seconds:.0f}"
 
 
 def spread(values: Sequence[float]) -> str:

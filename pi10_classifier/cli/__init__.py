@@ -53,8 +53,8 @@ _COMMANDS = {
     "doctor": "models.installed",
     "watch": "watch", "serve": "serve", "shore": "shore", "report": "classify",
     "validate": "validate", "sizes": "tables.sizes", "underway": "tables.underway",
-    "dataset": "dataset", "pretrain": "pretrain", "train": "train", "search": "search", "compare": "compare",
-    "table1": "compare", "track": "track", "evaluate": "evaluate", "calibrate": "evaluate",
+    "dataset": "dataset", "pretrain": "pretrain", "train": "train", "search": "search",
+    "compare": "compare", "table1": "compare", "track": "track", "evaluate": "evaluate", "calibrate": "evaluate",
     "adapt": "adapt", "embed": "sort", "sort": "sort", "export": "export", "oscar": "oscar",
 }  # fmt: skip
 pi10.commands = Commands(

@@ -61,9 +61,23 @@ from pi10_classifier.datasets.records import exit_code
     " the crops.  [default: replay.npz beside the model, if it is there]",
 )
 @click.option(
+    "--finetune",
+    is_flag=True,
+    help="Train the whole network too, from the linear head on, at a low rate: minutes on a CPU. It"
+    " is judged on held-out crops beside the linear head, and refused where it is not better.",
+)
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="With --finetune: source images to train on together with the crops, at most 100 a class;"
+    " they need the label map of the gallery. Repeatable.  [default: the features of --replay]",
+)
+@click.option(
     "--anyway",
     is_flag=True,
-    help="Write the new model even if it is not better on these crops than the model as it is.",
+    help="Write the new model even if it is not better on these crops than the model as it is, or a"
+    " fine-tuned one not better than the linear head.",
 )
 @click.option(
     "--name", default="", help="Name of the new model.  [default: the model's name with -adapted]"
@@ -84,6 +98,8 @@ def adapt(
     head: str,
     features: str,
     replay: Path | None,
+    finetune: bool,
+    data: tuple[Path, ...],
     anyway: bool,
     name: str,
     seed: int,
@@ -92,9 +108,9 @@ def adapt(
     """Adapt a model to new classes or waters with a few labelled crops.
 
     The network's features are kept; only its last layer is fitted again, which takes less than a
-    minute on a CPU. Give twenty crops per class or more. If the model knows all the classes and the
-    new head is not better in cross-validation, nothing is written. The result is a package for
-    `classify --model`.
+    minute on a CPU. With --finetune the network is trained too. Give twenty crops per class or
+    more. If the model knows all the classes and the new head is not better in cross-validation,
+    nothing is written. The result is a package for `classify --model`.
 
     \b
     Example:
@@ -107,6 +123,10 @@ def adapt(
 
     with training_extra("adapt"):
         from pi10_classifier.packaging.adaptation.adapt import adapt as fit
+
+        tuner = None
+        if finetune:
+            from pi10_classifier.training.finetuning.tune import tune as tuner
     original = Model.load(find(model))
     done = fit(
         original,
@@ -120,7 +140,10 @@ def adapt(
         manifest=manifest,
         name=name,
         seed=seed,
+        tuner=tuner,
+        data=data,
         on_scan=show_left_out,
+        progress=lambda number, total: click.echo(f"training {number + 1} of {total}", err=True),
     )
     rows = [
         (label + (" (new)" if label in done.new else ""), n,

@@ -29,6 +29,8 @@ _NUMBERS: Mapping[str, Callable[[Measurement, float], float]] = {
     "grey_sd": lambda size, scale: size.grey_sd,
 }
 NAMES = tuple(_NUMBERS)
+CLIP = 4.0  # standard deviations, beyond which a number counts no more
+_IQR = 1.349  # quartile distance of the standard normal distribution
 
 
 def measured_vector(
@@ -43,3 +45,18 @@ def measured_vector(
     if size is None:
         return np.full(len(names), np.nan, np.float32)
     return np.array([_NUMBERS[name](size, um_per_px) for name in names], np.float32)
+
+
+def centre_and_scale(measured: F32) -> tuple[F32, F32]:
+    """Median and quartile distance (M,) of numbers (N, M), as a normal distribution's mean and sd.
+
+    Missing numbers do not count; a column without any has centre 0 and scale 1.
+    """
+    count = measured.shape[1]
+    centre, scale = np.zeros(count), np.ones(count)
+    for place, column in enumerate(measured.T.astype(np.float64)):
+        known = column[np.isfinite(column)]
+        if len(known):
+            low, centre[place], high = np.quantile(known, (0.25, 0.5, 0.75))
+            scale[place] = (high - low) / _IQR or known.std() or 1.0
+    return centre.astype(np.float32), scale.astype(np.float32)

@@ -21,18 +21,26 @@ from pi10_classifier.imaging.preprocess import Preprocessing
 from pi10_classifier.model.card import card
 from pi10_classifier.model.groups import FIELD as GROUPS
 from pi10_classifier.model.groups import Groups
+from pi10_classifier.model.measured import FIELD as MEASURED
+from pi10_classifier.model.measured import INPUT, Measured
 from pi10_classifier.model.onnx_metadata import with_metadata
 from pi10_classifier.model.package import MADE_OF, format_of
 from pi10_classifier.training.checkpoint import load_checkpoint
 from pi10_classifier.training.loop.loop import predict
 from pi10_classifier.training.networks.grouped import GroupedNetwork
+from pi10_classifier.training.networks.measured import (
+    Standard,
+    taking_numbers,
+    with_numbers,
+)
 from pi10_classifier.training.networks.registry import Logits, build
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 MODEL, DESCRIPTION, CARD = "model.onnx", "model.json", "README.md"
-PARITY_IMAGES = "parity.npy"
+PARITY_IMAGES, PARITY_NUMBERS = "parity.npy", "parity_measured.npy"
+FEATURES = "features"  # output with those of the image, where there are measured numbers too
 TOLERANCE = 1e-4
 OPSET = 17
 NEVER_SEEN = "Labelled Pi-10 images: neither trained on, nor selected by, nor tested on."
@@ -58,6 +66,10 @@ def export_package(checkpoint_dir: Path, out_dir: Path, images: U8 | None = None
             init="random",
             head=fields.get("head", "linear"),
         )
+        measured = Measured.from_dict(fields.get(MEASURED))
+        if measured:
+            standard = Standard.unknown(measured.names)
+            network = with_numbers(network, standard, spec.channels, spec.size)
         network.load_state_dict(state)
         if groups:
             network = GroupedNetwork(network, groups)
@@ -66,8 +78,11 @@ def export_package(checkpoint_dir: Path, out_dir: Path, images: U8 | None = None
             raise KeyError(*missing)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{checkpoint_dir}: weights and description disagree: {error}") from error
+    numbers: F32 | None = None
     if images is None:
-        images = _parity_images(checkpoint_dir)
+        images = np.asarray(_parity(checkpoint_dir / PARITY_IMAGES), np.uint8)
+        if measured:
+            numbers = np.asarray(_parity(checkpoint_dir / PARITY_NUMBERS), np.float32)
     if images.ndim != 4 or images.shape[1:] != (spec.channels, spec.size, spec.size):
         raise ModelError(
             f"parity images have shape {images.shape}, not (N, {spec.channels}, {spec.size},"
@@ -80,7 +95,7 @@ def export_package(checkpoint_dir: Path, out_dir: Path, images: U8 | None = None
         out_dir.mkdir(parents=True, exist_ok=True)
         try:
             write_onnx(network, spec, beside)
-            gap = check_parity(network, beside, images, temperature)
+            gap = check_parity(network, beside, images, temperature, numbers)
             beside.replace(out_dir / MODEL)
         finally:
             beside.unlink(missing_ok=True)
@@ -95,10 +110,9 @@ def export_package(checkpoint_dir: Path, out_dir: Path, images: U8 | None = None
     return out_dir
 
 
-def _parity_images(folder: Path) -> U8:
-    path = folder / PARITY_IMAGES
+def _parity(path: Path) -> NDArray[Any]:
     try:
-        return np.asarray(np.load(path, allow_pickle=False), np.uint8)
+        return np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path}: there are no images for the parity gate ({error}); give some"
@@ -108,13 +122,18 @@ def _parity_images(folder: Path) -> U8:
 def write_onnx(network: nn.Module, spec: Preprocessing, path: Path) -> None:
     """Write the graph: ``image`` uint8 (N, C, S, S) -> ``logits`` float32 (N, K).
 
-    A grouped network has a second output with the groups' logits, float32 (N, G).
+    A grouped network has a second output with the groups' logits, float32 (N, G). One that takes
+    measured numbers has a second input for them, float32 (N, M), and the output ``features``.
     """
-    outputs = ["logits"]
+    inputs, outputs = ["image"], ["logits"]
+    example = [torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint8)]
     if isinstance(network, GroupedNetwork):
         outputs.append(network.table.output)
-    network = Logits(network).eval()
-    example = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint8)
+    if taking := taking_numbers(network):
+        inputs.append(INPUT)
+        outputs.append(FEATURES)
+        example.append(torch.zeros(2, len(taking.names)))
+    network = Logits(network, features=taking is not None).eval()
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but its successor needs onnxscript as well.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -122,11 +141,11 @@ def write_onnx(network: nn.Module, spec: Preprocessing, path: Path) -> None:
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             network,
-            (example,),
+            tuple(example),
             str(path),
-            input_names=["image"],
+            input_names=inputs,
             output_names=outputs,
-            dynamic_axes={name: {0: "N"} for name in ("image", *outputs)},
+            dynamic_axes={name: {0: "N"} for name in (*inputs, *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )
@@ -144,21 +163,33 @@ def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
 
 
 def run_session(
-    session: ort.InferenceSession, images: U8, batch: int = 64, output: str = "logits"
+    session: ort.InferenceSession,
+    images: U8,
+    batch: int = 64,
+    output: str = "logits",
+    measured: F32 | None = None,
 ) -> F32:
     """Prepared images (N, C, S, S) uint8 -> logits (N, K) float32, or another output."""
+    given = {"image": images} if measured is None else {"image": images, INPUT: measured}
     parts = [
-        session.run([output], {"image": images[i : i + batch]})[0]
+        session.run([output], {name: value[i : i + batch] for name, value in given.items()})[0]
         for i in range(0, len(images), batch)
     ]
     return np.concatenate(parts)
 
 
-def check_parity(network: nn.Module, path: Path, images: U8, temperature: float = 1.0) -> float:
+def check_parity(
+    network: nn.Module,
+    path: Path,
+    images: U8,
+    temperature: float = 1.0,
+    measured: F32 | None = None,
+) -> float:
     """Largest absolute difference of a probability between torch and ONNX Runtime.
 
-    Of classes and, for a grouped network, of groups. Raises ModelError with the difference if it
-    exceeds 1e-4 or is not a number.
+    Of classes and, for a grouped network, of groups. measured: numbers (N, M) of a network that
+    takes them, which it is judged with and without; None for the latter alone. Raises ModelError
+    with the difference if it exceeds 1e-4 or is not a number.
     """
     if not len(images):
         raise ModelError("the parity gate needs at least one image")
@@ -166,10 +197,16 @@ def check_parity(network: nn.Module, path: Path, images: U8, temperature: float 
     fields = {"logits": "logits"}
     if isinstance(network, GroupedNetwork):
         fields["groups"] = network.table.output
-    for field, output in fields.items():
-        theirs = softmax(run_session(session, images, output=output), temperature)
-        ours = softmax(predict(network, images, output=field), temperature)
-        gap = float(np.maximum(gap, np.abs(theirs - ours).max()))  # keeps what is not a number
+    given: list[F32 | None] = [None]
+    if taking := taking_numbers(network):
+        lacking = np.full((len(images), len(taking.names)), np.nan, np.float32)
+        given = [lacking] if measured is None else [lacking, measured]
+    for numbers in given:
+        for field, output in fields.items():
+            logits = run_session(session, images, output=output, measured=numbers)
+            ours = softmax(predict(network, images, numbers, output=field), temperature)
+            # the maximum keeps what is not a number
+            gap = float(np.maximum(gap, np.abs(softmax(logits, temperature) - ours).max()))
     if not gap <= TOLERANCE:
         raise ModelError(
             f"ONNX Runtime and torch differ by {gap:.2e} in a probability over {len(images)}"
@@ -185,8 +222,9 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
     """
     blob = with_metadata((package / MODEL).read_bytes(), fields)
     write_atomically(package / MODEL, blob)
+    spec, measured = Preprocessing.from_dict(fields["preprocessing"]), fields.get(MEASURED)
     description = {
-        "format": format_of(Preprocessing.from_dict(fields["preprocessing"])),
+        "format": format_of(spec, Measured.from_dict(measured)),
         "name": fields["name"],
         "version": fields["version"],
         "classes": fields["classes"],
@@ -199,6 +237,7 @@ def describe(package: Path, fields: dict[str, Any]) -> None:
         "metrics": fields.get("metrics", {}),
         "never_seen": fields.get("never_seen", NEVER_SEEN),
         **({GROUPS: fields[GROUPS]} if fields.get(GROUPS) else {}),
+        **({MEASURED: measured, "features": {"name": FEATURES}} if measured else {}),
         **({"licence": fields["licence"]} if fields.get("licence") else {}),
         **({"parity": fields["parity"]} if "parity" in fields else {}),
         **({MADE_OF: fields[MADE_OF]} if fields.get(MADE_OF) else {}),

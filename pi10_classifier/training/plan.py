@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +26,8 @@ from pi10_classifier.training.data.loading import Examples
 from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.losses.registry import LOSSES
 from pi10_classifier.training.networks.grouped import GroupedNetwork
+from pi10_classifier.training.networks.head_rows import HeadRows, head_rows
+from pi10_classifier.training.networks.measured import Standard, with_numbers
 from pi10_classifier.training.networks.registry import ARCHITECTURES, build, origin
 from pi10_classifier.training.recipe import Recipe
 
@@ -75,6 +77,11 @@ class TrainingPlan:
             )
         if self.recipe.loss not in LOSSES:
             raise SettingError(f"unknown loss {self.recipe.loss!r}; known: {', '.join(LOSSES)}")
+        if self.recipe.numbers and self.head == "cosine":
+            raise SettingError(
+                f"measured is {self.recipe.measured!r}, but the loss {self.recipe.loss} needs a"
+                " head of cosines alone; take another loss, or set measured to nothing"
+            )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise SettingError(
                 f"seeds are {list(self.seeds)}; give one or more different"
@@ -114,27 +121,37 @@ class TrainingPlan:
             return None
         return read_package(self.weights)[0]
 
-    def build(self, classes: int, groups: Groups | None = None) -> nn.Module:
+    def build(
+        self,
+        classes: Sequence[str],
+        groups: Groups | None = None,
+        standard: Standard | None = None,
+    ) -> nn.Module:
         """Build the network with its initial weights; random ones depend on torch's generator.
 
-        groups: the network predicts these, and sums them to the classes.
+        groups: the network predicts these, and sums them to the classes. standard: of the measured
+        numbers that the recipe names; None before there are images.
         """
-        loss, package = LOSSES[self.recipe.loss], self.package
-        rows: list[int] = []
-        if groups and package and package.groups is None and package.classes == groups.classes:
-            rows = groups.places.tolist()
+        loss = LOSSES[self.recipe.loss]
         network = build(
             self.network,
-            len(groups.names) if groups else classes,
+            len(groups.names) if groups else len(classes),
             size=self.recipe.size,
             channels=self.recipe.channels,
             init="random" if self.init == "random" else "pretrained",
             weights=self.weights,
             attention=loss.needs_attention,
             head=self.head,
-            rows=rows,
+            rows=self.head_rows(classes, groups),
         )
-        return GroupedNetwork(network, groups) if groups else network
+        if names := self.recipe.numbers:
+            standard = standard or Standard.unknown(names)
+        taking = with_numbers(network, standard, self.recipe.channels, self.recipe.size)
+        return GroupedNetwork(taking, groups) if groups else taking
+
+    def head_rows(self, classes: Sequence[str], groups: Groups | None = None) -> HeadRows | None:
+        """The rows of the head that begin with weights of ``init``; None if its head is unknown."""
+        return head_rows(_before(self), classes, groups)
 
     @property
     def head(self) -> str:
@@ -259,8 +276,8 @@ def teacher_of(
     for name, model in zip(plan.teachers, models, strict=True):
         if model.package.measured:
             raise SettingError(
-                f"the teacher {name} takes measured numbers beside the image, which a training"
-                " does not measure; adapt it with --features network, or give another"
+                f"the teacher {name} takes measured numbers beside the image, which views"
+                " of an image do not have; adapt it with --features network, or give another"
             )
         known = tuple(model.package.classes)
         if known != examples.classes:

@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.imaging.measured_vector import NAMES
 from pi10_classifier.imaging.preprocess import MAX_GROUND_CLIP, Preprocessing
-from pi10_classifier.simulate.linescan import EFFECTS, Effects
-from pi10_classifier.training.recipe_checks import check_kind, check_limits
+from pi10_classifier.simulate.linescan import EFFECTS
+from pi10_classifier.training.recipe_checks import (
+    check_drawn,
+    check_kind,
+    check_levelled,
+    check_limits,
+    measured_names,
+)
 
 CHOICES = {
     "optimiser": ("adam", "adamw", "sgd"),
@@ -31,7 +38,7 @@ _FROM_ZERO = (
     *("warmup_steps", "weight_decay", "clip", "mixup", "balance", "patience", "warm_size"),
     *("drawn", "class_minimum", "class_maximum", "finer", "groups"),
 )
-_SHARES = ("warm_share", "warmup_share", "ema", "distil", "look", "trim")
+_SHARES = ("warm_share", "warmup_share", "ema", "distil", "look", "trim", "measured_missing")
 # lowest and highest allowed value; None is no limit. Command line and API use them too
 BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "epochs": (1, None),
@@ -52,6 +59,8 @@ _LATER: Mapping[str, Any] = {
     "drawn_kind": "generic",
     "ground_clip": 0,
     "groups": 0.0,
+    "measured": "",
+    "measured_missing": 0.1,
 }
 
 
@@ -160,6 +169,12 @@ class Recipe:
         "Weight of the cross-entropy on the label map's groups, whose sums are the classes; 0: the"
         " network predicts the classes alone.",
     )
+    measured: str = _setting(
+        "", f"Numbers that the network takes beside the image: all, or some of {', '.join(NAMES)}."
+    )
+    measured_missing: float = _setting(
+        0.1, "Share of the images, and of the numbers of the others, that training hides, 0 to 1."
+    )
     distil: float = _setting(
         0.0, "Weight w of the teacher in (1-w) loss + w T^2 KL(teacher || student), 0 to 1."
     )
@@ -206,46 +221,9 @@ class Recipe:
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"{name} is {getattr(self, name)}; it must be in 0..1")
-
-        if self.augmentation == "pi10" and not self.level:
-            raise SettingError(
-                "augmentation 'pi10' needs levelled images, but level is false, so the model"
-                " would be used on other images than it was trained on; set level=true, or"
-                " augmentation to 'paper'"
-            )
-        if self.trim and not self.level:
-            raise SettingError(
-                f"trim is {self.trim}, but level is false, and particles can only be found on"
-                " a levelled background; set level=true, or trim=0"
-            )
-        if self.augmentation == "pi10" and self.trim > MARGIN:
-            raise SettingError(
-                f"trim is {self.trim}, but augmentation 'pi10' leaves margins of at most"
-                f" {MARGIN}, so the model would be used on other images than it was trained"
-                f" on; set trim to {MARGIN} or less"
-            )
-        if not 0 <= self.ground_clip <= MAX_GROUND_CLIP:
-            raise SettingError(
-                f"ground_clip is {self.ground_clip} grey levels; it must be 0 to {MAX_GROUND_CLIP}"
-            )
-        if self.ground_clip and not self.level:
-            raise SettingError(
-                f"ground_clip is {self.ground_clip}, but level is false, and only a levelled"
-                " background is known to be 255; set level=true, or ground_clip=0"
-            )
-        if self.drawn and self.augmentation != "pi10":
-            raise SettingError(
-                f"drawn is {self.drawn}, but augmentation is {self.augmentation!r}; drawn"
-                " particles need augmentation 'pi10'"
-            )
-
-        Effects.without(self.look_without.split(","))
-        if self.look_without and "linescan" not in (self.look_kind, self.drawn_kind):
-            raise SettingError(
-                f"look_without is {self.look_without!r}, but look_kind and drawn_kind are"
-                " generic; set one of them to linescan, or look_without to nothing"
-            )
-
+        check_levelled(self, MARGIN)
+        check_drawn(self)
+        measured_names(self.measured)
         for name in ("finer", "groups"):
             if getattr(self, name) and self.mixup:
                 raise SettingError(
@@ -258,6 +236,11 @@ class Recipe:
                 f"balance is {self.balance}, but class_minimum or class_maximum is set; give"
                 " only one, as the limits need balance 0"
             )
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the measured numbers that the network takes; empty for the image alone."""
+        return measured_names(self.measured)
 
     @property
     def spec(self) -> Preprocessing:

@@ -23,6 +23,7 @@ from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.loop.loop import train
 from pi10_classifier.training.loop.memory import free_memory
 from pi10_classifier.training.loop.preflight import arguments_of, checked_loss
+from pi10_classifier.training.networks.measured import Standard
 from pi10_classifier.training.plan import TrainingPlan, config_of, teacher_of
 from pi10_classifier.training.recipe import changed
 from pi10_classifier.training.reporter import NullReporter, Reporter, reported
@@ -106,7 +107,7 @@ def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
     no_images = np.zeros((0, 1, 1, 1), np.uint8)
     arguments_of(plan.recipe, plan.out, plan.device)
     checked_loss(
-        plan.build(len(examples.classes), groups),
+        plan.build(examples.classes, groups),
         TrainingSet([], fit, fit),
         HeldOut(no_images, held),
         plan.recipe,
@@ -119,6 +120,9 @@ def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
             f" {plan.recipe.loss} smooths all of them by {tail:g}, the value for the rarest"
             " class"
         )
+    rows = plan.head_rows(examples.classes, groups)
+    if rows and (note := rows.note(plan.init)):
+        emit(note)
     if groups and (lacking := absent(examples, groups)):
         emit(
             f"note: no training image is of the group {', '.join(lacking)}, so the network predicts"
@@ -135,7 +139,9 @@ def _load(
     group_of = numbering(examples, groups) if groups else None
     free = free_memory(torch.device("cpu"))
     training, validation = load(examples, recipe, side, free, group_of)
-    training = add_synthetic(training, examples.classes, recipe.drawn, kind=recipe.drawn_kind)
+    training = add_synthetic(
+        training, examples.classes, recipe.drawn, kind=recipe.drawn_kind, names=recipe.numbers
+    )
     return training, validation
 
 
@@ -160,8 +166,10 @@ def _follow(
         if (plan.folder(seed) / PREDICTIONS).is_file():
             continue
         torch.manual_seed(seed)
+        names = recipe.numbers
+        standard = Standard.of(names, images[0].measured) if names else None
         train(
-            plan.build(len(examples.classes), groups),
+            plan.build(examples.classes, groups, standard),
             *images,
             recipe,
             lambda *_: None,

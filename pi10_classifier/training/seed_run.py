@@ -23,6 +23,8 @@ from pi10_classifier.evaluation.test_predictions import Predictions, write_predi
 from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.model.groups import FIELD as GROUPS
+from pi10_classifier.model.measured import FIELD as MEASURED
+from pi10_classifier.model.measured import INPUT, Measured
 from pi10_classifier.model.package import FORMAT, MADE_OF
 from pi10_classifier.model.session import Model
 from pi10_classifier.training import output_folder as out
@@ -30,12 +32,18 @@ from pi10_classifier.training.checkpoint import load_checkpoint, save_checkpoint
 from pi10_classifier.training.data.batches import Batches
 from pi10_classifier.training.data.groups import counted, groups_of
 from pi10_classifier.training.data.in_memory import HeldOut, TrainingSet, spread
-from pi10_classifier.training.data.loading import Examples, batches
+from pi10_classifier.training.data.loading import Batch, Examples, batches
 from pi10_classifier.training.distillation import PackageTeacher
 from pi10_classifier.training.loop.loop import predict, train
 from pi10_classifier.training.networks.from_package import settle
 from pi10_classifier.training.networks.grouped import without_groups
-from pi10_classifier.training.onnx_export import PARITY_IMAGES, describe, export_package
+from pi10_classifier.training.networks.measured import Standard
+from pi10_classifier.training.onnx_export import (
+    PARITY_IMAGES,
+    PARITY_NUMBERS,
+    describe,
+    export_package,
+)
 from pi10_classifier.training.plan import TrainingPlan, config_of, named, provenance
 from pi10_classifier.training.recipe import Recipe, changed
 from pi10_classifier.training.reporter import Reporter
@@ -83,14 +91,16 @@ class SeedRun:
         """Train the network; the best epoch's weights are in ``checkpoint/`` afterwards."""
         plan, folder = self.plan, self.folder
         torch.manual_seed(self.recipe.seed)
-        network = plan.build(len(self.examples.classes), self.groups)
+        names = self.recipe.numbers
+        standard = Standard.of(names, training.measured) if names else None
+        network = plan.build(self.examples.classes, self.groups, standard)
         if plan.package:
             settle(network, _first_batches(training, self.recipe, len(self.examples.classes)))
         self._keep_parity(validation)
         fields = self._describe()
 
         def keep(average: nn.Module, reached: dict[str, Any]) -> None:
-            logits = predict(average, validation.images)
+            logits = predict(average, validation.images, validation.measured)
             fields["temperature"] = fit_temperature(logits, validation.truth)
             fields["training"] |= _spent(reached["history"], plan.device)
             save_checkpoint(self.checkpoint, without_groups(average), fields)
@@ -134,13 +144,12 @@ class SeedRun:
         names: list[tuple[str, str]] = []
         truth: list[int] = []
         scores: list[NDArray[np.float32]] = []
-        shown, last_line_at = (
-            batches(self.examples, "test", model.package.preprocessing),
-            time.monotonic(),
-        )
+        spec, last_line_at = model.package.preprocessing, time.monotonic()
+        shown = batches(self.examples, "test", spec, names=self.recipe.numbers)
 
-        def ask(batch: tuple[list[Sample], U8]) -> tuple[list[Sample], NDArray[np.float32]]:
-            return batch[0], model.scores(batch[1])
+        def ask(batch: Batch) -> tuple[list[Sample], NDArray[np.float32]]:
+            taken = batch.measured if self.recipe.numbers else None
+            return batch.samples, model.scores(batch.images, taken)
 
         for samples, said_of in ordered_map(ask, shown, default_jobs(), _AHEAD):
             names += [(s.source, s.member) for s in samples]
@@ -186,11 +195,15 @@ class SeedRun:
         try:
             self.checkpoint.mkdir(exist_ok=True)
             np.save(path, spread(validation.images, PARITY_COUNT))
+            if self.recipe.numbers:
+                path = self.checkpoint / PARITY_NUMBERS
+                np.save(path, spread(validation.measured, PARITY_COUNT))
         except OSError as error:
             raise output_error(error, path) from error
 
     def _describe(self) -> dict[str, Any]:
         plan, examples, groups = self.plan, self.examples, self.groups
+        names = self.recipe.numbers
         identity = json.dumps(self.config["identity"], sort_keys=True, default=str)
         return {
             "format": FORMAT,
@@ -201,6 +214,7 @@ class SeedRun:
             "classes": list(examples.classes),
             "preprocessing": self.recipe.spec.to_dict(),
             **({GROUPS: groups.to_dict()} if groups else {}),
+            **({MEASURED: Measured(INPUT, names).to_dict()} if names else {}),
             "temperature": 1.0,
             "never_seen": plan.never_seen or _NEVER_SEEN,
             "licence": plan.licence,
@@ -225,6 +239,7 @@ class SeedRun:
                 "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
                 "seed": self.recipe.seed,
                 "initial_weights": provenance(plan),
+                **self._new_rows(),
                 "recipe": self.recipe.to_dict(),
                 "software": self.config["software"],
                 **({"groups": counted(examples, groups)} if groups else {}),
@@ -235,6 +250,11 @@ class SeedRun:
                 examples.scan, (s for s in examples.samples if s.split != "test"), "trained"
             ),
         }
+
+    def _new_rows(self) -> dict[str, list[str]]:
+        """Rows of the last layer that the initial weights had nothing for."""
+        rows = self.plan.head_rows(self.examples.classes, self.groups)
+        return {"new_rows": list(rows.new)} if rows and rows.new else {}
 
 
 def _first_batches(training: TrainingSet, recipe: Recipe, classes: int) -> Iterator[Tensor]:

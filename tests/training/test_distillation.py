@@ -60,7 +60,8 @@ def test_a_package_sees_the_students_draw_and_says_its_probabilities():
         item = batches[0]
         told = torch.softmax(item["teacher"], dim=1).numpy()
         chosen = batches.order[:10]
-        seen = batches._images(chosen, 0, batches.vary, model.package.preprocessing)
+        views = batches._views(chosen, 0, batches.vary, model.package.preprocessing)
+        seen = np.stack([view.image for view in views])
         np.testing.assert_allclose(told, model.scores(seen), atol=1e-5)
         assert item["image"].shape[-1] == 32
         assert seen.shape[-1] == teacher.side
@@ -92,10 +93,10 @@ def test_several_packages_give_their_mean_probabilities_each_at_its_own_size():
     try:
         given = torch.softmax(batches[0]["teacher"], dim=1).numpy()
         chosen = batches.order[:10]
-        scores = [
-            model.scores(batches._images(chosen, 0, batches.vary, model.package.preprocessing))
-            for model in models
-        ]
+        scores = []
+        for model in models:
+            views = batches._views(chosen, 0, batches.vary, model.package.preprocessing)
+            scores.append(model.scores(np.stack([view.image for view in views])))
         np.testing.assert_allclose(given, np.mean(scores, axis=0), atol=1e-5)
         assert np.abs(scores[0] - scores[1]).max() > 1e-3
     finally:

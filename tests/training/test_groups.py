@@ -173,11 +173,13 @@ def test_the_package_can_be_trained_further(trained, examples, tmp_path):
     folder, _ = trained
     plan = TrainingPlan(network="mobilenet_v2", recipe=recipe(), out=tmp_path, init=str(folder))
     groups = groups_of(examples, plan.recipe)
-    network = plan.build(3, groups)
+    network = plan.build(examples.classes, groups)
     seen = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8)
     told = Model.load(folder / "package").answer(seen.numpy()).groups
     np.testing.assert_allclose(network.eval()(seen).groups.detach().numpy(), told, atol=1e-3)
-    assert plan.build(3)(seen).logits.shape == (4, 3), "without groups it gets a new head"
+    assert plan.build(examples.classes)(seen).logits.shape == (4, 3), (
+        "without groups it gets a new head"
+    )
 
 
 def test_a_package_of_classes_gives_its_groups_their_classs_weights(examples, tmp_path):
@@ -192,13 +194,15 @@ def test_a_package_of_classes_gives_its_groups_their_classs_weights(examples, tm
         network="mobilenet_v2", recipe=recipe(size=64), out=tmp_path, init=str(package)
     )
     groups = groups_of(examples, plan.recipe)
-    network = plan.build(3, groups).eval()
+    network = plan.build(examples.classes, groups).eval()
     seen = torch.randint(0, 256, (3, 1, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         scores = (network(seen).logits / plan.package.temperature).softmax(1).numpy()
     np.testing.assert_allclose(scores, Model.load(plan.weights).scores(seen.numpy()), atol=1e-4)
     others = Groups(("x", "y", "z"), ("a", "b"), {"x": "a", "y": "a", "z": "b"})
-    assert plan.build(2, others)(seen).logits.shape == (3, 2), "of other classes: a new head"
+    assert plan.build(others.classes, others)(seen).logits.shape == (3, 2), (
+        "of other classes: a new head"
+    )
 
 
 def test_a_training_without_groups_is_what_it_was(examples, tmp_path):
@@ -240,7 +244,7 @@ def test_a_weight_without_groups_is_refused(examples, tmp_path):
     plan = TrainingPlan(network="mobilenet_v2", recipe=recipe(), init="random", out=tmp_path)
     sets = load(examples, recipe(groups=0.0))
     with pytest.raises(SettingError, match=r"groups is 0\.5, but the network predicts the classes"):
-        checked_loss(plan.build(3), *sets, recipe(), examples.classes)
+        checked_loss(plan.build(examples.classes), *sets, recipe(), examples.classes)
 
 
 @pytest.mark.parametrize("augmentation", ["pi10", "paper", "none"])

@@ -106,7 +106,7 @@ def test_predictions_are_what_the_package_says_of_the_test_split(trained, exampl
     assert (found.network, found.loss, found.seed) == ("mobilenet_v2", "las", 1)
     assert found.classes == examples.classes
     samples, scores = [], []
-    for part, images in batches(examples, "test", model.package.preprocessing, size=7):
+    for part, images, _ in batches(examples, "test", model.package.preprocessing, size=7):
         samples += part
         scores.append(model.scores(images))
     assert found.images == tuple((s.source, s.member) for s in samples)
@@ -358,7 +358,7 @@ def test_unusable_plans_are_refused(change, message, tmp_path):
 def test_a_network_is_built_as_its_loss_needs_it(loss, tmp_path):
     network = "vit_tiny" if loss == "dynamic_las" else "resnet18"
     made = plan(tmp_path, network=network, recipe=recipe_for(network, loss=loss, size=32))
-    output = made.build(3)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    output = made.build(("a", "b", "c"))(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
     assert output.logits.shape == (2, 3)
     assert (output.attention is not None) == (loss == "dynamic_las")
     assert made.head == ("cosine" if loss == "ldam" else "linear")

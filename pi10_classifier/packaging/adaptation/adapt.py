@@ -8,9 +8,11 @@ particle. A crop's mirror images, quarter turns and near duplicates stay in its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import Scan
@@ -24,10 +26,19 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, quoted_card, write_package
 from pi10_classifier.packaging.adaptation.as_it_is import Compared, compare
 from pi10_classifier.packaging.adaptation.card import Adapted, describe, section
+from pi10_classifier.packaging.adaptation.choice import Tried
 from pi10_classifier.packaging.adaptation.features import Trunk, cut, own_head
+from pi10_classifier.packaging.adaptation.finetune import (
+    Pixels,
+    Tuner,
+    finetune,
+    read_sources,
+    retrunked,
+)
 from pi10_classifier.packaging.adaptation.fitting import (
     FEATURES,
     HEAD_NAMES,
+    beats,
     best_head,
     check_parity,
 )
@@ -41,9 +52,9 @@ from pi10_classifier.packaging.adaptation.replay import FILE, Replay, read_repla
 
 
 class NotBetterError(SettingError):
-    """The head is not better than the model as it is, so nothing was written."""
+    """The head is not better than the model as it is, or fine-tuning no better than the head."""
 
-    def __init__(self, message: str, compared: Compared) -> None:
+    def __init__(self, message: str, compared: Compared | None = None) -> None:
         super().__init__(message)
         self.compared = compared
 
@@ -61,7 +72,10 @@ def adapt(
     manifest: Path | None = None,
     name: str = "",
     seed: int = 0,
+    tuner: Tuner | None = None,
+    data: Sequence[Path] = (),
     on_scan: Callable[[Scan], None] = lambda scan: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Adapted:
     """Fit a head on ``gallery`` (folder, archive, table or run), and write the package ``out``.
 
@@ -69,14 +83,19 @@ def adapt(
     better by more than a standard error. features: network, joined with what was measured, or auto.
     replay: a file of `pi10 export replay`; without it ``replay.npz`` beside the package, if there
     is one. manifest: a split of the gallery, whose test part is left for an evaluation.
+    tuner: trains the network too, from the linear head on (`training.finetuning.tune.tune`). data:
+    source images for it, read with the same label map. progress: of its trainings.
 
     Raises SettingError if the gallery has fewer than two classes, or a class with one crop, and
-    NotBetterError if the model knows all classes and the head is not better on held-out crops,
-    unless ``anyway``. Raises ModelError if the graph cannot be cut, or if ONNX Runtime and
-    scikit-learn differ by more than 1e-4 in a probability. In these cases nothing is written.
+    NotBetterError if the model knows all classes and the head is not better on held-out crops, or
+    if training the network is not better there than the linear head, unless ``anyway``. Raises
+    ModelError if the graph cannot be cut, or if ONNX Runtime and scikit-learn differ by more than
+    1e-4 in a probability. In these cases nothing is written.
     """
     _check_choice("head", head, (*HEAD_NAMES, "auto"))
     _check_choice("features", features, FEATURES)
+    if data and not tuner:
+        raise SettingError("--data is for --finetune; give both, or --replay for the linear head")
     check_out(out, model.package)
     if "cascade" in model.package.description:
         raise SettingError(
@@ -95,6 +114,20 @@ def adapt(
     sources = _replay(replay, trunk, model, tuple(labels))
     known = compute_features(model, trunk, scan, samples)
     best = best_head(known, sources, own_head(model.package, graph, trunk), head, features, seed)
+    views, linear, pixels = known.x.shape[1], best.tried_as, None
+    if tuner:
+        pixels = read_sources(model, data, label_map, known.classes, seed, on_scan)
+        tuned = finetune(model, scan, known, trunk, best, sources, pixels, tuner, seed, progress)
+        if not (anyway or beats(tuned.best.tried_as, linear, known)):
+            raise NotBetterError(
+                f"fine-tuning reaches macro-F1 {tuned.best.tried_as.macro_f1:.3f} in"
+                f" cross-validation, and the linear head {linear.macro_f1:.3f} on the same crops;"
+                " it is not better by more than one standard error of the likelihood, so nothing"
+                " was written. Leave --finetune out for the linear head, or give more labelled"
+                " crops; --anyway writes the fine-tuned model all the same"
+            )
+        trunk, best = tuned.trunk, tuned.best
+        known = retrunked(model, scan, known, trunk)
     tried = best.tried_as
     compared = compare(model, scan, known, tried.logits)
     if compared and not compared.better and not anyway:
@@ -115,7 +148,8 @@ def adapt(
         "settings_chosen": best.chosen,
         "labels": labels,
         "new_classes": list(new),
-        "views": known.x.shape[1],
+        "views": views,
+        "finetuned": _finetuned(linear, tried, pixels, known.classes) if tuner else None,
         "cross_validated_macro_f1": {k: round(v, 4) for k, v in best.tried.items()},
         "as_it_is": None if compared is None else compared.as_it_is,
         "source_images": replayed,
@@ -127,11 +161,26 @@ def adapt(
     done = Adapted(
         out, tried.head, tried.settings, labels, new, figures, adapted["cross_validated_macro_f1"],
         tried.temperature, parity, left_out, runs, replayed, compared, best.chosen,
+        finetuned=tuner is not None,
     )  # fmt: skip
     made_of = labels_used(scan, samples, "adapted", model.package.description)
     fields = describe(model.package, done, adapted, trunk, name, best.measured, made_of)
     write_package(out, made, fields, f"{section(done)}\n{quoted_card(model.package)}")
     return done
+
+
+def _finetuned(
+    linear: Tried, tried: Tried, sources: Pixels | None, classes: Sequence[str]
+) -> dict[str, object]:
+    """How the trained network and the linear head fared on the same held-out crops."""
+    counts = [] if sources is None else np.bincount(sources.truth, minlength=len(classes)).tolist()
+    return {
+        "cross_validated_macro_f1": round(tried.macro_f1, 4),
+        "cross_validated_nll": round(tried.loss, 4),
+        "linear_macro_f1": round(linear.macro_f1, 4),
+        "linear_nll": round(linear.loss, 4),
+        "source_images": dict(zip(classes, counts, strict=False)),
+    }
 
 
 def _check_choice(what: str, value: str, allowed: tuple[str, ...]) -> None:

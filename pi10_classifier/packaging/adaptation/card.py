@@ -25,6 +25,7 @@ class Adapted:
     of_runs: the runs whose labelled particles it was fitted on. replayed: source images of each
     class that were fitted together with the crops. compared: with the model as it is; None where
     the classes differ. chosen: False where there were too few crops to choose settings by.
+    finetuned: the network was trained too.
     """
 
     package: Path
@@ -41,6 +42,7 @@ class Adapted:
     replayed: Mapping[str, int] | None = None
     compared: Compared | None = None
     chosen: bool = True
+    finetuned: bool = False
 
 
 def describe(
@@ -91,8 +93,7 @@ def section(done: Adapted) -> str:
     lines = [
         "## Adapted",
         "",
-        f"A {done.head} head ({settings}) on the frozen features of the package below, fitted on"
-        f" {total} labelled crops and their mirror images and quarter turns." + _replayed(done),
+        _made(done, settings, total) + _replayed(done),
         "",
         "| class | labels | cross-validated F1 |",
         "|---|---:|---|",
@@ -124,6 +125,20 @@ def section(done: Adapted) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _made(done: Adapted, settings: str, total: int) -> str:
+    views = f"{total} labelled crops and their mirror images and quarter turns."
+    if not done.finetuned:
+        return (
+            f"A {done.head} head ({settings}) on the frozen features of the package below, fitted"
+            f" on {views}"
+        )
+    return (
+        f"A {done.head} head ({settings}) was fitted on {views} Then the network of the package"
+        " below and this head were trained together on the same crops, turned by any angle, at a"
+        " low rate and pulled back to where they began."
+    )
 
 
 def _replayed(done: Adapted) -> str:

@@ -44,7 +44,8 @@ class Settings:
 class Tried:
     """A head with the settings chosen by cross-validation, and its held-out logits (N, K).
 
-    gain: by which the logits are larger than those of the fit.
+    gain: by which the logits are larger than those of the fit. by_fold: the settings that were
+    chosen on each fold's other crops.
     """
 
     head: str
@@ -54,6 +55,7 @@ class Tried:
     macro_f1: float
     loss: float
     gain: float = 1.0
+    by_fold: tuple[Settings, ...] = ()
 
 
 class Fitted:
@@ -161,8 +163,10 @@ def nested(
     k = len(gallery.classes)
     everything = np.arange(len(gallery.y))
     logits = np.full((len(gallery.y), k), np.nan)
+    by_fold: list[Settings] = []
     for fit, held in folds(gallery, everything, FOLDS, seed):
         chosen = select(gallery, designs, among, fit, seed)
+        by_fold.append(chosen)
         made = designs[chosen.features]
         logits[held] = Fitted(made, gallery.y, fit, k, chosen).logits(made.rows[held, 0])
     settings = select(gallery, designs, among, everything, seed)
@@ -172,4 +176,6 @@ def nested(
     temperature = fit_temperature_of_few(logits, gallery.y)
     reached = macro_f1(gallery.y, logits.argmax(axis=1), k)
     loss = nll(logits, gallery.y, temperature)
-    return settings, Tried("linear", settings.to_dict(), logits, temperature, reached, loss, gain)
+    return settings, Tried(
+        "linear", settings.to_dict(), logits, temperature, reached, loss, gain, tuple(by_fold)
+    )

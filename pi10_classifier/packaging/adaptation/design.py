@@ -16,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi10_classifier.evaluation.metrics import F64, I64
+from pi10_classifier.imaging.measured_vector import CLIP, centre_and_scale
 from pi10_classifier.packaging.adaptation.features import F32, OwnHead
 from pi10_classifier.packaging.adaptation.gallery import Gallery
 from pi10_classifier.packaging.adaptation.replay import Replay
 
-CLIP = 4.0  # standard deviations, beyond which a measured number counts no more
 OWN = 30.0  # how much larger the model's own logits are than a feature, so less penalised
 MEASURED = 3.0  # the same for a measured number
 DIRECTIONS = 256  # the most principal directions that are fitted
-_IQR = 1.349  # quartile distance of the standard normal distribution
 _LEAST_SEEN = 0.5  # share of the gallery for which a number must be there
 
 
@@ -42,14 +41,7 @@ class Scale:
         if columns is None:
             seen = np.isfinite(measured).mean(axis=0) if len(measured) else np.zeros(0)
             columns = np.flatnonzero(seen >= _LEAST_SEEN)
-        used = measured[:, columns].astype(np.float64)
-        centre, scale = np.zeros(len(columns)), np.ones(len(columns))
-        for place, column in enumerate(used.T):
-            known = column[np.isfinite(column)]
-            if len(known):
-                low, centre[place], high = np.quantile(known, (0.25, 0.5, 0.75))
-                scale[place] = (high - low) / _IQR or known.std() or 1.0
-        return cls(columns, centre.astype(np.float32), scale.astype(np.float32))
+        return cls(columns, *centre_and_scale(measured[:, columns]))
 
     def apply(self, measured: F32) -> F32:
         """Measured numbers (N, all) -> (N, M): 0 for a missing one, as the graph has it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from pi10_classifier.packaging.adaptation.design import Design, Scale, design, j
 from pi10_classifier.packaging.adaptation.features import F32, OwnHead, Trunk
 from pi10_classifier.packaging.adaptation.gallery import Gallery
 from pi10_classifier.packaging.adaptation.heads import HEADS, Head
-from pi10_classifier.packaging.adaptation.linear import Linear, join, measured_of
+from pi10_classifier.packaging.adaptation.linear import join, linear, measured_of
 from pi10_classifier.packaging.adaptation.replay import Replay
 
 TOLERANCE = 1e-4
@@ -42,6 +42,7 @@ class Best:
     """The head that was taken. scale: of the measured numbers, None if it takes none.
 
     tried: macro-F1 in cross-validation of every head. chosen: False for default settings.
+    designs: what linear heads were fitted on; empty for another head.
     """
 
     tried_as: Tried
@@ -49,6 +50,7 @@ class Best:
     scale: Scale | None
     tried: Mapping[str, float]
     chosen: bool
+    designs: Mapping[str, Design] = field(default_factory=dict)
 
     @property
     def measured(self) -> Measured | None:
@@ -110,7 +112,8 @@ def best_head(
         made, everything = designs[settings.features], np.arange(len(gallery.y))
         fitted = Fitted(made, gallery.y, everything, len(gallery.classes), settings)
         taken = scale if settings.features == "joined" else None
-        done["linear"] = Best(tried, Linear(made, fitted, tried.gain), taken, {}, chosen)
+        fit_head = linear(made, fitted, tried.gain)
+        done["linear"] = Best(tried, fit_head, taken, {}, chosen, designs)
     for name in HEADS if head == "auto" else [x for x in HEADS if x == head]:
         tried = choose(gallery, name, seed)
         fit = HEADS[name](*gallery.fit_rows(slice(None)), seed, **tried.settings)
@@ -120,7 +123,7 @@ def best_head(
         if beats(other.tried_as, best.tried_as, gallery):
             best = other
     figures = {name: x.tried_as.macro_f1 for name, x in done.items()}
-    return Best(best.tried_as, best.fitted, best.scale, figures, best.chosen)
+    return replace(best, tried=figures)
 
 
 def beats(one: Tried, other: Tried, gallery: Gallery) -> bool:

@@ -7,28 +7,33 @@ import onnx
 from onnx import helper, numpy_helper
 
 from pi10_classifier.evaluation.metrics import F64
-from pi10_classifier.imaging.measured_vector import NAMES
+from pi10_classifier.imaging.measured_vector import CLIP, NAMES
 from pi10_classifier.model.measured import INPUT, Measured
 from pi10_classifier.packaging.adaptation.choice import Fitted
-from pi10_classifier.packaging.adaptation.design import CLIP, Design, Scale
+from pi10_classifier.packaging.adaptation.design import Design, Scale
 from pi10_classifier.packaging.adaptation.features import F32
 from pi10_classifier.packaging.adaptation.heads import add, gemm
 
 JOINED = "head/joined"
 
 
-class Linear:
-    """The logits of joined vectors float32 (N, D + M): one affine map."""
+class Affine:
+    """The logits of joined vectors float32 (N, D + M): weight (D + M, K) and bias (K,)."""
 
-    def __init__(self, design: Design, fitted: Fitted, gain: float = 1.0) -> None:
-        self.weight: F64 = gain * (fitted.coef @ design.matrix).T
-        self.bias: F64 = gain * (fitted.coef @ design.offset + fitted.bias)
+    def __init__(self, weight: F64, bias: F64) -> None:
+        self.weight, self.bias = weight, bias
 
     def logits(self, joined: F32) -> F64:
         return np.asarray(joined.astype(np.float64) @ self.weight + self.bias, np.float64)
 
     def extend(self, model: onnx.ModelProto, features: str, logits: str) -> None:
         add(model, [gemm(features, logits)], {"weight": self.weight, "bias": self.bias})
+
+
+def linear(design: Design, fitted: Fitted, gain: float = 1.0) -> Affine:
+    """The head that was fitted in the directions of a design."""
+    bias = fitted.coef @ design.offset + fitted.bias
+    return Affine(gain * (fitted.coef @ design.matrix).T, gain * bias)
 
 
 def measured_of(scale: Scale) -> Measured:

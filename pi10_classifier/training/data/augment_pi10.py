@@ -10,6 +10,7 @@ sources' own look. The look is either ``generic``, drawn widely from a descripti
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +27,17 @@ F32 = NDArray[np.float32]
 _PARTICLE = 0.88  # pixels darker than this belong to the particle, on the 0..1 scale
 
 
+class View(NamedTuple):
+    """An augmented image (C, size, size) uint8.
+
+    recorded: grey (h, w) uint8 as the Pi-10 would have recorded it, where it was made so with its
+    size, and is to be measured again; None where what was measured of the original holds.
+    """
+
+    image: U8
+    recorded: U8 | None = None
+
+
 def augment(
     levelled: U8,
     rng: np.random.Generator,
@@ -35,6 +47,19 @@ def augment(
     kind: str = "generic",
     effects: Effects = ALL,
 ) -> U8:
+    """The image of ``view``."""
+    return view(levelled, rng, spec, look, kind=kind, effects=effects).image
+
+
+def view(
+    levelled: U8,
+    rng: np.random.Generator,
+    spec: Preprocessing,
+    look: float = 0.5,
+    *,
+    kind: str = "generic",
+    effects: Effects = ALL,
+) -> View:
     """Augment grey (H, W) uint8, dark on 255 -> (1, size, size) uint8.
 
     look: share of the images that are changed to the Pi-10's look. kind: generic or linescan.
@@ -46,7 +71,8 @@ def augment(
     """
     image = _geometry(levelled, rng)
     if kind == "linescan" and rng.random() < look:  # it sets the resolution itself
-        return _prepared(linescan_look(_silhouette(_light(image), rng), rng, effects), spec)
+        made = linescan_look(_silhouette(_light(image), rng), rng, effects)
+        return View(_prepared(made, spec), made if effects.margins else None)
     image = _resolution(image, rng)
     x = _light(image)
     if kind == "generic" and rng.random() < look:
@@ -58,18 +84,26 @@ def augment(
         x = _blur(x, rng, 0.2)
         if rng.random() < 0.25:
             x = _ground(x, rng)
-    return _prepared(np.asarray(np.clip(x * 255 + 0.5, 0, 255), np.uint8), spec)
+    return View(_prepared(np.asarray(np.clip(x * 255 + 0.5, 0, 255), np.uint8), spec))
 
 
 def augment_drawn(
     clean: U8, rng: np.random.Generator, spec: Preprocessing, effects: Effects = ALL
 ) -> U8:
+    """The image of ``view_drawn``."""
+    return view_drawn(clean, rng, spec, effects).image
+
+
+def view_drawn(
+    clean: U8, rng: np.random.Generator, spec: Preprocessing, effects: Effects = ALL
+) -> View:
     """Augment a drawn particle, grey (H, W) uint8 on 255 -> (1, size, size) uint8.
 
     It always gets the look ``linescan``. It is drawn at the Pi-10's scale and keeps its size.
     """
     turned = _light(_turned(clean, rng))
-    return _prepared(linescan_look(turned, rng, effects, scale=rng.uniform(0.85, 1.15)), spec)
+    made = linescan_look(turned, rng, effects, scale=rng.uniform(0.85, 1.15))
+    return View(_prepared(made, spec), made)
 
 
 def _light(image: U8) -> F32:

@@ -6,7 +6,7 @@ on which worker makes it, when it is requested, or whether the training was resu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -24,8 +24,9 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.preprocess import Preprocessing, prepare
 from pi10_classifier.simulate.linescan import Effects
 from pi10_classifier.training.data.augment_paper import paper_augment
-from pi10_classifier.training.data.augment_pi10 import augment, augment_drawn
+from pi10_classifier.training.data.augment_pi10 import View, view, view_drawn
 from pi10_classifier.training.data.in_memory import TrainingSet
+from pi10_classifier.training.data.loading import measured_of
 from pi10_classifier.training.data.sampling import (
     epoch_order,
     epoch_size,
@@ -39,25 +40,30 @@ from pi10_classifier.training.recipe import Recipe
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
-Vary = Callable[[U8, np.random.Generator, Preprocessing], U8]
+Vary = Callable[[U8, np.random.Generator, Preprocessing], View]
 
 _AHEAD = 3  # batches in flight in addition to one per thread
-_MIX = 1  # a second stream of the same seed
+_MIX, _HIDE = 1, 2  # more streams of the same seed
 
 
-def plain(image: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
+def plain(image: U8, rng: np.random.Generator, spec: Preprocessing) -> View:
     """No augmentation: prepare the image as serving does."""
-    rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
-    return prepare(np.asarray(rgb, np.uint8), spec)
+    return View(prepare(_rgb(image), spec))
 
 
-VARIATIONS: dict[str, Vary] = {"pi10": augment, "paper": paper_augment, "none": plain}
+def paper(image: U8, rng: np.random.Generator, spec: Preprocessing) -> View:
+    """The paper's augmentation."""
+    return View(paper_augment(image, rng, spec))
+
+
+VARIATIONS: dict[str, Vary] = {"pi10": view, "paper": paper, "none": plain}
 
 
 class Batches(Dataset[dict[str, Tensor]]):
     """The batches of one epoch at a time, for one of the training's processes.
 
-    Item ``b`` holds image (n, C, S, S) uint8 and target (n,) int64, or (n, K) float32 with mixup.
+    Item ``b`` holds image (n, C, S, S) uint8 and target (n,) int64, or (n, K) float32 with mixup,
+    and with measured numbers those (n, M) float32, some hidden.
     With a teacher it also has teacher (n, K) float32 or teacher_image uint8, with an auxiliary head
     finer (n,) int64, and with groups those (n,) int64.
 
@@ -82,10 +88,10 @@ class Batches(Dataset[dict[str, Tensor]]):
         self.batch = min(recipe.batch, max(1, shown // world))
         self.count = max(1, shown // (self.batch * world))
         self.vary = self.vary_drawn = VARIATIONS[recipe.augmentation]
-        if self.vary is augment:
+        if self.vary is view:
             effects = Effects.without(recipe.look_without.split(","))
-            self.vary = partial(augment, look=recipe.look, kind=recipe.look_kind, effects=effects)
-            self.vary_drawn = partial(augment_drawn, effects=effects)
+            self.vary = partial(view, look=recipe.look, kind=recipe.look_kind, effects=effects)
+            self.vary_drawn = partial(view_drawn, effects=effects)
         if recipe.augmentation == "pi10" and np.ndim(training.images[0]) != 2:
             raise SettingError(
                 "augmentation 'pi10' needs grey images; set channels to 1, or augmentation to"
@@ -153,7 +159,8 @@ class Batches(Dataset[dict[str, Tensor]]):
         """Batch ``b`` of the epoch, as arrays."""
         first = (b * self.world + self.rank) * self.batch
         chosen = self.order[first : first + self.batch]
-        images = self._images(chosen, first, self.vary, self.spec)
+        views = self._views(chosen, first, self.vary, self.spec)
+        images = np.stack([made.image for made in views])
         truth = self.training.truth[chosen]
         item: Made = {"image": images, "target": np.asarray(truth, np.int64)}
         if self.recipe.finer:
@@ -168,23 +175,41 @@ class Batches(Dataset[dict[str, Tensor]]):
             one = np.eye(self.classes, dtype=np.float32)[truth]
             item["image"] = _mix(images, share, partner)
             item["target"] = (share * one + (1 - share) * one[partner]).astype(np.float32)
+        if self.recipe.numbers:
+            rows = self._numbers(views, chosen, first)
+            mixed = rows if share == 1 else share * rows + (1 - share) * rows[partner]
+            item["measured"] = np.asarray(mixed, np.float32)
         if self.teacher is not None:
             item |= self._teacher_input(chosen, first, images, share, partner)
         return item
 
-    def _images(self, chosen: I64, first: int, vary: Vary, spec: Preprocessing) -> U8:
+    def _views(self, chosen: I64, first: int, vary: Vary, spec: Preprocessing) -> list[View]:
         photographs = len(self.training.images) - self.training.drawn
         drawn = self.vary_drawn if vary is self.vary and self.training.drawn else vary
-        return np.stack(
-            [
-                (vary if i < photographs else drawn)(
-                    self.training.images[i],
-                    np.random.default_rng((self.recipe.seed, self.epoch, first + place)),
-                    spec,
-                )
-                for place, i in enumerate(chosen.tolist())
-            ]
-        )
+        return [
+            (vary if i < photographs else drawn)(
+                self.training.images[i],
+                np.random.default_rng((self.recipe.seed, self.epoch, first + place)),
+                spec,
+            )
+            for place, i in enumerate(chosen.tolist())
+        ]
+
+    def _numbers(self, views: Sequence[View], chosen: I64, first: int) -> F32:
+        """What is measured of each view, (n, M); some of it hidden, so that a lack is learnt too.
+
+        A view that was made as a recording of the Pi-10 is measured itself, by serving's way. All
+        others keep the numbers of the original: they are of the particle, not of the view.
+        """
+        names, share = self.recipe.numbers, self.recipe.measured_missing
+        rows = self.training.measured[chosen]
+        for place, made in enumerate(views):
+            if made.recorded is not None:
+                rows[place] = measured_of(_rgb(made.recorded), names)
+        rng = np.random.default_rng((self.recipe.seed, self.epoch, first, _HIDE))
+        hidden = (rng.random((len(rows), 1)) < share) | (rng.random(rows.shape) < share)
+        rows[hidden] = np.nan
+        return rows
 
     def _teacher_input(
         self, chosen: I64, first: int, images: U8, share: float, partner: I64
@@ -197,8 +222,10 @@ class Batches(Dataset[dict[str, Tensor]]):
             # the same random draw at the teacher's size: the augmentation depends only on the draw
             vary = self.vary if augmented else plain
             same = vary is self.vary and spec == self.spec
-            drawn = images if same else self._images(chosen, first, vary, spec)
-            return _mix(drawn, share, partner)
+            if same:
+                return _mix(images, share, partner)
+            views = self._views(chosen, first, vary, spec)
+            return _mix(np.stack([view.image for view in views]), share, partner)
 
         logits = teacher.logits(draw, chosen)
         if logits is not None:
@@ -224,6 +251,11 @@ class Batches(Dataset[dict[str, Tensor]]):
         for future in self._coming.values():
             future.cancel()
         self._coming.clear()
+
+
+def _rgb(image: U8) -> U8:
+    grey = image.ndim == 2
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if grey else image, np.uint8)
 
 
 def _only(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:

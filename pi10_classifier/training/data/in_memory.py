@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from pi10_classifier.training.recipe import MARGIN
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
+F32 = NDArray[np.float32]
+Kind = TypeVar("Kind", bound=np.generic)
 
 CACHE_SIDE = 144
 UNKNOWN = -1  # a synthetic particle has a class, but no label of a source
@@ -27,6 +30,7 @@ class TrainingSet:
     finer: indices (N,) of the sources' own labels, -1 for none; may be empty. groups: indices (N,)
     of the finer groups, -1 where the group is not known; empty without groups.
     drawn: the last so many images are drawn particles without ground, at the Pi-10's scale.
+    measured: numbers (N, M) of the images as recorded, NaN where one is missing; M = 0 for none.
     """
 
     images: Sequence[U8]
@@ -35,18 +39,20 @@ class TrainingSet:
     finer: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     groups: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     drawn: int = 0
+    measured: F32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Prepared images (N, C, S, S) uint8, class indices (N,)."""
+    """Prepared images (N, C, S, S) uint8, class indices (N,), measured numbers (N, M) or none."""
 
     images: U8
     truth: I64
+    measured: F32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
-def spread(images: U8, most: int) -> U8:
-    """Choose at most ``most`` images, evenly spaced."""
+def spread(images: NDArray[Kind], most: int) -> NDArray[Kind]:
+    """Choose at most ``most`` images, or rows of numbers, evenly spaced."""
     return np.ascontiguousarray(images[:: max(1, -(-len(images) // most))])
 
 

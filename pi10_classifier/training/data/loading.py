@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,13 +22,17 @@ from pi10_classifier.datasets.scan import Sample, Scan, read_rgb, reopen, scan
 from pi10_classifier.datasets.taxa.taxon_map import read_label_map
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging import preprocess
+from pi10_classifier.imaging.measured_vector import measured_vector
+from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import Grey, Preprocessing, prepare, trim
+from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.training.data.camera_look import Device
 from pi10_classifier.training.data.in_memory import CACHE_SIDE, HeldOut, TrainingSet, level
 from pi10_classifier.training.recipe import Recipe
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
+F32 = NDArray[np.float32]
 
 _GIB = 2**30
 _SPARE = 0.05  # margin that is kept in addition to a recipe's trim, until ``prepare`` crops it
@@ -147,6 +152,7 @@ def load(
     sources: list[int] = []
     own: list[tuple[str, str]] = []
     groups: list[int] = []
+    numbers: dict[str, list[F32]] = {"train": [], "validation": []}
     origin = {name: i for i, name in enumerate(examples.scan.origins)}
     wanted = [s for s in examples.samples if s.split in truth]
     for sample, rgb in read_rgb(examples.scan, wanted, change=examples.changes):
@@ -159,14 +165,30 @@ def load(
         else:
             held.append(prepare(rgb, spec))
         truth[sample.split].append(place[sample.group])
+        numbers[sample.split].append(measured_of(rgb, recipe.numbers))
     known = np.asarray(truth["train"], np.int64)
     judged = np.asarray(truth["validation"], np.int64)
     strata = np.asarray(sources, np.int64) * len(place) + known
     empty = np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
     return (
-        TrainingSet(fit, known, strata, _places(own), np.asarray(groups, np.int64)),
-        HeldOut(np.stack(held) if held else empty, judged),
-    )
+        TrainingSet(
+            fit, known, strata, _places(own), np.asarray(groups, np.int64),
+            measured=_stacked(numbers["train"], recipe.numbers),
+        ),
+        HeldOut(
+            np.stack(held) if held else empty, judged,
+            _stacked(numbers["validation"], recipe.numbers),
+        ),
+    )  # fmt: skip
+
+
+def measured_of(rgb: U8, names: tuple[str, ...]) -> F32:
+    """The numbers (M,) of an image RGB (H, W, 3) uint8, as serving measures it."""
+    return measured_vector(measure(rgb, UM_PER_PX) if names else None, UM_PER_PX, names)
+
+
+def _stacked(rows: Sequence[F32], names: tuple[str, ...]) -> F32:
+    return np.stack(rows) if rows else np.zeros((0, len(names)), np.float32)
 
 
 def _places(labels: Sequence[tuple[str, str]]) -> I64:
@@ -175,20 +197,35 @@ def _places(labels: Sequence[tuple[str, str]]) -> I64:
     return np.asarray([place[label] for label in labels], np.int64)
 
 
+class Batch(NamedTuple):
+    """Some samples, their prepared images (n, C, S, S) uint8, and their numbers (n, M)."""
+
+    samples: list[Sample]
+    images: U8
+    measured: F32
+
+
 def batches(
-    examples: Examples, part: str, spec: Preprocessing, size: int = 64
-) -> Iterator[tuple[list[Sample], U8]]:
-    """Yield a split's samples and prepared images (n, C, S, S) uint8, batch by batch."""
-    samples: list[Sample] = []
-    images: list[U8] = []
+    examples: Examples,
+    part: str,
+    spec: Preprocessing,
+    size: int = 64,
+    names: tuple[str, ...] = (),
+) -> Iterator[Batch]:
+    """Yield a split batch by batch. names: what to measure; by default nothing (M = 0)."""
+    held: list[tuple[Sample, U8, F32]] = []
+
+    def whole() -> Batch:
+        samples, images, numbers = zip(*held, strict=True)
+        return Batch(list(samples), np.stack(images), np.stack(numbers))
+
     for sample, rgb in read_rgb(examples.scan, examples.of(part), change=examples.changes):
-        samples.append(sample)
-        images.append(prepare(rgb, spec))
-        if len(images) == size:
-            yield samples, np.stack(images)
-            samples, images = [], []
-    if images:
-        yield samples, np.stack(images)
+        held.append((sample, prepare(rgb, spec), measured_of(rgb, names)))
+        if len(held) == size:
+            yield whole()
+            held = []
+    if held:
+        yield whole()
 
 
 def cached_image(rgb: U8, recipe: Recipe, side: int) -> U8:

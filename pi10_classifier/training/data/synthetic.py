@@ -21,6 +21,7 @@ from pi10_classifier.simulate.pen import Rng
 from pi10_classifier.simulate.pi10 import LineScanStudio
 from pi10_classifier.simulate.scene import POOL, Studio
 from pi10_classifier.training.data.in_memory import UNKNOWN, TrainingSet, level
+from pi10_classifier.training.data.loading import measured_of
 
 U8 = NDArray[np.uint8]
 
@@ -35,11 +36,12 @@ def add_synthetic(
     seed: int = 0,
     *,
     kind: str = "generic",
+    names: tuple[str, ...] = (),
 ) -> TrainingSet:
     """Add ``count`` synthetic images per class to the training set, as separate strata.
 
     classes: those of the training set, in its order; ``pi10 simulate`` must be able to draw each.
-    kind: generic or linescan.
+    kind: generic or linescan. names: what to measure of them, as the training set has it.
     """
     if not count:
         return training
@@ -50,13 +52,16 @@ def add_synthetic(
             f" {', '.join(KINDS)}; set drawn to 0"
         )
     images, truth = list(training.images), list(training.truth)
+    numbers = list(training.measured)
     strata, first = list(training.strata), int(training.strata.max()) + 1
     for place, label in enumerate(classes):
         for number in range(count):
             if number % POOL == 0:  # a studio draws only so many particles per class
                 draw = _drawer(kind, FIRST_STUDIO + seed * 1000 + number // POOL, label)
             rng = np.random.default_rng((FIRST_STUDIO, seed, place, number))
-            images.append(draw(number, rng))
+            image, recorded = draw(number, rng)
+            images.append(image)
+            numbers.append(measured_of(recorded, names))
             truth.append(place)
             strata.append(first + place)
     known = training.finer
@@ -68,8 +73,9 @@ def add_synthetic(
         groups = np.append(groups, np.repeat(np.array(more, np.int64), count))
     clean = len(images) - len(training.images) if kind == "linescan" else 0
     return TrainingSet(
-        images, np.asarray(truth, np.int64), np.asarray(strata, np.int64), known, groups, clean
-    )
+        images, np.asarray(truth, np.int64), np.asarray(strata, np.int64), known, groups, clean,
+        np.stack(numbers) if names else training.measured,
+    )  # fmt: skip
 
 
 def _sole(groups: NDArray[np.int64]) -> int:
@@ -77,12 +83,17 @@ def _sole(groups: NDArray[np.int64]) -> int:
     return int(groups[0]) if len(set(groups.tolist())) == 1 else UNKNOWN
 
 
-def _drawer(kind: str, seed: int, label: str) -> Callable[[int, Rng], U8]:
-    """A function that draws image ``number`` with ``rng``, grey (H, W), dark on 255."""
-    if kind == "linescan":
-        bare = LineScanStudio(seed, label, NONE)
-        return lambda number, rng: np.asarray(
-            cv2.cvtColor(bare.image(number, rng).rgb, cv2.COLOR_RGB2GRAY), np.uint8
-        )
-    studio = Studio(seed, {label: 1.0})
-    return lambda number, rng: level(studio.image(number, rng).rgb)
+def _drawer(kind: str, seed: int, label: str) -> Callable[[int, Rng], tuple[U8, U8]]:
+    """A function that draws image ``number`` with ``rng``.
+
+    It gives grey (H, W), dark on 255, and the RGB image (H, W, 3) that is measured.
+    """
+    studio = LineScanStudio(seed, label, NONE) if kind == "linescan" else Studio(seed, {label: 1.0})
+
+    def draw(number: int, rng: Rng) -> tuple[U8, U8]:
+        rgb = studio.image(number, rng).rgb
+        if kind != "linescan":
+            return level(rgb), rgb
+        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8), rgb
+
+    return draw

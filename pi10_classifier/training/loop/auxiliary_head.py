@@ -29,8 +29,8 @@ class AuxiliaryHeadNetwork(nn.Module):
         self.head = nn.Linear(features, labels)
         self.attention = getattr(network, "attention", False)
 
-    def forward(self, image: Tensor) -> Output:
-        output = Output(*self.network(image))
+    def forward(self, image: Tensor, *numbers: Tensor) -> Output:
+        output = Output(*self.network(image, *numbers))
         seen = functional.dropout(output.features, _DROPOUT, self.training)
         return output._replace(finer=self.head(seen))
 

@@ -43,6 +43,7 @@ from pi10_classifier.training.recipe import Recipe
 __all__ = ["EpochListener", "Recipe", "predict", "train"]
 
 U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 Keep = Callable[[nn.Module, dict[str, Any]], None]
 
 
@@ -161,23 +162,29 @@ def train(
 
 @torch.no_grad()
 def predict(
-    network: nn.Module, images: U8, batch: int = 128, output: str = "logits"
-) -> NDArray[np.float32]:
+    network: nn.Module,
+    images: U8,
+    measured: F32 | None = None,
+    batch: int = 128,
+    output: str = "logits",
+) -> F32:
     """Prepared images (N, C, S, S) uint8 -> logits (N, K) float32, in eval mode.
 
-    output: the field of ``Output`` that is returned, logits or groups.
+    measured: numbers (N, M) of a network that takes them; None or M = 0 for none. output: the
+    field of ``Output`` that is returned, logits or groups.
     """
     network.eval()
     device = next(network.parameters()).device
-    parts = [
-        getattr(Output(*network(torch.from_numpy(part).to(device))), output).float().cpu()
-        for part in (images[i : i + batch] for i in range(0, len(images), batch))
-    ]
+    taken = [images] if measured is None or not measured.size else [images, measured]
+    parts = []
+    for start in range(0, len(images), batch):
+        given = [torch.from_numpy(x[start : start + batch]).to(device) for x in taken]
+        parts.append(getattr(Output(*network(*given)), output).float().cpu())
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 
 def _validate(network: nn.Module, held: HeldOut, names: Sequence[str]) -> dict[str, Any]:
-    logits = predict(network, held.images)
+    logits = predict(network, held.images, held.measured)
     guess = logits.argmax(axis=1)
     f1 = scores(confusion(held.truth, guess, len(names)))["f1"]
     return {

@@ -113,7 +113,8 @@ class LoopTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        output = Output(*model(inputs["image"]))
+        numbers = [inputs["measured"]] if "measured" in inputs else []
+        output = Output(*model(inputs["image"], *numbers))
         loss = self.loss(output, inputs["target"])
         if self.recipe.distil:
             teacher_logits = self._teacher_logits(inputs)

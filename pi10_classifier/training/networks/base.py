@@ -87,16 +87,23 @@ class Network(nn.Module):
 
 
 class Logits(nn.Module):
-    """A network that returns only its logits, and those of its groups, as a graph does."""
+    """A network that returns only its logits, and those of its groups, as a graph does.
 
-    def __init__(self, network: nn.Module) -> None:
+    features: whether to return those of the image too, as the last.
+    """
+
+    def __init__(self, network: nn.Module, features: bool = False) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.features = network, features
 
-    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        output = Output(*self.network(image))
-        logits = output.logits.float()
-        return logits if output.groups is None else (logits, output.groups.float())
+    def forward(self, image: Tensor, *numbers: Tensor) -> Tensor | tuple[Tensor, ...]:
+        output = Output(*self.network(image, *numbers))
+        told = [output.logits.float()]
+        if output.groups is not None:
+            told.append(output.groups.float())
+        if self.features:
+            told.append(output.features.float())
+        return told[0] if len(told) == 1 else tuple(told)
 
 
 def grey_stem(weight: Tensor, channels: int) -> Tensor:

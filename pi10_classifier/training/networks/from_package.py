@@ -8,7 +8,7 @@ images, and g = s, b = b' + m.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model.package import read_package
 from pi10_classifier.training.networks.base import Network
+from pi10_classifier.training.networks.head_rows import HeadRows
+from pi10_classifier.training.networks.measured import PART
 
 _LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
 
@@ -34,11 +36,11 @@ class _Folded:
     bias: Tensor
 
 
-def load_package(network: Network, folder: Path, rows: Sequence[int] = ()) -> None:
+def load_package(network: Network, folder: Path, rows: HeadRows | None = None) -> None:
     """Load a package's weights into a convolutional network; a head of another shape is kept.
 
-    rows: for a head of groups, the class of each in a package that predicts the classes alone. Each
-    group then has its class's weights, and less bias, so that the sums are the package's logits.
+    rows: those of the head that have a counterpart in the package's; None if the two heads tell the
+    same.
 
     The norms have mean 0 and variance 1 at first, so in eval mode the output is the package's. Call
     ``settle`` before training. Raises ModelError for a damaged package, and SettingError if the
@@ -60,9 +62,18 @@ def load_package(network: Network, folder: Path, rows: Sequence[int] = ()) -> No
     with torch.no_grad():
         for place, (module, layer) in enumerate(zip(heavy, folded, strict=True)):
             own: Any = module
+            last = place == len(heavy) - 1
+            if last and rows is not None:
+                if not rows.fill(own.weight, layer.weight):
+                    raise SettingError(
+                        f"{misfit}: its last layer is {list(layer.weight.shape)}, but model.json"
+                        f" describes {rows.count} rows of {own.weight.shape[1]} features; give the"
+                        " package that it was made from"
+                    )
+                rows.fill(own.bias, layer.bias)
+                return
             if own.weight.shape != layer.weight.shape:
-                if place == len(heavy) - 1:
-                    _share_out(own, layer, rows)
+                if last:
                     return
                 raise SettingError(
                     f"{misfit}: its layer {place + 1} is {list(layer.weight.shape)}, but the"
@@ -84,16 +95,6 @@ def load_package(network: Network, folder: Path, rows: Sequence[int] = ()) -> No
                     f"{misfit}: its layer {place + 1} has a bias, but the network's has none;"
                     " name the package's own network"
                 )
-
-
-def _share_out(head: Any, layer: _Folded, rows: Sequence[int]) -> None:
-    """Give each group the row of its class, less the logarithm of the number of its groups."""
-    shape = (len(rows), layer.weight.shape[1])
-    if not rows or head.weight.shape != shape or max(rows) >= len(layer.weight):
-        return
-    place = torch.tensor(rows)
-    head.weight.copy_(layer.weight[place])
-    head.bias.copy_(layer.bias[place] - torch.bincount(place)[place].float().log())
 
 
 @torch.no_grad()
@@ -137,6 +138,8 @@ def _layers_of(model: onnx.ModelProto) -> list[_Folded]:
     layers = []
     for node in model.graph.node:
         if node.op_type not in ("Conv", "Gemm") or node.input[1] not in weights:
+            continue
+        if f".{PART}." in node.input[1]:  # the part that takes measured numbers
             continue
         weight = torch.tensor(numpy_helper.to_array(weights[node.input[1]]))
         options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}

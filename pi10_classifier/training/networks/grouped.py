@@ -31,8 +31,8 @@ class GroupedNetwork(nn.Module):
         self.network, self.table = network, groups
         self.attention = getattr(network, "attention", False)
 
-    def forward(self, image: Tensor) -> Output:
-        output = Output(*self.network(image))
+    def forward(self, image: Tensor, *numbers: Tensor) -> Output:
+        output = Output(*self.network(image, *numbers))
         groups = output.logits.float()
         return output._replace(logits=rolled_up(groups, self.spans), groups=groups)
 

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training.networks.base import grey_stem
+from pi10_classifier.training.networks.head_rows import HeadRows
 from pi10_classifier.training.networks.huggingface import ResNetNetwork, TransformerNetwork, adopt
+from pi10_classifier.training.networks.measured import PART
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
 _PATIENCE_S = 8.0  # for the hub's first answer
@@ -114,9 +116,10 @@ def load_hub(network: nn.Module, source: HubWeights) -> None:
         ) from error
 
 
-def load_folder(network: nn.Module, folder: Path) -> None:
+def load_folder(network: nn.Module, folder: Path, rows: HeadRows | None = None) -> None:
     """Load the trunk from ``folder``: a training's checkpoint, or a hub repository's files.
 
+    rows: those of the head that have a counterpart there; None if the two heads tell the same.
     Only ``*.safetensors`` are read. Raises SettingError if there are none, or if they do not fit.
     """
     if folder.suffix.lower() in PICKLES:
@@ -139,19 +142,23 @@ def load_folder(network: nn.Module, folder: Path) -> None:
         state: dict[str, Tensor] = {}
         for path in files:
             state |= load_file(path)
+        if all(key.startswith(_WRAPPED) for key in state):  # it takes measured numbers
+            state = {key.removeprefix("network."): value for key, value in state.items()}
     except SettingError:
         raise
     except Exception as error:  # transformers raises many kinds of errors for an unusable folder
         raise SettingError(f"{folder} cannot be read ({_first_line(error)}); {_FOLDER}") from error
-    fill(network, state, str(folder))
+    fill(network, state, str(folder), rows)
 
 
 _CONVERT = "convert it to safetensors and give the folder of that file"
 _FOLDER = "give a folder with model.safetensors: a training's checkpoint, or a hub repository's"
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load the weights; a head of another shape is kept.
+def fill(
+    network: nn.Module, state: Mapping[str, Tensor], origin: str, rows: HeadRows | None = None
+) -> None:
+    """Load the weights; a head of another shape is kept. rows: see ``load_folder``.
 
     Raises SettingError if a weight of the trunk is missing or has another shape.
     """
@@ -160,6 +167,9 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     kept: dict[str, Tensor] = {}
     for key, value in state.items():
         wanted = own.get(key)
+        if wanted is not None and rows is not None and key.startswith(heads):
+            rows.fill(wanted, value)  # the network's own tensor
+            continue
         if wanted is None or (key.startswith(heads) and wanted.shape != value.shape):
             continue
         kept[key] = grey_stem(value, wanted.shape[1]) if wanted.ndim == 4 else value
@@ -177,6 +187,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
 
 
 _HEADS = ("classifier.", "_fc.")
+_WRAPPED = ("network.", f"{PART}.", "centre", "scale")
 
 
 def _adopt_pretrained(network: nn.Module, name: str, local_files_only: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pi10_classifier.training.networks.efficientnet import (
     EfficientNetLite2,
 )
 from pi10_classifier.training.networks.from_package import load_package
+from pi10_classifier.training.networks.head_rows import HeadRows
 from pi10_classifier.training.networks.huggingface import (
     ResNetNetwork,
     TransformerNetwork,
@@ -106,14 +107,15 @@ def build(
     weights: Path | None = None,
     attention: bool = False,
     head: str = "linear",
-    rows: Sequence[int] = (),
+    rows: HeadRows | None = None,
 ) -> Network:
     """Build a network by name: uint8 (N, channels, size, size) -> ``classes`` logits.
 
     init: "pretrained" (from ``weights``, a local folder of safetensors or a model package, else
     from the pip package or the hub) or "random". Convolutional networks also work with images of
     other sizes, ViT and BEiT with multiples of their patch. attention: return that of the last
-    block (ViT and BEiT only). head: "linear", or "cosine" for LDAM. rows: see ``load_package``.
+    block (ViT and BEiT only). head: "linear", or "cosine" for LDAM. rows: of the
+    head that begin with weights of the folder; None if its head tells the same.
     Raises SettingError if a name or value is unusable, or if the weights are not available.
     """
     known = _architecture(architecture)
@@ -134,7 +136,7 @@ def build(
     elif weights is not None and (weights / "model.json").is_file():
         load_package(network, weights, rows)
     elif weights is not None:
-        load_folder(network, weights)
+        load_folder(network, weights, rows)
     elif isinstance(known.weights, PipWeights):
         load_pip(network, known.weights)
     else:

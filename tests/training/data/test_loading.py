@@ -47,8 +47,8 @@ def test_truth_strata_and_splits(examples):
 
 def test_batches_hold_a_split_once(examples):
     parts = list(batches(examples, "test", Preprocessing(size=32), size=10))
-    assert [len(samples) for samples, _ in parts[:-1]] == [10] * (len(parts) - 1)
-    found = [s for samples, _ in parts for s in samples]
+    assert [len(samples) for samples, _, _ in parts[:-1]] == [10] * (len(parts) - 1)
+    found = [s for samples, _, _ in parts for s in samples]
     assert sorted(s.member for s in found) == sorted(s.member for s in examples.of("test"))
     assert parts[0][1].shape == (10, 1, 32, 32)
 
@@ -108,7 +108,8 @@ def test_a_wide_crop_is_trimmed_before_it_is_shrunk(copepod):
     rgb = np.repeat(wide[..., None], 3, axis=2)
     recipe = recipe_for("mobilenet_v2", size=64, augmentation="none")
     served = prepare(rgb, recipe.spec).astype(int)
-    shown = plain(cached_image(rgb, recipe, 64), np.random.default_rng(0), recipe.spec).astype(int)
+    view = plain(cached_image(rgb, recipe, 64), np.random.default_rng(0), recipe.spec)
+    shown = view.image.astype(int)
     assert np.abs(shown - served).mean() < 4
     untrimmed = prepare(rgb, replace(recipe.spec, trim=0.0)).astype(int)
     assert np.abs(untrimmed - served).mean() > 8
