@@ -232,9 +232,12 @@ class Ledger:
                 "values (?, ?, ?, ?, ?, ?)",
                 (part, entry.stem, entry.failed, entry.skipped, counts, entry.drift),
             )
+            # mostly nothing is gone, and then no input can be the twin of one that is
+            any_gone = db.execute("select exists(select 1 from away)").fetchone()[0]
             for start in range(0, len(names), _PAGE):
                 page = names[start : start + _PAGE]
-                restored += self._restore(db, page)
+                if any_gone:
+                    restored += self._restore(db, page)
                 marks = ",".join("?" * len(page))
                 db.execute(
                     "insert or ignore into superseded select name, part, outcome from inputs "  # noqa: S608  # nosec B608
@@ -248,9 +251,10 @@ class Ledger:
                     for name, version, outcome in entry.inputs
                 ),
             )
-            for start in range(0, len(names), _PAGE):
+            for start in range(0, len(names) if any_gone else 0, _PAGE):
                 moved += mark_superseded(db, twins_of(db, names[start : start + _PAGE]))
-            db.executemany("delete from suspects where name = ?", ((name,) for name in names))
+            if db.execute("select exists(select 1 from suspects)").fetchone()[0]:
+                db.executemany("delete from suspects where name = ?", ((name,) for name in names))
             self._count(db, entry.counts, 1)
             for folder, bins in entry.folders.items():
                 db.executemany(

@@ -21,7 +21,7 @@ from pi10_classifier.foundation.concurrency import OrderedPool
 from pi10_classifier.inference.chunks import chunks
 from pi10_classifier.inference.engine import ChunkResult, Engine
 from pi10_classifier.inference.part_builder import PartBuilder
-from pi10_classifier.inference.pipeline import HELD_BYTES, items_of
+from pi10_classifier.inference.pipeline import HELD_BYTES, import_ahead, items_of
 from pi10_classifier.results.gallery import Gallery, Picture
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
@@ -231,6 +231,8 @@ class PartPublisher:
     def _take(self, part: _Part, candidates: Sequence[InputVersion], result: ChunkResult) -> None:
         if part.archive is None:
             candidates = self._put_off(candidates, result)
+        if result.hits_misses:
+            import_ahead("scipy.special")  # for the intervals of densities
         ended = dict.fromkeys((row.member for row in result.rows), "r")
         ended |= {f.member: _outcome([f]) for f in result.failures}
         part.taken.extend((candidate, ended.get(candidate.name, "s")) for candidate in candidates)
