@@ -150,9 +150,9 @@ class FolderPlace:
             member = name.replace(os.sep, "/")
             path = self._root / name
             try:
-                info = os.lstat(path)
+                info = path.lstat()
                 if stat.S_ISLNK(info.st_mode):
-                    info = os.stat(path)
+                    info = path.stat()
                     if stat.S_ISDIR(info.st_mode) or self._is_read_elsewhere(path):
                         continue
                 # few names can be a result's, and only those are worth a look at the disk
