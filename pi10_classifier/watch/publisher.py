@@ -313,6 +313,11 @@ class PartPublisher:
                 for candidate, _ in part.taken
                 if candidate.content is not None
             },
+            {
+                candidate.name: candidate.inode
+                for candidate, _ in part.taken
+                if candidate.inode is not None
+            },
             max((last for _, last in record.fixes.values()), default=None),
             json.dumps(to_json(record.drift)) if record.drift is not None else None,
         )

@@ -24,6 +24,7 @@ from pi10_classifier.watch.inputs.base import CLOSED, InputVersion, digest
 
 EVENTS_EVERY_MS = 200
 _END_BYTES = 65_536
+_LARGEST_INODE = 2**63  # that SQLite stores; file systems of Windows may have larger ones
 
 
 class FolderPlace:
@@ -93,9 +94,9 @@ class FolderPlace:
         if not stat.S_ISREG(info.st_mode) or skip_reason(member):
             return None
         version = f"{info.st_size}-{info.st_mtime_ns}"
-        return InputVersion(
-            member, version, LooseFile(Path(path), member, info.st_size, info.st_mtime_ns)
-        )
+        file = LooseFile(Path(path), member, info.st_size, info.st_mtime_ns)
+        inode = info.st_ino if 0 < info.st_ino < _LARGEST_INODE else None
+        return InputVersion(member, version, file, inode=inode)
 
     def _unreadable(self, path: Path, error: OSError) -> InputVersion | None:
         """A file or folder that cannot be read, as a failing input; None where it is gone."""
