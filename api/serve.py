@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import re
-import signal
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -27,6 +26,13 @@ from pi10_classifier.api.settings import Service, variable
 from pi10_classifier.api.trainings.jobs import TRAININGS
 from pi10_classifier.api.webpage.routes import Page
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.http_service import (
+    LARGEST_PORT,
+    base_path,
+    listen,
+    origin,
+    stop_on_signals,
+)
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.model.package import Package, embedded, read_package
 from pi10_classifier.model.runtime import AUTO
@@ -35,7 +41,6 @@ from pi10_classifier.registry.resolve import find
 
 LOG = logging.getLogger("pi10.serve")
 NAME = "pi10_classifier"
-_BASE = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 
 
 def default_workers() -> int:
@@ -64,14 +69,9 @@ class ServeSettings:
     model: str = ""  # else that of PI10_MODEL
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "base_path", self.base_path.rstrip("/"))
-        if not _BASE.fullmatch(self.base_path):
-            raise SettingError(
-                f"--base-path is {self.base_path!r}; it must begin with / and may hold letters, "
-                "digits and ._~- between slashes, such as /pi10"
-            )
+        object.__setattr__(self, "base_path", base_path(self.base_path, "/pi10"))
         for name, value, low, high in (
-            ("port", self.port, 0, 65_535),
+            ("port", self.port, 0, LARGEST_PORT),
             ("workers", self.workers, 0, 64),
             ("grace", self.grace, 0, 3600),
         ):
@@ -139,7 +139,7 @@ class Server:
     async def run(self) -> None:
         """Serve until a signal comes; then let running requests finish within the grace period."""
         settings = self.settings
-        stop = _stop_signals()
+        stop = stop_on_signals()
         self.workers.start()
         self.model.start()
         runner = web.AppRunner(
@@ -148,15 +148,8 @@ class Server:
         )  # fmt: skip
         try:
             await runner.setup()
-            site = web.TCPSite(runner, settings.host, settings.port, backlog=512)
-            try:
-                await site.start()
-            except OSError as error:
-                raise SettingError(
-                    f"cannot listen on {settings.host} port {settings.port}: "
-                    f"{error.strerror or error}; choose another --host or --port"
-                ) from error
-            url = address(settings.host, runner.addresses[0][1], settings.base_path)
+            port = await listen(runner, settings.host, settings.port)
+            url = address(settings.host, port, settings.base_path)
             _print(f"pi10 serve: the page is at {address_here(url)} (Ctrl-C ends the service)")
             LOG.info("listening", extra={
                 "url": url, "version": pi10_classifier.__version__, "workers": settings.workers,
@@ -187,7 +180,7 @@ class Server:
 
 def address(host: str, port: int, base: str) -> str:
     """The page's address."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{base}/ui/"
+    return f"{origin(host, port)}{base}/ui/"
 
 
 def address_here(url: str) -> str:
@@ -199,15 +192,6 @@ def _print(line: str) -> None:
     """Print a line for the person who started the service. It ignores a closed output."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.write(sys.stdout.fileno(), f"{line}\n".encode())
-
-
-def _stop_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # not on Windows
-            loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 async def _deepaas_app(

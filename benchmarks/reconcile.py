@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -134,6 +136,9 @@ def peak_kb(pid: int) -> int:
 def run(environ: dict[str, str]) -> dict[str, Any]:
     """The command's report, its seconds, and its peak memory in MB."""
     began = time.perf_counter()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    servers = [child for child in psutil.Process().children() if "juicefs" in child.name()]
+    served = sum(sum(server.cpu_times()[:2]) for server in servers)
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "pi10_classifier", "oscar", "reconcile", f"s3://{BUCKET}/in/",
@@ -149,8 +154,13 @@ def run(environ: dict[str, str]) -> dict[str, Any]:
         said = out.read()
     if process.returncode:
         raise SystemExit(f"reconcile ended with {process.returncode}: {said[-500:]!r}")
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    served = sum(sum(server.cpu_times()[:2]) for server in servers) - served
     return {
         "seconds": round(seconds, 1),
+        # processor time, start included, tells more than seconds where the machine is shared
+        "cpu_s": round(now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime, 1),
+        **({"gateway_cpu_s": round(served, 1)} if servers else {}),
         "peak_mb": round(peak / 1024, 1),
         "totals": json.loads(said)["totals"],
     }

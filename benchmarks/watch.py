@@ -31,7 +31,7 @@ import psutil
 from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.simulate import simulate_cruise
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "fixtures")]
 
 import s3_server  # noqa: E402
 from summary_receiver import Receiver  # noqa: E402

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from minio.helpers import check_bucket_name
 
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.oscar.bucket_folder import BucketFolder
+from pi10_classifier.oscar.listing_ahead import ListingAhead
 from pi10_classifier.oscar.records.naming import ObjectVersion
 from pi10_classifier.sources.s3_client import S3Client
 
 OURS = ".pi10/"
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # of objects of storages that list no times
 
 
 def store_of(
@@ -63,17 +65,23 @@ class Bucket:
 
     def inputs(self) -> Iterator[Listed]:
         """All objects, including folder markers, in the order of their keys."""
-        for entry in self.store.objects(self.place.bucket, self.place.prefix):
+        for entry in ListingAhead(self.store, self.place.bucket, self.place.prefix):
             version = ObjectVersion(
                 self.place.bucket, entry.object_name, entry.etag or "", entry.size or 0
             )
-            yield Listed(version, entry.last_modified)
+            yield Listed(version, entry.last_modified or _LONG_AGO)
 
     def outputs(self, begins: str) -> Iterator[Output]:
         """The objects of this folder whose names begin with ``begins``, in order."""
         skip = len(self.place.prefix)
         for entry in self.store.objects(self.place.bucket, self.place.prefix + begins):
-            yield Output(entry.object_name[skip:], entry.last_modified)
+            yield Output(entry.object_name[skip:], entry.last_modified or _LONG_AGO)
+
+    def outputs_ahead(self, begins: str) -> Iterator[Output]:
+        """``outputs`` of many objects: several requests at a time."""
+        skip = len(self.place.prefix)
+        for entry in ListingAhead(self.store, self.place.bucket, self.place.prefix + begins):
+            yield Output(entry.object_name[skip:], entry.last_modified or _LONG_AGO)
 
     def put(self, name: str, data: bytes) -> None:
         """Write one object, whole or not at all. Raises InputError."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-import signal
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,7 +16,7 @@ from pi10_classifier.api.webpage.labelling import (
     Taxa,
     guard,
 )
-from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.http_service import listen, origin, stop_on_signals
 from pi10_classifier.labelling.session import Session
 
 HOST = "127.0.0.1"
@@ -49,11 +47,7 @@ def serve_alone(page: Page, *, port: int, ready: Callable[[str], None]) -> None:
 
 
 async def _serve(page: Page, port: int, ready: Callable[[str], None]) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # not on Windows
-            loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     hosts: set[str] = set()
     app = web.Application(middlewares=[guard(hosts)], client_max_size=LARGEST_REQUEST)
     secret = secrets.token_urlsafe(16)
@@ -61,16 +55,9 @@ async def _serve(page: Page, port: int, ready: Callable[[str], None]) -> None:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
     await runner.setup()
     try:
-        try:
-            await web.TCPSite(runner, HOST, port).start()
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise SettingError(
-                f"cannot listen on {HOST} port {port}: {reason}; choose another --port, or none"
-            ) from error
-        chosen = runner.addresses[0][1]
+        chosen = await listen(runner, HOST, port, "choose another --port, or none")
         hosts |= {f"{HOST}:{chosen}", f"localhost:{chosen}"}
-        ready(f"http://{HOST}:{chosen}/{secret}/")
+        ready(f"{origin(HOST, chosen)}/{secret}/")
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -74,7 +74,7 @@ class Reconciler:
     def _pairs(self) -> Iterator[Pair]:
         return pairs(
             self._inputs(),
-            self._out.outputs(self._source.place.prefix),
+            self._out.outputs_ahead(self._source.place.prefix),
             self._identity,
             self._out.outputs,
             self._unpaired,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import re
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,13 @@ from pathlib import Path
 from aiohttp import web
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.http_service import (
+    LARGEST_PORT,
+    base_path,
+    listen,
+    origin,
+    stop_on_signals,
+)
 from pi10_classifier.shore.receiver.receiving import Receiving
 from pi10_classifier.shore.receiver.store import Store
 from pi10_classifier.shore.receiver.tokens import Tokens, read_tokens
@@ -27,7 +31,6 @@ from pi10_classifier.shore.webpage.views import Views
 
 LOG = logging.getLogger("pi10.shore")
 GRACE_S = 10.0
-_BASE = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,8 @@ class ShoreSettings:
     base_path: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "base_path", self.base_path.rstrip("/"))
-        if not _BASE.fullmatch(self.base_path):
-            raise SettingError(
-                f"--base-path is {self.base_path!r}; it must begin with / and may hold letters, "
-                "digits and ._~- between slashes, such as /shore"
-            )
-        if not 0 <= self.port <= 65_535:
+        object.__setattr__(self, "base_path", base_path(self.base_path, "/shore"))
+        if not 0 <= self.port <= LARGEST_PORT:
             raise SettingError(f"--port is {self.port}; it must be 0 to 65535")
         if self.store is None and not self.results:
             raise SettingError("nothing to show: give --store FOLDER, or folders of results")
@@ -85,7 +83,7 @@ async def _serve(
     runs: Sequence[FinishedRun],
     announce: Callable[[str], None],
 ) -> None:
-    stop = _stop_signals()
+    stop = stop_on_signals()
     base = settings.base_path
     app = web.Application(middlewares=[with_policy])
     writer = Writer(store) if store else None
@@ -98,16 +96,8 @@ async def _serve(
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S)
     try:
         await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=512)
-        try:
-            await site.start()
-        except OSError as error:
-            raise SettingError(
-                f"cannot listen on {settings.host} port {settings.port}: "
-                f"{error.strerror or error}; choose another --host or --port"
-            ) from error
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        announce(f"http://{host}:{runner.addresses[0][1]}{base}/")
+        port = await listen(runner, settings.host, settings.port)
+        announce(f"{origin(settings.host, port)}{base}/")
         await stop.wait()
     finally:
         await runner.cleanup()
@@ -120,12 +110,3 @@ async def _health(writer: Writer | None) -> web.Response:
     trouble = writer.state if writer else ""
     body = {"status": "failing" if trouble else "ok", "pid": os.getpid()}
     return web.json_response(body, status=503 if trouble else 200)
-
-
-def _stop_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # not on Windows
-            loop.add_signal_handler(number, stop.set)
-    return stop

@@ -23,6 +23,7 @@ from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.sources.s3_listing import Entry, Page, ask_page, key_bytes
 
 FETCHERS = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
@@ -157,39 +158,44 @@ class S3Client:
                 f"{what}: the storage answered {error.code}; check the permissions and the object",
             ) from error
 
-    def objects(self, bucket: str, prefix: str) -> Iterator[Any]:
+    def objects(self, bucket: str, prefix: str) -> Iterator[Entry]:
         """List objects in the order of their keys, page by page; continues after an error."""
-        last = ""
-        listing: Iterator[Any] | None = None
+        for entries in self.pages(bucket, prefix):
+            yield from entries
 
-        def next_object() -> Any:
-            nonlocal listing
+    def pages(self, bucket: str, prefix: str, delimiter: str = "") -> Iterator[list[Entry]]:
+        """List objects in pages, each in the order of its keys' bytes; continues after an error.
+
+        delimiter: "/" for one level, with its folders as entries. Raises as ``retry``.
+        """
+        last, token = "", None
+
+        def next_page() -> Page:
+            nonlocal token
             try:
-                if listing is None:
-                    listing = iter(
-                        self.client.list_objects(
-                            bucket_name=bucket,
-                            prefix=prefix,
-                            recursive=True,
-                            start_after=last or None,
-                        )
-                    )
-                return next(listing, None)
+                return ask_page(
+                    self.client, bucket, prefix, after=last, token=token, delimiter=delimiter
+                )
             except Exception:
-                listing = None
+                token = None  # it need not outlive a restart of the server, and the key does
                 raise
 
         while True:
             try:
-                entry = self.retry(f"listing s3://{bucket}/{prefix}", next_object)
+                page = self.retry(f"listing s3://{bucket}/{prefix}", next_page)
             except InputError as error:
                 if error.code is Code.OBJECT_UNREADABLE:
                     raise SettingError(error.message) from error
                 raise
-            if entry is None:
+            entries, token = page
+            if delimiter and last:  # a folder lies behind itself: it is listed once more
+                seen = key_bytes(last)
+                entries = [entry for entry in entries if key_bytes(entry.object_name) > seen]
+            if entries:
+                last = entries[-1].object_name
+                yield entries
+            if token is None:
                 return
-            last = entry.object_name
-            yield entry
 
 
 class ObjectStream(io.RawIOBase):

@@ -40,7 +40,7 @@ _TABLES = """
 create table if not exists facts(name text primary key, value text not null) without rowid;
 create table if not exists inputs(
   name text primary key, version text not null, part integer not null, outcome text not null,
-  content integer
+  content integer, inode integer
 ) without rowid;
 create table if not exists parts(
   id integer primary key autoincrement, stem text not null unique, line integer,
@@ -80,8 +80,9 @@ class Entry:
 
     outcome: r (result), f (failure) or s (skipped) for an image or sidecar, a for an archive. For
     any input g (gone before it was read) or u (could not be read; is tried again after the next
-    start). contents: name -> ``WatchedInput.content``, for inputs that were read. fix: the newest
-    of the part's. drift: its counts in the cells of a reference, as JSON; None without one.
+    start). contents: name -> ``WatchedInput.content``, for inputs that were read. inodes: name ->
+    the file's number on its disk, where it has one. fix: the newest of the part's. drift: its
+    counts in the cells of a reference, as JSON; None without one.
     """
 
     number: int
@@ -93,6 +94,7 @@ class Entry:
     folders: dict[str, set[str]] = field(default_factory=dict)
     hits_misses: dict[str, Rows] = field(default_factory=dict)
     contents: dict[str, int] = field(default_factory=dict)
+    inodes: dict[str, int] = field(default_factory=dict)
     fix: Moment | None = None
     drift: str | None = None
 
@@ -125,10 +127,11 @@ class Ledger:
         self._db.execute("pragma temp_store = memory")
         self._db.create_function("base_name", 1, base_name, deterministic=True)
         self._db.executescript(_TABLES)
-        if "content" not in {row[1] for row in self._db.execute("pragma table_info(inputs)")}:
-            self._db.execute(
-                "alter table inputs add column content integer"
-            )  # a file of before 2027
+        for table in ("inputs", "away"):  # of before 2027; an older version made them
+            held = {row[1] for row in self._db.execute(f"pragma table_info({table})")}
+            for column in ("content", "inode") if held else ():
+                if column not in held:
+                    self._db.execute(f"alter table {table} add column {column} integer")
         if "drift" not in {row[1] for row in self._db.execute("pragma table_info(parts)")}:
             self._db.execute("alter table parts add column drift text")  # of before references
         self._db.executescript(TABLES)
@@ -232,9 +235,12 @@ class Ledger:
                 "values (?, ?, ?, ?, ?, ?)",
                 (part, entry.stem, entry.failed, entry.skipped, counts, entry.drift),
             )
+            # mostly nothing is gone, and then no input can be the twin of one that is
+            any_gone = db.execute("select exists(select 1 from away)").fetchone()[0]
             for start in range(0, len(names), _PAGE):
                 page = names[start : start + _PAGE]
-                restored += self._restore(db, page)
+                if any_gone:
+                    restored += self._restore(db, page)
                 marks = ",".join("?" * len(page))
                 db.execute(
                     "insert or ignore into superseded select name, part, outcome from inputs "  # noqa: S608  # nosec B608
@@ -242,15 +248,16 @@ class Ledger:
                     page,
                 )
             db.executemany(
-                "insert or replace into inputs values (?, ?, ?, ?, ?)",
+                "insert or replace into inputs values (?, ?, ?, ?, ?, ?)",
                 (
-                    (name, version, part, outcome, entry.contents.get(name))
+                    (name, version, part, outcome, entry.contents.get(name), entry.inodes.get(name))
                     for name, version, outcome in entry.inputs
                 ),
             )
-            for start in range(0, len(names), _PAGE):
+            for start in range(0, len(names) if any_gone else 0, _PAGE):
                 moved += mark_superseded(db, twins_of(db, names[start : start + _PAGE]))
-            db.executemany("delete from suspects where name = ?", ((name,) for name in names))
+            if db.execute("select exists(select 1 from suspects)").fetchone()[0]:
+                db.executemany("delete from suspects where name = ?", ((name,) for name in names))
             self._count(db, entry.counts, 1)
             for folder, bins in entry.folders.items():
                 db.executemany(

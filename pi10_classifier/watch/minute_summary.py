@@ -250,32 +250,48 @@ def fitted(fields: dict[str, Any]) -> str:
     """The line as JSON, under 500 bytes with its line feed.
 
     Where it would be longer, the variances and standard deviations are left out first. Then the
-    text of the trouble is cut, flags, all but the highest of drift, and densities are left out, and
-    at last rare classes share one count.
+    text of the trouble is cut, flags, all but the highest of drift, and counts of 0 are left out.
+    Then rare classes have only their raised count (``raised``), and at last they share one count
+    (``n``) and one raised count (``rest``). With ``rest``, every class that is not in the line has
+    0 individuals of its own, so that the sums of lines stay right.
     """
     fields = {**fields, "n": dict(fields["n"])}
     if "density" in fields:
         fields["density"] = dict(fields["density"])
-    while len(line := _json(fields)) + 1 >= LINE_BYTES:
-        labels = [label for label in fields["n"] if label != _REST]
-        if any(len(values) > _SHORTEST for values in fields.get("density", {}).values()):
-            fields["density"] = {k: values[:_SHORTEST] for k, values in fields["density"].items()}
-        elif fields.get("trouble"):
-            fields["trouble"] = fields["trouble"][: len(fields["trouble"]) // 2]
-        elif fields.get("flags"):
-            fields["flags"] = fields["flags"][:-1]
-        elif len(drift := fields.get("drift", {})) > 1:
-            highest = max(drift, key=lambda name: abs(drift[name]))
-            fields["drift"] = {highest: drift[highest]}
-        elif fields.get("density"):
-            least = min(fields["density"], key=lambda label: fields["n"].get(label, 0))
-            del fields["density"][least]
-        elif labels:
-            least = min(labels, key=lambda label: fields["n"][label])
-            fields["n"][_REST] = fields["n"].get(_REST, 0) + fields["n"].pop(least)
-        else:
-            break
+    while len(line := _json(fields)) + 1 >= LINE_BYTES and _shortened(fields):
+        pass
     return line
+
+
+def _shortened(fields: dict[str, Any]) -> bool:
+    """Make the line shorter by one step; False where nothing more can be left out."""
+    density: dict[str, list[float]] = fields.get("density", {})
+    counts: dict[str, int] = fields["n"]
+    if any(len(values) > _SHORTEST for values in density.values()):
+        fields["density"] = {label: values[:_SHORTEST] for label, values in density.items()}
+    elif fields.get("trouble"):
+        fields["trouble"] = fields["trouble"][: len(fields["trouble"]) // 2]
+    elif fields.get("flags"):
+        fields["flags"] = fields["flags"][:-1]
+    elif len(drift := fields.get("drift", {})) > 1:
+        highest = max(drift, key=lambda name: abs(drift[name]))
+        fields["drift"] = {highest: drift[highest]}
+    elif empty := [label for label, count in counts.items() if not count]:
+        del counts[empty[-1]]
+    elif density:
+        fields.setdefault("rest", 0)
+        least = min(density, key=lambda label: density[label][0])
+        if raised := density.pop(least)[0]:
+            fields.setdefault("raised", {})[least] = raised
+    elif len(raised := fields.get("raised", {})) >= len(counts) and raised:
+        least = min(raised, key=lambda label: raised[label])
+        fields["rest"] = _short(fields["rest"] + raised.pop(least))
+    elif labels := [label for label in counts if label != _REST]:
+        least = min(labels, key=lambda label: counts[label])
+        counts[_REST] = counts.get(_REST, 0) + counts.pop(least)
+    else:
+        return False
+    return True
 
 
 def _json(fields: dict[str, Any]) -> str:

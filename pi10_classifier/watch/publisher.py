@@ -22,7 +22,7 @@ from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.chunks import chunks
 from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.part_builder import PartBuilder
-from pi10_classifier.inference.pipeline import HELD_BYTES, items_of
+from pi10_classifier.inference.pipeline import HELD_BYTES, import_ahead, items_of
 from pi10_classifier.results.gallery import Gallery, Picture
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
@@ -232,6 +232,8 @@ class PartPublisher:
     def _take(self, part: _Part, candidates: Sequence[InputVersion], result: ChunkResult) -> None:
         if part.archive is None:
             candidates = self._put_off(candidates, result)
+        if result.hits_misses:
+            import_ahead("scipy.special")  # for the intervals of densities
         ended = dict.fromkeys((row.member for row in result.rows), "r")
         ended |= {f.member: _outcome([f]) for f in result.failures}
         part.taken.extend((candidate, ended.get(candidate.name, "s")) for candidate in candidates)
@@ -311,6 +313,11 @@ class PartPublisher:
                 candidate.name: candidate.content
                 for candidate, _ in part.taken
                 if candidate.content is not None
+            },
+            {
+                candidate.name: candidate.inode
+                for candidate, _ in part.taken
+                if candidate.inode is not None
             },
             max((last for _, last in record.fixes.values()), default=None),
             json.dumps(to_json(record.drift)) if record.drift is not None else None,

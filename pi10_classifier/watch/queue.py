@@ -31,6 +31,7 @@ class InputQueue:
         self._capacity = capacity
         self._names: set[str] = set()
         self._ready: deque[InputVersion] = deque()
+        self._ready_since = 0.0
         self._due: list[tuple[float, int, InputVersion]] = []
         self._order = count()
         self._change = threading.Condition()
@@ -97,6 +98,8 @@ class InputQueue:
         if seconds > 0:
             heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), candidate))
         else:
+            if not self._ready:
+                self._ready_since = time.monotonic()
             self._ready.append(candidate)
 
     def due(self) -> list[InputVersion]:
@@ -122,12 +125,24 @@ class InputQueue:
         self.later(candidate, self._settle_s)
 
     def take(self, most: int, enough: int, wait_s: float) -> list[InputVersion]:
-        """Up to ``most`` inputs that are ready; waits up to ``wait_s`` for ``enough``."""
+        """Up to ``most`` inputs that are ready; an input waits up to ``wait_s`` for ``enough``.
+
+        More than ``enough`` are taken in multiples of it, as the engine works on so many at once.
+        Empty where inputs have become due, which the caller looks at first.
+        """
         until = time.monotonic() + wait_s
         with self._change:
-            while len(self._ready) < enough and (left := until - time.monotonic()) > 0:
-                self._change.wait(left)
-            return [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+            while (number := min(most, len(self._ready))) < enough:
+                now = time.monotonic()
+                ends = min(until, self._ready_since + wait_s) if number else until
+                if now >= ends:
+                    break
+                if self._due and self._due[0][0] <= now:
+                    return []
+                self._change.wait(min(ends, self._due[0][0] if self._due else ends) - now)
+            number -= number % enough if number > enough else 0
+            self._ready_since = time.monotonic()
+            return [self._ready.popleft() for _ in range(number)]
 
     def done(self, names: Sequence[str]) -> None:
         """Remove inputs that are entered in the ledger, or that are gone."""

@@ -212,7 +212,7 @@ class _Watcher:
         self._raise_if_cancelled = raise_if_cancelled
         self._show_status, self._emit_line = show_status, emit_line
         started, clock = datetime.now(UTC), time.perf_counter()
-        import_ahead("pyarrow.parquet", "pyarrow.dataset", "scipy.special")
+        import_ahead("pyarrow.parquet")
         self._discovery.start()
         if self._uplink:
             self._uplink.start()

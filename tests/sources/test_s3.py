@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import io
 
 import pytest
 import s3_server
-from minio import Minio
 from s3_server import Proxy, Server
 from s3_units import PAYLOAD, items, put, stream_of, tar_of, units, zip_of
 
 from pi10_classifier.errors import Code
+from pi10_classifier.sources import s3_listing
 from pi10_classifier.sources.base import Limits
 
 
@@ -20,8 +19,7 @@ class TestListing:
     def test_pages_are_followed(
         self, s3: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        pages_of_two = functools.partialmethod(Minio._list_objects, max_keys=2)
-        monkeypatch.setattr(Minio, "_list_objects", pages_of_two)
+        monkeypatch.setattr(s3_listing, "PAGE", 2)
         keys = ["a b.tif", "a+b.tif", "b/c.tif", "b/d.tif", "b/e/f.tif", "caf\u00e9.tif", "z.tif"]
         for key in keys:
             put(s3, bucket, key, b"x")

@@ -140,6 +140,36 @@ def test_any_line_is_below_500_bytes_and_keeps_the_sum(
     )  # fmt: skip
     assert len(line.encode()) + 1 < LINE_BYTES
     assert sum(json.loads(line)["n"].values()) == sum(counts.values())
+    told = json.loads(line)
+    raised = [values[0] for values in told.get("density", {}).values()]
+    raised += [*told.get("raised", {}).values(), told.get("rest", 0)]
+    assert sum(raised) == pytest.approx(1234.5 * len(density), rel=5e-4 * max(len(density), 1))
+
+
+def test_rare_classes_have_their_raised_count_where_there_is_no_room_for_more() -> None:
+    counts = {f"class {number:02d}": 4**number for number in range(12)}
+    density = {label: [4 * n, 4 * n / 34, 3 * n / 34, 6 * n / 34] for label, n in counts.items()}
+    said = {
+        "id": "0123abcd",
+        "seq": 10,
+        "minute": "2026-05-04T03:02Z",
+        "model": "abababab",
+        "n": counts | {"none": 0},
+        "from": "2024-06-24T14:50Z",
+        "minutes": 1,
+        "hits": 10,
+        "misses": 30,
+        "weight": 4,
+        "density": density | {"none": [0, 0, 0, 0.434]},
+    }
+    line = json.loads(fitted(said))
+    assert len(fitted(said)) + 1 < LINE_BYTES
+    assert line["n"] == counts, "a count of 0 is the first to go"
+    assert line["rest"] == 0
+    assert line["raised"]
+    assert line["raised"] | {k: v[0] for k, v in line.get("density", {}).items()} == {
+        label: 4 * n for label, n in counts.items()
+    }
 
 
 def test_the_highest_of_drift_stays_when_others_do_not_fit() -> None:

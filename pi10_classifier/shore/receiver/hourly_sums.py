@@ -5,10 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter, defaultdict
 
-from pi10_classifier.abundance.density import Sums
+from pi10_classifier.abundance.density import LITRES_PER_MINUTE, Sums
 from pi10_classifier.shore.receiver.lines import Line
 
 TRACK_MINUTES = 10
+
+
+def zeros(minutes: int) -> Sums:
+    """The sums of minutes without an individual."""
+    return Sums(minutes=minutes, litres=minutes * LITRES_PER_MINUTE)
 
 
 class HourlySums:
@@ -21,6 +26,8 @@ class HourlySums:
         self._flags: Counter[tuple[int, int, str]] = Counter()
         self._hours: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * 8)
         self._track: dict[tuple[int, int], tuple[int, float, float]] = {}
+        self._complete: list[tuple[int, int, Line]] = []
+        self._classes: dict[tuple[int, str], set[str]] = defaultdict(set)
 
     def add(self, ship: int, line: Line) -> None:
         hour = line.minute // 60
@@ -38,13 +45,43 @@ class HourlySums:
         for label, sums in line.sums.items():
             self._densities[ship, sampled, label] += sums
             self._unknown[ship, sampled, label] += line.minutes if line.spread_unknown else 0
+        self._classes[ship, line.model].update(line.sums)
+        if line.complete:
+            self._complete.append((ship, sampled, line))
         for flag in line.flags:
             self._flags[ship, sampled, flag] += max(line.minutes, 1)
         if line.position:
             slot = ship, line.position[0] // TRACK_MINUTES
             self._track[slot] = max(line.position, self._track.get(slot, line.position))
 
+    def _add_zeros(self, db: sqlite3.Connection) -> None:
+        """Count the minutes of classes that complete lines do not name, as there were none.
+
+        A class that a model's lines name for the first time was not there in the earlier ones.
+        """
+        for (ship, model), told in self._classes.items():
+            query = "select label from classes where ship = ? and model = ?"
+            known = {label for (label,) in db.execute(query, (ship, model))}
+            new = told - known
+            db.executemany(
+                "insert into classes values (?, ?, ?)", ((ship, model, label) for label in new)
+            )
+            query = "select hour, minutes from complete where ship = ? and model = ?"
+            for hour, minutes in db.execute(query, (ship, model)).fetchall() if new else ():
+                for label in new:
+                    self._densities[ship, hour, label] += zeros(minutes)
+            self._classes[ship, model] = told | known
+        for ship, hour, line in self._complete:
+            for label in self._classes[ship, line.model] - line.sums.keys():
+                self._densities[ship, hour, label] += zeros(line.minutes)
+            db.execute(
+                "insert into complete values (?, ?, ?, ?) on conflict do update set "
+                "minutes = minutes + excluded.minutes",
+                (ship, line.model, hour, line.minutes),
+            )
+
     def write(self, db: sqlite3.Connection) -> None:
+        self._add_zeros(db)
         db.executemany(
             "insert into densities values (?,?,?,?,?,?,?,?,?,?) on conflict do update set "
             "minutes = minutes + excluded.minutes, raised = raised + excluded.raised, "

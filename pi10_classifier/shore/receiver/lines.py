@@ -16,6 +16,7 @@ from pi10_classifier.abundance.density import LITRES_PER_MINUTE, Sums
 
 MOST_BYTES = 2000  # of a line; `pi10 watch` keeps to 500
 MOST_LABELS = 100
+REST = "_rest"  # rare classes together
 AHEAD_MINUTES = 60  # a line later than this by our clock comes from a wrong clock
 EARLIEST = 24 * 60 * 365 * 50  # epoch minutes: 2019, before the first Pi-10 went to sea
 _LARGEST = 2**53
@@ -37,8 +38,9 @@ class Line:
     minute, sampled: epoch minutes (UTC): when it was composed, and the first instrument's minute
     that it reports (None: it reports none). sums: by class, over the ``minutes`` reported.
     spread_unknown: True where the minutes' squared densities are not in the line, so that it
-    gives no interval of the water mass. position: epoch minute, latitude, longitude
-    in degrees. drift: quantity -> height of its chart over the limit; None without a reference.
+    gives no interval of the water mass. complete: every class that is not in ``sums`` has 0
+    individuals. position: epoch minute, latitude, longitude in degrees. drift: quantity ->
+    height of its chart over the limit; None without a reference.
     """
 
     text: str
@@ -60,6 +62,7 @@ class Line:
     misses: int = 0
     sums: Mapping[str, Sums] = field(default_factory=dict)
     spread_unknown: bool = False
+    complete: bool = False
     position: tuple[int, float, float] | None = None
     flags: tuple[str, ...] = ()
     drift: Mapping[str, float] | None = None
@@ -138,11 +141,35 @@ def _sampled(fields: Mapping[str, Any], now: int) -> dict[str, Any]:
     sums = {
         _label(label): _sums(label, values, minutes, weight) for label, values in densities.items()
     }
-    unknown = minutes > 1 and any(len(values) < 6 for values in densities.values())
+    told = _raised(fields)
+    sums |= {label: _from_raised(label, value, minutes, weight) for label, value in told.items()}
+    unknown = minutes > 1 and (told or any(len(values) < 6 for values in densities.values()))
     return {
         "sampled": sampled, "minutes": minutes, "hits": hits, "misses": misses, "sums": sums,
-        "spread_unknown": unknown,
+        "spread_unknown": bool(unknown), "complete": "rest" in fields,
     }  # fmt: skip
+
+
+def _raised(fields: Mapping[str, Any]) -> dict[str, float]:
+    """Raised counts of classes for which the line had no room for more, and of the rest."""
+    told = fields.get("raised", {})
+    if not isinstance(told, dict) or len(told) > MOST_LABELS:
+        raise LineError("raised must be an object of class and number")
+    raised = {_label(label): _number(value, f"raised of {label}") for label, value in told.items()}
+    if twice := raised.keys() & fields.get("density", {}).keys():
+        raise LineError(f"{_shown(min(twice))} is in both raised and density")
+    if rest := _number(fields.get("rest", 0), "rest"):
+        raised[REST] = raised.get(REST, 0.0) + rest
+    return raised
+
+
+def _from_raised(label: str, raised: float, minutes: int, weight: float) -> Sums:
+    if raised and not weight:
+        raise LineError(f"raised of {_shown(label)} is not 0, but the line's weight is")
+    if minutes == 1:
+        return Sums.of_minute(raised, weight)
+    litres = minutes * LITRES_PER_MINUTE
+    return Sums.of_stretch(minutes, raised, raised * weight, weight, litres, 0.0)
 
 
 def _sums(label: str, values: Any, minutes: int, weight: float) -> Sums:

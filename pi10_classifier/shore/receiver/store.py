@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,9 +24,11 @@ from pi10_classifier.shore.receiver.lines import Line, minute_text
 
 FILE = "shore.sqlite"
 FORMAT = 1
+MOST_NUMBER = 2**53
 MOST_REFUSED = 10_000  # refused lines that are kept for each ship; others are only counted
 
 # sampled: the first minute that the line reports; its sums belong to the hour of that minute.
+# classes: that a model's lines have named. complete: minutes of lines that name all that was there.
 # spread: minutes whose squares are known. images, failed ...: of the hour in which they were sent
 _TABLES = """
 create table if not exists facts(name text primary key, value text not null) without rowid;
@@ -68,7 +70,16 @@ create table if not exists refused(
   ship integer, digest blob, received integer not null, reason text not null, line text not null,
   times integer not null, primary key(ship, digest)
 ) without rowid;
+create table if not exists classes(
+  ship integer, model text, label text, primary key(ship, model, label)
+) without rowid;
+create table if not exists complete(
+  ship integer, model text, hour integer, minutes integer not null, primary key(ship, model, hour)
+) without rowid;
 create table if not exists refused_beyond(ship integer primary key, times integer not null);
+create table if not exists refused_numbers(
+  source integer, seq integer, primary key(source, seq)
+) without rowid;
 """
 
 
@@ -250,7 +261,18 @@ class Store:
             return f"another line of {line.source} has the number {line.seq}"
         return f"another line of {line.source} has the minute {minute_text(line.minute)}"
 
+    def _number(self, ship: int, text: str) -> None:
+        """Note the number of a refused line, so that it is not awaited; of those that have one."""
+        with suppress(ValueError, RecursionError, AttributeError, TypeError):
+            fields = json.loads(text)
+            source, owner = self._sources.get(fields.get("id"), (0, 0))
+            seq = fields.get("seq")
+            if owner == ship and type(seq) is int and 0 < seq < MOST_NUMBER:
+                self._db.execute("insert or ignore into refused_numbers values (?, ?)",
+                                 (source, seq))  # fmt: skip
+
     def _refuse(self, ship: int, received: int, text: str, reason: str) -> None:
+        self._number(ship, text)
         kept = text[:4000]
         digest = sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
         updated = self._db.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pi10_classifier.abundance.density import Sums
-from pi10_classifier.shore.receiver.hourly_sums import TRACK_MINUTES
+from pi10_classifier.shore.receiver.hourly_sums import TRACK_MINUTES, zeros
 from pi10_classifier.shore.receiver.lines import LineError, parse, position_of
 from pi10_classifier.shore.voyages.series import Fix, Gap, Stretch
 
@@ -25,9 +26,9 @@ class ShipState:
     """How a ship does, by the lines that have come. Times are epoch minutes, or None.
 
     received: when the last line came. minute: that of the newest line. missing: lines that were
-    made and have not come. backlog_hours: at the rate of the last hour. lag: by how much the
-    newest line's minute was ahead of our clock (negative: late) when it came. drift: of the newest
-    line, as in ``Line``.
+    made, have not come, and still may: neither lost aboard (dropped) nor refused here.
+    backlog_hours: at the rate of the last hour. lag: by how much the newest line's minute was
+    ahead of our clock (negative: late) when it came. drift: of the newest line, as in ``Line``.
     """
 
     name: str
@@ -139,6 +140,11 @@ class ShipLines:
                     (self._ship, start, end),
                 )
             )  # fmt: skip
+        classes: dict[str, list[str]] = defaultdict(list)
+        for model, label in self._ask(
+            "select model, label from classes where ship = ?", (self._ship,)
+        ):
+            classes[model].append(label)
         for text in texts:
             line = parse(text, _FOREVER)
             if start <= line.minute < end:
@@ -150,8 +156,11 @@ class ShipLines:
             sampled = line.minute if line.sampled is None else line.sampled
             if not start <= sampled < end:
                 continue
+            sums = dict(line.sums)
+            for label in classes[line.model] if line.complete else ():
+                sums.setdefault(label, zeros(line.minutes))
             part = Stretch(
-                sampled, sums=dict(line.sums), minutes=line.minutes, no_density=line.no_density,
+                sampled, sums=sums, minutes=line.minutes, no_density=line.no_density,
                 hits=line.hits, misses=line.misses,
             )  # fmt: skip
             for label in line.sums if line.spread_unknown else ():
@@ -220,6 +229,14 @@ class ShipLines:
                 out.append((since, until))
         return out
 
+    def _refused(self, source: int, last: int) -> int:
+        """Number of an output folder's lines up to number ``last`` that came and were refused."""
+        query = (
+            "select count(*) from refused_numbers r where source = ? and seq < ? and not exists "
+            "(select 1 from lines l where l.source = r.source and l.seq = r.seq)"
+        )
+        return int(self._ask(query, (source, last))[0][0])
+
     def state(self) -> ShipState:
         """How the ship does now."""
         refused = self._ask(
@@ -241,7 +258,9 @@ class ShipLines:
             line = parse(text, _FOREVER)
         except LineError:  # of a later version's store
             return ShipState(self.name, received // 60, minute)
-        sums = self._ask("select seq, held from sources where ship = ?", (self._ship,))
+        senders = self._ask("select source, seq, held from sources where ship = ?", (self._ship,))
+        refused_lines = sum(self._refused(source, seq) for source, seq, _ in senders)
+        lost = sum(json.loads(row[2]).get("dropped", 0) for row in newest)
         hours = self._ask(
             "select sum(lines), sum(failed), (select sum(images) from images i where i.ship = :s "
             "and i.hour > :h) from hours where ship = :s and hour > :h",
@@ -257,8 +276,8 @@ class ShipLines:
         return ShipState(
             name=self.name, received=max(row[0] for row in newest) // 60, minute=minute,
             model=line.model, backlog=line.backlog, more=line.more, trouble=line.trouble,
-            dropped=line.dropped,
-            missing=max(0, sum(seq - held for seq, held in sums) - line.dropped),
+            dropped=lost,
+            missing=max(0, sum(seq - held for _, seq, held in senders) - lost - refused_lines),
             images_per_minute=rate,
             backlog_hours=line.backlog / rate / 60 if rate else None,
             failed_share=failed / (failed + images) if failed + images else 0.0,

@@ -24,13 +24,14 @@ class InputVersion:
     """An input as it was seen.
 
     name: its path below the source. version: changes with its content. handle: the file or object.
-    content: a hash of its bytes, known once it was read.
+    content: a hash of its bytes, known once it was read. inode: the file's number on its disk.
     """
 
     name: str
     version: str
     handle: LooseFile | S3Object
     content: int | None = None
+    inode: int | None = None
 
     @property
     def is_archive(self) -> bool:
@@ -81,6 +82,8 @@ class WatchedInput(Protocol):
 
     def content(self, candidate: InputVersion, data: bytes | None) -> int | None:
         """A hash that is equal for equal bytes under any name; None where it is not known.
+
+        Where versions hold no time, a sidecar's is equal under its own name alone.
 
         data: the input's bytes, where all were read.
         """

@@ -11,6 +11,7 @@ from minio.error import MinioException, S3Error
 from minio.helpers import check_bucket_name
 
 from pi10_classifier.errors import Code, InputError, SettingError
+from pi10_classifier.instrument.names import Kind, kind_of
 from pi10_classifier.sources.base import Limits, Unit
 from pi10_classifier.sources.input_rules import skip_reason
 from pi10_classifier.sources.s3 import S3Archive, S3Block, S3Object
@@ -120,7 +121,10 @@ class BucketPlace:
         return S3Archive(self._store, self._bucket, self._object(candidate), self._limits)
 
     def content(self, candidate: InputVersion, data: bytes | None) -> int | None:
-        return digest(candidate.version.encode())  # size and etag
+        # size and etag; sidecars of two bins may be equal, and without a time in the version
+        # nothing tells a copy from one that was moved: each is its own
+        name = "" if kind_of(candidate.name) in (Kind.IMAGE, Kind.OTHER) else candidate.name
+        return digest(f"{name}{candidate.version}".encode())
 
     @staticmethod
     def _object(candidate: InputVersion) -> S3Object:

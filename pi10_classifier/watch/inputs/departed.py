@@ -1,9 +1,11 @@
 """Handles inputs that no longer exist: results of moved ones are removed, of deleted ones kept.
 
 An input was moved where it has a twin under another name: the same bytes, and either the same base
-name or the same time. An input that was never read, so that its bytes are not known, needs the
-same size, time and base name. Any other missing input was deleted, such as an archive that was
-copied ashore to make room. It goes into the table ``away``, and its results stay as they are.
+name or the same time. Of two names in one part neither is the older; there, the file's number on
+the disk (``inode``) tells a renamed file from a copy. An input that was never read, so that its
+bytes are not known, needs the same size, time and base name. Any other missing input was deleted,
+such as an archive that was copied ashore to make room. It goes into the table ``away``, and its
+results stay as they are.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
     from pi10_classifier.watch.ledger import Ledger
 
 AGAIN = "again "  # prefix of the version of an input to be done again once it is seen
-COLUMNS = "name, version, part, outcome, content"
+COLUMNS = "name, version, part, outcome, content, inode"
 _PAGE = 5000
 
 _LIKE_INPUTS = """(
   name text primary key, version text not null, part integer not null, outcome text not null,
-  content integer
+  content integer, inode integer
 ) without rowid"""
 
 TABLES = f"""
@@ -41,14 +43,16 @@ create index if not exists temp.lost_unread on lost(version) where content is nu
 # version are taken together
 _TWINS = """
 with i as materialized (
-  select name, version, part, content, base_name(name) as base from inputs where {which}
+  select name, version, part, content, inode, base_name(name) as base from inputs where {which}
 ), a as materialized (
-  select name, version, part, outcome, content, base_name(name) as base from {gone}
+  select name, version, part, outcome, content, inode, base_name(name) as base from {gone}
   where content in (select content from i) and name not in (select name from i)
 ), newest as materialized (
   select content, version, max(part) as part from i group by content, version
 ), bases as materialized (
   select distinct content, base from i
+), files as materialized (
+  select distinct content, version, part, inode from i where inode is not null
 ), bases_of_versions as materialized (
   select distinct content, base, version from i
 )
@@ -58,6 +62,8 @@ select name from a natural join bases_of_versions
 union
 select a.name from a join newest n on a.content = n.content and a.version = n.version
 where a.part < n.part
+union
+select name from a natural join files
 union
 select g.name from i cross join {gone} g on g.version in (i.version, '{again}' || i.version)
 where g.content is null and g.name != i.name and base_name(g.name) = i.base
@@ -133,7 +139,7 @@ def remove_missing(ledger: Ledger, seen_names: SeenNames, is_queued: Callable[[s
             rows = db.execute(f"select {COLUMNS} from inputs where name = ?", (name,)).fetchall()  # noqa: S608  # nosec B608
             # one entered during the scan may have come after the scan had read its folder
             if rows and rows[0][2] not in ledger.new_parts:
-                db.execute("insert into lost values (?, ?, ?, ?, ?)", rows[0])
+                db.execute("insert into lost values (?, ?, ?, ?, ?, ?)", rows[0])
         db.execute("insert or replace into away select * from lost")
         db.execute("delete from inputs where name in (select name from lost)")
         query = _TWINS.format(gone="lost", which="true", again=AGAIN)

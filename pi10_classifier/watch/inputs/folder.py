@@ -24,6 +24,7 @@ from pi10_classifier.watch.inputs.base import CLOSED, InputVersion, digest
 
 EVENTS_EVERY_MS = 200
 _END_BYTES = 65_536
+_LARGEST_INODE = 2**63  # that SQLite stores; file systems of Windows may have larger ones
 
 
 class FolderPlace:
@@ -62,18 +63,19 @@ class FolderPlace:
                 if unreadable_folder := self._unreadable(folder, error):
                     yield unreadable_folder
                 continue
+            inside = self._member(folder, "")
             for entry in listed:
-                path = Path(entry.path)
+                member = inside + printable(entry.name)
                 try:
                     if entry.is_dir(follow_symlinks=False):
                         if not is_skipped_folder(entry.name):
-                            folders.append(path)
+                            folders.append(Path(entry.path))
                         continue
-                    if entry.is_symlink() and self._is_read_elsewhere(path):
+                    if entry.is_symlink() and self._is_read_elsewhere(Path(entry.path)):
                         continue
-                    candidate = self._candidate(path, entry.stat())
+                    candidate = self._candidate(entry.path, member, entry.stat())
                 except OSError as error:
-                    candidate = self._unreadable(path, error)
+                    candidate = self._unreadable(Path(entry.path), error)
                 if candidate:
                     yield candidate
             waiting.extend(reversed(folders))
@@ -82,20 +84,25 @@ class FolderPlace:
         """True for a link to a file that is itself in the watched folder."""
         return path.is_symlink() and is_read_elsewhere(path, (self._root.resolve(),))
 
-    def _candidate(self, path: Path, info: os.stat_result) -> InputVersion | None:
-        member = printable(path.relative_to(self._root).as_posix())
+    def _member(self, folder: Path, name: str) -> str:
+        """The name below the watched folder of a file in one of its folders."""
+        inside = printable(folder.relative_to(self._root).as_posix())
+        return name if inside == "." else f"{inside}/{name}"
+
+    @staticmethod
+    def _candidate(path: str | Path, member: str, info: os.stat_result) -> InputVersion | None:
         if not stat.S_ISREG(info.st_mode) or skip_reason(member):
             return None
         version = f"{info.st_size}-{info.st_mtime_ns}"
-        return InputVersion(
-            member, version, LooseFile(path, member, info.st_size, info.st_mtime_ns)
-        )
+        file = LooseFile(Path(path), member, info.st_size, info.st_mtime_ns)
+        inode = info.st_ino if 0 < info.st_ino < _LARGEST_INODE else None
+        return InputVersion(member, version, file, inode=inode)
 
     def _unreadable(self, path: Path, error: OSError) -> InputVersion | None:
         """A file or folder that cannot be read, as a failing input; None where it is gone."""
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return None  # removed meanwhile, or a broken link
-        member = printable(path.relative_to(self._root).as_posix())
+        member = self._member(path.parent, printable(path.name))
         if skip_reason(member):
             return None
         file = LooseFile(path, member, 0, 0, unreadable(error))
@@ -138,19 +145,27 @@ class FolderPlace:
                     up()  # may be a rename: a scan finds the old name gone
 
     def _from_events(self, root: Path, paths: Sequence[str]) -> Iterator[InputVersion]:
+        outside = len(os.fspath(root / "x")) - 1
         for text in paths:
-            path = self._root / Path(text).relative_to(root)
+            name = text[outside:]
+            member = name.replace(os.sep, "/")
+            path = self._root / name
             try:
-                info = path.stat()
-                if is_result(path, self._root) or self._is_read_elsewhere(path):
+                info = path.lstat()
+                if stat.S_ISLNK(info.st_mode):
+                    info = path.stat()
+                    if stat.S_ISDIR(info.st_mode) or self._is_read_elsewhere(path):
+                        continue
+                # few names can be a result's, and only those are worth a look at the disk
+                if not RUN_ENTRIES.isdisjoint(member.split("/")) and is_result(path, self._root):
                     continue
             except (OSError, ValueError):
                 continue  # gone, or unreadable, which the next scan records
             if stat.S_ISDIR(info.st_mode):
                 # a folder that is moved in gives one event, and none for its files
-                if not path.is_symlink() and not is_skipped_folder(path.name):
+                if not is_skipped_folder(path.name):
                     yield from self._scan_below(path)
-            elif candidate := self._candidate(path, info):
+            elif candidate := self._candidate(path, printable(member), info):
                 yield candidate
 
     def look(self, candidate: InputVersion) -> InputVersion | None:
@@ -161,7 +176,9 @@ class FolderPlace:
                 os.scandir(path).close()
                 is_run_folder(path)  # fails, as in a scan, where the path is too long
                 return None  # readable again: the next scan finds its files
-            return self._candidate(path, path.stat())
+            now = self._candidate(path, candidate.name, path.stat())
+            # most have not changed: the same object again saves the memory of another
+            return candidate if now and now.version == candidate.version else now
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

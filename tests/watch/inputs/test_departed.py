@@ -16,8 +16,11 @@ from watching import same_results
 
 from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.inference.settings import Settings
+from pi10_classifier.sources.base import LIMITS
 from pi10_classifier.sources.local import LooseFile
+from pi10_classifier.sources.s3 import S3Object
 from pi10_classifier.watch.inputs.base import InputVersion
+from pi10_classifier.watch.inputs.bucket import BucketPlace
 from pi10_classifier.watch.inputs.departed import SeenNames, remove_missing
 from pi10_classifier.watch.ledger import Entry, Ledger
 
@@ -157,6 +160,32 @@ class TestMoved:
         assert ledger.gone == 1
 
 
+@pytest.mark.parametrize(("inode", "moved"), [(7, 1), (8, 0), (None, 0)])
+def test_renamed_within_one_part_as_the_file_is_the_same(
+    ledger: Ledger, inode: int | None, moved: int
+) -> None:
+    """Another number on the disk is a copy, beside which the first was deleted."""
+    inputs = [("a.tif", "v", "r"), ("b.tif", "v", "r")]
+    inodes = {"a.tif": 7} | ({"b.tif": inode} if inode else {})
+    contents = dict.fromkeys(("a.tif", "b.tif"), 1)
+    ledger.enter(Entry(1, "p", inputs, 0, 0, {}, contents=contents, inodes=inodes), lambda: None)
+    ledger.new_parts.clear()
+    remove_missing(ledger, _names_seen("b.tif"), lambda _: False)
+    assert (ledger.moved, ledger.gone) == (moved, 1 - moved)
+
+
+def test_sidecars_of_a_bucket_are_each_their_own() -> None:
+    """Their versions hold no time, and those of two bins are often the same bytes."""
+    place = BucketPlace("s3://bucket/in/", LIMITS, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+
+    def content(name: str) -> int | None:
+        return place.content(InputVersion(name, "8-etag", S3Object(name, name, 8, "etag")), None)
+
+    assert content("1450/HitsMisses.txt") != content("1500/HitsMisses.txt")
+    assert content("1450/HitsMisses.txt") == content("1450/HitsMisses.txt")
+    assert content("1450/a.tif") == content("1500/a.tif")
+
+
 def _entry(number: int, contents: dict[str, int], version: str, outcome: str = "r") -> Entry:
     inputs = [(name, version, outcome) for name in contents]
     return Entry(number, f"part-{number}", inputs, 0, 0, {}, contents=contents)
@@ -258,7 +287,8 @@ def test_ledger_of_an_earlier_version(tree: Path, done: Done, package: Path,
     for index in ("away_content", "away_unread"):
         db.execute(f"drop index {index}")
     db.execute("drop table away")
-    db.execute("alter table inputs drop column content")
+    for column in ("content", "inode"):
+        db.execute(f"alter table inputs drop column {column}")
     db.commit()
     db.close()
     move_folder(tree)

@@ -1,0 +1,61 @@
+"""What `pi10 serve` and `pi10 shore` share: an address to listen on, and an end by signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation.signals import SIGNALS
+
+if TYPE_CHECKING:
+    from aiohttp.web import AppRunner
+
+_BACKLOG = 512  # connections that wait to be accepted
+_BASE_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+LARGEST_PORT = 65_535
+
+
+def base_path(text: str, example: str) -> str:
+    """The prefix of a service's addresses, without a slash at its end. Raises SettingError."""
+    path = text.rstrip("/")
+    if not _BASE_PATH.fullmatch(path):
+        raise SettingError(
+            f"--base-path is {path!r}; it must begin with / and may hold letters, digits and "
+            f"._~- between slashes, such as {example}"
+        )
+    return path
+
+
+def origin(host: str, port: int) -> str:
+    """``http://host:port``, with the brackets that an IPv6 address needs."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set; call it in the running loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        with contextlib.suppress(NotImplementedError):  # not on Windows
+            loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def listen(
+    runner: AppRunner, host: str, port: int, remedy: str = "choose another --host or --port"
+) -> int:
+    """Accept connections for a runner that is set up; returns the port (port 0: a free one).
+
+    remedy: ends the message. Raises SettingError where the address cannot be used.
+    """
+    from aiohttp.web import TCPSite
+
+    try:
+        await TCPSite(runner, host, port, backlog=_BACKLOG).start()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingError(f"cannot listen on {host} port {port}: {reason}; {remedy}") from error
+    return int(runner.addresses[0][1])
