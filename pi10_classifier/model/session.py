@@ -30,6 +30,17 @@ class Answer(NamedTuple):
     novelty: F32 | None
     groups: F32 | None = None
 
+    @classmethod
+    def joined(cls, parts: Sequence[Answer]) -> Answer:
+        """Answers of one model, one or more, as one."""
+
+        def column(values: Sequence[F32 | None]) -> F32 | None:
+            known = [value for value in values if value is not None]
+            return np.concatenate(known) if known else None
+
+        scores, novelty, groups = zip(*parts, strict=True)
+        return cls(np.concatenate(scores), column(novelty), column(groups))
+
 
 class Model:
     """A loaded package. Several threads may call ``answer`` at once; they share one session.
@@ -157,18 +168,24 @@ class Model:
         measured: what was measured of each, float32 (N, M), for a package that takes it; None
         where nothing was. All may hold NaN where the graph overflows: the caller must refuse them.
         """
+        return self.activated(self.raw_answer(batch, measured))
+
+    def raw_answer(self, batch: U8, measured: F32 | None = None) -> Answer:
+        """``answer`` before the activation: class logits where the graph gives them."""
         if self._lock:
             with self._lock:
-                raw, novelty, groups = self._run(batch, measured)
-        else:
-            raw, novelty, groups = self._run(batch, measured)
+                return self._run(batch, measured)
+        return self._run(batch, measured)
+
+    def activated(self, raw: Answer) -> Answer:
+        """The answer with probabilities, from one or more raw ones in one."""
         if self.package.activation == "none":
-            return Answer(raw, novelty, groups)
-        logits = raw / np.float32(self.package.temperature)
+            return raw
+        logits = raw.scores / np.float32(self.package.temperature)
         with np.errstate(all="ignore"):
             exp = np.exp(logits - logits.max(axis=1, keepdims=True))
             scores = np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
-        return Answer(scores, novelty, groups)
+        return raw._replace(scores=scores)
 
     def labels(self, scores: F32) -> Sequence[str]:
         """The class of the highest score of each row."""
