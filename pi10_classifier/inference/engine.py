@@ -321,7 +321,7 @@ class Engine:
                     _note_fix(result, (bin_id, minute), when, tags)
                     last_tags, last_bin = tags, bin_id
             # in the order of Row's fields
-            row = Row(
+            row = Row._make((
                 name, item.source, item.member,
                 particle.bin.instrument if particle else None, bin_id or None,
                 when, tags.latitude, tags.longitude, entry.width, entry.height,
@@ -332,7 +332,7 @@ class Engine:
                 None,  # the raising factor, known only after the whole minute
                 self._flags(entry, particle, values[top] < self._least[top], unlike),
                 package.name, package.sha256,
-            )  # fmt: skip
+            ))  # fmt: skip
             result.rows.append(row)
             score = 0.0 if entry.blank else values[top]
             if gallery.wants(label, score):
