@@ -67,6 +67,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "rows": ("inference.engine:Engine._record", "engine:Engine._record"),
     "collect": ("inference.part_builder:PartBuilder.take", "open_part:OpenPart.take"),
     "Arrow and Parquet": (
+        "results.part_writer:PartWriter._convert",
         "results.part_writer:PartWriter._write",
         "results:PartWriter._write",
     ),
