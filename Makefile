@@ -22,7 +22,7 @@ DEV = .venv/$(BIN)
 help:
 	@echo "make demo     classify a simulated bin with the starter model; shows a table and a report"
 	@echo "make test     lint, types and all tests"
-	@echo "make bench    speed and memory, compared with the bare model and the paper's method"
+	@echo "make bench    speed and memory, beside other programs and, with AGAINST=COMMIT, an earlier build"
 	@echo "make starter  train a teacher and the models fast and starter on DATA=$(DATA) (takes hours)"
 
 # The demo installs only what a user installs, without torch and without the server.
@@ -60,8 +60,7 @@ test: lint
 	$(DEV)/pytest
 
 bench: .venv/ready
-	$(DEV)/python $(PIP) --editable ".[bench]"
-	$(DEV)/python -m benchmarks.bench --data $(DATA)
+	$(DEV)/python -m benchmarks.bench --data $(DATA) $(if $(AGAINST),--against $(AGAINST))
 
 # The trainings of the embedded models; README and their model cards have the results.
 TARS = $(DATA)/planktonset1.tar $(DATA)/pwssc.tar

@@ -31,6 +31,10 @@ _FIRST = """
 import sys, time
 from pathlib import Path
 try:
+    from pi10_classifier.foundation.blas import keep_blas_single
+    keep_blas_single()  # as the command line and the handler of OSCAR do
+except ImportError: pass
+try:
     from pi10_classifier.model.package import find
     from pi10_classifier.model.session import Model
     from pi10_classifier.imaging.decode import decode

@@ -58,10 +58,16 @@ STAGES: dict[str, tuple[str, ...]] = {
     "outlines": ("imaging.measurement:find_outlines", "measure:outlines"),
     "sizes": ("imaging.measurement:_describe", "measure:_describe"),
     "blank or not": ("inference.engine:Engine._judge",),
-    "session": ("model.session:Model.answer", "model:Model.scores"),
+    "session": (
+        "model.session:Model.raw_answer",
+        "model.session:Model.activated",
+        "model.session:Model.answer",
+        "model:Model.scores",
+    ),
     "rows": ("inference.engine:Engine._record", "engine:Engine._record"),
     "collect": ("inference.part_builder:PartBuilder.take", "open_part:OpenPart.take"),
     "Arrow and Parquet": (
+        "results.part_writer:PartWriter._convert",
         "results.part_writer:PartWriter._write",
         "results:PartWriter._write",
     ),

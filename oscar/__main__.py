@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi10_classifier.errors import ExitCode, OutputError, Pi10Error
-from pi10_classifier.foundation.concurrency import keep_blas_single
+from pi10_classifier.foundation.blas import keep_blas_single
 from pi10_classifier.oscar.records.event import Event
 from pi10_classifier.oscar.records.naming import ObjectVersion, skip_reason
 

@@ -144,7 +144,7 @@ class TestResume:
     ) -> None:
         path = support.write_tar(tmp_path / "a.tar", support.bin_members(4))
         with monkeypatch.context() as patch:
-            patch.setattr(Model, "answer", lambda *_: 1 / 0)
+            patch.setattr(Model, "raw_answer", lambda *_: 1 / 0)
             first = start(path)
         assert first.tally.failures_by_code == {"internal": 4}
         second = start(path, resume=True)

@@ -16,7 +16,7 @@ import click
 import pi10_classifier
 from pi10_classifier.cli.terminal.commands import Commands
 from pi10_classifier.errors import Code, ExitCode, OutputError, Pi10Error, output_error
-from pi10_classifier.foundation.concurrency import keep_blas_single
+from pi10_classifier.foundation.blas import keep_blas_single
 from pi10_classifier.foundation.output import LossyStream, flush_or_drop, open_standard_streams
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

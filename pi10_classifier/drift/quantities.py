@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+FIELD = "reference"
+"""The field of model.json with a reference; absent where a package has none."""
 CAMERA, MODEL, SEA = "camera", "model", "sea"
 MIX = "mix"
 """The shares of the classes: the one quantity that is not of an image."""

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.drift.quantities import MIX, QUANTITIES
+from pi10_classifier.drift.quantities import FIELD, MIX, QUANTITIES
 from pi10_classifier.errors import SettingError
 
-FIELD = "reference"
 FORMAT = 1
 CELLS = 10  # of a histogram; its edges are the reference's deciles
 MOST_BYTES = 5_000_000

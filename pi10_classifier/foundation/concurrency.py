@@ -24,15 +24,6 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-def keep_blas_single() -> None:
-    """Let BLAS start no threads in this process; to be called before numpy is imported.
-
-    Classifying multiplies no matrices, and starting the threads costs 40 ms. A user's own setting
-    stays.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-
 class _Task(NamedTuple, Generic[Tag, R]):
     tag: Tag
     future: Future[R] | None

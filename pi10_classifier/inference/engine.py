@@ -145,15 +145,21 @@ class Engine:
             else:
                 decoded.append(entry)
         self._measure(decoded)
+        scored: list[_Decoded] = []
+        answers: list[Answer] = []
         for start in range(0, len(decoded), self._batch):
             part = decoded[start : start + self._batch]
+            images = batch[start : start + len(part)]
             try:
-                answer = self._model.answer(batch[start : start + len(part)], self._measured(part))
+                answers.append(self._model.raw_answer(images, self._measured(part)))
             except Exception as error:
                 for entry in part:
                     _fail(result, entry.item, _typed(error))
-                continue
-            self._record(part, answer, result, gallery)
+            else:
+                scored += part
+        if scored:  # what follows the network is made once for all batches
+            answer = self._model.activated(Answer.joined(answers))
+            self._record(scored, answer, result, gallery)
         return result
 
     def _is_image(self, item: Item, kind: Kind, result: ChunkResult) -> bool:
@@ -281,7 +287,7 @@ class Engine:
             item, tags, size = entry.item, entry.tags, entry.size
             particle = Particle.parse(item.member)
             name = str(particle) if particle else particle_id(item.member)
-            bin_id = str(particle.bin) if particle else ""
+            bin_id = name.rpartition("+")[0] if particle else ""
             # an image without a particle gets no class, whatever its scores
             label = NO_PARTICLE if entry.blank else package.classes[top]
             when, minute = tags.when, minute_of(tags.when)
@@ -298,7 +304,7 @@ class Engine:
                     _note_fix(result, (bin_id, minute), when, tags)
                     last_tags, last_bin = tags, bin_id
             # in the order of Row's fields
-            row = Row(
+            row = Row._make((
                 name, item.source, item.member,
                 particle.bin.instrument if particle else None, bin_id or None,
                 when, tags.latitude, tags.longitude, entry.width, entry.height,
@@ -309,7 +315,7 @@ class Engine:
                 None,  # the raising factor, known only after the whole minute
                 self._flags(entry, particle, values[top] < self._least[top], unlike),
                 package.name, package.sha256,
-            )  # fmt: skip
+            ))  # fmt: skip
             result.rows.append(row)
             score = 0.0 if entry.blank else values[top]
             if gallery.wants(label, score):

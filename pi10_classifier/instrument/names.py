@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 from pi10_classifier.instrument.formats import SUFFIXES
 
@@ -113,8 +114,7 @@ class Bin:
         return cls(match["instrument"] or "", start) if match and start else None
 
 
-@dataclass(frozen=True, slots=True)
-class Particle:
+class Particle(NamedTuple):
     """The identity of one particle, unique over instruments, bins and cruises."""
 
     bin: Bin

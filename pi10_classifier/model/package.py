@@ -12,13 +12,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.drift.reference import FIELD as REFERENCE
-from pi10_classifier.drift.reference import Reference
+from pi10_classifier.drift.quantities import FIELD as REFERENCE
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.imaging.preprocess import U8, Preprocessing, normalise
 from pi10_classifier.model.graphs.entries import MAIN, Graph, graphs_of
@@ -29,6 +28,9 @@ from pi10_classifier.model.measured import Measured
 from pi10_classifier.model.novelty import FIELD, Novelty
 from pi10_classifier.model.onnx_guard import refuse_external_data
 from pi10_classifier.model.runtime import FP32
+
+if TYPE_CHECKING:
+    from pi10_classifier.drift.reference import Reference
 
 # format 2 added trim, 3 ground_clip, 4 measured: a program that reads older ones would ignore them
 FORMAT = 2
@@ -226,7 +228,7 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
             thresholds=_thresholds(fields.get("thresholds", {}), fields["classes"]),
             novelty=Novelty.from_dict(fields.get(FIELD)),
             groups=Groups.from_dict(fields.get(GROUPS), fields["classes"]),
-            reference=Reference.from_dict(fields.get(REFERENCE)),
+            reference=_reference(fields.get(REFERENCE)),
             measured=Measured.from_dict(fields.get(MEASURED)),
             graphs=graphs_of(fields),
         )
@@ -273,6 +275,14 @@ def _parse(folder: Path, fields: Any, sha256: str) -> Package:
     if not 0.01 <= package.temperature <= 100:
         raise ModelError(f"{folder}: temperature is {package.temperature}; it must be 0.01 to 100")
     return package
+
+
+def _reference(fields: Any) -> Reference | None:
+    if fields is None:
+        return None
+    from pi10_classifier.drift.reference import Reference  # few packages have one
+
+    return Reference.from_dict(fields)
 
 
 def _class_names(given: Any) -> tuple[str, ...]:

@@ -34,6 +34,17 @@ class Answer(NamedTuple):
     groups: F32 | None = None
     features: F32 | None = None
 
+    @classmethod
+    def joined(cls, parts: Sequence[Answer]) -> Answer:
+        """Answers of one model, one or more, as one."""
+
+        def column(values: Sequence[F32 | None]) -> F32 | None:
+            known = [value for value in values if value is not None]
+            return np.concatenate(known) if known else None
+
+        scores, novelty, groups, features = zip(*parts, strict=True)
+        return cls(np.concatenate(scores), column(novelty), column(groups), column(features))
+
 
 class Model:
     """A loaded package. Several threads may call ``answer`` at once; they share one session.
@@ -185,18 +196,24 @@ class Model:
         measured: what was measured of each, float32 (N, M), for a package that takes it; None
         where nothing was. All may hold NaN where the graph overflows: the caller must refuse them.
         """
+        return self.activated(self.raw_answer(batch, measured))
+
+    def raw_answer(self, batch: U8, measured: F32 | None = None) -> Answer:
+        """``answer`` before the activation: class logits where the graph gives them."""
         if self._lock:
             with self._lock:
-                answer = self._run(batch, measured)
-        else:
-            answer = self._run(batch, measured)
+                return self._run(batch, measured)
+        return self._run(batch, measured)
+
+    def activated(self, raw: Answer) -> Answer:
+        """The answer with probabilities, from one or more raw ones in one."""
         if self.package.activation == "none":
-            return answer
-        logits = answer.scores / np.float32(self.package.temperature)
+            return raw
+        logits = raw.scores / np.float32(self.package.temperature)
         with np.errstate(all="ignore"):
             exp = np.exp(logits - logits.max(axis=1, keepdims=True))
             scores = np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
-        return answer._replace(scores=scores)
+        return raw._replace(scores=scores)
 
     def labels(self, scores: F32) -> Sequence[str]:
         """The class of the highest score of each row."""

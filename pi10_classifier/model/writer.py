@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pi10_classifier.drift.reference import FIELD as REFERENCE
+from pi10_classifier.drift.quantities import FIELD as REFERENCE
 from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.model.card import body, card, head
 from pi10_classifier.model.front_matter import front_matter, without_front_matter

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pi10_classifier.drift.quantities import CAMERA, MIX, QUANTITIES
-from pi10_classifier.drift.reference import CELLS, FIELD, FORMAT, Reference, section
+from pi10_classifier.drift.quantities import CAMERA, FIELD, MIX, QUANTITIES
+from pi10_classifier.drift.reference import CELLS, FORMAT, Reference, section
 from pi10_classifier.drift.statistics import between
 from pi10_classifier.drift.sums import columns_of, count_images
 from pi10_classifier.errors import SettingError

@@ -15,6 +15,7 @@ from pi10_classifier.results.feature_part import F16, FeaturePart
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, entry_bytes, part_stem
 
 ROW_GROUP = 16_384
+BATCH_ROWS = 2048  # become Arrow columns at once: as Python objects they take five times as much
 
 
 class PartWriter:
@@ -27,7 +28,9 @@ class PartWriter:
             "novelty": folder.novelty, "groups": folder.groups, "camera": folder.camera,
         }  # fmt: skip
         self._stem = part_stem(unit)
+        self._schema: Any = None
         self._rows: list[Row] = []
+        self._batches: list[Any] = []  # of Arrow, for the next row group
         self._writer: Any = None
         self._temporary = folder.parts / f".{self._stem}.{os.getpid()}.tmp"
         size = folder.feature_size
@@ -38,29 +41,45 @@ class PartWriter:
         self._rows.extend(rows)
         if self._features:
             self._features.add(rows, features)
-        while len(self._rows) >= ROW_GROUP:
-            self._write(self._rows[:ROW_GROUP])
-            del self._rows[:ROW_GROUP]
+        size = min(BATCH_ROWS, ROW_GROUP)
+        while len(self._rows) >= size:
+            self._convert(self._rows[:size])
+            del self._rows[:size]
+            if len(self._batches) * size >= ROW_GROUP:
+                self._write()
 
-    def _write(self, rows: Sequence[Row]) -> None:
+    def _convert(self, rows: Sequence[Row]) -> None:
+        """Turn rows into a batch of Arrow."""
+        import pyarrow as pa
+
+        if self._schema is None:
+            self._schema = schema(self._folder.classes, **self._optional)
+        columns = by_column(rows, **self._optional) if rows else [()] * len(self._schema)
+        arrays = [pa.array(cells, f.type) for cells, f in zip(columns, self._schema, strict=True)]
+        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+
+    def _write(self) -> None:
+        """Write the batches as one row group."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        kind = schema(self._folder.classes, **self._optional)
-        columns = by_column(rows, **self._optional) if rows else [()] * len(kind)
-        arrays = [pa.array(cells, f.type) for cells, f in zip(columns, kind, strict=True)]
+        # in one piece, so that the file does not tell how the rows came together
+        table = pa.Table.from_batches(self._batches, schema=self._schema).combine_chunks()
+        self._batches = []
         try:
             if self._writer is None:
-                self._writer = pq.ParquetWriter(self._temporary, kind, compression="zstd")
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=kind))
+                self._writer = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
+            self._writer.write_table(table)
         except OSError as error:
             raise output_error(error, self._temporary) from error
 
     def publish(self, record: UnitRecord) -> None:
         """Publish the unit: its features and its journal entry first, its part last."""
-        if self._rows or self._writer is None:
-            self._write(self._rows)
+        if self._rows or (self._writer is None and not self._batches):
+            self._convert(self._rows)
             self._rows = []
+        if self._batches:
+            self._write()
         try:
             self._writer.close()
             self._writer = None

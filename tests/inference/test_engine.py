@@ -208,7 +208,7 @@ class TestDefects:
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         calls = []
-        answer = Model.answer
+        answer = Model.raw_answer
 
         def second_fails(self: Model, batch: Any, measured: Any = None) -> Any:
             calls.append(len(batch))
@@ -216,7 +216,7 @@ class TestDefects:
                 raise RuntimeError("out of arena")
             return answer(self, batch, measured)
 
-        monkeypatch.setattr(Model, "answer", second_fails)
+        monkeypatch.setattr(Model, "raw_answer", second_fails)
         result = process(
             model, items({support.name_of(n): support.particle(n) for n in range(7)}), 3
         )

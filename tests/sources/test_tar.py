@@ -93,6 +93,20 @@ class TestTarAgreesWithTarfile:
         data = header(size=b"\x80" + (3).to_bytes(11, "big")) + ABC + END
         assert contents(data) == as_tarfile_reads(data) == [("a.tif", b"abc")]
 
+    @pytest.mark.parametrize("added", [65519, 65520, 65521, 65522, 65535, 65536, 70000])
+    def test_a_header_of_any_sum(self, added: int) -> None:
+        """The sum is compared modulo 65521, so those about it must be as good as any."""
+        info = tarfile.TarInfo(PARTICLE)
+        info.size = len(ABC)
+        raw = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+        raw[148:156], raw[257:265] = bytes(8), b"ustar  \0"
+        for at in (*range(157, 257), *range(345, 500)):  # the link's name, and a GNU header's rest
+            raw[at] = min(255, added - sum(raw))
+        assert sum(raw) == added
+        raw[148:156] = b"%06o\0 " % (added + 8 * 0x20)
+        archive = bytes(raw) + padded(ABC) + END
+        assert contents(archive) == [(PARTICLE, ABC)]
+
     def test_a_folder_has_neither_bytes_nor_error(self) -> None:
         data = header(b"dir/", b"00000001000\0", b"5") + header() + ABC + END
         assert contents(data) == [("dir/", None), ("a.tif", b"abc")]

@@ -5,7 +5,7 @@ So ``pi10 classify`` does not wait for what only ``pi10 train`` needs.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, ValuesView
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -33,12 +33,12 @@ class Commands(dict[str, click.Command]):
         """The command; ``default`` where there is none of this name."""
         return self[name] if name in self else default  # noqa: SIM401  (it is that method)
 
-    def values(self) -> ValuesView[click.Command]:
+    def values(self) -> Any:
         """All commands, which imports them."""
         self._load(self)
         return super().values()
 
-    def items(self) -> ItemsView[str, click.Command]:
+    def items(self) -> Any:
         """All names with their commands, which imports them."""
         self._load(self)
         return super().items()

@@ -93,8 +93,8 @@ def test_what_is_done_is_not_done_again(
     assert run(mount, mount.message(units[:2])) == 0
     before = mount.results()
     scored: list[int] = []
-    answer = Model.answer
-    monkeypatch.setattr(Model, "answer", lambda *a: scored.append(len(a[1])) or answer(*a))
+    answer = Model.raw_answer
+    monkeypatch.setattr(Model, "raw_answer", lambda *a: scored.append(len(a[1])) or answer(*a))
     assert run(mount, mount.message(units[:3])) == 0
     # the third alone: its images, less the damaged one
     assert sum(scored) == 14
