@@ -1,12 +1,12 @@
 """Elyra, step 3: densities corrected by the labelled sample. Writes ``corrected.csv``."""
 
-import os
 import shutil
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
-if not os.path.isdir("results/validation"):
+if not Path("results/validation").is_dir():
     with tarfile.open("validated.tar") as tar:
         tar.extractall(filter="data")  # the archive of the step before
 command = [sys.executable, "-m", "pi10_classifier", "validate", "estimate", "results"]

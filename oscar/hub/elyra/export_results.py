@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 
 def pi10(*words: str) -> None:
@@ -16,7 +17,7 @@ def pi10(*words: str) -> None:
         sys.exit(code)
 
 
-if not os.path.isfile("results/validation/corrected.csv"):
+if not Path("results/validation/corrected.csv").is_file():
     with tarfile.open("corrected.tar") as tar:
         tar.extractall(filter="data")  # the archive of the step before
 pi10("export", "ecotaxa", "results", "--out", "ecotaxa.zip", "--overwrite")

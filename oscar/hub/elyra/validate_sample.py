@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 
 def pi10(*words: str) -> None:
@@ -18,7 +19,7 @@ def pi10(*words: str) -> None:
         sys.exit(code)
 
 
-if not os.path.isdir("results"):
+if not Path("results").is_dir():
     with tarfile.open("results.tar") as tar:
         tar.extractall(filter="data")  # the archive of the step before
 pi10("validate", "draw", "results", "--n", os.environ.get("SAMPLE") or "300")

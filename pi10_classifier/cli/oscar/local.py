@@ -120,6 +120,9 @@ def prepare() -> None:
     click.echo(supervisor.installed() or supervisor.install())
 
 
+_OF_RETRAINING = ("MLFLOW_TRACKING_", "MLFLOW_REGISTRY_", "PI10_RETRAIN_", "PI10_MODEL")
+
+
 def _with_own_settings(service: Service) -> Service:
     """The service with the variables of MLflow and of retraining that are set here.
 
@@ -129,11 +132,7 @@ def _with_own_settings(service: Service) -> Service:
 
     if service.name != "pi10-retrain":
         return service
-    own = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(("MLFLOW_TRACKING_", "MLFLOW_REGISTRY_", "PI10_RETRAIN_"))
-    }
+    own = {name: value for name, value in os.environ.items() if name.startswith(_OF_RETRAINING)}
     return with_variables(service, own)
 
 

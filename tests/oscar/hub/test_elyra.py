@@ -1,4 +1,4 @@
-"""The Elyra pipeline: its steps and files, Elyra's own validator, and its scripts on a small run."""
+"""The Elyra pipeline: its steps, Elyra's own validator, and its scripts on a small run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_its_scripts_end_in_corrected_densities_and_an_export(
     cruise: Path, package: Path, tmp_path: Path
 ) -> None:
     def step(name: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        # each step in a folder of its own, as on a cluster: it gets only what the one before declares
+        # in a folder of its own, as on a cluster: it gets only what the step before declares
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         before = STEPS.index(name) - 1
