@@ -158,11 +158,11 @@ def main() -> None:
                   str(mlflow_port), "--workers", "1", "--backend-store-uri",
                   f"sqlite:///{home}/m.db", "--artifacts-destination", f"{home}/a"]  # fmt: skip
         if given.loop:
-            environ |= {"PI10_MODEL": f"models:/{MODEL}@champion", "PI10_MODEL_CACHE": f"{home}/c"}
+            environ["PI10_MODEL_CACHE"] = f"{home}/cache"
         local = [sys.executable, "-m", "pi10_classifier", "oscar", "local", "up", "--home",
                  f"{home}/local", "--service", "pi10-retrain", "--port",
                  str(port), "--s3-port", str(s3_port)]  # fmt: skip
-        local += [] if given.loop else ["--model", given.model]
+        local += ["--model", f"models:/{MODEL}@champion" if given.loop else given.model]
         with ExitStack() as stack:
             stack.enter_context(process(server, home / "mlflow.log", environ))
             wait_for("MLflow", lambda: urllib.request.urlopen(f"{url}/health", timeout=2).status)
