@@ -1,7 +1,7 @@
-"""Elyra, step 4: export for EcoTaxa, and with ``DATASET`` for OBIS.
+"""Elyra, step 4: export for EcoTaxa, and for OBIS as a Darwin Core Archive.
 
-``DATASET`` is the filled-in file of `pi10 export init`. Writes ``ecotaxa.zip``; with DATASET also
-``dwca.zip``.
+``DATASET`` is the filled-in file of `pi10 export init`: who, where, which licence. Without it the
+pipeline ends here, with a file to fill in, ``dataset.toml``. Writes ``ecotaxa.zip``, ``dwca.zip``.
 """
 
 import os
@@ -20,6 +20,10 @@ def pi10(*words: str) -> None:
 if not Path("results/validation/corrected.csv").is_file():
     with tarfile.open("corrected.tar") as tar:
         tar.extractall(filter="data")  # the archive of the step before
-pi10("export", "ecotaxa", "results", "--out", "ecotaxa.zip", "--overwrite")
-if dataset := os.environ.get("DATASET", "").strip():
-    pi10("export", "dwca", "results", "--dataset", dataset, "--out", "dwca.zip", "--overwrite")
+dataset = os.environ.get("DATASET", "").strip()
+if not dataset:
+    if not Path("dataset.toml").is_file():
+        pi10("export", "init", "dataset.toml")
+    sys.exit("DATASET is not set: fill in dataset.toml, set DATASET to it, and rerun")
+for what in ("ecotaxa", "dwca"):
+    pi10("export", what, "results", "--dataset", dataset, "--out", f"{what}.zip", "--overwrite")

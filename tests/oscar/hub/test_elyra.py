@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import published_run
 import pytest
 
 from pi10_classifier.oscar.hub import crate
@@ -79,12 +80,15 @@ def test_its_scripts_end_in_corrected_densities_and_an_export(
     labels = tmp_path / "labels.csv"
     lines = [f"{row['particle_id']},{row['predicted']}" for row in rows]
     labels.write_text("\n".join(["particle_id,label", *lines]), "utf-8")
+    facts = tmp_path / "facts.toml"
+    facts.write_text(published_run.DATASET, "utf-8")
     for name, more in (
         ("validate_sample", {"LABELS": str(labels), "SAMPLE": "30"}),
         ("correct_densities", {}),
-        ("export_results", {}),
+        ("export_results", {"DATASET": str(facts)}),
     ):
         done = step(name, **more)
         assert done.returncode == 0, (name, done.stderr)
     assert (tmp_path / "correct_densities/corrected.csv").read_text("utf-8").count("\n") > 1
-    assert (tmp_path / "export_results/ecotaxa.zip").stat().st_size > 1000
+    for name in ("ecotaxa.zip", "dwca.zip"):
+        assert (tmp_path / "export_results" / name).stat().st_size > 1000
