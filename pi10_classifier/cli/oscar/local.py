@@ -120,6 +120,9 @@ def prepare() -> None:
     click.echo(supervisor.installed() or supervisor.install())
 
 
+_OF_RETRAINING = ("MLFLOW_TRACKING_", "MLFLOW_REGISTRY_", "PI10_RETRAIN_", "PI10_MODEL_CACHE")
+
+
 def _with_own_settings(service: Service) -> Service:
     """The service with the variables of MLflow and of retraining that are set here.
 
@@ -129,16 +132,15 @@ def _with_own_settings(service: Service) -> Service:
 
     if service.name != "pi10-retrain":
         return service
-    own = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(("MLFLOW_TRACKING_", "MLFLOW_REGISTRY_", "PI10_RETRAIN_"))
-    }
+    own = {name: value for name, value in os.environ.items() if name.startswith(_OF_RETRAINING)}
     return with_variables(service, own)
 
 
 def _with_model(service: Service, model: str) -> Service:
     from pi10_classifier.oscar.services.variants import with_variables
+    from pi10_classifier.registry.reference import is_reference
     from pi10_classifier.registry.resolve import find
 
-    return with_variables(service, {"PI10_MODEL": str(find(model).resolve())})
+    # each round asks again who the champion is; the other services have one model throughout
+    follows = service.name == "pi10-retrain" and is_reference(model)
+    return with_variables(service, {"PI10_MODEL": model if follows else str(find(model).resolve())})
