@@ -27,8 +27,8 @@ def local() -> None:
               default=("pi10-events", "pi10-sync", "pi10-batch"), show_default=True,
               help="Service to run: its name or FDL file; may be repeated.")  # fmt: skip
 @click.option("--model",
-              help="Model package: a folder, or the name of an embedded one.  [default: each"
-                   " service's own]")  # fmt: skip
+              help="Model package: a folder, the name of an embedded one, or models:/NAME@ALIAS,"
+                   " which each job asks for.  [default: each service's own]")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True,
               help="Number of jobs that run at a time.")  # fmt: skip
 @click.option("--port", type=int, default=9911, show_default=True, help="Port of the endpoint.")
@@ -121,6 +121,16 @@ def prepare() -> None:
 
 def _with_model(service: Service, model: str) -> Service:
     from pi10_classifier.oscar.services.variants import with_variables
+    from pi10_classifier.registry.cache import VARIABLE as CACHE
+    from pi10_classifier.registry.cache import default_folder
+    from pi10_classifier.registry.reference import ModelReference, is_reference
     from pi10_classifier.registry.resolve import find
+    from pi10_classifier.registry.server import VARIABLES
 
+    if is_reference(model):
+        ModelReference.parse(model)
+        # each job asks the registry itself, so a promotion holds from the next object on
+        cache = {CACHE: str(default_folder(os.environ))}
+        known = {key: os.environ[key] for key in VARIABLES if os.environ.get(key)}
+        return with_variables(service, {"PI10_MODEL": model, **cache, **known})
     return with_variables(service, {"PI10_MODEL": str(find(model).resolve())})
