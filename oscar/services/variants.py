@@ -8,6 +8,7 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.services.fdl import Service, checked
+from pi10_classifier.registry.server import ADDRESSES
 
 
 def on_gpu(service: Service) -> Service:
@@ -62,7 +63,10 @@ def on_cluster(service: Service, cluster: str) -> Service:
 
 
 def with_settings(service: Service, settings: Sequence[str]) -> Service:
-    """Apply ``KEY=VALUE`` settings: keys of the FDL (cpu, memory, image, …) or PI10_ variables."""
+    """Apply ``KEY=VALUE`` settings: keys of the FDL (cpu, memory, image, …) or PI10_ variables.
+
+    The address of a registry is a variable too.
+    """
     fields: dict[str, Any] = {}
     variables: dict[str, str] = {}
     for text in settings:
@@ -71,7 +75,7 @@ def with_settings(service: Service, settings: Sequence[str]) -> Service:
             raise SettingError(
                 f"--set {text!r} is not KEY=VALUE; write for example cpu=4 or PI10_JOBS=4"
             )
-        if key.startswith("PI10_"):
+        if key.startswith("PI10_") or key in ADDRESSES:
             variables[key] = value
         elif key in ("cpu", "memory", "total_cpu", "total_memory", "image", "name", "vo",
                      "log_level", "visibility"):  # fmt: skip

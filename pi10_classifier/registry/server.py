@@ -70,7 +70,7 @@ class RegistryServer:
                 " MLFLOW_TRACKING_URI to an MLflow server (mlflow server --backend-store-uri"
                 " sqlite:////ABSOLUTE/PATH.db serves a file)"
             )
-        self._secrets = secrets_of(environ | {"PI10_REGISTRY_ADDRESS": uri})
+        self._secrets = secrets_of({**environ, "PI10_REGISTRY_ADDRESS": uri})
         self._headers = _credentials(parts.username, parts.password, environ)
         insecure = environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
         tls: dict[str, Any] = {"cert_reqs": "CERT_NONE"} if insecure else {}
