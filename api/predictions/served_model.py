@@ -54,11 +54,13 @@ class Follower:
     def _follow(self, service: Service, prepare: Prepare) -> None:
         from pi10_classifier.registry.resolve import resolve
 
+        refused: Path | None = None
         while True:
             time.sleep(service.model_poll_s)
             try:
                 new = resolve(service.model)
-                if new.folder != self._own:
+                if new.folder not in (self._own, refused):
+                    refused = new.folder  # until another: loading it again would only cost
                     prepare(new.folder)
                     self._own = new.folder
                     LOG.info("model changed", extra={"model": str(new)})

@@ -129,15 +129,19 @@ class _Question:
         return check
 
     def _run(self) -> None:
-        told = ""
+        told = refused = ""
         while not self._end.wait(self._poll_s):
             try:
                 answer = resolve(self._reference, self._environ)
                 problem = answer.away
+                if answer.digest == refused:  # loading it again would only cost
+                    continue
                 if answer.digest != self._now.digest:
+                    refused = answer.digest
                     self._check(answer)
                     self.new = answer
                     return
+                refused = ""
             except (Pi10Error, OSError) as error:
                 problem = str(error)
             if problem and problem != told:
