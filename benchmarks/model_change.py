@@ -57,8 +57,11 @@ class Request:
 
 
 @contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """The address of a fresh MLflow server."""
+def registry(folder: Path, running: str) -> Iterator[str]:
+    """The address of the server that runs, or of a fresh one."""
+    if running:
+        yield running
+        return
     port = free_port()
     environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "1"}
@@ -168,9 +171,11 @@ def main() -> None:
     parser.add_argument("--between", type=float, default=5, help="seconds between changes")
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--registry", default="", help="address of an MLflow server that runs")
     parser.add_argument("--out", type=Path, default=Path("bench-out/model_change.json"))
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch, registry(Path(scratch)) as uri:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    with tempfile.TemporaryDirectory() as scratch, registry(Path(scratch), given.registry) as uri:
         folder = Path(scratch)
         os.environ |= {
             "MLFLOW_TRACKING_URI": uri, "PI10_MODEL_CACHE": str(folder / "cache"),
