@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pi10_classifier.api.settings import Service
 from pi10_classifier.errors import Pi10Error
 from pi10_classifier.registry.reference import is_reference
-from pi10_classifier.registry.resolve import find, resolve
+
+if TYPE_CHECKING:
+    from pi10_classifier.api.settings import Service
 
 LOG = logging.getLogger("pi10.model")
 Prepare = Callable[[Path], object]
@@ -37,6 +39,8 @@ class Follower:
         """
         if self.told is not None:
             return self.told
+        from pi10_classifier.registry.resolve import find  # late: a worker that is told needs none
+
         with self._lock:
             if self._own is None:
                 self._own = find(service.model)
@@ -48,11 +52,15 @@ class Follower:
             return self._own
 
     def _follow(self, service: Service, prepare: Prepare) -> None:
+        from pi10_classifier.registry.resolve import resolve
+
+        refused: Path | None = None
         while True:
             time.sleep(service.model_poll_s)
             try:
                 new = resolve(service.model)
-                if new.folder != self._own:
+                if new.folder not in (self._own, refused):
+                    refused = new.folder  # until another: loading it again would only cost
                     prepare(new.folder)
                     self._own = new.folder
                     LOG.info("model changed", extra={"model": str(new)})

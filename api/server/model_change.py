@@ -18,7 +18,7 @@ from pi10_classifier.api.predictions.handler import prepare
 from pi10_classifier.api.predictions.served_model import tell
 from pi10_classifier.api.server.workers import Workers
 from pi10_classifier.api.settings import Service
-from pi10_classifier.errors import Pi10Error
+from pi10_classifier.errors import ModelError, Pi10Error
 from pi10_classifier.model.package import Package, read_package
 from pi10_classifier.registry.reference import is_reference
 from pi10_classifier.registry.resolve import Resolved, find, resolve
@@ -42,6 +42,7 @@ class ModelChange:
         self._show = show
         self.changes = 0
         self.problem = ""
+        self._refused = ""
         self._asked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         resolved = resolve(service.model) if is_reference(service.model) else None
@@ -74,23 +75,33 @@ class ModelChange:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._service.model_poll_s or None):
                     await self._asked.wait()
-            self._asked.clear()
+            if self._asked.is_set():
+                self._asked.clear()
+                self._refused = ""
             try:
                 await self._ask()
             except (Pi10Error, OSError) as error:
                 self._note(str(error))
+            except Exception as error:  # a defect must not end the following in silence
+                self._note(f"{type(error).__name__}: {error}; please report it")
 
     async def _ask(self) -> None:
         resolved = await asyncio.to_thread(resolve, self._service.model)
-        self._note(resolved.away)
         folder = str(resolved.folder)
+        if folder == self._refused:  # loading it again would only cost
+            return
+        self._note(resolved.away)
         if folder == self._workers.model_folder:
             return
         began = time.perf_counter()
         LOG.info("model comes", extra={"model": str(resolved)})
         # each answer is quick: the loading itself goes on in a thread of the worker
-        while not all(await self._workers.in_all(prepare, folder)):
-            await asyncio.sleep(_ASK_S)
+        try:
+            while not all(await self._workers.in_all(prepare, folder)):
+                await asyncio.sleep(_ASK_S)
+        except ModelError:
+            self._refused = folder
+            raise
         self._enter(folder, resolved)
         self.changes += 1
         seconds = round(time.perf_counter() - began, 3)

@@ -29,7 +29,7 @@ class ServiceSettings:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> ServiceSettings:
         """Read the settings. Raises SettingError with the variable whose value is unusable."""
-        given: dict[str, Any] = {"model": find(environ.get("PI10_MODEL") or STARTER)}
+        given: dict[str, Any] = {"model": find(environ.get("PI10_MODEL") or STARTER, environ)}
         if environ.get("PI10_DEVICE"):
             given["device"] = environ["PI10_DEVICE"]
         given |= _number(environ, "PI10_JOBS", "jobs", int)

@@ -8,8 +8,9 @@ from typing import Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.oscar.services.fdl import Service, checked
+from pi10_classifier.registry.server import ADDRESSES
 
-_PLAIN_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_USERNAME")
+_PLAIN_VARIABLES = (*ADDRESSES, "MLFLOW_TRACKING_USERNAME")
 # tags of the images without CUDA; the image for GPUs does what each of them does
 _WITHOUT_CUDA = ("latest", "serve", "train")
 

@@ -56,8 +56,8 @@ from pi10_classifier.foundation.output import lossy_output
               help="Print the line of each minute and, at the end, run.json on one line; show no"
                    " status.")  # fmt: skip
 @lossy_output()
-def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, settle_s: float, rescan_s: float,
-          summary_url: str, until_idle: bool, report: bool, as_json: bool,
+def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, settle_s: float,
+          rescan_s: float, summary_url: str, until_idle: bool, report: bool, as_json: bool,
           **options: Any) -> None:  # fmt: skip
     """Classify new files in SOURCE as they arrive, e.g. aboard a ship, until stopped.
 

@@ -10,6 +10,7 @@ Processes may share a cache: a package is made beside and renamed into place, as
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -21,9 +22,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from pi10_classifier.errors import ModelError, output_error
+from pi10_classifier.errors import Code, ModelError, OutputError, SettingError
 from pi10_classifier.foundation.files import atomic_path
 from pi10_classifier.model.package import MAX_MODEL_BYTES, package_digest, read_package
 from pi10_classifier.registry.client import ModelVersion, Registry
@@ -46,13 +46,33 @@ class Note:
     digest: str
     at: str
 
+    @classmethod
+    def now(cls, address: str, reference: ModelReference, version: str, digest: str) -> Note:
+        """What the registry says now."""
+        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return cls(address, str(reference), version, digest, at)
+
 
 def default_folder(environ: Mapping[str, str]) -> Path:
     """PI10_MODEL_CACHE, else ``pi10-classifier/registry`` in the user's cache."""
     if environ.get(VARIABLE):
         return Path(environ[VARIABLE]).absolute()
-    user = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    try:
+        user = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    except RuntimeError:  # a container's user without a home
+        raise SettingError(f"this user has no home folder; set {VARIABLE} to a folder") from None
     return Path(user).absolute() / "pi10-classifier" / "registry"
+
+
+def _unwritable(error: OSError, path: Path) -> OutputError:
+    code = Code.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else (
+        Code.STORAGE_UNAVAILABLE
+    )  # fmt: skip
+    return OutputError(
+        code,
+        f"the cache of models {path} cannot be written ({error.strerror or error}); free space, or"
+        f" set {VARIABLE} to another folder",
+    )
 
 
 class Cache:
@@ -71,20 +91,15 @@ class Cache:
         same = (note.address, note.reference) == (address, str(reference))
         return note if same and _DIGEST.fullmatch(note.digest) else None
 
-    def write_note(
-        self, address: str, reference: ModelReference, version: str, digest: str
-    ) -> Note:
-        """Remember what the registry said now. Raises OutputError."""
-        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        note = Note(address, str(reference), version, digest, now)
-        path = self._note_path(address, reference)
+    def write(self, note: Note, reference: ModelReference) -> None:
+        """Remember what the registry said. Raises OutputError."""
+        path = self._note_path(note.address, reference)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise output_error(error, path.parent) from error
+            raise _unwritable(error, path.parent) from error
         with atomic_path(path, shared=True, sync=False) as temporary:
             temporary.write_text(json.dumps(asdict(note), indent=1) + "\n", "utf-8")
-        return note
 
     def _note_path(self, address: str, reference: ModelReference) -> Path:
         key = hashlib.sha256(f"{address}\n{reference}".encode()).hexdigest()[:32]
@@ -128,7 +143,7 @@ class Cache:
                         raise
             return folder, digest
         except OSError as error:
-            raise output_error(error, packages) from error
+            raise _unwritable(error, packages) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -154,9 +169,3 @@ class Cache:
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _LITTER_S:
                     shutil.rmtree(path, ignore_errors=True)
-
-    def to_json(self) -> dict[str, Any]:
-        """The notes and the packages' digests, for display."""
-        packages = self.folder / "packages"
-        held = sorted(p.name for p in packages.glob("*") if _DIGEST.fullmatch(p.name))
-        return {"folder": str(self.folder), "packages": held}

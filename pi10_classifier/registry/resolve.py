@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pi10_classifier.errors import ModelError
+from pi10_classifier.errors import ModelError, OutputError
 from pi10_classifier.model import package
 from pi10_classifier.registry.cache import Cache, Note, default_folder
 from pi10_classifier.registry.client import ModelVersion, Registry
@@ -92,7 +92,7 @@ def resolve(
                 " used without the registry"
             ) from None
         return Resolved(reference, folder, note.version, note.digest, note.at, error.message)
-    note = cache.write_note(registry.address, reference, version.version, digest)
+    note = _noted(cache, registry, reference, version.version, digest)
     return Resolved(reference, folder, note.version, digest, note.at)
 
 
@@ -113,5 +113,17 @@ def _package(registry: Registry, cache: Cache, version: ModelVersion) -> tuple[P
         if before and before.digest != digest:
             raise ModelError(f"{version} is not what it was at {before.at}; register it anew")
     if before is None:
-        cache.write_note(registry.address, number, version.version, digest)
+        _noted(cache, registry, number, version.version, digest)
     return folder, digest
+
+
+def _noted(
+    cache: Cache, registry: Registry, reference: ModelReference, version: str, digest: str
+) -> Note:
+    """Remember what the registry said, where the cache can be written: it may be filled before."""
+    note = Note.now(registry.address, reference, version, digest)
+    try:
+        cache.write(note, reference)
+    except OutputError as error:
+        LOG.warning("%s", error)
+    return note

@@ -22,6 +22,10 @@ from pi10_classifier.errors import Code, Pi10Error, SettingError
 from pi10_classifier.foundation.redaction import redacted, scrub, secrets_of
 
 ADDRESSES = ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI")
+VARIABLES = (
+    *ADDRESSES, "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_INSECURE_TLS",
+)  # fmt: skip
 CONNECT_S, READ_S = 5.0, 30.0
 # all of an answer must be there by then: a server that sends a byte at a time is away too
 ANSWER_S, FILE_S = 30.0, 1800.0
@@ -66,7 +70,7 @@ class RegistryServer:
                 " MLFLOW_TRACKING_URI to an MLflow server (mlflow server --backend-store-uri"
                 " sqlite:////ABSOLUTE/PATH.db serves a file)"
             )
-        self._secrets = secrets_of(environ | {"PI10_REGISTRY_ADDRESS": uri})
+        self._secrets = secrets_of({**environ, "PI10_REGISTRY_ADDRESS": uri})
         self._headers = _credentials(parts.username, parts.password, environ)
         insecure = environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
         tls: dict[str, Any] = {"cert_reqs": "CERT_NONE"} if insecure else {}

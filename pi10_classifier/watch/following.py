@@ -37,7 +37,7 @@ _LEFT = (
     "delete from superseded",
     "delete from images",
     "delete from sampled where line is null",
-    "delete from facts where name = 'charts'",
+    "delete from facts where name = 'drift'",
     "update inputs set part = 0",
     "update away set part = 0",
 )
@@ -84,6 +84,10 @@ def follow(
                 source, folder, replace(settings, model=now.folder), plan,
                 raise_if_cancelled=question.before(raise_if_cancelled), environ=environ, **shown,
             )  # fmt: skip
+        except OutputError:
+            if not question.raised:
+                raise
+            continue  # a full disk: go on with this model, whose start waits for room
         finally:
             question.close()
         done = Watched(folder, now.folder, run)
@@ -125,15 +129,19 @@ class _Question:
         return check
 
     def _run(self) -> None:
-        told = ""
+        told = refused = ""
         while not self._end.wait(self._poll_s):
             try:
                 answer = resolve(self._reference, self._environ)
                 problem = answer.away
+                if answer.digest == refused:  # loading it again would only cost
+                    continue
                 if answer.digest != self._now.digest:
+                    refused = answer.digest
                     self._check(answer)
                     self.new = answer
                     return
+                refused = ""
             except (Pi10Error, OSError) as error:
                 problem = str(error)
             if problem and problem != told:

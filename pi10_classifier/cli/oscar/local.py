@@ -28,8 +28,8 @@ def local() -> None:
               show_default=True,
               help="Service to run: its name or FDL file; may be repeated.")  # fmt: skip
 @click.option("--model",
-              help="Model package: a folder, or the name of an embedded one.  [default: each"
-                   " service's own]")  # fmt: skip
+              help="Model package: a folder, the name of an embedded one, or models:/NAME@ALIAS,"
+                   " which each job asks for.  [default: each service's own]")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True,
               help="Number of jobs that run at a time.")  # fmt: skip
 @click.option("--port", type=int, default=9911, show_default=True, help="Port of the endpoint.")
@@ -138,9 +138,16 @@ def _with_own_settings(service: Service) -> Service:
 
 def _with_model(service: Service, model: str) -> Service:
     from pi10_classifier.oscar.services.variants import with_variables
-    from pi10_classifier.registry.reference import is_reference
+    from pi10_classifier.registry.cache import VARIABLE as CACHE
+    from pi10_classifier.registry.cache import default_folder
+    from pi10_classifier.registry.reference import ModelReference, is_reference
     from pi10_classifier.registry.resolve import find
+    from pi10_classifier.registry.server import VARIABLES
 
-    # each round asks again who the champion is; the other services have one model throughout
-    follows = service.name == "pi10-retrain" and is_reference(model)
-    return with_variables(service, {"PI10_MODEL": model if follows else str(find(model).resolve())})
+    if is_reference(model):
+        ModelReference.parse(model)
+        # each job asks the registry itself, so a promotion holds from the next object on
+        cache = {CACHE: str(default_folder(os.environ))}
+        known = {key: os.environ[key] for key in VARIABLES if os.environ.get(key)}
+        return with_variables(service, {"PI10_MODEL": model, **cache, **known})
+    return with_variables(service, {"PI10_MODEL": str(find(model).resolve())})

@@ -45,7 +45,7 @@ _ENGINE = (
         "--model",
         default="starter",
         show_default=True,
-        help="Model package: a folder, or the name of an embedded one.",
+        help="Model package: a folder, the name of an embedded one, or models:/NAME@ALIAS.",
     ),
     click.option(
         "--jobs",

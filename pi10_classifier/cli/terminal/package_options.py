@@ -20,7 +20,7 @@ MODEL = click.option(
     "--model",
     default="starter",
     show_default=True,
-    help="Model package: a folder, or the name of an embedded one.",
+    help="Model package: a folder, the name of an embedded one, or models:/NAME@ALIAS.",
 )
 DATA = click.option(
     "--data",
