@@ -85,8 +85,10 @@ def embed(
     if as_json:
         click.echo((home / "run.json").read_text("utf-8"), nl=False)
     else:
-        show_run(run, str(page.path) if page else None)
+        show_run(run, None)
         click.echo(home / "features.parquet")
+        if page and page.path:
+            click.echo(page.path)
     if page and page.problems:
         click.echo(f"{len(page.problems):,} particles are not on the map: their pixels could not"
                    f" be read again; the first: {page.problems[0]}", err=True)  # fmt: skip
