@@ -30,7 +30,7 @@ def test_another_sorting_another_program_and_damage_are_refused(tmp_path: Path) 
         with pytest.raises(SettingError, match="another program"), SortJournal(tmp_path, ABOUT):
             pass
     with SortJournal(tmp_path, ABOUT | {"labeller": "Ben"}) as journal:
-        with pytest.raises(SettingError, match="labeller was Anna, is Ben.*--again"):
+        with pytest.raises(SettingError, match=r"labeller was Anna, is Ben.*--again"):
             journal.read()
         kept = journal.set_aside()
         assert kept is not None and kept.name == "sorting-1.jsonl" and journal.read() == []

@@ -112,8 +112,8 @@ def test_the_sample_and_what_has_a_label_are_not_sorted(run: Path) -> None:
         while view.stage != "end":
             seen |= set(view.rows)
             view = say(session, "name", label="detritus")
-        ids = {session.particles.places[row].particle_id for row in seen}
-        assert ids and not ids & {*own, other}
+        shown = {session.particles.places[row].particle_id for row in seen}
+        assert shown and not shown & {*own, other}
     named = {one.particle_id for one in LabelStore(run, ()).read() if one.how == SORTED}
     assert named and not named & {*own, other}
 
@@ -189,5 +189,5 @@ def test_features_of_other_particles_are_refused(run: Path) -> None:
     with pytest.raises(SettingError, match="not of the particles of"), sorting(run):
         pass
     shutil.rmtree(run / "features.parquet")
-    with pytest.raises(SettingError, match="has no features.*pi10 embed"), sorting(run):
+    with pytest.raises(SettingError, match=r"has no features.*pi10 embed"), sorting(run):
         pass
