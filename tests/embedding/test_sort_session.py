@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pi10_classifier.cli import pi10
 from pi10_classifier.embedding.sort_session import SortedMeanwhileError, SortSession, View
-from pi10_classifier.errors import OutputError, SettingError
+from pi10_classifier.errors import Code, OutputError, SettingError
 from pi10_classifier.labelling.draw import draw
 from pi10_classifier.labelling.estimation.estimate import estimate_run
 from pi10_classifier.labelling.labelled import read_labelled, sample_labels
@@ -154,7 +154,7 @@ def test_killed_between_labels_and_journal_the_name_holds(
 
 
 def full_disk(*_: object) -> None:
-    raise OutputError("the disk is full")
+    raise OutputError(Code.DISK_FULL, "the disk is full")
 
 
 def test_wrong_answers_change_nothing(run: Path) -> None:
