@@ -246,8 +246,9 @@ def judge(run: Path, names: Sequence[str], truth: dict[str, Truth]) -> None:
     """Print what the person did, and what came of it."""
     work = Work.of(run)
     print(
-        f"person: {work.looks:,} screens, {work.presses:,} keys and clicks, {work.person_s / 60:.0f}"
-        f" minutes at {LOOK:g} s a screen and {PRESS:g} s a press; {len(work.named)} clusters named"
+        f"person: {work.looks:,} screens, {work.presses:,} keys and clicks, "
+        f"{work.person_s / 60:.0f} minutes at {LOOK:g} s a screen and {PRESS:g} s a press; "
+        f"{len(work.named)} clusters named"
     )
     for mark in MARKS:
         if 60 * mark <= work.person_s:
