@@ -126,6 +126,7 @@ def test_a_person_sorts_by_keyboard_and_clicks(run: Path, made: embedded_run.Emb
         tab = browser.new_page(viewport={"width": 390, "height": 800})
         errors: list[str] = []
         tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.set_default_timeout(120_000)
         tab.goto(server.address)
         pictures = tab.locator("#pictures button")
         tab.locator("#question:has-text('Are these of one kind?')").wait_for()
