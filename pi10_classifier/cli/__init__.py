@@ -26,11 +26,12 @@ from pi10_classifier.cli import (
     serve,
     shore,
     simulate,
-    sort,
     track,
     train,
     watch,
 )
+from pi10_classifier.cli.features.embed import embed
+from pi10_classifier.cli.features.sort import sort
 from pi10_classifier.cli.oscar import oscar
 from pi10_classifier.cli.tables import sizes, underway
 from pi10_classifier.cli.validate import validate
@@ -69,7 +70,7 @@ for command in (
     classify.classify, simulate.simulate, models.models, models.doctor, watch.watch, serve.serve,
     shore.shore, classify.report, validate, sizes.sizes, underway.underway, dataset.dataset,
     train.train, search.search, compare.compare, compare.table1, track.track, evaluate.evaluate,
-    evaluate.calibrate, adapt.adapt, sort.embed, sort.sort, export.export, oscar,
+    evaluate.calibrate, adapt.adapt, embed, sort, export.export, oscar,
 ):  # fmt: skip
     pi10.add_command(command)
 

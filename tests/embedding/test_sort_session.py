@@ -94,8 +94,9 @@ def test_no_estimate_uses_the_names_of_clusters(run: Path) -> None:
     # the labelling page asks for them anew, and what is said there counts
     session_ = Session.open(run)
     assert session_.labels_of("Anna") == {} and session_.next_unlabelled("Anna") == 0
-    session_.put("Anna", [Choice(in_sample[0].particle_id, "detritus")])
-    assert set(sample_labels(run).label_of) == {in_sample[0].particle_id}
+    reached = sample[: in_sample[0].order + 1]  # in the order of the sample, as the page asks
+    session_.put("Anna", [Choice(particle.particle_id, "detritus") for particle in reached])
+    assert set(sample_labels(run).label_of) == {particle.particle_id for particle in reached}
     assert estimate_run(run).sorted == len(in_sample) - 1
 
 

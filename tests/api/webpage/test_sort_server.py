@@ -126,7 +126,7 @@ def test_a_person_sorts_by_keyboard_and_clicks(run: Path, made: embedded_run.Emb
         tab = browser.new_page(viewport={"width": 390, "height": 800})
         errors: list[str] = []
         tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.set_default_timeout(120_000)
+        tab.set_default_timeout(60_000)
         tab.goto(server.address)
         pictures = tab.locator("#pictures button")
         tab.locator("#question:has-text('Are these of one kind?')").wait_for()
@@ -150,7 +150,8 @@ def test_a_person_sorts_by_keyboard_and_clicks(run: Path, made: embedded_run.Emb
         tab.keyboard.press("z")
         tab.locator("#reached:has-text('0 of 240 named')").wait_for()
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-        tab.click("#labels button:has-text('detritus')")
+        tab.click("#labels button[data-name=detritus]")
+        tab.locator("#reached:has-text('119 of 240 named')").wait_for()
         for key in ("1", "3", "a"):
             stage = tab.evaluate("view.step")
             tab.keyboard.press(key)

@@ -10,7 +10,7 @@ import pytest
 import support
 
 from pi10_classifier.errors import ModelError
-from pi10_classifier.model.graph_output import with_output
+from pi10_classifier.model.graphs.output import with_output
 from pi10_classifier.model.package import embedded, read_package
 from pi10_classifier.model.session import Model
 
