@@ -12,14 +12,16 @@ what the shown thumbnails are:
 - a page of nearest others belongs to it where 80 % do, and those that do not are clicked away;
 - crops of the sets' group "other" are named `unknown`.
 
-The minutes are those of the machine as measured, and for the person LOOK seconds for each screen
-and PRESS for each key or click.
+The person takes LOOK seconds for each screen and PRESS for each key or click; what the machine
+takes is measured. Called again with the same --out, it goes on where it ended; `--judge` only says
+what has come of it so far.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import random
 import re
 import shutil
@@ -65,12 +67,26 @@ class Work:
 
     looks: int = 0
     presses: int = 0
-    machine: float = 0.0
     named: list[tuple[float, int]] = field(default_factory=list)
 
     @property
     def person_s(self) -> float:
         return LOOK * self.looks + PRESS * self.presses
+
+    @classmethod
+    def of(cls, run: Path) -> Work:
+        """By the journal: every answer but one that takes a single crop out ends a screen."""
+        work = cls()
+        path = run / "validation/sorting.jsonl"
+        lines = path.read_text().splitlines()[1:] if path.exists() else []
+        for event in map(json.loads, lines):
+            if event["kind"] == "round":
+                continue
+            work.presses += 1
+            work.looks += event["kind"] != "out"
+            if event["kind"] == "name":
+                work.named.append((work.person_s, len(event["rows"])))
+        return work
 
 
 def write_crops(
@@ -140,7 +156,7 @@ class Person:
         self, tab: Any, names: Sequence[str], truth: dict[str, Truth], keys: dict[str, str]
     ) -> None:
         self._tab, self._names, self._truth, self._keys = tab, names, truth, keys
-        self.work = Work()
+        self.seconds: list[float] = []  # that the machine took for an answer
 
     def _shown(self) -> list[tuple[int, str, bool]]:
         """Row, kind and whether it is taken out, of each thumbnail."""
@@ -159,8 +175,7 @@ class Person:
             "s => !busy && view.step > s && (view.stage !== 'end' || view.finished)",
             arg=before, timeout=WAIT_MS,
         )  # fmt: skip
-        self.work.machine += time.perf_counter() - began
-        self.work.presses += 1
+        self.seconds.append(time.perf_counter() - began)
 
     def _press(self, key: str) -> None:
         self._do(lambda: self._tab.keyboard.press(key))
@@ -176,36 +191,28 @@ class Person:
         kind, count = kinds.most_common(1)[0]
         return kind, count / kinds.total()
 
-    def go_on(self, minutes: float) -> None:
+    def go_on(self, run: Path, minutes: float) -> None:
         """Until nothing is left, or so many minutes of the person have gone."""
         kind = ""
-        while self.work.person_s < 60 * minutes:
-            stage, members = self._tab.evaluate("[view.stage, view.members]")
+        while Work.of(run).person_s < 60 * minutes:
+            stage = self._tab.evaluate("view.stage")
             if stage == "end":
                 return
-            self.work.looks += 1
-            if stage == "seed":
+            if stage == "seed" or not kind:
                 kind, share = self._kind()
                 if share < ONE_KIND:
                     self._press("x")
                     continue
-                self._take_out(kind)
-                self._press("Enter")
-            elif stage == "grow":
+            if stage == "grow":
                 shown = [its for _, its, _ in self._shown()]
-                if shown.count(kind) / len(shown) >= BELONGS:
-                    self._take_out(kind)
-                    self._press("Enter")
-                else:
+                if shown.count(kind) / len(shown) < BELONGS:
                     self._press("x")
-            else:
-                self._take_out(kind)
-                members = self._tab.evaluate("view.members")
-                self._press(self._keys[kind])
-                self.work.named.append((self.work.person_s, members))
+                    continue
+            self._take_out(kind)
+            self._press("Enter" if stage in ("seed", "grow") else self._keys[kind])
 
 
-def sort(run: Path, n: int, names: list[str], truth: dict[str, Truth], minutes: float) -> Work:
+def sort(run: Path, n: int, names: list[str], truth: dict[str, Truth], minutes: float) -> None:
     """Start the program, work on its page, end it."""
     from playwright.sync_api import sync_playwright
 
@@ -224,16 +231,29 @@ def sort(run: Path, n: int, names: list[str], truth: dict[str, Truth], minutes: 
             tab.wait_for_function("!busy && view && view.stage !== 'end'", timeout=WAIT_MS)
             keys = tab.evaluate("Object.fromEntries(about.labels.map(l => [l.name, l.key]))")
             person = Person(tab, names, truth, keys)
-            person.go_on(minutes)
+            person.go_on(run, minutes)
             view = tab.evaluate("view")
             browser.close()
         process.send_signal(signal.SIGINT)
-        print(f"the page: round {view['round']}, {view['clusters_named']} clusters named, "
-              f"{view['left']:,} crops without a name, finished: {view['finished']}")  # fmt: skip
-    return person.work
+    print(f"the page: round {view['round']}, {view['clusters_named']} clusters named, "
+          f"{view['left']:,} crops without a name, finished: {view['finished']}")  # fmt: skip
+    if answered := sorted(person.seconds):
+        print(f"the machine: {sum(answered) / 60:.1f} minutes for {len(answered):,} answers, "
+              f"{answered[len(answered) // 2]:.2f} s in the median")  # fmt: skip
 
 
-def judge_labels(run: Path, names: Sequence[str], truth: dict[str, Truth]) -> None:
+def judge(run: Path, names: Sequence[str], truth: dict[str, Truth]) -> None:
+    """Print what the person did, and what came of it."""
+    work = Work.of(run)
+    print(
+        f"person: {work.looks:,} screens, {work.presses:,} keys and clicks, "
+        f"{work.person_s / 60:.0f} minutes at {LOOK:g} s a screen and {PRESS:g} s a press; "
+        f"{len(work.named)} clusters named"
+    )
+    for mark in MARKS:
+        if 60 * mark <= work.person_s:
+            done = [size for when, size in work.named if when <= 60 * mark]
+            print(f"  after {mark} minutes: {len(done)} clusters, {sum(done):,} crops")
     known = {
         label.particle_id.rpartition("/")[2]: label.label for label in LabelStore(run, ()).read()
     }
@@ -259,26 +279,27 @@ def main() -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--n", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--judge", action="store_true", help="no work, only its figures")
     parser.add_argument("--minutes", type=float, default=60, help="of the person, at most")
     given = parser.parse_args()
-    crops, run = given.out / "crops", given.out / "run"
-    truth = write_crops(given.data, given.manifest, given.n, given.seed, crops)
-    with (given.out / "truth.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows((name, t.label, t.fine) for name, t in sorted(truth.items()))
-    words = [*PI10, "embed", str(crops), "--out", str(run), "--model", given.model]
-    subprocess.run(words, check=True)
+    crops, run, known = (given.out / name for name in ("crops", "run", "truth.csv"))
+    if not known.exists():
+        told = write_crops(given.data, given.manifest, given.n, given.seed, crops)
+        with known.open("w", newline="") as stream:
+            rows = ((name, its.label, its.fine) for name, its in sorted(told.items()))
+            csv.writer(stream).writerows(rows)
+    with known.open(newline="") as stream:
+        truth = {name: Truth(label, fine) for name, label, fine in csv.reader(stream)}
+    if not (run / "run.json").exists():
+        words = [*PI10, "embed", str(crops), "--out", str(run), "--model", given.model]
+        subprocess.run(words, check=True)
+    if given.judge:
+        places = read_particles(run, given.n).places
+        judge(run, [place.particle_id.rpartition("/")[2] for place in places], truth)
+        return
     names = judge_seeds(run, given.n, truth)
-    work = sort(run, given.n, names, truth, given.minutes)
-    print(
-        f"person: {work.looks:,} screens, {work.presses:,} keys and clicks, "
-        f"{work.person_s / 60:.0f} minutes at {LOOK:g} s a screen and {PRESS:g} s a press; the "
-        f"machine {work.machine / 60:.1f} minutes"
-    )
-    for mark in MARKS:
-        if 60 * mark <= work.person_s:
-            done = [size for when, size in work.named if when <= 60 * mark]
-            print(f"  after {mark} minutes: {len(done)} clusters, {sum(done):,} crops")
-    judge_labels(run, names, truth)
+    sort(run, given.n, names, truth, given.minutes)
+    judge(run, names, truth)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -16,6 +16,7 @@ from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.part_builder import PartBuilder
 from pi10_classifier.model.package import Package
 from pi10_classifier.results.columns import Row, by_row
+from pi10_classifier.results.feature_part import F16
 from pi10_classifier.results.gallery import Gallery, Picture
 from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import UnitRecord
@@ -49,7 +50,7 @@ class Rows(PartWriter):
     def __init__(self) -> None:
         self.rows: list[Row] = []
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Sequence[Row], features: Sequence[F16] = ()) -> None:
         self.rows.extend(rows)
 
 

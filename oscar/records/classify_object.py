@@ -16,8 +16,9 @@ import numpy as np
 
 from pi10_classifier.classify import classify_units
 from pi10_classifier.errors import Code, ExitCode, Failure, InputError, OutputError, Pi10Error
+from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.chunks import chunks
-from pi10_classifier.inference.engine import ChunkResult, Engine
+from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.pipeline import Progress
 from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model

@@ -54,8 +54,10 @@ _COMMANDS = {
     "watch": "watch", "serve": "serve", "shore": "shore", "report": "classify",
     "validate": "validate", "sizes": "tables.sizes", "underway": "tables.underway",
     "dataset": "dataset", "pretrain": "pretrain", "train": "train", "search": "search",
-    "compare": "compare", "table1": "compare", "track": "track", "evaluate": "evaluate", "calibrate": "evaluate",
-    "adapt": "adapt", "embed": "sort", "sort": "sort", "export": "export", "oscar": "oscar",
+    "compare": "compare", "table1": "compare", "track": "track", "evaluate": "evaluate",
+    "calibrate": "evaluate",
+    "adapt": "adapt", "embed": "features.embed", "sort": "features.sort", "export": "export",
+    "oscar": "oscar",
 }  # fmt: skip
 pi10.commands = Commands(
     {name: f"pi10_classifier.cli.{module}:{name}" for name, module in _COMMANDS.items()}

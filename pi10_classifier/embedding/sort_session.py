@@ -278,7 +278,12 @@ class SortSession:
             write_suggestions(self.run, kept)
 
     def _heal(self) -> None:
-        """Finish what a kill between labels and journal left: a name, or a taking back."""
+        """Finish what a kill between labels and journal left: a taking back, or a name."""
+        holding = {id(event) for event in effective(self._events)}
+        for event in self._events:
+            if event["kind"] == NAMED and id(event) not in holding:
+                rows = [row for row in event["rows"] if row not in self._state.names]
+                self._take_back({**event, "rows": rows})
         given = {
             one.particle_id: one
             for one in self.store.read()
@@ -289,13 +294,6 @@ class SortSession:
         if rows:
             label = given[places[rows[0]].particle_id]
             self._take({"kind": NAMED, "label": label.label, "taxon": label.taxon, "rows": rows})
-        names = self._state.names
-        undone = [event for event in self._events if event["kind"] == NAMED
-                  and not any(event is kept for kept in effective(self._events))]  # fmt: skip
-        for event in undone:
-            rows = [row for row in event["rows"] if row not in names]
-            if rows:
-                self._take_back({**event, "rows": rows})
 
     def _view(self) -> View:
         state = self._state

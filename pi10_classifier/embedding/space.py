@@ -17,6 +17,7 @@ from pi10_classifier.foundation.extras import install_command
 COMPONENTS = 32
 PCA, UMAP = "pca", "umap"
 _LEAST = 3  # particles; fewer have no plane
+_BLOCK = 4_096
 
 F32 = NDArray[np.float32]
 
@@ -31,8 +32,12 @@ def _principal(features: NDArray[Any], components: int) -> F32:
     x = np.asarray(features, np.float32)
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     x = x - x.mean(axis=0)
-    # of D x D, which takes no more memory for more particles
-    values, vectors = np.linalg.eigh(x.T.astype(np.float64) @ x)
+    # of D x D, summed by blocks, so that memory does not grow with the particles
+    products = np.zeros((x.shape[1], x.shape[1]))
+    for first in range(0, len(x), _BLOCK):
+        block = x[first : first + _BLOCK].astype(np.float64)
+        products += block.T @ block
+    values, vectors = np.linalg.eigh(products)
     basis = vectors[:, np.argsort(-values)[: min(components, len(x))]]
     # a direction and its opposite are the same component: one of the two, on every machine
     signs = np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])])

@@ -56,6 +56,7 @@ from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import Item
 
 RESOLUTION_TOLERANCE = 0.01
+_LARGEST = float(np.finfo(np.float16).max)
 _UNSEEN = Camera()
 # the first fields of a measurement are columns, in the same order
 _SIZES = Measurement._fields.index("grey_sd") + 1
@@ -277,8 +278,8 @@ class Engine:
                 error = InputError(Code.INTERNAL, f"the model gave scores {values}; not a number")
             elif novelty is not None and not math.isfinite(novelty):
                 error = InputError(Code.INTERNAL, f"the model gave novelty {novelty}; not a number")
-            elif own is not None and not np.isfinite(own).all():
-                error = InputError(Code.INTERNAL, "a feature is no number within 65,504 (float16)")
+            elif answer.features is not None and own is None:
+                error = InputError(Code.INTERNAL, "a feature is no number within 65,504")
             if error:
                 _fail(result, entry.item, error)
                 continue
@@ -355,10 +356,12 @@ def _note_fix(result: ChunkResult, place: tuple[str, str], when: datetime, tags:
         result.fixes[place] = merge(result.fixes.get(place), (fix, fix))
 
 
-def _halved(features: F32) -> list[F16]:
-    """The rows of features (N, D) as float16; what is too large for it becomes infinite."""
-    with np.errstate(over="ignore"):
-        return list(features.astype(np.float16))
+def _halved(features: F32) -> list[F16 | None]:
+    """The rows of features (N, D) as float16; None for one with a number that is none there."""
+    within = np.abs(features).max(axis=1) <= _LARGEST  # false for NaN
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = features.astype(np.float16)
+    return [row if good else None for row, good in zip(half, within.tolist(), strict=True)]
 
 
 def _fail(result: ChunkResult, item: Item, error: InputError) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from pi10_classifier.errors import ModelError
 from pi10_classifier.imaging.preprocess import U8
-from pi10_classifier.model.graph_output import with_output
 from pi10_classifier.model.graphs.choice import check_graph, chosen_device
+from pi10_classifier.model.graphs.output import with_output
 from pi10_classifier.model.package import F32, Package, read_package
 from pi10_classifier.model.runtime import OPENVINO, TF32, Runtime, Session, has_int8, runtime_of
 

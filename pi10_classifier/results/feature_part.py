@@ -21,6 +21,7 @@ F16 = NDArray[np.float16]
 FEATURES = "features.parquet"
 COLUMN = "features"
 _IDENTITY = ("particle_id", "source", "member")
+_BATCH = 2**17  # numbers encoded at once: of the library's 1,024 none holds a whole particle
 _GROUP = 4096  # rows held before they are written: 10 MB of 1,280 features
 
 
@@ -57,8 +58,8 @@ class FeaturePart:
                 # features hardly compress, and names do
                 packed = dict.fromkeys(_IDENTITY, "zstd")
                 self._writer = pq.ParquetWriter(
-                    self._temporary, kind, compression=packed, use_dictionary=list(_IDENTITY[1:2]),
-                    write_statistics=False,
+                    self._temporary, kind, compression=packed, use_dictionary=["source"],
+                    write_statistics=False, write_batch_size=_BATCH,
                 )  # fmt: skip
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=kind))
         except OSError as error:

@@ -21,8 +21,9 @@ from images import png_of
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.imaging.measurement import Measurement, measure_greys
 from pi10_classifier.imaging.preprocess import Grey
+from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.chunks import CHUNK_BYTES, chunks
-from pi10_classifier.inference.engine import ChunkResult, Engine
+from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.settings import CHUNK_ITEMS
 from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.model.session import Model

@@ -1,1 +1,1 @@
-"""The graphs of a package in other precisions, and which of them is run."""
+"""The graphs of a package: those in other precisions, which one is run, one more output."""

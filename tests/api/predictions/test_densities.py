@@ -21,7 +21,7 @@ from pi10_classifier.api.predictions.inference import PredictionResult
 from pi10_classifier.api.predictions.response_schema import ModelPredictionResponse
 from pi10_classifier.api.predictions.uploads import Spooled, Upload, clean_name
 from pi10_classifier.api.predictions.writers import as_json
-from pi10_classifier.inference.engine import ChunkResult
+from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.model.package import read_package
 from pi10_classifier.results.columns import Row
 

@@ -1,0 +1,37 @@
+"""Directions and maps of features."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pi10_classifier.embedding.space import directions, plane
+from pi10_classifier.errors import SettingError
+
+RNG = np.random.default_rng(0)
+FEATURES = RNG.normal(2, 1, (60, 20)).astype(np.float16)
+
+
+def test_directions_have_length_one_and_do_not_depend_on_brightness() -> None:
+    x = directions(FEATURES, 8)
+    assert x.shape == (60, 8) and x.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, rtol=1e-5)
+    brighter = FEATURES.astype(np.float32) * RNG.uniform(1, 3, (60, 1)).astype(np.float32)
+    np.testing.assert_allclose(directions(brighter, 8), x, atol=2e-3)
+
+
+def test_a_map_keeps_what_lies_apart_apart_and_lies_within_one() -> None:
+    features = FEATURES.copy()
+    features[:30, 3] += 20
+    for number in (1, 2):
+        places = plane(features, seed=number)
+        assert places.shape == (60, 2) and np.abs(places).max() <= 1
+        left, right = places[:30, 0], places[30:, 0]
+        assert left.max() < right.min() or right.max() < left.min()
+
+
+def test_equal_particles_and_constant_features_break_nothing() -> None:
+    assert np.isfinite(plane(np.ones((5, 4), np.float16))).all()
+    assert np.isfinite(directions(np.zeros((5, 4), np.float16))).all()
+    with pytest.raises(SettingError, match="2 particles make no map"):
+        plane(FEATURES[:2])
