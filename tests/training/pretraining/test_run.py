@@ -44,7 +44,7 @@ def plan(out, images=48, **changes):
 
 
 def drawn(path, planned):
-    return runs.draw_particles([str(path)], planned, lambda done: None)
+    return runs.draw_particles([str(path)], planned)
 
 
 def epochs(folder):
@@ -180,7 +180,7 @@ def test_a_run_that_is_cut_off_goes_on_as_if_it_had_not_been(alone, tar, tmp_pat
 def test_a_run_that_is_cut_off_before_its_package_makes_it_without_training(
     tar, tmp_path, monkeypatch
 ):
-    planned = plan(tmp_path / "cut", settings={"epochs": 1, "minutes": 0.001})
+    planned = plan(tmp_path / "cut", settings={"epochs": 1, "minutes": 0.0001})
     particles = drawn(tar, planned)
 
     def stop(*_):
@@ -199,7 +199,7 @@ def test_a_run_that_is_cut_off_before_its_package_makes_it_without_training(
     told = []
     runs.pretrain(particles, planned, resume=True, emit=told.append)
     assert told == [f"{planned.out} is done"]
-    other = plan(planned.out, settings={"epochs": 1, "minutes": 0.001, "rate": 0.1})
+    other = plan(planned.out, settings={"epochs": 1, "minutes": 0.0001, "rate": 0.1})
     with pytest.raises(SettingError, match=r"another recipe.rate"):
         runs.pretrain(particles, other, resume=True)
 
