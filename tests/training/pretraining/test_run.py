@@ -40,7 +40,7 @@ def plan(out, images=48, **changes):
     settings = {"size": 32, "batch": 15, "epochs": 2, "deterministic": True}
     settings |= changes.pop("settings", {})
     recipe = pretraining_recipe("mobilenet_v2", 3, **settings)
-    return PretrainingPlan("mobilenet_v2", recipe, out, images=images, init="random", **changes)
+    return PretrainingPlan("mobilenet_v2", recipe, out, images=images, init="starter", **changes)
 
 
 def drawn(path, planned):
