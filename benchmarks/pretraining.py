@@ -215,7 +215,7 @@ def main() -> None:
     held_out = frozenset(enough[::HELD_OUT])
     tar = options.out / "unlabelled.tar"  # the same again where a run goes on
     count = write_unlabelled(tar, home, held_out)
-    print(f"{count:,} images of {options.source.stem} without the labels {', '.join(held_out)}",
+    print(f"{count:,} images of {options.source.stem} without the labels {', '.join(sorted(held_out))}",
           flush=True)  # fmt: skip
     methods = [name for name in options.methods.split(",") if name]
     flags = ["--network", options.network, "--size", str(options.size), "--images",
