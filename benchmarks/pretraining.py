@@ -215,8 +215,8 @@ def main() -> None:
     held_out = frozenset(enough[::HELD_OUT])
     tar = options.out / "unlabelled.tar"  # the same again where a run goes on
     count = write_unlabelled(tar, home, held_out)
-    print(f"{count:,} images of {options.source.stem} without the labels {', '.join(sorted(held_out))}",
-          flush=True)  # fmt: skip
+    without = ", ".join(sorted(held_out))
+    print(f"{count:,} images of {options.source.stem} without the labels {without}", flush=True)
     methods = [name for name in options.methods.split(",") if name]
     flags = ["--network", options.network, "--size", str(options.size), "--images",
              str(options.images), "--minutes", str(options.minutes), "--epochs", "1000",
