@@ -22,7 +22,6 @@ from pi10_classifier.cli import (
     evaluate,
     export,
     models,
-    pretrain,
     search,
     serve,
     shore,
@@ -33,6 +32,7 @@ from pi10_classifier.cli import (
 )
 from pi10_classifier.cli.oscar import oscar
 from pi10_classifier.cli.tables import sizes, underway
+from pi10_classifier.cli.training import pretrain
 from pi10_classifier.cli.validate import validate
 from pi10_classifier.errors import Code, ExitCode, OutputError, Pi10Error, output_error
 from pi10_classifier.foundation.output import LossyStream, flush_or_drop, open_standard_streams
