@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -154,6 +155,8 @@ def features(
 
 def hits(x: F32, y: I64, queries: int, seed: int = 0) -> dict[int, tuple[NDArray[np.float64], I64]]:
     """For each number of labels: hits (draws, Q) of the queries, and the queries' classes."""
+    # one label a class is what is asked here
+    warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
     unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     told: dict[int, list[NDArray[np.float64]]] = {n: [] for n in LABELS}
     classes = np.repeat(np.arange(y.max() + 1), queries)
@@ -215,8 +218,8 @@ def main() -> None:
     held_out = frozenset(enough[::HELD_OUT])
     tar = options.out / "unlabelled.tar"  # the same again where a run goes on
     count = write_unlabelled(tar, home, held_out)
-    print(f"{count:,} images of {options.source.stem} without the labels {', '.join(held_out)}",
-          flush=True)  # fmt: skip
+    without = ", ".join(sorted(held_out))
+    print(f"{count:,} images of {options.source.stem} without the labels {without}", flush=True)
     methods = [name for name in options.methods.split(",") if name]
     flags = ["--network", options.network, "--size", str(options.size), "--images",
              str(options.images), "--minutes", str(options.minutes), "--epochs", "1000",

@@ -53,7 +53,7 @@ _COMMANDS = {
     "doctor": "models.installed",
     "watch": "watch", "serve": "serve", "shore": "shore", "report": "classify",
     "validate": "validate", "sizes": "tables.sizes", "underway": "tables.underway",
-    "dataset": "dataset", "pretrain": "pretrain", "train": "train", "search": "search",
+    "dataset": "dataset", "pretrain": "training.pretrain", "train": "train", "search": "search",
     "compare": "compare", "table1": "compare", "track": "track", "evaluate": "evaluate",
     "calibrate": "evaluate",
     "adapt": "adapt", "embed": "features.embed", "sort": "features.sort", "export": "export",

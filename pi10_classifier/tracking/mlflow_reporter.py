@@ -207,7 +207,10 @@ def _begun(spool: sp.RunSpool) -> int:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the latest training in the folder above has logged the end of this run."""
+    """Whether the end of the folder's latest run is logged: its own, or a part of that above."""
+    own = [run for run in sp.runs_of(folder / sp.SPOOL) if not run.header.parent]
+    if own:
+        return _has_finished(max(own, key=_begun))
     runs = sp.runs_of(folder.parent / sp.SPOOL)
     roots = [run for run in runs if not run.header.parent]
     if not roots:
@@ -215,6 +218,10 @@ def _is_whole(folder: Path) -> bool:
     above = max(roots, key=_begun).header.id
     for run in runs:
         if (run.header.parent, run.header.name) == (above, folder.name):
-            turns = [e for e, _ in run.events() if e and e["kind"] in ("open", "end")]
-            return bool(turns) and turns[-1].get("status") == "FINISHED"
+            return _has_finished(run)
     return False
+
+
+def _has_finished(run: sp.RunSpool) -> bool:
+    turns = [e for e, _ in run.events() if e and e["kind"] in ("open", "end")]
+    return bool(turns) and turns[-1].get("status") == "FINISHED"

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +126,7 @@ class DINO(Learner):
 
     @property
     def kept(self) -> Network:
-        return cast(Network, self.teacher)
+        return self.teacher
 
 
 class CrossModal(Learner):
@@ -225,9 +225,9 @@ class _Unit(nn.Module):
 def _answering(width: int) -> nn.Sequential:
     """DINO's head: features -> unit vector -> cosine with each of the answers."""
     last = parametrizations.weight_norm(nn.Linear(_BOTTLENECK, _ANSWERS, bias=False))
-    scale = last.parametrizations.weight.original0  # type: ignore[union-attr, index]
-    nn.init.ones_(scale)  # type: ignore[arg-type]
-    scale.requires_grad_(False)  # type: ignore[union-attr]
+    scale = last.parametrizations.weight.original0
+    nn.init.ones_(scale)
+    scale.requires_grad_(False)
     return nn.Sequential(
         nn.Linear(width, WIDTH), nn.GELU(), nn.Linear(WIDTH, _BOTTLENECK), _Unit(), last
     )

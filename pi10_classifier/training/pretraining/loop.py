@@ -71,8 +71,8 @@ def train(
         reached = recall(checkpoint, reached.identity, None)
         emit(f"continuing from {checkpoint.name}, epoch {len(reached.history) + 1}")
     clock = Schedule(recipe, recipe.epochs * len(batches), reached.seconds)
-    if clock.over or len(reached.history) >= recipe.epochs:
-        # weights of the last checkpoint, whose training was over when it was cut off
+    if reached.history and (clock.over or len(reached.history) >= recipe.epochs):
+        # the training was over when it was cut off: the weights of its last checkpoint
         _load(learner, checkpoint)
         return reached.history
     trainer = _Trainer(

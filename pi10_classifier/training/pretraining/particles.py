@@ -146,10 +146,9 @@ def draw(
             continue
         profile = shortened(line_profile(rgb)) if lines else profiles.get(name)
         image = keep(rgb)
+        height, width = rgb.shape[:2]
         particles.append(
-            Particle(
-                item.source, item.member, name, sha256, *rgb.shape[:2], image=image, profile=profile
-            )
+            Particle(item.source, item.member, name, sha256, height, width, image, profile)
         )
         held += image.nbytes
         _check_memory(held, free, len(particles), "images")

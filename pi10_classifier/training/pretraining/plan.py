@@ -35,8 +35,8 @@ _BASE: Mapping[str, Any] = {
     "optimiser": "adamw",
     "rate": 5e-4,
     "schedule": "cosine",
-    "warmup_share": 0.05,
-    "warmup_steps": 0,
+    # steps, as a share of many epochs may be longer than a limit in minutes
+    "warmup_steps": 50,
     "weight_decay": 0.04,
     "loss": "st_ce",
     "balance": 0.0,

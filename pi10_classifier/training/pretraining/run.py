@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,12 +34,26 @@ from pi10_classifier.training.reporter import NullReporter, Reporter, reported
 Emit = Callable[[str], None]
 
 _SETTLING = 16  # batches
+_LINE_S = 30.0
 
 
 def draw_particles(
-    inputs: Sequence[str], plan: PretrainingPlan, progress: Callable[[int], None]
+    inputs: Sequence[str],
+    plan: PretrainingPlan,
+    *,
+    emit: Emit = print,
+    raise_if_cancelled: Callable[[], None] = lambda: None,
 ) -> Drawn:
     """Draw the plan's particles from the inputs, with their profiles."""
+    last_line_at = time.monotonic()
+
+    def progress(done: int) -> None:
+        nonlocal last_line_at
+        raise_if_cancelled()
+        if time.monotonic() - last_line_at > _LINE_S:
+            emit(f"  {done:,} images read")
+            last_line_at = time.monotonic()
+
     recipe = plan.recipe
     table = read_table(Path(plan.profiles)) if plan.profiles not in ("", LINES) else None
     return draw(

@@ -20,6 +20,8 @@ from pi10_classifier.cli import pi10
 from pi10_classifier.errors import SettingError
 from pi10_classifier.model.package import read_package
 from pi10_classifier.packaging.adaptation.features import cut
+from pi10_classifier.tracking import mlflow_reporter
+from pi10_classifier.tracking import spool as sp
 from pi10_classifier.training.checkpoint import load_checkpoint
 from pi10_classifier.training.networks.registry import build
 from pi10_classifier.training.plan import TrainingPlan, provenance
@@ -31,15 +33,18 @@ from pi10_classifier.training.recipe import recipe_for
 TIMED = {"seconds", "images_per_second", "waiting", "rate"}
 
 
+NOWHERE = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+
+
 def plan(out, images=48, **changes):
     settings = {"size": 32, "batch": 15, "epochs": 2, "deterministic": True}
     settings |= changes.pop("settings", {})
     recipe = pretraining_recipe("mobilenet_v2", 3, **settings)
-    return PretrainingPlan("mobilenet_v2", recipe, out, images=images, init="random", **changes)
+    return PretrainingPlan("mobilenet_v2", recipe, out, images=images, init="starter", **changes)
 
 
 def drawn(path, planned):
-    return runs.draw_particles([str(path)], planned, lambda done: None)
+    return runs.draw_particles([str(path)], planned)
 
 
 def epochs(folder):
@@ -56,7 +61,15 @@ def tar(shapes):
 def alone(tar, tmp_path_factory):
     """A pretraining on images alone, never interrupted."""
     planned = plan(tmp_path_factory.mktemp("pretrained") / "simclr")
-    return runs.pretrain(drawn(tar, planned), planned, emit=lambda line: None)
+    reporter = mlflow_reporter.of_pretraining(
+        planned.out, lambda line: None, experiment="sea", environ=NOWHERE
+    )
+    particles = drawn(tar, planned)
+    runs.pretrain(particles, planned, emit=lambda line: None, reporter=reporter)
+    runs.pretrain(
+        particles, planned, resume=True, emit=lambda line: None, reporter=reporter
+    )  # which is done, so nothing more is recorded
+    return planned.out
 
 
 def test_its_weights_begin_a_training(alone):
@@ -74,6 +87,21 @@ def test_its_weights_begin_a_training(alone):
     assert "mobilenet_v2-pretrained" in provenance(begun)["origin"]
     # and from the package, in which norms are folded
     build("mobilenet_v2", 3, size=32, channels=1, weights=alone / "package")
+
+
+def test_its_run_is_recorded_once(alone):
+    pytest.importorskip("mlflow")
+    (run,) = sp.runs_of(alone / sp.SPOOL)
+    assert (run.header.name, run.header.experiment) == ("simclr", "sea")
+    events = [event for event, _ in run.events()]
+    turns = [e.get("status", "open") for e in events if e["kind"] in ("open", "end")]
+    assert turns == ["open", "FINISHED"]
+    (params,) = (e["values"] for e in events if e["kind"] == "params")
+    assert (params["method"], params["rate"], params["images.found"]) == ("simclr", "0.0005", "161")
+    measured = [e for e in events if e["kind"] == "metrics" and "spread" in e["values"]]
+    assert {e["step"] for e in measured} == {1, 2}
+    assert [e["folder"] for e in events if e["kind"] == "package"] == ["model"]
+    assert len([e for e in events if e["kind"] == "artifact"]) == 6
 
 
 def test_its_package_gives_the_features_of_its_weights(alone):
@@ -152,7 +180,7 @@ def test_a_run_that_is_cut_off_goes_on_as_if_it_had_not_been(alone, tar, tmp_pat
 def test_a_run_that_is_cut_off_before_its_package_makes_it_without_training(
     tar, tmp_path, monkeypatch
 ):
-    planned = plan(tmp_path / "cut", settings={"epochs": 1, "minutes": 0.001})
+    planned = plan(tmp_path / "cut", settings={"epochs": 1, "minutes": 0.0001})
     particles = drawn(tar, planned)
 
     def stop(*_):
@@ -171,7 +199,7 @@ def test_a_run_that_is_cut_off_before_its_package_makes_it_without_training(
     told = []
     runs.pretrain(particles, planned, resume=True, emit=told.append)
     assert told == [f"{planned.out} is done"]
-    other = plan(planned.out, settings={"epochs": 1, "minutes": 0.001, "rate": 0.1})
+    other = plan(planned.out, settings={"epochs": 1, "minutes": 0.0001, "rate": 0.1})
     with pytest.raises(SettingError, match=r"another recipe.rate"):
         runs.pretrain(particles, other, resume=True)
 

@@ -143,7 +143,7 @@ def pretrain(inputs: tuple[str, ...], out: Path, method: str, profiles: str, enc
         out, log, experiment=experiment, resume=resume
     )  # fmt: skip
     with stoppable() as raise_if_cancelled:
-        drawn = runs.draw_particles(inputs, plan, lambda done: raise_if_cancelled())
+        drawn = runs.draw_particles(inputs, plan, emit=log, raise_if_cancelled=raise_if_cancelled)
         show_left_out_files(drawn.left_out)
         log(f"{len(drawn.particles):,} of {drawn.images:,} images are used")
         done = runs.pretrain(
