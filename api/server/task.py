@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pi10_classifier.api.request_stats import CURRENT, RequestStats
+from pi10_classifier.api.request_stats import CURRENT, Drift, RequestStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Answer:
     stages: dict[str, float]
     totals: Counter[str]
     failures: Counter[str]
+    drift: Drift
 
 
 def work(request_id: str, function: Callable[..., Any], kwargs: dict[str, Any]) -> Answer:
@@ -31,4 +32,4 @@ def work(request_id: str, function: Callable[..., Any], kwargs: dict[str, Any]) 
         output = function(**kwargs)
     finally:
         CURRENT.reset(token)
-    return Answer(output, stats.stages, stats.totals, stats.failures)
+    return Answer(output, stats.stages, stats.totals, stats.failures, stats.drift)
