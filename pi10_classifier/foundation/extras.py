@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -34,6 +33,9 @@ def install_command(extras: str) -> str:
 @cache
 def _origin() -> tuple[str, bool]:
     """The URL that this program was installed from, "" if unknown; and whether it is a folder."""
+    # late: it is needed in error messages alone, and brings thirty modules
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         told = json.loads(distribution(NAME).read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
