@@ -12,19 +12,24 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+Drift = dict[str, dict[str, float]]
 TOTALS = ("inputs", "results", "failures", "skipped")
 _SOUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=@-]{0,127}")
 
 
 @dataclass(slots=True)
 class RequestStats:
-    """One request: ``stages`` in seconds, ``totals`` of images, ``failures`` by code."""
+    """One request: ``stages`` in seconds, ``totals`` of images, ``failures`` by code.
+
+    drift: bin -> quantity -> height of its chart over the limit, of bins compared with a reference.
+    """
 
     request_id: str
     began: float = field(default_factory=time.perf_counter)
     stages: dict[str, float] = field(default_factory=dict)
     totals: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    drift: dict[str, dict[str, float]] = field(default_factory=dict)
     error: str = ""
 
     @contextmanager
@@ -39,8 +44,11 @@ class RequestStats:
     def add(self, name: str, seconds: float) -> None:
         self.stages[name] = self.stages.get(name, 0.0) + seconds
 
-    def count(self, totals: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
+    def count(
+        self, totals: Mapping[str, Any], failures: Mapping[str, Any], drift: Drift | None = None
+    ) -> None:
         """Add the images of one run."""
+        self.drift |= drift or {}
         self.totals.update({name: int(totals.get(name, 0)) for name in TOTALS})
         self.failures.update({str(code): int(count) for code, count in failures.items()})
 
@@ -53,11 +61,13 @@ class RequestStats:
 CURRENT: ContextVar[RequestStats | None] = ContextVar("pi10_request_stats", default=None)
 
 
-def note(totals: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
+def note(
+    totals: Mapping[str, Any], failures: Mapping[str, Any], drift: Drift | None = None
+) -> None:
     """Add images to the current request; without one, do nothing."""
     stats = CURRENT.get()
     if stats:
-        stats.count(totals, failures)
+        stats.count(totals, failures, drift)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class ServedModel(ModelWrapper):  # type: ignore[misc]  # deepaas has no types
         stats.add("worker", time.perf_counter() - began)
         for stage, seconds in answer.stages.items():
             stats.add(stage, seconds)
-        stats.count(answer.totals, answer.failures)
+        stats.count(answer.totals, answer.failures, answer.drift)
         return answer
 
 

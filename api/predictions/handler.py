@@ -245,7 +245,7 @@ def _from_run(
     names = [file.name for file in files.files]
     with stage("classify"):
         run = classify_units(iter([files]), names, out, settings, model)
-    note(run.tally.totals, run.tally.failures_by_code)
+    note(run.tally.totals, run.tally.failures_by_code, run.tally.drift)
     if not run.tally.totals["results"]:  # there is nothing to report: answer why, as JSON
         outcome = _outcome(files, model, wanted, service)
         return writers.as_json(outcome, wanted.top_k, wanted.options())

@@ -20,6 +20,7 @@ from prometheus_client import (
 )
 
 from pi10_classifier.api.request_stats import RequestStats
+from pi10_classifier.drift.quantities import MIX, QUANTITIES, subject_of
 from pi10_classifier.errors import Code
 from pi10_classifier.model.package import Package
 
@@ -60,6 +61,23 @@ class Metrics:
             "pi10_model_info", "The model that answers by default; always 1.",
             ("name", "version", "sha256"), registry=self._registry,
         )  # fmt: skip
+        self._bins = Counter(
+            "pi10_drift_bins", "Bins that were compared with the model's reference.",
+            registry=self._registry,
+        )  # fmt: skip
+        self._alarms = Counter(
+            "pi10_drift_alarms", "Bins in which a quantity differs from the reference.",
+            ("subject", "quantity"), registry=self._registry,
+        )  # fmt: skip
+        self._heights = Gauge(
+            "pi10_drift_height",
+            "Height of a quantity's chart over its limit in the newest bin; 0 without an alarm, "
+            "negative where the quantity is lower than in the reference.",
+            ("subject", "quantity"), registry=self._registry,
+        )  # fmt: skip
+        for name in (*QUANTITIES, MIX):
+            self._alarms.labels(subject_of(name), name)
+            self._heights.labels(subject_of(name), name)
         # all labels exist from the first scrape on, so that rates can be computed
         for outcome in ("result", "failure", "skipped"):
             self._images.labels(outcome)
@@ -90,6 +108,12 @@ class Metrics:
         self._images.labels("skipped").inc(totals["skipped"])
         for code, count in stats.failures.items():
             self._failures.labels(code).inc(count)
+        for _, heights in sorted(stats.drift.items()):
+            self._bins.inc()
+            for name in (*QUANTITIES, MIX):
+                if name in heights:
+                    self._alarms.labels(subject_of(name), name).inc()
+                self._heights.labels(subject_of(name), name).set(heights.get(name, 0.0))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pi10_classifier.api.predictions.served_model import tell
-from pi10_classifier.api.request_stats import CURRENT, RequestStats
+from pi10_classifier.api.request_stats import CURRENT, Drift, RequestStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Answer:
     stages: dict[str, float]
     totals: Counter[str]
     failures: Counter[str]
+    drift: Drift
 
 
 def in_service(folder: str, function: Callable[..., Any], *args: Any) -> Any:
@@ -38,4 +39,4 @@ def work(request_id: str, function: Callable[..., Any], kwargs: dict[str, Any]) 
         output = function(**kwargs)
     finally:
         CURRENT.reset(token)
-    return Answer(output, stats.stages, stats.totals, stats.failures)
+    return Answer(output, stats.stages, stats.totals, stats.failures, stats.drift)

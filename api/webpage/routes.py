@@ -163,7 +163,7 @@ class Page:
                     seconds=self._service.max_seconds, bulk=run.bytes > BULK_BYTES,
                 )  # fmt: skip
             stats.stages |= answer.stages
-            stats.count(answer.totals, answer.failures)
+            stats.count(answer.totals, answer.failures, answer.drift)
             run.state = "done" if not run.over else run.state
         except (Cancelled, asyncio.CancelledError):
             run.state = "cancelled"

@@ -107,7 +107,7 @@ def run_page(folder: str, uploads: tuple[Upload, ...]) -> None:
     with stage("classify"):
         names = [upload.name for upload in uploads]
         run = classify_units(iter([files]), names, home / OUT, settings, model, progress=progress)
-    note(run.tally.totals, run.tally.failures_by_code)
+    note(run.tally.totals, run.tally.failures_by_code, run.tally.drift)
     progress.write("drawing", run.tally.totals["inputs"], run.tally.totals["failures"])
     with stage("write"):
         write_report(home / OUT, settings.model)

@@ -10,16 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pi10_classifier.classify import classify_units
 from pi10_classifier.errors import Code, ExitCode, Failure, InputError, OutputError, Pi10Error
 from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.chunks import chunks
 from pi10_classifier.inference.engine import Engine
-from pi10_classifier.inference.pipeline import Progress
 from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.oscar.records.marketplace_request import Request, looks_like_request
@@ -32,6 +30,9 @@ from pi10_classifier.sources.archives import is_archive, looks_like_archive
 from pi10_classifier.sources.base import Item, unreadable
 from pi10_classifier.sources.local import LocalArchive
 from pi10_classifier.sources.repeats import keep_last_copies
+
+if TYPE_CHECKING:
+    from pi10_classifier.inference.pipeline import Progress
 
 _HEAD = 512
 _DOUBLES = ("latitude", "longitude")
@@ -167,6 +168,9 @@ class Contents:
         folder: Path,
         raise_if_cancelled: Callable[[], None],
     ) -> ObjectOutcome:
+        # late: an image needs none of what makes tables, and its job starts for it alone
+        from pi10_classifier.classify import classify_units
+
         name = f"s3://{version.bucket}/{readable(version.key)}"
         unit = LocalArchive(
             path, version.size, path.stat().st_mtime_ns, self._settings.classify.limits, name

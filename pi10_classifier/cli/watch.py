@@ -45,6 +45,10 @@ from pi10_classifier.foundation.output import lossy_output
 @click.option("--summary-url", default="", envvar="PI10_SUMMARY_URL",
               help="URL to post one line per minute to, with the token in PI10_SUMMARY_TOKEN."
                    "  [default: none]")  # fmt: skip
+@click.option("--pictures", "pictures_kb", type=int, default=0, show_default=True, metavar="KB",
+              envvar="PI10_PICTURES_KB",
+              help="Kilobytes of small pictures of particles to send to --summary-url in an hour,"
+                   " where no line waits; 0 sends none.")  # fmt: skip
 @click.option("--until-idle", is_flag=True, help="Stop as soon as all files in SOURCE are done.")
 @click.option(
     "--report/--no-report",
@@ -57,7 +61,8 @@ from pi10_classifier.foundation.output import lossy_output
                    " status.")  # fmt: skip
 @lossy_output()
 def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, settle_s: float,
-          rescan_s: float, summary_url: str, until_idle: bool, report: bool, as_json: bool,
+          rescan_s: float, summary_url: str, pictures_kb: int, until_idle: bool, report: bool,
+          as_json: bool,
           **options: Any) -> None:  # fmt: skip
     """Classify new files in SOURCE as they arrive, e.g. aboard a ship, until stopped.
 
@@ -107,7 +112,7 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
     if not followed:
         given["model"] = find(model)
     settings = Settings(measure=measure, **given)
-    plan = WatchOptions(settle_s, rescan_s, summary_url, until_idle)
+    plan = WatchOptions(settle_s, rescan_s, summary_url, until_idle, pictures_kb)
     run = None
 
     def emit(line: str) -> None:

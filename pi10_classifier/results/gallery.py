@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -46,6 +46,12 @@ class Gallery:
                 self._kept[(label, rank)] = heapq.nsmallest(
                     PICTURES, kept, key=lambda item: item[:2]
                 )
+
+    def surest(self, number: int) -> Iterator[Picture]:
+        """Up to ``number`` pictures of each class, those with the highest scores."""
+        for (label, rank), kept in sorted(self._kept.items()):
+            for score, name, esd, rgb in kept[:number] if rank == "highest" else ():
+                yield label, -score, name, esd, rgb
 
     def to_json(self) -> dict[str, Any]:
         """Label -> rank -> pictures as base64 PNG; only the chosen ones are encoded."""

@@ -91,6 +91,7 @@ async def _serve(
         receiving = Receiving(tokens, writer)
         for path in ("/lines", "/", *([""] if base else [])):
             app.router.add_post(f"{base}{path}", receiving.post)
+        app.router.add_post(f"{base}/pictures", receiving.post_picture)
     Page(Views(Reader(store.path) if store else None, runs)).add_to(app, base)
     app.router.add_get(f"{base}/health", lambda request: _health(writer))
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S)

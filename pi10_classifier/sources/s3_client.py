@@ -168,7 +168,8 @@ class S3Client:
 
         delimiter: "/" for one level, with its folders as entries. Raises as ``retry``.
         """
-        last, token = "", None
+        last = ""
+        token: str | None = None
 
         def next_page() -> Page:
             nonlocal token

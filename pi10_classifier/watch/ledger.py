@@ -59,6 +59,9 @@ create table if not exists sampled(
 create table if not exists sidecars(folder text primary key, rows text not null) without rowid;
 create table if not exists homes(folder text, bin text, primary key(folder, bin)) without rowid;
 create table if not exists suspects(name text primary key, deaths integer) without rowid;
+create table if not exists pictures(
+  id integer primary key autoincrement, query text not null, data blob not null
+);
 create table if not exists lines(seq integer primary key, minute text unique, line text not null);
 create index if not exists parts_without_line on parts(line) where line is null;
 create index if not exists sampled_without_line on sampled(line) where line is null;

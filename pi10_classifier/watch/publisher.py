@@ -31,6 +31,7 @@ from pi10_classifier.sources.repeats import RepeatedFile
 from pi10_classifier.watch.inputs.base import InputVersion, WatchedInput
 from pi10_classifier.watch.inputs.departed import AGAIN
 from pi10_classifier.watch.ledger import Entry, Ledger
+from pi10_classifier.watch.pictures import PictureSpool
 from pi10_classifier.watch.quarantine import CrashQuarantine
 from pi10_classifier.watch.queue import InputQueue
 
@@ -91,9 +92,10 @@ class PartPublisher:
         watched: WatchedInput,
         quarantine: CrashQuarantine,
         tick: Callable[[], None],
+        pictures: PictureSpool | None = None,
     ) -> None:
         self._folder, self._engine, self._ledger = folder, engine, ledger
-        self._quarantine = quarantine
+        self._quarantine, self._pictures = quarantine, pictures
         self._waiting, self._input, self._tick = waiting, watched, tick
         self._pool: OrderedPool[_Step, ChunkResult] = OrderedPool(
             jobs, window=4 * jobs + 4, held_bytes=HELD_BYTES
@@ -335,6 +337,8 @@ class PartPublisher:
             for candidate, _ in part.taken:
                 self._waiting.later(candidate, _DISK_WAIT_S)
             return
+        if self._pictures:
+            self._pictures.keep(part.open.gallery)
         now = time.monotonic()
         if now >= self.pause_until:
             self.trouble = None

@@ -141,7 +141,6 @@ class InputQueue:
                     return []
                 self._change.wait(min(ends, self._due[0][0] if self._due else ends) - now)
             number -= number % enough if number > enough else 0
-            self._ready_since = time.monotonic()
             return [self._ready.popleft() for _ in range(number)]
 
     def done(self, names: Sequence[str]) -> None:

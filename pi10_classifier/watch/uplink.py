@@ -12,9 +12,12 @@ import urllib3
 
 from pi10_classifier.errors import OutputError, SettingError
 from pi10_classifier.watch.ledger import Ledger
+from pi10_classifier.watch.pictures import PictureSpool, pictures_url
 
 TOKEN = "PI10_SUMMARY_TOKEN"  # noqa: S105  the variable's name  # nosec B105
 LINES = 60
+_PICTURES_PAUSE_S = 3600.0
+_UNUSABLE = (413, 415, 422)  # of this picture alone
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 
 
@@ -24,7 +27,13 @@ class Uplink:
     Raises SettingError for an unusable address or token.
     """
 
-    def __init__(self, url: str, ledger: Ledger, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        ledger: Ledger,
+        environ: Mapping[str, str],
+        pictures: PictureSpool | None = None,
+    ) -> None:
         try:
             parts = urlsplit(url)
             usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -47,6 +56,8 @@ class Uplink:
         self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=10.0, read=30.0), retries=False, maxsize=1
         )
+        self._pictures, self._pictures_url = pictures, pictures_url(url)
+        self._pictures_from = 0.0  # time.monotonic() from which they are sent
         self._most = LINES
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="pi10-link", daemon=True)
@@ -83,7 +94,7 @@ class Uplink:
             self._wake.clear()
             last = self._stop.is_set()
             try:
-                while self._send():
+                while self._send() or (not last and self._send_picture()):
                     wait = _FIRST_WAIT_S
                 self.state = "ok"
             except (urllib3.exceptions.HTTPError, OSError, OutputError) as error:
@@ -129,6 +140,26 @@ class Uplink:
         with self._ledger.transaction() as db:
             db.execute("insert or replace into facts values ('sent', ?)", (str(lines[-1][0]),))
         return True
+
+    def _send_picture(self) -> bool:
+        """Send one picture, as no line waits; False where there is none, or no budget for it."""
+        if not self._pictures or time.monotonic() < self._pictures_from:
+            return False
+        picture = self._pictures.next()
+        if picture is None:
+            return False
+        answer = self._http.request(
+            "POST", f"{self._pictures_url}?{picture.query}", body=picture.data, redirect=False,
+            headers=self._headers | {"Content-Type": "image/jpeg"}, preload_content=False,
+        )  # fmt: skip
+        status = answer.status
+        answer.close()
+        if 200 <= status < 300 or status in _UNUSABLE:
+            self._pictures.done(picture)
+            return True
+        # a receiver of lines alone, or a busy one: the lines must not suffer
+        self._pictures_from = time.monotonic() + _PICTURES_PAUSE_S
+        return False
 
 
 class _RefusedError(OSError):

@@ -34,6 +34,7 @@ from pi10_classifier.watch.inputs.place import place_of
 from pi10_classifier.watch.ledger import FILE, Ledger
 from pi10_classifier.watch.minute_clock import MinuteClock, utc_now
 from pi10_classifier.watch.minute_summary import LinkState, compose
+from pi10_classifier.watch.pictures import PictureSpool
 from pi10_classifier.watch.publisher import PartPublisher, remove_part
 from pi10_classifier.watch.quarantine import FILE as IN_WORK
 from pi10_classifier.watch.quarantine import CrashQuarantine
@@ -57,20 +58,24 @@ class WatchOptions:
 
     settle_s: seconds that a file must stay unchanged before it is read. rescan_s: seconds between
     scans for inputs that events have missed. summary_url: where to send the minute lines; "" for
-    nowhere. until_idle: end once every input that exists is done. Raises SettingError for values
-    out of range.
+    nowhere. until_idle: end once every input that exists is done. pictures_kb: kilobytes of
+    pictures to send there in an hour. Raises SettingError for values out of range.
     """
 
     settle_s: float = 2.0
     rescan_s: float = 60.0
     summary_url: str = ""
     until_idle: bool = False
+    pictures_kb: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.settle_s <= 3600:
             raise SettingError(f"--settle is {self.settle_s}; it must be 0 to 3600 seconds")
         if not 1 <= self.rescan_s <= 86_400:
             raise SettingError(f"--rescan is {self.rescan_s}; it must be 1 to 86400 seconds")
+        if not 0 <= self.pictures_kb <= 1_000_000 or (self.pictures_kb and not self.summary_url):
+            raise SettingError(f"--pictures is {self.pictures_kb}; it must be 0 to 1000000 "
+                               "kilobytes an hour, and needs --summary-url")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +189,13 @@ class _Watcher:
         self._waiting = InputQueue(ledger, plan.settle_s if watched.settles else 0.0)
         self._discovery = InputDiscovery(watched, self._waiting, plan.rescan_s)
         url = plan.summary_url
-        self._uplink = Uplink(url, ledger, environ) if url else None
+        pictures = PictureSpool(ledger, plan.pictures_kb) if plan.pictures_kb else None
+        self._uplink = Uplink(url, ledger, environ, pictures) if url else None
         engine = Engine.from_settings(model, settings)
         self._quarantine = CrashQuarantine(folder.journal / IN_WORK, ledger)
         self._parts = PartPublisher(
             folder, engine, settings.jobs, ledger, self._waiting, watched, self._quarantine,
-            self._tick,
+            self._tick, pictures,
         )  # fmt: skip
         self._begun, self._leaves = time.monotonic(), False
         self._tables_due = self._begun + TABLES_EVERY_S

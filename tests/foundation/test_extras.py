@@ -26,7 +26,7 @@ class Installed:
 def command(monkeypatch):
     def of(told):
         extras._origin.cache_clear()
-        monkeypatch.setattr(extras, "distribution", lambda name: Installed(told))
+        monkeypatch.setattr("importlib.metadata.distribution", lambda name: Installed(told))
         return extras.install_command("report,train")
 
     yield of

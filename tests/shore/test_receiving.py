@@ -178,7 +178,7 @@ def test_a_failing_disk_acknowledges_nothing(home: Path, tmp_path: Path) -> None
     options = ("--store", str(tmp_path / "s"), "--tokens", str(home / "tokens"))
     statuses = []
     lines = [make_line(A, seq, NOW - 5000 + seq) for seq in range(1, 3001)]
-    with Shore(*options, limits="trap '' XFSZ; ulimit -f 400") as full:
+    with Shore(*options, limits="trap '' XFSZ; ulimit -f 500") as full:
         for start in range(0, 3000, 500):
             statuses.append(full.send("endeavour", *lines[start : start + 500])[0])
         assert full.ask("/health")[0] == 503

@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,7 @@ from pi10_classifier.shore.voyages.ships import Reader
 from pi10_classifier.shore.webpage.alerts import alerts_of
 from pi10_classifier.shore.webpage.coast import outlines
 from pi10_classifier.shore.webpage.views import RequestError, Views
+from pi10_classifier.watch.minute_summary import fitted
 
 NOW = int(time.time()) // 60
 FIRST = NOW // 1440 * 1440 - 2880  # a midnight
@@ -106,6 +108,62 @@ def test_a_line_of_several_minutes_pools_as_its_minutes_do(store: Store) -> None
     assert new["water_mass_high"] == pytest.approx(wanted.water_mass_high, rel=1e-3)
     # a line of before the weight does not tell how its minutes differ
     assert (old["per_litre"], old["water_mass_low"]) == (new["per_litre"], None)
+
+
+def test_classes_that_a_line_has_no_room_for_count_as_none_or_in_the_rest(store: Store) -> None:
+    """Twelve classes, of which a line tells some: sums and means stay those of every minute."""
+    labels = [f"class {number:02d}" for number in range(12)]
+    truth: dict[str, list[Sums]] = {label: [] for label in labels}
+    texts = []
+    for seq in range(1, 121):
+        counts = {label: (seq * (n + 1) * 7919) % (5 + 40 * n) for n, label in enumerate(labels)}
+        density = {}
+        for label, count in counts.items():
+            sums = Sums.of_minute(4.0 * count, 4.0)
+            truth[label].append(sums)
+            (pooled,) = densities([sums])
+            assert pooled
+            density[label] = [pooled.raised_count, pooled.per_litre, pooled.low, pooled.high]
+        line = json.loads(make_line(SOURCE, seq, FIRST + 1 + seq))
+        texts.append(fitted(line | {"n": counts, "weight": 4, "density": density}))
+    assert all(len(text) < 500 for text in texts)
+    assert any('"rest":' in text for text in texts)
+    random.Random(2).shuffle(texts)  # a class may be named after lines that do not name it
+    for start in range(0, len(texts), 17):
+        enter(store, *texts[start : start + 17])
+    (ship,) = Reader(store.path).ships()
+    for step in (60, 1):
+        pooled_by = Counter[str]()
+        minutes: dict[str, int] = Counter()
+        for stretch in ship.stretches(FIRST, FIRST + 1440, step):
+            for label, sums in stretch.sums.items():
+                pooled_by[label] += sums.raised
+                minutes[label] += sums.minutes
+        every = sum(total_of(sums).raised for sums in truth.values())
+        assert sum(pooled_by.values()) == pytest.approx(every, rel=1e-3)
+        assert set(minutes.values()) == {120}, f"every class over every minute, in steps of {step}"
+        for label in labels:
+            assert pooled_by[label] <= total_of(truth[label]).raised * 1.001
+        common = labels[-1]
+        assert pooled_by[common] == pytest.approx(total_of(truth[common]).raised, rel=0.02)
+
+
+def test_refused_lines_are_not_awaited(store: Store) -> None:
+    enter(store, *(make_line(SOURCE, seq, NOW - 20 + seq) for seq in (1, 2, 9)))
+    (ship,) = Reader(store.path).ships()
+    assert ship.state().missing == 6
+    bad = [make_line(SOURCE, 4, NOW - 16, n={"a": -1}), make_line(SOURCE, 5, NOW - 15, at=[99, 0])]
+    other = make_line(SOURCE, 2, NOW - 10)  # its number is taken, by a line that is here
+    refused = [(text, "no number") for text in (*bad, "{", '{"id": [], "seq": 3}')]
+    store.enter([Post("endeavour", NOW * 60, [parse(other, NOW)], refused)])
+    assert ship.state().missing == 4
+    assert ship.state().refused == 5
+    other_ship = make_line(SOURCE, 6, NOW - 14, n={"a": -1})
+    store.enter([Post("mallory", NOW * 60, [], [(other_ship, "no number")])])
+    assert ship.state().missing == 4, "another ship's token says nothing of this one's lines"
+    lines = [make_line("dddddddd", 5, NOW - 3, dropped=2), make_line("eeeeeeee", 3, NOW - 2)]
+    enter(store, *lines)
+    assert ship.state().missing == 4 + (4 - 2) + 2, "those lost aboard, of each output folder"
 
 
 def test_gaps_tell_lines_that_are_awaited_from_minutes_without_a_line(store: Store) -> None:

@@ -13,6 +13,7 @@ from watching import BEGIN
 from pi10_classifier.abundance.density import Sums
 from pi10_classifier.abundance.minutes import minute_rows
 from pi10_classifier.instrument.names import Bin
+from pi10_classifier.shore.receiver.lines import parse
 from pi10_classifier.watch.ledger import Counts, Entry, Ledger
 from pi10_classifier.watch.minute_summary import LINE_BYTES, LinkState, compose, fitted
 
@@ -146,30 +147,28 @@ def test_any_line_is_below_500_bytes_and_keeps_the_sum(
     assert sum(raised) == pytest.approx(1234.5 * len(density), rel=5e-4 * max(len(density), 1))
 
 
-def test_rare_classes_have_their_raised_count_where_there_is_no_room_for_more() -> None:
-    counts = {f"class {number:02d}": 4**number for number in range(12)}
+@pytest.mark.parametrize(("classes", "in_rest"), [(8, False), (30, True)])
+def test_rare_classes_have_their_raised_count_where_there_is_no_room_for_more(
+    classes: int, in_rest: bool
+) -> None:
+    counts = {f"class {number:02d}": 1 + 3 * number**2 for number in range(classes)}
     density = {label: [4 * n, 4 * n / 34, 3 * n / 34, 6 * n / 34] for label, n in counts.items()}
-    said = {
-        "id": "0123abcd",
-        "seq": 10,
-        "minute": "2026-05-04T03:02Z",
-        "model": "abababab",
-        "n": counts | {"none": 0},
-        "from": "2024-06-24T14:50Z",
-        "minutes": 1,
-        "hits": 10,
-        "misses": 30,
-        "weight": 4,
-        "density": density | {"none": [0, 0, 0, 0.434]},
-    }
-    line = json.loads(fitted(said))
-    assert len(fitted(said)) + 1 < LINE_BYTES
-    assert line["n"] == counts, "a count of 0 is the first to go"
-    assert line["rest"] == 0
-    assert line["raised"]
-    assert line["raised"] | {k: v[0] for k, v in line.get("density", {}).items()} == {
-        label: 4 * n for label, n in counts.items()
-    }
+    fields = {"id": "0123abcd", "seq": 10, "minute": "2026-05-04T03:02Z", "model": "abababab",
+              "n": counts | {"none": 0}, "from": "2024-06-24T14:50Z", "minutes": 1, "hits": 10,
+              "misses": 30, "weight": 4,
+              "density": density | {"none": [0, 0, 0, 0.434]}}  # fmt: skip
+    text = fitted(fields)
+    assert len(text) + 1 < LINE_BYTES
+    line = parse(text, 2**40)
+    assert line.complete
+    assert "none" not in line.sums
+    assert ("_rest" in line.sums) == in_rest
+    assert sum(line.counts.values()) == sum(counts.values())
+    assert sum(s.raised for s in line.sums.values()) == pytest.approx(
+        4 * sum(counts.values()), rel=1e-3
+    )
+    commonest = f"class {classes - 1:02d}"
+    assert line.sums[commonest].raised == 4 * counts[commonest]
 
 
 def test_the_highest_of_drift_stays_when_others_do_not_fit() -> None:

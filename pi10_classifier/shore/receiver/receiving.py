@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from pi10_classifier.errors import Code, OutputError
 from pi10_classifier.shore.receiver.lines import Line, LineError, parse
+from pi10_classifier.shore.receiver.pictures import MOST_BYTES as MOST_PICTURE_BYTES
+from pi10_classifier.shore.receiver.pictures import PictureError, read_picture
 from pi10_classifier.shore.receiver.store import ForeignSourceError, Post
 from pi10_classifier.shore.receiver.tokens import Tokens
 from pi10_classifier.shore.receiver.writer import BusyError, Writer
@@ -39,6 +42,19 @@ class Receiving:
 
     async def post(self, request: web.Request) -> web.Response:
         """Enter the lines of a request."""
+        return await self._received(request, MOST_BODY_BYTES, _post)
+
+    async def post_picture(self, request: web.Request) -> web.Response:
+        """Enter one picture: its bytes, and what it shows in the query."""
+
+        def picture_of(ship: str, body: bytes) -> Post:
+            return Post(ship, int(time.time()), [], picture=read_picture(request.query, body))
+
+        return await self._received(request, MOST_PICTURE_BYTES, picture_of)
+
+    async def _received(
+        self, request: web.Request, most: int, read: Callable[[str, bytes], Post | None]
+    ) -> web.Response:
         ship = self._tokens.ship_of(request.headers.get("Authorization", ""))
         if ship is None:
             if time.monotonic() > self._quiet_until:
@@ -50,12 +66,16 @@ class Receiving:
             )  # fmt: skip
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = await _body(request)
+                body = await _body(request, most)
         except TimeoutError:
             return _failure(408, "too_slow", f"the body took over {BODY_SECONDS:g} seconds")
         if body is None:
-            return _failure(413, "too_large", f"a body may have {MOST_BODY_BYTES} bytes")
-        post = _post(ship, body)
+            return _failure(413, "too_large", f"a body may have {most} bytes")
+        try:
+            post = await asyncio.to_thread(read, ship, body)
+        except PictureError as error:
+            LOG.warning("a picture of %s was refused: %s", ship, error)
+            return _failure(422, "bad_picture", str(error))
         if post is None:
             return _failure(413, "too_large", f"a body may have {MOST_LINES} lines")
         try:
@@ -80,14 +100,14 @@ class Receiving:
         })  # fmt: skip
 
 
-async def _body(request: web.Request) -> bytes | None:
+async def _body(request: web.Request, most: int) -> bytes | None:
     """The body; None where it is too large."""
-    if (request.content_length or 0) > MOST_BODY_BYTES:
+    if (request.content_length or 0) > most:
         return None
     body = bytearray()
     async for piece in request.content.iter_chunked(65_536):
         body += piece
-        if len(body) > MOST_BODY_BYTES:
+        if len(body) > most:
             return None
     return bytes(body)
 

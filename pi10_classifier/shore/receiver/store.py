@@ -21,9 +21,11 @@ from filelock import FileLock, Timeout
 from pi10_classifier.errors import Code, OutputError, SettingError, output_error
 from pi10_classifier.shore.receiver.hourly_sums import HourlySums
 from pi10_classifier.shore.receiver.lines import Line, minute_text
+from pi10_classifier.shore.receiver.pictures import Picture
 
 FILE = "shore.sqlite"
 FORMAT = 1
+KEPT_PICTURES = 200  # of each ship, the newest
 MOST_NUMBER = 2**53
 MOST_REFUSED = 10_000  # refused lines that are kept for each ship; others are only counted
 
@@ -77,6 +79,11 @@ create table if not exists complete(
   ship integer, model text, hour integer, minutes integer not null, primary key(ship, model, hour)
 ) without rowid;
 create table if not exists refused_beyond(ship integer primary key, times integer not null);
+create table if not exists pictures(
+  picture integer primary key, ship integer not null, received integer not null,
+  particle text not null, label text not null, score real not null, esd_um real,
+  jpeg blob not null, unique(ship, particle)
+);
 create table if not exists refused_numbers(
   source integer, seq integer, primary key(source, seq)
 ) without rowid;
@@ -89,12 +96,16 @@ class ForeignSourceError(Exception):
 
 @dataclass(slots=True)
 class Post:
-    """What one request brought. received: epoch seconds. refused: (line, reason)."""
+    """What one request brought: lines or a picture. received: epoch seconds.
+
+    refused: (line, reason).
+    """
 
     ship: str
     received: int
     lines: Sequence[Line]
     refused: list[tuple[str, str]] = field(default_factory=list)
+    picture: Picture | None = None
 
 
 @dataclass(slots=True)
@@ -203,6 +214,8 @@ class Store:
             ship = self._ships[post.ship] = self._insert(
                 "insert into ships(name) values (?)", (post.ship,)
             )
+        if post.picture:
+            return self._enter_picture(ship, post.received, post.picture)
         for source_id in {line.source for line in post.lines}:
             if self._sources.get(source_id, (0, ship))[1] != ship:
                 return ForeignSourceError(
@@ -236,6 +249,20 @@ class Store:
             self._refuse(ship, post.received, text, reason)
             receipt.refused.append(reason)
         return receipt
+
+    def _enter_picture(self, ship: int, received: int, picture: Picture) -> Receipt:
+        p = picture
+        new = self._db.execute(
+            "insert or ignore into pictures(ship, received, particle, label, score, esd_um, jpeg) "
+            "values (?, ?, ?, ?, ?, ?, ?)",
+            (ship, received, p.particle, p.label, p.score, p.esd_um, p.jpeg),
+        ).rowcount
+        self._db.execute(
+            "delete from pictures where ship = :s and picture not in (select picture from pictures "
+            "where ship = :s order by picture desc limit :n)",
+            {"s": ship, "n": KEPT_PICTURES},
+        )
+        return Receipt(accepted=new, repeated=1 - new)
 
     def _insert(self, query: str, values: Sequence[object]) -> int:
         return int(self._db.execute(query, values).lastrowid or 0)

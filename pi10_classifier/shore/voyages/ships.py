@@ -18,6 +18,7 @@ from pi10_classifier.shore.receiver.lines import LineError, parse, position_of
 from pi10_classifier.shore.voyages.series import Fix, Gap, Stretch
 
 DAY = 1440
+SHOWN_PICTURES = 24
 _FOREVER = 2**40  # minutes: a stored line was checked against the clock when it came
 
 
@@ -65,6 +66,11 @@ class Reader:
             db.execute("pragma query_only = on")
             db.execute("pragma cache_size = -16384")
         return db.execute(query, values).fetchall()
+
+    def picture(self, number: int) -> bytes | None:
+        """The JPEG of a picture; None where there is none, or no more."""
+        rows = self.ask("select jpeg from pictures where picture = ?", (number,))
+        return bytes(rows[0][0]) if rows else None
 
     def ships(self) -> list[ShipLines]:
         """Every ship, also one that has sent nothing."""
@@ -187,6 +193,16 @@ class ShipLines:
         )
         fixes = (position_of(json.loads(text), minute) for minute, text in rows if '"at"' in text)
         return sorted(fix for fix in fixes if fix and start <= fix[0] < end)
+
+    def pictures(self) -> list[dict[str, Any]]:
+        """The newest pictures that have come, without their bytes."""
+        rows = self._ask(
+            "select picture, received / 60, particle, label, score, esd_um from pictures "
+            "where ship = ? order by picture desc limit ?",
+            (self._ship, SHOWN_PICTURES),
+        )
+        names = ("picture", "received", "particle_id", "label", "score", "esd_um")
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def gaps(self, start: int, end: int) -> list[Gap]:
         gaps = []

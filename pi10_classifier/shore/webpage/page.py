@@ -61,6 +61,8 @@ class Page:
         router.add_get(f"{base}/api/voyages", self._overview)
         router.add_get(f"{base}/api/voyages/{{name}}/series", self._series)
         router.add_get(f"{base}/api/voyages/{{name}}/spectrum", self._spectrum)
+        router.add_get(f"{base}/api/voyages/{{name}}/pictures", self._pictures)
+        router.add_get(f"{base}/pictures/{{number}}.jpg", self._picture)
         router.add_get(f"{base}/api/coast", self._coast)
         router.add_get(f"{base}/days/{{date}}", self._day)
 
@@ -108,6 +110,19 @@ class Page:
         name = request.match_info["name"]
         rows = await _answered(lambda: self._views.spectrum(name))
         return web.json_response(rows, headers=_LIVE)
+
+    async def _pictures(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        pictures = await _answered(lambda: self._views.pictures(name))
+        return web.json_response(pictures, headers=_LIVE)
+
+    async def _picture(self, request: web.Request) -> web.Response:
+        number = request.match_info["number"]
+        data = await _answered(lambda: self._views.picture(number))
+        if data is None:
+            raise web.HTTPNotFound(text="there is no such picture, or no more")
+        headers = {"Cache-Control": "max-age=86400"}
+        return web.Response(body=data, content_type="image/jpeg", headers=headers)
 
     async def _coast(self, request: web.Request) -> web.Response:
         try:

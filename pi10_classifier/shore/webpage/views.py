@@ -70,6 +70,17 @@ class Views:
             entries.append(entry)
         return {"now": minute_text(now), "voyages": entries}
 
+    def pictures(self, name: str) -> list[dict[str, Any]]:
+        """A ship's newest pictures; none of a finished run. Raises RequestError."""
+        voyage = self.voyage(name)
+        pictures = voyage.pictures() if isinstance(voyage, ShipLines) else []
+        return [p | {"received": minute_text(p["received"])} for p in pictures]
+
+    def picture(self, number: str) -> bytes | None:
+        """The JPEG of a picture by its number."""
+        known = self._reader and number.isascii() and number.isdecimal() and len(number) < 16
+        return self._reader.picture(int(number)) if self._reader and known else None
+
     def series(self, name: str, start: str, end: str, step: str) -> dict[str, Any]:
         """A voyage from ``start`` to ``end`` (dates or minutes, UTC); end itself is left out.
 

@@ -44,6 +44,27 @@ def test_a_request_is_counted_with_its_images_failures_and_stages():
     assert found["pi10_stage_seconds_sum", "classify"] == pytest.approx(0.75)
 
 
+def test_drift_is_told_by_quantity_and_the_newest_bin_counts():
+    metrics = Metrics()
+    assert figures(metrics)["pi10_drift_alarms_total", "sharpness", "camera"] == 0
+    account = RequestStats("x")
+    drift = {"pia7.2026-01-01.1000": {"sharpness": -1.5, "mix": 2.0}, "pia7.2026-01-01.1010": {}}
+    account.count({}, {}, dict(sorted(drift.items())[:1]))
+    metrics.work(account)
+    found = figures(metrics)
+    assert found["pi10_drift_bins_total",] == 1
+    assert found["pi10_drift_alarms_total", "sharpness", "camera"] == 1
+    assert found["pi10_drift_height", "sharpness", "camera"] == -1.5
+    assert found["pi10_drift_height", "mix", "sea"] == 2.0
+    later = RequestStats("y")
+    later.count({}, {}, dict(sorted(drift.items())[1:]))
+    metrics.work(later)
+    found = figures(metrics)
+    assert found["pi10_drift_bins_total",] == 2
+    assert found["pi10_drift_alarms_total", "sharpness", "camera"] == 1
+    assert found["pi10_drift_height", "sharpness", "camera"] == 0
+
+
 def test_the_model_is_told_by_its_hash(package):
     metrics = Metrics()
     described, _ = read_package(package)

@@ -115,7 +115,9 @@ async function refresh() {
     const [from, to] = range();
     const series = await ask(`api/voyages/${name}/series?from=${from}&to=${to}`);
     const spectrum = await ask(`api/voyages/${name}/spectrum`);
+    const pictures = await ask(`api/voyages/${name}/pictures`);
     if (asked !== state.asked) return; // a later choice has been made
+    showPictures(pictures);
     series.shown = shownOf(series);
     state.series = series;
     state.spectrum = spectrum;
@@ -175,6 +177,20 @@ function showMeans() {
     for (const text of cells) row.append(element("td", text));
   }
   $("means").replaceChildren(...(body.rows.length ? [table] : []));
+}
+
+function showPictures(pictures) {
+  $("f-pictures").hidden = !pictures.length;
+  $("pictures").replaceChildren(...pictures.map((picture) => {
+    const item = element("li"), image = element("img");
+    image.src = `pictures/${picture.picture}.jpg`;
+    image.alt = `${picture.label}, ${picture.particle_id}`;
+    image.loading = "lazy";
+    image.title = `${picture.particle_id}, received ${picture.received}`;
+    const size = picture.esd_um === null ? "" : `, ${number(picture.esd_um)} µm`;
+    item.append(image, element("span", `${picture.label} ${number(picture.score, 2)}${size}`));
+    return item;
+  }));
 }
 
 function showGaps() {
