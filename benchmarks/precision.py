@@ -71,7 +71,7 @@ def candidates(options: argparse.Namespace) -> dict[str, tuple[int8.Wanted, Any]
     if options.finetune:
         from pi10_classifier.training.quantised.finetune import FineTuning, finetune
 
-        plan = FineTuning(options.finetune, options.minutes, batch=options.batch)
+        plan = FineTuning(options.finetune, options.minutes, batch=options.batch, rate=options.rate)
         tune = partial(finetune, plan=plan, progress=_shown)
         tried["fine-tuned"] = (whole, tune)
     return tried
@@ -238,6 +238,7 @@ def main() -> None:
     parser.add_argument("--finetune", type=float, default=1.0, metavar="EPOCHS")
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--held", type=int, default=100_000, help="Most held-out images.")
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--crops", type=int, default=20_000)
