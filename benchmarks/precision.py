@@ -68,12 +68,13 @@ def candidates(options: argparse.Namespace) -> dict[str, tuple[int8.Wanted, Any]
     if options.float_layers:
         mixed = int8.Wanted("minmax", options.images, options.weight_bits, options.float_layers)
         tried[f"{options.float_layers} layers in float"] = (mixed, None)
-    if options.finetune:
+    if options.finetune >= 0:
         from pi10_classifier.training.quantised.finetune import FineTuning, finetune
 
         plan = FineTuning(options.finetune, options.minutes, batch=options.batch, rate=options.rate)
         tune = partial(finetune, plan=plan, progress=_shown)
-        tried["fine-tuned"] = (whole, tune)
+        label = "fine-tuned" if options.finetune else "biases corrected"
+        tried[label] = (whole, tune)
     return tried
 
 
@@ -235,7 +236,8 @@ def main() -> None:
     parser.add_argument("--methods", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--float-layers", type=int, default=6)
-    parser.add_argument("--finetune", type=float, default=1.0, metavar="EPOCHS")
+    parser.add_argument("--finetune", type=float, default=1.0, metavar="EPOCHS",
+                        help="0 corrects the biases alone; -1 leaves it out.")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=5e-5)

@@ -38,7 +38,8 @@ KINDS = ("own", "own", "generic", "linescan")  # of the look; each image draws o
 class FineTuning:
     """How long and how fast.
 
-    epochs: times that the training images are seen; may be a fraction. minutes: ends earlier after
+    epochs: times that the training images are seen; may be a fraction, and 0 corrects the biases
+    alone. minutes: ends earlier after
     this time, with the rate brought down all the same; 0 for no limit. The weights then depend on
     the machine's speed.
     """
@@ -50,8 +51,8 @@ class FineTuning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.epochs <= 100:
-            raise SettingError(f"--finetune is {self.epochs:g}; it must be above 0, at most 100")
+        if not 0 <= self.epochs <= 100:
+            raise SettingError(f"--finetune is {self.epochs:g}; it must be 0 to 100 epochs")
 
 
 def finetune(
@@ -88,6 +89,8 @@ def finetune(
     drawn = _batches(model, scan, samples, steps, plan)
     first = next(drawn)
     network.correct_biases(_given(package, first[0]))
+    if plan.epochs == 0:
+        return network.exported()
     optimiser = torch.optim.Adam(network.parameters(), plan.rate)
     began, done = time.monotonic(), 0
     for images, told in chain([first], drawn):

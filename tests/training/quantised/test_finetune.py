@@ -141,5 +141,5 @@ def test_what_cannot_be_trained_is_named(float_model: Model, graphs: tuple[bytes
             node.op_type = "Max"
     with pytest.raises(SettingError, match="it has Max, which is not known here"):
         GraphNetwork(model.SerializeToString(), original, "logits", 8)
-    with pytest.raises(SettingError, match="--finetune is 0; it must be above 0"):
-        FineTuning(0)
+    with pytest.raises(SettingError, match="--finetune is -1; it must be 0 to 100"):
+        FineTuning(-1)
