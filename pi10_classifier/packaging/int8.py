@@ -290,7 +290,7 @@ def _remedy(wanted: Wanted, tuned: bool) -> str:
     more = max(4, 2 * wanted.float_layers)
     ways = [f"--float-layers {more}"]
     if not tuned:
-        ways.append("--finetune 1")
+        ways.append("--finetune 0 or 1")
     if wanted.weight_bits == LEAST_BITS:
         ways.append(f"--weight-bits {MOST_BITS} (for CPUs with VNNI alone)")
     return f"nothing was written; try {', '.join(ways)}, or keep the float package"
