@@ -282,8 +282,9 @@ def _flags_alike(package: Package, before: Scored, after: Scored) -> bool:
     """Whether both graphs flag about as many held-out images as unlike the training images."""
     if package.novelty is None or before.novelty is None or after.novelty is None:
         return False
-    shares = [(x.novelty > package.novelty.threshold).mean() for x in (before, after)]  # type: ignore[operator]
-    return bool(abs(shares[0] - shares[1]) <= _NOVELTY_APART)
+    least = package.novelty.threshold
+    first, second = (float(np.mean(x > least)) for x in (before.novelty, after.novelty))
+    return abs(first - second) <= _NOVELTY_APART
 
 
 def _remedy(wanted: Wanted, tuned: bool) -> str:

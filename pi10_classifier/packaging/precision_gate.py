@@ -198,7 +198,7 @@ def gate_of(
     if looks:
         # in the order of ``score``, so that all views have the same images in the same rows
         drawn = score_looks((reference, judged), scan, before.samples, looks, draws)
-        views += [_view(name, truth, *told, classes) for name, told in drawn.items()]
+        views += [_view(name, truth, told[0], told[1], classes) for name, told in drawn.items()]
     names = (_named(reference), _named(judged))
     return PrecisionGate(*names, allowed, tuple(views), left_out), before, after
 

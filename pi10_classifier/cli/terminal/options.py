@@ -29,7 +29,7 @@ class _Folder(click.Path):
 FOLDER = _Folder(path_type=Path)
 
 
-class Device(click.ParamType):
+class Device(click.ParamType[str]):
     """A name for --device; one that is unknown, or not to be had, is answered with the remedy."""
 
     name = "|".join(DEVICES)

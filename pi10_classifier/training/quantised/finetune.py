@@ -103,7 +103,7 @@ def finetune(
         answers = network(_given(package, images)) / cool
         loss = distillation(answers, torch.from_numpy(told), 1.0)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         done += len(images)

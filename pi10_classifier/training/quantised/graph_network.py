@@ -132,6 +132,7 @@ class GraphNetwork(nn.Module):
         values[self._model.graph.input[0].name] = images
         for node in self._nodes:
             inputs = [values[name] if name else None for name in node.input]
+            answer: Any
             if node.op_type == "QuantizeLinear":
                 answer = self._rounded(node, inputs)
             elif node.op_type == "DequantizeLinear":
@@ -151,7 +152,7 @@ class GraphNetwork(nn.Module):
 
     def _weight(self, node: onnx.NodeProto) -> Tensor:
         name = node.input[0]
-        value = self.trained[self._places[name]]
+        value: Tensor = self.trained[self._places[name]]
         scale, axis = self._channels[name]
         if self._values[name].dtype == torch.int32:  # a bias: its steps are too fine to matter
             return value
@@ -213,7 +214,9 @@ def _conv(options: Mapping[str, Any], x: Tensor, weight: Tensor, bias: Any = Non
 
 
 def _gemm(options: Mapping[str, Any], x: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
-    product = x @ (weight.T if options.get("transB") else weight) * options.get("alpha", 1.0)
+    product: Tensor = (
+        x @ (weight.T if options.get("transB") else weight) * options.get("alpha", 1.0)
+    )
     return product if bias is None else product + bias * options.get("beta", 1.0)
 
 
