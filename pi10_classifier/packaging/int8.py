@@ -23,8 +23,7 @@ from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.analysis import figures_of
-from pi10_classifier.evaluation.looks import Look, drawn_image
-from pi10_classifier.evaluation.scoring import Scored, batches
+from pi10_classifier.evaluation.scoring import Look, Scored, batches, drawn_image
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.inference.speed import in_turns
 from pi10_classifier.model.graphs.entries import FIELD as GRAPHS

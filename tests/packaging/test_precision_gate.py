@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from pi10_classifier.cli import pi10
 from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import ModelError, SettingError
-from pi10_classifier.evaluation.looks import Look, score_looks
+from pi10_classifier.evaluation.scoring import Look, score_looks
 from pi10_classifier.imaging.preprocess import U8, Preprocessing, prepare
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.accuracy_gate import AccuracyGate
