@@ -18,11 +18,12 @@ endif
 DEMO = .venv-demo/$(BIN)
 DEV = .venv/$(BIN)
 
-.PHONY: help demo test lint bench starter clean
+.PHONY: help demo test lint bench precision starter clean
 help:
 	@echo "make demo     classify a simulated bin with the starter model; shows a table and a report"
 	@echo "make test     lint, types and all tests"
 	@echo "make bench    speed and memory, beside other programs and, with AGAINST=COMMIT, an earlier build"
+	@echo "make precision  int8 graphs of MODELS=\"$(MODELS)\", made, judged and measured on DATA=$(DATA)"
 	@echo "make starter  train a teacher and the models fast and starter on DATA=$(DATA) (takes hours)"
 
 # The demo installs only what a user installs, without torch and without the server.
@@ -61,6 +62,14 @@ test: lint
 
 bench: .venv/ready
 	$(DEV)/python -m benchmarks.bench --data $(DATA) $(if $(AGAINST),--against $(AGAINST))
+
+# Everything that docs/speed.md and docs/packages.md say of int8, on the split MANIFEST of a model's
+# training; accepted packages are in bench-out/precision. About an hour on two quiet cores.
+MODELS = starter fast
+MANIFEST = training-out/cefas/manifest.csv
+precision: .venv/ready
+	$(DEV)/python $(PIP) --editable ".[openvino]"
+	$(DEV)/python -m benchmarks.precision $(MODELS) --data $(TARS) --manifest $(MANIFEST)
 
 # The trainings of the embedded models; README and their model cards have the results.
 TARS = $(DATA)/planktonset1.tar $(DATA)/pwssc.tar

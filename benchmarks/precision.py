@@ -37,7 +37,7 @@ from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.inference.speed import in_turns
 from pi10_classifier.model.package import find
-from pi10_classifier.model.runtime import RUNTIMES, installed_runtimes
+from pi10_classifier.model.runtime import installed_runtimes
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging import int8
 from pi10_classifier.packaging.precision_gate import gate_of
@@ -68,12 +68,13 @@ def candidates(options: argparse.Namespace) -> dict[str, tuple[int8.Wanted, Any]
     if options.float_layers:
         mixed = int8.Wanted("minmax", options.images, options.weight_bits, options.float_layers)
         tried[f"{options.float_layers} layers in float"] = (mixed, None)
-    if options.finetune:
+    if options.finetune >= 0:
         from pi10_classifier.training.quantised.finetune import FineTuning, finetune
 
-        plan = FineTuning(options.finetune, options.minutes, batch=options.batch)
+        plan = FineTuning(options.finetune, options.minutes, batch=options.batch, rate=options.rate)
         tune = partial(finetune, plan=plan, progress=_shown)
-        tried["fine-tuned"] = (whole, tune)
+        label = "fine-tuned" if options.finetune else "biases corrected"
+        tried[label] = (whole, tune)
     return tried
 
 
@@ -193,7 +194,14 @@ def judge(name: str, options: argparse.Namespace) -> None:
             accepted = options.out / Path(name).name
             int8.write_beside(accepted, model.package, made, gate, before, after)
             CONSOLE.print(f"written: {accepted}")
-        last = made.graph
+    if accepted:
+        _measured(accepted, scan, record, options)
+    else:  # a refused graph is measured all the same
+        with tempfile.TemporaryDirectory() as folder:
+            refused = Path(folder) / "refused"
+            int8.write_beside(refused, model.package, made, gate, before, after)
+            _measured(refused, scan, record, options)
+    last = made.graph
     if options.emulate:
         seven = int8.quantised(model, scan, fit, int8.Wanted("minmax", options.images, 7), LOOKS)
         _, whole = int8.read_package(model.package.folder)
@@ -202,9 +210,15 @@ def judge(name: str, options: argparse.Namespace) -> None:
         record["emulated"] = emulated(options.emulate, model, graphs, images)
         rows = {key: {"largest difference of a logit": x} for key, x in record["emulated"].items()}
         _table(f"{name}: {options.emulate}, against this CPU, 16 images", rows)
-    folder = accepted or model.package.folder
-    graphs_here = ("fp32", *(("int8",) if accepted else ()))
-    devices = [d for d in installed_runtimes() if RUNTIMES[d].graph in graphs_here]
+    _write(options.out / f"{Path(name).name}.json", record)
+
+
+def _measured(
+    folder: Path, scan: Scan, record: dict[str, Any], options: argparse.Namespace
+) -> None:
+    """Differences and rates of a package with an int8 graph, on each runtime that is here."""
+    devices = installed_runtimes()
+    name = record["package"]
     if options.crops:
         step = max(1, len(scan.samples) // options.crops)
         crops = list(scan.samples[::step][: options.crops])
@@ -217,7 +231,6 @@ def judge(name: str, options: argparse.Namespace) -> None:
         for device, told in record["rates"].items()
     }  # fmt: skip
     _table(f"{name}: bare network, in turns; load {os.getloadavg()[0]:.1f}", rows)
-    _write(options.out / f"{Path(name).name}.json", record)
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
@@ -235,9 +248,11 @@ def main() -> None:
     parser.add_argument("--methods", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--float-layers", type=int, default=6)
-    parser.add_argument("--finetune", type=float, default=1.0, metavar="EPOCHS")
+    parser.add_argument("--finetune", type=float, default=1.0, metavar="EPOCHS",
+                        help="0 corrects the biases alone; -1 leaves it out.")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--held", type=int, default=100_000, help="Most held-out images.")
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--crops", type=int, default=20_000)

@@ -34,7 +34,7 @@ class OnnxRuntimeSession:
             )
         except Exception as error:  # onnxruntime raises its own private types
             raise ModelError(
-                f"{where}: onnxruntime refuses model.onnx: {str(error)[:300]}"
+                f"{where}: onnxruntime refuses {runtime.graph_words}: {str(error)[:300]}"
             ) from error
         check_provider(runtime, self._session.get_providers())
         self.version = str(ort.__version__)

@@ -84,7 +84,8 @@ class OpenVinoSession:
                 took = str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
             except Exception as error:  # OpenVINO raises RuntimeError, and others from its parser
                 raise ModelError(
-                    f"{where}: OpenVINO refuses model.onnx: {_shortened(error)}; use --device cpu"
+                    f"{where}: OpenVINO refuses {runtime.graph_words}: {_shortened(error)}; use"
+                    " --device cpu"
                 ) from error
             if took != _HINTS[runtime.precision]:
                 raise SettingError(

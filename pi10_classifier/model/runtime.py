@@ -42,6 +42,11 @@ class Runtime:
     provider: str = ""  # of ONNX Runtime
     graph: str = FP32
 
+    @property
+    def graph_words(self) -> str:
+        """The graph that is run, for messages."""
+        return "model.onnx" if self.graph == FP32 else f"the graph in {self.graph}"
+
     def check_installed(self) -> None:
         """Raises SettingError, which names what to install, where the runtime is not here."""
         if self.library == OPENVINO:

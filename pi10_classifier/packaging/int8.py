@@ -23,8 +23,7 @@ from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.analysis import figures_of
-from pi10_classifier.evaluation.looks import Look, drawn_image
-from pi10_classifier.evaluation.scoring import Scored, batches
+from pi10_classifier.evaluation.scoring import Look, Scored, batches, drawn_image
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.inference.speed import in_turns
 from pi10_classifier.model.graphs.entries import FIELD as GRAPHS
@@ -282,15 +281,16 @@ def _flags_alike(package: Package, before: Scored, after: Scored) -> bool:
     """Whether both graphs flag about as many held-out images as unlike the training images."""
     if package.novelty is None or before.novelty is None or after.novelty is None:
         return False
-    shares = [(x.novelty > package.novelty.threshold).mean() for x in (before, after)]  # type: ignore[operator]
-    return bool(abs(shares[0] - shares[1]) <= _NOVELTY_APART)
+    least = package.novelty.threshold
+    first, second = (float(np.mean(x > least)) for x in (before.novelty, after.novelty))
+    return abs(first - second) <= _NOVELTY_APART
 
 
 def _remedy(wanted: Wanted, tuned: bool) -> str:
     more = max(4, 2 * wanted.float_layers)
     ways = [f"--float-layers {more}"]
     if not tuned:
-        ways.append("--finetune 1")
+        ways.append("--finetune 0 or 1")
     if wanted.weight_bits == LEAST_BITS:
         ways.append(f"--weight-bits {MOST_BITS} (for CPUs with VNNI alone)")
     return f"nothing was written; try {', '.join(ways)}, or keep the float package"

@@ -17,9 +17,8 @@ from pi10_classifier.datasets.label_map import LabelMap
 from pi10_classifier.datasets.records import Sample, Scan
 from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.errors import ModelError, SettingError
-from pi10_classifier.evaluation.looks import Look, score_looks
 from pi10_classifier.evaluation.metrics import F64, I64, calibration_error
-from pi10_classifier.evaluation.scoring import Scored, score
+from pi10_classifier.evaluation.scoring import Look, Scored, score, score_looks
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.accuracy_gate import AccuracyGate, paired
 
@@ -198,7 +197,7 @@ def gate_of(
     if looks:
         # in the order of ``score``, so that all views have the same images in the same rows
         drawn = score_looks((reference, judged), scan, before.samples, looks, draws)
-        views += [_view(name, truth, *told, classes) for name, told in drawn.items()]
+        views += [_view(name, truth, told[0], told[1], classes) for name, told in drawn.items()]
     names = (_named(reference), _named(judged))
     return PrecisionGate(*names, allowed, tuple(views), left_out), before, after
 

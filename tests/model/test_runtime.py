@@ -43,17 +43,26 @@ class TestNames:
 
     def test_each_is_known_and_no_two_compute_alike(self) -> None:
         assert [runtime_of(name).device for name in DEVICES[1:]] == list(RUNTIMES)
-        ways = [(r.library, r.precision, r.provider) for r in RUNTIMES.values()]
+        ways = [(r.library, r.precision, r.provider, r.graph) for r in RUNTIMES.values()]
         assert len(set(ways)) == len(ways)
 
-    @pytest.mark.parametrize("name", ["", "abacus", "CPU", "openvino:fp64", "cpu:bf16"])
+    @pytest.mark.parametrize("name", ["", "abacus", "CPU", "openvino:fp64", "cuda:int8"])
     def test_unknown_is_refused_with_those_that_exist(self, name: str) -> None:
-        with pytest.raises(SettingError, match=r"is unknown; use one of auto, cpu, openvino,"):
+        with pytest.raises(SettingError, match=r"it is unknown; use one of auto, cpu, cpu:int8,"):
             runtime_of(name)
 
-    def test_int8_is_asked_of_the_package(self) -> None:
-        with pytest.raises(SettingError, match="pi10 export int8"):
-            runtime_of("openvino:int8")
+    def test_bf16_of_the_default_runtime_points_to_the_one_that_has_it(self) -> None:
+        """ONNX Runtime's CPU provider has it on Arm alone: x86 builds lack even the option."""
+        with pytest.raises(SettingError, match=r"no bf16 on x86.*use --device openvino:bf16"):
+            runtime_of("cpu:bf16")
+
+    @pytest.mark.parametrize("device", ["cpu:int8", "openvino:int8"])
+    def test_int8_is_asked_of_the_package(self, package: Path, device: str) -> None:
+        # not imported here: that would start its telemetry
+        if device == "openvino:int8" and importlib.util.find_spec("openvino") is None:
+            pytest.skip("OpenVINO is not installed")
+        with pytest.raises(SettingError, match=r"a graph in int8.*`pi10 export int8`, or use"):
+            Model.load(package, device)
 
 
 @pytest.mark.usefixtures("without_openvino")
@@ -104,7 +113,7 @@ class TestWhatRuns:
 
         assert model.runs_on == {
             "library": "ONNX Runtime", "version": onnxruntime.__version__, "device": "cpu",
-            "precision": "fp32", "int8": False,
+            "precision": "fp32", "int8": False, "graph": "model.onnx",
         }  # fmt: skip
 
     def test_int8_is_seen_in_the_graph(self, tmp_path: Path) -> None:

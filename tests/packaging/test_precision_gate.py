@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from pi10_classifier.cli import pi10
 from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import ModelError, SettingError
-from pi10_classifier.evaluation.looks import Look, score_looks
+from pi10_classifier.evaluation.scoring import Look, score_looks
 from pi10_classifier.imaging.preprocess import U8, Preprocessing, prepare
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.accuracy_gate import AccuracyGate
@@ -78,10 +78,7 @@ def test_the_interval_decides_and_not_the_drop_alone(sound: Path, worse: Path, d
     gate = judge_precision(one, other, [data], allowed=between)
     assert gate.scores.drop <= gate.allowed
     assert not gate.accepted
-    assert (
-        "more images, or more --draws, would narrow the interval"
-        in PrecisionRefusedError(gate).message
-    )
+    assert "more images or --draws would narrow the interval" in PrecisionRefusedError(gate).message
     wide = judge_precision(one, other, [data], allowed=min(scores.high + 1e-9, 1))
     assert wide.views[0].refused_for(wide.allowed) != DROP
 

@@ -57,8 +57,9 @@ if TYPE_CHECKING:
               help="Most layers to leave in float: those that harm the answers most."
               " Each layer is tried, which takes minutes.")  # fmt: skip
 @click.option("--finetune", type=float, metavar="EPOCHS",
-              help="Train the int8 weights with their rounding, to answer as the float graph; needs"
-              " the extra [train].  [default: no training]")  # fmt: skip
+              help="Correct the int8 graph's biases, then train its weights with their rounding, to"
+              " answer as the float graph; 0 corrects alone. Needs the extra [train]."
+              "  [default: neither]")  # fmt: skip
 @click.option("--minutes", type=float, default=0.0,
               help="With --finetune: end it after this time.  [default: no limit]")  # fmt: skip
 @click.option(

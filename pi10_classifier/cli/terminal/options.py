@@ -29,15 +29,16 @@ class _Folder(click.Path):
 FOLDER = _Folder(path_type=Path)
 
 
-class Device(click.ParamType):
-    """A name for --device; one that is unknown, or not to be had, is answered with the remedy."""
+class Device(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
+    """A name for --device; one that cannot be used is answered with what to use instead."""
 
-    name = "|".join(DEVICES)
+    def __init__(self) -> None:
+        super().__init__(DEVICES)
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value != AUTO:
-            runtime_of(value)
-        return value
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in DEVICES:
+            runtime_of(str(value))
+        return super().convert(value, param, ctx)
 
 
 _ENGINE = (

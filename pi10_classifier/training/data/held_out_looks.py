@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from pi10_classifier.evaluation.looks import Look
+from pi10_classifier.evaluation.scoring import Look
 from pi10_classifier.imaging.preprocess import U8, Preprocessing
 from pi10_classifier.training.data.augment_pi10 import augment
 from pi10_classifier.training.data.in_memory import level

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.concurrency import ordered_map, usable_cores
 from pi10_classifier.imaging.preprocess import U8, prepare
+from pi10_classifier.model.package import Package
 from pi10_classifier.model.session import Model
 from pi10_classifier.training.data.augment_pi10 import augment
 from pi10_classifier.training.data.in_memory import level
@@ -36,7 +38,8 @@ KINDS = ("own", "own", "generic", "linescan")  # of the look; each image draws o
 class FineTuning:
     """How long and how fast.
 
-    epochs: times that the training images are seen; may be a fraction. minutes: ends earlier after
+    epochs: times that the training images are seen; may be a fraction, and 0 corrects the biases
+    alone. minutes: ends earlier after
     this time, with the rate brought down all the same; 0 for no limit. The weights then depend on
     the machine's speed.
     """
@@ -44,12 +47,12 @@ class FineTuning:
     epochs: float = 1.0
     minutes: float = 0.0
     batch: int = 64
-    rate: float = 2e-4
+    rate: float = 5e-5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.epochs <= 100:
-            raise SettingError(f"--finetune is {self.epochs:g}; it must be above 0, at most 100")
+        if not 0 <= self.epochs <= 100:
+            raise SettingError(f"--finetune is {self.epochs:g}; it must be 0 to 100 epochs")
 
 
 def finetune(
@@ -83,25 +86,33 @@ def finetune(
     if wanted < len(samples):  # the others need not be read
         chosen = np.random.default_rng(plan.seed).choice(len(samples), wanted, replace=False)
         samples = [samples[place] for place in np.sort(chosen)]
+    drawn = _batches(model, scan, samples, steps, plan)
+    first = next(drawn)
+    network.correct_biases(_given(package, first[0]))
+    if plan.epochs == 0:
+        return network.exported()
     optimiser = torch.optim.Adam(network.parameters(), plan.rate)
     began, done = time.monotonic(), 0
-    for images, told in _batches(model, scan, samples, steps, plan):
+    for images, told in chain([first], drawn):
         spent = (time.monotonic() - began) / (60 * plan.minutes) if plan.minutes else 0.0
         if spent >= 1:
             break
         rate = plan.rate * _share_of_rate(max(done / (steps * plan.batch), spent))
         for group in optimiser.param_groups:
             group["lr"] = rate
-        prepared = package.feed(images)[package.input_name]
-        answers = network(torch.from_numpy(prepared)) / cool
+        answers = network(_given(package, images)) / cool
         loss = distillation(answers, torch.from_numpy(told), 1.0)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         done += len(images)
         progress(done, steps * plan.batch, float(loss.detach()))
     return network.exported()
+
+
+def _given(package: Package, images: U8) -> torch.Tensor:
+    return torch.from_numpy(package.feed(images)[package.input_name])
 
 
 def _share_of_rate(passed: float) -> float:

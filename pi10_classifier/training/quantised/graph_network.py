@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.model.graphs.entries import MOST_BITS
 
 _LARGEST = {7: 64, 8: 127}  # of a weight's absolute value, by its bits
 _QUANTISED = "_quantized"  # how ONNX Runtime's quantiser calls what it made of an initialiser
@@ -38,6 +39,7 @@ class GraphNetwork(nn.Module):
         """
         super().__init__()
         self._model = onnx.load_from_string(quantised)
+        self._original = original
         self._output, self._most = output, _LARGEST[weight_bits]
         self._nodes = _needed(self._model.graph, output)
         unknown = sorted({node.op_type for node in self._nodes} - {*_OPERATORS, *_ROUNDING})
@@ -90,20 +92,55 @@ class GraphNetwork(nn.Module):
         self._parameter(name, value)
         self._channels[name] = (node.input[1], axis)
 
+    @torch.no_grad()
+    def correct_biases(self, images: Tensor) -> None:
+        """Give each layer the mean outputs that the float graph has for images (N, C, S, S).
+
+        Layer by layer, so that each gets the inputs that those before it give once corrected
+        (bias correction; Nagel et al. 2019, arXiv 1906.04721, section 4.2).
+        """
+        wanted: dict[str, Tensor] = {}
+
+        def note(node: onnx.NodeProto, answer: Tensor) -> Tensor:
+            wanted[node.name] = _channel_means(answer)
+            return answer
+
+        makers = {name: node for node in self._nodes for name in node.output}
+
+        def correct(node: onnx.NodeProto, answer: Tensor) -> Tensor:
+            stored = node.input[2] if len(node.input) > 2 else ""
+            if stored in makers:
+                stored = makers[stored].input[0]
+            if stored not in self._places or node.name not in wanted:
+                return answer
+            gap = wanted[node.name] - _channel_means(answer)
+            self.trained[self._places[stored]] += gap
+            return answer + gap.reshape([1, -1] + [1] * (answer.ndim - 2))
+
+        GraphNetwork(self._original, self._original, self._output, MOST_BITS)._run(images, note)
+        self._run(images, correct)
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, S, S) uint8 or float32, as the graph's input wants them -> its output."""
+        return self._run(images, lambda node, answer: answer)
+
+    def _run(self, images: Tensor, after: Callable[[onnx.NodeProto, Tensor], Tensor]) -> Tensor:
+        """after: called with each layer and its answer, and gives what goes on."""
         values: dict[str, Any] = dict(self._values)
         for name, place in self._places.items():
             values[name] = self.trained[place]
         values[self._model.graph.input[0].name] = images
         for node in self._nodes:
             inputs = [values[name] if name else None for name in node.input]
+            answer: Any
             if node.op_type == "QuantizeLinear":
                 answer = self._rounded(node, inputs)
             elif node.op_type == "DequantizeLinear":
                 answer = self._weight(node) if node.input[0] in self._places else inputs[0]
             else:
                 answer = _OPERATORS[node.op_type](_options(node), *inputs)
+                if node.op_type in ("Conv", "Gemm"):
+                    answer = after(node, answer)
             values[node.output[0]] = answer
         result: Tensor = values[self._output]
         return result
@@ -115,7 +152,7 @@ class GraphNetwork(nn.Module):
 
     def _weight(self, node: onnx.NodeProto) -> Tensor:
         name = node.input[0]
-        value = self.trained[self._places[name]]
+        value: Tensor = self.trained[self._places[name]]
         scale, axis = self._channels[name]
         if self._values[name].dtype == torch.int32:  # a bias: its steps are too fine to matter
             return value
@@ -146,6 +183,10 @@ class GraphNetwork(nn.Module):
         return bytes(self._model.SerializeToString())
 
 
+def _channel_means(answer: Tensor) -> Tensor:
+    return answer.mean(dim=[axis for axis in range(answer.ndim) if axis != 1])
+
+
 def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
     """The nodes that a value needs, in order, without constants."""
     wanted, nodes = {output}, []
@@ -173,7 +214,9 @@ def _conv(options: Mapping[str, Any], x: Tensor, weight: Tensor, bias: Any = Non
 
 
 def _gemm(options: Mapping[str, Any], x: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
-    product = x @ (weight.T if options.get("transB") else weight) * options.get("alpha", 1.0)
+    product: Tensor = (
+        x @ (weight.T if options.get("transB") else weight) * options.get("alpha", 1.0)
+    )
     return product if bias is None else product + bias * options.get("beta", 1.0)
 
 
