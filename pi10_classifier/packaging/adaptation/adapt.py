@@ -125,8 +125,8 @@ def adapt(
             raise NotBetterError(
                 f"fine-tuning reaches macro-F1 {tuned.best.tried_as.macro_f1:.3f} in"
                 f" cross-validation, and the linear head {tuned.linear.macro_f1:.3f} on the same"
-                " crops; it is not better by more than one standard error of the likelihood, so nothing"
-                " was written. Leave --finetune out for the linear head, or give more labelled"
+                " crops; it is not better by more than one standard error of the likelihood, so"
+                " nothing was written. Leave --finetune out for the linear head, or give more labelled"
                 " crops; --anyway writes the fine-tuned model all the same"
             )
         trunk, best = tuned.trunk, tuned.best

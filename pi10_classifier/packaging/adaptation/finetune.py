@@ -123,13 +123,13 @@ def finetune(
     logits = np.full((len(known.y), len(known.classes)), np.nan)
     for number, ((fit, held), settings) in enumerate(zip(cuts, best.tried_as.by_fold, strict=True)):
         progress(number, len(cuts) + 1)
-        made = _fit(pixels, known, fit, best.designs, settings, replay, data)
+        made = fit_of(pixels, known, fit, best.designs, settings, replay, data)
         done = tuner(trunk.graph, made, seed)
         logits[held] = _answers(done, trunk, pixels, held, scale_of(known, settings))
     progress(len(cuts), len(cuts) + 1)
     settings = Settings(**best.tried_as.settings)
     done = tuner(
-        trunk.graph, _fit(pixels, known, everything, best.designs, settings, replay, data), seed
+        trunk.graph, fit_of(pixels, known, everything, best.designs, settings, replay, data), seed
     )
     gain = 1 / (float(logits.std()) + 1e-9)
     logits *= gain
@@ -203,7 +203,7 @@ def scale_of(known: Gallery, settings: Settings) -> Scale | None:
     return Scale.of(known.measured) if settings.features == "joined" else None
 
 
-def _fit(
+def fit_of(
     pixels: Pixels,
     known: Gallery,
     keep: NDArray[Any],
