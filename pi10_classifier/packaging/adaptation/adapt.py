@@ -117,7 +117,9 @@ def adapt(
     sources = _replay(replay, trunk, model, tuple(labels))
     known = compute_features(model, trunk, scan, samples)
     best = best_head(known, sources, own_head(model.package, graph, trunk), head, features, seed)
-    views, tuned, pixels = known.x.shape[1], None, None
+    views = known.x.shape[1]
+    tuned: Finetuned | None = None
+    pixels: Pixels | None = None
     if tuner:
         pixels = read_sources(model, data, label_map, known.classes, seed, on_scan)
         tuned = finetune(model, scan, known, trunk, best, sources, pixels, tuner, seed, progress)
@@ -126,8 +128,8 @@ def adapt(
                 f"fine-tuning reaches macro-F1 {tuned.best.tried_as.macro_f1:.3f} in"
                 f" cross-validation, and the linear head {tuned.linear.macro_f1:.3f} on the same"
                 " crops; it is not better by more than one standard error of the likelihood, so"
-                " nothing was written. Leave --finetune out for the linear head, or give more labelled"
-                " crops; --anyway writes the fine-tuned model all the same"
+                " nothing was written. Leave --finetune out for the linear head, or give more"
+                " labelled crops; --anyway writes the fine-tuned model all the same"
             )
         trunk, best = tuned.trunk, tuned.best
         known = retrunked(model, scan, known, trunk)
