@@ -29,6 +29,7 @@ from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.scoring import batches, score
+from pi10_classifier.imaging.measured_vector import centre_and_scale
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.model.package import Package, read_package
 from pi10_classifier.model.session import Model
@@ -163,14 +164,16 @@ def quantise(
 ) -> bytes:
     """A graph in int8 (QDQ form) with ranges from prepared images (N, C, S, S) uint8.
 
-    measured: what was measured of them, (N, M), for a package that takes it.
-
+    measured: what was measured of them, (N, M), for a package that takes it; where a number is
+    missing, its median stands in, as the quantiser knows no range with NaN.
 
     Raises ModelError where the quantiser fails on the graph or finds nothing to do.
     """
     from onnxruntime import quantization as ort
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    if measured is not None:
+        measured = np.where(np.isnan(measured), centre_and_scale(measured)[0], measured)
     # histograms need batches of equal size
     whole = len(images) // CALIBRATION_BATCH * CALIBRATION_BATCH or len(images)
     cuts = range(0, whole, CALIBRATION_BATCH)
