@@ -30,7 +30,7 @@ class GraphNetwork(nn.Module):
 
     def __init__(self, model: onnx.ModelProto) -> None:
         super().__init__()
-        self.model = model
+        self.model: onnx.ModelProto = model
         self.nodes = [(node, _attributes(node)) for node in model.graph.node]
         unknown = sorted({node.op_type for node, _ in self.nodes} - _OPERATORS.keys())
         if unknown:
@@ -65,7 +65,7 @@ class GraphNetwork(nn.Module):
 
     def trained(self) -> onnx.ModelProto:
         """A copy of the graph with the weights as they are now."""
-        copy = onnx.ModelProto.FromString(self.model.SerializeToString())
+        copy: onnx.ModelProto = onnx.ModelProto.FromString(self.model.SerializeToString())
         for tensor in copy.graph.initializer:
             if tensor.name in self.places:
                 value = self.weights[self.places[tensor.name]].detach().numpy()
@@ -120,7 +120,7 @@ def _mean(given: Given, options: Options) -> Tensor:
 def _gemm(given: Given, options: Options) -> Tensor:
     weight = given[1].T if options.get("transB") else given[1]
     out: Tensor = torch.as_tensor(given[0]) @ weight
-    return out + given[2] if len(given) > 2 else out
+    return out + torch.as_tensor(given[2]) if len(given) > 2 else out
 
 
 def _flatten(given: Given, options: Options) -> Tensor:
