@@ -42,10 +42,10 @@ from pi10_classifier.evaluation.scoring import score
 from pi10_classifier.model.package import read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.adaptation.as_it_is import paired
-from pi10_classifier.packaging.adaptation.choice import FOLDS, folds
+from pi10_classifier.packaging.adaptation.choice import FOLDS, Settings, folds
 from pi10_classifier.packaging.adaptation.design import joined_rows
 from pi10_classifier.packaging.adaptation.features import OwnHead, Trunk, cut, own_head
-from pi10_classifier.packaging.adaptation.finetune import finetune, read_pixels
+from pi10_classifier.packaging.adaptation.finetune import finetune, fit_of, read_pixels
 from pi10_classifier.packaging.adaptation.fitting import Best, beats, best_head, choose
 from pi10_classifier.packaging.adaptation.gallery import (
     VIEWS,
@@ -131,16 +131,20 @@ def surest(head: Best, crops: Gallery, unlabelled: Gallery) -> Replay:
 class Tuning:
     """Fine-tuning of draws, judged on the test images."""
 
-    def __init__(self, model: Model, scan: Scan, trunk: Trunk, test: Gallery, draws: int) -> None:
+    def __init__(
+        self, model: Model, scan: Scan, trunk: Trunk, test: Gallery, draws: int, once: bool
+    ) -> None:
         from pi10_classifier.training.finetuning.tune import tune
 
         self.model, self.scan, self.trunk, self.draws, self.tune = model, scan, trunk, draws, tune
-        self.test = test
+        self.test, self.once = test, once
         self.pixels = read_pixels(model, scan, test.samples, test.classes) if draws else None
 
     def judge(self, crops: Gallery, best: Best, replay: Replay | None) -> dict[str, Any]:
         if self.pixels is None:
             return {}
+        if self.once:
+            return self.trained(crops, best, replay)
         began, wall = time.process_time(), time.monotonic()
         done = finetune(self.model, self.scan, crops, self.trunk, best, replay, None, self.tune, 0)
         seconds = {"processor": round(time.process_time() - began, 1),
@@ -156,6 +160,24 @@ class Tuning:
             "finetuned_refused": not beats(tried, done.linear, crops),
             "finetuned_seconds": seconds,
         }
+
+    def trained(self, crops: Gallery, best: Best, replay: Replay | None) -> dict[str, Any]:
+        """One training on all crops, without those that hold crops out."""
+        settings = Settings(**best.tried_as.settings)
+        pixels = read_pixels(self.model, self.scan, crops.samples, crops.classes)
+        everything = np.arange(len(crops.y))
+        fit = fit_of(pixels, crops, everything, best.designs, settings, replay, None)
+        began, wall = time.process_time(), time.monotonic()
+        done = self.tune(self.trunk.graph, fit, 0)
+        seconds = {"processor": round(time.process_time() - began, 1),
+                   "wall": round(time.monotonic() - wall, 1)}  # fmt: skip
+        images = self.pixels.images if self.pixels else np.zeros(0)
+        trunk = replace(self.trunk, graph=done.graph)
+        x = trunk.run(images[i : i + PIECE] for i in range(0, len(images), PIECE))
+        rows = joined_rows(replace(self.test, x=x[:, None]), best.scale)[:, 0]
+        guess = (rows @ done.weight + done.bias).argmax(axis=1)
+        reached = macro_f1(self.test.y, guess, len(self.test.classes))
+        return {"finetuned": reached, "finetuned_seconds": seconds}
 
 
 def some(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -241,6 +263,8 @@ def main() -> None:
     parser.add_argument("--former", default="all", choices=("all", "linear", "none"),
                         help="heads that the former procedure tries")  # fmt: skip
     parser.add_argument("--finetune", type=int, default=0, help="draws to fine-tune; default 0")
+    parser.add_argument("--once", action="store_true",
+                        help="fine-tune on all crops only, without held-out ones")  # fmt: skip
     parser.add_argument("--unlabelled", type=int, default=0, help="particles for self-training")
     parser.add_argument("--test", type=int, default=0, help="test images to judge on; default all")
     parser.add_argument("--json", type=Path, help="also write the figures there")
@@ -277,7 +301,7 @@ def main() -> None:
         test,
         draws,
         options.former,
-        Tuning(model, scan, trunk, test, options.finetune),
+        Tuning(model, scan, trunk, test, options.finetune, options.once),
         unlabelled,
     )
     show(options.source or "all sources", figures, rows)
@@ -319,7 +343,8 @@ def of_tuned(rows: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
         return "", "", ""
     tuned, linear = (spread([row[name] for row in rows]) for name in ("finetuned", "macro_f1"))
     figures = f"{tuned}; linear {linear}"
-    refused = f"{sum(row['finetuned_refused'] for row in rows)} of {len(rows)}"
+    told = [row["finetuned_refused"] for row in rows if "finetuned_refused" in row]
+    refused = f"{sum(told)} of {len(told)}" if told else ""
     seconds = statistics.median(row["finetuned_seconds"]["processor"] for row in rows)
     return figures, refused, f"{seconds:.0f}"
 

@@ -124,9 +124,8 @@ def adapt(
     with training_extra("adapt"):
         from pi10_classifier.packaging.adaptation.adapt import adapt as fit
 
-        tuner = None
         if finetune:
-            from pi10_classifier.training.finetuning.tune import tune as tuner
+            from pi10_classifier.training.finetuning.tune import tune
     original = Model.load(find(model))
     done = fit(
         original,
@@ -140,7 +139,7 @@ def adapt(
         manifest=manifest,
         name=name,
         seed=seed,
-        tuner=tuner,
+        tuner=tune if finetune else None,
         data=data,
         on_scan=show_left_out,
         progress=lambda number, total: click.echo(f"training {number + 1} of {total}", err=True),

@@ -170,7 +170,9 @@ def run_session(
     measured: F32 | None = None,
 ) -> F32:
     """Prepared images (N, C, S, S) uint8 -> logits (N, K) float32, or another output."""
-    given = {"image": images} if measured is None else {"image": images, INPUT: measured}
+    given: dict[str, NDArray[Any]] = {"image": images}
+    if measured is not None:
+        given[INPUT] = measured
     parts = [
         session.run([output], {name: value[i : i + batch] for name, value in given.items()})[0]
         for i in range(0, len(images), batch)

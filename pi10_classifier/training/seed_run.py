@@ -48,7 +48,6 @@ from pi10_classifier.training.plan import TrainingPlan, config_of, named, proven
 from pi10_classifier.training.recipe import Recipe, changed
 from pi10_classifier.training.reporter import Reporter
 
-U8 = NDArray[np.uint8]
 Emit = Callable[[str], None]
 
 PARITY_COUNT = 256

@@ -116,6 +116,20 @@ def test_the_package_has_format_4_and_its_parity_counts_the_numbers(trained):
     assert trunk.name == "features" and trunk.size == 1280, "as adapt needs it"
 
 
+def test_it_can_be_quantised_and_takes_missing_numbers_then(trained):
+    from pi10_classifier.packaging.int8 import quantise
+
+    package, graph = read_package(trained / "package")
+    images, numbers = (np.load(trained / f"checkpoint/{x}.npy")[:32]
+                       for x in ("parity", "parity_measured"))  # fmt: skip
+    numbers[::3] = np.nan
+    small = Model(package, quantise(graph, package, images, "minmax", numbers))
+    whole = Model(package, graph)
+    before, after = (x.scores(images, numbers) for x in (whole, small))
+    assert np.isfinite(after).all()
+    assert np.abs(before - after).mean() < 0.1
+
+
 def test_a_run_with_and_without_measurements_scores_alike(trained, shapes, tmp_path):
     import pyarrow.parquet as pq
 

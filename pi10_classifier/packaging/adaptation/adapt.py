@@ -26,11 +26,12 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.model.writer import check_out, quoted_card, write_package
 from pi10_classifier.packaging.adaptation.as_it_is import Compared, compare
 from pi10_classifier.packaging.adaptation.card import Adapted, describe, section
-from pi10_classifier.packaging.adaptation.choice import Tried
 from pi10_classifier.packaging.adaptation.features import Trunk, cut, own_head
 from pi10_classifier.packaging.adaptation.finetune import (
+    Finetuned,
     Pixels,
     Tuner,
+    check_can,
     finetune,
     read_sources,
     retrunked,
@@ -96,6 +97,8 @@ def adapt(
     _check_choice("features", features, FEATURES)
     if data and not tuner:
         raise SettingError("--data is for --finetune; give both, or --replay for the linear head")
+    if tuner:
+        check_can(model, head)
     check_out(out, model.package)
     if "cascade" in model.package.description:
         raise SettingError(
@@ -114,17 +117,19 @@ def adapt(
     sources = _replay(replay, trunk, model, tuple(labels))
     known = compute_features(model, trunk, scan, samples)
     best = best_head(known, sources, own_head(model.package, graph, trunk), head, features, seed)
-    views, linear, pixels = known.x.shape[1], best.tried_as, None
+    views = known.x.shape[1]
+    tuned: Finetuned | None = None
+    pixels: Pixels | None = None
     if tuner:
         pixels = read_sources(model, data, label_map, known.classes, seed, on_scan)
         tuned = finetune(model, scan, known, trunk, best, sources, pixels, tuner, seed, progress)
-        if not (anyway or beats(tuned.best.tried_as, linear, known)):
+        if not (anyway or beats(tuned.best.tried_as, tuned.linear, known)):
             raise NotBetterError(
                 f"fine-tuning reaches macro-F1 {tuned.best.tried_as.macro_f1:.3f} in"
-                f" cross-validation, and the linear head {linear.macro_f1:.3f} on the same crops;"
-                " it is not better by more than one standard error of the likelihood, so nothing"
-                " was written. Leave --finetune out for the linear head, or give more labelled"
-                " crops; --anyway writes the fine-tuned model all the same"
+                f" cross-validation, and the linear head {tuned.linear.macro_f1:.3f} on the same"
+                " crops; it is not better by more than one standard error of the likelihood, so"
+                " nothing was written. Leave --finetune out for the linear head, or give more"
+                " labelled crops; --anyway writes the fine-tuned model all the same"
             )
         trunk, best = tuned.trunk, tuned.best
         known = retrunked(model, scan, known, trunk)
@@ -149,7 +154,7 @@ def adapt(
         "labels": labels,
         "new_classes": list(new),
         "views": views,
-        "finetuned": _finetuned(linear, tried, pixels, known.classes) if tuner else None,
+        "finetuned": _finetuned(tuned, pixels, known.classes) if tuned else None,
         "cross_validated_macro_f1": {k: round(v, 4) for k, v in best.tried.items()},
         "as_it_is": None if compared is None else compared.as_it_is,
         "source_images": replayed,
@@ -170,11 +175,13 @@ def adapt(
 
 
 def _finetuned(
-    linear: Tried, tried: Tried, sources: Pixels | None, classes: Sequence[str]
+    tuned: Finetuned, sources: Pixels | None, classes: Sequence[str]
 ) -> dict[str, object]:
-    """How the trained network and the linear head fared on the same held-out crops."""
+    """How the network was trained, and how it and the linear head fared on held-out crops."""
+    tried, linear = tuned.best.tried_as, tuned.linear
     counts = [] if sources is None else np.bincount(sources.truth, minlength=len(classes)).tolist()
     return {
+        "settings": dict(tuned.settings),
         "cross_validated_macro_f1": round(tried.macro_f1, 4),
         "cross_validated_nll": round(tried.loss, 4),
         "linear_macro_f1": round(linear.macro_f1, 4),

@@ -71,6 +71,8 @@ class Trained(Protocol):
     def weight(self) -> F64: ...
     @property
     def bias(self) -> F64: ...
+    @property
+    def settings(self) -> Mapping[str, float]: ...
 
 
 Tuner = Callable[[onnx.ModelProto, Fit, int], Trained]
@@ -88,11 +90,15 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Finetuned:
-    """A trained network with its head, judged beside the linear head on the same held-out crops."""
+    """A trained network with its head, judged beside the linear head on the same held-out crops.
+
+    settings: of the training, for the record.
+    """
 
     trunk: Trunk
     best: Best
     linear: Tried
+    settings: Mapping[str, float]
 
 
 def finetune(
@@ -110,31 +116,20 @@ def finetune(
     """Train the network and ``best``, a linear head, on the crops.
 
     data: source images that are trained on too. progress: trainings done, and in all.
-    Raises SettingError if the package cannot be trained.
     """
-    if model.package.input_dtype != "uint8":
-        raise SettingError(
-            f"{model.package.name} takes images of {model.package.input_dtype}, and only a graph"
-            " that takes uint8 can be fine-tuned; leave --finetune out"
-        )
-    if not best.designs:
-        raise SettingError(
-            f"--finetune begins with the linear head, but the head is {best.tried_as.head}; leave"
-            " --head out, or --finetune"
-        )
     pixels = read_pixels(model, scan, known.samples, known.classes)
     everything = np.arange(len(known.y))
     cuts = list(folds(known, everything, FOLDS, seed))
     logits = np.full((len(known.y), len(known.classes)), np.nan)
     for number, ((fit, held), settings) in enumerate(zip(cuts, best.tried_as.by_fold, strict=True)):
         progress(number, len(cuts) + 1)
-        made = _fit(pixels, known, fit, best.designs, settings, replay, data)
+        made = fit_of(pixels, known, fit, best.designs, settings, replay, data)
         done = tuner(trunk.graph, made, seed)
         logits[held] = _answers(done, trunk, pixels, held, scale_of(known, settings))
     progress(len(cuts), len(cuts) + 1)
     settings = Settings(**best.tried_as.settings)
     done = tuner(
-        trunk.graph, _fit(pixels, known, everything, best.designs, settings, replay, data), seed
+        trunk.graph, fit_of(pixels, known, everything, best.designs, settings, replay, data), seed
     )
     gain = 1 / (float(logits.std()) + 1e-9)
     logits *= gain
@@ -147,7 +142,20 @@ def finetune(
     head = Affine(gain * done.weight, gain * done.bias)
     figures = {**best.tried, "fine-tuned": tried.macro_f1}
     tuned = replace(best, tried_as=tried, fitted=head, tried=figures)
-    return Finetuned(replace(trunk, graph=done.graph), tuned, best.tried_as)
+    return Finetuned(replace(trunk, graph=done.graph), tuned, best.tried_as, done.settings)
+
+
+def check_can(model: Model, head: str) -> None:
+    """Raise SettingError for a package or a head that cannot be fine-tuned. Before any work."""
+    if head != "linear":
+        raise SettingError(
+            f"--finetune begins with the linear head, but --head is {head}; leave one of them out"
+        )
+    if model.package.input_dtype != "uint8":
+        raise SettingError(
+            f"{model.package.name} takes images of {model.package.input_dtype}, and only a graph"
+            " that takes uint8 can be fine-tuned; leave --finetune out"
+        )
 
 
 def read_pixels(
@@ -195,7 +203,7 @@ def scale_of(known: Gallery, settings: Settings) -> Scale | None:
     return Scale.of(known.measured) if settings.features == "joined" else None
 
 
-def _fit(
+def fit_of(
     pixels: Pixels,
     known: Gallery,
     keep: NDArray[Any],

@@ -30,7 +30,7 @@ class GraphNetwork(nn.Module):
 
     def __init__(self, model: onnx.ModelProto) -> None:
         super().__init__()
-        self.model = model
+        self.model: onnx.ModelProto = model
         self.nodes = [(node, _attributes(node)) for node in model.graph.node]
         unknown = sorted({node.op_type for node, _ in self.nodes} - _OPERATORS.keys())
         if unknown:
@@ -56,7 +56,7 @@ class GraphNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, C, S, S) -> features (N, D)."""
-        values: dict[str, Tensor] = {"": image, self.input: image, **self.constants}
+        values: dict[str, Tensor] = {self.input: image, **self.constants}
         values |= {name: self.weights[place] for name, place in self.places.items()}
         for node, options in self.nodes:
             given = [values[name] if name else None for name in node.input]
@@ -65,7 +65,7 @@ class GraphNetwork(nn.Module):
 
     def trained(self) -> onnx.ModelProto:
         """A copy of the graph with the weights as they are now."""
-        copy = onnx.ModelProto.FromString(self.model.SerializeToString())
+        copy: onnx.ModelProto = onnx.ModelProto.FromString(self.model.SerializeToString())
         for tensor in copy.graph.initializer:
             if tensor.name in self.places:
                 value = self.weights[self.places[tensor.name]].detach().numpy()
@@ -99,7 +99,7 @@ def _conv(given: Given, options: Options) -> Tensor:
 
 def _pool(given: Given, options: Options) -> Tensor:
     image = _padded(given[0], options.get("pads", [0, 0, 0, 0]), -torch.inf)
-    return functional.max_pool2d(image, options["kernel_shape"], options.get("strides", [1, 1]))
+    return torch.max_pool2d(image, options["kernel_shape"], options.get("strides", [1, 1]))
 
 
 def _padded(image: Tensor, pads: list[int], value: float = 0.0) -> Tensor:
@@ -119,8 +119,8 @@ def _mean(given: Given, options: Options) -> Tensor:
 
 def _gemm(given: Given, options: Options) -> Tensor:
     weight = given[1].T if options.get("transB") else given[1]
-    out = given[0] @ weight
-    return out + given[2] if len(given) > 2 else out
+    out: Tensor = torch.as_tensor(given[0]) @ weight
+    return out + torch.as_tensor(given[2]) if len(given) > 2 else out
 
 
 def _flatten(given: Given, options: Options) -> Tensor:

@@ -9,7 +9,8 @@ images count too.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -61,12 +62,13 @@ class Fit(Protocol):
 class Tuned:
     """The graph with its weights as trained, from image to features, and the head on them.
 
-    weight: (D + M, K). bias: (K,).
+    weight: (D + M, K). bias: (K,). settings: of the training, for the record.
     """
 
     graph: onnx.ModelProto
     weight: F64
     bias: F64
+    settings: Mapping[str, float] = field(default_factory=dict)
 
 
 def tune(graph: onnx.ModelProto, fit: Fit, seed: int) -> Tuned:
@@ -111,7 +113,8 @@ def tune(graph: onnx.ModelProto, fit: Fit, seed: int) -> Tuned:
     trained = network.trained()
     _check_same(network, trained, fit.images[:8])
     weight, bias = (x.detach().numpy().astype(np.float64) for x in (head.weight.T, head.bias))
-    return Tuned(trained, weight, bias)
+    settings = {"rate": RATE, "pull": PULL, "steps": steps, "batch": min(BATCH, count)}
+    return Tuned(trained, weight, bias, settings)
 
 
 def rate_at(step: int, steps: int) -> float:

@@ -175,7 +175,9 @@ def predict(
     """
     network.eval()
     device = next(network.parameters()).device
-    taken = [images] if measured is None or not measured.size else [images, measured]
+    taken: list[NDArray[Any]] = (
+        [images] if measured is None or not measured.size else [images, measured]
+    )
     parts = []
     for start in range(0, len(images), batch):
         given = [torch.from_numpy(x[start : start + batch]).to(device) for x in taken]

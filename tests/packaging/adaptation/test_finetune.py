@@ -1,6 +1,7 @@
 """`pi10 adapt --finetune`: the network trained from the linear head on, judged beside it."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from pi10_classifier.model.package import embedded, read_package
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.adaptation.adapt import NotBetterError, adapt
 from pi10_classifier.packaging.adaptation.features import cut
+from pi10_classifier.packaging.adaptation.finetune import Fit
 from pi10_classifier.packaging.adaptation.replay import export_replay
 from pi10_classifier.training.finetuning import tune as tuning
 from pi10_classifier.training.finetuning.graph_network import GraphNetwork
@@ -126,10 +128,10 @@ def test_without_a_step_it_is_the_linear_head(base, gallery, tmp_path):
         return tuning.Tuned(graph, fit.head_weight, fit.head_bias)
 
     made = adapt(base, gallery, tmp_path / "stays", tuner=stay, anyway=True)
-    linear = adapt(base, gallery, tmp_path / "linear")
-    assert made.tried["fine-tuned"] == pytest.approx(linear.tried["linear"], abs=0.1)
-    assert len(seen) == 6, "five folds and all crops"
-    assert len(seen[-1].truth) == 18 and all(len(fit.truth) < 18 for fit in seen[:-1])
+    assert made.tried["fine-tuned"] == pytest.approx(made.tried["linear"], abs=0.1)
+    folds = seen[:-1]
+    assert len(seen[-1].truth) == 18 and len(folds) >= 2
+    assert sum(18 - len(fit.truth) for fit in folds) == 18, "each crop is held out once"
     assert np.isfinite(seen[-1].numbers).all()
 
 
@@ -217,18 +219,21 @@ def test_views_keep_ground_and_shape():
     images[:, :, 6:14, 8:12] = 0
     seen = varied(images, np.random.default_rng(0))
     assert seen.shape == images.shape and seen.dtype == torch.float32
-    assert (seen[:, :, 0] == 255).all() and seen.min() < 30
+    assert (seen[:, :, 0] > 254.9).all() and seen.min() < 30
     again = varied(images, np.random.default_rng(0))
     torch.testing.assert_close(seen, again)
     assert not torch.equal(seen[0], seen[1])
 
 
-def test_a_loss_that_is_no_number_is_told(base, gallery, tmp_path):
-    def broken(graph, fit, seed):
-        return tune(graph, replace(fit, head_bias=np.full(3, np.nan)), seed)
-
+def test_a_loss_that_is_no_number_is_told(base):
+    fit = Fit(
+        np.zeros((4, 1, 32, 32), np.uint8), np.zeros((4, 0), np.float32), np.arange(4) % 3,
+        np.ones(4), np.zeros((16, 3)), np.full(3, np.nan),
+        (np.zeros((0, 16), np.float32), np.zeros(0, np.int64), np.zeros(0)),
+    )  # fmt: skip
+    graph = cut(base.package, read_package(base.package.folder)[1]).graph
     with pytest.raises(ModelError, match="reached a loss of nan"):
-        adapt(base, gallery, tmp_path / "out", tuner=broken)
+        tune(graph, fit, 0)
 
 
 def test_the_command(base, gallery, tmp_path):
@@ -241,5 +246,5 @@ def test_the_command(base, gallery, tmp_path):
             "--out", str(tmp_path / "out"),
         ])  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "training 6 of 6" in done.output and "fine-tuned" in done.output
+    assert re.search(r"training (\d) of \1\n", done.output) and "fine-tuned" in done.output
     assert Model.load(tmp_path / "out").package.classes == CLASSES
