@@ -97,7 +97,8 @@ def divide(
             "more; restore its file, or delete it to draw another"
         )
     groups = {(kind, name) for s in test for kind, name in (("b", s.bin), ("c", s.cluster)) if name}
-    free, held_back = [], []
+    free: list[Sample] = []
+    held_back: list[Sample] = []
     for sample in scanned.samples:
         if sample.split != _TEST:
             touches = {("b", sample.bin), ("c", sample.cluster)} & groups

@@ -63,8 +63,8 @@ def assemble(deliveries: Iterable[Delivery], classes: Sequence[str]) -> Pool:
             if before.sha256 != picture.sha256:
                 replaced.append(picture.name)
     for delivery in deliveries:  # labels may come before their pictures
-        for label in delivery.labels:
-            last[label.labeller, _key(label.particle_id, pictures)] = label
+        for given in delivery.labels:
+            last[given.labeller, _key(given.particle_id, pictures)] = given
     known = verdicts([replace(x, particle_id=key) for (_, key), x in last.items()])
     labelled: dict[str, Labelled] = {}
     no_class: Counter[str] = Counter()

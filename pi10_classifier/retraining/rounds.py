@@ -139,7 +139,7 @@ class Round:
         else:
             names = {x.picture.sha256: x.picture.name for x in kept}
             write_test(self._work / TEST, division, self._work, names)
-        files = (LABELS, MANIFEST, LOG)
+        files: tuple[str, ...] = (LABELS, MANIFEST, LOG)
         how = rule(division, classes, limits)
         self._emit(f"round {self._id}: pi10 {how} on {len(division.of('train')):,} pictures")
         try:
