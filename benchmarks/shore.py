@@ -32,10 +32,10 @@ import psutil
 from benchmarks.cut_link import CutLink
 from pi10_classifier.shore.receiver.lines import minute_text, parse
 from pi10_classifier.shore.receiver.store import FILE, Post, Store
+from pi10_classifier.watch.ashore.minute_summary import LinkState, compose
+from pi10_classifier.watch.ashore.uplink import Uplink
 from pi10_classifier.watch.ledger import Entry, Ledger
 from pi10_classifier.watch.ledger import minute_text as ledger_minute
-from pi10_classifier.watch.minute_summary import LinkState, compose
-from pi10_classifier.watch.uplink import Uplink
 
 CLASSES = ("copepod", "detritus", "noncopepod")
 DAY = 1440

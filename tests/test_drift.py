@@ -29,8 +29,9 @@ from pi10_classifier.model.writer import derive
 from pi10_classifier.packaging.reference import export_reference
 from pi10_classifier.report.page import write_report
 from pi10_classifier.simulate import encode_tiff
-from pi10_classifier.watch.minute_summary import LINE_BYTES
-from pi10_classifier.watch.watcher import WatchOptions, watch
+from pi10_classifier.watch.ashore.minute_summary import LINE_BYTES
+from pi10_classifier.watch.options import WatchOptions
+from pi10_classifier.watch.watcher import watch
 
 OTHER_GRAPH = support.tiny_model(support.weights(seed=9))
 Start = Callable[..., RunResult]

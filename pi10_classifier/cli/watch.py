@@ -101,8 +101,8 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
     from pi10_classifier.registry.reference import ModelReference, is_reference
     from pi10_classifier.registry.resolve import find
     from pi10_classifier.watch.following import Watched, follow
+    from pi10_classifier.watch.options import WatchOptions
     from pi10_classifier.watch.status import Log, status_line
-    from pi10_classifier.watch.watcher import WatchOptions
     from pi10_classifier.watch.watcher import watch as run_watch
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -131,7 +131,7 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
     seen = nullcontext(log) if in_log else status_line(shown=not as_json)
     try:
         with stoppable() as raise_if_cancelled, seen as show:
-            shown = {
+            shown: dict[str, Any] = {
                 "raise_if_cancelled": raise_if_cancelled, "show_status": show, "emit_line": emit,
             }  # fmt: skip
             if followed:

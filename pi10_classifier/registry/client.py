@@ -172,13 +172,13 @@ class Registry:
         return entry
 
     def _pages(self, path: str, key: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        token = ""
+        following = ""  # of the next page, as the server names it
         for _ in range(_MAX_PAGES):
-            asked = {**values, "max_results": _PAGE, "page_token": token}
+            asked = {**values, "max_results": _PAGE, "page_token": following}
             page = self.server.ask("GET", path, asked)
             yield from page.get(key) or ()
-            token = str(page.get("next_page_token") or "")
-            if not token:
+            following = str(page.get("next_page_token") or "")
+            if not following:
                 return
         raise RegistryRefusedError(f"{self.address} has more than {_PAGE * _MAX_PAGES} for {path}")
 

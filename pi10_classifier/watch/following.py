@@ -26,7 +26,8 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.registry.resolve import LOG, Resolved, resolve
 from pi10_classifier.results.run_folder import JOURNAL, SETTINGS
 from pi10_classifier.watch.ledger import FILE
-from pi10_classifier.watch.watcher import ModelChanged, WatchOptions, watch
+from pi10_classifier.watch.options import WatchOptions
+from pi10_classifier.watch.watcher import ModelChanged, watch
 
 POLL_S = 60.0
 _FOLDER = re.compile(r"(?P<number>[0-9]{4})-v[0-9]+-(?P<digest>[0-9a-f]{12})")

@@ -28,10 +28,10 @@ from pi10_classifier.results.part_writer import PartWriter
 from pi10_classifier.results.run_folder import RunFolder, UnitRecord, part_stem
 from pi10_classifier.sources.base import Item, Unit
 from pi10_classifier.sources.repeats import RepeatedFile
+from pi10_classifier.watch.ashore.pictures import PictureSpool
 from pi10_classifier.watch.inputs.base import InputVersion, WatchedInput
 from pi10_classifier.watch.inputs.departed import AGAIN
 from pi10_classifier.watch.ledger import Entry, Ledger
-from pi10_classifier.watch.pictures import PictureSpool
 from pi10_classifier.watch.quarantine import CrashQuarantine
 from pi10_classifier.watch.queue import InputQueue
 

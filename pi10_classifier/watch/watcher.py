@@ -27,20 +27,21 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.results.raising_factor import write_factors
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import summarise
+from pi10_classifier.watch.ashore.minute_summary import LinkState, compose
+from pi10_classifier.watch.ashore.pictures import PictureSpool
+from pi10_classifier.watch.ashore.uplink import Uplink
 from pi10_classifier.watch.discovery import InputDiscovery
 from pi10_classifier.watch.disk_space import retry_until_writable
 from pi10_classifier.watch.inputs.base import WatchedInput
 from pi10_classifier.watch.inputs.place import place_of
 from pi10_classifier.watch.ledger import FILE, Ledger
 from pi10_classifier.watch.minute_clock import MinuteClock, utc_now
-from pi10_classifier.watch.minute_summary import LinkState, compose
-from pi10_classifier.watch.pictures import PictureSpool
+from pi10_classifier.watch.options import WatchOptions
 from pi10_classifier.watch.publisher import PartPublisher, remove_part
 from pi10_classifier.watch.quarantine import FILE as IN_WORK
 from pi10_classifier.watch.quarantine import CrashQuarantine
 from pi10_classifier.watch.queue import InputQueue
 from pi10_classifier.watch.superseded import remove_superseded
-from pi10_classifier.watch.uplink import Uplink
 
 QUIET_S = 120.0
 TABLES_EVERY_S = 600.0
@@ -50,32 +51,6 @@ _RATE_OVER_S = 10.0
 _SHOWN_EVERY_S = 1.0
 _DISK_WAIT_S = 5.0
 _LAST_SEND_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    """How to watch.
-
-    settle_s: seconds that a file must stay unchanged before it is read. rescan_s: seconds between
-    scans for inputs that events have missed. summary_url: where to send the minute lines; "" for
-    nowhere. until_idle: end once every input that exists is done. pictures_kb: kilobytes of
-    pictures to send there in an hour. Raises SettingError for values out of range.
-    """
-
-    settle_s: float = 2.0
-    rescan_s: float = 60.0
-    summary_url: str = ""
-    until_idle: bool = False
-    pictures_kb: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.settle_s <= 3600:
-            raise SettingError(f"--settle is {self.settle_s}; it must be 0 to 3600 seconds")
-        if not 1 <= self.rescan_s <= 86_400:
-            raise SettingError(f"--rescan is {self.rescan_s}; it must be 1 to 86400 seconds")
-        if not 0 <= self.pictures_kb <= 1_000_000 or (self.pictures_kb and not self.summary_url):
-            raise SettingError(f"--pictures is {self.pictures_kb}; it must be 0 to 1000000 "
-                               "kilobytes an hour, and needs --summary-url")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import summarise
 from pi10_classifier.sources.base import LIMITS
 from pi10_classifier.sources.input_rules import skip_reason
-from pi10_classifier.watch.watcher import WatchOptions, watch
+from pi10_classifier.watch.options import WatchOptions
+from pi10_classifier.watch.watcher import watch
 
 LATER = support.START + timedelta(minutes=10)
 ARCHIVE = "2024-06-24/1500.tar"

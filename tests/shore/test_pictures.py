@@ -20,10 +20,16 @@ from pi10_classifier.shore.receiver import store as stores
 from pi10_classifier.shore.receiver.pictures import MOST_BYTES, PictureError, read_picture
 from pi10_classifier.shore.receiver.store import Post, Store
 from pi10_classifier.shore.voyages.ships import Reader
+from pi10_classifier.watch.ashore.pictures import (
+    KEPT,
+    OVERHEAD_BYTES,
+    PictureSpool,
+    jpeg,
+    pictures_url,
+)
+from pi10_classifier.watch.ashore.uplink import TOKEN, Uplink
 from pi10_classifier.watch.ledger import Ledger
-from pi10_classifier.watch.pictures import KEPT, OVERHEAD_BYTES, PictureSpool, jpeg, pictures_url
-from pi10_classifier.watch.uplink import TOKEN, Uplink
-from pi10_classifier.watch.watcher import WatchOptions
+from pi10_classifier.watch.options import WatchOptions
 
 GOOD = {"particle": "pia1.2026-01-01.1000+N0001", "label": "copepod", "score": "0.9"}
 

@@ -27,7 +27,7 @@ from pi10_classifier.shore.voyages.ships import Reader
 from pi10_classifier.shore.webpage.alerts import alerts_of
 from pi10_classifier.shore.webpage.coast import outlines
 from pi10_classifier.shore.webpage.views import RequestError, Views
-from pi10_classifier.watch.minute_summary import fitted
+from pi10_classifier.watch.ashore.minute_summary import fitted
 
 NOW = int(time.time()) // 60
 FIRST = NOW // 1440 * 1440 - 2880  # a midnight

@@ -13,7 +13,8 @@ from watching import Background, Clock, incoming
 from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.watch.ledger import Ledger
-from pi10_classifier.watch.watcher import WatchOptions, watch
+from pi10_classifier.watch.options import WatchOptions
+from pi10_classifier.watch.watcher import watch
 
 
 @pytest.fixture

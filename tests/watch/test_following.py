@@ -14,7 +14,7 @@ from pi10_classifier.model.package import read_package
 from pi10_classifier.registry.client import Registry
 from pi10_classifier.registry.register import register
 from pi10_classifier.watch.following import follow
-from pi10_classifier.watch.watcher import WatchOptions
+from pi10_classifier.watch.options import WatchOptions
 
 pytestmark = pytest.mark.slow
 REFERENCE = "models:/watched@champion"

@@ -37,7 +37,8 @@ from pathlib import Path
 sys.path[:0] = sys.argv[5:]
 from watching import Clock
 from pi10_classifier.classify import Settings
-from pi10_classifier.watch.watcher import WatchOptions, watch
+from pi10_classifier.watch.options import WatchOptions
+from pi10_classifier.watch.watcher import watch
 
 source, out, model, last = sys.argv[1:5]
 left = int(last)

@@ -19,8 +19,8 @@ from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.errors import ExitCode, SettingError
 from pi10_classifier.inference.settings import Settings
 from pi10_classifier.watch.ledger import Ledger
+from pi10_classifier.watch.options import WatchOptions
 from pi10_classifier.watch.publisher import PartPublisher
-from pi10_classifier.watch.watcher import WatchOptions
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 Done = Callable[..., RunResult]

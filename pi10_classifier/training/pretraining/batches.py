@@ -97,7 +97,7 @@ class PretrainingBatches(Dataset[dict[str, Tensor]]):
             if name in self.keys:
                 made[name] = np.stack(
                     [
-                        self.vary(p.image, self._rng(first + place, view), self.recipe.spec)
+                        self.vary(p.image, self._rng(first + place, view), self.recipe.spec).image
                         for place, p in enumerate(chosen)
                     ]
                 )

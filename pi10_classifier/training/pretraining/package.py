@@ -37,6 +37,7 @@ F32 = NDArray[np.float32]
 
 FIELD = "pretraining"
 CLUSTERS = 16
+CLUSTER_NAMES = tuple(f"cluster-{i:02d}" for i in range(1, CLUSTERS + 1))
 _CLUSTERED, _PARITY = 4000, 256  # images at most
 _COOLEST, _HOTTEST = 0.01, 100.0  # temperatures that a package may have
 _NEVER_SEEN = "Labels of any kind, and images of other cameras, seas and seasons than those drawn."
@@ -45,7 +46,7 @@ _NEVER_SEEN = "Labels of any kind, and images of other cameras, seas and seasons
 def prepared(particles: Sequence[Particle], recipe: Recipe, most: int) -> U8:
     """Images as in service, (N, C, S, S) uint8, of at most ``most`` particles."""
     rng = np.random.default_rng(0)  # not used by ``plain``
-    return np.stack([plain(p.image, rng, recipe.spec) for p in particles[:most]])
+    return np.stack([plain(p.image, rng, recipe.spec).image for p in particles[:most]])
 
 
 def with_clusters(network: Network, images: U8, seed: int) -> float:
@@ -91,7 +92,7 @@ def write(
     described = {
         "format": format_of(spec),
         "version": "1",
-        "classes": [f"cluster-{i:02d}" for i in range(1, last_layer(network).out_features + 1)],
+        "classes": list(CLUSTER_NAMES),
         "preprocessing": spec.to_dict(),
         "temperature": temperature,
         "thresholds": {},

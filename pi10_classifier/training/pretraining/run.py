@@ -24,7 +24,7 @@ from pi10_classifier.training.networks.from_package import settle
 from pi10_classifier.training.pretraining.batches import PretrainingBatches
 from pi10_classifier.training.pretraining.learners import learner, method
 from pi10_classifier.training.pretraining.loop import Record, train
-from pi10_classifier.training.pretraining.package import CLUSTERS, FIELD, write
+from pi10_classifier.training.pretraining.package import CLUSTER_NAMES, FIELD, write
 from pi10_classifier.training.pretraining.particles import Drawn, draw
 from pi10_classifier.training.pretraining.plan import LINES, PretrainingPlan, config_of
 from pi10_classifier.training.pretraining.profile_table import read_table
@@ -115,7 +115,7 @@ def _run(
     typical = typical_values(profiles) if profiles else None
     batches = PretrainingBatches(drawn.particles, recipe, method(plan.method).kind.keys, typical)
     try:
-        network = plan.training.build(CLUSTERS)
+        network = plan.training.build(CLUSTER_NAMES)
         if not isinstance(network, Network):
             raise TypeError("a pretraining builds no network of groups")
         if plan.training.package:

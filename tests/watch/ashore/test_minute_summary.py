@@ -14,8 +14,8 @@ from pi10_classifier.abundance.density import Sums
 from pi10_classifier.abundance.minutes import minute_rows
 from pi10_classifier.instrument.names import Bin
 from pi10_classifier.shore.receiver.lines import parse
+from pi10_classifier.watch.ashore.minute_summary import LINE_BYTES, LinkState, compose, fitted
 from pi10_classifier.watch.ledger import Counts, Entry, Ledger
-from pi10_classifier.watch.minute_summary import LINE_BYTES, LinkState, compose, fitted
 
 CLASSES = ("copepod", "detritus")
 BIN = "pia7.2024-06-24.1450"

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import urllib3
 
 from pi10_classifier.errors import OutputError, SettingError
+from pi10_classifier.watch.ashore.pictures import PictureSpool, pictures_url
 from pi10_classifier.watch.ledger import Ledger
-from pi10_classifier.watch.pictures import PictureSpool, pictures_url
 
 TOKEN = "PI10_SUMMARY_TOKEN"  # noqa: S105  the variable's name  # nosec B105
 LINES = 60

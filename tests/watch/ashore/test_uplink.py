@@ -20,10 +20,10 @@ from watching import BEGIN
 from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import SettingError
 from pi10_classifier.watch import ledger as ledgers
-from pi10_classifier.watch import uplink as links
+from pi10_classifier.watch.ashore import uplink as links
+from pi10_classifier.watch.ashore.minute_summary import LinkState, compose
+from pi10_classifier.watch.ashore.uplink import Uplink
 from pi10_classifier.watch.ledger import Ledger
-from pi10_classifier.watch.minute_summary import LinkState, compose
-from pi10_classifier.watch.uplink import Uplink
 
 NOTHING = LinkState(0, False, "")
 
@@ -162,7 +162,7 @@ def test_sent_after_a_restart(
 def test_spool_is_bounded_and_says_what_it_dropped(
     ledger: Ledger, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pi10_classifier.watch.minute_summary.KEPT_LINES", 10)
+    monkeypatch.setattr("pi10_classifier.watch.ashore.minute_summary.KEPT_LINES", 10)
     assert ledgers.KEPT_LINES > 10
     link = Uplink(receiver.url, ledger, {})
     for number in range(25):

@@ -1,0 +1,1 @@
+"""What a ship sends ashore: the line of each minute, small pictures, the link."""
