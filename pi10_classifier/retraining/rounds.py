@@ -17,8 +17,13 @@ from pi10_classifier.foundation.redaction import scrub, secrets_of
 from pi10_classifier.model.package import Package
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.champion_gate import JSON as COMPARISON
+from pi10_classifier.packaging.champion_gate import (
+    LEAST_IMAGES,
+    Comparison,
+    compare_models,
+    write_comparison,
+)
 from pi10_classifier.packaging.champion_gate import TEXT as COMPARISON_TEXT
-from pi10_classifier.packaging.champion_gate import Comparison, compare_models, write_comparison
 from pi10_classifier.retraining.delivery import Delivery, shown
 from pi10_classifier.retraining.fitting import (
     LOG,
@@ -132,6 +137,10 @@ class Round:
             division = divide(self._work, kept, classes, known.test)
         except SettingError as error:
             return self._end(report, "waiting", error.message)
+        test = len(division.of("test"))
+        if test < LEAST_IMAGES:  # before the fit, which would be for nothing
+            reason = f"the frozen test would have {test} pictures; it needs {LEAST_IMAGES}"
+            return self._end(report, "waiting", reason)
         self._describe(report, division, over)
         self._write_lists(division, over)
         if known.test:

@@ -82,6 +82,14 @@ def test_a_delivery_that_is_too_large_is_not_even_fetched(world: World) -> None:
     assert world.answers()["in/a.tar"]["refused"]["code"] == "too_large"
 
 
+def test_a_frozen_test_that_would_be_too_small_waits_before_the_fit(world: World) -> None:
+    world.source.put("a.tar", tar_of(sorted_shapes(10)))
+    status = world.run(PI10_RETRAIN_NEW_LABELS="1")
+    assert status["state"] == "waiting"
+    assert "the frozen test would have 6 pictures; it needs 30" in status["reason"]
+    assert not world.names("test/")
+
+
 def test_a_round_makes_a_candidate_a_comparison_and_a_frozen_test(world: World) -> None:
     # the tiny package knows nothing of shapes, so a new head is better
     world.source.put("a.tar", tar_of(sorted_shapes(60)))
@@ -110,7 +118,7 @@ def test_a_round_makes_a_candidate_a_comparison_and_a_frozen_test(world: World) 
 
 
 def test_labels_that_kill_their_rounds_are_set_aside(world: World) -> None:
-    world.source.put("a.tar", tar_of(sorted_shapes(20)))
+    world.source.put("a.tar", tar_of(sorted_shapes(60)))
     status = world.run(PI10_RETRAIN_MINUTES="0.001")
     assert status["state"] == "no_candidate"
     # what a killed job leaves: begun, but no report
