@@ -24,7 +24,6 @@ from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import SettingError
 from pi10_classifier.evaluation.analysis import figures_of
 from pi10_classifier.evaluation.scoring import Look, Scored, batches, drawn_image
-from pi10_classifier.imaging.measured_vector import centre_and_scale
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.inference.speed import in_turns
 from pi10_classifier.model.graphs.entries import FIELD as GRAPHS
@@ -268,7 +267,7 @@ def _prepared(
         told = list(batches(model, scan, samples))
         numbers = [x.measured for x in told if x.measured is not None]
         images = np.concatenate([batch.images for batch in told])
-        return images, _complete(np.concatenate(numbers)) if numbers else None
+        return images, np.concatenate(numbers) if numbers else None
     plain = [images for batch in batches(model, scan, samples[::2]) for images in batch.images]
     drawn = [
         drawn_image(looks[place % len(looks)], 0, sample, rgb, model.package.preprocessing)
@@ -276,11 +275,6 @@ def _prepared(
     ]
     mixed = [image for pair in zip(plain, drawn, strict=False) for image in pair]
     return np.stack(mixed + plain[len(drawn) :]), None
-
-
-def _complete(measured: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Numbers (N, M) with medians in place of missing ones: the quantiser knows no range of NaN."""
-    return np.where(np.isnan(measured), centre_and_scale(measured)[0], measured)
 
 
 def _flags_alike(package: Package, before: Scored, after: Scored) -> bool:

@@ -22,6 +22,7 @@ import onnx
 from numpy.typing import NDArray
 
 from pi10_classifier.errors import ModelError, SettingError
+from pi10_classifier.imaging.measured_vector import centre_and_scale
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.model.graphs.entries import LEAST_BITS
 from pi10_classifier.model.package import Package
@@ -48,8 +49,11 @@ class Quantiser:
     ) -> None:
         """images: prepared, (N, C, S, S) uint8, to take the ranges of activations from.
 
-        measured: what was measured of them, (N, M), for a package that takes it.
+        measured: what was measured of them, (N, M), for a package that takes it; where a number is
+        missing, its median stands in, as ONNX Runtime knows no range with NaN.
         """
+        if measured is not None:
+            measured = np.where(np.isnan(measured), centre_and_scale(measured)[0], measured)
         self._package = package
         self._temporary = tempfile.TemporaryDirectory()
         self._folder = Path(self._temporary.name)

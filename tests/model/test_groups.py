@@ -36,7 +36,7 @@ def test_the_probability_of_a_class_is_the_sum_of_its_groups(
     tmp_path: Path, batch: np.ndarray
 ) -> None:
     model = Model.load(support.grouped_package(tmp_path))
-    scores, novelty, groups = model.answer(batch)
+    scores, novelty, groups, _ = model.answer(batch)
     assert novelty is None
     assert groups is not None
     assert groups.shape == (7, 4)

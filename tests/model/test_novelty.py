@@ -31,7 +31,7 @@ def test_a_package_with_it_gives_a_number_for_each_image(model: Model, tmp_path:
     assert told.package.novelty == Novelty("novelty", 1.5, 0.02)
     size = support.SIZE
     batch = np.random.default_rng(1).integers(0, 256, (5, 1, size, size), np.uint8)
-    scores, novelty, groups = told.answer(batch)
+    scores, novelty, groups, _ = told.answer(batch)
     assert groups is None
     np.testing.assert_array_equal(scores, model.scores(batch))
     assert novelty is not None

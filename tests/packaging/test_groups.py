@@ -52,17 +52,19 @@ def test_calibration_keeps_the_groups(model, data, batch, tmp_path):
 
 def test_novelty_stands_beside_the_groups(model, data, batch, tmp_path):
     done = export_novelty(model, [data], tmp_path / "out")
-    scores, novelty, groups = Model.load(done.package).answer(batch)
+    scores, novelty, groups, _ = Model.load(done.package).answer(batch)
     assert novelty is not None
     assert novelty.shape == (9,)
     np.testing.assert_array_equal(groups, model.answer(batch).groups)
     np.testing.assert_allclose(scores, model.scores(batch), atol=1e-6)
 
 
-def test_int8_groups_still_sum_to_the_classes(model, data, batch, tmp_path):
+def test_int8_groups_still_sum_to_the_classes(model, data, batch, tmp_path, monkeypatch):
+    # the calibration of a few drawn images is no matter of this test
+    monkeypatch.setattr("pi10_classifier.packaging.precision_gate.CALIBRATION_ALLOWED", 1.0)
     done = export_int8(model, [data], tmp_path / "out", allowed=0.05)
-    small = Model.load(done.package)
-    scores, _, groups = small.answer(batch)
+    small = Model.load(done.package, "cpu:int8")
+    scores, _, groups, _ = small.answer(batch)
     assert small.package.groups == model.package.groups
     logits = small.package.groups.rolled_up(groups)
     np.testing.assert_allclose(np.argsort(scores), np.argsort(logits))

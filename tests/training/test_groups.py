@@ -154,7 +154,7 @@ def test_the_package_predicts_the_groups(trained, examples):
     assert groups == groups_of(examples, recipe())
     assert model.package.classes == examples.classes
     images = np.random.default_rng(0).integers(0, 256, (6, 1, 32, 32), np.uint8)
-    scores, _, told = model.answer(images)
+    scores, _, told, _ = model.answer(images)
     assert told.shape == (6, 4)
     np.testing.assert_allclose(
         scores[:, 2],

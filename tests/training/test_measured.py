@@ -70,9 +70,9 @@ def network():
 class Heard(Model):
     """A model that keeps the vectors that it is given."""
 
-    def answer(self, batch, measured=None) -> Answer:
+    def raw_answer(self, batch, measured=None) -> Answer:
         self.vectors = [*getattr(self, "vectors", []), measured]
-        return super().answer(batch, measured)
+        return super().raw_answer(batch, measured)
 
 
 def test_serving_and_training_build_the_same_vector_of_the_same_bytes(trained, examples):
@@ -117,13 +117,14 @@ def test_the_package_has_format_4_and_its_parity_counts_the_numbers(trained):
 
 
 def test_it_can_be_quantised_and_takes_missing_numbers_then(trained):
-    from pi10_classifier.packaging.int8 import quantise
+    from pi10_classifier.packaging.quantiser import Quantiser
 
     package, graph = read_package(trained / "package")
     images, numbers = (np.load(trained / f"checkpoint/{x}.npy")[:32]
                        for x in ("parity", "parity_measured"))  # fmt: skip
     numbers[::3] = np.nan
-    small = Model(package, quantise(graph, package, images, "minmax", numbers))
+    with Quantiser(graph, package, images, numbers) as quantiser:
+        small = Model(package, quantiser.graph("minmax"))
     whole = Model(package, graph)
     before, after = (x.scores(images, numbers) for x in (whole, small))
     assert np.isfinite(after).all()

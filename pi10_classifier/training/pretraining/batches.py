@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from pi10_classifier.simulate.linescan import Effects
-from pi10_classifier.training.data.augment_pi10 import augment
+from pi10_classifier.training.data.augment_pi10 import view
 from pi10_classifier.training.data.batches import VARIATIONS, Vary
 from pi10_classifier.training.pretraining.particles import Particle
 from pi10_classifier.training.pretraining.profiles import padded, scaled
@@ -41,7 +41,7 @@ def variation(recipe: Recipe) -> Vary:
     if recipe.augmentation != "pi10":
         return VARIATIONS[recipe.augmentation]
     effects = Effects.without(recipe.look_without.split(","))
-    return partial(augment, look=recipe.look, kind=recipe.look_kind, effects=effects)
+    return partial(view, look=recipe.look, kind=recipe.look_kind, effects=effects)
 
 
 class PretrainingBatches(Dataset[dict[str, Tensor]]):
@@ -93,11 +93,11 @@ class PretrainingBatches(Dataset[dict[str, Tensor]]):
         first = b * self.batch
         chosen = [self.particles[i] for i in self.order[first : first + self.batch].tolist()]
         made: Made = {}
-        for view, name in enumerate(("image", "other")):
+        for stream, name in enumerate(("image", "other")):
             if name in self.keys:
                 made[name] = np.stack(
                     [
-                        self.vary(p.image, self._rng(first + place, view), self.recipe.spec).image
+                        self.vary(p.image, self._rng(first + place, stream), self.recipe.spec).image
                         for place, p in enumerate(chosen)
                     ]
                 )

@@ -77,7 +77,7 @@ def test_its_weights_begin_a_training(alone):
         "mobilenet_v2", recipe_for("mobilenet_v2", size=32, loss="bce"), alone / "x",
         init=str(alone),
     )  # fmt: skip
-    network = begun.build(3)
+    network = begun.build(("copepod", "detritus", "noncopepod"))
     state, fields = load_checkpoint(alone / "checkpoint")
     mine = network.state_dict()
     trunk = [key for key in state if not key.startswith("classifier.")]
