@@ -98,6 +98,8 @@ def _recipe() -> Iterator[tuple[str, fields.Field]]:
         ).strip()
         if name in choices:
             yield name, option(_KINDS[kind], text, None, validate.OneOf(choices[name]))
+        elif kind == "str":
+            yield name, option(fields.String, text, None, _plain)
         else:
             bounds = BOUNDS.get(name) or (0, POSITIVE.get(name))
             yield name, bounded(_KINDS[kind], text, None, bounds, positive=name in POSITIVE)

@@ -178,6 +178,7 @@ class TestRefused:
             ({"recipe": "/etc/passwd"}, "recipe"), ({"recipe": "x/y.toml"}, "recipe"),
             ({"teacher": "/tmp"}, "teacher"), ({"optimiser": "rmsprop"}, "optimiser"),
             ({"device": "http://x/"}, "device"), ({"ema": 1.5}, "ema"), ({"rate": 0}, "rate"),
+            ({"look_without": "/etc"}, "look_without"), ({"measured": "a;b"}, "measured"),
         ],
     )  # fmt: skip
     def test_a_wrong_option_is_named(self, server: Server, options: dict, field: str) -> None:
