@@ -196,7 +196,9 @@ class TestRefused:
     @pytest.mark.slow
     def test_what_only_the_training_finds_out(self, server: Server) -> None:
         uuid = begin(server, network="whale_net").json()["uuid"]
-        state = until(lambda: (s := told(server, uuid))["status"] != "running" and s)
+        state = until(
+            lambda: (s := told(server, uuid))["status"] != "running" and "result" in s and s
+        )
         output = state["result"]["output"]
         assert (state["status"], output["status"]) == ("error", "failed")
         assert output["error"]["code"] == "bad_setting"
