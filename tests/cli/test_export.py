@@ -21,7 +21,7 @@ EACH = {"copepod": 35, "detritus": 35, "noncopepod": 35}
 COMMANDS = {
     "evaluate": ("evaluate", "--data"),
     "calibrate": ("calibrate", "--data"),
-    "int8": ("export", "int8", "--images", "30", "--data"),
+    "int8": ("export", "int8", "--images", "30", "--draws", "1", "--allow", "100", "--data"),
     "adapt": ("adapt", "--anyway", "--gallery"),
 }
 every_command = pytest.mark.parametrize("name", COMMANDS)
@@ -38,7 +38,10 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def run(model, data, tmp_path):
+def run(model, data, tmp_path, monkeypatch):
+    # the calibration of a few drawn images is no matter of these tests
+    monkeypatch.setattr("pi10_classifier.packaging.precision_gate.CALIBRATION_ALLOWED", 1.0)
+
     def call(name, *more, folder=data):
         *words, option = COMMANDS[name]
         words += ["--model", model, "--out", tmp_path / "out", *more, option, folder]

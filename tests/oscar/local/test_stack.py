@@ -351,10 +351,10 @@ def test_the_command_brings_it_up_and_ends_cleanly(
             text = (tmp_path / "said").read_text()
             assert "upload to s3://pi10/in/; results appear in s3://pi10/out/" in text
             columns = [
-                line.index("  ") for line in text.splitlines() if line.startswith("pi10-events")
+                line.index("upload") for line in text.splitlines() if line.startswith("pi10-events")
             ]
             others = [line for line in text.splitlines() if line.startswith(("S3", "keys", "logs"))]
-            assert {len(x) - len(x.partition("  ")[2].lstrip()) for x in others} == {columns[0] + 2}
+            assert {len(x) - len(x.partition("  ")[2].lstrip()) for x in others} == {columns[0]}
             secret = (home / "keys").read_text().split()[1]
             assert secret not in text
             said_first = (home / "environment").read_text()

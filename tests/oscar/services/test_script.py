@@ -72,7 +72,7 @@ def test_an_object_that_is_no_input_is_skipped_quickly(
     ("change", "message"),
     [
         ({"PI10_MODEL": "/nowhere"}, "no model package at '/nowhere'"),
-        ({"PI10_DEVICE": "abacus"}, "device 'abacus' is unknown"),
+        ({"PI10_DEVICE": "abacus"}, "device 'abacus' cannot be used: it is unknown"),
         ({"TMP_OUTPUT_DIR": ""}, "TMP_OUTPUT_DIR is not set"),
         ({"STORAGE_OBJECT_KEY": "", "EVENT": "", "INPUT_FILE_PATH": ""}, "there is no input"),
     ],
