@@ -205,8 +205,8 @@ class NoNetwork:
 
 def without_network(load: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(load)
-    def wrapper(folder: Path, device: str = "cpu") -> Any:
-        model = load(folder, device)
+    def wrapper(folder: Path, *more: Any, **named: Any) -> Any:
+        model = load(folder, *more, **named)
         model._session = NoNetwork(model)
         return model
 
@@ -238,7 +238,7 @@ def main() -> None:
     if not options.network:
         Model.load = without_network(Model.load)
     settings_of = of_build("inference.settings:Settings", "classify:Settings")
-    find = of_build("model.package:find", "model:find")
+    find = of_build("registry.resolve:find", "model.package:find", "model:find")
     settings = settings_of(find(options.model), jobs=options.jobs, measure=options.measure)
     one_round(options.input, settings)  # warm-up
     whole: list[float] = []

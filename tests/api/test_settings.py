@@ -27,7 +27,9 @@ def test_the_device_is_checked_at_the_start() -> None:
     assert Service.from_environ({"PI10_DEVICE": "openvino:bf16"}).device == "openvino:bf16"
     # each model chooses what auto stands for: its int8 graph, or cpu
     assert Service.from_environ({"PI10_DEVICE": "auto"}).device == "auto"
-    with pytest.raises(SettingError, match="device 'abacus' cannot be used: it is unknown; use one of auto"):
+    with pytest.raises(
+        SettingError, match="device 'abacus' cannot be used: it is unknown; use one of auto"
+    ):
         Service.from_environ({"PI10_DEVICE": "abacus"})
 
 
