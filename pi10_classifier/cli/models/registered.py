@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from pi10_classifier.registry.client import ModelVersion
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-WHY = click.option("--why", default="", metavar="TEXT", help="Reason, for the record.")
+WHY = click.option(
+    "--why", default="", metavar="TEXT", help="Reason, for the record.  [default: none]"
+)
 BY = click.option(
     "--by", default="", metavar="NAME", help="Who does it, for the record.  [default: login name]"
 )
