@@ -68,7 +68,7 @@ def test_the_next_model_takes_over(environ, models, tmp_path, caplog):
             follow(
                 str(source), out, Settings(jobs=1), plan, REFERENCE, poll_s=1.0,
                 raise_if_cancelled=check, ended=ended.append, emit_line=lines.append,
-                environ=environ, clock=Clock(1.0),
+                environ=environ, clock=Clock(6.0),
             )
         )  # fmt: skip
 

@@ -142,6 +142,8 @@ def test_a_person_sorts_by_keyboard_and_clicks(run: Path, made: embedded_run.Emb
         tab.keyboard.type("calanoida")
         tab.locator("#taxa [aria-selected=true]:has-text('Calanoida')").wait_for()
         tab.keyboard.press("Enter")
+        tab.locator("#taxon:has-text('Calanoida')").wait_for(state="attached")
+        tab.wait_for_function("() => !busy && !document.querySelector('dialog[open]')")
         tab.keyboard.press("1")
         tab.locator("#reached:has-text('119 of 240 named, 1 cluster')").wait_for()
         assert {(row["label"], row["taxon"]) for row in labels_of(run)} == {
