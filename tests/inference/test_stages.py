@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT)]
+
 from benchmarks.environments import Build, UnavailableError
 from benchmarks.figures import Rounds
 
-STAGES = Path(__file__).parents[2] / "benchmarks" / "stages.py"
+STAGES = ROOT / "benchmarks" / "stages.py"
 
 
 def test_every_stage_of_a_run_is_timed(cruise: Path) -> None:
