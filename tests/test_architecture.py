@@ -7,6 +7,7 @@ lie at the top of the tree while they install below ``pi10_classifier``.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
 from graphlib import CycleError, TopologicalSorter
@@ -197,3 +198,15 @@ def test_a_circle_is_seen() -> None:
     sources[f"{PACKAGE}.errors"] += "\nfrom pi10_classifier.classify import classify\n"
     with pytest.raises(CycleError):
         TopologicalSorter(graph(sources)).prepare()
+
+
+def test_models_are_found_in_the_registry_too() -> None:
+    """Only ``registry.resolve.find`` knows ``models:/NAME@ALIAS``; faces must not pass it by."""
+    direct = re.compile(r"from pi10_classifier\.model\.package import [^\n]*\bfind\b")
+    passed_by = [
+        str(path.relative_to(ROOT))
+        for room in ("pi10_classifier", "api", "oscar")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if "registry" not in path.parts and direct.search(path.read_text("utf-8"))
+    ]
+    assert passed_by == []

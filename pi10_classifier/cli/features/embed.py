@@ -58,7 +58,7 @@ def embed(
     from pi10_classifier.foundation.signals import stoppable
     from pi10_classifier.inference.pipeline import Progress
     from pi10_classifier.inference.settings import Settings
-    from pi10_classifier.model.package import find
+    from pi10_classifier.registry.resolve import find
 
     if resume and overwrite:
         raise SettingError("--resume and --overwrite exclude each other; give only one")

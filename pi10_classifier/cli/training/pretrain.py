@@ -118,6 +118,8 @@ def pretrain(inputs: tuple[str, ...], out: Path, method: str, profiles: str, enc
         from pi10_classifier.training.pretraining import plan as plans
         from pi10_classifier.training.pretraining import run as runs
 
+    from pi10_classifier.registry.resolve import pinned
+
     given = {key: value for key, value in settings.items() if value is not None}
     for key, value in map(pair, others):
         if key in settings:
@@ -132,7 +134,7 @@ def pretrain(inputs: tuple[str, ...], out: Path, method: str, profiles: str, enc
         profiles=profiles,
         encoder=encoder,
         images=images,
-        init=init,
+        init=pinned(init),
         name=name,
         device=device,
         command=shlex.join(["pi10", *sys.argv[1:]]),
