@@ -82,7 +82,7 @@ def train(
     names = tuple(names) or class_numbers(training, validation)
     loss = checked_loss(network, training, validation, recipe, names)
     check_teacher(teacher, recipe.distil, len(training.truth), len(names))
-    with tempfile.TemporaryDirectory() as nowhere, _determinism(recipe):
+    with tempfile.TemporaryDirectory() as nowhere, determinism(recipe):
         home = Path(nowhere) if folder is None else folder
         arguments = arguments_of(recipe, home, device)
         checkpoint = last_checkpoint(folder, resume, arguments, emit)
@@ -221,7 +221,7 @@ def _finished(history: Sequence[Mapping[str, Any]], recipe: Recipe, seconds: flo
 
 
 @contextlib.contextmanager
-def _determinism(recipe: Recipe) -> Iterator[None]:
+def determinism(recipe: Recipe) -> Iterator[None]:
     """Restore torch's settings: Trainer switches determinism on for the whole process."""
     before = torch.are_deterministic_algorithms_enabled()
     cudnn: Any = torch.backends.cudnn

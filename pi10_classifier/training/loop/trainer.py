@@ -20,6 +20,7 @@ from pi10_classifier.training.data.batches import Batches
 from pi10_classifier.training.distillation import distillation
 from pi10_classifier.training.loop.auxiliary_head import auxiliary_loss
 from pi10_classifier.training.loop.ema import Average
+from pi10_classifier.training.loop.optimiser import optimiser_of, rate_schedule
 from pi10_classifier.training.loop.resume_state import Reached, publish
 from pi10_classifier.training.loop.schedule import Schedule
 from pi10_classifier.training.losses.base import Loss
@@ -81,19 +82,8 @@ class LoopTrainer(Trainer):
         return self.batches.loader()
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Create an optimiser with weight decay for matrices and kernels only."""
         if self.optimizer is None:
-            parameters = [p for p in (model or self.network).parameters() if p.requires_grad]
-            decay, rate = self.recipe.weight_decay, self.recipe.rate
-            groups: list[dict[str, Any]] = [
-                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ]
-            if self.recipe.optimiser == "sgd":
-                self.optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9)
-            else:
-                kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-                self.optimizer = kind[self.recipe.optimiser](groups, lr=rate)
+            self.optimizer = optimiser_of(model or self.network, self.recipe)
         return self.optimizer
 
     def create_scheduler(
@@ -101,9 +91,7 @@ class LoopTrainer(Trainer):
     ) -> Any:
         if self.lr_scheduler is None:
             chosen: Any = optimizer or self.optimizer
-            # a plain function, so that the checkpoint stores nothing about it
-            schedule = torch.optim.lr_scheduler.LambdaLR(chosen, lambda s: self.clock.factor(s))
-            self.lr_scheduler = schedule
+            self.lr_scheduler = rate_schedule(chosen, self.clock)
         return self.lr_scheduler
 
     def compute_loss(

@@ -17,6 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.training.checkpoint import save_weights
+from pi10_classifier.training.loop.optimiser import optimiser_of, rate_schedule
 from pi10_classifier.training.loop.preflight import arguments_of, last_checkpoint
 from pi10_classifier.training.loop.resume_state import (
     Reached,
@@ -129,17 +130,8 @@ class _Trainer(Trainer):
         return self.batches.loader()
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW, with weight decay for matrices and kernels only."""
         if self.optimizer is None:
-            parameters = [p for p in self.learner.parameters() if p.requires_grad]
-            groups: list[dict[str, Any]] = [
-                {
-                    "params": [p for p in parameters if p.ndim > 1],
-                    "weight_decay": self.recipe.weight_decay,
-                },
-                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ]
-            self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.rate)
+            self.optimizer = optimiser_of(self.learner, self.recipe)
         return self.optimizer
 
     def create_scheduler(
@@ -147,8 +139,7 @@ class _Trainer(Trainer):
     ) -> Any:
         if self.lr_scheduler is None:
             chosen: Any = optimizer or self.optimizer
-            schedule = torch.optim.lr_scheduler.LambdaLR(chosen, lambda s: self.clock.factor(s))
-            self.lr_scheduler = schedule
+            self.lr_scheduler = rate_schedule(chosen, self.clock)
         return self.lr_scheduler
 
     def compute_loss(
