@@ -18,6 +18,7 @@ from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.checkpoint import save_checkpoint
 from pi10_classifier.training.data.loading import cached_image
+from pi10_classifier.training.loop.loop import determinism
 from pi10_classifier.training.loop.memory import check_disk, free_memory
 from pi10_classifier.training.networks.base import Network
 from pi10_classifier.training.networks.from_package import settle
@@ -128,18 +129,19 @@ def _run(
             numbers = {k: float(v) for k, v in record.items()}
             reporter.on_epoch(numbers, int(numbers.pop("epoch")))
 
-        history = train(
-            learning,
-            batches,
-            recipe,
-            identity=identity,
-            folder=folder / out.RESUME,
-            resume=resume and (folder / out.RESUME).is_dir(),
-            emit=emit,
-            on_epoch=note,
-            device=plan.device,
-            raise_if_cancelled=raise_if_cancelled,
-        )
+        with determinism(recipe):  # Trainer switches it on for the whole process
+            history = train(
+                learning,
+                batches,
+                recipe,
+                identity=identity,
+                folder=folder / out.RESUME,
+                resume=resume and (folder / out.RESUME).is_dir(),
+                emit=emit,
+                on_epoch=note,
+                device=plan.device,
+                raise_if_cancelled=raise_if_cancelled,
+            )
     finally:
         batches.close()
     out.write_metrics(folder, history)
