@@ -230,13 +230,7 @@ class LabelPage:
         })  # fmt: skip
 
     async def _search(self, request: web.Request) -> web.Response:
-        text = request.query.get("text", "")[:100]
-        if self._taxa is None:
-            return as_json([])
-        rows = await asyncio.to_thread(self._taxa.search, text, MOST_TAXA)
-        return as_json([
-            {"name": taxon.name, "aphia_id": taxon.aphia_id, "rank": taxon.rank} for taxon in rows
-        ])  # fmt: skip
+        return await taxa_named(self._taxa, request)
 
 
 def guard(hosts: set[str]) -> Any:
@@ -313,6 +307,16 @@ def _order(value: Any, size: int, least: int = 0) -> int:
     if not least <= order < size:
         raise SettingError(f"there is no particle {order}; the sample has {size:,}")
     return order
+
+
+async def taxa_named(taxa: Taxa | None, request: web.Request) -> web.Response:
+    """The taxa that the query's text names, for the search of both pages."""
+    if taxa is None:
+        return as_json([])
+    rows = await asyncio.to_thread(taxa.search, request.query.get("text", "")[:100], MOST_TAXA)
+    return as_json([
+        {"name": taxon.name, "aphia_id": taxon.aphia_id, "rank": taxon.rank} for taxon in rows
+    ])  # fmt: skip
 
 
 def as_json(body: Any) -> web.Response:

@@ -12,11 +12,11 @@ from aiohttp import web
 import pi10_classifier
 from pi10_classifier.api.webpage.labelling import (
     LARGEST_REQUEST,
-    MOST_TAXA,
     Taxa,
     as_json,
     failure,
     keys_of,
+    taxa_named,
 )
 from pi10_classifier.api.webpage.policy import PAGE_HEADERS
 from pi10_classifier.embedding.sort_session import SortedMeanwhileError, SortSession, View
@@ -107,13 +107,7 @@ class SortPage:
         })  # fmt: skip
 
     async def _search(self, request: web.Request) -> web.Response:
-        text = request.query.get("text", "")[:100]
-        if self._taxa is None:
-            return as_json([])
-        rows = await asyncio.to_thread(self._taxa.search, text, MOST_TAXA)
-        return as_json([
-            {"name": taxon.name, "aphia_id": taxon.aphia_id, "rank": taxon.rank} for taxon in rows
-        ])  # fmt: skip
+        return await taxa_named(self._taxa, request)
 
 
 def _told(view: View) -> dict[str, Any]:
