@@ -1,13 +1,16 @@
 """Speed and memory of the engine, beside an earlier build and other programs: `make bench`.
 
     python -m benchmarks.bench [--against COMMIT] [--model starter] [--images 20000] [--rounds 5]
-        [--large 1000 100000] [--peers paper planktonclass ultralytics] [--data FOLDER]
+        [--devices auto cpu] [--large 1000 100000] [--peers paper planktonclass ultralytics]
+        [--data FOLDER]
 
 All that is compared is measured in turns within one run, so that a machine that slows down slows
 all of it; each figure is the median of the rounds, with the least and the most. On a busy machine
 rates tell its load, and core-milliseconds per image change little. The earlier commit and each peer
 have an environment of their own under ``--out``; what cannot be installed is left out, and said.
-A build takes its own embedded package of the name; a folder is one package for all builds.
+A build takes its own embedded package of the name; a folder is one package for all builds. This
+build runs once on each of ``--devices``, each beside the bare session of the same graph and
+runtime; an earlier one runs as it did without the option.
 """
 
 from __future__ import annotations
@@ -27,13 +30,14 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.build_runs import classified, first_prediction, one_image, stages
+from benchmarks.build_runs import Classified, classified, first_prediction, one_image, stages
 from benchmarks.environments import REPOSITORY, Build, UnavailableError, environment, run_python
 from benchmarks.figures import Rounds, figure_table, stage_table
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import U8, prepare
 from pi10_classifier.inference.settings import BATCH, default_jobs
 from pi10_classifier.instrument.names import Particle
+from pi10_classifier.model.graphs.choice import chosen_device
 from pi10_classifier.model.session import Model
 from pi10_classifier.registry.resolve import find
 from pi10_classifier.simulate import simulate_cruise
@@ -73,6 +77,31 @@ def particles(tar: Path, count: int) -> list[bytes]:
             if len(out) == count:
                 return out
     return out
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a build is run. name: for the tables. device: of this build; "" for an earlier one."""
+
+    name: str
+    build: Build
+    device: str = ""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("--device", self.device) if self.device else ()
+
+
+def ways_of(builds: Sequence[Build], devices: Sequence[str], package: Path) -> list[Way]:
+    """The first build on each device once, and the others; ``auto`` is what it stands for.
+
+    Raises SettingError for a device that is unknown.
+    """
+    chosen = dict.fromkeys(chosen_device(device, package) for device in devices)
+    this, *others = builds
+    return [Way(f"{this.name}, {device}", this, device) for device in chosen] + [
+        Way(build.name, build) for build in others
+    ]
 
 
 def bare_session(model: Model, tensors: U8, threads: int, rounds: int) -> tuple[float, float]:
@@ -147,18 +176,22 @@ def main() -> None:
     jobs, console, out = default_jobs(), Console(), options.out.resolve()
     try:
         console.print("environments of the builds …")
-        builds = [Build.this(out / "builds")]
+        more = "openvino" * any(device.startswith("openvino") for device in options.devices)
+        builds = [Build.this(out / "builds", more)]
         if options.against:
             builds.append(Build.of_commit(options.against, out / "builds"))
     except UnavailableError as reason:
         raise SystemExit(str(reason)) from reason
     peers = list(available(options.peers, out / "peers", console))
     tar, what = make_bin(options.data, options.images, out)
-    model = Model.load(find(options.model))
+    ways = ways_of(builds, options.devices, find(options.model))
+    bares = {way.name: Model.load(find(options.model), way.device) for way in ways if way.device}
+    model = next(iter(bares.values()))
     files = particles(tar, 2000)
     spec = model.package.preprocessing
     tensors = np.stack([prepare(decode(data).rgb, spec) for data in files])
-    bare_session(model, tensors[:256], jobs, 1)  # warm-up
+    for bare in bares.values():
+        bare_session(bare, tensors[:256], jobs, 1)  # warm-up
     folder = out / "images"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -170,34 +203,41 @@ def main() -> None:
     abouts: dict[str, str] = {}
     for number in range(options.rounds):
         console.print(f"round {number + 1} of {options.rounds}")
-        before, core_ms = bare_session(model, tensors, jobs, 1)
-        runs = [classified(build, tar, options.model, jobs) for build in builds]
-        after, more = bare_session(model, tensors, jobs, 1)
-        unmeasured = [
-            classified(build, tar, options.model, jobs, "--no-measure") for build in builds
-        ]
-        for build, run, plain in zip(builds, runs, unmeasured, strict=True):
-            name = build.name
+        rates: dict[str, Classified] = {}
+        kept: dict[str, list[tuple[float, float]]] = {}
+        for way in ways:
+            bare = bares.get(way.name)
+            if bare:
+                kept[way.name] = [bare_session(bare, tensors, jobs, 1)]
+            rates[way.name] = classified(way.build, tar, options.model, jobs, *way.options)
+            if bare:
+                kept[way.name].append(bare_session(bare, tensors, jobs, 1))
+        for way in ways:
+            name, run = way.name, rates[way.name]
+            asked = ("--no-measure", *way.options)
+            plain = classified(way.build, tar, options.model, jobs, *asked)
             measured.add("end to end from a tar, measuring", "images/s", run.rate, name)
             measured.add("end to end, without measuring", "images/s", plain.rate, name)
             measured.add("end to end, measuring, per image", "core-ms", run.core_ms, name)
             measured.add("end to end, peak memory", "MB", run.peak, name)
-            if build is not builds[0]:
-                measured.add("this build's rate by it", "times", runs[0].rate / run.rate, name)
-                cost = run.core_ms / runs[0].core_ms
-                measured.add("its core-ms by this build's", "times", cost, name)
-        for rate, cost in ((before, core_ms), (after, more)):
-            measured.add("bare session, same tensors", "images/s", rate)
-            measured.add("bare session, per image", "core-ms", cost)
-        kept = 100 * runs[0].rate / statistics.mean((before, after))
-        measured.add("share of the bare session kept", "%", kept, builds[0].name)
+            for rate, cost in kept.get(name, []):
+                measured.add("bare session, same tensors", "images/s", rate, name)
+                measured.add("bare session, per image", "core-ms", cost, name)
+            if name in kept:
+                share = run.rate / statistics.mean(rate for rate, _ in kept[name])
+                measured.add("share of the bare session kept", "%", 100 * share, name)
+                for other in ways[len(bares) :]:
+                    ratio = run.rate / rates[other.name].rate
+                    measured.add(f"rate by that of {other.name}", "times", ratio, name)
+                    ratio = run.core_ms / rates[other.name].core_ms
+                    measured.add(f"core-ms by those of {other.name}", "times", ratio, name)
         measured.add("source and decode gate, one thread", "members/s", source_and_decode(tar))
-        for build in builds:
-            seconds, processor = first_prediction(build, one, options.model)
-            measured.add("process start to first prediction", "s", seconds, build.name)
-            measured.add("the same, of a core", "core-s", processor, build.name)
-            seconds = one_image(build, one, options.model)
-            measured.add("one image from the shell to its report", "s", seconds, build.name)
+        for way in ways:
+            seconds, processor = first_prediction(way.build, one, options.model, way.device)
+            measured.add("process start to first prediction", "s", seconds, way.name)
+            measured.add("the same, of a core", "core-s", processor, way.name)
+            seconds = one_image(way.build, one, options.model, *way.options)
+            measured.add("one image from the shell to its report", "s", seconds, way.name)
         for peer in tuple(peers):
             try:
                 run_of_peer = peer.classify(folder, jobs)
@@ -214,10 +254,10 @@ def main() -> None:
                 measured.add("peers, peak memory", "MB", run_of_peer["peak_mb"], peer.name)
     for size in options.large:
         large, _ = make_bin(options.data, size, out)
-        for build in builds:
-            run = classified(build, large, options.model, jobs)
-            measured.add(f"end to end, a bin of {size:,}", "images/s", run.rate, build.name)
-            measured.add(f"peak memory, a bin of {size:,}", "MB", run.peak, build.name)
+        for way in ways:
+            run = classified(way.build, large, options.model, jobs, *way.options)
+            measured.add(f"end to end, a bin of {size:,}", "images/s", run.rate, way.name)
+            measured.add(f"peak memory, a bin of {size:,}", "MB", run.peak, way.name)
         if size != options.images:
             shutil.rmtree(large.parents[2], ignore_errors=True)
     by_stage = {build.name: stages(build, tar, options.model, options.rounds) for build in builds}
@@ -253,6 +293,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("bench-out"), help="bins, environments")
     parser.add_argument("--model", default="starter", help="name, or a package's folder")
     parser.add_argument("--against", metavar="COMMIT", help="an earlier build, measured beside it")
+    parser.add_argument("--devices", nargs="+", default=["auto", "cpu"], metavar="DEVICE",
+                        help="of this build, as for `pi10 classify --device`")  # fmt: skip
     parser.add_argument("--images", type=int, default=20_000, help="of the bin")
     parser.add_argument("--rounds", type=int, default=5, help="of everything but large bins")
     parser.add_argument("--large", type=int, nargs="*", default=[1000, 100_000],

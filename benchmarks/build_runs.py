@@ -43,7 +43,7 @@ except ImportError:
     from pi10_classifier.model import Model, find
     from pi10_classifier.decode import decode
     from pi10_classifier.preprocess import prepare
-model = Model.load(find(sys.argv[2]))
+model = Model.load(find(sys.argv[2]), *filter(None, sys.argv[3:]))
 image = decode(Path(sys.argv[1]).read_bytes())
 model.scores(prepare(image.rgb, model.package.preprocessing)[None])
 print(time.time(), time.process_time())
@@ -74,20 +74,22 @@ def classified(build: Build, tar: Path, model: str, jobs: int, *options: str) ->
     )
 
 
-def first_prediction(build: Build, image: Path, model: str) -> tuple[float, float]:
+def first_prediction(
+    build: Build, image: Path, model: str, device: str = ""
+) -> tuple[float, float]:
     """Seconds from the start of a process to its first scores, and core-seconds of it."""
     began = time.time()
-    done = build.run("-c", _FIRST, str(image.resolve()), model)
+    done = build.run("-c", _FIRST, str(image.resolve()), model, device)
     at, processor = map(float, done.stdout.split())
     return at - began, processor
 
 
-def one_image(build: Build, image: Path, model: str) -> float:
+def one_image(build: Build, image: Path, model: str, *options: str) -> float:
     """Seconds of ``pi10 classify`` of one image, with its report, as a shell sees it."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         build.run("-m", "pi10_classifier", "classify", str(image.resolve()), "--out",
-                  f"{folder}/out", "--model", model)  # fmt: skip
+                  f"{folder}/out", "--model", model, *options)  # fmt: skip
         seconds = time.perf_counter() - began
         if not list(Path(folder, "out").glob("report*.html")):
             raise UnavailableError(f"{build.name} wrote no report")

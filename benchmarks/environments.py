@@ -42,13 +42,16 @@ class Build:
         return cls("this build", Path(sys.executable), commit + " and changes" * bool(changed))
 
     @classmethod
-    def this(cls, folder: Path) -> Build:
+    def this(cls, folder: Path, more: str = "") -> Build:
         """The same build in an environment of its own, as users have it. Raises UnavailableError.
 
         Beside what developers install, starts are slower: pyarrow imports pandas where it is.
+        more: a further extra, as "openvino".
         """
         limits = REPOSITORY / "constraints.txt"
-        python = environment(folder / "this", ["--editable", f"{REPOSITORY}[report]"], limits)
+        extras = ",".join(filter(None, ("report", more)))
+        home = folder / "-".join(filter(None, ("this", more)))
+        python = environment(home, ["--editable", f"{REPOSITORY}[{extras}]"], limits)
         return replace(cls.running(), python=python)
 
     @classmethod

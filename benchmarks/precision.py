@@ -24,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +68,11 @@ def candidates(options: argparse.Namespace) -> dict[str, tuple[int8.Wanted, Any]
         mixed = int8.Wanted("minmax", options.images, options.weight_bits, options.float_layers)
         tried[f"{options.float_layers} layers in float"] = (mixed, None)
     if options.finetune >= 0:
-        from pi10_classifier.training.quantised.finetune import FineTuning, finetune
+        from pi10_classifier.training.quantised.finetune import FineTuning
 
-        plan = FineTuning(options.finetune, options.minutes, batch=options.batch, rate=options.rate)
-        tune = partial(finetune, plan=plan, progress=_shown)
+        tune = FineTuning(
+            options.finetune, options.minutes, options.batch, options.rate, progress=_shown
+        )
         label = "fine-tuned" if options.finetune else "biases corrected"
         tried[label] = (whole, tune)
     return tried

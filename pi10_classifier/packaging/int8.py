@@ -58,7 +58,10 @@ _NOVELTY_APART = 0.01  # by which the share of flagged images may differ
 
 
 class Tuning(Protocol):
-    """Trains the weights of an int8 graph; ``training.quantised.finetune`` without its progress."""
+    """Trains the weights of an int8 graph: ``training.quantised.finetune.FineTuning``."""
+
+    @property
+    def words(self) -> str: ...
 
     def __call__(
         self,
@@ -229,7 +232,7 @@ def quantised(
         "method": method,
         "in_float": [{"layer": layer, "divergence": round(x, 6)} for layer, x in worst],
         "layers": len(quantiser.layers),
-        "fine_tuned": tune is not None,
+        "tuned": tune.words if tune else "",
     }
     return Made(graph, package, record)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,12 +140,12 @@ def _tuning(epochs: float | None, minutes: float) -> Tuning | None:
             raise SettingError("--minutes needs --finetune")
         return None
     try:
-        from pi10_classifier.training.quantised.finetune import FineTuning, finetune
+        from pi10_classifier.training.quantised.finetune import FineTuning
     except ImportError as error:
         raise SettingError(
             f"--finetune needs torch ({error}); run: {install_command('train')}"
         ) from error
-    return partial(finetune, plan=FineTuning(epochs, minutes))
+    return FineTuning(epochs, minutes)
 
 
 @click.command()

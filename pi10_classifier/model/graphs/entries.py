@@ -73,7 +73,7 @@ def section(fields: Mapping[str, Any]) -> str:
     lines = []
     for precision, entry in (fields.get(FIELD) or {}).items():
         gate = entry["gate"]
-        tuned = ", fine-tuned with the rounding in the loop" if entry["fine_tuned"] else ""
+        tuned = f", {entry['tuned']}" if entry["tuned"] else ""
         lines += [
             f"## The graph in {precision}: `{entry['file']}`",
             "",

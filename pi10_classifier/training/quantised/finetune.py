@@ -31,7 +31,12 @@ from pi10_classifier.training.distillation import distillation
 from pi10_classifier.training.quantised.graph_network import GraphNetwork
 
 _TINY = 1e-7
+Progress = Callable[[int, int, float], None]
 KINDS = ("own", "own", "generic", "linescan")  # of the look; each image draws one of them
+
+
+def _silent(done: int, of: int, loss: float) -> None:
+    """Tell nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,8 @@ class FineTuning:
     """How long and how fast.
 
     epochs: times that the training images are seen; may be a fraction, and 0 corrects the biases
-    alone. minutes: ends earlier after
-    this time, with the rate brought down all the same; 0 for no limit. The weights then depend on
-    the machine's speed.
+    alone. minutes: ends earlier after this time, with the rate brought down all the same; 0 for no
+    limit. The weights then depend on the machine's speed. progress: see ``finetune``.
     """
 
     epochs: float = 1.0
@@ -49,10 +53,31 @@ class FineTuning:
     batch: int = 64
     rate: float = 5e-5
     seed: int = 0
+    progress: Progress = _silent
 
     def __post_init__(self) -> None:
         if not 0 <= self.epochs <= 100:
             raise SettingError(f"--finetune is {self.epochs:g}; it must be 0 to 100 epochs")
+
+    @property
+    def words(self) -> str:
+        """What is done to a graph, for its record and card."""
+        if not self.epochs:
+            return "biases corrected"
+        limit = f" or {self.minutes:g} minutes" * bool(self.minutes)
+        return f"fine-tuned for {self.epochs:g} epochs{limit} with the rounding in the loop"
+
+    def __call__(
+        self,
+        model: Model,
+        quantised: bytes,
+        original: bytes,
+        scan: Scan,
+        samples: Sequence[Sample],
+        weight_bits: int,
+    ) -> bytes:
+        """The int8 graph with trained weights; see ``finetune``."""
+        return finetune(model, quantised, original, scan, samples, weight_bits, self, self.progress)
 
 
 def finetune(
@@ -63,7 +88,7 @@ def finetune(
     samples: Sequence[Sample],
     weight_bits: int,
     plan: FineTuning,
-    progress: Callable[[int, int, float], None] = lambda done, of, loss: None,
+    progress: Progress = _silent,
 ) -> bytes:
     """The int8 graph ``quantised`` with weights trained on ``samples``, to answer as ``model``.
 

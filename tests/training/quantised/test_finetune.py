@@ -22,7 +22,7 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.int8 import Wanted, quantised
 from pi10_classifier.packaging.quantiser import Quantiser
 from pi10_classifier.packaging.sensitivity import Probe
-from pi10_classifier.training.quantised.finetune import FineTuning, finetune
+from pi10_classifier.training.quantised.finetune import FineTuning
 from pi10_classifier.training.quantised.graph_network import GraphNetwork
 
 SIDE = support.SIZE
@@ -126,13 +126,13 @@ def test_it_brings_the_answers_closer(float_model: Model, data: Path) -> None:
     seen: list[int] = []
 
     def made(epochs: float) -> bytes:
-        def tune(*given: Any) -> bytes:
-            plan = FineTuning(epochs, batch=30, rate=1e-3)
-            return finetune(*given, plan, lambda done, of, loss: seen.append(done))
-
-        given = None if epochs < 0 else tune
-        graph = quantised(float_model, scan, samples, Wanted("minmax", 60, 7), tune=given)
-        assert graph.record["fine_tuned"] == (epochs >= 0)
+        tune = None
+        if epochs >= 0:
+            tune = FineTuning(
+                epochs, batch=30, rate=1e-3, progress=lambda done, of, loss: seen.append(done)
+            )
+        graph = quantised(float_model, scan, samples, Wanted("minmax", 60, 7), tune=tune)
+        assert graph.record["tuned"] == (tune.words if tune else "")
         return graph.graph
 
     plain, biases, trained = (probe.divergence(made(epochs)) for epochs in (-1, 0, 10))
