@@ -39,7 +39,7 @@ from pi10_classifier.model.package import find
 from pi10_classifier.model.runtime import installed_runtimes
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging import int8
-from pi10_classifier.packaging.precision_gate import gate_of
+from pi10_classifier.packaging.precision_gate import TURNS, gate_of
 from pi10_classifier.packaging.quantiser import METHODS
 from pi10_classifier.training.data.held_out_looks import LOOKS
 
@@ -183,7 +183,9 @@ def judge(name: str, options: argparse.Namespace) -> None:
     for label, (wanted, tune) in candidates(options).items():
         made = int8.quantised(model, scan, fit, wanted, LOOKS, tune)
         judged = Model(made.package, made.graph)
-        gate, before, after = gate_of(model, judged, scan, held, looks=LOOKS, draws=options.draws)
+        gate, before, after = gate_of(
+            model, judged, scan, held, turns=TURNS, looks=LOOKS, draws=options.draws
+        )
         record["gate"][label] = {**made.record, **gate.to_dict()}
         rows = {view.name: _row(view, gate.allowed) for view in gate.views}
         verdict = "accepted" if gate.accepted else "refused"

@@ -94,13 +94,13 @@ def evaluate(
     evaluated = Model.load(find(model), device)
     gate = None
     if against:
-        from pi10_classifier.packaging.precision_gate import judge_precision
+        from pi10_classifier.packaging.precision_gate import TURNS, judge_precision
         from pi10_classifier.training.data.held_out_looks import LOOKS
 
         gate = judge_precision(
             Model.load(find(against)), evaluated, inputs, label_map=read_label_map(label_map),
             manifest=manifest, split=split or ("test" if manifest else ""), allowed=allow / 100,
-            looks=LOOKS, draws=draws,
+            turns=TURNS, looks=LOOKS, draws=draws,
         )  # fmt: skip
     figures = room.evaluate(
         evaluated,

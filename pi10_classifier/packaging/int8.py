@@ -130,6 +130,7 @@ def export_int8(
     manifest: Path | None = None,
     wanted: Wanted = Wanted(),
     allowed: float = ALLOWED,
+    turns: Sequence[Look] = (),
     looks: Sequence[Look] = (),
     draws: int = DRAWS,
     tune: Tuning | None = None,
@@ -156,8 +157,8 @@ def export_int8(
     fit, held = divided(scan, package)
     made = quantised(model, scan, fit, wanted, looks, tune, progress)
     gate, before, after = gate_of(
-        model, Model(made.package, made.graph), scan, held, looks=looks, draws=draws,
-        allowed=allowed,
+        model, Model(made.package, made.graph), scan, held, turns=turns, looks=looks,
+        draws=draws, allowed=allowed,
     )  # fmt: skip
     if not gate.accepted:
         raise PrecisionRefusedError(gate, _remedy(wanted, tune is not None))

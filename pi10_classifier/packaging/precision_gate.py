@@ -1,6 +1,6 @@
 """The gate: judges a runtime, a precision or an int8 graph against ONNX Runtime in fp32.
 
-Both score the same labelled images, as they are and drawn in the looks of the Pi-10, and the
+Both score the same labelled images, in quarter turns and drawn in the looks of the Pi-10, and the
 difference is resampled in pairs. `pi10 export int8` and `pi10 evaluate --against` use this rule.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.metrics import F64, I64, calibration_error
 from pi10_classifier.evaluation.scoring import Look, Scored, score, score_looks
+from pi10_classifier.imaging.preprocess import U8, Preprocessing, prepare
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.accuracy_gate import AccuracyGate, paired
 
@@ -27,6 +29,7 @@ CALIBRATION_ALLOWED = 0.005  # by which the expected calibration error may rise
 DRAWS = 2  # of each image, in each look
 LEAST_IMAGES = 30
 PLAIN = "as they are"
+TURNED = "as they are, in quarter turns"
 DROP, WORSE = "macro-F1 may drop too far", "the calibration gets worse"
 
 
@@ -56,7 +59,7 @@ class View:
 
     def __str__(self) -> str:
         drop, low, high = (100 * x for x in (self.scores.drop, self.scores.low, self.scores.high))
-        times = f", each drawn {self.scores.draws} times" * (self.scores.draws > 1)
+        times = f", each {self.scores.draws} times" * (self.scores.draws > 1)
         return (
             f"{self.name}, {self.scores.images:,} images{times}: macro-F1"
             f" {self.scores.before:.4f} and {self.scores.after:.4f}, a drop of {drop:.2f} points"
@@ -70,8 +73,8 @@ class View:
 class PrecisionGate:
     """What the gate says of two models, ``before`` in fp32 and ``after`` as judged.
 
-    views: of the images as they are, and in each look. allowed: the highest drop of macro-F1.
-    left_out: why there are no looks; empty if there are.
+    views: of the images as they are, which may be in quarter turns, and in each look. allowed: the
+    highest drop of macro-F1. left_out: why there are no looks; empty if there are.
     """
 
     before: str
@@ -138,11 +141,14 @@ def judge_precision(
     manifest: Path | None = None,
     split: str = "",
     allowed: float = ALLOWED,
+    turns: Sequence[Look] = (),
     looks: Sequence[Look] = (),
     draws: int = DRAWS,
     on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> PrecisionGate:
     """Score the labelled images of ``split`` ("" for all) with both models, and compare.
+
+    turns: see ``gate_of``.
 
     Raises SettingError if the two do not have the same classes, or if there are too few images.
     """
@@ -163,7 +169,9 @@ def judge_precision(
             f"{len(known)} images of the model's classes are too few to compare on; at least"
             f" {LEAST_IMAGES} are needed, preferably thousands"
         )
-    return gate_of(reference, judged, scan, known, looks=looks, draws=draws, allowed=allowed)[0]
+    return gate_of(
+        reference, judged, scan, known, turns=turns, looks=looks, draws=draws, allowed=allowed
+    )[0]
 
 
 def check_allowed(allowed: float) -> None:
@@ -178,28 +186,43 @@ def gate_of(
     scan: Scan,
     samples: Sequence[Sample],
     *,
+    turns: Sequence[Look] = (),
     looks: Sequence[Look] = (),
     draws: int = DRAWS,
     allowed: float = ALLOWED,
 ) -> tuple[PrecisionGate, Scored, Scored]:
-    """The gate on these images of the models' classes, and both models' scores of them."""
+    """The gate on these images of the models' classes, and both models' scores of them.
+
+    turns: other directions in which the images are scored beside as they are: ``TURNS``.
+    """
     before, after = score(reference, scan, samples), score(judged, scan, samples)
     classes = reference.package.classes
     truth = before.truth(classes)
-    parts = (before.probabilities[:, None], after.probabilities[:, None])
-    views = [_view(PLAIN, truth, *parts, classes)]
+    parts = [before.probabilities[:, None], after.probabilities[:, None]]
     left_out = ""
-    if looks and (reference.package.measured or judged.package.measured):
-        looks, left_out = (), (
-            "Not judged in the looks of the Pi-10: the package takes measured numbers, which"
-            " drawings do not have"
+    if (looks or turns) and (reference.package.measured or judged.package.measured):
+        looks, turns, left_out = (), (), (
+            "Not judged turned and in the looks of the Pi-10: the package takes measured numbers,"
+            " which drawings do not have"
         )  # fmt: skip
+    for told in score_looks((reference, judged), scan, before.samples, turns, 1).values():
+        parts = [np.concatenate(both, axis=1) for both in zip(parts, told, strict=True)]
+    views = [_view(TURNED if turns else PLAIN, truth, parts[0], parts[1], classes)]
     if looks:
         # in the order of ``score``, so that all views have the same images in the same rows
         drawn = score_looks((reference, judged), scan, before.samples, looks, draws)
         views += [_view(name, truth, told[0], told[1], classes) for name, told in drawn.items()]
     names = (_named(reference), _named(judged))
     return PrecisionGate(*names, allowed, tuple(views), left_out), before, after
+
+
+def _turned(rgb: U8, rng: np.random.Generator, spec: Preprocessing, *, quarters: int) -> U8:
+    return prepare(np.ascontiguousarray(np.rot90(rgb, quarters)), spec)
+
+
+# A particle lies in any direction. What rounding changes differs from one to the next, so each
+# image tells more of the drop in four directions than in one, and the interval narrows.
+TURNS = tuple(Look(f"turned {n}", partial(_turned, quarters=n)) for n in (1, 2, 3))
 
 
 def _view(name: str, truth: I64, before: F64, after: F64, classes: Sequence[str]) -> View:

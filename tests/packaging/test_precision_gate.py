@@ -12,6 +12,7 @@ import support
 from click.testing import CliRunner
 
 from pi10_classifier.cli import pi10
+from pi10_classifier.datasets.scan import read_rgb
 from pi10_classifier.datasets.selection import load_labelled
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.scoring import Look, score_looks
@@ -20,6 +21,7 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.accuracy_gate import AccuracyGate
 from pi10_classifier.packaging.precision_gate import (
     DROP,
+    TURNS,
     PrecisionGate,
     PrecisionRefusedError,
     View,
@@ -97,6 +99,25 @@ def test_other_classes_and_too_few_images_are_refused(
         judge_precision(Model.load(sound), Model.load(sound), [data], allowed=3.0)
 
 
+def test_images_are_judged_in_quarter_turns(sound: Path, worse: Path, data: Path) -> None:
+    one, other = Model.load(sound), Model.load(worse)
+    (view,) = judge_precision(one, other, [data], turns=TURNS).views
+    scan = load_labelled([data])
+    pixels = [rgb for _, rgb in read_rgb(scan, scan.samples)]
+    spec = one.package.preprocessing
+    agree = [
+        one.scores(turned).argmax(axis=1) == other.scores(turned).argmax(axis=1)
+        for turned in (
+            np.stack([prepare(np.ascontiguousarray(np.rot90(rgb, n)), spec) for rgb in pixels])
+            for n in range(4)
+        )
+    ]
+    assert view.scores.draws == 4
+    assert view.scores.agree == pytest.approx(float(np.mean(agree)))
+    assert len({float(x.mean()) for x in agree}) > 1  # this network knows directions
+    assert "in quarter turns, 120 images, each 4 times" in str(view)
+
+
 def test_each_look_is_judged(sound: Path, worse: Path, data: Path) -> None:
     def plain(rgb: U8, rng: np.random.Generator, spec: Preprocessing) -> U8:
         return prepare(rgb, spec)
@@ -110,7 +131,7 @@ def test_each_look_is_judged(sound: Path, worse: Path, data: Path) -> None:
     assert look.scores.high - look.scores.low == pytest.approx(
         plainly.scores.high - plainly.scores.low, rel=0.2
     )
-    assert "each drawn 3 times" in str(gate)
+    assert "each 3 times" in str(gate)
     assert gate.to_dict()["views"]["look none"]["scores"]["draws"] == 3
 
 

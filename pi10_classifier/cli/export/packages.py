@@ -101,6 +101,7 @@ def int8(
 
     with training_extra("export int8"):
         from pi10_classifier.packaging.int8 import Wanted, export_int8
+        from pi10_classifier.packaging.precision_gate import TURNS
         from pi10_classifier.training.data.held_out_looks import LOOKS
     original = Model.load(find(model))
     warn_of_other_split(original.package, manifest)
@@ -112,6 +113,7 @@ def int8(
         manifest=manifest,
         wanted=Wanted(method, images, int(weight_bits), float_layers, only),
         allowed=allow / 100,
+        turns=TURNS,
         looks=LOOKS,
         draws=draws,
         tune=_tuning(finetune, minutes),
