@@ -36,6 +36,7 @@ _EXTRAS = {
     "oscar": ("oscar_python", "yaml", "jsonschema"),
     "watch": ("watchfiles",),
     "shore": ("aiohttp", "plotly"),
+    "postgres": ("psycopg",),
     "publish": ("netCDF4",),
     "openvino": ("openvino",),
 }
