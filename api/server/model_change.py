@@ -86,7 +86,7 @@ class ModelChange:
                 self._note(f"{type(error).__name__}: {error}; please report it")
 
     async def _ask(self) -> None:
-        resolved = await asyncio.to_thread(resolve, self._service.model, keep=True)
+        resolved = await asyncio.to_thread(resolve, self._service.model)
         folder = str(resolved.folder)
         if folder == self._refused:  # loading it again would only cost
             return

@@ -133,7 +133,7 @@ class _Question:
         told = refused = ""
         while not self._end.wait(self._poll_s):
             try:
-                answer = resolve(self._reference, self._environ, keep=True)
+                answer = resolve(self._reference, self._environ)
                 problem = answer.away
                 if answer.digest == refused:  # loading it again would only cost
                     continue
