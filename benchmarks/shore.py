@@ -5,6 +5,8 @@ year: 50 ships x one line a minute for a year are put into a store (by SQL, from
 `pi10 watch` makes it); then the pages of random weeks are timed.
 fleet: five ships as processes with the watcher's own ledger and link, through a link that is cut
 and to a receiver that is killed; then every minute must be in the store once.
+
+With --postgresql the store is in a PostgreSQL server, which is started for it (fsync on).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import http.client
 import json
 import multiprocessing
+import os
 import random
 import re
 import shutil
@@ -23,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,15 +34,14 @@ from typing import Any
 import psutil
 
 from benchmarks.cut_link import CutLink
+from benchmarks.shore_place import DAY, Place, fill, line_of, postgresql_server
 from pi10_classifier.shore.receiver.lines import minute_text, parse
-from pi10_classifier.shore.receiver.store import FILE, Post, Store
 from pi10_classifier.watch.ashore.minute_summary import LinkState, compose
 from pi10_classifier.watch.ashore.uplink import Uplink
 from pi10_classifier.watch.ledger import Entry, Ledger
 from pi10_classifier.watch.ledger import minute_text as ledger_minute
 
 CLASSES = ("copepod", "detritus", "noncopepod")
-DAY = 1440
 
 
 def token_of(ship: str) -> str:
@@ -48,13 +51,14 @@ def token_of(ship: str) -> str:
 class Receiver:
     """A process of `pi10 shore` on one port."""
 
-    def __init__(self, home: Path, ships: list[str], port: int = 0) -> None:
+    def __init__(self, place: Place, ships: list[str], port: int = 0) -> None:
+        home = place.home
         tokens = home / "tokens"
         tokens.write_text("".join(f"{ship} {token_of(ship)}\n" for ship in ships), "utf-8")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pi10_classifier", "shore", "--store", str(home / "store"),
+            [sys.executable, "-m", "pi10_classifier", "shore", *place.words,
              "--tokens", str(tokens), "--port", str(port)],
-            stdout=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, text=True, env={**os.environ, **place.environ},
         )  # fmt: skip
         assert self.process.stdout
         address = re.search(r":(\d+)/", self.process.stdout.readline())
@@ -82,20 +86,6 @@ class Receiver:
         self.process.wait(60)
 
 
-def line_of(source: str, seq: int, minute: int) -> str:
-    """A line as the watcher makes it, of one sampled minute."""
-    fields = {
-        "id": source, "seq": seq, "minute": minute_text(minute), "model": "5b9cd020",
-        "n": {"copepod": 4772, "detritus": 6896, "noncopepod": 2059}, "failed": 27, "skipped": 1,
-        "backlog": 1688, "at": [50.1234, -4.1234, 2], "from": minute_text(minute - 2),
-        "minutes": 1, "hits": 12003, "misses": 36009, "weight": 4, "density": {
-            "copepod": [16720, 491.8, 478.1, 505.8], "detritus": [24160, 710.6, 694, 727.5],
-            "noncopepod": [7212, 212.1, 203.1, 221.4],
-        },
-    }  # fmt: skip
-    return json.dumps(fields, separators=(",", ":"))
-
-
 def send_for(port: int, number: int, seconds: float, results: Any) -> None:
     """One ship that sends sixty lines after sixty lines."""
     ship, source = f"ship{number}", f"{number:08x}"
@@ -116,9 +106,9 @@ def send_for(port: int, number: int, seconds: float, results: Any) -> None:
     results.put((seq, times))
 
 
-def rate(home: Path, options: argparse.Namespace) -> None:
+def rate(place: Place, options: argparse.Namespace) -> None:
     ships = [f"ship{number}" for number in range(options.ships)]
-    receiver = Receiver(home, ships)
+    receiver = Receiver(place, ships)
     results: Any = multiprocessing.Queue()
     senders = [
         multiprocessing.Process(
@@ -134,12 +124,11 @@ def rate(home: Path, options: argparse.Namespace) -> None:
     for sender in senders:
         sender.join()
     peak, cpu = receiver.peak_mb, sum(psutil.Process(receiver.process.pid).cpu_times()[:2])
+    server_cpu = place.server_seconds
     receiver.stop()
     every = sorted(t for of_ship in times for t in of_ship)
-    with sqlite3.connect(home / "store" / FILE) as db:
-        (stored,) = db.execute("select count(*) from lines").fetchone()
+    ((stored,),) = place.rows("select count(*) from lines")
     assert stored == sum(counts)
-    size = (home / "store" / FILE).stat().st_size
     print(
         f"{stored:,} lines from {options.ships} ships in {seconds:.1f} s: "
         f"{stored / seconds:,.0f} lines/s; a POST of 60 lines: median "
@@ -147,84 +136,18 @@ def rate(home: Path, options: argparse.Namespace) -> None:
     )
     print(
         f"{cpu / stored * 1e6:.0f} us of processor time a line; peak memory {peak:.0f} MB; "
-        f"{size / stored:.0f} bytes a line on disk"
+        f"{place.size / stored:.0f} bytes a line on disk"
     )
+    if place.server:
+        print(f"{server_cpu / stored * 1e6:.0f} us of the server's processor time a line")
 
 
-def fill(home: Path, ships: int, days: int) -> tuple[int, int]:
-    """A store of so many lines; returns the first minute and the one after the last."""
-    end = int(time.time()) // 60 // 60 * 60
-    start = end - days * DAY
-    store = Store(home / "store")
-    for number in range(ships):
-        line = parse(line_of(f"{number:08x}", 1, start), end)
-        store.enter([Post(f"ship{number:02d}", start * 60, [line])])
-    db = store._db
-    db.execute("pragma synchronous = off")
-    minutes, hours = days * DAY, days * 24
-    series = "with recursive n(i) as (select 1 union all select i + 1 from n where i < {}) "
-    db.execute("begin")
-    template = line_of("$$$$$$$$", 987654321, start).replace("987654321", "%SEQ%")
-    template = template.replace(minute_text(start), "%NOW%").replace(
-        minute_text(start - 2), "%FROM%"
-    )
-    for number in range(ships):
-        (source,) = db.execute(
-            "select source from sources where id = ?", (f"{number:08x}",)
-        ).fetchone()
-        text = template.replace("$$$$$$$$", f"{number:08x}")
-        db.execute(
-            series.format(minutes - 1)
-            + "insert into lines select ?1, i + 1, ?2 + i, ?2 + i - 2, (?2 + i) * 60, "
-            "replace(replace(replace(?3, '%SEQ%', i + 1), '%NOW%', "
-            "strftime('%Y-%m-%dT%H:%MZ', (?2 + i) * 60, 'unixepoch')), '%FROM%', "
-            "strftime('%Y-%m-%dT%H:%MZ', (?2 + i - 2) * 60, 'unixepoch')) from n",
-            (source, start, text),
-        )
-        db.execute(
-            "update sources set seq = ?, held = ?, minute = ?, received = ? where source = ?",
-            (minutes, minutes, end - 1, (end - 1) * 60, source),
-        )
-        print(f"\rfilled {number + 1} of {ships} ships", end="", file=sys.stderr, flush=True)
-    hour = start // 60
-    for table, values in (
-        (
-            "densities",
-            "hour + i, label, 60, raised * 60, variance * 60, largest, litres * 60, "
-            "squares * 60, 0",
-        ),
-        ("images", "hour + i, label, images * 60"),
-        (
-            "hours",
-            "hour + i, 60, failed * 60, skipped * 60, backlog, 0, 60, hits * 60, misses * 60",
-        ),
-    ):
-        db.execute(
-            series.format(hours - 1)
-            + f"insert or ignore into {table} select ship, {values} from {table}, n "
-            "where hour in (?, ?)",
-            (hour, hour - 1),
-        )
-    db.execute(
-        series.format(days * 144 - 1)
-        + "insert or ignore into track select ship, slot + i, minute + 10 * i, "
-        "latitude + (i % 700) * 0.01, longitude + (i % 900) * 0.01 from track, n"
-    )
-    db.execute("commit")
-    db.execute("pragma wal_checkpoint(truncate)")
-    store.close()
-    print(file=sys.stderr)
-    return start, end
-
-
-def year(home: Path, options: argparse.Namespace) -> None:
-    start, end = fill(home, options.ships, options.days)
-    with sqlite3.connect(home / "store" / FILE) as db:
-        (lines,) = db.execute("select sum(held) from sources").fetchone()
-    size = (home / "store" / FILE).stat().st_size
-    print(f"{lines:,} lines of {options.ships} ships, {size / 1e9:.1f} GB")
+def year(place: Place, options: argparse.Namespace) -> None:
+    start, end = fill(place, options.ships, options.days)
+    ((lines,),) = place.rows("select count(*) from lines")
+    print(f"{lines:,} lines of {options.ships} ships, {place.size / 1e9:.1f} GB")
     ships = [f"ship{number:02d}" for number in range(options.ships)]
-    receiver = Receiver(home, ships)
+    receiver = Receiver(place, ships)
     chance = random.Random(7)
     weeks, overviews, days = [], [], []
     for _ in range(options.tries):
@@ -289,9 +212,10 @@ def sail(home: str, number: int, port: int, minutes: int, seconds: float) -> Non
     ledger.close()
 
 
-def fleet(home: Path, options: argparse.Namespace) -> None:
+def fleet(place: Place, options: argparse.Namespace) -> None:
+    home = place.home
     ships = [f"ship{number}" for number in range(5)]
-    receiver = Receiver(home, ships)
+    receiver = Receiver(place, ships)
     relay = CutLink(receiver.port)
     fleet_ = [
         multiprocessing.Process(
@@ -308,7 +232,7 @@ def fleet(home: Path, options: argparse.Namespace) -> None:
         receiver.process.wait()
         print(f"receiver killed (-9), time {kill + 1}")
         time.sleep(pause / 4)
-        receiver = Receiver(home, ships, receiver.port)
+        receiver = Receiver(place, ships, receiver.port)
     time.sleep(pause)
     relay.cut()
     print(f"link cut for {2 * pause:.0f} s, {options.minutes // 4} of the ships' minutes")
@@ -318,30 +242,28 @@ def fleet(home: Path, options: argparse.Namespace) -> None:
         ship.join()
     states = {voyage["name"]: voyage for voyage in receiver.get("/api/voyages")[0]["voyages"]}
     receiver.stop()
-    _compare(home, ships, options.minutes, states)
+    _compare(place, ships, options.minutes, states)
 
 
-def _compare(home: Path, ships: list[str], minutes: int, states: dict[str, Any]) -> None:
+def _compare(place: Place, ships: list[str], minutes: int, states: dict[str, Any]) -> None:
     """Every line aboard is in the store once, as it was sent, and the sums are theirs."""
     wrong = 0
-    with sqlite3.connect(home / "store" / FILE) as db:
-        for ship in ships:
-            with sqlite3.connect(home / ship / "watch.sqlite") as aboard:
-                sent = aboard.execute("select seq, line from lines order by seq").fetchall()
-            query = (
-                "select l.seq, l.line from lines l join sources using (source) "
-                "join ships using (ship) where name = ? order by l.seq"
-            )
-            stored = db.execute(query, (ship,)).fetchall()
-            raised = sum(s.raised for _, text in sent for s in parse(text, 2**40).sums.values())
-            (summed,) = db.execute(
-                "select sum(raised) from densities join ships using (ship) where name = ?", (ship,)
-            ).fetchone()
-            same = sent == stored and len(sent) == minutes and abs(raised - summed) < 1e-6 * raised
-            wrong += not same or states[ship]["missing"] > 0
-            print(f"{ship}: {len(sent)} minutes aboard, {len(stored)} ashore, "
-                  f"{'equal' if sent == stored else 'DIFFERENT'}; raised counts {raised:,.0f} and "
-                  f"{summed:,.0f}; awaited {states[ship]['missing']}")  # fmt: skip
+    for ship in ships:
+        with closing(sqlite3.connect(place.home / ship / "watch.sqlite")) as aboard:
+            sent = aboard.execute("select seq, line from lines order by seq").fetchall()
+        stored = place.rows(
+            "select l.seq, l.line from lines l join sources using (source) "
+            f"join ships using (ship) where name = '{ship}' order by l.seq"
+        )
+        raised = sum(s.raised for _, text in sent for s in parse(text, 2**40).sums.values())
+        ((summed,),) = place.rows(
+            f"select sum(raised) from densities join ships using (ship) where name = '{ship}'"
+        )
+        same = sent == stored and len(sent) == minutes and abs(raised - summed) < 1e-6 * raised
+        wrong += not same or states[ship]["missing"] > 0
+        print(f"{ship}: {len(sent)} minutes aboard, {len(stored)} ashore, "
+              f"{'equal' if sent == stored else 'DIFFERENT'}; raised counts {raised:,.0f} and "
+              f"{summed:,.0f}; awaited {states[ship]['missing']}")  # fmt: skip
     print("every minute once" if not wrong else f"{wrong} ships differ")
     sys.exit(bool(wrong))
 
@@ -355,10 +277,21 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=600, help="of each ship of the fleet")
     parser.add_argument("--tries", type=int, default=20)
     parser.add_argument("--folder", type=Path, help="where the store is made (default: temporary)")
+    parser.add_argument("--postgresql", action="store_true",
+                        help="the store is in a PostgreSQL server, started for it")  # fmt: skip
     options = parser.parse_args()
+    programs = postgresql_server.programs() if options.postgresql else None
+    if options.postgresql and programs is None:
+        sys.exit("no PostgreSQL server is installed (Debian: postgresql)")
     home = Path(tempfile.mkdtemp(prefix="pi10-shore-", dir=options.folder))
+    run = {"rate": rate, "year": year, "fleet": fleet}[options.what]
     try:
-        {"rate": rate, "year": year, "fleet": fleet}[options.what](home, options)
+        if programs:
+            with postgresql_server.serve(programs, durable=True) as server:
+                server.create("shore")
+                run(Place(home, server), options)
+        else:
+            run(Place(home), options)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -34,8 +34,9 @@ _EXTRAS = {
     "train": ("torch", "transformers", "mlflow", "onnx", "sklearn"),
     "serve": ("deepaas", "prometheus_client"),
     "oscar": ("oscar_python", "yaml", "jsonschema"),
-    "watch": ("watchfiles",),
+    "watch": ("watchfiles", "prometheus_client"),
     "shore": ("aiohttp", "plotly"),
+    "postgres": ("psycopg",),
     "publish": ("netCDF4",),
     "openvino": ("openvino",),
 }

@@ -49,6 +49,7 @@ DOORS = {
     "deepaas": ("api",),
     "netCDF4": ("export",),
     "openvino": ("model",),
+    "psycopg": ("shore",),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from watching import Clock
 from pi10_classifier.api.predictions.writers import table_as_csv
 from pi10_classifier.classify import RunResult, classify
 from pi10_classifier.cli import pi10
-from pi10_classifier.drift.quantities import CAMERA_COLUMNS
+from pi10_classifier.drift.quantities import CAMERA_COLUMNS, MIX, QUANTITIES
 from pi10_classifier.drift.reference import read_reference
 from pi10_classifier.errors import SettingError
 from pi10_classifier.imaging.decode import decode
@@ -35,6 +36,9 @@ from pi10_classifier.watch.watcher import watch
 
 OTHER_GRAPH = support.tiny_model(support.weights(seed=9))
 Start = Callable[..., RunResult]
+
+
+HEIGHT = re.compile(r'pi10_drift_height\{quantity="(\w+)",subject="\w+"\} (\S+)')
 
 
 def one_bin(path: Path, number: int, images: int = 600, darker: int = 0) -> Path:
@@ -151,7 +155,8 @@ def test_the_minutes_line_tells_it(
     home: Path, package: Path, reference: Path, tmp_path: Path
 ) -> None:
     told = Settings(model=package, jobs=2, reference=read_reference(reference))
-    plan = WatchOptions(settle_s=0.0, until_idle=True)
+    prom = tmp_path / "pi10.prom"
+    plan = WatchOptions(settle_s=0.0, until_idle=True, metrics_file=prom)
     said: list[dict[str, dict[str, float]]] = []
     for source in ("good", "dark"):
         lines: list[str] = []
@@ -163,6 +168,12 @@ def test_the_minutes_line_tells_it(
               environ={}, clock=Clock(1.0))  # fmt: skip
         assert all(len(line.encode()) + 1 < LINE_BYTES for line in lines)
         said.append(json.loads(lines[-1]))
+        heights = dict(HEIGHT.findall(prom.read_text("utf-8")))
+        assert set(heights) == {*QUANTITIES, MIX}
+        alarms = {name: round(float(height), 1) for name, height in heights.items()}
+        assert {name: height for name, height in alarms.items() if height} == said[-1]["drift"]
+    minutes = 'pi10_drift_alarm_minutes_total{quantity="ground",subject="camera"} '
+    assert float(prom.read_text("utf-8").partition(minutes)[2].split()[0]) >= 1
     assert said[0]["drift"] == {}
     assert said[1]["drift"]["ground"] < -1
     with (tmp_path / "out" / "drift.csv").open() as stream:

@@ -45,7 +45,7 @@ class ModelChange:
         self._refused = ""
         self._asked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        resolved = resolve(service.model) if is_reference(service.model) else None
+        resolved = resolve(service.model, keep=True) if is_reference(service.model) else None
         if resolved and resolved.away:
             self._note(resolved.away)
         self._enter(str(resolved.folder if resolved else find(service.model)), resolved)

@@ -19,6 +19,10 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--store", type=_FOLDER, envvar="PI10_SHORE_STORE",
               help="Folder that keeps received lines.  [default: none; no lines are received]"
               )  # fmt: skip
+@click.option("--database", metavar="CONNINFO",
+              help="PostgreSQL database that keeps them instead, as postgresql://USER@HOST/NAME, "
+                   "without a password.  [default: PI10_SHORE_DATABASE, which may hold one]"
+              )  # fmt: skip
 @click.option("--tokens", type=click.Path(path_type=Path, dir_okay=False),
               envvar="PI10_SHORE_TOKENS_FILE",
               help="File with a line for each ship: its name and its token.  "
@@ -37,11 +41,12 @@ def shore(**options: Any) -> None:
     it is sent. RESULTS are folders of finished runs; they are shown beside the ships, or alone.
 
     The page has no login: leave --host at 127.0.0.1 and put a proxy with TLS in front. Needs
-    the extra [shore].
+    the extra [shore], and for --database [postgres].
 
     \b
     Examples:
       pi10 shore --store lines --tokens tokens.txt
+      pi10 shore --database postgresql://shore@db.example/shore --tokens tokens.txt
       pi10 shore results-2024 results-2025
     """
     try:

@@ -49,6 +49,11 @@ from pi10_classifier.foundation.output import lossy_output
               envvar="PI10_PICTURES_KB",
               help="Kilobytes of small pictures of particles to send to --summary-url in an hour,"
                    " where no line waits; 0 sends none.")  # fmt: skip
+@click.option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              envvar="PI10_METRICS_FILE",
+              help="File *.prom for Prometheus, where node_exporter's textfile collector looks:"
+                   " images by class, failures, backlog and drift, each minute.  [default: none]"
+              )  # fmt: skip
 @click.option("--until-idle", is_flag=True, help="Stop as soon as all files in SOURCE are done.")
 @click.option(
     "--report/--no-report",
@@ -61,8 +66,8 @@ from pi10_classifier.foundation.output import lossy_output
                    " status.")  # fmt: skip
 @lossy_output()
 def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, settle_s: float,
-          rescan_s: float, summary_url: str, pictures_kb: int, until_idle: bool, report: bool,
-          as_json: bool,
+          rescan_s: float, summary_url: str, pictures_kb: int, metrics_file: Path | None,
+          until_idle: bool, report: bool, as_json: bool,
           **options: Any) -> None:  # fmt: skip
     """Classify new files in SOURCE as they arrive, e.g. aboard a ship, until stopped.
 
@@ -112,7 +117,7 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
     if not followed:
         given["model"] = find(model)
     settings = Settings(measure=measure, **given)
-    plan = WatchOptions(settle_s, rescan_s, summary_url, until_idle, pictures_kb)
+    plan = WatchOptions(settle_s, rescan_s, summary_url, until_idle, pictures_kb, metrics_file)
     run = None
 
     def emit(line: str) -> None:

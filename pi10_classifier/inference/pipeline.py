@@ -25,6 +25,9 @@ from pi10_classifier.sources.repeats import RepeatedFile, keep_last_copies, rais
 
 COLLECT_AFTER = 20_000  # new objects between two searches for cycles; Python has 700
 HELD_BYTES = 256 * 2**20
+_rare_lock = threading.Lock()
+_rare_runs = 0  # that go on
+_usual: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +62,20 @@ class Pipeline:
         """Process all units; returns the number of blocks of each folder of loose files."""
         blocks: dict[str, int] = {}
         try:
-            for unit in units:
-                self.units += 1
-                self.seen.add(part_stem(unit.name))
-                if unit.block is not None:
-                    blocks[unit.group] = max(blocks.get(unit.group, 0), unit.block + 1)
-                if self._folder.is_done(unit.name, unit.fingerprint):
-                    self.resumed += 1
-                    self._bytes += unit.size
-                    self._report(unit)
-                    continue
-                self._feed(unit)
-            while self._pool:
-                self._collect()
+            with rare_collections():
+                for unit in units:
+                    self.units += 1
+                    self.seen.add(part_stem(unit.name))
+                    if unit.block is not None:
+                        blocks[unit.group] = max(blocks.get(unit.group, 0), unit.block + 1)
+                    if self._folder.is_done(unit.name, unit.fingerprint):
+                        self.resumed += 1
+                        self._bytes += unit.size
+                        self._report(unit)
+                        continue
+                    self._feed(unit)
+                while self._pool:
+                    self._collect()
         finally:
             self._pool.close()
             for writer in {id(part.writer): part.writer for part, _ in self._pool.tags}.values():
@@ -135,6 +139,28 @@ class Pipeline:
         self._progress(done)
 
 
+@contextlib.contextmanager
+def rare_collections() -> Iterator[None]:
+    """Search for cycles less often: rows are none, so a search mostly looks through them in vain.
+
+    The thresholds are the process's. Runs at once in several threads leave those of before the
+    first of them, once the last has ended.
+    """
+    global _rare_runs, _usual
+    with _rare_lock:
+        if not _rare_runs:
+            _usual = gc.get_threshold()
+            gc.set_threshold(max(_usual[0], COLLECT_AFTER), *_usual[1:])
+        _rare_runs += 1
+    try:
+        yield
+    finally:
+        with _rare_lock:
+            _rare_runs -= 1
+            if not _rare_runs:
+                gc.set_threshold(*_usual)
+
+
 @cache  # once in a process
 def import_ahead(*modules: str) -> None:
     """Import modules in a thread, while images are processed."""
@@ -169,8 +195,6 @@ def pipeline_of(
     folder: RunFolder, settings: Settings, model: Model, progress: Callable[[Progress], None]
 ) -> Pipeline:
     engine = Engine.from_settings(model, settings)
-    # rows are no cycles, so that the collector would mostly look through them in vain
-    gc.set_threshold(max(gc.get_threshold()[0], COLLECT_AFTER), *gc.get_threshold()[1:])
     import_ahead("pyarrow.parquet")  # for parts
     return Pipeline(folder, engine, settings.jobs, progress)
 

@@ -23,7 +23,8 @@ class Resolved:
     """The package that a reference stands for.
 
     digest: SHA-256 of its model.onnx and model.json. since: when the registry said so, ISO 8601
-    in UTC. away: why the registry could not be asked now; "" if it was, or need not be.
+    in UTC. away: why the registry could not be asked now, or why the version that it names now
+    cannot be used; "" if neither.
     """
 
     reference: ModelReference
@@ -68,12 +69,17 @@ def pinned(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def resolve(
-    text: str, environ: Mapping[str, str] = os.environ, *, cache: Cache | None = None
+    text: str,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    cache: Cache | None = None,
+    keep: bool = False,
 ) -> Resolved:
     """Ask the registry which version ``text`` names, and fetch its package unless it is cached.
 
     A version's number always means the same bytes, so a cached one is not asked for again; an
-    alias is asked for at each call. Raises as :func:`find`.
+    alias is asked for at each call. keep: for services, which must go on: where the version that an
+    alias names now fails verification, the one before, from the cache. Raises as :func:`find`.
     """
     reference = ModelReference.parse(text)
     registry = Registry.from_environ(environ)
@@ -92,8 +98,29 @@ def resolve(
                 " used without the registry"
             ) from None
         return Resolved(reference, folder, note.version, note.digest, note.at, error.message)
+    except ModelError as error:
+        if not keep or note is None or folder is None:
+            raise
+        return Resolved(reference, folder, note.version, note.digest, note.at, error.message)
     note = _noted(cache, registry, reference, version.version, digest)
     return Resolved(reference, folder, note.version, digest, note.at)
+
+
+def fetched_anew(text: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """The package that the registry holds now, also where it is cached: as others will get it.
+
+    Raises as :func:`find`, and ModelError if it is not what was registered, or not what it was.
+    """
+    registry = Registry.from_environ(environ)
+    cache = Cache(default_folder(environ))
+    version = registry.version(ModelReference.parse(text))
+    number = ModelReference(version.name, version=version.version)
+    before = cache.note(registry.address, number)
+    folder, digest = cache.add(registry, version)
+    if before and before.digest != digest:
+        raise ModelError(f"{version} is not what it was at {before.at}; register it anew")
+    _noted(cache, registry, number, version.version, digest)
+    return folder
 
 
 def _package(registry: Registry, cache: Cache, version: ModelVersion) -> tuple[Path, str]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from pi10_classifier.foundation.http_service import (
     origin,
     stop_on_signals,
 )
+from pi10_classifier.shore.receiver.database import Database, is_named, open_database
 from pi10_classifier.shore.receiver.receiving import Receiving
 from pi10_classifier.shore.receiver.store import Store
 from pi10_classifier.shore.receiver.tokens import Tokens, read_tokens
@@ -37,11 +38,13 @@ GRACE_S = 10.0
 class ShoreSettings:
     """Where to listen, what to keep, and what to show.
 
-    store: folder of the received lines, or None where only ``results`` are shown. Raises
-    SettingError for values that cannot be used.
+    store: folder of the received lines. database: the connection string of a PostgreSQL database
+    in its place; without either, PI10_SHORE_DATABASE counts, and without all only ``results`` are
+    shown. Raises SettingError for values that cannot be used.
     """
 
     store: Path | None = None
+    database: str | None = field(default=None, repr=False)
     tokens: Path | None = None
     results: Sequence[Path] = ()
     host: str = "127.0.0.1"
@@ -52,8 +55,6 @@ class ShoreSettings:
         object.__setattr__(self, "base_path", base_path(self.base_path, "/shore"))
         if not 0 <= self.port <= LARGEST_PORT:
             raise SettingError(f"--port is {self.port}; it must be 0 to 65535")
-        if self.store is None and not self.results:
-            raise SettingError("nothing to show: give --store FOLDER, or folders of results")
 
 
 def serve(
@@ -64,20 +65,25 @@ def serve(
     announce: gets the page's address once it can be opened. Raises SettingError or OutputError
     before it listens.
     """
+    keeps = is_named(settings.store, settings.database, environ)
+    if not keeps and not settings.results:
+        raise SettingError("nothing to show: give --store, --database, or folders of results")
     runs = open_runs(settings.results)
-    tokens = read_tokens(settings.tokens, environ) if settings.store else None
-    store = Store(settings.store) if settings.store else None
+    tokens = read_tokens(settings.tokens, environ) if keeps else None
+    database = open_database(settings.store, settings.database, environ)
     try:
+        store = Store(database) if database else None
         if store and tokens:
             store.enlist(tokens.ships)
-        asyncio.run(_serve(settings, store, tokens, runs, announce))
+        asyncio.run(_serve(settings, database, store, tokens, runs, announce))
     finally:
-        if store:
-            store.close()
+        if database:
+            database.close()
 
 
 async def _serve(
     settings: ShoreSettings,
+    database: Database | None,
     store: Store | None,
     tokens: Tokens | None,
     runs: Sequence[FinishedRun],
@@ -92,7 +98,7 @@ async def _serve(
         for path in ("/lines", "/", *([""] if base else [])):
             app.router.add_post(f"{base}{path}", receiving.post)
         app.router.add_post(f"{base}/pictures", receiving.post_picture)
-    Page(Views(Reader(store.path) if store else None, runs)).add_to(app, base)
+    Page(Views(Reader(database) if database else None, runs)).add_to(app, base)
     app.router.add_get(f"{base}/health", lambda request: _health(writer))
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S)
     try:
@@ -107,7 +113,7 @@ async def _serve(
 
 
 async def _health(writer: Writer | None) -> web.Response:
-    """200 while lines can be stored, 503 while the disk fails."""
+    """200 while lines can be stored, 503 while the disk or the database fails."""
     trouble = writer.state if writer else ""
     body = {"status": "failing" if trouble else "ok", "pid": os.getpid()}
     return web.json_response(body, status=503 if trouble else 200)

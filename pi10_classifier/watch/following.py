@@ -74,7 +74,7 @@ def follow(
     """
     if not (poll_s == 0 or 1 <= poll_s <= 86_400):
         raise SettingError(f"--model-poll is {poll_s:g}; it must be 0, or 1 to 86400 seconds")
-    now = resolve(reference, environ)
+    now = resolve(reference, environ, keep=True)
     if now.away:
         LOG.warning("%s; going on with %s, as of %s", now.away, now, now.since)
     while True:

@@ -27,7 +27,7 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.results.raising_factor import write_factors
 from pi10_classifier.results.run_folder import RunFolder
 from pi10_classifier.results.tables import summarise
-from pi10_classifier.watch.ashore.minute_summary import LinkState, compose
+from pi10_classifier.watch.ashore.minute_summary import CHARTS, LinkState, compose
 from pi10_classifier.watch.ashore.pictures import PictureSpool
 from pi10_classifier.watch.ashore.uplink import Uplink
 from pi10_classifier.watch.discovery import InputDiscovery
@@ -35,6 +35,7 @@ from pi10_classifier.watch.disk_space import retry_until_writable
 from pi10_classifier.watch.inputs.base import WatchedInput
 from pi10_classifier.watch.inputs.place import place_of
 from pi10_classifier.watch.ledger import FILE, Ledger
+from pi10_classifier.watch.metrics_file import MetricsFile
 from pi10_classifier.watch.minute_clock import MinuteClock, utc_now
 from pi10_classifier.watch.options import WatchOptions
 from pi10_classifier.watch.publisher import PartPublisher, remove_part
@@ -161,6 +162,11 @@ class _Watcher:
         self._folder, self._ledger, self._input = folder, ledger, watched
         self._settings, self._plan, self._model = settings, plan, model
         self._package = model.package
+        charts = partial(ledger.fact, CHARTS)
+        self._metrics = (
+            MetricsFile(plan.metrics_file, self._package, settings.reference, charts)
+            if plan.metrics_file else None
+        )  # fmt: skip
         self._waiting = InputQueue(ledger, plan.settle_s if watched.settles else 0.0)
         self._discovery = InputDiscovery(watched, self._waiting, plan.rescan_s)
         url = plan.summary_url
@@ -283,6 +289,8 @@ class _Watcher:
                 self._due_lines.pop(0)
                 with suppress(OSError):
                     self._emit_line(self._line)
+                if self._metrics:
+                    self._metrics.tell(self._line)
                 if self._uplink:
                     self._uplink.wake()
         except OutputError as error:

@@ -99,6 +99,33 @@ def test_the_way_into_service_and_back(pi10, registry, environ, name, models, da
     assert "calls all bubbles" in pi10("models", "show", name).output
 
 
+def test_a_candidate_whose_stored_files_changed_is_refused(
+    pi10, server, registry, environ, name, models, data, tmp_path
+):
+    """Also where it was sound when it came into this machine's cache."""
+
+    def promote(*more):
+        return pi10("models", "promote", name, "--data", data, "--out", tmp_path / "out", *more)
+
+    register(registry, name, models["good"])
+    assert promote().exit_code == 0
+    version = register(registry, name, models["same"])
+    assert resolve(f"models:/{name}@candidate", environ).version == version.version == "2"
+    for file in ("model.onnx", "model.json"):
+        path = server.stored(version, file)
+        whole = path.read_bytes()
+        path.write_bytes(whole + b" ")
+        for more in ((), ("--anyway",)):
+            refused = promote(*more)
+            assert "but it was registered with" in refused.exception.message
+        path.write_bytes(whole)
+    assert resolve(f"models:/{name}@champion", environ).version == "1"
+    shown = json.loads(pi10("models", "show", name, "--json").output)
+    assert [change["after"] for change in shown["changes"]] == ["1"]
+    assert promote().exit_code == 0, "as it was registered"
+    assert resolve(f"models:/{name}@champion", environ).version == "2"
+
+
 def test_the_test_split_of_a_manifest_judges(pi10, registry, name, models, data, tmp_path):
     samples = scan([data]).samples
     parts = (replace(s, split="test" if i % 2 else "train") for i, s in enumerate(samples))

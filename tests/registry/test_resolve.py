@@ -18,12 +18,6 @@ from pi10_classifier.registry.server import RegistryAwayError, RegistryRefusedEr
 pytestmark = pytest.mark.slow
 
 
-def stored(server, version, file) -> Path:
-    """Where the server keeps a file of a version."""
-    place = version.source.removeprefix("mlflow-artifacts:/").lstrip("/")
-    return Path(server.folder) / "artifacts" / place / file
-
-
 def test_a_package_comes_back_as_it_was(registry, environ, name, package, other, server):
     from mlflow.models import Model
 
@@ -44,7 +38,7 @@ def test_a_package_comes_back_as_it_was(registry, environ, name, package, other,
     assert [(v.version, v.aliases) for v in registry.versions(name)] == [
         ("2", ("candidate",)), ("1", ()),
     ]  # fmt: skip
-    described = Model.load(str(stored(server, first, "MLmodel")))
+    described = Model.load(str(server.stored(first, "MLmodel")))
     assert described.flavors["onnx"]["data"] == "model.onnx"
     assert described.run_id == first.run_id
     with pytest.raises(RegistryRefusedError, match="404"):
@@ -94,7 +88,7 @@ def test_a_damaged_cache_is_fetched_again(registry, environ, name, package):
 
 def test_a_version_whose_bytes_changed_is_refused(registry, environ, name, package, other, server):
     version = register(registry, name, package)
-    graph = stored(server, version, "model.onnx")
+    graph = server.stored(version, "model.onnx")
     whole = graph.read_bytes()
     graph.write_bytes(whole + b"\0")
     with pytest.raises(ModelError, match="was registered with"):
@@ -102,7 +96,7 @@ def test_a_version_whose_bytes_changed_is_refused(registry, environ, name, packa
     graph.write_bytes(whole)
     find(f"models:/{name}/1", environ)
     for file in ("model.onnx", "model.json"):
-        stored(server, version, file).write_bytes((other / file).read_bytes())
+        server.stored(version, file).write_bytes((other / file).read_bytes())
     registry.tag_version(version, DIGEST_TAG, package_digest(other))
     with pytest.raises(ModelError, match="a version never changes"):
         find(f"models:/{name}@candidate", environ)
@@ -115,18 +109,37 @@ def test_a_candidate_that_fails_verification_is_not_cached(
     version = register(registry, name, package)
     fields = json.loads((package / "model.json").read_text())
     fields["files"]["model.onnx"]["sha256"] = "0" * 64
-    stored(server, version, "model.json").write_text(json.dumps(fields))
+    server.stored(version, "model.json").write_text(json.dumps(fields))
     registry.tag_version(version, DIGEST_TAG, "nonsense")  # so only the package itself can tell
     registry.tag_version(version, "pi10.event", "")
     with pytest.raises(ModelError, match=r"version 1 cannot be used: its package: model\.onnx has"):
         find(f"models:/{name}@candidate", environ)
-    stored(server, version, "model.json").unlink()
+    server.stored(version, "model.json").unlink()
     with pytest.raises(ModelError, match=r"no model\.json"):
         find(f"models:/{name}@candidate", environ)
     bad = support.write_package(tmp_path / "bad", classes=["copepod"])
     with pytest.raises(ModelError, match="classes"):
         register(registry, name, bad)
     assert len(registry.versions(name)) == 1
+
+
+def test_a_service_goes_on_with_the_last_sound_version(
+    registry, environ, name, package, other, server
+):
+    reference = f"models:/{name}@candidate"
+    register(registry, name, package)
+    sound = resolve(reference, environ)
+    version = register(registry, name, other)
+    with server.stored(version, "model.json").open("a") as stream:
+        stream.write(" ")
+    kept = resolve(reference, environ, keep=True)
+    assert (kept.version, kept.folder) == ("1", sound.folder)
+    assert "but it was registered with" in kept.away
+    with pytest.raises(ModelError, match="was registered with"):
+        find(reference, environ)  # a run is of the version that it names, or of none
+    ours = {**environ, "PI10_MODEL_CACHE": environ["PI10_MODEL_CACHE"] + "2"}
+    with pytest.raises(ModelError, match="was registered with"):
+        resolve(reference, ours, keep=True)
 
 
 def test_a_version_of_a_training_is_verified_by_its_tag(
@@ -137,7 +150,7 @@ def test_a_version_of_a_training_is_verified_by_its_tag(
     registry.tag_version(version, DIGEST_TAG, "")
     registry.tag_version(version, "pi10.event", f"{'f' * 32}/{package_digest(package)}")
     assert find(f"models:/{name}/1", environ)
-    with stored(server, version, "model.onnx").open("ab") as stream:
+    with server.stored(version, "model.onnx").open("ab") as stream:
         stream.write(b"x")
     with pytest.raises(ModelError, match="was registered with"):
         find(

@@ -8,15 +8,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from shore_fleet import Shore, make_line, token_of, write_tokens
+from shore_fleet import make_line, token_of, write_tokens
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.results.gallery import Gallery
 from pi10_classifier.shore.receiver import store as stores
+from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.pictures import MOST_BYTES, PictureError, read_picture
 from pi10_classifier.shore.receiver.store import Post, Store
 from pi10_classifier.shore.voyages.ships import Reader
@@ -57,9 +59,9 @@ def gallery(number: int, label: str = "copepod") -> Gallery:
     return out
 
 
-def test_from_aboard_to_the_page(ledger: Ledger, tmp_path: Path) -> None:
+def test_from_aboard_to_the_page(ledger: Ledger, place: Any, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens", ["endeavour"])
-    with Shore("--store", str(tmp_path / "store"), "--tokens", str(tokens)) as shore:
+    with place.shore(tokens) as shore:
         spool = PictureSpool(ledger, 100)
         spool.keep(gallery(5))
         line = make_line(ledger.id, 1, 30_000_000)
@@ -169,19 +171,15 @@ def jpeg_of(side: int) -> bytes:
 
 
 def test_a_ships_newest_pictures_are_kept_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stores, "KEPT_PICTURES", 3)
-    store = Store(tmp_path / "store")
-    try:
-        for number in (1, 2, 2, 3, 4, 5):
-            picture = read_picture(GOOD | {"particle": f"p{number}"}, jpeg(pixels(number)))
-            (receipt,) = store.enter([Post("endeavour", 1, [], picture=picture)])
-        assert receipt.accepted == 1  # type: ignore[union-attr]
-        (ship,) = Reader(store.path).ships()
-        assert [p["particle_id"] for p in ship.pictures()] == ["p5", "p4", "p3"]
-    finally:
-        store.close()
+    for number in (1, 2, 2, 3, 4, 5):
+        picture = read_picture(GOOD | {"particle": f"p{number}"}, jpeg(pixels(number)))
+        (receipt,) = store.enter([Post("endeavour", 1, [], picture=picture)])
+    assert receipt.accepted == 1  # type: ignore[union-attr]
+    (ship,) = Reader(database).ships()
+    assert [p["particle_id"] for p in ship.pictures()] == ["p5", "p4", "p3"]
 
 
 def test_where_pictures_go() -> None:

@@ -9,9 +9,10 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shore_fleet import CLASSES, Shore, make_line, token_of, write_tokens
@@ -19,6 +20,7 @@ from shore_fleet import CLASSES, Shore, make_line, token_of, write_tokens
 from pi10_classifier.abundance.density import Sums, densities, total_of
 from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import SettingError
+from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.lines import minute_text, parse
 from pi10_classifier.shore.receiver.store import Post, Store
 from pi10_classifier.shore.receiver.tokens import read_tokens
@@ -34,13 +36,6 @@ FIRST = NOW // 1440 * 1440 - 2880  # a midnight
 SOURCE = "0123abcd"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "store")
-    yield store
-    store.close()
-
-
 def enter(store: Store, *texts: str, ship: str = "endeavour", at: int = NOW) -> None:
     (receipt,) = store.enter([Post(ship, at * 60, [parse(text, NOW) for text in texts])])
     assert not receipt.refused  # type: ignore[union-attr]
@@ -52,14 +47,14 @@ def sums_of(seq: int, label: str) -> Sums:
     return Sums.of_minute((10 + 3 * CLASSES.index(label) + seq % 5) * weight, weight)
 
 
-def test_densities_are_pooled_by_sums_at_every_step(store: Store) -> None:
+def test_densities_are_pooled_by_sums_at_every_step(store: Store, database: Database) -> None:
     texts = [
         make_line(SOURCE, seq, FIRST + 1 + seq, weight=weight_of(seq)) for seq in range(1, 200)
     ]
     random.Random(1).shuffle(texts)
     for start in range(0, len(texts), 17):
         enter(store, *texts[start : start + 17])
-    views = Views(Reader(store.path), [])
+    views = Views(Reader(database), [])
     day, hour, minute = (
         views.series("endeavour", minute_text(FIRST), minute_text(FIRST + 1440), step)
         for step in ("day", "hour", "minute")
@@ -88,7 +83,9 @@ def weight_of(seq: int) -> float:
     return (400 + seq % 7 + seq % 11) / (100 + seq % 7)
 
 
-def test_a_line_of_several_minutes_pools_as_its_minutes_do(store: Store) -> None:
+def test_a_line_of_several_minutes_pools_as_its_minutes_do(
+    store: Store, database: Database
+) -> None:
     total = total_of(sums_of(seq, "copepod") for seq in range(5))
     (wanted,) = densities([total])
     assert wanted and total.sd
@@ -99,7 +96,7 @@ def test_a_line_of_several_minutes_pools_as_its_minutes_do(store: Store) -> None
     )
     enter(store, whole)
     enter(store, make_line("ffffffff", 1, FIRST + 9, density={"a": values}, **line), ship="old")
-    views = Views(Reader(store.path), [])
+    views = Views(Reader(database), [])
     new, old = (
         views.series(ship, minute_text(FIRST), minute_text(FIRST + 60), "hour")["overall"]["a"]
         for ship in ("endeavour", "old")
@@ -110,7 +107,9 @@ def test_a_line_of_several_minutes_pools_as_its_minutes_do(store: Store) -> None
     assert (old["per_litre"], old["water_mass_low"]) == (new["per_litre"], None)
 
 
-def test_classes_that_a_line_has_no_room_for_count_as_none_or_in_the_rest(store: Store) -> None:
+def test_classes_that_a_line_has_no_room_for_count_as_none_or_in_the_rest(
+    store: Store, database: Database
+) -> None:
     """Twelve classes, of which a line tells some: sums and means stay those of every minute."""
     labels = [f"class {number:02d}" for number in range(12)]
     truth: dict[str, list[Sums]] = {label: [] for label in labels}
@@ -131,7 +130,7 @@ def test_classes_that_a_line_has_no_room_for_count_as_none_or_in_the_rest(store:
     random.Random(2).shuffle(texts)  # a class may be named after lines that do not name it
     for start in range(0, len(texts), 17):
         enter(store, *texts[start : start + 17])
-    (ship,) = Reader(store.path).ships()
+    (ship,) = Reader(database).ships()
     for step in (60, 1):
         pooled_by = Counter[str]()
         minutes: dict[str, int] = Counter()
@@ -148,9 +147,9 @@ def test_classes_that_a_line_has_no_room_for_count_as_none_or_in_the_rest(store:
         assert pooled_by[common] == pytest.approx(total_of(truth[common]).raised, rel=0.02)
 
 
-def test_refused_lines_are_not_awaited(store: Store) -> None:
+def test_refused_lines_are_not_awaited(store: Store, database: Database) -> None:
     enter(store, *(make_line(SOURCE, seq, NOW - 20 + seq) for seq in (1, 2, 9)))
-    (ship,) = Reader(store.path).ships()
+    (ship,) = Reader(database).ships()
     assert ship.state().missing == 6
     bad = [make_line(SOURCE, 4, NOW - 16, n={"a": -1}), make_line(SOURCE, 5, NOW - 15, at=[99, 0])]
     other = make_line(SOURCE, 2, NOW - 10)  # its number is taken, by a line that is here
@@ -166,12 +165,14 @@ def test_refused_lines_are_not_awaited(store: Store) -> None:
     assert ship.state().missing == 4 + (4 - 2) + 2, "those lost aboard, of each output folder"
 
 
-def test_gaps_tell_lines_that_are_awaited_from_minutes_without_a_line(store: Store) -> None:
+def test_gaps_tell_lines_that_are_awaited_from_minutes_without_a_line(
+    store: Store, database: Database
+) -> None:
     kept = [*range(1, 11), *range(21, 31)]  # ten are on their way
     texts = [make_line(SOURCE, seq, FIRST + seq) for seq in kept]
     later = [make_line(SOURCE, seq, FIRST + 30 + seq) for seq in range(31, 36)]  # stood still
     enter(store, *texts, *later)
-    (ship,) = Reader(store.path).ships()
+    (ship,) = Reader(database).ships()
     gaps = [(gap.start - FIRST, gap.end - FIRST, gap.missing) for gap in ship.gaps(FIRST, NOW)]
     assert gaps == [(11, 21, 10), (31, 61, 0)]
     assert ship.state().missing == 10
@@ -180,14 +181,14 @@ def test_gaps_tell_lines_that_are_awaited_from_minutes_without_a_line(store: Sto
     assert [gap.missing for gap in ship.gaps(FIRST, NOW)] == [0]
 
 
-def test_gaps_by_hours_are_those_of_every_minute(store: Store) -> None:
+def test_gaps_by_hours_are_those_of_every_minute(store: Store, database: Database) -> None:
     chance = random.Random(3)
     absent = {chance.randrange(2000) for _ in range(12)} | set(range(300, 500)) | {659, 660, 1199}
     minutes = [minute for minute in range(2, 2000) if minute not in absent]
     for start in range(0, len(minutes), 500):
         page = minutes[start : start + 500]
         enter(store, *(make_line(SOURCE, minute, FIRST + minute) for minute in page))
-    (ship,) = Reader(store.path).ships()
+    (ship,) = Reader(database).ships()
     wanted = [
         (before + 1, after, after - before - 1)
         for before, after in pairwise(minutes)
@@ -197,14 +198,14 @@ def test_gaps_by_hours_are_those_of_every_minute(store: Store) -> None:
     assert [(gap.start - FIRST, gap.end - FIRST, gap.missing) for gap in gaps] == wanted
 
 
-def test_state_and_alerts_of_a_ship_in_trouble(store: Store) -> None:
+def test_state_and_alerts_of_a_ship_in_trouble(store: Store, database: Database) -> None:
     store.enlist(["endeavour", "silent"])
     line = make_line(
         SOURCE, 9, NOW - 200, at=[50.5, -4.25, 1], trouble="disk_full",
         backlog=90_000, dropped=2, failed=30, n={"copepod": 10}, flags=["step"],
     )  # fmt: skip
     enter(store, line, at=NOW - 190)
-    endeavour, silent = (ship.state() for ship in Reader(store.path).ships())
+    endeavour, silent = (ship.state() for ship in Reader(database).ships())
     assert endeavour.position == (NOW - 201, 50.5, -4.25)
     assert endeavour.backlog_hours == pytest.approx(90_000 / 10 / 60)
     assert endeavour.missing == 6  # eight before it, two of which are lost
@@ -215,13 +216,13 @@ def test_state_and_alerts_of_a_ship_in_trouble(store: Store) -> None:
         "dddddddd", 1, NOW - 2, drift={"sharpness": -1.3, "ground": 1.1, "mix": 2.0, "new": 1.5}
     )
     enter(store, drifting, ship="drifting")
-    told = {ship.name: ship for ship in Reader(store.path).ships()}["drifting"].state()
+    told = {ship.name: ship for ship in Reader(database).ships()}["drifting"].state()
     alerts = alerts_of(told, NOW)
     assert [alert.code for alert in alerts] == ["drift_camera", "drift_model", "drift_sea"]
     assert alerts[0].text.startswith("sharpness (lower), ground (higher) than the reference")
     healthy = "eeeeeeee"
     enter(store, *(make_line(healthy, n, NOW - 5 + n) for n in range(1, 5)), ship="well")
-    well = {ship.name: ship for ship in Reader(store.path).ships()}["well"]
+    well = {ship.name: ship for ship in Reader(database).ships()}["well"]
     assert alerts_of(well.state(), NOW) == []
 
 
@@ -277,10 +278,12 @@ def test_bad_tokens_are_told_without_being_shown(tmp_path: Path, text: str, reas
     [("2026-01-01", "2025-01-01", ""), ("x", "2025-01-01", ""), ("2020-01-01", "2026-01-01", ""),
      ("2026-01-01", "2026-02-01", "minute"), ("2026-01-01", "2026-01-02", "second")],
 )  # fmt: skip
-def test_bad_times_are_told(store: Store, start: str, end: str, step: str) -> None:
+def test_bad_times_are_told(
+    store: Store, database: Database, start: str, end: str, step: str
+) -> None:
     store.enlist(["endeavour"])
     with pytest.raises(RequestError):
-        Views(Reader(store.path), []).series("endeavour", start, end, step)
+        Views(Reader(database), []).series("endeavour", start, end, step)
 
 
 def test_land_lies_where_the_coast_is() -> None:
@@ -298,10 +301,9 @@ def test_land_lies_where_the_coast_is() -> None:
     assert is_land(-1.25, 50.67)  # the Isle of Wight
 
 
-def test_the_page_under_a_prefix(tmp_path: Path) -> None:
+def test_the_page_under_a_prefix(place: Any, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens", ["endeavour"])
-    words = ("--store", str(tmp_path / "s"), "--tokens", str(tokens), "--base-path", "/a/shore")
-    with Shore(*words) as shore:
+    with place.shore(tokens, "--base-path", "/a/shore") as shore:
         lines = (make_line(SOURCE, seq, FIRST + seq, at=[50.0, -4.0]) for seq in range(3, 40))
         assert shore.send("endeavour", *lines)[0] == 200
         shore.base = "/a"

@@ -65,7 +65,8 @@ def promote(
     Both classify the same labelled images, and the difference of macro-F1 and of the F1 of each
     class is tested by a paired bootstrap. The candidate is refused if its macro-F1 is lower, if the
     F1 of a class is significantly lower, if it was fitted on test images, or if it predicts other
-    classes; --anyway promotes it nevertheless. All promotions of a model are held to the test
+    classes; --anyway promotes it nevertheless, but none whose stored files are not those that were
+    registered. All promotions of a model are held to the test
     images of the first one. Services that follow the alias then change to the new champion.
 
     comparison.json and comparison.md are written in any case.
@@ -74,18 +75,21 @@ def promote(
     Example:
       pi10 models promote pi10 --data crops.tar --manifest run/manifest.csv --out compared
     """
+    from pi10_classifier.model.session import Model
     from pi10_classifier.packaging.champion_gate import compare_models, write_comparison
     from pi10_classifier.registry import champions
     from pi10_classifier.registry.client import Registry
     from pi10_classifier.registry.reference import ModelReference
+    from pi10_classifier.registry.resolve import fetched_anew, find
 
     registry = Registry.from_environ()
     version = registry.version(_reference(name, candidate))
     held = registry.with_alias(name, champions.CHAMPION)
     if held and held.version == version.version:
         raise SettingError(f"{version} is the champion of {name} already; register a newer one")
-    new = _loaded(ModelReference(name, version=version.version))
-    old = _loaded(ModelReference(name, version=held.version)) if held else None
+    # as the services will get it: what is cached here may be sound where the stored files are not
+    new = Model.load(fetched_anew(str(ModelReference(name, version=version.version))))
+    old = Model.load(find(str(ModelReference(name, version=held.version)))) if held else None
     warn_of_other_split(new.package, manifest)
     called = {"candidate": str(version)} | ({"champion": str(held)} if held else {})
     comparison = compare_models(
@@ -131,14 +135,6 @@ def _reference(name: str, candidate: str) -> Any:
 
     number = candidate.isascii() and candidate.isdigit()
     return ModelReference(name, **{"version" if number else "alias": candidate})
-
-
-def _loaded(reference: Any) -> Any:
-    """The model of a version, verified. Raises ModelError."""
-    from pi10_classifier.model.session import Model
-    from pi10_classifier.registry.resolve import find
-
-    return Model.load(find(str(reference)))
 
 
 def _other_test(model: RegisteredModel, comparison: Comparison, new_test: bool) -> list[str]:

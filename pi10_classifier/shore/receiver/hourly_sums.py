@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter, defaultdict
+from functools import cache
 
 from pi10_classifier.abundance.density import LITRES_PER_MINUTE, Sums
+from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.lines import Line
 
 TRACK_MINUTES = 10
@@ -54,17 +55,17 @@ class HourlySums:
             slot = ship, line.position[0] // TRACK_MINUTES
             self._track[slot] = max(line.position, self._track.get(slot, line.position))
 
-    def _add_zeros(self, db: sqlite3.Connection) -> None:
+    def _add_zeros(self, db: Database) -> None:
         """Count the minutes of classes that complete lines do not name, as there were none.
 
         A class that a model's lines name for the first time was not there in the earlier ones.
         """
         for (ship, model), told in self._classes.items():
             query = "select label from classes where ship = ? and model = ?"
-            known = {label for (label,) in db.execute(query, (ship, model))}
+            known = {label for (label,) in db.execute(query, (ship, model)).fetchall()}
             new = told - known
             db.executemany(
-                "insert into classes values (?, ?, ?)", ((ship, model, label) for label in new)
+                "insert into classes values (?, ?, ?)", [(ship, model, label) for label in new]
             )
             query = "select hour, minutes from complete where ship = ? and model = ?"
             for hour, minutes in db.execute(query, (ship, model)).fetchall() if new else ():
@@ -75,44 +76,59 @@ class HourlySums:
             for label in self._classes[ship, line.model] - line.sums.keys():
                 self._densities[ship, hour, label] += zeros(line.minutes)
             db.execute(
-                "insert into complete values (?, ?, ?, ?) on conflict do update set "
-                "minutes = minutes + excluded.minutes",
+                "insert into complete values (?, ?, ?, ?) on conflict(ship, model, hour) do update "
+                "set minutes = complete.minutes + excluded.minutes",
                 (ship, line.model, hour, line.minutes),
             )
 
-    def write(self, db: sqlite3.Connection) -> None:
+    def write(self, db: Database) -> None:
         self._add_zeros(db)
         db.executemany(
-            "insert into densities values (?,?,?,?,?,?,?,?,?,?) on conflict do update set "
-            "minutes = minutes + excluded.minutes, raised = raised + excluded.raised, "
-            "variance = variance + excluded.variance, largest = max(largest, excluded.largest), "
-            "litres = litres + excluded.litres, squares = squares + excluded.squares, "
-            "unknown = unknown + excluded.unknown",
+            _adding("densities", ("ship", "hour", "label"), (
+                "minutes", "raised", "variance", "litres", "squares", "unknown",
+            ), largest=("largest",)),
             (
-                (*key, s.minutes, s.raised, s.variance, s.largest, s.litres, s.squares,
-                 self._unknown[key])
+                (*key, s.minutes, s.raised, s.variance, s.litres, s.squares, self._unknown[key],
+                 s.largest)
                 for key, s in self._densities.items()
             ),
         )  # fmt: skip
         for table, counts in (("images", self._images), ("flags", self._flags)):
-            column = "images" if table == "images" else "minutes"
+            word, column = ("label", "images") if table == "images" else ("flag", "minutes")
             db.executemany(
-                f"insert into {table} values (?,?,?,?) on conflict do update set "  # noqa: S608  # nosec B608
-                f"{column} = {column} + excluded.{column}",
+                _adding(table, ("ship", "hour", word), (column,)),
                 ((*key, count) for key, count in counts.items()),
             )
         db.executemany(
-            "insert into hours values (?,?,?,?,?,?,?,?,?,?) on conflict do update set "
-            "lines = lines + excluded.lines, failed = failed + excluded.failed, "
-            "skipped = skipped + excluded.skipped, backlog = max(backlog, excluded.backlog), "
-            "no_density = no_density + excluded.no_density, "
-            "minutes = minutes + excluded.minutes, hits = hits + excluded.hits, "
-            "misses = misses + excluded.misses",
-            ((*key, *values) for key, values in self._hours.items()),
-        )
+            _adding("hours", ("ship", "hour"), (
+                "lines", "failed", "skipped", "no_density", "minutes", "hits", "misses",
+            ), largest=("backlog",)),
+            (
+                (*key, *values[:3], *values[4:], values[3]) for key, values in self._hours.items()
+            ),
+        )  # fmt: skip
         db.executemany(
-            "insert into track values (?,?,?,?,?) on conflict do update set "
+            "insert into track values (?,?,?,?,?) on conflict(ship, slot) do update set "
             "minute = excluded.minute, latitude = excluded.latitude, "
-            "longitude = excluded.longitude where excluded.minute >= minute",
+            "longitude = excluded.longitude where excluded.minute >= track.minute",
             ((*key, *fix) for key, fix in self._track.items()),
         )
+
+
+@cache
+def _adding(
+    table: str, key: tuple[str, ...], sums: tuple[str, ...], largest: tuple[str, ...] = ()
+) -> str:
+    """The statement that adds rows to those of the same key; values: key, sums, largest."""
+    columns = (*key, *sums, *largest)
+    updates = [f"{name} = {table}.{name} + excluded.{name}" for name in sums]
+    updates += [
+        f"{name} = case when excluded.{name} > {table}.{name} then excluded.{name} "
+        f"else {table}.{name} end"
+        for name in largest
+    ]
+    places = ",".join("?" * len(columns))
+    return (
+        f"insert into {table}({', '.join(columns)}) values ({places}) "  # noqa: S608  # nosec B608
+        f"on conflict({', '.join(key)}) do update set {', '.join(updates)}"
+    )

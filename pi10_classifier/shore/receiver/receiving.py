@@ -89,7 +89,7 @@ class Receiving:
             full = error.code is Code.DISK_FULL
             LOG.error("lines of %s could not be stored: %s", ship, error.message)
             return _failure(
-                507 if full else 503, error.code, "the receiver's disk is full or fails"
+                507 if full else 503, error.code, "the receiver's disk or database is full or fails"
             )
         if receipt.refused:
             number = len(receipt.refused)

@@ -1,93 +1,28 @@
 """The store: each line once, with sums by ship, hour and class kept up to date beside the lines.
 
-One SQLite file in WAL mode with ``synchronous = full``: what is committed survives a power cut,
-and readers never wait for the writer. Sums are updated in the transaction that enters their lines,
-so they always agree with them. One process at a time may write, held by a lock.
+Sums are updated in the transaction that enters their lines, so they always agree with them. One
+process at a time may write.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from pi10_classifier.errors import Code, OutputError, SettingError, output_error
+from pi10_classifier.errors import SettingError
+from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.hourly_sums import HourlySums
 from pi10_classifier.shore.receiver.lines import Line, minute_text
 from pi10_classifier.shore.receiver.pictures import Picture
+from pi10_classifier.shore.receiver.tables import FORMAT, statements
 
-FILE = "shore.sqlite"
-FORMAT = 1
 KEPT_PICTURES = 200  # of each ship, the newest
 MOST_NUMBER = 2**53
 MOST_REFUSED = 10_000  # refused lines that are kept for each ship; others are only counted
-
-# sampled: the first minute that the line reports; its sums belong to the hour of that minute.
-# classes: that a model's lines have named. complete: minutes of lines that name all that was there.
-# spread: minutes whose squares are known. images, failed ...: of the hour in which they were sent
-_TABLES = """
-create table if not exists facts(name text primary key, value text not null) without rowid;
-create table if not exists ships(ship integer primary key, name text not null unique);
-create table if not exists sources(
-  source integer primary key, id text not null unique, ship integer not null,
-  first integer not null, seq integer not null, minute integer not null,
-  received integer not null, held integer not null
-);
-create index if not exists sources_of_ship on sources(ship);
-create table if not exists lines(
-  source integer, seq integer, minute integer not null, sampled integer, received integer not null,
-  line text not null, primary key(source, seq)
-) without rowid;
-create unique index if not exists lines_minute on lines(source, minute);
-create index if not exists lines_sampled on lines(source, sampled) where sampled is not null;
-create table if not exists densities(
-  ship integer, hour integer, label text, minutes integer not null, raised real not null,
-  variance real not null, largest real not null, litres real not null, squares real not null,
-  unknown integer not null, primary key(ship, hour, label)
-) without rowid;
-create table if not exists images(
-  ship integer, hour integer, label text, images integer not null, primary key(ship, hour, label)
-) without rowid;
-create table if not exists hours(
-  ship integer, hour integer, lines integer not null, failed integer not null,
-  skipped integer not null, backlog integer not null, no_density integer not null,
-  minutes integer not null, hits integer not null, misses integer not null,
-  primary key(ship, hour)
-) without rowid;
-create table if not exists flags(
-  ship integer, hour integer, flag text, minutes integer not null, primary key(ship, hour, flag)
-) without rowid;
-create table if not exists track(
-  ship integer, slot integer, minute integer not null, latitude real not null,
-  longitude real not null, primary key(ship, slot)
-) without rowid;
-create table if not exists refused(
-  ship integer, digest blob, received integer not null, reason text not null, line text not null,
-  times integer not null, primary key(ship, digest)
-) without rowid;
-create table if not exists classes(
-  ship integer, model text, label text, primary key(ship, model, label)
-) without rowid;
-create table if not exists complete(
-  ship integer, model text, hour integer, minutes integer not null, primary key(ship, model, hour)
-) without rowid;
-create table if not exists refused_beyond(ship integer primary key, times integer not null);
-create table if not exists pictures(
-  picture integer primary key, ship integer not null, received integer not null,
-  particle text not null, label text not null, score real not null, esd_um real,
-  jpeg blob not null, unique(ship, particle)
-);
-create table if not exists refused_numbers(
-  source integer, seq integer, primary key(source, seq)
-) without rowid;
-"""
 
 
 class ForeignSourceError(Exception):
@@ -118,102 +53,68 @@ class Receipt:
 
 
 class Store:
-    """The writer's side of a store. Raises SettingError where it cannot be opened."""
+    """Enters lines into a database. Raises SettingError or OutputError where it cannot."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder / ".lock")
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise SettingError(
-                f"another pi10 shore writes to {folder}; stop it, or choose another --store"
-            ) from error
-        except OSError as error:
-            raise output_error(error, folder) from error
-        db: sqlite3.Connection | None = None
-        try:
-            with _errors(self.path):
-                db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-                self._db = db
-                self._set_up()
-        except BaseException:
-            if db:
-                db.close()
-            self._lock.release()
-            raise
+    def __init__(self, database: Database) -> None:
+        self._db = database
         self._ships: dict[str, int] = {}
         self._sources: dict[str, tuple[int, int]] = {}
-        self._load()
+        self._known = False
+        with database.transaction():
+            self._set_up()
+            self._load()
 
     def _set_up(self) -> None:
-        mode = self._db.execute("pragma journal_mode = wal").fetchone()[0]
-        if mode != "wal":
-            raise SettingError(f"--store {self.path.parent}: the disk must be a local one (no WAL)")
-        self._db.execute("pragma synchronous = full")
-        self._db.execute("pragma cache_size = -65536")  # 64 MB
-        self._db.executescript(_TABLES)
+        for statement in statements(self._db.types):
+            self._db.execute(statement)
         row = self._db.execute("select value from facts where name = 'format'").fetchone()
-        if row and int(row[0]) != FORMAT:
+        if row and row[0] != str(FORMAT):
             raise SettingError(
-                f"{self.path} has format {row[0]}, and this version reads {FORMAT}; use the "
-                "version that wrote it, or choose another --store"
+                f"{self._db.place} has format {row[0]}, and this version reads {FORMAT}; use the "
+                f"version that wrote it, or {self._db.remedy}"
             )
-        self._db.execute("insert or ignore into facts values ('format', ?)", (str(FORMAT),))
+        self._db.execute(
+            "insert into facts values ('format', ?) on conflict do nothing", (str(FORMAT),)
+        )
 
     def _load(self) -> None:
         """What is known of ships and sources; anew where a transaction failed."""
-        with _errors(self.path):
-            self._ships = dict(self._db.execute("select name, ship from ships").fetchall())
-            rows = self._db.execute("select id, source, ship from sources")
-            self._sources = {source_id: (source, ship) for source_id, source, ship in rows}
-
-    def close(self) -> None:
-        self._db.close()
-        self._lock.release()
+        self._ships = dict(self._db.execute("select name, ship from ships").fetchall())
+        rows = self._db.execute("select id, source, ship from sources").fetchall()
+        self._sources = {source_id: (source, ship) for source_id, source, ship in rows}
+        self._known = True
 
     def enlist(self, ships: Iterable[str]) -> None:
         """Enter ships that may send, so that one that is silent is shown. Raises OutputError."""
-        with self._transaction():
+        with self._db.transaction():
             self._db.executemany(
-                "insert or ignore into ships(name) values (?)", ((ship,) for ship in ships)
+                "insert into ships(name) values (?) on conflict do nothing",
+                [(ship,) for ship in ships],
             )
-        self._load()
+            self._load()
 
     def enter(self, posts: Sequence[Post]) -> list[Receipt | ForeignSourceError]:
         """Enter the lines of several requests in one transaction; on disk when it returns.
 
-        Raises OutputError; then nothing of any post is entered.
+        Raises OutputError; then the senders must send all of it again.
         """
         try:
-            with self._transaction():
+            with self._db.transaction():
+                if not self._known:
+                    self._load()
                 sums = HourlySums()
                 receipts = [self._enter(post, sums) for post in posts]
                 sums.write(self._db)
             return receipts
         except BaseException:
-            self._load()  # numbers given in the transaction are void
+            self._known = False  # numbers given in the transaction are void
             raise
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with _errors(self.path):
-            self._db.execute("begin immediate")
-            try:
-                yield
-                self._db.execute("commit")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
-                raise
 
     def _enter(self, post: Post, sums: HourlySums) -> Receipt | ForeignSourceError:
         ship = self._ships.get(post.ship)
         if ship is None:
-            ship = self._ships[post.ship] = self._insert(
-                "insert into ships(name) values (?)", (post.ship,)
-            )
+            query = "insert into ships(name) values (?) returning ship"
+            ship = self._ships[post.ship] = self._number_of(query, (post.ship,))
         if post.picture:
             return self._enter_picture(ship, post.received, post.picture)
         for source_id in {line.source for line in post.lines}:
@@ -224,23 +125,28 @@ class Store:
         receipt = Receipt()
         refused = list(post.refused)
         new: dict[int, list[Line]] = defaultdict(list)
+        left: list[tuple[int, Line]] = []
+        entered = self._enter_lines(post, ship)
         for line in post.lines:
             source = self._source(line, ship, post.received)
-            values = (source, line.seq, line.minute, line.sampled, post.received, line.text)
-            if self._db.execute(
-                "insert or ignore into lines values (?,?,?,?,?,?)", values
-            ).rowcount:
+            if (source, line.seq, line.minute) in entered:
+                entered.remove((source, line.seq, line.minute))  # a repeat of it was not entered
                 new[source].append(line)
-            elif self._holds(source, line):
+            else:
+                left.append((source, line))
+        stored = self._stored(left)
+        for source, line in left:
+            if stored.get((source, line.seq)) == line.text:
                 receipt.repeated += 1
             else:
-                refused.append((line.text, self._conflict(source, line)))
+                refused.append((line.text, _conflict(line, (source, line.seq) in stored)))
         for source, lines in new.items():
             last = max(lines, key=lambda line: line.seq)
             self._db.execute(
-                "update sources set seq = max(seq, ?), minute = max(minute, ?), received = ?, "
+                "update sources set seq = case when seq < ? then ? else seq end, "
+                "minute = case when minute < ? then ? else minute end, received = ?, "
                 "held = held + ? where source = ?",
-                (last.seq, last.minute, post.received, len(lines), source),
+                (last.seq, last.seq, last.minute, last.minute, post.received, len(lines), source),
             )
             for line in lines:
                 sums.add(ship, line)
@@ -250,43 +156,56 @@ class Store:
             receipt.refused.append(reason)
         return receipt
 
+    def _enter_lines(self, post: Post, ship: int) -> set[tuple[int, int, int]]:
+        """Source, number and minute of the lines that were not there. One statement for all."""
+        if not post.lines:
+            return set()
+        values: list[object] = []
+        for line in post.lines:
+            source = self._source(line, ship, post.received)
+            values += (source, line.seq, line.minute, line.sampled, post.received, line.text)
+        query = (
+            f"insert into lines values {_rows(6, len(post.lines))} "  # noqa: S608  # nosec B608
+            "on conflict do nothing returning source, seq, minute"
+        )
+        return {tuple(row) for row in self._db.execute(query, values).fetchall()}
+
+    def _stored(self, lines: Sequence[tuple[int, Line]]) -> dict[tuple[int, int], str]:
+        """Source and number -> text, of those whose number is taken."""
+        stored: dict[tuple[int, int], str] = {}
+        for source in {source for source, _ in lines}:
+            seqs = [line.seq for owner, line in lines if owner == source]
+            query = f"select seq, line from lines where source = ? and seq in {_rows(len(seqs))}"  # noqa: S608  # nosec B608
+            rows = self._db.execute(query, (source, *seqs)).fetchall()
+            stored |= {(source, seq): text for seq, text in rows}
+        return stored
+
     def _enter_picture(self, ship: int, received: int, picture: Picture) -> Receipt:
         p = picture
         new = self._db.execute(
-            "insert or ignore into pictures(ship, received, particle, label, score, esd_um, jpeg) "
-            "values (?, ?, ?, ?, ?, ?, ?)",
+            "insert into pictures(ship, received, particle, label, score, esd_um, jpeg) "
+            "values (?, ?, ?, ?, ?, ?, ?) on conflict do nothing",
             (ship, received, p.particle, p.label, p.score, p.esd_um, p.jpeg),
         ).rowcount
         self._db.execute(
-            "delete from pictures where ship = :s and picture not in (select picture from pictures "
-            "where ship = :s order by picture desc limit :n)",
-            {"s": ship, "n": KEPT_PICTURES},
+            "delete from pictures where ship = ? and picture not in (select picture from pictures "
+            "where ship = ? order by picture desc limit ?)",
+            (ship, ship, KEPT_PICTURES),
         )
         return Receipt(accepted=new, repeated=1 - new)
 
-    def _insert(self, query: str, values: Sequence[object]) -> int:
-        return int(self._db.execute(query, values).lastrowid or 0)
+    def _number_of(self, query: str, values: Sequence[object]) -> int:
+        return int(self._db.execute(query, values).fetchone()[0])
 
     def _source(self, line: Line, ship: int, received: int) -> int:
         if line.source not in self._sources:
-            number = self._insert(
+            number = self._number_of(
                 "insert into sources(id, ship, first, seq, minute, received, held) "
-                "values (?, ?, ?, 0, 0, ?, 0)",
+                "values (?, ?, ?, 0, 0, ?, 0) returning source",
                 (line.source, ship, received, received),
             )
             self._sources[line.source] = (number, ship)
         return self._sources[line.source][0]
-
-    def _holds(self, source: int, line: Line) -> bool:
-        query = "select line from lines where source = ? and seq = ?"
-        row = self._db.execute(query, (source, line.seq)).fetchone()
-        return bool(row) and row[0] == line.text
-
-    def _conflict(self, source: int, line: Line) -> str:
-        query = "select 1 from lines where source = ? and seq = ?"
-        if self._db.execute(query, (source, line.seq)).fetchone():
-            return f"another line of {line.source} has the number {line.seq}"
-        return f"another line of {line.source} has the minute {minute_text(line.minute)}"
 
     def _number(self, ship: int, text: str) -> None:
         """Note the number of a refused line, so that it is not awaited; of those that have one."""
@@ -295,8 +214,10 @@ class Store:
             source, owner = self._sources.get(fields.get("id"), (0, 0))
             seq = fields.get("seq")
             if owner == ship and type(seq) is int and 0 < seq < MOST_NUMBER:
-                self._db.execute("insert or ignore into refused_numbers values (?, ?)",
-                                 (source, seq))  # fmt: skip
+                self._db.execute(
+                    "insert into refused_numbers values (?, ?) on conflict do nothing",
+                    (source, seq),
+                )
 
     def _refuse(self, ship: int, received: int, text: str, reason: str) -> None:
         self._number(ship, text)
@@ -311,7 +232,7 @@ class Store:
         if self._db.execute(query, (ship,)).fetchone()[0] >= MOST_REFUSED:
             self._db.execute(
                 "insert into refused_beyond values (?, 1) "
-                "on conflict(ship) do update set times = times + 1",
+                "on conflict(ship) do update set times = refused_beyond.times + 1",
                 (ship,),
             )
             return
@@ -321,14 +242,12 @@ class Store:
         )
 
 
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into OutputErrors with a remedy."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-        raise OutputError(
-            Code.DISK_FULL if full else Code.STORAGE_UNAVAILABLE,
-            f"{path}: {error}; " + ("free space" if full else "check the disk"),
-        ) from error
+def _conflict(line: Line, number_taken: bool) -> str:
+    if number_taken:
+        return f"another line of {line.source} has the number {line.seq}"
+    return f"another line of {line.source} has the minute {minute_text(line.minute)}"
+
+
+def _rows(columns: int, rows: int = 1) -> str:
+    """Places for values: ``(?,?),(?,?)``."""
+    return ",".join([f"({','.join('?' * columns)})"] * rows)

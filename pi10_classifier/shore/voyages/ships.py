@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from pi10_classifier.abundance.density import Sums
+from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.hourly_sums import TRACK_MINUTES, zeros
 from pi10_classifier.shore.receiver.lines import LineError, parse, position_of
 from pi10_classifier.shore.voyages.series import Fix, Gap, Stretch
@@ -52,20 +50,10 @@ class ShipState:
 
 
 class Reader:
-    """Reads a store that another thread writes; each thread has its own connection."""
+    """Reads a store that another thread writes. Its answers raise OutputError."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._local = threading.local()
-
-    def ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows of a query."""
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            db = self._local.db = sqlite3.connect(self._path, isolation_level=None)
-            db.execute("pragma query_only = on")
-            db.execute("pragma cache_size = -16384")
-        return db.execute(query, values).fetchall()
+    def __init__(self, database: Database) -> None:
+        self.ask = database.ask
 
     def picture(self, number: int) -> bytes | None:
         """The JPEG of a picture; None where there is none, or no more."""
@@ -74,8 +62,8 @@ class Reader:
 
     def ships(self) -> list[ShipLines]:
         """Every ship, also one that has sent nothing."""
-        rows = self.ask("select name, ship from ships order by name")
-        return [ShipLines(self, name, ship) for name, ship in rows]
+        rows = self.ask("select name, ship from ships")
+        return [ShipLines(self, name, ship) for name, ship in sorted(rows)]
 
 
 class ShipLines:
@@ -256,10 +244,10 @@ class ShipLines:
     def state(self) -> ShipState:
         """How the ship does now."""
         refused = self._ask(
-            "select sum(times), (select reason from refused where ship = :s order by received desc "
-            "limit 1), (select times from refused_beyond where ship = :s) from refused "
-            "where ship = :s",
-            {"s": self._ship},  # type: ignore[arg-type]
+            "select cast(sum(times) as bigint), (select reason from refused where ship = ? "
+            "order by received desc limit 1), (select times from refused_beyond where ship = ?) "
+            "from refused where ship = ?",
+            (self._ship,) * 3,
         )[0]
         counted = (refused[0] or 0) + (refused[2] or 0)
         newest = self._ask(
@@ -278,9 +266,10 @@ class ShipLines:
         refused_lines = sum(self._refused(source, seq) for source, seq, _ in senders)
         lost = sum(json.loads(row[2]).get("dropped", 0) for row in newest)
         hours = self._ask(
-            "select sum(lines), sum(failed), (select sum(images) from images i where i.ship = :s "
-            "and i.hour > :h) from hours where ship = :s and hour > :h",
-            {"s": self._ship, "h": minute // 60 - 2},  # type: ignore[arg-type]
+            "select cast(sum(lines) as bigint), cast(sum(failed) as bigint), (select "
+            "cast(sum(images) as bigint) from images i where i.ship = ? and i.hour > ?) "
+            "from hours where ship = ? and hour > ?",
+            (self._ship, minute // 60 - 2) * 2,
         )[0]
         images, lines, failed = hours[2] or 0, hours[0] or 1, hours[1] or 0
         rate = images / lines

@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 import pi10_classifier
+from pi10_classifier.errors import OutputError
 from pi10_classifier.shore.webpage import coast, daily
 from pi10_classifier.shore.webpage.views import RequestError, Views
 
@@ -156,8 +157,14 @@ class Page:
 
 
 async def _answered(ask: Callable[[], Any]) -> Any:
-    """What ``ask`` returns, from another thread; a RequestError becomes 400."""
+    """What ``ask`` returns, from another thread.
+
+    A RequestError becomes 400, an OutputError of the store 503.
+    """
     try:
         return await asyncio.to_thread(ask)
     except RequestError as error:
         raise web.HTTPBadRequest(text=str(error)) from error
+    except OutputError as error:
+        LOG.error("the store cannot be read: %s", error.message)
+        raise web.HTTPServiceUnavailable(text="the receiver's store cannot be read") from error

@@ -29,7 +29,7 @@ _REST = "_rest"
 _SHORTEST = 4  # numbers of a class's density
 _TOLD = "position told"
 _AHEAD_MINUTES = 60  # by which a fix may be ahead of its line; shore refuses more
-_CHARTS = "drift"  # the fact with the state of the charts
+CHARTS = "drift"  # the fact with the state of the charts
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ def compose(
 
 def _drift(db: Any, reference: Reference) -> dict[str, Any]:
     """What differs from the reference now: quantity -> height of its chart over the limit."""
-    facts = dict(db.execute("select name, value from facts where name = ?", (_CHARTS,)))
-    monitors = Monitors(reference, json.loads(facts[_CHARTS]) if facts else None)
+    facts = dict(db.execute("select name, value from facts where name = ?", (CHARTS,)))
+    monitors = Monitors(reference, json.loads(facts[CHARTS]) if facts else None)
     minutes: Minutes = {}
     query = "select drift from parts where line is null and drift is not null order by id"
     for (counts,) in db.execute(query):
@@ -109,7 +109,7 @@ def _drift(db: Any, reference: Reference) -> dict[str, Any]:
     for bin_id, minute in sorted(minutes, key=lambda key: (key[1], key[0])):
         if minute:
             monitors.take(bin_id, minutes[bin_id, minute])
-    db.execute("insert or replace into facts values (?, ?)", (_CHARTS, json.dumps(monitors.state)))
+    db.execute("insert or replace into facts values (?, ?)", (CHARTS, json.dumps(monitors.state)))
     return {"drift": {name: round(height, 1) for name, height in monitors.alarms.items()}}
 
 

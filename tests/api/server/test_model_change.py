@@ -26,7 +26,9 @@ def environ(mlflow_server_process, tmp_path):
     }
 
 
-def test_a_new_model_comes_and_goes_without_a_lost_request(environ, package, tmp_path):
+def test_a_new_model_comes_and_goes_without_a_lost_request(
+    mlflow_server_process, environ, package, tmp_path
+):
     other = support.write_package(
         tmp_path / "other", support.tiny_model(support.weights(seed=1)), version="2.0"
     )
@@ -76,3 +78,16 @@ def test_a_new_model_comes_and_goes_without_a_lost_request(environ, package, tmp
         service.process.send_signal(signal.SIGHUP)
         until(lambda: service.logged("model not asked for"), "it refuses the damaged one")
         assert service.predict(IMAGE).json["model"]["sha256"] == hashes[0]
+
+        # not what was registered
+        version = register(registry, "served", support.write_package(tmp_path / "x", version="4.0"))
+        with mlflow_server_process.stored(version, "model.onnx").open("ab") as stream:
+            stream.write(b"x")
+        registry.set_alias("served", "champion", version.version)
+        service.process.send_signal(signal.SIGHUP)
+        until(
+            lambda: "but it was registered with" in str(service.logged("model not asked for")),
+            "it refuses other bytes than those that were registered",
+        )
+        assert service.predict(IMAGE).json["model"]["sha256"] == hashes[0]
+        assert service.ask("/health/ready").status == 200
