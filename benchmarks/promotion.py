@@ -53,11 +53,11 @@ def pi10(home: Path, environ: dict[str, str], *words: str) -> str:
 class Followers:
     """The running services, and the image that they are asked for.
 
-    address: of `pi10 serve`. bucket: of pi10-events.
+    address: of `pi10 serve`. image: its file name and bytes. source, out: folders of pi10-events.
     """
 
     address: str
-    image: bytes
+    image: tuple[str, bytes]
     source: Bucket
     out: Bucket
     _asked: int = 0
@@ -68,7 +68,7 @@ class Followers:
 
     async def _served(self) -> dict[str, Any]:
         form = aiohttp.FormData()
-        form.add_field("data", self.image, filename="a.tif")
+        form.add_field("data", self.image[1], filename=self.image[0])
         timeout = aiohttp.ClientTimeout(total=WAIT_S)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
@@ -82,8 +82,8 @@ class Followers:
     def invoked(self) -> dict[str, Any]:
         """What a job of pi10-events records of the image, uploaded under a new name."""
         self._asked += 1
-        key = f"{self._asked}.tif"
-        self.source.put(key, self.image)
+        key = f"{self._asked}-{self.image[0]}"
+        self.source.put(key, self.image[1])
 
         def record() -> dict[str, Any] | None:
             for entry in self.out.outputs(f"in/{key}"):
