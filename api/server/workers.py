@@ -123,9 +123,11 @@ class Workers:
             worker = held or next(iter(rest))
             done.add(worker)
             try:
-                async with asyncio.timeout(self._start_s if held else None):
-                    while not await worker.run(work, *args):
-                        await asyncio.sleep(_ASK_S)
+                while True:
+                    async with asyncio.timeout(self._patience_s if held else None):
+                        if await worker.run(work, *args):
+                            break
+                    await asyncio.sleep(_ASK_S)
             except (BrokenProcessPool, RuntimeError, TimeoutError):  # it died, or hangs
                 if held:
                     held = None

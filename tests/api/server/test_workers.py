@@ -381,6 +381,21 @@ class TestInTurn:
 
         run(test())
 
+    def test_a_worker_that_is_stopped_meanwhile_is_replaced(self, tmp_path):
+        async def test() -> None:
+            async with working(2, seconds=3) as workers:
+                await until(lambda: workers.ready == 2)
+                turn = asyncio.create_task(workers.in_turn(_prepared, tmp_path))
+                await until(lambda: bool(began(tmp_path)))
+                [first] = began(tmp_path)
+                os.kill(first, signal.SIGSTOP)
+                (tmp_path / "go").touch()
+                await turn
+                assert workers.restarts == 1
+                assert first not in {await workers.apply(os.getpid) for _ in range(3)}
+
+        run(test())
+
     def test_after_an_error_all_serve_again(self):
         async def test() -> None:
             async with working(2) as workers:
