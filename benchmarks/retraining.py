@@ -5,6 +5,10 @@ the real faas-supervisor for each event. TAR holds CLASS/label/picture files, of
 each class are delivered, in two deliveries, with three that must be refused beside them. With
 ``--blur`` they are as from a camera out of focus, which the champion does not know. Printed: the
 answers, the comparison, and seconds from the last delivery to the report.
+
+With ``--loop`` the champion is a registered model from the start, which a running `pi10 serve` and
+the service pi10-events follow. When the candidate is there, the commands of a person promote it and
+roll it back, and both services tell which model answers. Anything else ends the program.
 """
 
 from __future__ import annotations
@@ -30,10 +34,14 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks import serve
+from benchmarks.promotion import Followers, pi10, promote_and_roll_back, waited
 from pi10_classifier.model.package import read_package
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.registry.client import Registry
+from pi10_classifier.registry.reference import ModelReference
 from pi10_classifier.registry.resolve import find
+from pi10_classifier.retraining.service import FROZEN
 from pi10_classifier.sources.archives import members
 from pi10_classifier.sources.s3_client import S3Client
 
@@ -62,16 +70,6 @@ def process(command: list[str], log: Path, environ: dict[str, str]) -> Iterator[
             started.wait(30)
         except subprocess.TimeoutExpired:
             os.killpg(started.pid, signal.SIGKILL)
-
-
-def wait_for(what: str, ready: Any) -> Any:
-    until = time.monotonic() + WAIT_S
-    while time.monotonic() < until:
-        with suppress(OSError):
-            if (answer := ready()) is not None:
-                return answer
-        time.sleep(0.5)
-    sys.exit(f"{what}: not there after {WAIT_S:g} s")
 
 
 def blurred(data: bytes, sigma: float) -> bytes:
@@ -139,93 +137,92 @@ def main() -> None:
     parser.add_argument("--set", dest="variables", action="append", default=[],
                         help="variable of the service: PI10_RETRAIN_TRAIN_FROM=100")  # fmt: skip
     parser.add_argument("--loop", action="store_true",
-                        help="the champion is in the registry; promote the candidate, classify with"
-                        " it, roll back")  # fmt: skip
+                        help="register the champion, promote the candidate, roll back")  # fmt: skip
     parser.add_argument("--keep", type=Path, help="folder to copy the output folder to")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     classes = read_package(find(given.model))[0].classes
     brought = deliveries(chosen(given.data, classes, given.each, given.blur))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         home = Path(folder)
-        port, s3_port, mlflow_port = free_port(), free_port(), free_port()
-        url = f"http://127.0.0.1:{mlflow_port}"
-        environ = {
-            **os.environ, "MLFLOW_TRACKING_URI": url, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "PI10_RETRAIN_REGISTER": MODEL, "PI10_RETRAIN_SETTLE_S": "10",
-            **dict(pair.split("=", 1) for pair in given.variables),
-        }  # fmt: skip
-        server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
-                  str(mlflow_port), "--workers", "1", "--backend-store-uri",
-                  f"sqlite:///{home}/m.db", "--artifacts-destination", f"{home}/a"]  # fmt: skip
-        if given.loop:
-            environ["PI10_MODEL_CACHE"] = f"{home}/cache"
-        local = [sys.executable, "-m", "pi10_classifier", "oscar", "local", "up", "--home",
-                 f"{home}/local", "--service", "pi10-retrain", "--port",
-                 str(port), "--s3-port", str(s3_port)]  # fmt: skip
-        local += ["--model", f"models:/{MODEL}@champion" if given.loop else given.model]
-        with ExitStack() as stack:
-            stack.enter_context(process(server, home / "mlflow.log", environ))
-            wait_for("MLflow", lambda: urllib.request.urlopen(f"{url}/health", timeout=2).status)
-            if given.loop:
-                # the first champion, judged on pictures in focus
-                sharp = chosen(given.data, classes, 20, 0)
-                rows = [(f"{label}/{name}", x) for label, y in sharp.items() for name, x in y]
-                (home / "sharp.tar").write_bytes(packed(rows))
-                pi10(home, environ, "models", "register", str(find(given.model)), "--name", MODEL)
-                pi10(home, environ, "models", "promote", MODEL, "--data", "sharp.tar", "--out",
-                     "first")  # fmt: skip
-            stack.enter_context(process(local, home / "log", environ))
-            keys = home / "local/environment"
-            text = wait_for("pi10 oscar local", lambda: keys.read_text() if keys.exists() else None)
-            out = run(text, brought, url, given.keep)
-            if given.loop:
-                promote(home, environ, out)
-
-
-def pi10(home: Path, environ: dict[str, str], *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pi10_classifier", *words], cwd=home, env=environ,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    print(f"$ pi10 {' '.join(words)}: {done.returncode}")
-    if done.returncode:
-        print(done.stderr.strip()[-600:])
-    return done.stdout
-
-
-def promote(home: Path, environ: dict[str, str], out: Bucket) -> None:
-    """What a person does, and what a service that follows the alias then answers."""
-    out.download("test/frozen-test.tar", home / "frozen-test.tar")
-    pi10(home, environ, "simulate", "made", "--bins", "1", "--images", "30")
-
-    def model(name: str) -> str:
+        url, environ = registry(home, stack, given.variables)
         follows = f"models:/{MODEL}@champion"
-        pi10(home, environ, "classify", "made", "--model", follows, "--out", name)
-        with suppress(OSError, ValueError, KeyError):
-            return str(json.loads((home / name / "run.json").read_text())["model"]["sha256"][:12])
-        return "none"
+        services = ["pi10-retrain"]
+        if given.loop:
+            services.append("pi10-events")
+            # the first champion, judged on pictures in focus
+            sharp = chosen(given.data, classes, 20, 0)
+            rows = [(f"{label}/{name}", x) for label, y in sharp.items() for name, x in y]
+            (home / "sharp.tar").write_bytes(packed(rows))
+            champion = str(find(given.model).resolve())
+            pi10(home, environ, "models", "register", champion, "--name", MODEL)
+            pi10(home, environ, "models", "promote", MODEL, "--data", "sharp.tar", "--out", "first")
+        store = local(home, stack, environ, services, follows if given.loop else given.model)
+        source, out = (Bucket.of(store, f"s3://{BUCKET}/{name}/") for name in ("in", "out"))
+        if given.loop:
+            os.environ.update(environ)  # `pi10 serve` starts with it
+            address = stack.enter_context(
+                serve.service(home, ["--model", follows, "--workers", "2"])
+            )[0]
+        told = run(source, out, brought, url, given.keep)
+        if given.loop:
+            if told["state"] != "candidate":
+                sys.exit("no candidate, so there is nothing to promote")
+            out.download(FROZEN, home / "frozen-test.tar")
+            image = next(row for rows in sharp.values() for row in rows)
+            events = (Bucket.of(store, f"s3://pi10/{name}/") for name in ("in", "out"))
+            promote_and_roll_back(
+                home, environ, MODEL, Followers(address, image, *events), hashes(url)
+            )
 
-    print(f"champion answers: {model('before')}")
-    print(pi10(home, environ, "models", "promote", MODEL, "--data", "frozen-test.tar", "--out",
-               "compared", "--new-test", "--why", "benchmark"))  # fmt: skip
-    print(f"after the promotion: {model('after')}")
-    print(pi10(home, environ, "models", "rollback", MODEL, "--why", "benchmark"))
-    print(f"after the rollback: {model('again')}")
+
+def registry(home: Path, stack: ExitStack, variables: list[str]) -> tuple[str, dict[str, str]]:
+    """The address of a fresh MLflow server, and the environment of all that use it."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environ = {
+        **os.environ, "MLFLOW_TRACKING_URI": url, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PI10_RETRAIN_REGISTER": MODEL, "PI10_RETRAIN_SETTLE_S": "10",
+        "PI10_MODEL_CACHE": f"{home}/cache", "PI10_MODEL_POLL_S": "1",
+        **dict(pair.split("=", 1) for pair in variables),
+    }  # fmt: skip
+    server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+              "--workers", "1", "--backend-store-uri", f"sqlite:///{home}/m.db",
+              "--artifacts-destination", f"{home}/a"]  # fmt: skip
+    stack.enter_context(process(server, home / "mlflow.log", environ))
+    waited("MLflow", lambda: urllib.request.urlopen(f"{url}/health", timeout=2).status)
+    return url, environ
 
 
-def run(text: str, brought: dict[str, bytes], url: str, keep: Path | None) -> Bucket:
-    environ = dict(line.removeprefix("export ").split("=", 1) for line in text.splitlines())
-    store = S3Client({name: value.strip("'") for name, value in environ.items()})
-    source, out = (Bucket.of(store, f"s3://{BUCKET}/{name}/") for name in ("in", "out"))
+def local(
+    home: Path, stack: ExitStack, environ: dict[str, str], services: list[str], model: str
+) -> S3Client:
+    """The storage of a running `pi10 oscar local up` with these services."""
+    command = [sys.executable, "-m", "pi10_classifier", "oscar", "local", "up", "--home",
+               f"{home}/local", "--model", model, "--port", str(free_port()), "--s3-port",
+               str(free_port())]  # fmt: skip
+    for service in services:
+        command += ["--service", service]
+    stack.enter_context(process(command, home / "log", environ))
+    keys = home / "local/environment"
+    text = waited("pi10 oscar local", lambda: keys.read_text() if keys.exists() else None)
+    lines = (line.removeprefix("export ").split("=", 1) for line in text.splitlines())
+    return S3Client({name: value.strip("'") for name, value in lines})
+
+
+def run(
+    source: Bucket, out: Bucket, brought: dict[str, bytes], url: str, keep: Path | None
+) -> dict[str, Any]:
+    """Deliver, and print what becomes of it; the report of the round."""
     for name, data in brought.items():
         source.put(name, data)
     began = time.monotonic()
 
-    def report() -> Any:
+    def report() -> dict[str, Any] | None:
         names = [x.name for x in out.outputs("rounds/") if x.name.endswith("/report.json")]
         return json.loads(out.get(names[-1], 2**24)) if names else None
 
-    told = wait_for("a report", report)
+    told: dict[str, Any] = waited("a report", report, WAIT_S)
     seconds = time.monotonic() - began
     for entry in out.outputs("answers/"):
         answer = json.loads(out.get(entry.name))
@@ -242,13 +239,24 @@ def run(text: str, brought: dict[str, bytes], url: str, keep: Path | None) -> Bu
         print(f"difference {told_of['difference']}, {told_of['verdict']}")
         print(told["registered"])
         show_registered(url)
-    print(f"{seconds:.0f} s from the last delivery to the report")
+    print(f"{seconds:.0f} s from the last delivery to the report", flush=True)
     if keep:
         for entry in out.outputs(""):
             path = keep / entry.name
             path.parent.mkdir(parents=True, exist_ok=True)
             out.download(entry.name, path)
-    return out
+    return told
+
+
+def hashes(url: str) -> tuple[str, str]:
+    """SHA-256 of the ONNX files of champion and candidate, as answers give it."""
+    registered = Registry.from_environ({"MLFLOW_TRACKING_URI": url})
+    found = []
+    for alias in ("champion", "candidate"):
+        folder = find(f"models:/{MODEL}@{alias}", os.environ)
+        found.append(read_package(folder)[0].sha256)
+        print(f"{alias}: {registered.version(ModelReference(MODEL, alias=alias))}")
+    return found[0], found[1]
 
 
 def show_registered(url: str) -> None:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from pi10_classifier.classify import classify_units
 from pi10_classifier.errors import Code, InputError, ModelError, Pi10Error
 from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.graphs.choice import chosen_device
 from pi10_classifier.model.session import Model
 from pi10_classifier.sources.base import Item
 from pi10_classifier.sources.repeats import RepeatedFile, keep_last_copies, raise_on_repeat
@@ -50,13 +52,23 @@ def warm(environ: Mapping[str, str] = os.environ) -> None:
 
 def _use_once(package: Path, service: Service) -> None:
     """Load a package, and classify one image with it."""
-    from pi10_classifier.simulate import simulate_cruise
-
     model = _SHELF.load(package, service.device)
     with tempfile.TemporaryDirectory(prefix="pi10-warm-") as folder:
-        for path in simulate_cruise(Path(folder), bins=1, images=1):
-            files = UploadedFiles((Upload(path.name, path),), service.limits)
-            _outcome(files, model, Wanted.of({}, service), service)
+        name, data = _drawn()
+        path = Path(folder) / "0"
+        path.write_bytes(data)
+        files = UploadedFiles((Upload(name, path),), service.limits)
+        _outcome(files, model, Wanted.of({}, service), service)
+
+
+@cache  # drawing takes longer than loading a model
+def _drawn() -> tuple[str, bytes]:
+    """An image of the simulator: its name and bytes."""
+    from pi10_classifier.simulate import simulate_cruise
+
+    with tempfile.TemporaryDirectory(prefix="pi10-drawn-") as folder:
+        [path] = simulate_cruise(Path(folder), bins=1, images=1)
+        return path.name, path.read_bytes()
 
 
 class _Preparation:
@@ -70,9 +82,10 @@ class _Preparation:
         self.thread.start()
 
     def _run(self) -> None:
-        if self._service.device == "cpu":  # its sessions have no threads, which would stay slow
-            yield_to_requests()
         try:
+            # its sessions have no threads, which would stay slow
+            if chosen_device(self._service.device, self.package).startswith("cpu"):
+                yield_to_requests()
             _use_once(self.package, self._service)
         except Exception as error:  # whatever it is, the model in service goes on
             self.problem = str(error) or type(error).__name__

@@ -1,8 +1,9 @@
 """Follows a registry, and changes the model of all workers at once.
 
-Each worker loads and warms the new model beside the old one, between its requests. When all have
-it, the next request is the first with the new model: no request waits for a model, and none after
-it gets the old one. A request that runs then ends with the model that it began with.
+One worker after the other loads the new model beside the old one, and gets no requests meanwhile if
+another can take them. When all have it, the next request is the first with the new model: no
+request waits for a model, and none after it gets the old one. A request that runs then ends with
+the model that it began with.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pi10_classifier.api.predictions.handler import prepare
 from pi10_classifier.api.predictions.served_model import tell
@@ -24,7 +26,6 @@ from pi10_classifier.registry.reference import is_reference
 from pi10_classifier.registry.resolve import Resolved, find, resolve
 
 LOG = logging.getLogger("pi10.model")
-_ASK_S = 0.1
 
 
 class ModelChange:
@@ -48,7 +49,8 @@ class ModelChange:
         resolved = resolve(service.model, keep=True) if is_reference(service.model) else None
         if resolved and resolved.away:
             self._note(resolved.away)
-        self._enter(str(resolved.folder if resolved else find(service.model)), resolved)
+        folder = str(resolved.folder if resolved else find(service.model))
+        self._enter(folder, read_package(Path(folder))[0], resolved)
 
     @property
     def follows(self) -> bool:
@@ -95,20 +97,19 @@ class ModelChange:
             return
         began = time.perf_counter()
         LOG.info("model comes", extra={"model": str(resolved)})
-        # each answer is quick: the loading itself goes on in a thread of the worker
         try:
-            while not all(await self._workers.in_all(prepare, folder)):
-                await asyncio.sleep(_ASK_S)
+            package, _ = await asyncio.to_thread(read_package, resolved.folder)
+            await self._workers.in_turn(prepare, folder)
         except ModelError:
             self._refused = folder
             raise
-        self._enter(folder, resolved)
+        # no await from here on: a worker that became warm now would lack the model
+        self._enter(folder, package, resolved)
         self.changes += 1
         seconds = round(time.perf_counter() - began, 3)
         LOG.info("model changed", extra={"model": str(resolved), "seconds": seconds})
 
-    def _enter(self, folder: str, resolved: Resolved | None) -> None:
-        package, _ = read_package(find(folder))
+    def _enter(self, folder: str, package: Package, resolved: Resolved | None) -> None:
         self._workers.model_folder = folder
         tell(folder)  # for what this process itself tells of the model
         told = {"registered": str(resolved.reference)} if resolved else {}

@@ -26,6 +26,9 @@ WATCH_S = 2.0
 # ready, and after PATIENCE_S it is replaced, because it is stopped or hangs
 ANSWER_S = 5.0
 PATIENCE_S = 60.0
+# how long a worker that is to load a model may take to become idle, before it loads beside its work
+IDLE_S = 2.0
+_ASK_S = 0.05
 # larger uploads queue as bins, smaller ones as single images
 BULK_BYTES = 2**20
 TRIES = 2
@@ -66,6 +69,7 @@ class Workers:
         self._idle: asyncio.LifoQueue[WorkerProcess] = asyncio.LifoQueue()
         self._warm_workers: set[WorkerProcess] = set()
         self._bulk = asyncio.Semaphore(max(1, count - 1))
+        self._with_bulk: set[WorkerProcess] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
 
@@ -105,18 +109,49 @@ class Workers:
                 LOG.error("worker died", extra={"worker_pid": worker.pid, "deaths": deaths})
         raise WorkerDied(f"the worker process died {TRIES} times on this request")
 
-    async def in_all(self, work: Callable[..., Any], *args: Any) -> list[Any]:
-        """Run quick ``work`` once in each warm process, between its requests.
+    async def in_turn(self, work: Callable[..., bool], *args: Any) -> None:
+        """Have ``work`` done in every warm process, in one after the other.
 
-        Raises what it raises; a process that dies meanwhile is left out.
+        work: returns at once, and False while what it began goes on in a thread of the process.
+        That process gets no requests meanwhile if it is or becomes idle and another is there for
+        them; else they go on beside it. Raises what ``work`` raises. A process that dies meanwhile
+        is left out. When this returns, no process is warm that has not done the work.
         """
-        answers = []
-        for worker in list(self._warm_workers):
+        done: set[WorkerProcess] = set()
+        while rest := self._warm_workers - done:
+            held = await self._hold_one_of(rest)
+            worker = held or next(iter(rest))
+            done.add(worker)
             try:
-                answers.append(await worker.run(work, *args))
-            except (BrokenProcessPool, RuntimeError):  # RuntimeError: it was shut down
-                continue
-        return answers
+                while True:
+                    async with asyncio.timeout(self._patience_s if held else None):
+                        if await worker.run(work, *args):
+                            break
+                    await asyncio.sleep(_ASK_S)
+            except (BrokenProcessPool, RuntimeError, TimeoutError):  # it died, or hangs
+                if held:
+                    held = None
+                    self._replace(worker)
+            finally:
+                if held:
+                    self._idle.put_nowait(held)
+
+    async def _hold_one_of(self, workers: set[WorkerProcess]) -> WorkerProcess | None:
+        """Take one of ``workers`` out of the idle ones; None if none is within ``IDLE_S``.
+
+        None also where single images would have no process left.
+        """
+        until = time.monotonic() + IDLE_S
+        while len(self._warm_workers - self._with_bulk) > 1:
+            idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+            held = next((worker for worker in reversed(idle) if worker in workers), None)
+            for worker in reversed(idle):
+                if worker is not held:
+                    self._idle.put_nowait(worker)
+            if held or time.monotonic() > until:
+                return held
+            await asyncio.sleep(0.01)
+        return None
 
     async def _take(self, bulk: bool) -> WorkerProcess:
         if bulk:
@@ -142,6 +177,8 @@ class Workers:
         try:
             if ask:
                 await self._ask(worker)
+            if bulk:
+                self._with_bulk.add(worker)
             async with asyncio.timeout(seconds or None) as limit:
                 return await worker.run(work, *args)
         except BrokenProcessPool:
@@ -155,6 +192,7 @@ class Workers:
             raise TookTooLong(f"not finished within {seconds:g} s; send fewer images") from error
         finally:
             if bulk:
+                self._with_bulk.discard(worker)
                 self._bulk.release()
             if usable:
                 self._idle.put_nowait(worker)
@@ -184,7 +222,10 @@ class Workers:
             began = time.perf_counter()
             try:
                 async with asyncio.timeout(self._start_s) as limit:
-                    await worker.warm(partial(in_service, self.model_folder, self._warm))
+                    warmed_with = None
+                    while warmed_with != self.model_folder:  # it may change meanwhile
+                        warmed_with = self.model_folder
+                        await worker.warm(partial(in_service, warmed_with, self._warm))
             except Exception as error:
                 self.problem = str(error) or type(error).__name__
                 if limit.expired():

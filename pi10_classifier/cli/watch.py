@@ -7,6 +7,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import click
@@ -78,8 +79,9 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
     the tables are written every ten minutes and at the end. After a restart, even after a power
     cut, it continues where it stopped.
 
-    With --model models:/NAME@ALIAS the model changes when the alias moves. Each model then has a
-    folder below --out, and no input is classified by two.
+    With --model models:/NAME@ALIAS the model changes when the alias moves: the registry is asked
+    every --model-poll seconds, and at once on SIGHUP. The new model begins with the next bin. Each
+    model has a folder below --out, and no input is classified by two.
 
     Each minute (UTC) gives one line of JSON of less than 500 bytes: counts by class, failures,
     backlog, and densities of the instrument's complete minutes. The lines are kept on disk and
@@ -101,7 +103,7 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
       pi10 watch s3://pi10/in/ --out results --model fast --summary-url https://shore.example/pi10
     """
     from pi10_classifier.cli.terminal.console import is_terminal, show_run
-    from pi10_classifier.foundation.signals import stoppable
+    from pi10_classifier.foundation.signals import on_hangup, stoppable
     from pi10_classifier.inference.settings import Settings
     from pi10_classifier.registry.reference import ModelReference, is_reference
     from pi10_classifier.registry.resolve import find
@@ -140,9 +142,12 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
                 "raise_if_cancelled": raise_if_cancelled, "show_status": show, "emit_line": emit,
             }  # fmt: skip
             if followed:
-                last = follow(
-                    source, out, settings, plan, model, poll_s=poll_s, ended=report_of, **shown
-                )
+                asked: SimpleQueue[None] = SimpleQueue()
+                with on_hangup(asked):
+                    last = follow(
+                        source, out, settings, plan, model, poll_s=poll_s, asked=asked,
+                        ended=report_of, **shown,
+                    )  # fmt: skip
                 run, out, settings = last.run, last.folder, replace(settings, model=last.package)
             else:
                 run = run_watch(source, out, settings, plan, **shown)

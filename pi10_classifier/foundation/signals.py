@@ -11,10 +11,27 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def on_hangup(put: SimpleQueue[None]) -> Iterator[None]:
+    """At each SIGHUP, put None into the queue, where another thread waits for it.
+
+    Not on Windows, which has no such signal. A queue, as its ``put`` may be interrupted by itself.
+    """
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda *_: put.put(None))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """Watches with a registered model, and changes to the next one without mixing the two.
 
 Each model has an output folder of its own below ``--out``, named by its number in order, its
-version and its hash, so that no table holds two models. At a change the work in progress is
-published, the tables of the folder are finished as at a stop, and the ledger goes on in the next
-folder: no input is done twice, and the lines go on under the same id.
+version and its hash, so that no table holds two models. A change waits until the bin that is being
+recorded is complete. Then the work in progress is published, the tables of the folder are finished
+as at a stop, and the ledger goes on in the next folder: no input is done twice, and the lines go on
+under the same id.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from pi10_classifier.classify import RunResult
@@ -25,9 +27,10 @@ from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.session import Model
 from pi10_classifier.registry.resolve import LOG, Resolved, resolve
 from pi10_classifier.results.run_folder import JOURNAL, SETTINGS
+from pi10_classifier.watch.inputs.between_bins import NextModel
 from pi10_classifier.watch.ledger import FILE
 from pi10_classifier.watch.options import WatchOptions
-from pi10_classifier.watch.watcher import ModelChanged, watch
+from pi10_classifier.watch.watcher import watch
 
 POLL_S = 60.0
 _FOLDER = re.compile(r"(?P<number>[0-9]{4})-v[0-9]+-(?P<digest>[0-9a-f]{12})")
@@ -61,7 +64,7 @@ def follow(
     reference: str,
     *,
     poll_s: float = POLL_S,
-    raise_if_cancelled: Callable[[], None] = lambda: None,
+    asked: SimpleQueue[None] | None = None,
     ended: Callable[[Watched], None] = lambda _: None,
     environ: Mapping[str, str] = os.environ,
     **shown: Any,
@@ -69,85 +72,108 @@ def follow(
     """Watch as :func:`watcher.watch`, with the version that ``reference`` names at any time.
 
     settings: their ``model`` is replaced. poll_s: seconds between questions to the registry; 0 for
-    none. ended: called with each model's finished run but the last, which is returned. shown: as
-    for ``watch``. Raises as ``watch``, and RegistryAwayError where no version is cached.
+    none. asked: what is put into it has the registry asked at once. ended: called with each model's
+    finished run but the last, which is returned. shown: as for ``watch``. Raises as ``watch``, and
+    RegistryAwayError where no version is cached.
     """
     if not (poll_s == 0 or 1 <= poll_s <= 86_400):
         raise SettingError(f"--model-poll is {poll_s:g}; it must be 0, or 1 to 86400 seconds")
     now = resolve(reference, environ, keep=True)
     if now.away:
         LOG.warning("%s; going on with %s, as of %s", now.away, now, now.since)
-    while True:
-        folder = _folder_for(out, now)
-        question = _Question(reference, settings, now, poll_s, environ)
-        try:
-            run = watch(
-                source, folder, replace(settings, model=now.folder), plan,
-                raise_if_cancelled=question.before(raise_if_cancelled), environ=environ, **shown,
-            )  # fmt: skip
-        except OutputError:
-            if not question.raised:
-                raise
-            continue  # a full disk: go on with this model, whose start waits for room
-        finally:
-            question.close()
-        done = Watched(folder, now.folder, run)
-        if not question.raised or question.new is None:
-            return done
-        LOG.warning("%s; results go on in %s", question.new, _path_of(out, question.new, folder))
-        ended(done)
-        now = question.new
+    question = _Question(reference, settings, now, poll_s, environ, asked or SimpleQueue())
+    try:
+        while True:
+            folder = _folder_for(out, question.now)
+            following = NextModel(lambda: question.new is not None)
+            now = question.now
+            try:
+                run = watch(
+                    source, folder, replace(settings, model=now.folder), plan,
+                    environ=environ, following=following, **shown,
+                )  # fmt: skip
+            except OutputError:
+                if not following.taken:
+                    raise
+                continue  # a full disk: go on with this model, whose start waits for room
+            done = Watched(folder, now.folder, run)
+            if not following.taken:
+                return done
+            new = question.go_on()
+            if new.digest == now.digest:  # the alias went back meanwhile
+                continue
+            LOG.warning("%s; results go on in %s", new, _path_of(out, new, folder))
+            ended(done)
+    finally:
+        question.close()
 
 
 class _Question:
-    """A thread that asks the registry; ``new`` is another version, once it is seen to be usable."""
+    """A thread that asks the registry.
+
+    now: the version in use. new: another one, once it is seen to be usable; None again where the
+    alias goes back before it is taken.
+    """
 
     def __init__(
         self, reference: str, settings: Settings, now: Resolved, poll_s: float,
-        environ: Mapping[str, str],
+        environ: Mapping[str, str], asked: SimpleQueue[None],
     ) -> None:  # fmt: skip
+        self.now = now
         self.new: Resolved | None = None
-        self.raised = False
-        self._reference, self._settings, self._now = reference, settings, now
-        self._poll_s, self._environ = poll_s, environ
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pi10-model", daemon=True)
-        if poll_s:
-            self._thread.start()
+        self._reference, self._settings = reference, settings
+        self._poll_s, self._environ, self._asked = poll_s, environ, asked
+        self._lock = threading.Lock()
+        self._ends = False
+        self._told = self._refused = ""
+        threading.Thread(target=self._run, name="pi10-model", daemon=True).start()
 
     def close(self) -> None:
-        self._end.set()
+        self._ends = True
+        self._asked.put(None)
 
-    def before(self, raise_if_cancelled: Callable[[], None]) -> Callable[[], None]:
-        """``raise_if_cancelled`` that also raises ModelChanged, once, when there is a new model."""
-
-        def check() -> None:
-            raise_if_cancelled()
-            if self.new is not None and not self.raised:
-                self.raised = True
-                raise ModelChanged
-
-        return check
+    def go_on(self) -> Resolved:
+        """The version to go on with, in use from now on."""
+        with self._lock:
+            self.now, self.new = self.new or self.now, None
+            return self.now
 
     def _run(self) -> None:
-        told = refused = ""
-        while not self._end.wait(self._poll_s):
+        while True:
+            by_person = True
             try:
-                answer = resolve(self._reference, self._environ)
-                problem = answer.away
-                if answer.digest == refused:  # loading it again would only cost
-                    continue
-                if answer.digest != self._now.digest:
-                    refused = answer.digest
-                    self._check(answer)
-                    self.new = answer
-                    return
-                refused = ""
+                self._asked.get(timeout=self._poll_s or None)
+            except Empty:
+                by_person = False
+            if self._ends:
+                return
+            if by_person:
+                self._told = self._refused = ""
+            try:
+                problem = self._ask(by_person)
             except (Pi10Error, OSError) as error:
                 problem = str(error)
-            if problem and problem != told:
-                LOG.warning("%s; going on with %s", problem, self._now)
-            told = problem
+            if problem and problem != self._told:
+                LOG.warning("%s; going on with %s", problem, self.now)
+            self._told = problem
+
+    def _ask(self, by_person: bool) -> str:
+        """Ask once; returns why the registry did not answer, "" if it did."""
+        answer = resolve(self._reference, self._environ)
+        with self._lock:
+            known = self.new or self.now
+            if answer.digest == self.now.digest:
+                self.new, self._refused = None, ""
+        if by_person and not answer.away and answer.digest == known.digest:
+            LOG.warning("%s, as before", answer)
+        if answer.digest in (self._refused, known.digest, self.now.digest):
+            return answer.away  # a refused one is not loaded again: it would only cost
+        self._refused = answer.digest
+        self._check(answer)
+        with self._lock:
+            self.new, self._refused = answer, ""
+        LOG.warning("%s; it is taken when the bin in work is complete", answer)
+        return answer.away
 
     def _check(self, answer: Resolved) -> None:
         """Load the model once. Raises ModelError or SettingError where it could not be used."""

@@ -33,6 +33,7 @@ from pi10_classifier.watch.ashore.uplink import Uplink
 from pi10_classifier.watch.discovery import InputDiscovery
 from pi10_classifier.watch.disk_space import retry_until_writable
 from pi10_classifier.watch.inputs.base import WatchedInput
+from pi10_classifier.watch.inputs.between_bins import QUIET_S, ModelChanged, NextModel
 from pi10_classifier.watch.inputs.place import place_of
 from pi10_classifier.watch.ledger import FILE, Ledger
 from pi10_classifier.watch.metrics_file import MetricsFile
@@ -44,7 +45,6 @@ from pi10_classifier.watch.quarantine import CrashQuarantine
 from pi10_classifier.watch.queue import InputQueue
 from pi10_classifier.watch.superseded import remove_superseded
 
-QUIET_S = 120.0
 TABLES_EVERY_S = 600.0
 _TAKE = 8 * CHUNK_ITEMS
 _LINGER_S = 0.2
@@ -76,10 +76,6 @@ class Status:
     gone: int = 0
 
 
-class ModelChanged(KeyboardInterrupt):
-    """Stops the work as a signal does, for another model to go on."""
-
-
 def watch(
     source: str,
     out: Path,
@@ -91,10 +87,12 @@ def watch(
     emit_line: Callable[[str], None] = lambda _: None,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = utc_now,
+    following: NextModel | None = None,
 ) -> RunResult:
     """Watch until ``raise_if_cancelled`` raises KeyboardInterrupt; then publish what is in work.
 
-    With ``plan.until_idle`` it also ends once all inputs are done. show_status: called about once
+    With ``plan.until_idle`` it also ends once all inputs are done. following: it also ends where
+    another model waits, between two bins. show_status: called about once
     a second. emit_line: called with the line of each minute. Raises SettingError or ModelError
     before any work, and OutputError where the last results cannot be written; these inputs are
     then classified again at the next start.
@@ -118,8 +116,11 @@ def watch(
         try:
             retried(lambda: _reconcile(folder, ledger))
             watcher = retried(
-                lambda: _Watcher(watched, folder, ledger, settings, plan, model, environ, clock)
-            )
+                lambda: _Watcher(
+                    watched, folder, ledger, settings, plan, model, environ, clock,
+                    following or NextModel(),
+                )
+            )  # fmt: skip
             return watcher.run(source, raise_if_cancelled, show_status, emit_line)
         finally:
             ledger.close()
@@ -158,7 +159,9 @@ class _Watcher:
         model: Model,
         environ: Mapping[str, str],
         clock: Callable[[], datetime],
+        following: NextModel,
     ) -> None:
+        self._following = following
         self._folder, self._ledger, self._input = folder, ledger, watched
         self._settings, self._plan, self._model = settings, plan, model
         self._package = model.package
@@ -235,6 +238,7 @@ class _Watcher:
             time.sleep(_LINGER_S)
             return
         taken = self._waiting.take(_TAKE, CHUNK_ITEMS, _LINGER_S)
+        taken = self._following.divide(taken, self._waiting)
         images = [candidate for candidate in taken if not candidate.is_archive]
         if images:
             self._parts.images(images)

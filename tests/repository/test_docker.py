@@ -19,7 +19,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text("utf-8")
-LOCKS = ("requirements-build.txt", "requirements-serve.txt", "requirements-train.txt")
+LOCKS = (
+    "requirements-build.txt", "requirements-serve.txt", "requirements-train.txt",
+    "requirements-gpu.txt",
+)  # fmt: skip
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 
 
@@ -46,8 +49,11 @@ def pins(text: str) -> dict[str, str]:
 
 
 def stage(name: str) -> str:
-    """The lines of a stage of the Dockerfile."""
-    return re.split(r"^FROM ", DOCKERFILE.split(f" AS {name}\n")[1], flags=re.MULTILINE)[0]
+    """The lines of a stage of the Dockerfile, after those of the stage that it begins with."""
+    before, after = DOCKERFILE.split(f" AS {name}\n")
+    lines = re.split(r"^FROM ", after, flags=re.MULTILINE)[0]
+    parent = before.rpartition("FROM ")[2]
+    return (stage(parent) if f" AS {parent}\n" in DOCKERFILE else "") + lines
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -70,7 +76,7 @@ def test_scripts_are_sound_shell_and_executable(name: str) -> None:
     assert os.access(path, os.X_OK)
 
 
-@pytest.mark.parametrize("target", ["serve", "train"])
+@pytest.mark.parametrize("target", ["serve", "train", "gpu"])
 def test_what_the_marketplace_asks_of_an_image(target: str) -> None:
     lines = stage(target)
     assert "EXPOSE 5000 6006 8888" in lines
@@ -78,6 +84,8 @@ def test_what_the_marketplace_asks_of_an_image(target: str) -> None:
     assert "BASE_PATH" not in lines
     assert re.search(r"^ARG branch=main$", lines, re.MULTILINE)
     assert "HEALTHCHECK" in lines
+    told = set(re.findall(r"image\.(\w+(?:\.\w+)?)=", lines))
+    assert told == {"title", "description", "version", "licenses", "source", "ref.name", "revision"}
     users = re.findall(r"^USER (.*)$", lines, re.MULTILINE)
     assert users == ["1000:1000"]
 

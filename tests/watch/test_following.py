@@ -1,8 +1,14 @@
 """A watcher with a registered model: the next model takes over, and no table holds two."""
 
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 import support
@@ -126,6 +132,60 @@ def test_the_next_model_takes_over(mlflow_server_process, environ, models, tmp_p
     assert results[-1].folder == last.folder
     assert rows(last.folder) == {f"b{i}.tif": hashes[1] for i in range(5)} | {"a0.tif": hashes[1]}
     assert len(rows(first.folder)) == 9
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_sighup_has_the_registry_asked_at_once(environ, models, tmp_path):
+    """A real process, which never asks by itself. An archive is published at once."""
+    hashes = [read_package(folder)[0].sha256 for folder in models]
+    registry = Registry.from_environ(environ)
+    numbers = [register(registry, "hung-up", folder).version for folder in models[:2]]
+    registry.set_alias("hung-up", "champion", numbers[0])
+    source = tmp_path / "in"
+    support.write_tar(source / "a.tar", {"a.tif": support.particle(1)})
+    out, log = tmp_path / "out", tmp_path / "log"
+    command = [sys.executable, "-m", "pi10_classifier", "watch", str(source), "--out", str(out),
+               "--model", "models:/hung-up@champion", "--model-poll", "0", "--settle", "0",
+               "--rescan", "1", "--no-report"]  # fmt: skip
+
+    def until(holds, what):
+        deadline = time.monotonic() + 240
+        while not holds():
+            assert watcher.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, (what, log.read_text())
+            time.sleep(0.1)
+
+    with log.open("w") as stream:
+        watcher = subprocess.Popen(command, stderr=stream, env={**os.environ, **environ})
+    try:
+        until(lambda: ledger_of(out) == {"a.tar"}, "the first archive")
+        watcher.send_signal(signal.SIGHUP)
+        until(lambda: "version 1" in log.read_text(), "an answer: as before")
+        registry.set_alias("hung-up", "champion", numbers[1])
+        watcher.send_signal(signal.SIGHUP)
+        watcher.send_signal(signal.SIGHUP)
+        until(lambda: [*out.glob("0002-*/journal/watch.sqlite")], "the next folder")
+        support.write_tar(source / "b.tar", {"b.tif": support.particle(2)})
+        until(lambda: ledger_of(out) == {"a.tar", "b.tar"}, "the second archive")
+    finally:
+        watcher.terminate()
+        code = watcher.wait(120)
+    assert code == 0
+    first, last = sorted(out.iterdir())
+    assert rows(first) == {"a.tif": hashes[0]}
+    assert rows(last) == {"b.tif": hashes[1]}
+
+
+def ledger_of(out):
+    """The inputs that the newest ledger holds as done."""
+    found = sorted(out.glob("*/journal/watch.sqlite"))
+    if not found:
+        return set()
+    try:
+        with closing(sqlite3.connect(found[-1])) as ledger:
+            return {name for (name,) in ledger.execute("select name from inputs")}
+    except sqlite3.OperationalError:  # it is being made
+        return set()
 
 
 def test_a_run_of_one_model_is_not_mixed_with(environ, models, tmp_path):
