@@ -169,10 +169,15 @@ def pipeline_of(
     folder: RunFolder, settings: Settings, model: Model, progress: Callable[[Progress], None]
 ) -> Pipeline:
     engine = Engine.from_settings(model, settings)
+    prepare_process()
+    return Pipeline(folder, engine, settings.jobs, progress)
+
+
+def prepare_process() -> None:
+    """Import what parts need, and search less often for reference cycles."""
     # rows are no cycles, so that the collector would mostly look through them in vain
     gc.set_threshold(max(gc.get_threshold()[0], COLLECT_AFTER), *gc.get_threshold()[1:])
     import_ahead("pyarrow.parquet")  # for parts
-    return Pipeline(folder, engine, settings.jobs, progress)
 
 
 def publish_units(
