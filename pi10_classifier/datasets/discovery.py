@@ -190,7 +190,7 @@ def _table_entries(source: str, path: Path, wanted: Collection[str] | None) -> I
         files = tuple(image_file(places, row.path) for row in some)
         block = FileBlock(source, str(path), 0, files, LIMITS)
         for row, file, item in zip(some, files, block.items(), strict=True):
-            particle = Particle.parse(file.path.name)
+            particle = Particle.parse(Path(file.path).name)
             yield Entry(
                 source,
                 row.path,

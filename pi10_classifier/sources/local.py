@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from pi10_classifier.errors import Code, InputError, SettingError
 from pi10_classifier.imaging.decode import looks_like_image
@@ -30,6 +31,8 @@ from pi10_classifier.sources.input_rules import (
     normalised_name,
     skip_reason,
 )
+
+_TO_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,13 @@ class LocalArchive:
             yield Item(self.name, "", error=unreadable(error))
 
 
-@dataclass(frozen=True, slots=True)
-class LooseFile:
+class LooseFile(NamedTuple):  # a tuple: hundreds of thousands are made
     """A file outside any archive, with its size and time when it was found.
 
     skip: the file is counted, but ``input_rules`` skips it.
     """
 
-    path: Path
+    path: Path | str
     member: str
     size: int
     modified_ns: int
@@ -120,17 +122,32 @@ class FileBlock:
         if file.size > self.limits.member_bytes:
             return Item(self.source, member, error=too_large(file.size, self.limits))
         try:
-            with file.path.open("rb", buffering=0) as stream:
-                data = stream.readall()  # unlike read(size), continues after a short read
+            data = read_whole(file.path, file.size)
         except OSError as problem:
             return Item(self.source, member, error=unreadable(problem))
         return Item(self.source, member, data)
 
 
-def holds_image(path: Path) -> bool:
+def read_whole(path: Path | str, size: int) -> bytes:
+    """All bytes of a file that had ``size`` when it was found. Raises OSError."""
+    # a file object would take twice as many system calls: for its size, its position, its end
+    handle = os.open(path, _TO_READ)
+    try:
+        data = os.read(handle, size + 1)
+        if len(data) == size:
+            return data
+        pieces = [data]  # it has changed, or the read was cut short
+        while data := os.read(handle, READ_BUFFER):
+            pieces.append(data)
+        return b"".join(pieces)
+    finally:
+        os.close(handle)
+
+
+def holds_image(path: Path | str) -> bool:
     """True where a file's first bytes are those of an image, or cannot be read."""
     try:
-        with path.open("rb") as stream:
+        with Path(path).open("rb") as stream:
             return looks_like_image(stream.read(16))
     except OSError:
         return True  # reading the file will give the error

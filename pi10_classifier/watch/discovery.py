@@ -12,6 +12,7 @@ from pi10_classifier.watch.inputs.base import InputVersion, WatchedInput
 from pi10_classifier.watch.queue import InputQueue
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+_HEAR_WITHIN_S = 0.5
 _WITHOUT_EVENTS_S = 10.0
 _PAUSE_PER_SCAN = 4  # a pause lasts this many times as long as the scan before it
 
@@ -26,6 +27,7 @@ class InputDiscovery:
     def __init__(self, watched: WatchedInput, waiting: InputQueue, rescan_s: float) -> None:
         self._input, self._waiting, self._rescan_s = watched, waiting, rescan_s
         self._stop, self._scan_now = threading.Event(), threading.Event()
+        self._heard = threading.Event()  # events arrive, or will not
         self._threads = [
             threading.Thread(target=self._listen, name="pi10-listen", daemon=True),
             threading.Thread(target=self._scan, name="pi10-scan", daemon=True),
@@ -44,6 +46,7 @@ class InputDiscovery:
         """Stop both threads. A thread that waits for the network ends with the process."""
         self._stop.set()
         self._scan_now.set()
+        self._heard.set()
         self._waiting.close()
         for thread in self._threads:
             thread.join(2)
@@ -58,6 +61,7 @@ class InputDiscovery:
     def _connected(self) -> None:
         self.listening = "ok"
         self.scan_soon()  # for inputs that came while nothing listened
+        self._heard.set()
 
     def _listen(self) -> None:
         wait = _FIRST_WAIT_S
@@ -73,6 +77,8 @@ class InputDiscovery:
                     return
             except Exception as error:  # a bug: scans still find everything
                 self.listening = f"{type(error).__name__}: {error}; please report"
+            finally:
+                self._heard.set()
             if time.monotonic() - since > _LONGEST_WAIT_S:
                 wait = _FIRST_WAIT_S
             self._stop.wait(wait * random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
@@ -80,6 +86,8 @@ class InputDiscovery:
 
     def _scan(self) -> None:
         wait = _FIRST_WAIT_S
+        # a scan that begins before events arrive would have to be repeated
+        self._heard.wait(_HEAR_WITHIN_S)
         while not self._stop.is_set():
             self._scan_now.clear()
             self._waiting.overflowed = False

@@ -12,7 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pi10_classifier.drift.sums import to_json
@@ -136,7 +136,7 @@ class PartPublisher:
         suspect = candidate.name in self._quarantine
         if suspect:
             self.collect(wait=True)  # alone, as in ``images``
-        part = self._begin(replace(candidate, content=self._input.content(candidate, None)))
+        part = self._begin(candidate._replace(content=self._input.content(candidate, None)))
         unit = self._input.archive(candidate)
         try:
             self._feed(part, self._items(candidate, unit), ())
@@ -205,7 +205,7 @@ class PartPublisher:
         for chunk in chunks(items):
             # matched by name, so that an extra item, by a bug, does not shift the others
             read = [
-                replace(candidate, content=self._input.content(candidate, item.data))
+                candidate._replace(content=self._input.content(candidate, item.data))
                 for item in chunk
                 if (candidate := unread.pop(item.member, None))
             ]

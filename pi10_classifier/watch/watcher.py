@@ -21,7 +21,7 @@ from pi10_classifier.classify import RunResult, describe, exit_code_of
 from pi10_classifier.errors import ExitCode, InputError, OutputError, Pi10Error, SettingError
 from pi10_classifier.foundation.files import write_json
 from pi10_classifier.inference.engine import Engine
-from pi10_classifier.inference.pipeline import import_ahead
+from pi10_classifier.inference.pipeline import import_ahead, rare_collections
 from pi10_classifier.inference.settings import CHUNK_ITEMS, Settings
 from pi10_classifier.model.session import Model
 from pi10_classifier.results.raising_factor import write_factors
@@ -97,6 +97,7 @@ def watch(
     before any work, and OutputError where the last results cannot be written; these inputs are
     then classified again at the next start.
     """
+    begun = time.perf_counter()  # before the model is loaded, as in ``classify``
     watched = place_of(source, settings, environ)
     watched.check()
     if not source.startswith("s3://") and Path(source).resolve().is_relative_to(out.resolve()):
@@ -121,7 +122,8 @@ def watch(
                     following or NextModel(),
                 )
             )  # fmt: skip
-            return watcher.run(source, raise_if_cancelled, show_status, emit_line)
+            with rare_collections():
+                return watcher.run(source, begun, raise_if_cancelled, show_status, emit_line)
         finally:
             ledger.close()
     finally:
@@ -195,13 +197,14 @@ class _Watcher:
     def run(
         self,
         source: str,
+        begun: float,
         raise_if_cancelled: Callable[[], None],
         show_status: Callable[[Status], None],
         emit_line: Callable[[str], None],
     ) -> RunResult:
         self._raise_if_cancelled = raise_if_cancelled
         self._show_status, self._emit_line = show_status, emit_line
-        started, clock = datetime.now(UTC), time.perf_counter()
+        started = datetime.now(UTC)
         import_ahead("pyarrow.parquet")
         self._discovery.start()
         if self._uplink:
@@ -213,7 +216,7 @@ class _Watcher:
                     self._work()
             except KeyboardInterrupt as cause:
                 stopped, self._leaves = True, isinstance(cause, ModelChanged)
-            return self._finish(source, started, clock, stopped)
+            return self._finish(source, started, begun, stopped)
         finally:
             self._discovery.close()
             self._parts.close()
@@ -342,7 +345,7 @@ class _Watcher:
         self._tables = threading.Thread(target=write, name="pi10-tables")
         self._tables.start()
 
-    def _finish(self, source: str, started: datetime, clock: float, stopped: bool) -> RunResult:
+    def _finish(self, source: str, started: datetime, begun: float, stopped: bool) -> RunResult:
         """Take no more inputs, publish what is in work, make the last line, write the tables."""
         self._discovery.close()
         self._parts.trouble = None
@@ -353,13 +356,13 @@ class _Watcher:
         if self._tables:
             self._tables.join()
         self._due_lines.append(self._minutes.current)
-        run = self._last(source, started, clock, stopped) if stopped else retry_until_writable(
-            lambda: self._last(source, started, clock, stopped),
+        run = self._last(source, started, begun, stopped) if stopped else retry_until_writable(
+            lambda: self._last(source, started, begun, stopped),
             self._raise_if_cancelled, lambda error: _show_refusal(self._show_status, error),
         )  # fmt: skip
         return run
 
-    def _last(self, source: str, started: datetime, clock: float, stopped: bool) -> RunResult:
+    def _last(self, source: str, started: datetime, begun: float, stopped: bool) -> RunResult:
         """Make the last lines and the tables. Raises OutputError; can be repeated."""
         self._parts.trouble = None
         self._compose_lines([])
@@ -373,7 +376,7 @@ class _Watcher:
                 f"{gone} inputs no longer exist; their results are kept (an input that was "
                 "moved keeps only its new name)"
             )
-        seconds = time.perf_counter() - clock
+        seconds = time.perf_counter() - begun
         run = RunResult(
             out=self._folder.path,
             tally=tally,

@@ -15,6 +15,7 @@ from discovered import POSIX, code, fill, items, tar_at, units
 
 from pi10_classifier.errors import Code, SettingError
 from pi10_classifier.sources.base import Limits
+from pi10_classifier.sources.local import read_whole
 
 
 class TestContent:
@@ -55,6 +56,7 @@ class TestContent:
         (tmp_path / "a.tif").write_bytes(b"x" * 101)
         found = units(tmp_path, limits=Limits(member_bytes=100))
         monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
+        monkeypatch.setattr(os, "open", lambda *_: pytest.fail("opened"))
         assert [code(item) for unit in found for item in unit.items()] == [Code.TOO_LARGE]
 
     @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
@@ -178,7 +180,22 @@ class TestOddFiles:
             raise error
 
         found = units(tmp_path)
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(Path, "open", refuse)  # of archives
+        monkeypatch.setattr(os, "open", refuse)  # of files
         outcome = [item for unit in found for item in unit.items()]
         assert [code(item) for item in outcome] == [Code.OBJECT_UNREADABLE] * 2
         assert all(item.error and item.error.code.retryable for item in outcome)
+
+
+@pytest.mark.parametrize("listed", [0, 1, 5, 6, 7, 3_000_000])
+def test_all_of_a_file_is_read_whatever_its_size_was_when_it_was_found(
+    tmp_path: Path, listed: int
+) -> None:
+    (tmp_path / "grown.tif").write_bytes(b"pixels")
+    assert read_whole(tmp_path / "grown.tif", listed) == b"pixels"
+
+
+def test_a_file_longer_than_one_read_is_read_whole(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 12_000
+    (tmp_path / "grown.tif").write_bytes(data)
+    assert read_whole(tmp_path / "grown.tif", 10) == data

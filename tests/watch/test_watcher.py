@@ -189,15 +189,15 @@ class TestAtWork:
         """Permissions that are mended change neither time nor size."""
         monkeypatch.setattr("pi10_classifier.watch.publisher._FIRST_WAIT_S", 0.05)
         source = support.write_folder(tmp_path / "in", {"1.tif": support.particle(1)})
-        whole = Path.open
+        opened = os.open
 
-        def refuse(self: Path, *words: Any, **named: Any) -> Any:
-            if self.name == "1.tif":
+        def refuse(path: Any, *words: Any, **named: Any) -> int:
+            if os.fspath(path).endswith("1.tif"):
                 raise PermissionError(13, "Permission denied")
-            return whole(self, *words, **named)
+            return opened(path, *words, **named)
 
         with monkeypatch.context() as refusing:
-            refusing.setattr(Path, "open", refuse)
+            refusing.setattr(os, "open", refuse)
             assert done(source).tally.totals["failures"] == 1
         totals = {"inputs": 1, "results": 1, "failures": 0, "skipped": 0}
         assert done(source).tally.totals == totals

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import Unit
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 CLOSED = "closed-"  # prefix of the version of a file or folder that cannot be read
 
 
-@dataclass(frozen=True, slots=True)
-class InputVersion:
+class InputVersion(NamedTuple):  # a tuple: tens of thousands wait
     """An input as it was seen.
 
     name: its path below the source. version: changes with its content. handle: the file or object.

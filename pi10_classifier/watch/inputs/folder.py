@@ -23,6 +23,7 @@ from pi10_classifier.sources.local import (
 from pi10_classifier.watch.inputs.base import CLOSED, InputVersion, digest
 
 EVENTS_EVERY_MS = 200
+_HEARD_AFTER_MS = 100  # the first scan waits for it
 _END_BYTES = 65_536
 _LARGEST_INODE = 2**63  # that SQLite stores; file systems of Windows may have larger ones
 
@@ -65,10 +66,11 @@ class FolderPlace:
                 continue
             inside = self._member(folder, "")
             for entry in listed:
-                member = inside + printable(entry.name)
+                name = entry.name
+                member = inside + (name if name.isascii() else printable(name))
                 try:
                     if entry.is_dir(follow_symlinks=False):
-                        if not is_skipped_folder(entry.name):
+                        if not is_skipped_folder(name):
                             folders.append(Path(entry.path))
                         continue
                     if entry.is_symlink() and self._is_read_elsewhere(Path(entry.path)):
@@ -93,10 +95,10 @@ class FolderPlace:
     def _candidate(path: str | Path, member: str, info: os.stat_result) -> InputVersion | None:
         if not stat.S_ISREG(info.st_mode) or skip_reason(member):
             return None
-        version = f"{info.st_size}-{info.st_mtime_ns}"
-        file = LooseFile(Path(path), member, info.st_size, info.st_mtime_ns)
+        size, modified_ns = info.st_size, info.st_mtime_ns
+        file = LooseFile(path, member, size, modified_ns)
         inode = info.st_ino if 0 < info.st_ino < _LARGEST_INODE else None
-        return InputVersion(member, version, file, inode=inode)
+        return InputVersion(member, f"{size}-{modified_ns}", file, None, inode)
 
     def _unreadable(self, path: Path, error: OSError) -> InputVersion | None:
         """A file or folder that cannot be read, as a failing input; None where it is gone."""
@@ -128,7 +130,7 @@ class FolderPlace:
             watch_filter=None,
             step=50,
             debounce=EVENTS_EVERY_MS,
-            rust_timeout=1000,
+            rust_timeout=_HEARD_AFTER_MS,
             yield_on_timeout=True,
             raise_interrupt=False,
             stop_event=stop,
@@ -172,18 +174,19 @@ class FolderPlace:
         file = self._file(candidate)
         path = file.path
         try:
-            if file.error and path.is_dir():
+            if file.error and Path(path).is_dir():
                 os.scandir(path).close()
-                is_run_folder(path)  # fails, as in a scan, where the path is too long
+                is_run_folder(Path(path))  # fails, as in a scan, where the path is too long
                 return None  # readable again: the next scan finds its files
-            now = self._candidate(path, candidate.name, path.stat())
+            info = os.stat(path)  # noqa: PTH116  to make a Path of it would take longer
+            now = self._candidate(path, candidate.name, info)
             # most have not changed: the same object again saves the memory of another
             return candidate if now and now.version == candidate.version else now
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             if file.error:
-                return self._unreadable(path, error)
+                return self._unreadable(Path(path), error)
             raise unreadable(error) from error
 
     def block(self, candidates: Sequence[InputVersion]) -> Unit:
@@ -193,7 +196,7 @@ class FolderPlace:
     def archive(self, candidate: InputVersion) -> Unit:
         file = self._file(candidate)
         size = 1 if file.error else file.size  # a size of 0 would be recorded as an empty archive
-        return LocalArchive(file.path, size, file.modified_ns, self._limits)
+        return LocalArchive(Path(file.path), size, file.modified_ns, self._limits)
 
     def content(self, candidate: InputVersion, data: bytes | None) -> int | None:
         if data:
@@ -204,7 +207,7 @@ class FolderPlace:
         if not file.size:
             return digest(candidate.version.encode())  # empty files differ only in their time
         try:  # an archive or a file that was not read completely: hash its start and end
-            with file.path.open("rb", buffering=0) as stream:
+            with Path(file.path).open("rb", buffering=0) as stream:
                 first = stream.read(_END_BYTES)
                 stream.seek(max(0, file.size - _END_BYTES))
                 last = stream.read(_END_BYTES)
