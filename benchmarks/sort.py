@@ -13,8 +13,8 @@ what the shown thumbnails are:
 - crops of the sets' group "other" are named `unknown`.
 
 The person takes LOOK seconds for each screen and PRESS for each key or click; what the machine
-takes is measured. Called again with the same --out, it goes on where it ended; `--judge` only says
-what has come of it so far.
+takes is measured, of `pi10 sort` also its processor time. Called again with the same --out, it goes
+on where it ended; `--judge` only says what has come of it so far.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import random
 import re
 import shutil
@@ -37,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from pi10_classifier.datasets.manifest import read_manifest
 from pi10_classifier.embedding.clusters import least_of, seeds
@@ -49,7 +51,8 @@ NAMES = {"other": "unknown"}
 ONE_KIND, BELONGS = 0.7, 0.8
 LOOK, PRESS = 3.0, 1.0  # seconds of a person
 PI10 = (sys.executable, "-m", "pi10_classifier")
-WAIT_MS = 600_000
+WAIT_MS = 1_200_000  # a machine that others use as well may be slow
+MACHINE = "machine.jsonl"  # what each session took
 MARKS = (5, 10, 20, 30, 45, 60)  # minutes of the person
 
 
@@ -136,13 +139,14 @@ def judge_seeds(run: Path, n: int, truth: dict[str, Truth]) -> list[str]:
     """Print clusters, purity and coverage of the first round; the names of all rows."""
     particles = read_particles(run, n)
     names = [place.particle_id.rpartition("/")[2] for place in particles.places]
-    began = time.perf_counter()
+    began = time.process_time()
     clusters = seeds(directions(particles.features), least_of(len(names)))
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     held = sum(map(len, clusters))
     print(
         f"first round: {len(clusters)} clusters of {least_of(len(names))} and more, in "
-        f"{seconds:.0f} s; {held / len(names):.1%} of {len(names):,} crops; purity "
+        f"{seconds:.0f} s of processor time; {held / len(names):.1%} of {len(names):,} crops; "
+        "purity "
         f"{purity(clusters, [truth[name].label for name in names]):.3f} by group, "
         f"{purity(clusters, [truth[name].fine for name in names]):.3f} by the source's class"
     )
@@ -219,27 +223,36 @@ def sort(run: Path, n: int, names: list[str], truth: dict[str, Truth], minutes: 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     words = [*PI10, "sort", str(run), "--labeller", "simulated", "--n", str(n), "--no-browser"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        line = process.stdout.readline() if process.stdout else ""
-        match = re.search(r"http://\S+", line)
-        if not match:
-            raise SystemExit(f"the page did not start: {line}")
-        with sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            tab = browser.new_page(viewport={"width": 1200, "height": 900})
-            tab.set_default_timeout(WAIT_MS)
-            tab.goto(match[0])
-            tab.wait_for_function("!busy && view && view.stage !== 'end'", timeout=WAIT_MS)
-            keys = tab.evaluate("Object.fromEntries(about.labels.map(l => [l.name, l.key]))")
-            person = Person(tab, names, truth, keys)
-            person.go_on(run, minutes)
-            view = tab.evaluate("view")
-            browser.close()
-        process.send_signal(signal.SIGINT)
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            match = re.search(r"http://\S+", line)
+            if not match:
+                raise SystemExit(f"the page did not start: {line}")
+            with sync_playwright() as play:
+                browser = play.chromium.launch(
+                    executable_path=chromium, args=["--no-sandbox"], timeout=WAIT_MS
+                )
+                tab = browser.new_page(viewport={"width": 1200, "height": 900})
+                tab.set_default_timeout(WAIT_MS)
+                tab.goto(match[0])
+                # functions, because the page's policy forbids to evaluate other words
+                tab.wait_for_function("() => !busy && view && view.stage !== 'end'")
+                keys = tab.evaluate("Object.fromEntries(about.labels.map(l => [l.name, l.key]))")
+                person = Person(tab, names, truth, keys)
+                try:
+                    person.go_on(run, minutes)
+                finally:
+                    its = psutil.Process(process.pid).cpu_times()
+                    session = {"answers": len(person.seconds), "seconds": sum(person.seconds),
+                               "processor": its.user + its.system}  # fmt: skip
+                    with (run.parent / MACHINE).open("a") as stream:
+                        stream.write(json.dumps(session) + "\n")
+                view = tab.evaluate("view")
+                browser.close()
+        finally:  # else leaving the block would wait for it
+            process.send_signal(signal.SIGINT)
     print(f"the page: round {view['round']}, {view['clusters_named']} clusters named, "
           f"{view['left']:,} crops without a name, finished: {view['finished']}")  # fmt: skip
-    if answered := sorted(person.seconds):
-        print(f"the machine: {sum(answered) / 60:.1f} minutes for {len(answered):,} answers, "
-              f"{answered[len(answered) // 2]:.2f} s in the median")  # fmt: skip
 
 
 def judge(run: Path, names: Sequence[str], truth: dict[str, Truth]) -> None:
@@ -250,6 +263,13 @@ def judge(run: Path, names: Sequence[str], truth: dict[str, Truth]) -> None:
         f"{work.person_s / 60:.0f} minutes at {LOOK:g} s a screen and {PRESS:g} s a press; "
         f"{len(work.named)} clusters named"
     )
+    if (path := run.parent / MACHINE).exists():
+        sessions = [json.loads(line) for line in path.read_text().splitlines()]
+        answers, seconds, processor = (
+            sum(its[name] for its in sessions) for name in ("answers", "seconds", "processor")
+        )
+        print(f"machine: {seconds / 60:.1f} minutes for {answers:,} answers, {processor / 60:.1f} "
+              f"minutes of processor time of `pi10 sort`; {os.cpu_count()} cores")  # fmt: skip
     for mark in MARKS:
         if 60 * mark <= work.person_s:
             done = [size for when, size in work.named if when <= 60 * mark]

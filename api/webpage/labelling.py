@@ -24,7 +24,7 @@ FILES = {
     "page.css": ("page.css", "text/css"),
     "label.css": ("label.css", "text/css"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
-    **{name: (name, "text/javascript") for name in ("label.js", "label-density.js")},
+    **{name: (name, "text/javascript") for name in ("naming.js", "label.js", "label-density.js")},
 }
 MOST_AT_ONCE = 1000  # labels in one request
 LARGEST_REQUEST = 2**20  # bytes

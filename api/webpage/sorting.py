@@ -30,7 +30,7 @@ FILES = {
     "label.css": ("label.css", "text/css"),
     "sort.css": ("sort.css", "text/css"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
-    "sort.js": ("sort.js", "text/javascript"),
+    **{name: (name, "text/javascript") for name in ("naming.js", "sort.js")},
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pi10_classifier.embedding.space import PCA, UMAP, plane
+from pi10_classifier.embedding.space import NEIGHBOURS, PCA, UMAP, plane
 from pi10_classifier.embedding.table import read_particles
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.extras import install_command
@@ -73,6 +73,8 @@ def write_map(home: Path, how: str = PCA, most: int = 1_500, *, seed: int = 0) -
     shown = sorted(pictures)
     if len(shown) < _LEAST:
         return MapPage(None, 0, tuple(problems))
+    if len(shown) <= NEIGHBOURS:
+        how = PCA
     places = plane(particles.features[shown], how, seed=seed)
     chosen = [particles.places[number] for number in shown]
     small = [pictures[number] for number in shown]

@@ -204,7 +204,9 @@ class SortSession:
             least = least // 2  # the same clusters would come again
         least = max(least, min(LEAST, self._least or LEAST))
         while True:
-            clusters = [free[rows].tolist() for rows in seeds(self._x[free], least)]
+            found = [free[rows].tolist() for rows in seeds(self._x[free], least)]
+            # one that was left as it is would get the same answer
+            clusters = [rows for rows in found if frozenset(rows) not in state.left]
             if clusters or least <= LEAST:
                 return {"kind": ROUND, "least": least, "clusters": clusters}
             least = max(LEAST, least // 2)

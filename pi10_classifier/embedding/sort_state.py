@@ -66,6 +66,7 @@ class SortState:
     names: row -> (label, taxon). clusters: of this round, not yet gone through, the present one
     first. cluster: rows of the present one without those taken out. shown: number of clusters
     gone through in this round. least: of this round. answered: answers of the person so far.
+    left: clusters, as they were found, that got no name.
     """
 
     names: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class SortState:
     answered: int = 0
     named_clusters: int = 0
     named_in_round: int = 0
+    left: set[frozenset[int]] = field(default_factory=set)
 
     @property
     def seed(self) -> list[int]:
@@ -138,6 +140,7 @@ class SortState:
             self.named_in_round += 1
             self._next()
         else:  # MIXED
+            self.left.add(frozenset(self.seed))
             self._next()
         self.answered += 1
 

@@ -16,6 +16,7 @@ from pi10_classifier.foundation.extras import install_command
 
 COMPONENTS = 32
 PCA, UMAP = "pca", "umap"
+NEIGHBOURS = 15  # that UMAP looks at of each particle
 _LEAST = 3  # particles; fewer have no plane
 _BLOCK = 4_096
 
@@ -48,11 +49,12 @@ def plane(features: NDArray[Any], how: str = PCA, *, seed: int = 0) -> F32:
     """Places on a map, float32 (N, 2), from -1 to 1.
 
     how: ``pca`` (the first two principal components) or ``umap`` (McInnes et al. 2018, of the
-    directions; needs the extra [umap]). Raises SettingError for fewer than three particles, and
-    where UMAP is not installed.
+    directions; needs the extra [umap], and more than ``NEIGHBOURS`` particles). Raises
+    SettingError for fewer particles (three for ``pca``), and where UMAP is not installed.
     """
-    if len(features) < _LEAST:
-        raise SettingError(f"{len(features)} particles make no map; it takes {_LEAST}")
+    least = NEIGHBOURS + 1 if how == UMAP else _LEAST
+    if len(features) < least:
+        raise SettingError(f"{len(features)} particles make no map; it takes {least}")
     places = _umap(directions(features), seed) if how == UMAP else _principal(features, 2)
     # the middle 99 % fill the map; the few beyond stand at its edge
     low, high = np.quantile(places, [0.005, 0.995], axis=0)
@@ -72,8 +74,11 @@ def _umap(x: F32, seed: int) -> F32:
             f"a UMAP map needs umap-learn ({error}); run: {install_command('umap')}, or leave"
             " --map umap out"
         ) from error
-    neighbours = min(15, len(x) - 1)
+    # from the principal components on; UMAP divides by the extent of each axis, which may be 0
+    first = _principal(x, 2)
+    noise = np.random.default_rng(seed).normal(scale=1e-4, size=first.shape)
+    start = np.asarray(first / max(float(np.abs(first).max()), 1e-9) + noise, np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it tells that a seed means one thread
-        fitted = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed, init="pca")
+        fitted = umap.UMAP(n_neighbors=NEIGHBOURS, metric="cosine", random_state=seed, init=start)
         return np.asarray(fitted.fit_transform(x), np.float32)

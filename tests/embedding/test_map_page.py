@@ -57,3 +57,15 @@ def test_umap_without_its_extra_is_refused_before_work(monkeypatch: pytest.Monke
     monkeypatch.setattr("pi10_classifier.embedding.map_page.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=r"umap-learn.*--map pca"):
         check_map("umap")
+
+
+def test_a_map_by_umap_tells_so_and_few_particles_are_placed_without(
+    made: embedded_run.EmbeddedRun, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(made.path, tmp_path / "run"))
+    few = write_map(run, "umap", most=10)
+    assert few.path is not None and "principal components" in few.path.read_text("utf-8")
+    pytest.importorskip("umap", reason="the extra [umap] is not installed")
+    many = write_map(run, "umap", most=40)
+    assert many.path is not None and "placed by UMAP" in many.path.read_text("utf-8")
+    assert len(data_of(many.path)["particles"]) == 40

@@ -77,6 +77,19 @@ def test_a_person_names_all_clusters_and_comes_back_later(
         assert session.view().finished and session.view().left == 0
 
 
+def test_a_cluster_that_was_left_is_not_asked_for_again(run: Path) -> None:
+    with sorting(run) as session:
+        assert say(session, "round").of == 4
+        say(session, "mixed")
+        say(session, "mixed")
+        for label in ("noncopepod", "artefact"):
+            view = say(session, "name", label=label)
+        assert (view.stage, view.finished) == ("end", False)
+        view = say(session, "round")
+        assert (view.stage, view.of, view.finished) == ("end", 0, True)
+        assert say(session, "undo").stage == "seed"  # the last cluster waits for a name again
+
+
 def test_no_estimate_uses_the_names_of_clusters(run: Path) -> None:
     with sorting(run) as session:
         say(session, "round")

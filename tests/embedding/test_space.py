@@ -35,3 +35,32 @@ def test_equal_particles_and_constant_features_break_nothing() -> None:
     assert np.isfinite(directions(np.zeros((5, 4), np.float16))).all()
     with pytest.raises(SettingError, match="2 particles make no map"):
         plane(FEATURES[:2])
+
+
+def test_umap_keeps_neighbours_and_the_same_seed_gives_the_same_map() -> None:
+    pytest.importorskip("umap", reason="the extra [umap] is not installed")
+    rng = np.random.default_rng(4)
+    centres = rng.normal(size=(3, 20))
+    kind = np.repeat(np.arange(3), 30)
+    x = centres[kind] + 0.05 * rng.normal(size=(90, 20))
+    places = plane(x, "umap", seed=1)
+    assert places.dtype == np.float32 and places.shape == (90, 2)
+    assert np.isfinite(places).all() and np.abs(places).max() <= 1
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    assert (kind[apart.argmin(axis=1)] == kind).all()
+    np.testing.assert_array_equal(plane(x, "umap", seed=1), places)
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_umap_places_few_and_equal_particles_too(alike: bool) -> None:
+    pytest.importorskip("umap", reason="the extra [umap] is not installed")
+    x = np.random.default_rng(1).normal(size=(16, 40))
+    x[-1] = x[0]  # one particle twice
+    places = plane(np.ones_like(x) if alike else x, "umap")
+    assert places.shape == (16, 2) and np.isfinite(places).all()
+
+
+def test_umap_is_not_asked_of_fewer_particles_than_it_has_neighbours() -> None:
+    with pytest.raises(SettingError, match="15 particles make no map; it takes 16"):
+        plane(FEATURES[:15], "umap")

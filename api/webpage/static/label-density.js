@@ -60,7 +60,7 @@ const Density = (() => {
       }
     } catch (error) {
       if (mine !== turn) return;
-      if (error.busy) { // the numbers stay, and follow soon
+      if (error.status === 503) { // the numbers stay, and follow soon
         $("density-note").textContent = "The service is busy; the densities follow.";
         setTimeout(() => { if (mine === turn) refresh(); }, BUSY_MS);
       } else clear(error.message);

@@ -1,9 +1,4 @@
 "use strict";
-// All addresses are relative to this page, whose own address holds the secret.
-
-const $ = (id) => document.getElementById(id);
-const number = (value) => value.toLocaleString("en-GB");
-const plural = (n, one, many) => `${number(n)} ${n === 1 ? one : many}`;
 const digits = (value) => value.toLocaleString("en-GB", { maximumSignificantDigits: 3 });
 const CELLS = 24; // of one page of the grid
 const AHEAD = 4; // pictures fetched before they are shown
@@ -21,52 +16,19 @@ let saving = false;
 let taxon = ""; // chosen for the next label
 let done = []; // what can be taken back
 
-class Problem extends Error {
-  constructor(message, busy = false) {
-    super(message);
-    this.busy = busy;
-  }
-}
-
 const GONE = "The program no longer answers. Every label it has confirmed is on the disk: start it again with pi10 validate label, and go on at the address it prints.";
 const GONE_SERVICE = "The service does not answer. Every label it has confirmed is stored there: check the network, then go on.";
 
 async function call(address, body) {
-  let response;
   try {
-    response = await fetch(address, body ? {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-    } : {});
-  } catch {
-    throw new Problem(about?.served ? GONE_SERVICE : GONE);
-  }
-  let answer = null;
-  try { answer = await response.json(); } catch { /* told by the status */ }
-  if (response.status === 503) {
-    throw new Problem(`The service is busy; try again in ${response.headers.get("Retry-After") || "a few"} seconds.`, true);
-  }
-  if (!response.ok) {
+    return await ask(about?.served ? GONE_SERVICE : GONE, address, body);
+  } catch (error) {
     // the results went, and the labels with them, but for those known here
-    if (response.status === 404 && about?.served && labels.size) $("rescue").hidden = false;
-    throw new Problem(answer?.error?.message || `The program answered with status ${response.status}.`);
+    if (error.status === 404 && about?.served && labels.size) $("rescue").hidden = false;
+    throw error;
   }
-  return answer;
 }
 
-function make(tag, text, name) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (name) element.className = name;
-  return element;
-}
-
-function fail(error) {
-  $("problem").hidden = !error;
-  $("problem-text").textContent = error ? error.message : "";
-}
-
-const tell = (text) => { $("told").textContent = text; };
-const query = (fields) => new URLSearchParams(fields).toString();
 const stratum = () => $("stratum").value;
 
 // ---- what is shown
@@ -160,11 +122,9 @@ function pressed() {
 }
 
 function counts() {
-  const many = new Map();
-  for (const { label } of labels.values()) many.set(label, (many.get(label) || 0) + 1);
-  for (const button of $("labels").children) {
-    button.querySelector(".count").textContent = number(many.get(button.dataset.label) || 0);
-  }
+  const many = {};
+  for (const { label } of labels.values()) many[label] = (many[label] || 0) + 1;
+  countLabels(many);
 }
 
 function showReached(reached) {
@@ -403,38 +363,8 @@ async function compare() {
 
 // ---- finer taxa
 
-let searched = 0;
-
-async function search() {
-  const mine = ++searched;
-  const rows = await call(`taxa?${query({ text: $("taxon-text").value })}`).catch((error) => { fail(error); return []; });
-  if (mine !== searched) return;
-  $("taxa").replaceChildren(...rows.map((row, index) => {
-    const item = make("li", row.name);
-    item.id = `taxon-${index}`;
-    item.setAttribute("role", "option");
-    item.append(make("small", [row.rank, row.aphia_id].filter(Boolean).join(" · ")));
-    item.dataset.name = row.name;
-    item.onclick = () => choose(row.name);
-    return item;
-  }));
-  if (!rows.length && $("taxon-text").value) $("taxa").replaceChildren(make("li", about.served ? "None of this name." : "None; more taxa: pi10 validate label --taxa FILE"));
-  mark(0);
-}
-
-function mark(index) {
-  const items = [...$("taxa").children].filter((item) => item.dataset.name);
-  const chosen = (index + items.length) % Math.max(1, items.length);
-  items.forEach((item, i) => item.setAttribute("aria-selected", String(i === chosen)));
-  if (items.length) {
-    $("taxon-text").setAttribute("aria-activedescendant", items[chosen].id);
-    items[chosen].scrollIntoView({ block: "nearest" });
-  }
-}
-
 /** A particle with a label keeps it and gets the taxon at once; else the label comes next. */
 async function choose(name) {
-  $("taxon-dialog").close();
   const p = !grid.on && at !== null ? particles[at] : null;
   const given = p ? labels.get(p.id) : null;
   taxon = name;
@@ -445,33 +375,12 @@ async function choose(name) {
   }
 }
 
-function openTaxa() {
-  if (!about.taxa) return;
-  $("taxon-text").value = "";
-  $("taxon-dialog").showModal();
-  search();
-}
-
-$("taxon-open").onclick = openTaxa;
-$("taxon-close").onclick = () => $("taxon-dialog").close();
-$("taxon-none").onclick = () => choose("");
-$("taxon-text").oninput = search;
-$("taxon-text").onkeydown = (event) => {
-  const items = [...$("taxa").children].filter((item) => item.dataset.name);
-  const marked = items.findIndex((item) => item.getAttribute("aria-selected") === "true");
-  if (event.key === "ArrowDown") mark(marked + 1);
-  else if (event.key === "ArrowUp") mark(marked - 1);
-  else if (event.key === "Enter" && marked >= 0) choose(items[marked].dataset.name);
-  else return;
-  event.preventDefault();
-};
-
 // ---- keys
 
 const STEERING = {
   g: () => switchGrid(!grid.on, grid.on ? Number($("grid").children[grid.focus]?.dataset.order ?? at) : at),
   p: () => showPredicted(),
-  t: openTaxa,
+  t: Taxa.open,
   z: undo,
   f: () => $("filter").focus(),
   "?": () => $("help").showModal(),
@@ -625,8 +534,6 @@ $("back").onclick = back;
 $("undo").onclick = undo;
 $("grid-switch").onclick = STEERING.g;
 $("predicted-switch").onclick = showPredicted;
-$("help-open").onclick = STEERING["?"];
-$("help-close").onclick = () => $("help").close();
 $("filter").onchange = async () => {
   $("filter").blur(); // keys label again
   grid.first = grid.focus = 0;
@@ -669,39 +576,27 @@ call("about").then(async (answer) => {
     $("to-labels").href = `${about.served.files}labels.csv`;
     $("to-sample").href = `${about.served.files}sample.csv`;
   }
-  $("labels").replaceChildren(...about.labels.map((entry) => {
-    const button = make("button");
-    button.type = "button";
-    button.dataset.label = entry.name;
-    if (entry.key) button.setAttribute("aria-keyshortcuts", entry.key);
-    const name = make("span", entry.name.replaceAll("_", " "), "name");
-    if (entry.meaning) name.append(make("small", entry.meaning));
-    const cap = make("kbd", entry.key || "·");
-    cap.setAttribute("aria-hidden", "true");
-    button.append(cap, name, make("span", "0", "count"));
-    button.onclick = () => give(entry.name);
-    return button;
-  }));
+  drawLabels(about.labels, give);
   $("filter").replaceChildren(
     option("unlabelled", "unlabelled"), option("all", "all"), option("labelled", "all labelled"),
-    ...about.labels.map((entry) => option(`class:${entry.name}`, `labelled ${entry.name.replaceAll("_", " ")}`)),
+    ...about.labels.map((entry) => option(`class:${entry.name}`, `labelled ${spoken(entry.name)}`)),
     option("differing", "labelled differently by others"), option("pictureless", "without a picture"),
   );
   $("stratum").replaceChildren(option("", "all"), ...about.strata.map((name) => option(name, name)));
   $("stratum-choice").hidden = about.strata.length < 2;
-  $("finer").hidden = !about.taxa;
+  if (about.taxa) {
+    Taxa.offer({
+      find: (text) => call(`taxa?${query({ text })}`), choose,
+      none: about.served ? "None of this name." : "None; more taxa: pi10 validate label --taxa FILE",
+    });
+  }
   $("names").replaceChildren(...about.labellers.map((name) => option(name)));
-  const keys = [
-    ...about.labels.filter((entry) => entry.key).map((entry) => [entry.key, entry.name.replaceAll("_", " ")]),
+  drawKeys([
+    ...about.labels.filter((entry) => entry.key).map((entry) => [entry.key, spoken(entry.name)]),
     ["→ ←", "skip, back; in the grid: move"], ["z", "undo"], ...(about.taxa ? [["t", "finer taxon"]] : []),
     ["g", "grid"], ["Space, x", "grid: select, select all"], ["Page ↓ ↑", "grid: next, last page"], ["Enter", "grid: show large"],
     ["p", "show the predicted class"], ["f", "filter"], ["?", "these keys"],
-  ];
-  $("keys").replaceChildren(...keys.flatMap(([key, meaning]) => {
-    const term = make("dt");
-    term.append(make("kbd", key));
-    return [term, make("dd", meaning)];
-  }));
+  ]);
   if (about.labeller) await open(about.labeller);
   else askName();
 }).catch(fail);

@@ -1,10 +1,4 @@
 "use strict";
-// All addresses are relative to this page, whose own address holds the secret.
-
-const $ = (id) => document.getElementById(id);
-const number = (value) => value.toLocaleString("en-GB");
-const plural = (n, one, many) => `${number(n)} ${n === 1 ? one : many}`;
-
 let about = null;
 let view = null;
 let busy = false;
@@ -12,43 +6,7 @@ let taxon = ""; // chosen for the next name
 
 const GONE = "The program no longer answers. Every answer it has confirmed is on the disk: start it again with pi10 sort, and go on at the address it prints.";
 
-class Problem extends Error {
-  constructor(message, status = 0) {
-    super(message);
-    this.status = status;
-  }
-}
-
-async function call(address, body) {
-  let response;
-  try {
-    response = await fetch(address, body ? {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
-    } : {});
-  } catch {
-    throw new Problem(GONE);
-  }
-  let answer = null;
-  try { answer = await response.json(); } catch { /* told by the status */ }
-  if (!response.ok) {
-    throw new Problem(answer?.error?.message || `The program answered with status ${response.status}.`, response.status);
-  }
-  return answer;
-}
-
-function make(tag, text, name) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (name) element.className = name;
-  return element;
-}
-
-function fail(error) {
-  $("problem").hidden = !error;
-  $("problem-text").textContent = error ? error.message : "";
-}
-
-const tell = (text) => { $("told").textContent = text; };
+const call = (address, body) => ask(GONE, address, body);
 
 /** Send an answer to what is shown; the program's answer is what is asked next. */
 async function answer(kind, fields = {}) {
@@ -112,8 +70,8 @@ function show() {
   $("mode").setAttribute("aria-pressed", String(view.paged));
   for (const button of $("labels").children) {
     button.disabled = stage === "end" || !view.members;
-    button.querySelector(".count").textContent = number(view.names[button.dataset.name] || 0);
   }
+  countLabels(view.names);
   $("taxon").textContent = taxon;
 }
 
@@ -160,7 +118,7 @@ async function name(label) {
   const finer = taxon;
   taxon = "";
   await answer("name", { label, taxon: finer });
-  if ($("problem").hidden) tell(`${plural(size, "particle", "particles")}: ${label}${finer ? ` (${finer})` : ""}`);
+  if ($("problem").hidden) tell(`${plural(size, "particle", "particles")}: ${spoken(label)}${finer ? ` (${finer})` : ""}`);
 }
 
 async function undo() {
@@ -169,62 +127,11 @@ async function undo() {
   if ($("problem").hidden) tell("Taken back");
 }
 
-// ---- finer taxa
-
-let searched = 0;
-
-async function search() {
-  const mine = ++searched;
-  const text = new URLSearchParams({ text: $("taxon-text").value }).toString();
-  const rows = await call(`taxa?${text}`).catch((error) => { fail(error); return []; });
-  if (mine !== searched) return;
-  $("taxa").replaceChildren(...rows.map((row, index) => {
-    const item = make("li", row.name);
-    item.id = `taxon-${index}`;
-    item.setAttribute("role", "option");
-    item.append(make("small", [row.rank, row.aphia_id].filter(Boolean).join(" · ")));
-    item.dataset.name = row.name;
-    item.onclick = () => setTaxon(row.name);
-    return item;
-  }));
-  if (!rows.length && $("taxon-text").value) $("taxa").replaceChildren(make("li", "None; more taxa: pi10 sort --taxa FILE"));
-  mark(0);
-}
-
-function mark(index) {
-  const items = [...$("taxa").children].filter((item) => item.dataset.name);
-  const chosen = (index + items.length) % Math.max(1, items.length);
-  items.forEach((item, i) => item.setAttribute("aria-selected", String(i === chosen)));
-  if (items.length) {
-    $("taxon-text").setAttribute("aria-activedescendant", items[chosen].id);
-    items[chosen].scrollIntoView({ block: "nearest" });
-  }
-}
-
 function setTaxon(chosen) {
-  $("taxon-dialog").close();
   taxon = chosen;
   $("taxon").textContent = chosen;
   if (chosen) tell(`${chosen}: now the label of the cluster`);
 }
-
-function openTaxa() {
-  if (!about.taxa) return;
-  $("taxon-text").value = "";
-  $("taxon-dialog").showModal();
-  search();
-}
-
-$("taxon-text").oninput = search;
-$("taxon-text").onkeydown = (event) => {
-  const items = [...$("taxa").children].filter((item) => item.dataset.name);
-  const marked = items.findIndex((item) => item.getAttribute("aria-selected") === "true");
-  if (event.key === "ArrowDown") mark(marked + 1);
-  else if (event.key === "ArrowUp") mark(marked - 1);
-  else if (event.key === "Enter" && marked >= 0) setTaxon(items[marked].dataset.name);
-  else return;
-  event.preventDefault();
-};
 
 // ---- keys and buttons
 
@@ -234,7 +141,7 @@ const STEERING = {
   f: () => { if (view?.stage === "grow") answer("stop"); },
   g: () => answer("mode", { paged: !view.paged }),
   z: undo,
-  t: openTaxa,
+  t: Taxa.open,
   "?": () => $("help").showModal(),
 };
 const HELP = [
@@ -250,11 +157,6 @@ $("no").onclick = STEERING.x;
 $("stop").onclick = STEERING.f;
 $("mode").onclick = STEERING.g;
 $("undo").onclick = undo;
-$("taxon-open").onclick = openTaxa;
-$("taxon-close").onclick = () => $("taxon-dialog").close();
-$("taxon-none").onclick = () => setTaxon("");
-$("help-open").onclick = STEERING["?"];
-$("help-close").onclick = () => $("help").close();
 
 addEventListener("keydown", (event) => {
   if (!about || document.querySelector("dialog[open]") || event.target.closest("input")) return;
@@ -281,19 +183,14 @@ async function start() {
     return;
   }
   $("who").textContent = about.labeller;
-  $("finer").hidden = !about.taxa;
-  $("labels").replaceChildren(...about.labels.map((entry) => {
-    const button = make("button");
-    button.type = "button";
-    button.dataset.name = entry.name;
-    if (entry.key) button.setAttribute("aria-keyshortcuts", entry.key);
-    const text = make("span", entry.name, "name");
-    if (entry.meaning) text.append(make("small", entry.meaning));
-    button.append(make("kbd", entry.key), text, make("span", "0", "count"));
-    button.onclick = () => name(entry.name);
-    return button;
-  }));
-  $("keys").replaceChildren(...HELP.flatMap(([key, meaning]) => [make("dt", key), make("dd", meaning)]));
+  if (about.taxa) {
+    Taxa.offer({
+      find: (text) => call(`taxa?${query({ text })}`), choose: setTaxon,
+      none: "None; more taxa: pi10 sort --taxa FILE",
+    });
+  }
+  drawLabels(about.labels, name);
+  drawKeys(HELP);
   show();
   if (view.stage === "end" && !view.finished) await answer("round");
 }

@@ -152,7 +152,7 @@ def test_a_person_sorts_by_keyboard_and_clicks(run: Path, made: embedded_run.Emb
         tab.keyboard.press("z")
         tab.locator("#reached:has-text('0 of 240 named')").wait_for()
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-        tab.click("#labels button[data-name=detritus]")
+        tab.click("#labels button[data-label=detritus]")
         tab.locator("#reached:has-text('119 of 240 named')").wait_for()
         for key in ("1", "3", "a"):
             stage = tab.evaluate("view.step")
