@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -148,7 +147,7 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
                         source, out, settings, plan, model, poll_s=poll_s, asked=asked,
                         ended=report_of, **shown,
                     )  # fmt: skip
-                run, out, settings = last.run, last.folder, replace(settings, model=last.package)
+                run, out, settings = last.run, last.folder, settings.with_model(last.package)
             else:
                 run = run_watch(source, out, settings, plan, **shown)
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from pi10_classifier.imaging.decode import Caps
 from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.model.graphs.choice import chosen_device
 from pi10_classifier.model.package import Package, embedded
-from pi10_classifier.model.runtime import DEVICE_HELP, FP32, Runtime, runtime_of
+from pi10_classifier.model.runtime import AUTO, DEVICE_HELP, FP32, Runtime, runtime_of
 from pi10_classifier.results.run_folder import TABLE_VERSION
 from pi10_classifier.sources.base import Limits
 
@@ -39,7 +39,7 @@ class Settings:
     """How to classify. ``jobs`` affects the speed, all others the results.
 
     device: a key of ``runtime.RUNTIMES``; ``auto`` becomes the one that it stands for with
-    ``model`` on this machine.
+    ``model`` on this machine, and ``auto`` remembers that, for another model.
 
     groups: whether the table has the most probable finer group of each particle. reference: what
     drift is told by; None for none. camera: whether the table has the columns of ground and
@@ -61,8 +61,10 @@ class Settings:
     features: str = ""
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
+    auto: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "auto", self.auto or self.device == AUTO)
         object.__setattr__(self, "device", chosen_device(self.device, self.model))
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
@@ -71,6 +73,10 @@ class Settings:
                 raise SettingError(f"--{option} is {value}; it must be {low} to {high}")
         if self.reference and not self.camera:
             object.__setattr__(self, "camera", True)
+
+    def with_model(self, folder: Path) -> Settings:
+        """These settings with another package; ``auto`` is chosen anew for it."""
+        return replace(self, model=folder, device=AUTO if self.auto else self.device)
 
     def with_reference(self, package: Package) -> Settings:
         """These settings with the package's reference, unless another was given.

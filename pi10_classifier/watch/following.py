@@ -15,7 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -89,7 +89,7 @@ def follow(
             now = question.now
             try:
                 run = watch(
-                    source, folder, replace(settings, model=now.folder), plan,
+                    source, folder, settings.with_model(now.folder), plan,
                     environ=environ, following=following, **shown,
                 )  # fmt: skip
             except OutputError:
@@ -177,8 +177,8 @@ class _Question:
 
     def _check(self, answer: Resolved) -> None:
         """Load the model once. Raises ModelError or SettingError where it could not be used."""
-        model = Model.load(answer.folder, self._settings.device)
-        replace(self._settings, model=answer.folder).with_reference(model.package)
+        model = Model.load(answer.folder, self._settings.with_model(answer.folder).device)
+        self._settings.with_model(answer.folder).with_reference(model.package)
 
 
 def _folder_for(out: Path, model: Resolved) -> Path:

@@ -63,7 +63,7 @@ def history(client, run_id: str, key: str) -> list[tuple[int, float]]:
     return [(m.step, round(m.value, 6)) for m in client.get_metric_history(run_id, key)]
 
 
-def check_complete(client, experiment: str, epochs: int) -> None:
+def check_complete(client, experiment: str, epochs: int, package: Path) -> None:
     """The parent with two seeds of ``epochs`` epochs is there, whole and once."""
     runs = runs_of(client, experiment)
     assert set(runs) == {"parent", "seed 0", "seed 1"}
@@ -82,7 +82,7 @@ def check_complete(client, experiment: str, epochs: int) -> None:
     drawn = ("confusion", "confusion_normalised", "precision_recall", "calibration")
     expected = {f"test/{name}.png" for name in drawn} | {"test/report.json", "manifest.csv"}
     expected |= {f"test/{name}.csv" for name in drawn[:2]}
-    expected |= {f"model/{name}" for name in ("model.onnx", "model.json", "README.md", "MLmodel")}
+    expected |= {f"model/{name}" for name in ("MLmodel", *(p.name for p in package.iterdir()))}
     assert artifacts(client, last) == expected
     assert len(history(client, last, "test/f1/copepod")) == 1
     (version,) = client.search_model_versions(f"name='plankton' and run_id='{last}'")
@@ -144,7 +144,7 @@ def test_classes_that_differ_by_signs_stay_apart(tmp_path):
 def test_local_store_holds_everything_once(local):
     folder, environ = local
     client = mlflow.MlflowClient(environ["MLFLOW_TRACKING_URI"])
-    check_complete(client, "sea", 6)
+    check_complete(client, "sea", 6, find("starter"))
     assert (folder / "mlruns").is_dir()
     assert [run.sent for run in sync(folder, environ)] == [0, 0, 0]
 
@@ -156,7 +156,7 @@ def test_a_lost_acknowledgement_doubles_nothing(local):
         path.unlink()
     synced = sync(folder / "out", environ)
     assert all(run.sent and not run.pending and not run.refused for run in synced)
-    check_complete(mlflow.MlflowClient(environ["MLFLOW_TRACKING_URI"]), "sea", 6)
+    check_complete(mlflow.MlflowClient(environ["MLFLOW_TRACKING_URI"]), "sea", 6, find("starter"))
 
 
 @pytest.mark.slow
@@ -269,7 +269,7 @@ def test_a_server_killed_in_mid_training(server, tmp_path, package, caplog):
     second = sync(tmp_path, {})  # the spool knows where it was going
     assert all(not run.pending and run.status == "FINISHED" for run in second)
     assert [run.sent for run in sync(tmp_path, {})] == [0, 0, 0]
-    check_complete(client, "sea", 6)
+    check_complete(client, "sea", 6, package)
     nan = open_run("numbers", "odd", folder=tmp_path / "odd", environ=environ)
     nan.metrics({"nan": float("nan"), "fine": 1.5}, 4)
     nan.end("KILLED")
