@@ -165,7 +165,7 @@ def describe(
     """
     runtime = settings.runtime
     asked = {
-        "library": runtime.library, "device": runtime.device, "precision": runtime.precision
+        "library": runtime.library, "device": runtime.device, "precision": runtime.precisions
     }  # fmt: skip
     return {
         "format": 1,

@@ -16,6 +16,7 @@ from pi10_classifier.cli.terminal.package_options import (
     LABEL_MAP,
     MANIFEST,
     MODEL,
+    note_int8_left_off,
     read_label_map,
     show_left_out,
     show_novelty,
@@ -277,6 +278,7 @@ def calibrate(
         f"temperature {done.temperature:.4f} (before: {done.before:.4f}), fitted on"
         f" {done.images:,} images"
     )
+    note_int8_left_off(fitted.package)
     if done.at_bound:
         click.echo(
             f"note: this temperature is at the end of its range: {_AT_BOUND[done.temperature > 1]}",

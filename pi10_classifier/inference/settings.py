@@ -130,7 +130,7 @@ class Settings:
             "chunk": CHUNK_ITEMS,
             "device": self.device,
             "runtime": self.runtime.library,
-            "precision": self.runtime.precision,
+            "precision": self.runtime.precisions,
             "measure": self.measure,
             "um_per_px": self.um_per_px,
             "caps": asdict(self.caps),

@@ -78,10 +78,9 @@ def measure_speed(
             continue
         rates, costs = zip(*taken[device], strict=True)
         runs_on = models[device].runs_on
-        precision = "int8 and " * runs_on["int8"] + runs_on["precision"]
         speeds.append(
             Speed(
-                device, precision, statistics.median(rates), min(rates), max(rates),
+                device, runs_on["precision"], statistics.median(rates), min(rates), max(rates),
                 1000 * statistics.median(costs), unjudged=_unjudged(models[device]),
             )
         )  # fmt: skip

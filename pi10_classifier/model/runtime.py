@@ -43,6 +43,11 @@ class Runtime:
     graph: str = FP32
 
     @property
+    def precisions(self) -> str:
+        """Of all layers, for people: "int8 and fp32" of a package's int8 graph."""
+        return f"{INT8} and {self.precision}" if self.graph == INT8 else self.precision
+
+    @property
     def graph_words(self) -> str:
         """The graph that is run, for messages."""
         return "model.onnx" if self.graph == FP32 else f"the graph in {self.graph}"

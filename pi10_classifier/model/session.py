@@ -74,14 +74,14 @@ class Model:
     def runs_on(self) -> dict[str, Any]:
         """What runs the graph, for run.json: library, version, device and precision.
 
-        int8: whether some layers are computed in int8, as the graph has them. graph: its file in
-        the package.
+        precision: as "int8 and fp32" where some layers are in int8 (int8 is True), the others in
+        fp32. graph: its file in the package.
         """
         return {
             "library": self.runtime.library,
             "version": self._version,
             "device": self.runtime.device,
-            "precision": self.runtime.precision,
+            "precision": "int8 and " * self._int8 + self.runtime.precision,
             "int8": self._int8,
             "graph": self.package.graph_file,
         }

@@ -242,5 +242,4 @@ def _view(name: str, truth: I64, before: F64, after: F64, classes: Sequence[str]
 
 def _named(model: Model) -> str:
     runs_on = model.runs_on
-    precision = "int8 and " * runs_on["int8"] + runs_on["precision"]
-    return f"{model.package.name} on {runs_on['library']} in {precision}"
+    return f"{model.package.name} on {runs_on['library']} in {runs_on['precision']}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pi10_classifier.cli.terminal.options import FOLDER
-from pi10_classifier.cli.terminal.package_options import MODEL
+from pi10_classifier.cli.terminal.package_options import MODEL, note_int8_left_off
 
 
 @click.command()
@@ -37,7 +37,10 @@ def reference(results: Path, model: str, version: str, out: Path) -> None:
     from pi10_classifier.packaging.reference import export_reference, lacks_camera
     from pi10_classifier.registry.resolve import find
 
-    made = export_reference(results, read_package(find(model))[0], out, version=version)
+    package = read_package(find(model))[0]
+    made = export_reference(results, package, out, version=version)
+    if made.path.suffix != ".json":
+        note_int8_left_off(package)
     told = made.reference
     click.echo(f"of {told.images:,} images in {told.minutes:,} minutes: {', '.join(told.names)}")
     if lacks_camera(made):

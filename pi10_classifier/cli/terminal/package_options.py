@@ -167,10 +167,21 @@ def note_left_off(package: Package, *, groups: bool = True) -> None:
             f"note: {package.name} predicts groups within the classes, the new package does not",
             err=True,
         )
+    note_int8_left_off(package)
     if package.novelty:
         click.echo(
             f"note: {package.name} tells what is unlike its training images, the new package does"
             " not: its features or classes are others; fit it: pi10 export novelty",
+            err=True,
+        )
+
+
+def note_int8_left_off(package: Package) -> None:
+    """Say that a new package has no int8 graph though its base has one."""
+    if package.description.get("graphs"):
+        click.echo(
+            f"note: {package.name} has an int8 graph, the new package has not, as the gate judged"
+            " the graph of another package; make one: pi10 export int8",
             err=True,
         )
 
