@@ -37,6 +37,8 @@ _EXTRAS = {
     "watch": ("watchfiles", "prometheus_client"),
     "shore": ("aiohttp", "plotly"),
     "postgres": ("psycopg",),
+    "sort": ("sklearn", "aiohttp"),
+    "umap": ("umap",),
     "publish": ("netCDF4",),
     "openvino": ("openvino",),
 }
@@ -102,6 +104,8 @@ def _speeds(model: str, progress: Callable[[int, int], None]) -> Iterator[Check]
     try:
         folder = find(model)
         graphs = (FP32, *read_package(folder)[0].graphs)
+        for precision in graphs:
+            read_package(folder, precision)
         devices = [name for name in installed_runtimes() if RUNTIMES[name].graph in graphs]
         speeds = measure_speed(folder, devices, progress=progress)
     except Pi10Error as error:
@@ -124,6 +128,8 @@ def _models() -> Iterator[Check]:
         try:
             model = Model.load(folder)
             package = model.package
+            for precision in package.graphs:
+                read_package(folder, precision)
             image = decode(encode_tiff(ground, datetime(2024, 6, 24, tzinfo=UTC), None, None))
             scores = model.scores(prepare(image.rgb, package.preprocessing)[None])
         except Pi10Error as error:

@@ -88,6 +88,7 @@ class TestResume:
                 folder.open(fields, resume=True, overwrite=False)
         finally:
             folder.close()
+        assert "use the old settings (--device cpu)" in caught.value.message
         assert ("precision was 'fp32', is 'bf16'" in caught.value.message) == ("bf16" in device)
         assert start(path, resume=True, device="auto").units_resumed == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import support
 from pi10_classifier import doctor
 from pi10_classifier.doctor import Check, examine
 from pi10_classifier.foundation import versions
+from pi10_classifier.model.package import embedded
 
 
 def found(**environ: str) -> dict[str, Check]:
@@ -70,6 +72,16 @@ class TestModels:
         check = found()["model damaged"]
         assert check.state == "broken"
         assert "SHA-256" in check.finding
+
+    def test_a_damaged_int8_graph_is_broken(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = Path(shutil.copytree(embedded("fast"), tmp_path / "fast"))
+        (folder / "model.int8.onnx").write_bytes(b"short")
+        monkeypatch.setattr(doctor, "installed", lambda: [folder])
+        checks = {check.what: check for check in examine({}, str(folder))}
+        assert checks["model fast"].state == checks[f"speed of {folder}"].state == "broken"
+        assert "model.int8.onnx has SHA-256" in checks["model fast"].finding
 
 
 @pytest.mark.usefixtures("tiny")

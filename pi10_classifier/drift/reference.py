@@ -9,14 +9,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pi10_classifier.drift.quantities import FIELD, MIX, QUANTITIES
+from pi10_classifier.drift.quantities import FIELD, MIX, MODEL, QUANTITIES, subject_of
 from pi10_classifier.errors import SettingError
 
 FORMAT = 1
@@ -91,6 +91,11 @@ class Reference:
     def names(self) -> tuple[str, ...]:
         """What is watched: the quantities of images, and the mix of classes."""
         return (*self.quantities, MIX)
+
+    def of_other_graph(self) -> Reference:
+        """Without the model's answers: another precision's scores differ without any drift."""
+        kept = {name: spread for name, spread in self.between.items() if subject_of(name) != MODEL}
+        return replace(self, between=kept)
 
     @classmethod
     def from_dict(cls, fields: Any) -> Reference | None:

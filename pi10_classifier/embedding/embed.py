@@ -44,6 +44,14 @@ def resolve(inputs: Sequence[str], out: Path | None) -> tuple[list[str], Path]:
     return sources, out
 
 
+def device_of(inputs: Sequence[str]) -> str | None:
+    """The device of the only run among ``inputs``, so that its tables come out the same again."""
+    runs = [path for path in inputs if is_run(path)]
+    told = read_run(Path(runs[0])).get("runtime", {}) if len(runs) == 1 else {}
+    device = told.get("device") if isinstance(told, dict) else None
+    return device if isinstance(device, str) else None
+
+
 def _sources(run: Path, out: Path) -> list[str]:
     if out.resolve() == run.resolve():
         raise SettingError(

@@ -101,6 +101,8 @@ class Settings:
             )
         if not self.measure and "size" in reference.quantities:
             raise SettingError("the reference compares sizes; leave --no-measure out")
+        if reference.model_sha256 != package.sha256:
+            reference = reference.of_other_graph()
         return replace(self, reference=reference)
 
     def of_rows(self, package: Package) -> dict[str, Any]:

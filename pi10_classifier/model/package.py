@@ -193,7 +193,10 @@ def _read_graph(path: Path) -> bytes:
             raise ModelError(f"{path} has {size:,} bytes; at most {MAX_MODEL_BYTES:,} are loaded")
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+        more = "" if path.name == MAIN else "; --device cpu runs the graph in fp32"
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror}; reinstall the package{more}"
+        ) from error
 
 
 def _check_hash(folder: Path, file: str, sha256: str, expected: object) -> None:

@@ -31,6 +31,7 @@ LEAST_IMAGES = 30
 PLAIN = "as they are"
 TURNED = "as they are, in quarter turns"
 DROP, WORSE = "macro-F1 may drop too far", "the calibration gets worse"
+FEW = "no class changes, but the images are too few to show that none would"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,10 @@ class View:
 
     def refused_for(self, allowed: float) -> str:
         """Why the gate refuses, in words; empty if it does not."""
+        # no change among n images: up to 3 / n may change all the same (95 %; Hanley and
+        # Lippman-Hand 1983), though the resampled interval has no width
+        if self.largest > 0 and self.changed == 0 and 3 / self.scores.images > allowed:
+            return FEW
         if self.scores.high > allowed:
             return DROP
         if self.ece_after - self.ece_before > CALIBRATION_ALLOWED:
@@ -119,7 +124,7 @@ class PrecisionRefusedError(ModelError):
         of_each = {view: view.refused_for(gate.allowed) for view in gate.views}
         reasons = "; ".join(
             f"{why} ({', '.join(view.name for view in gate.views if of_each[view] == why)})"
-            for why in (DROP, WORSE)
+            for why in (FEW, DROP, WORSE)
             if why in of_each.values()
         )
         drops = [view for view, why in of_each.items() if why == DROP]

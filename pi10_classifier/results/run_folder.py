@@ -256,9 +256,12 @@ class RunFolder:
         changed = sorted(k for k in {*old, *now} if old.get(k) != now.get(k))
         if changed:
             differences = "; ".join(f"{k} was {old.get(k)!r}, is {now.get(k)!r}" for k in changed)
+            remedy = "use the old settings"
+            if old.get("device") != now.get("device") and old.get("device"):
+                remedy += f" (--device {old['device']})"
             raise SettingError(
                 f"cannot resume {known.parent.parent}: {differences}. Results would not be "
-                "comparable; use the old settings, --overwrite, or another --out"
+                f"comparable; {remedy}, --overwrite, or another --out"
             )
 
     def is_done(self, unit: str, fingerprint: str) -> bool:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pi10_classifier.classify import classify
 from pi10_classifier.cli import pi10
-from pi10_classifier.embedding.embed import WITHIN, embed, embedded_run, resolve
+from pi10_classifier.embedding.embed import WITHIN, device_of, embed, embedded_run, resolve
 from pi10_classifier.embedding.tensor import features_tensor
 from pi10_classifier.errors import ExitCode, SettingError
 from pi10_classifier.imaging.decode import decode
@@ -129,6 +129,21 @@ def test_a_run_stands_for_its_inputs(run: Path, cruise: Path, tmp_path: Path) ->
     (moved / "run.json").write_text(json.dumps(record))
     with pytest.raises(SettingError, match="gone is gone"):
         resolve([str(moved)], None)
+
+
+def test_a_run_is_embedded_on_its_own_device(
+    run: Path, cruise: Path, package: Path, tmp_path: Path
+) -> None:
+    moved = Path(shutil.copytree(run, tmp_path / "moved"))
+    record = json.loads((moved / "run.json").read_text())
+    assert device_of([str(moved)]) == record["runtime"]["device"] == "cpu"
+    record["runtime"]["device"] = "cpu:int8"
+    (moved / "run.json").write_text(json.dumps(record))
+    assert device_of([str(cruise), str(moved)]) == "cpu:int8"
+    assert device_of([str(cruise)]) is None
+    assert device_of([str(run), str(moved)]) is None
+    done = CliRunner().invoke(pi10, ["embed", str(moved), "--model", str(package)])
+    assert "needs a graph in int8" in str(done.exception)
 
 
 def test_the_command_writes_into_the_run_and_draws_a_map(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import marks
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.metrics import f1_score
 from pi10_classifier.classify import classify
 from pi10_classifier.datasets.records import Sample
 from pi10_classifier.datasets.selection import load_labelled
+from pi10_classifier.drift.reference import Reference, Spread
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.evaluation.scoring import Scored
 from pi10_classifier.inference.settings import Settings
@@ -146,6 +148,30 @@ def test_auto_asks_for_the_instructions_and_the_gate(accepted, good, tmp_path, m
     assert Model.load(accepted.package, "cpu:int8").runs_on["int8"]  # seven bits are safe anywhere
 
 
+def test_auto_is_chosen_anew_for_another_model(accepted, good, monkeypatch):
+    monkeypatch.setattr(choice, "has_int8_products", lambda: True)
+    settings = replace(Settings(model=accepted.package, device="auto"), jobs=2)
+    assert settings.device == "cpu:int8"
+    without = settings.with_model(good.package.folder)
+    assert without.device == "cpu"
+    assert without.with_model(accepted.package).device == "cpu:int8"
+    asked = Settings(model=accepted.package, device="cpu:int8")
+    assert asked.with_model(good.package.folder).device == "cpu:int8"  # which loading refuses
+
+
+def test_a_reference_of_the_other_graph_compares_no_scores(accepted):
+    """A change of precision moves scores, and is no drift."""
+    folder, spread = accepted.package, Spread(0.0, 0.01)
+    whole, eight = read_package(folder)[0], read_package(folder, "int8")[0]
+    made = Reference(
+        whole.sha256, 10.0, 5000, 20, dict.fromkeys(whole.classes, 1 / len(whole.classes)), 0.01,
+        {}, {"ground": spread, "score": spread, "novelty": spread}, "",
+    )  # fmt: skip
+    settings = Settings(model=folder, reference=made)
+    assert settings.with_reference(whole).reference == made
+    assert settings.with_reference(eight).reference.quantities == ("ground",)
+
+
 def test_eight_bits_are_refused_without_the_instructions(good, data, tmp_path, monkeypatch):
     wanted = Wanted("minmax", images=60, weight_bits=8)
     done = export_int8(good, [data], tmp_path / "m", wanted=wanted, allowed=0.05)
@@ -163,7 +189,7 @@ def test_a_damaged_int8_graph_is_refused_and_the_other_is_not(accepted, tmp_path
         Model.load(folder, "cpu:int8")
     assert Model.load(folder, "cpu").runs_on["graph"] == "model.onnx"
     (folder / "model.int8.onnx").unlink()
-    with pytest.raises(ModelError, match=r"model\.int8\.onnx cannot be read"):
+    with pytest.raises(ModelError, match=r"model\.int8\.onnx cannot be read.*--device cpu runs"):
         Model.load(folder, "cpu:int8")
 
 

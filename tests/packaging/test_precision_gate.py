@@ -21,6 +21,7 @@ from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.accuracy_gate import AccuracyGate
 from pi10_classifier.packaging.precision_gate import (
     DROP,
+    FEW,
     TURNS,
     PrecisionGate,
     PrecisionRefusedError,
@@ -99,6 +100,16 @@ def test_other_classes_and_too_few_images_are_refused(
         judge_precision(Model.load(sound), Model.load(sound), [data], allowed=3.0)
 
 
+def test_no_change_among_few_images_proves_nothing() -> None:
+    def of(images: int, largest: float) -> str:
+        scores = AccuracyGate(images, 0.9, 0.9, 0.0, 0.0, 0.0, agree=1.0)
+        return View("as they are", scores, 0.0, largest, 0.01, 0.01).refused_for(0.003)
+
+    assert (of(60, 0.1), of(999, 0.1)) == (FEW, FEW)
+    assert of(1000, 0.1) == ""
+    assert of(60, 0.0) == ""  # the same answers
+
+
 def test_images_are_judged_in_quarter_turns(sound: Path, worse: Path, data: Path) -> None:
     one, other = Model.load(sound), Model.load(worse)
     (view,) = judge_precision(one, other, [data], turns=TURNS).views
@@ -145,7 +156,7 @@ def test_a_drawing_is_the_same_whatever_the_order(sound: Path, data: Path) -> No
 
 def test_calibration_decides_too(sound: Path) -> None:
     model = Model.load(sound)
-    scores = AccuracyGate(100, 0.9, 0.9, 0.0, 0.0, 0.0, 1.0)
+    scores = AccuracyGate(1000, 0.9, 0.9, 0.0, 0.0, 0.0, 1.0)
     lost = View("as they are", scores, 0.0, 0.1, ece_before=0.01, ece_after=0.02)
     gate = PrecisionGate("a", "b", 0.003, (lost,))
     assert not gate.accepted

@@ -53,12 +53,17 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[postgresql_server.Server]:
+def postgresql_programs() -> Path:
     pytest.importorskip("psycopg", reason="psycopg, the extra [postgres], is not installed")
     programs = postgresql_server.programs()
     if programs is None:
         pytest.skip("no PostgreSQL server is installed (Debian: postgresql)")
-    with postgresql_server.serve(programs) as server:
+    return programs
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_programs: Path) -> Iterator[postgresql_server.Server]:
+    with postgresql_server.serve(postgresql_programs) as server:
         yield server
 
 

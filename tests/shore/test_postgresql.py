@@ -27,13 +27,9 @@ LINES = [make_line(A, seq, NOW - 500 + seq) for seq in range(1, 401)]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[postgresql_server.Server]:
+def server(postgresql_programs: Path) -> Iterator[postgresql_server.Server]:
     """A server of this module alone, which may be stopped."""
-    pytest.importorskip("psycopg", reason="psycopg, the extra [postgres], is not installed")
-    programs = postgresql_server.programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL server is installed (Debian: postgresql)")
-    with postgresql_server.serve(programs) as server:
+    with postgresql_server.serve(postgresql_programs) as server:
         yield server
 
 

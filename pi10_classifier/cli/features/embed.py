@@ -38,7 +38,8 @@ def embed(
     """Classify as `pi10 classify` does, and keep the features of each particle.
 
     INPUT as of `pi10 classify`; RESULTS stands for the inputs that it was made of. Features are
-    what the network's last layer takes; one pass gives both, with the same tables.
+    what the network's last layer takes; one pass gives both, with the same tables. RESULTS are
+    embedded on their own --device, unless another is given.
 
     \b
     Written into --out, beside the tables of `pi10 classify`:
@@ -51,8 +52,8 @@ def embed(
       pi10 embed results
     """
     from pi10_classifier.cli.terminal.console import is_terminal, progress_of, show_run
+    from pi10_classifier.embedding.embed import device_of, resolve
     from pi10_classifier.embedding.embed import embed as run_embed
-    from pi10_classifier.embedding.embed import resolve
     from pi10_classifier.embedding.map_page import check_map, write_map
     from pi10_classifier.errors import SettingError
     from pi10_classifier.foundation.signals import stoppable
@@ -64,6 +65,9 @@ def embed(
         raise SettingError("--resume and --overwrite exclude each other; give only one")
     check_map(how)  # before long work
     sources, home = resolve(inputs, out)
+    source = click.get_current_context().get_parameter_source("device")
+    if source is click.core.ParameterSource.DEFAULT and (of_run := device_of(inputs)):
+        options["device"] = of_run
     given = {name: value for name, value in options.items() if value is not None}
     given |= caps_of(given.pop("max_megapixels", None), given.pop("max_megabytes", None))
     settings = Settings(model=find(model), measure=measure, **given)

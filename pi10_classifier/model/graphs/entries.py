@@ -42,14 +42,21 @@ def graphs_of(fields: Mapping[str, Any]) -> dict[str, Graph]:
 
     Raises ValueError, TypeError or LookupError for a field that is wrong.
     """
-    told = fields.get(FIELD) or {}
-    graphs = {}
+    told = fields.get(FIELD)
+    if not isinstance(told, dict | None):
+        raise ValueError(f"{FIELD} is {str(told)[:80]!r}, no object")
+    graphs: dict[str, Graph] = {}
+    told = told or {}
     for precision, entry in told.items():
         if precision != INT8:
             raise ValueError(f"{FIELD}: {precision!r} is unknown; only {INT8} is read")
+        if not isinstance(entry, dict):
+            raise ValueError(f"{FIELD}: {precision} is {str(entry)[:80]!r}, no object")
         name = str(entry["file"])
         if name == MAIN or Path(name).name != name or not name.endswith(".onnx"):
             raise ValueError(f"{FIELD}: {name!r} is no name of an .onnx file beside {MAIN}")
+        if name not in fields["files"]:
+            raise ValueError(f"{FIELD}: {name} of {precision} is missing in files")
         bits = entry["weight_bits"]
         if type(bits) is not int or bits not in (LEAST_BITS, MOST_BITS):
             raise ValueError(

@@ -45,7 +45,8 @@ class FineTuning:
 
     epochs: times that the training images are seen; may be a fraction, and 0 corrects the biases
     alone. minutes: ends earlier after this time, with the rate brought down all the same; 0 for no
-    limit. The weights then depend on the machine's speed. progress: see ``finetune``.
+    limit. The weights then depend on the machine's speed. progress: called after each step with
+    the images seen, all to be seen, and the loss (nats).
     """
 
     epochs: float = 1.0
@@ -76,64 +77,49 @@ class FineTuning:
         samples: Sequence[Sample],
         weight_bits: int,
     ) -> bytes:
-        """The int8 graph with trained weights; see ``finetune``."""
-        return finetune(model, quantised, original, scan, samples, weight_bits, self, self.progress)
+        """The int8 graph ``quantised`` with weights trained on ``samples``, to answer as ``model``.
 
-
-def finetune(
-    model: Model,
-    quantised: bytes,
-    original: bytes,
-    scan: Scan,
-    samples: Sequence[Sample],
-    weight_bits: int,
-    plan: FineTuning,
-    progress: Progress = _silent,
-) -> bytes:
-    """The int8 graph ``quantised`` with weights trained on ``samples``, to answer as ``model``.
-
-    original: the float graph that it was made of. progress: called after each step with the images
-    seen, all to be seen, and the loss (nats). Raises SettingError where the graph has an operator
-    that cannot be trained, or where the package takes measured numbers.
-    """
-    package = model.package
-    if package.measured:
-        raise SettingError(
-            f"{package.name} takes measured numbers beside the image, which drawn views of an image"
-            " do not have; leave --finetune out"
-        )
-    target = package.groups.output if package.groups else package.output_name
-    network = GraphNetwork(quantised, original, target, weight_bits)
-    cool = 1.0 if package.groups else package.temperature
-    torch.manual_seed(plan.seed)
-    wanted = max(plan.batch, round(plan.epochs * len(samples)))
-    steps = -(-wanted // plan.batch)
-    if wanted < len(samples):  # the others need not be read
-        chosen = np.random.default_rng(plan.seed).choice(len(samples), wanted, replace=False)
-        samples = [samples[place] for place in np.sort(chosen)]
-    drawn = _batches(model, scan, samples, steps, plan)
-    first = next(drawn)
-    network.correct_biases(_given(package, first[0]))
-    if plan.epochs == 0:
+        original: the float graph that it was made of. Raises SettingError where the graph has an
+        operator that cannot be trained, or where the package takes measured numbers.
+        """
+        package = model.package
+        if package.measured:
+            raise SettingError(
+                f"{package.name} takes measured numbers beside the image, which drawn views of an"
+                " image do not have; leave --finetune out"
+            )
+        target = package.groups.output if package.groups else package.output_name
+        network = GraphNetwork(quantised, original, target, weight_bits)
+        cool = 1.0 if package.groups else package.temperature
+        torch.manual_seed(self.seed)
+        wanted = max(self.batch, round(self.epochs * len(samples)))
+        steps = -(-wanted // self.batch)
+        if wanted < len(samples):  # the others need not be read
+            chosen = np.random.default_rng(self.seed).choice(len(samples), wanted, replace=False)
+            samples = [samples[place] for place in np.sort(chosen)]
+        drawn = _batches(model, scan, samples, steps, self)
+        first = next(drawn)
+        network.correct_biases(_given(package, first[0]))
+        if self.epochs == 0:
+            return network.exported()
+        optimiser = torch.optim.Adam(network.parameters(), self.rate)
+        began, done = time.monotonic(), 0
+        for images, told in chain([first], drawn):
+            spent = (time.monotonic() - began) / (60 * self.minutes) if self.minutes else 0.0
+            if spent >= 1:
+                break
+            rate = self.rate * _share_of_rate(max(done / (steps * self.batch), spent))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            answers = network(_given(package, images)) / cool
+            loss = distillation(answers, torch.from_numpy(told), 1.0)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            done += len(images)
+            self.progress(done, steps * self.batch, float(loss.detach()))
         return network.exported()
-    optimiser = torch.optim.Adam(network.parameters(), plan.rate)
-    began, done = time.monotonic(), 0
-    for images, told in chain([first], drawn):
-        spent = (time.monotonic() - began) / (60 * plan.minutes) if plan.minutes else 0.0
-        if spent >= 1:
-            break
-        rate = plan.rate * _share_of_rate(max(done / (steps * plan.batch), spent))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        answers = network(_given(package, images)) / cool
-        loss = distillation(answers, torch.from_numpy(told), 1.0)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        done += len(images)
-        progress(done, steps * plan.batch, float(loss.detach()))
-    return network.exported()
 
 
 def _given(package: Package, images: U8) -> torch.Tensor:

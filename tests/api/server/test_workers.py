@@ -7,39 +7,13 @@ import functools
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from worker_pool import once_open, pid_after_a_while, run, unsound_model, until, working
 
-from pi10_classifier.api.predictions.served_model import FOLLOWER
 from pi10_classifier.api.server import workers as rooms
-from pi10_classifier.api.server.workers import TookTooLong, WorkerDied, Workers
-from pi10_classifier.errors import ModelError
-
-
-@asynccontextmanager
-async def working(
-    count: int, warm: Callable[[], Any] = int, seconds: float = 0
-) -> AsyncIterator[Workers]:
-    workers = Workers(count, warm, seconds)
-    workers.start()
-    try:
-        yield workers
-    finally:
-        await workers.close()
-
-
-async def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.02)
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 90))
+from pi10_classifier.api.server.workers import TookTooLong, WorkerDied
 
 
 class Unloadable(Exception):
@@ -51,10 +25,6 @@ class Unloadable(Exception):
 
 def unloadable() -> None:
     raise Unloadable("a", "b")
-
-
-def unsound_model() -> None:
-    raise ModelError("model.onnx has another SHA-256")
 
 
 def once_killed(mark: Path) -> str:
@@ -69,20 +39,10 @@ def test_all_workers_are_warmed_and_share_the_work():
     async def test() -> None:
         async with working(2) as workers:
             await until(lambda: workers.ready == 2)
-            pids = await asyncio.gather(*(workers.apply(_pid_after_a_while) for _ in range(2)))
+            pids = await asyncio.gather(*(workers.apply(pid_after_a_while) for _ in range(2)))
             assert len({*pids, os.getpid()}) == 3
 
     run(test())
-
-
-def _once_open(gate: Path) -> None:
-    while not gate.exists():
-        time.sleep(0.02)
-
-
-def _pid_after_a_while() -> int:
-    time.sleep(0.5)
-    return os.getpid()
 
 
 def test_work_that_comes_before_a_worker_is_warm_waits_for_it():
@@ -181,7 +141,7 @@ def test_workers_that_died_idle_are_not_held_against_the_work(monkeypatch):
     async def test() -> None:
         async with working(3) as workers:
             await until(lambda: workers.ready == 3)
-            for pid in await asyncio.gather(*(workers.apply(_pid_after_a_while) for _ in "abc")):
+            for pid in await asyncio.gather(*(workers.apply(pid_after_a_while) for _ in "abc")):
                 os.kill(pid, signal.SIGKILL)
             assert await workers.apply(abs, -5) == 5
 
@@ -256,7 +216,7 @@ def test_bulk_work_leaves_a_worker_to_single_images(tmp_path):
     async def test() -> None:
         async with working(2) as workers:
             await until(lambda: workers.ready == 2)
-            bulk = [asyncio.create_task(workers.apply(_once_open, gate, bulk=True)) for _ in "ab"]
+            bulk = [asyncio.create_task(workers.apply(once_open, gate, bulk=True)) for _ in "ab"]
             await asyncio.sleep(0.1)
             assert await workers.apply(abs, -5) == 5
             assert not any(task.done() for task in bulk)
@@ -296,134 +256,3 @@ def test_closing_leaves_no_process_behind():
             return
         time.sleep(0.05)
     pytest.fail("the worker outlives its pool")
-
-
-def _prepared(folder: Path) -> bool:
-    """Note that this process has begun; True once the file ``go`` is there."""
-    (folder / f"began-{os.getpid()}").touch()
-    return (folder / "go").exists()
-
-
-def began(folder: Path) -> set[int]:
-    return {int(path.name.removeprefix("began-")) for path in folder.glob("began-*")}
-
-
-class TestInTurn:
-    """What all workers are to load: one after the other, and no request beside it."""
-
-    def test_one_after_the_other_and_requests_go_to_the_rest(self, tmp_path):
-        async def test() -> None:
-            async with working(2) as workers:
-                await until(lambda: workers.ready == 2)
-                turn = asyncio.create_task(workers.in_turn(_prepared, tmp_path))
-                await until(lambda: bool(began(tmp_path)))
-                [first] = began(tmp_path)
-                served = {await workers.apply(os.getpid) for _ in range(10)}
-                assert len(served) == 1
-                assert first not in served
-                assert began(tmp_path) == {first}
-                (tmp_path / "go").touch()
-                await turn
-                assert began(tmp_path) == {first} | served
-                # both are back
-                both = await asyncio.gather(*(workers.apply(_pid_after_a_while) for _ in range(2)))
-                assert set(both) == began(tmp_path)
-
-        run(test())
-
-    def test_the_only_worker_goes_on_with_its_requests(self, tmp_path):
-        async def test() -> None:
-            async with working(1) as workers:
-                pid = await workers.apply(os.getpid)
-                turn = asyncio.create_task(workers.in_turn(_prepared, tmp_path))
-                await until(lambda: bool(began(tmp_path)))
-                assert await workers.apply(os.getpid) == pid
-                assert not turn.done()
-                (tmp_path / "go").touch()
-                await turn
-
-        run(test())
-
-    def test_beside_a_bin_single_images_keep_their_worker(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(rooms, "IDLE_S", 0.2)
-        gate = tmp_path / "open"
-
-        async def test() -> None:
-            async with working(2) as workers:
-                await until(lambda: workers.ready == 2)
-                bulk = asyncio.create_task(workers.apply(_once_open, gate, bulk=True))
-                await asyncio.sleep(0.1)
-                turn = asyncio.create_task(workers.in_turn(_prepared, tmp_path))
-                served = {await workers.apply(os.getpid) for _ in range(3)}
-                assert not turn.done()
-                assert not bulk.done()
-                gate.touch()
-                (tmp_path / "go").touch()
-                await asyncio.gather(bulk, turn)
-                assert served < began(tmp_path)
-
-        run(test())
-
-    def test_a_worker_that_dies_meanwhile_is_replaced_and_its_successor_prepared(self, tmp_path):
-        async def test() -> None:
-            async with working(2) as workers:
-                await until(lambda: workers.ready == 2)
-                turn = asyncio.create_task(workers.in_turn(_prepared, tmp_path))
-                await until(lambda: bool(began(tmp_path)))
-                [first] = began(tmp_path)
-                os.kill(first, signal.SIGKILL)
-                await until(lambda: len(began(tmp_path)) == 2)
-                await until(lambda: workers.ready == 2)  # before the turn is over
-                (tmp_path / "go").touch()
-                await turn
-                assert len(began(tmp_path)) == 3
-                assert workers.restarts == 1
-
-        run(test())
-
-    def test_a_worker_that_is_stopped_meanwhile_is_replaced(self, tmp_path):
-        async def test() -> None:
-            async with working(2, seconds=3) as workers:
-                await until(lambda: workers.ready == 2)
-                turn = asyncio.create_task(workers.in_turn(_prepared, tmp_path))
-                await until(lambda: bool(began(tmp_path)))
-                [first] = began(tmp_path)
-                os.kill(first, signal.SIGSTOP)
-                (tmp_path / "go").touch()
-                await turn
-                assert workers.restarts == 1
-                assert first not in {await workers.apply(os.getpid) for _ in range(3)}
-
-        run(test())
-
-    def test_after_an_error_all_serve_again(self):
-        async def test() -> None:
-            async with working(2) as workers:
-                await until(lambda: workers.ready == 2)
-                with pytest.raises(ModelError):
-                    await workers.in_turn(unsound_model)
-                both = await asyncio.gather(*(workers.apply(_pid_after_a_while) for _ in range(2)))
-                assert len(set(both)) == 2
-
-        run(test())
-
-    def test_a_worker_that_is_warmed_during_a_change_has_the_new_model(self, tmp_path):
-        """Its warming began with the model before."""
-
-        async def test() -> None:
-            async with working(1, functools.partial(_note_model, tmp_path)) as workers:
-                await until(lambda: bool([*tmp_path.glob("model-*")]))
-                assert workers.ready == 0
-                workers.model_folder = "/new"
-                (tmp_path / "go").touch()
-                await until(lambda: workers.ready == 1)
-                found = [path.name for path in sorted(tmp_path.glob("model-*"))]
-                assert found == ["model-None", "model-_new"]
-
-        run(test())
-
-
-def _note_model(folder: Path) -> None:
-    """A warming that notes the model it begins with, and lasts until there is a file ``go``."""
-    (folder / f"model-{str(FOLLOWER.told).replace('/', '_')}").touch()
-    _once_open(folder / "go")

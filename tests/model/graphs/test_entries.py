@@ -34,6 +34,19 @@ def test_an_entry_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"graphs": ["int8"]}, "no object"),
+        ({"graphs": {"int8": None}}, "int8 is 'None', no object"),
+        ({**described(), "files": {}}, "model.int8.onnx of int8 is missing in files"),
+    ],
+)
+def test_a_wrong_kind_is_refused_in_words(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        graphs_of(fields)
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"file": "../model.onnx"}, "no name of an .onnx file"),
