@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from hypothesis import strategies as st
 from images import png_of
 
 from pi10_classifier.errors import Code, InputError
+from pi10_classifier.imaging.decode import Caps, Image
 from pi10_classifier.imaging.measurement import Measurement, measure_greys
 from pi10_classifier.imaging.preprocess import Grey
+from pi10_classifier.inference import engine
 from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.chunks import CHUNK_BYTES, chunks
 from pi10_classifier.inference.engine import Engine
@@ -323,3 +327,29 @@ class TestGallery:
         assert len(kept["highest"]) == len(kept["lowest"]) == PICTURES
         assert not gallery.wants("copepod", 0.5)
         assert gallery.wants("copepod", 0.999)
+
+
+def test_threads_take_turns_outside_the_network(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside: list[int] = []
+    seen: list[int] = []
+
+    def decode(data: bytes, caps: Caps) -> Image:
+        inside.append(1)
+        time.sleep(0.001)  # lets go of Python's lock, as a call of OpenCV does
+        seen.append(len(inside))
+        image = real(data, caps)
+        inside.pop()
+        return image
+
+    real = engine.decode
+    monkeypatch.setattr(engine, "decode", decode)
+    chunk = items({support.name_of(n): support.particle(n) for n in range(6)})
+    for turns in (1, 4):
+        seen.clear()
+        shared = Engine(model, batch=2, turns=turns)
+        with ThreadPoolExecutor(4) as pool:
+            done = list(pool.map(lambda _, e=shared: e.process(chunk, Gallery()), range(8)))
+        assert all(len(result.rows) == 6 for result in done)
+        assert max(seen) == 1 if turns == 1 else max(seen) > 1
