@@ -73,9 +73,12 @@ def train_table(
 ) -> list[Path]:
     """Train and test all rows; what is done is not done again. Returns the folders of the seeds.
 
-    A row whose training was cut goes on from its last epoch.
+    A row whose training was cut goes on from its last epoch. Raises SettingError before the first
+    training where a network cannot be trained, as without its weights.
     """
     done = []
+    for plan in {plan.network: plan for plan in plans}.values():
+        runs.check(examples, plan, lambda note: None)
     for place, plan in enumerate(plans):
         emit(f"row {place + 1} of {len(plans)}: {plan.network} with {plan.recipe.loss}")
         done += runs.train_seeds(

@@ -66,7 +66,7 @@ def train_seeds(
         teacher = teacher_of(examples, plan, emit)
         last = PREDICTIONS if test else out.VALIDATION
         if not all((plan.folder(seed) / last).is_file() for seed in plan.seeds):
-            _check(examples, plan, emit)
+            check(examples, plan, emit)
         for seed in plan.seeds:  # before reporting, so that a refused seed changes no tracking run
             run = SeedRun(examples, plan, seed, teacher, emit)
             out.begin(run.folder, run.config, resume)
@@ -96,7 +96,7 @@ def train_seeds(
     return [plan.folder(seed) for seed in plan.seeds]
 
 
-def _check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
+def check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:
     """Raise for what cannot be trained, before any folder, decoding or tracking."""
     groups = groups_of(examples, plan.recipe)
     place = {name: i for i, name in enumerate(examples.classes)}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pi10_classifier.errors import SettingError
 from pi10_classifier.search.paper_table import entries, plans_of, train_table
 from pi10_classifier.search.spaces import ATTENTIVE, LOSSES, fits, paper_space
 from pi10_classifier.training.data.loading import read_examples
+from pi10_classifier.training.networks.pretrained import PipWeights
 from pi10_classifier.training.networks.registry import ARCHITECTURES
 
 COUNTS = {"copepod": 24, "detritus": 24, "noncopepod": 24}
@@ -85,6 +87,19 @@ def test_a_table_that_was_cut_goes_on(data, tmp_path):
     assert [folder.parent.name for folder in done] == ["mobilenet_v2-st_ce", "mobilenet_v2-bce"]
     assert f"{rows[0].folder / 'seed-0'} is done" in said
     assert all((folder / "test_predictions.csv").is_file() for folder in done)
+
+
+def test_missing_weights_of_any_network_are_told_before_the_first_row(data, tmp_path, monkeypatch):
+    absent = PipWeights("absent 1", "absent==1", "absent_weights", "a.pth", "nobody", "none")
+    known = replace(ARCHITECTURES["efficientnet_lite0"], weights=absent)
+    monkeypatch.setitem(ARCHITECTURES, "efficientnet_lite0", known)
+    rows, _ = entries(("mobilenet_v2", "efficientnet_lite0"), ("st_ce",), tmp_path)
+    plans = plans_of(rows, BASE, (0,))
+    plans[0] = replace(plans[0], init="random")
+    said: list[str] = []
+    with pytest.raises(SettingError, match="pip install absent==1"):
+        train_table(read_examples([data]), plans, emit=said.append)
+    assert said == []
 
 
 def test_what_the_rows_differ_in_cannot_be_set_for_all(data, tmp_path):
