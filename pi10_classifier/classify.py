@@ -57,13 +57,15 @@ def classify(
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    begun: Callable[[Model], None] = lambda _: None,
     environ: Mapping[str, str] = os.environ,
 ) -> RunResult:
     """Classify all images of ``inputs`` into the folder ``out``.
 
-    Raises SettingError or ModelError before any work, OutputError where results cannot be
-    written, and any exception that ``progress`` raises to stop the run between two steps. The
-    folder can be resumed after each of them.
+    begun: called once with the model, after all that may refuse the run. Raises SettingError or
+    ModelError before any work, OutputError where results cannot be written, and any exception that
+    ``progress`` raises to stop the run between two steps. The folder can be resumed after each of
+    them.
     """
     clock = time.perf_counter()
     check_inputs(inputs)
@@ -76,7 +78,8 @@ def classify(
     units = discover(inputs, settings.limits, environ, notes)
     return classify_units(
         units, inputs, out, settings, model,
-        resume=resume, overwrite=overwrite, progress=progress, clock=clock, notes=notes,
+        resume=resume, overwrite=overwrite, progress=progress, begun=begun, clock=clock,
+        notes=notes,
     )  # fmt: skip
 
 
@@ -90,6 +93,7 @@ def classify_units(
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    begun: Callable[[Model], None] = lambda _: None,
     clock: float | None = None,
     notes: SkippedPaths | None = None,
 ) -> RunResult:
@@ -115,6 +119,7 @@ def classify_units(
     fingerprint = {"inputs": sorted(set(inputs)), **settings.fingerprint(model.package)}
     try:
         folder.open(fingerprint, resume=resume, overwrite=overwrite)
+        begun(model)
         pipeline = pipeline_of(folder, settings, model, progress)
         blocks = pipeline.run(units)
         folder.drop_outdated_blocks(blocks, pipeline.seen)

@@ -62,7 +62,7 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
       pi10 classify s3://pi10/cruise/2024-06-24/ --out results
     """
     from pi10_classifier.classify import classify as run_classify
-    from pi10_classifier.cli.terminal.console import is_terminal, progress_of, show_run
+    from pi10_classifier.cli.terminal.console import is_terminal, note_model, progress_of, show_run
     from pi10_classifier.errors import SettingError
     from pi10_classifier.foundation.signals import stoppable
     from pi10_classifier.inference.pipeline import Progress
@@ -83,8 +83,9 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
             show(reached)
 
         run = run_classify(
-            inputs, out, settings, resume=resume, overwrite=overwrite, progress=progress
-        )
+            inputs, out, settings, resume=resume, overwrite=overwrite, progress=progress,
+            begun=note_model(shown=not as_json),
+        )  # fmt: skip
     page = report_or_note(out, settings.model) if report else None
     if as_json:
         click.echo((out / "run.json").read_text("utf-8"), nl=False)

@@ -15,7 +15,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
-@click.argument("results", nargs=-1, type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("results", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--store", type=_FOLDER, envvar="PI10_SHORE_STORE",
               help="Folder that keeps received lines.  [default: none; no lines are received]"
               )  # fmt: skip

@@ -17,6 +17,7 @@ from pi10_classifier.cli.terminal.options import (
     REFERENCE,
     caps_of,
     engine_options,
+    note_without_events,
     note_without_report,
     reference_of,
     report_or_note,
@@ -101,7 +102,7 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
       pi10 watch /data/incoming --out results
       pi10 watch s3://pi10/in/ --out results --model fast --summary-url https://shore.example/pi10
     """
-    from pi10_classifier.cli.terminal.console import is_terminal, show_run
+    from pi10_classifier.cli.terminal.console import is_terminal, note_model, show_run
     from pi10_classifier.foundation.signals import on_hangup, stoppable
     from pi10_classifier.inference.settings import Settings
     from pi10_classifier.registry.reference import ModelReference, is_reference
@@ -132,6 +133,8 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
     first = f"watching {source}, results in {out}, model {model}"
     if report:
         note_without_report()
+    if not source.startswith("s3://"):
+        note_without_events(rescan_s)
     in_log = not is_terminal() and not as_json
     log = Log(first, lambda text: click.echo(text, err=True))
     seen = nullcontext(log) if in_log else status_line(shown=not as_json)
@@ -139,6 +142,7 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
         with stoppable() as raise_if_cancelled, seen as show:
             shown: dict[str, Any] = {
                 "raise_if_cancelled": raise_if_cancelled, "show_status": show, "emit_line": emit,
+                "begun": note_model(shown=not as_json),
             }  # fmt: skip
             if followed:
                 asked: SimpleQueue[None] = SimpleQueue()

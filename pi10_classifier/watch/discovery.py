@@ -13,7 +13,7 @@ from pi10_classifier.watch.queue import InputQueue
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 _HEAR_WITHIN_S = 0.5
-_WITHOUT_EVENTS_S = 10.0
+WITHOUT_EVENTS_S = 10.0
 _PAUSE_PER_SCAN = 4  # a pause lasts this many times as long as the scan before it
 
 
@@ -72,7 +72,7 @@ class InputDiscovery:
             except (Pi10Error, OSError) as error:
                 self.listening = str(error)
                 if isinstance(error, InputError) and error.code is Code.OBJECT_UNREADABLE:
-                    self._rescan_s = min(self._rescan_s, _WITHOUT_EVENTS_S)
+                    self._rescan_s = min(self._rescan_s, WITHOUT_EVENTS_S)
                     self.scan_soon()
                     return
             except Exception as error:  # a bug: scans still find everything

@@ -85,6 +85,7 @@ def watch(
     raise_if_cancelled: Callable[[], None] = lambda: None,
     show_status: Callable[[Status], None] = lambda _: None,
     emit_line: Callable[[str], None] = lambda _: None,
+    begun: Callable[[Model], None] = lambda _: None,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = utc_now,
     following: NextModel | None = None,
@@ -93,11 +94,12 @@ def watch(
 
     With ``plan.until_idle`` it also ends once all inputs are done. following: it also ends where
     another model waits, between two bins. show_status: called about once
-    a second. emit_line: called with the line of each minute. Raises SettingError or ModelError
+    a second. emit_line: called with the line of each minute. begun: called with the model before
+    the first input. Raises SettingError or ModelError
     before any work, and OutputError where the last results cannot be written; these inputs are
     then classified again at the next start.
     """
-    begun = time.perf_counter()  # before the model is loaded, as in ``classify``
+    since = time.perf_counter()  # before the model is loaded, as in ``classify``
     watched = place_of(source, settings, environ)
     watched.check()
     if not source.startswith("s3://") and Path(source).resolve().is_relative_to(out.resolve()):
@@ -122,8 +124,9 @@ def watch(
                     following or NextModel(),
                 )
             )  # fmt: skip
+            begun(model)
             with rare_collections():
-                return watcher.run(source, begun, raise_if_cancelled, show_status, emit_line)
+                return watcher.run(source, since, raise_if_cancelled, show_status, emit_line)
         finally:
             ledger.close()
     finally:

@@ -89,7 +89,11 @@ class TestExitCodes:
         assert answer.code == ExitCode.OK
         assert "8 inputs = 6 results + 0 failures + 2 skipped" in answer.out
         assert str(tmp_path / "out") in answer.out
-        assert answer.err == ""
+        run = json.loads((tmp_path / "out/run.json").read_text("utf-8"))
+        model, ran = run["model"], run["runtime"]
+        precision = "int8" if ran["int8"] else ran["precision"]
+        name = f"{model['name']} {model['version']}"
+        assert answer.err == f"model {name} on {ran['library']}, {precision}\n"
 
     def test_3_some_failed(self, pi10: Pi10, damaged: Path, tmp_path: Path) -> None:
         answer = pi10("classify", damaged, "--out", tmp_path / "out")
@@ -308,7 +312,8 @@ class TestRuns:
         monkeypatch.setattr("pi10_classifier.report.page.write_report", missing)
         answer = pi10("classify", sound, "--out", tmp_path / "out", "--model", package)
         assert answer.code == 0
-        assert answer.err == "note: no report: the report needs the extra [report]\n"
+        noted = "note: no report: the report needs the extra [report]"
+        assert answer.err == f"model tiny 1.0 on ONNX Runtime, fp32\n{noted}\n"
 
 
 class TestOtherCommands:

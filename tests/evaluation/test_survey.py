@@ -134,3 +134,6 @@ def test_the_command_shows_the_survey_and_writes_the_page(made, tmp_path: Path) 
     page = (tmp_path / "evaluation.html").read_text("utf-8")
     assert 'id="survey"' in page
     assert "150 labelled images" in page
+    ran = Model.load(made.package, "auto").runs_on
+    told = f"Run by {ran['library']} {ran['version']} on <code>{ran['device']}</code>"
+    assert f"{told} in {ran['precision']} (<code>{ran['graph']}</code>)." in page

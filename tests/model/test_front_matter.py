@@ -69,6 +69,16 @@ def test_embedded_cards_begin_with_it(name: str) -> None:
     assert without_front_matter(text) == without_front_matter(card(fields))
 
 
+def test_a_quoted_card_says_that_the_int8_graph_is_not_here() -> None:
+    base, _ = read_package(embedded("starter"))
+    assert "## The graph in int8: `model.int8.onnx`" in (base.folder / "README.md").read_text()
+    text = quoted_card(base)
+    assert "model.int8.onnx" not in text and "cpu:int8" not in text
+    assert "### The graph in int8\n\nThat package also has a graph in int8." in text
+    assert "\n### Limits\n" in text and "\n### Groups\n" in text
+    assert text.count("\n### ") == (base.folder / "README.md").read_text().count("\n## ")
+
+
 def test_a_card_that_quotes_another_has_one_head(package: Path, tmp_path: Path) -> None:
     base, graph = read_package(package)
     fields = {"training": {}, "metrics": {}, "never_seen": "", **derive(base, "calibrated")}

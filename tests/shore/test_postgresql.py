@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import postgresql_server
 import pytest
 from shore_fleet import Shore, make_line, write_tokens
 
-from pi10_classifier.errors import Code, OutputError, SettingError
+from pi10_classifier.errors import Code, ExitCode, OutputError, Pi10Error, SettingError
 from pi10_classifier.shore.receiver.database import VARIABLE, open_database
 from pi10_classifier.shore.receiver.lines import parse
 from pi10_classifier.shore.receiver.store import Post, Receipt, Store
@@ -49,8 +50,8 @@ def accepted(store: Store, *texts: str) -> int:
     return receipt.accepted
 
 
-def refusal(conninfo: str, given: str | None = None) -> str:
-    with pytest.raises(SettingError) as caught:
+def refusal(conninfo: str, given: str | None = None, kind: type[Pi10Error] = SettingError) -> str:
+    with pytest.raises(kind) as caught:
         open_database(None, given, {VARIABLE: conninfo} if conninfo else {})
     shown = [str(caught.value)]
     cause = caught.value.__context__
@@ -66,7 +67,8 @@ def test_what_the_server_refuses_is_told_without_the_password(
 ) -> None:
     told = refusal(server.address(password="s3cretword"))
     assert "password authentication failed" in told
-    assert "check that the server runs, and the user, password and database" in told
+    assert "check the user, password and database" in told
+    assert f"the PostgreSQL server at 127.0.0.1:{server.port} refuses" in told
     assert 'database "nobodys" does not exist' in refusal(server.address("nobodys"))
     with_encoding = server.create("latin", "encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'")
     assert "has the encoding LATIN1; create it with encoding UTF8" in refusal(with_encoding)
@@ -91,10 +93,46 @@ def test_what_is_no_connection_string_is_told_without_showing_it(tmp_path: Path)
     assert "put the connection string into PI10_SHORE_DATABASE" in refusal(
         "", "postgresql://a:s3cret@127.0.0.1:1/b"
     )
-    assert "check that the server runs" in refusal("postgresql://a:s3cret@127.0.0.1:1/b")
+    for odd in ("postgresql://a:x@s3cret@127.0.0.1/b", "postgresql://a:x/s3cret@127.0.0.1/b"):
+        assert "PI10_SHORE_DATABASE has a bare @ or /" in refusal(odd)
+    assert "a port that is no number" in refusal("host=127.0.0.1 port=s3cret")
     with pytest.raises(SettingError, match="are both given") as caught:
         open_database(tmp_path, None, {VARIABLE: "postgresql://a:s3cret@127.0.0.1:1/b"})
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_server_that_cannot_be_reached_is_told_in_a_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    for address, told in (
+        ("postgresql://a:s3cret@127.0.0.1:1/b", "127.0.0.1:1 (connection refused)"),
+        ("postgresql://a:s3cret@no.such.invalid/b", "no.such.invalid:5432"),
+        (f"host={tmp_path} dbname=b password=s3cret", f"{tmp_path}, port 5432 (no such file"),
+    ):
+        message = refusal(address, kind=OutputError)
+        assert f"PI10_SHORE_DATABASE: no PostgreSQL server answers at {told}" in message
+        assert message.endswith("; start it, or correct the address")
+        assert len(message) < 140 + len(str(tmp_path))
+    with pytest.raises(OutputError) as caught:
+        open_database(None, "postgresql://a@127.0.0.1:1/b", {})
+    assert caught.value.code is Code.STORAGE_UNAVAILABLE
+
+
+def test_at_the_start_tokens_come_before_the_server(tmp_path: Path) -> None:
+    """What is wrong with the options is told before a server is sought; its lack exits with 5."""
+    pytest.importorskip("psycopg")
+    tokens = write_tokens(tmp_path / "tokens", ["endeavour"])
+    command = [sys.executable, "-m", "pi10_classifier", "shore"]
+    environ = {**os.environ, VARIABLE: "postgresql://a:s3cretword@127.0.0.1:1/b"}
+    for options, code, words in (
+        ([], ExitCode.USAGE, "no ship may send: give --tokens FILE"),
+        (["--tokens", str(tokens)], ExitCode.NOT_WRITTEN, "no PostgreSQL server answers"),
+    ):
+        done = subprocess.run(
+            [*command, *options], capture_output=True, text=True, timeout=120, check=False,
+            env=environ,
+        )  # fmt: skip
+        assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+        assert done.stderr.count("\n") == 1 and "s3cretword" not in done.stderr
 
 
 def test_without_the_library_the_extra_is_named(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from shore_fleet import CLASSES, Shore, make_line, token_of, write_tokens
 from pi10_classifier.abundance.density import Sums, densities, total_of
 from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import SettingError
+from pi10_classifier.report.density_series import Series
+from pi10_classifier.results.run_folder import JOURNAL
 from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.lines import minute_text, parse
 from pi10_classifier.shore.receiver.store import Post, Store
@@ -28,6 +30,7 @@ from pi10_classifier.shore.voyages.runs import FinishedRun, open_runs
 from pi10_classifier.shore.voyages.ships import Reader
 from pi10_classifier.shore.webpage.alerts import alerts_of
 from pi10_classifier.shore.webpage.coast import outlines
+from pi10_classifier.shore.webpage.daily import as_csv, as_page
 from pi10_classifier.shore.webpage.views import RequestError, Views
 from pi10_classifier.watch.ashore.minute_summary import fitted
 
@@ -250,8 +253,93 @@ def test_a_finished_run_shows_the_densities_of_its_tables(
     assert len(series["track"]["time"]) == len({row["minute"] for row in located})
 
 
+def test_a_day_has_the_densities_without_bad_minutes(store: Store, database: Database) -> None:
+    """Of a ship's day with two bad minutes in one of its hours, and a line of several minutes."""
+    whole = total_of(sums_of(seq, "copepod") for seq in range(5))
+    (mean,) = densities([whole])
+    assert mean
+    values = [mean.raised_count, mean.per_litre, mean.low, mean.high, whole.variance, whole.sd]
+    several = make_line(
+        SOURCE, 200, FIRST + 400, minutes=5, weight=whole.largest, flags=["mostly_missed"],
+        density={"copepod": values},
+    )  # fmt: skip
+    flags = {70: ["step"], 80: ["gap_before", "factor_above_10"], 90: ["hits_unseen"]}
+    lines = [
+        make_line(SOURCE, seq, FIRST + 1 + seq, weight=weight_of(seq), flags=flags.get(seq, []))
+        for seq in range(1, 200)
+    ]
+    enter(store, *lines, several)
+    views = Views(Reader(database), [])
+    day = views.day(minute_text(FIRST)[:10])
+    (ship,) = day["voyages"]
+    assert (ship["minutes"], ship["bad_minutes"]) == (204, 7)
+    for label in CLASSES:
+        good = [sums_of(seq, label) for seq in range(1, 200) if seq not in (70, 80)]
+        (wanted,) = densities([total_of(good)])
+        assert wanted
+        told = ship["without_bad"][label]
+        assert told["minutes"] == 197
+        for name in ("raised_count", "per_litre", "low", "high"):
+            assert told[name] == pytest.approx(getattr(wanted, name), rel=2e-4)
+    assert ship["densities"]["copepod"]["minutes"] == 204
+    row = next(csv.DictReader(io.StringIO(as_csv(day))))
+    assert (row["label"], row["bad_minutes"]) == ("copepod", "7")
+    assert float(row["low_without_bad"]) == ship["without_bad"]["copepod"]["low"]
+    assert "per litre without bad minutes" in as_page(day) and "7 of them" in as_page(day)
+
+
+def test_a_finished_day_leaves_out_what_the_report_leaves_out(
+    start: Callable[..., RunResult], cruise: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(start(cruise).out, tmp_path / "run"))
+    with (out / "counts.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with_density = sorted({(row["minute"], row["bin"]) for row in rows if row["litres"]})
+    assert len(with_density) > 1
+    for row in rows:
+        row["quality_l20"] = "4" if (row["minute"], row["bin"]) == with_density[0] else "1"
+    with (out / "counts.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    series = Series(10**6)
+    for row in rows:
+        series.add(row, "minute")
+    day = Views(None, open_runs([out])).day(with_density[0][0][:10])
+    (voyage,) = day["voyages"]
+    assert voyage["bad_minutes"] == series.bad == 1
+    for label in voyage["without_bad"]:
+        wanted = series.good_mean(label)
+        assert wanted
+        assert voyage["without_bad"][label]["per_litre"] == pytest.approx(wanted.per_litre)
+
+
+def test_a_run_tells_what_classified_it_and_why_it_has_no_spectrum(
+    start: Callable[..., RunResult], cruise: Path, store: Store, database: Database
+) -> None:
+    out = start(cruise).out
+    record = json.loads((out / "run.json").read_text("utf-8"))
+    enter(store, make_line(SOURCE, 1, NOW - 5))
+    views = Views(Reader(database), open_runs([out]))
+    ship, run = views.overview()["voyages"]
+    model = record["model"]
+    assert (run["model"], run["model_version"]) == (model["name"], model["version"])
+    assert run["precision"] == record["runtime"]["precision"]
+    assert "model_version" not in ship, "lines do not carry it"
+    rows, why = views.spectrum("endeavour")
+    assert not rows and "lines of a ship hold no sizes" in why
+    rows, why = views.spectrum(run["name"])
+    assert not rows and why.startswith("pi10 sizes was not run")
+
+
 def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"no run\.json"):
+    (tmp_path / "1450.tar").touch()
+    for path, wrong in ((tmp_path, "is no folder of results"), (tmp_path / "1450.tar", "is no"),
+                        (tmp_path / "none", "does not exist")):  # fmt: skip
+        with pytest.raises(SettingError, match=f"{wrong}.*pi10 classify INPUT --out RESULTS"):
+            FinishedRun(path, "x")
+    (tmp_path / JOURNAL).mkdir()
+    with pytest.raises(SettingError, match=r"no run\.json.*--resume"):
         FinishedRun(tmp_path, "x")
 
 
@@ -315,6 +403,8 @@ def test_the_page_under_a_prefix(place: Any, tmp_path: Path) -> None:
             assert status == 200
             assert "script-src 'self';" in headers["Content-Security-Policy"]
             assert b"http://" not in body and b"https://" not in body  # nothing from elsewhere
+        status, body, headers = shore.ask("/api/voyages/endeavour/spectrum")
+        assert (status, body) == (200, b"[]") and "no sizes" in headers["Pi10-No-Spectrum"]
         overview = shore.get("/api/voyages")
         assert [voyage["name"] for voyage in overview["voyages"]] == ["endeavour"]
         date = minute_text(FIRST)[:10]

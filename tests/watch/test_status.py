@@ -12,6 +12,7 @@ import support
 from click.testing import CliRunner
 
 from pi10_classifier.cli.watch import watch
+from pi10_classifier.model.session import Model
 from pi10_classifier.watch.status import Log
 from pi10_classifier.watch.watcher import Status
 
@@ -62,6 +63,9 @@ def test_what_is_said_where_nobody_looks_on(
     assert ended.exit_code == 0, ended.output
     first = f"watching {source}, results in {out}, model {package}"
     assert first in ended.stderr.splitlines()
+    assert f"{Model.load(package, 'auto').words}" in ended.stderr.splitlines()
+    assert ("no file events (watchfiles is not installed)" in ended.stderr) is missing
+    assert ("[watch]" in ended.stderr) is missing
     assert ("there will be no report.html" in ended.stderr) is missing
     assert ('[report]"' in ended.stderr) is missing
     assert (out / "report.html").exists() is not missing

@@ -14,7 +14,7 @@ from pi10_classifier.foundation.extras import install_command
 
 @click.command()
 @click.argument("results", type=RUN, metavar="RESULTS|DIR")
-@click.option("--labeller", required=True, prompt="Your name", help="Your name.")
+@click.option("--labeller", help="Your name.  [default: asks for it]")
 @click.option("--n", "most", type=int, default=5_000, show_default=True,
               help="Particles to sort, a random choice where there are more.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same particles.")
@@ -33,7 +33,7 @@ from pi10_classifier.foundation.extras import install_command
               help="Taxa beside those that come along: name,aphia_id,rank,parent_id.  "
                    "[default: none]")  # fmt: skip
 def sort(
-    results: Path, labeller: str, most: int, seed: int, least: int, again: bool, port: int,
+    results: Path, labeller: str | None, most: int, seed: int, least: int, again: bool, port: int,
     no_browser: bool, moved: Mapping[str, str], own_taxa: Path | None,
 ) -> None:  # fmt: skip
     """Name whole clusters of particles alike on a page in the browser.
@@ -47,6 +47,7 @@ def sort(
     """
     from pi10_classifier.cli.terminal.console import counter
     from pi10_classifier.cli.validate.label import open_browser
+    from pi10_classifier.embedding.embed import embedded_run
     from pi10_classifier.embedding.sort_session import SortSession
     from pi10_classifier.errors import SettingError
     from pi10_classifier.taxonomy.table import TaxonTable
@@ -61,6 +62,9 @@ def sort(
             f"sorting needs aiohttp and scikit-learn ({error}); run: {install_command('sort')}"
         ) from error
 
+    embedded_run(results)  # refuses a run without features before a person is asked
+    if labeller is None:
+        labeller = click.prompt("Your name")
     taxa = TaxonTable.load(own_taxa)
     opened = SortSession.open(
         results, labeller, most=most, seed=seed, least=least, again=again, moved=moved,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pi10_classifier.classify import RunResult
     from pi10_classifier.inference.pipeline import Progress
+    from pi10_classifier.model.session import Model
 
 
 @contextmanager
@@ -143,6 +144,16 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     Console().print(table)
+
+
+def note_model(*, shown: bool) -> Callable[[Model], None]:
+    """Say on standard error which model runs, on what and in which precision."""
+
+    def note(model: Model) -> None:
+        if shown:
+            click.echo(model.words, err=True)
+
+    return note
 
 
 def is_terminal() -> bool:

@@ -131,6 +131,16 @@ def note_without_report() -> None:
                    err=True)  # fmt: skip
 
 
+def note_without_events(rescan_s: float) -> None:
+    """Note that a folder is scanned again and again where file events are not installed."""
+    if find_spec("watchfiles") is None:
+        from pi10_classifier.watch.discovery import WITHOUT_EVENTS_S
+
+        click.echo(f"note: no file events (watchfiles is not installed): new files are found by"
+                   f" scans, {min(rescan_s, WITHOUT_EVENTS_S):g} s apart or more; for events:"
+                   f" {install_command('watch')}", err=True)  # fmt: skip
+
+
 def report_or_note(out: Path, package: Path | None) -> str | None:
     """Write report.html and return its path; on failure, print a note and return None."""
     from pi10_classifier.report.page import write_report

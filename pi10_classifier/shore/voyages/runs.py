@@ -17,6 +17,7 @@ from pi10_classifier.report.density_series import (
     split_flags,
     sums_of,
 )
+from pi10_classifier.results.run_folder import JOURNAL
 from pi10_classifier.results.run_info import read_run
 from pi10_classifier.shore.voyages.series import Fix, Gap, Stretch
 
@@ -27,6 +28,7 @@ ALL = "all"  # the stratum of a whole run
 @dataclass(slots=True)
 class _Minute:
     stretch: Stretch
+    good: Stretch  # the sums of rows whose quality is not bad
     fix: Fix | None = None
 
 
@@ -36,7 +38,17 @@ class FinishedRun:
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
         self.folder = folder
-        self.model = str(read_run(folder)["model"]["name"])
+        if not (folder / "run.json").is_file() and not (folder / JOURNAL).is_dir():
+            wrong = "is no folder of results" if folder.exists() else "does not exist"
+            raise SettingError(
+                f"{folder} {wrong}; pi10 shore shows folders of results, not images: make one with "
+                "pi10 classify INPUT --out RESULTS, then pi10 shore RESULTS"
+            )
+        record = read_run(folder)
+        runtime = record.get("runtime", {})  # run.json of early versions has none
+        self.model = str(record["model"]["name"])
+        self.version = str(record["model"].get("version", ""))
+        self.precision = "int8" if runtime.get("int8") else str(runtime.get("precision", ""))
         self.without_time = 0
         by_minute: dict[int, _Minute] = {}
         places: set[tuple[str, int]] = set()
@@ -58,6 +70,12 @@ class FinishedRun:
     def stretches(self, start: int, end: int, step: int) -> list[Stretch]:
         return [minute.stretch for minute in self._within(start, end)]
 
+    def without_bad(self, start: int, end: int) -> Stretch:
+        good = Stretch(start)
+        for minute in self._within(start, end):
+            good.add(minute.good)
+        return good
+
     def track(self, start: int, end: int, *, fine: bool = False) -> list[Fix]:
         return [minute.fix for minute in self._within(start, end) if minute.fix]
 
@@ -70,10 +88,14 @@ class FinishedRun:
     def _within(self, start: int, end: int) -> Iterator[_Minute]:
         return (minute for minute in self._minutes if start <= minute.stretch.start < end)
 
+    @property
+    def has_sizes(self) -> bool:
+        """Whether `pi10 sizes` has been run."""
+        return (self.folder / SPECTRUM).is_file()
+
     def spectrum(self) -> list[dict[str, Any]]:
         """Rows of the size spectrum; empty where `pi10 sizes` has not been run."""
-        path = self.folder / SPECTRUM
-        if not path.is_file():
+        if not self.has_sizes:
             return []
         names = (
             "volume_middle_mm3", "esd_from_um", "esd_to_um", "particles", "normalised_biovolume",
@@ -81,7 +103,7 @@ class FinishedRun:
         )  # fmt: skip
         return [
             {"label": row["label"], **{name: parse_number(row.get(name)) for name in names}}
-            for row in _rows(path)
+            for row in _rows(self.folder / SPECTRUM)
             if row.get("stratum") == ALL
         ]
 
@@ -101,7 +123,7 @@ def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
 
 def _take(by_minute: dict[int, _Minute], minute: int, row: dict[str, str], *, new: bool) -> None:
     """Add a row of ``counts.csv``; new: the first row of its bin and minute."""
-    held = by_minute.setdefault(minute, _Minute(Stretch(minute)))
+    held = by_minute.setdefault(minute, _Minute(Stretch(minute), Stretch(minute)))
     north, east = (parse_number(row.get(name)) for name in ("latitude", "longitude"))
     if held.fix is None and north is not None and east is not None:
         held.fix = minute, north, east
@@ -119,6 +141,8 @@ def _take(by_minute: dict[int, _Minute], minute: int, row: dict[str, str], *, ne
         part.flags.update(dict.fromkeys(split_flags(row.get("flags") or ""), 1))
         part.minutes, part.no_density = (1, 0) if sums else (0, 1)
     held.stretch.add(part)
+    if row.get("quality_l20") != "4":
+        held.good.add(Stretch(minute, sums=part.sums, minutes=part.minutes))
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

@@ -73,6 +73,9 @@ class Voyage(Protocol):
     def stretches(self, start: int, end: int, step: int) -> list[Stretch]:
         """What lies in [start, end), in stretches of ``step`` minutes or less, by time."""
 
+    def without_bad(self, start: int, end: int) -> Stretch:
+        """Sums and minutes in [start, end), without minutes whose quality is bad (L20 code 4)."""
+
     def track(self, start: int, end: int, *, fine: bool = False) -> list[Fix]:
         """Positions in [start, end), by time; fine: all of them, and not one in some minutes."""
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from pi10_classifier.abundance.density import Sums
+from pi10_classifier.abundance.quality import BAD, FLAGS
 from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.hourly_sums import TRACK_MINUTES, zeros
 from pi10_classifier.shore.receiver.lines import LineError, parse, position_of
@@ -17,6 +18,7 @@ from pi10_classifier.shore.voyages.series import Fix, Gap, Stretch
 
 DAY = 1440
 SHOWN_PICTURES = 24
+_BAD = frozenset(name for name, flag in FLAGS.items() if flag.codes == BAD)
 _FOREVER = 2**40  # minutes: a stored line was checked against the clock when it came
 
 
@@ -117,6 +119,26 @@ class ShipLines:
         ):
             at(hour).flags[flag] = minutes
         return [out[hour] for hour in sorted(out)]
+
+    def without_bad(self, start: int, end: int) -> Stretch:
+        """Of a line of several minutes, which says not which is bad, all minutes are left out."""
+        places = ",".join("?" * len(_BAD))
+        hours = {
+            hour for (hour,) in self._ask(
+                "select distinct hour from flags where ship = ? and hour >= ? and hour < ? "  # noqa: S608  # nosec B608
+                f"and flag in ({places})",
+                (self._ship, start // 60, (end + 59) // 60, *_BAD),
+            )
+        }  # fmt: skip
+        good = Stretch(start)
+        for stretch in self.stretches(start, end, 60):
+            if stretch.start // 60 not in hours:
+                good.add(stretch)
+                continue
+            for part in self._by_line(stretch.start, stretch.start + 60):
+                if not _BAD & part.flags.keys():
+                    good.add(part)
+        return good
 
     def _by_line(self, start: int, end: int) -> list[Stretch]:
         out: dict[int, Stretch] = {}

@@ -12,6 +12,7 @@ _COLUMNS = (
     "date", "name", "label", "images", "minutes", "litres", "raised_count", "per_litre", "low",
     "high", "water_mass_low", "water_mass_high", "hits", "misses", "failed", "lines",
     "minutes_without_density", "gaps", "gap_minutes", "last_latitude", "last_longitude", "flags",
+    "bad_minutes", "per_litre_without_bad", "low_without_bad", "high_without_bad",
 )  # fmt: skip
 
 
@@ -24,11 +25,13 @@ def as_csv(day: Mapping[str, Any]) -> str:
         north, east = voyage["last_position"] or (None, None)
         for label in sorted({*voyage["images"], *voyage["densities"]}):
             density = voyage["densities"].get(label, {})
+            good = voyage["without_bad"].get(label, {})
             # a class's minutes are those with a density of it
             writer.writerow({
                 **voyage, "date": day["date"], "label": label, "minutes": 0, **density,
                 "images": voyage["images"].get(label, 0), "last_latitude": north,
                 "last_longitude": east, "flags": ";".join(voyage["flags"]),
+                **{f"{name}_without_bad": good.get(name) for name in ("per_litre", "low", "high")},
             })  # fmt: skip
     return out.getvalue()
 
@@ -49,16 +52,18 @@ def as_page(day: Mapping[str, Any]) -> str:
 
 
 def _section(voyage: Mapping[str, Any]) -> str:
+    bad = voyage["bad_minutes"]
     rows = "".join(
         f"<tr><th scope=row>{escape(label)}<td>{_number(density['per_litre'])}"
         f"<td>{_interval(density, 'low', 'high')}"
         f"<td>{_interval(density, 'water_mass_low', 'water_mass_high')}"
-        f"<td>{voyage['images'].get(label, 0):,}"
+        f"<td>{voyage['images'].get(label, 0):,}{_good(voyage, label) if bad else ''}"
         for label, density in sorted(voyage["densities"].items())
     )
     table = (
         "<div class=wide><table><thead><tr><th>class<th>per litre"
         "<th>95 %, water sampled<th>95 %, water mass<th>images"
+        f"{'<th>per litre without bad minutes<th>95 %, water sampled' if bad else ''}"
         f"</thead><tbody>{rows}</tbody></table></div>"
         if rows
         else "<p>No minute of the day has a density.</p>"
@@ -66,14 +71,23 @@ def _section(voyage: Mapping[str, Any]) -> str:
     flags = ", ".join(f"{escape(flag)} ({n:,} min)" for flag, n in voyage["flags"].items())
     last = voyage["last_position"]
     where = f"; last position {last[0]:.3f}, {last[1]:.3f}" if last else ""
+    left_out = f" {bad:,} of them with a bad flag;" if bad else ""
     return (
         f"<section><h2>{escape(voyage['name'])}</h2>{table}"
-        f"<p>{voyage['minutes']:,} minutes with a density, "
+        f"<p>{voyage['minutes']:,} minutes with a density,{left_out} "
         f"{voyage['minutes_without_density']:,} without; hits {voyage['hits']:,}, misses "
         f"{voyage['misses']:,}; failures {voyage['failed']:,}; {voyage['lines']:,} lines, "
         f"{voyage['gaps']:,} gaps of {voyage['gap_minutes']:,} minutes in all{where}.</p>"
         f"<p>Flags: {flags or 'none'}.</p></section>"
     )
+
+
+def _good(voyage: Mapping[str, Any], label: str) -> str:
+    """The cells without bad minutes."""
+    density = voyage["without_bad"].get(label)
+    if density is None:
+        return "<td>–<td>–"
+    return f"<td>{_number(density['per_litre'])}<td>{_interval(density, 'low', 'high')}"
 
 
 def _interval(density: Mapping[str, Any], low: str, high: str) -> str:

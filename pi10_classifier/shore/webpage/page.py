@@ -29,6 +29,7 @@ _FILES = {
 }
 _LIVE = {"Cache-Control": "no-store"}
 CHARTS = "plotly.js"
+NO_SPECTRUM = "Pi10-No-Spectrum"  # the header that says why a spectrum is empty
 
 
 def has_charts() -> bool:
@@ -109,8 +110,10 @@ class Page:
 
     async def _spectrum(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        rows = await _answered(lambda: self._views.spectrum(name))
-        return web.json_response(rows, headers=_LIVE)
+        rows, why = await _answered(lambda: self._views.spectrum(name))
+        # the body stays a list, as clients know it
+        headers = _LIVE if rows else {**_LIVE, NO_SPECTRUM: why}
+        return web.json_response(rows, headers=headers)
 
     async def _pictures(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

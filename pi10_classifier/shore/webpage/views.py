@@ -65,6 +65,7 @@ class Views:
             elif isinstance(voyage, FinishedRun):
                 entry |= {
                     "kind": "results", "model": voyage.model,
+                    "model_version": voyage.version, "precision": voyage.precision,
                     "images_without_time": voyage.without_time,
                 }  # fmt: skip
             entries.append(entry)
@@ -124,10 +125,16 @@ class Views:
             ] if length <= _GAPS_WITHIN else None,
         }  # fmt: skip
 
-    def spectrum(self, name: str) -> list[dict[str, Any]]:
-        """The size spectrum of a finished run; lines hold no sizes. Raises RequestError."""
+    def spectrum(self, name: str) -> tuple[list[dict[str, Any]], str]:
+        """The size spectrum of a finished run, or why there is none. Raises RequestError."""
         voyage = self.voyage(name)
-        return voyage.spectrum() if isinstance(voyage, FinishedRun) else []
+        if not isinstance(voyage, FinishedRun):
+            return [], "the lines of a ship hold no sizes; pi10 sizes gives them of her results"
+        rows = voyage.spectrum()
+        why = "no particle of the run has a size in its table"
+        if not voyage.has_sizes:
+            why = "pi10 sizes was not run on the results; it makes size_spectrum.csv in them"
+        return rows, "" if rows else why
 
     def day(self, date: str) -> dict[str, Any]:
         """All voyages on a day (UTC). Raises RequestError."""
@@ -142,6 +149,7 @@ class Views:
             whole = Stretch(since)
             for stretch in hours:
                 whole.add(stretch)
+            good = voyage.without_bad(since, since + DAY)
             track = voyage.track(since, since + DAY)
             gaps = voyage.gaps(since, since + DAY)
             ships.append({
@@ -149,6 +157,8 @@ class Views:
                 "minutes_without_density": whole.no_density, "hits": whole.hits,
                 "misses": whole.misses, "failed": whole.failed, "images": dict(whole.images),
                 "densities": {label: _density(d) for label, d in whole.densities().items()},
+                "bad_minutes": whole.minutes - good.minutes,
+                "without_bad": {label: _density(d) for label, d in good.densities().items()},
                 "flags": dict(whole.flags.most_common()),
                 "first_position": list(track[0][1:]) if track else None,
                 "last_position": list(track[-1][1:]) if track else None,

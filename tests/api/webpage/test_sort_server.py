@@ -17,6 +17,12 @@ from typing import Any
 import embedded_run
 import pytest
 import support
+from click.testing import CliRunner
+
+from pi10_classifier.cli import pi10
+from pi10_classifier.embedding.embed import embedded_run as features_of
+from pi10_classifier.errors import SettingError
+from pi10_classifier.results.feature_part import FEATURES
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +170,22 @@ def test_a_person_sorts_by_keyboard_and_clicks(run: Path, made: embedded_run.Emb
     last = {row["particle_id"]: row["label"] for row in labels_of(run)}
     wrong = [name for name, label in last.items() if label and made.truth[name] != label]
     assert wrong == [] and len([label for label in last.values() if label]) == 239
+
+
+def test_the_name_is_asked_for_after_all_that_may_refuse(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sort", str(run), "--no-browser", "--n", "1"]  # ends with a refusal, not with a page
+    asked = CliRunner().invoke(pi10, words, input="Anna\n")
+    assert "Your name: " in asked.output
+    assert isinstance(asked.exception, SettingError) and "--n is 1" in str(asked.exception)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sklearn", None)
+        lacking = CliRunner().invoke(pi10, words, input="Anna\n")
+    assert "scikit-learn" in str(lacking.exception) and "Your name" not in lacking.output
+    shutil.rmtree(features_of(run) / FEATURES)
+    lacking = CliRunner().invoke(pi10, words, input="Anna\n")
+    assert "has no features" in str(lacking.exception) and "Your name" not in lacking.output
 
 
 def test_what_is_no_run_with_features_is_told_before_a_page_opens(run: Path) -> None:

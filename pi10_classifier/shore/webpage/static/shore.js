@@ -6,10 +6,14 @@ const DAY = 86400000;
 const EVERY = 30000;
 const state = { overview: null, voyage: null, series: null, spectrum: [], asked: 0 };
 
-async function ask(path) {
+async function fetched(path) {
   const answer = await fetch(path, { headers: { Accept: "application/json" } });
   if (!answer.ok) throw new Error(answer.status === 400 ? await answer.text() : `the server answers ${answer.status}`);
-  return answer.json();
+  return answer;
+}
+
+async function ask(path) {
+  return (await fetched(path)).json();
 }
 
 function element(name, text, ...classes) {
@@ -47,7 +51,7 @@ function card(voyage) {
     }
   } else {
     button.classList.add("results");
-    button.append(element("span", `finished run, model ${voyage.model}`));
+    button.append(element("span", `finished run, model ${[voyage.model, voyage.model_version].join(" ").trim()}${voyage.precision ? `, ${voyage.precision}` : ""}`));
     button.append(element("span", voyage.from ? `${voyage.from.slice(0, 10)} to ${voyage.to.slice(0, 10)}` : "no minute with a time"));
     if (voyage.images_without_time) button.append(element("span", `${voyage.images_without_time} images without a time are not shown`));
   }
@@ -114,13 +118,15 @@ async function refresh() {
   try {
     const [from, to] = range();
     const series = await ask(`api/voyages/${name}/series?from=${from}&to=${to}`);
-    const spectrum = await ask(`api/voyages/${name}/spectrum`);
+    const answer = await fetched(`api/voyages/${name}/spectrum`);
+    const spectrum = await answer.json();
     const pictures = await ask(`api/voyages/${name}/pictures`);
     if (asked !== state.asked) return; // a later choice has been made
     showPictures(pictures);
     series.shown = shownOf(series);
     state.series = series;
     state.spectrum = spectrum;
+    $("no-spectrum").textContent = spectrum.length ? "" : `No size spectrum: ${answer.headers.get("Pi10-No-Spectrum")}.`;
     $("error").hidden = state.overview.charts;
     show();
   } catch (error) { fail(error); }
