@@ -57,8 +57,9 @@ lint: .venv/ready
 	@cp -Rp api oscar .types/pi10_classifier/
 	$(DEV)/mypy
 
+# WORKERS=2 runs the tests in two processes, each file in one of them
 test: lint
-	$(DEV)/pytest
+	$(DEV)/pytest $(if $(WORKERS),-n $(WORKERS) --dist loadfile)
 
 bench: .venv/ready
 	$(DEV)/python -m benchmarks.bench --data $(DATA) $(if $(AGAINST),--against $(AGAINST))

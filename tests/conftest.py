@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,6 +25,16 @@ settings.load_profile("house")
 
 # labelled images of drawn shapes, for all that trains or judges
 pytest_plugins = ["shapes"]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports and the collection made out of garbage collections.
+
+    It stays to the end. The training loop collects garbage several times in each training, and
+    looked at millions of these objects each time: more work than a toy training itself.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)
