@@ -85,6 +85,7 @@ def test_only_a_ships_own_token_opens_its_lines(shore: Shore, home: Any) -> None
         ("{", "no JSON"),
         ('{"seq":1}', "id, minute, model, n is missing"),
         (make_line(B, 1, NOW, n={"a": -1}), "whole number"),
+        (make_line(B, 1, NOW, n={"a": 10**12 + 1}), "0 to 1,000,000,000,000"),
         (make_line(B, 1, NOW, n={"\ud800": 1}), "no name of a class"),
         (make_line("../../..", 1, NOW), "eight hexadecimal digits"),
         (make_line(B, 1, NOW, density={"a": [68, 9, 1, 10]}), "raised count"),

@@ -19,7 +19,7 @@ MOST_LABELS = 100
 REST = "_rest"  # rare classes together
 AHEAD_MINUTES = 60  # a line later than this by our clock comes from a wrong clock
 EARLIEST = 24 * 60 * 365 * 50  # epoch minutes: 2019, before the first Pi-10 went to sea
-_LARGEST = 2**53
+_LARGEST = 10**12  # of one minute's count; sums of years of such lines fit 64 bits
 _MOST_AGO = 10 * 366 * 24 * 60  # minutes that a fix may be older than its line
 
 _ID = re.compile(r"[0-9a-f]{8}")
@@ -247,7 +247,9 @@ def _drift(value: Any) -> dict[str, float] | None:
 def _whole(fields: Mapping[str, Any], name: str) -> int:
     value = fields.get(name, 0)
     if type(value) is not int or not 0 <= value <= _LARGEST:
-        raise LineError(f"{_shown(name)} is {_shown(value)}; it must be a whole number from 0")
+        raise LineError(
+            f"{_shown(name)} is {_shown(value)}; it must be a whole number from 0 to {_LARGEST:,}"
+        )
     return value
 
 
