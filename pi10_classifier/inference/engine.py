@@ -3,9 +3,9 @@
 The engine holds the model and no state that changes, so any number of threads can share it.
 Batches are cut from a chunk in its order, so scores do not depend on the threads.
 
-Outside the network threads take turns, as Python runs one at a time: an image needs some thirty
-short calls that let go of Python's lock, and threads that hand it to and fro at each lost a tenth
-of the time (two cores). One works on pixels and rows while another waits for the network.
+Outside the network threads take turns with small images, as Python runs one at a time: an image
+needs many short calls that let go of Python's lock, and threads would hand it to and fro at each.
+One works on pixels and rows while another waits for the network.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,6 +62,7 @@ from pi10_classifier.sources.archives import is_archive
 from pi10_classifier.sources.base import Item
 
 RESOLUTION_TOLERANCE = 0.01
+SMALL_BYTES = 2**18  # a crop of 300 x 290 px without compression
 _LARGEST = float(np.finfo(np.float16).max)
 _UNSEEN = Camera()
 # the first fields of a measurement are columns, in the same order
@@ -145,7 +147,9 @@ class Engine:
         spec = self._model.package.preprocessing
         batch = np.empty((len(chunk), spec.channels, spec.size, spec.size), np.uint8)
         decoded: list[_Decoded] = []
-        with self._turn:
+        # a large image is one long call without Python's lock, so others need not wait for it
+        long_calls = any(item.data and len(item.data) > SMALL_BYTES for item in chunk)
+        with nullcontext() if long_calls else self._turn:
             for item in chunk:
                 if not self._is_image(item, kind_of(item.member), result):
                     continue

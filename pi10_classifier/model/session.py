@@ -14,15 +14,7 @@ from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.model.graphs.choice import check_graph, chosen_device
 from pi10_classifier.model.graphs.output import with_output
 from pi10_classifier.model.package import F32, Package, read_package
-from pi10_classifier.model.runtime import (
-    INT8,
-    OPENVINO,
-    TF32,
-    Runtime,
-    Session,
-    has_int8,
-    runtime_of,
-)
+from pi10_classifier.model.runtime import OPENVINO, TF32, Runtime, Session, has_int8, runtime_of
 
 # of a class logit, between the graph's and the log-sum-exp of its groups
 _ROLL_UP_ALLOWED = 1e-3
@@ -96,10 +88,9 @@ class Model:
 
     @property
     def words(self) -> str:
-        """What runs, for people: ``model starter 6 on ONNX Runtime, int8``."""
-        precision = INT8 if self._int8 else self.runtime.precision
-        package = self.package
-        return f"model {package.name} {package.version} on {self.runtime.library}, {precision}"
+        """What runs, for people: ``model starter 6 on ONNX Runtime, int8 and fp32``."""
+        package, ran = self.package, self.runs_on
+        return f"model {package.name} {package.version} on {ran['library']}, {ran['precision']}"
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", features: str = "") -> Model:

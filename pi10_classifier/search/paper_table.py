@@ -77,7 +77,7 @@ def train_table(
     training where a network cannot be trained, as without its weights.
     """
     done = []
-    for plan in {plan.network: plan for plan in plans}.values():
+    for plan in {plan.network: plan for plan in plans if not runs.is_done(plan)}.values():
         runs.check(examples, plan, lambda note: None)
     for place, plan in enumerate(plans):
         emit(f"row {place + 1} of {len(plans)}: {plan.network} with {plan.recipe.loss}")

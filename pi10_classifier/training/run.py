@@ -65,7 +65,7 @@ def train_seeds(
             write_atomically(plan.out / out.LEFT_OUT, text.encode("utf-8"))
         teacher = teacher_of(examples, plan, emit)
         last = PREDICTIONS if test else out.VALIDATION
-        if not all((plan.folder(seed) / last).is_file() for seed in plan.seeds):
+        if not is_done(plan, last):
             check(examples, plan, emit)
         for seed in plan.seeds:  # before reporting, so that a refused seed changes no tracking run
             run = SeedRun(examples, plan, seed, teacher, emit)
@@ -94,6 +94,11 @@ def train_seeds(
                         out.write_validation(run.folder)
                     shutil.rmtree(run.folder / out.RESUME, ignore_errors=True)
     return [plan.folder(seed) for seed in plan.seeds]
+
+
+def is_done(plan: TrainingPlan, last: str = PREDICTIONS) -> bool:
+    """Whether all seeds are trained. last: the file that is written last."""
+    return all((plan.folder(seed) / last).is_file() for seed in plan.seeds)
 
 
 def check(examples: Examples, plan: TrainingPlan, emit: Emit) -> None:

@@ -5,71 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import broken_files
-import click
 import numpy as np
 import pytest
 import support
+from pi10_command import Pi10
 
-import pi10_classifier
-from pi10_classifier import cli
 from pi10_classifier.errors import ExitCode
 from pi10_classifier.results.run_folder import RunFolder
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
-
-COMMANDS: list[list[str]] = [
-    [], ["classify"], ["simulate"], ["models"], ["doctor"], ["export"], ["export", "onnx"],
-]  # fmt: skip
-
-
-def walk(
-    command: click.Command, words: tuple[str, ...] = ("pi10",)
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """The command and all commands below it, each with its words."""
-    yield words, command
-    if isinstance(command, click.Group):
-        for name, below in command.commands.items():
-            yield from walk(below, (*words, name))
-
-
-EVERY_COMMAND = dict(walk(cli.pi10))
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Pi10 = Callable[..., Answer]
-
-
-@pytest.fixture
-def pi10(
-    package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Pi10:
-    """Run the command in this process; ``classify`` with the tiny model and no report."""
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-
-    def run(*words: object) -> Answer:
-        argv = ["pi10", *map(str, words)]
-        if words[:1] == ("classify",) and "--model" not in words:
-            argv += ["--model", str(package), "--no-report"]
-        monkeypatch.setattr(sys, "argv", argv)
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        streams = capsys.readouterr()
-        assert "Traceback" not in streams.out + streams.err
-        return Answer(int(caught.value.code or 0), streams.out, streams.err)
-
-    return run
 
 
 @pytest.fixture
@@ -216,41 +163,6 @@ class TestJson:
         assert json.loads(answer.out)["error"]["code"] == "model_mismatch"
 
 
-class TestHelp:
-    @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words) or "pi10")
-    @pytest.mark.parametrize("flag", ["--help", "-h"])
-    def test_teaches(self, pi10: Pi10, words: list[str], flag: str) -> None:
-        answer = pi10(*words, flag)
-        assert answer.code == 0
-        assert answer.out.startswith("Usage: ")
-        assert len(answer.out) > 150
-        assert "\b" not in answer.out
-        assert answer.err == ""
-
-    def test_every_command_is_listed(self, pi10: Pi10) -> None:
-        out = pi10("--help").out
-        assert all(name in out for name in cli.pi10.commands)
-        assert {"classify", "simulate", "models", "doctor", "export"} <= set(cli.pi10.commands)
-
-    @pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)
-    def test_every_option_is_explained(self, words: tuple[str, ...]) -> None:
-        command = EVERY_COMMAND[words]
-        assert command.help
-        for option in command.params:
-            if isinstance(option, click.Option):
-                assert option.help, f"{' '.join(words)} {option.opts[0]} lacks a help text"
-                stated = option.show_default or "[default: " in option.help
-                needless = option.is_flag or option.required or option.prompt
-                assert stated or needless, f"{' '.join(words)} {option.opts[0]} lacks its default"
-
-    def test_every_exit_code_is_told(self, pi10: Pi10) -> None:
-        out = pi10("--help").out
-        assert all(f"{int(code)} " in out for code in ExitCode)
-
-    def test_version(self, pi10: Pi10) -> None:
-        assert pi10_classifier.__version__ in pi10("--version").out
-
-
 class TestRuns:
     def test_resume_and_overwrite(self, pi10: Pi10, sound: Path, tmp_path: Path) -> None:
         words = ("classify", sound, "--out", tmp_path / "out")
@@ -384,20 +296,3 @@ class TestOtherCommands:
         answer = pi10("export", "onnx", tmp_path, "--out", tmp_path / "package")
         assert answer.code == ExitCode.USAGE
         assert "[train]" in answer.err
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        [], ["classify"], ["simulate"], ["export", "onnx"], ["export", "int8"], ["evaluate"],
-        ["calibrate"], ["adapt"], ["search"], ["compare"], ["track", "sync"],
-    ],
-)  # fmt: skip
-def test_help_keeps_its_layout(command: list[str]) -> None:
-    from click.testing import CliRunner
-
-    from pi10_classifier.cli import pi10
-
-    text = CliRunner().invoke(pi10, [*command, "--help"]).output
-    assert "\b" not in text
-    assert "\\b" not in text

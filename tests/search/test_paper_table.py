@@ -17,6 +17,7 @@ from pi10_classifier.cli import pi10
 from pi10_classifier.errors import SettingError
 from pi10_classifier.search.paper_table import entries, plans_of, train_table
 from pi10_classifier.search.spaces import ATTENTIVE, LOSSES, fits, paper_space
+from pi10_classifier.training import run as runs
 from pi10_classifier.training.data.loading import read_examples
 from pi10_classifier.training.networks.pretrained import PipWeights
 from pi10_classifier.training.networks.registry import ARCHITECTURES
@@ -70,7 +71,7 @@ def test_the_table_is_trained_and_printed(data, tmp_path):
     assert again.stderr.count(" is done") == 3
 
 
-def test_a_table_that_was_cut_goes_on(data, tmp_path):
+def test_a_table_that_was_cut_goes_on(data, tmp_path, monkeypatch):
     examples = read_examples([data])
     rows, _ = entries(("mobilenet_v2",), ("st_ce", "bce"), tmp_path)
     plans = plans_of(rows, BASE, (0,), init="random")
@@ -83,7 +84,14 @@ def test_a_table_that_was_cut_goes_on(data, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train_table(examples, plans, emit=said.append, raise_if_cancelled=stop)
     said.clear()
+    checked: list[str] = []
+    check = runs.check
+    monkeypatch.setattr(runs, "check", lambda e, plan, emit: checked.append(check(e, plan, emit)))
     done = train_table(examples, plans, emit=said.append)
+    assert checked, "the second row was still to be trained"
+    checked.clear()
+    assert train_table(examples, plans, emit=said.append) == done
+    assert not checked, "what is done needs no weights"
     assert [folder.parent.name for folder in done] == ["mobilenet_v2-st_ce", "mobilenet_v2-bce"]
     assert f"{rows[0].folder / 'seed-0'} is done" in said
     assert all((folder / "test_predictions.csv").is_file() for folder in done)

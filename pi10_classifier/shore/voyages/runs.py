@@ -48,7 +48,7 @@ class FinishedRun:
         runtime = record.get("runtime", {})  # run.json of early versions has none
         self.model = str(record["model"]["name"])
         self.version = str(record["model"].get("version", ""))
-        self.precision = "int8" if runtime.get("int8") else str(runtime.get("precision", ""))
+        self.precision = str(runtime.get("precision", ""))
         self.without_time = 0
         by_minute: dict[int, _Minute] = {}
         places: set[tuple[str, int]] = set()

@@ -6,6 +6,8 @@ import asyncio
 import functools
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from worker_pool import once_open, pid_after_a_while, run, unsound_model, until,
 
 from pi10_classifier.api.predictions.served_model import FOLLOWER
 from pi10_classifier.api.server import workers as rooms
+from pi10_classifier.api.server.workers import Workers
 from pi10_classifier.errors import ModelError
 
 
@@ -26,16 +29,25 @@ def began(folder: Path) -> set[int]:
     return {int(path.name.removeprefix("began-")) for path in folder.glob("began-*")}
 
 
+@asynccontextmanager
+async def turning(
+    folder: Path, seconds: float = 0
+) -> AsyncIterator[tuple[Workers, asyncio.Task[None], int]]:
+    """Two workers, the turn that has begun on one of them, and the process of that one."""
+    async with working(2, seconds=seconds) as workers:
+        await until(lambda: workers.ready == 2)
+        turn = asyncio.create_task(workers.in_turn(_prepared, folder))
+        await until(lambda: bool(began(folder)))
+        [first] = began(folder)
+        yield workers, turn, first
+
+
 class TestInTurn:
     """What all workers are to load: one after the other, and no request beside it."""
 
     def test_one_after_the_other_and_requests_go_to_the_rest(self, tmp_path):
         async def test() -> None:
-            async with working(2) as workers:
-                await until(lambda: workers.ready == 2)
-                turn = asyncio.create_task(workers.in_turn(_prepared, tmp_path))
-                await until(lambda: bool(began(tmp_path)))
-                [first] = began(tmp_path)
+            async with turning(tmp_path) as (workers, turn, first):
                 served = {await workers.apply(os.getpid) for _ in range(10)}
                 assert len(served) == 1
                 assert first not in served
@@ -84,11 +96,7 @@ class TestInTurn:
 
     def test_a_worker_that_dies_meanwhile_is_replaced_and_its_successor_prepared(self, tmp_path):
         async def test() -> None:
-            async with working(2) as workers:
-                await until(lambda: workers.ready == 2)
-                turn = asyncio.create_task(workers.in_turn(_prepared, tmp_path))
-                await until(lambda: bool(began(tmp_path)))
-                [first] = began(tmp_path)
+            async with turning(tmp_path) as (workers, turn, first):
                 os.kill(first, signal.SIGKILL)
                 await until(lambda: len(began(tmp_path)) == 2)
                 await until(lambda: workers.ready == 2)  # before the turn is over
@@ -101,11 +109,7 @@ class TestInTurn:
 
     def test_a_worker_that_is_stopped_meanwhile_is_replaced(self, tmp_path):
         async def test() -> None:
-            async with working(2, seconds=3) as workers:
-                await until(lambda: workers.ready == 2)
-                turn = asyncio.create_task(workers.in_turn(_prepared, tmp_path))
-                await until(lambda: bool(began(tmp_path)))
-                [first] = began(tmp_path)
+            async with turning(tmp_path, seconds=3) as (workers, turn, first):
                 os.kill(first, signal.SIGSTOP)
                 (tmp_path / "go").touch()
                 await turn
