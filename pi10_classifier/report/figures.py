@@ -64,15 +64,16 @@ def colours(labels: Sequence[str]) -> dict[str, str]:
 def draw(height: float, paint: Callable[[Figure], None]) -> bytes:
     """An SVG of ``height`` inches in the house's style, as ``paint`` fills it."""
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with _RC_LOCK, matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        FigureCanvasAgg(figure)
+        canvas = FigureCanvasSVG(figure)
         paint(figure)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(_SVG_NOTES))
+        # Figure.savefig would lay it out and draw it twice
+        canvas.print_svg(buffer, metadata=dict.fromkeys(_SVG_NOTES))
     _, _, drawing = buffer.getvalue().partition(b"<svg ")  # the head names a DTD on the web
     return b"<svg " + drawing
 
