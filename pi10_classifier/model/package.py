@@ -149,9 +149,9 @@ def installed_with(sha256: str) -> Path | None:
 
 
 def package_digest(folder: Path) -> str:
-    """SHA-256 of ``model.onnx`` and ``model.json``, one after the other: all that inference reads.
+    """SHA-256 of ``model.onnx`` and ``model.json``, one after the other.
 
-    Raises ModelError if a file is missing.
+    The hashes of other graphs stand in ``model.json``. Raises ModelError if a file is missing.
     """
     digest = hashlib.sha256()
     for name in ("model.onnx", "model.json"):
@@ -164,16 +164,36 @@ def package_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def graph_files(folder: Path) -> list[str]:
+    """The names of the files of a package's graphs, ``model.onnx`` first, as model.json says.
+
+    Raises ModelError if model.json cannot be read.
+    """
+    try:
+        fields = _fields(folder)
+        return [MAIN, *(graph.file for graph in graphs_of(fields).values())]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{folder}: model.json names no graphs: {error}") from error
+
+
+def verify_package(folder: Path) -> Package:
+    """Read a package with each of its graphs; returns it as ``read_package`` does.
+
+    Raises ModelError if a hash, a field or a file is wrong.
+    """
+    package, _ = read_package(folder)
+    for precision in package.graphs:
+        read_package(folder, precision)
+    return package
+
+
 def read_package(folder: Path, precision: str = FP32) -> tuple[Package, bytes]:
     """Verify a package and return it with the bytes of its graph, ``model.onnx``.
 
     precision: of the graph to read instead; where the package has none, ``model.onnx`` is read, and
     ``Package.precision`` says so. Raises ModelError if a hash, a field or a file is wrong.
     """
-    try:
-        fields = json.loads((folder / "model.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{folder}: model.json cannot be read: {error}") from error
+    fields = _fields(folder)
     graph = _read_graph(folder / MAIN)
     package = _parse(folder, fields, hashlib.sha256(graph).hexdigest())
     if wanted := package.graphs.get(precision):
@@ -184,6 +204,13 @@ def read_package(folder: Path, precision: str = FP32) -> tuple[Package, bytes]:
         package = replace(package, sha256=sha256, precision=precision, novelty=novelty)
     refuse_external_data(graph)
     return package, graph
+
+
+def _fields(folder: Path) -> Any:
+    try:
+        return json.loads((folder / "model.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{folder}: model.json cannot be read: {error}") from error
 
 
 def _read_graph(path: Path) -> bytes:

@@ -2,7 +2,7 @@
 
 ::
 
-    packages/DIGEST/            model.json, model.onnx, README.md; never changed
+    packages/DIGEST/            model.json, model.onnx, other graphs, README.md; never changed
     asked/HASH.json             server and name -> version, digest, time
 
 Processes may share a cache: a package is made beside and renamed into place, as is a note.
@@ -25,13 +25,19 @@ from pathlib import Path
 
 from pi10_classifier.errors import Code, ModelError, OutputError, SettingError
 from pi10_classifier.foundation.files import atomic_path
-from pi10_classifier.model.package import MAX_MODEL_BYTES, package_digest, read_package
+from pi10_classifier.model.package import (
+    MAX_MODEL_BYTES,
+    graph_files,
+    package_digest,
+    verify_package,
+)
 from pi10_classifier.registry.client import ModelVersion, Registry
 from pi10_classifier.registry.reference import ModelReference
 
 VARIABLE = "PI10_MODEL_CACHE"
-# the files of a package and the most bytes of each; no other name is asked for or written
-_FILES = {"model.json": 16 * 2**20, "model.onnx": MAX_MODEL_BYTES, "README.md": 2**20}
+# the most bytes of each file of a package; beside them only the graphs that model.json names are
+# asked for and written
+_DESCRIPTION, _CARD = ("model.json", 16 * 2**20), ("README.md", 2**20)
 _LITTER_S = 86_400.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -75,6 +81,11 @@ def _unwritable(error: OSError, path: Path) -> OutputError:
     )
 
 
+def _unusable(version: ModelVersion, folder: Path, error: ModelError) -> ModelError:
+    message = error.message.replace(str(folder), "its package")
+    return ModelError(f"{version} cannot be used: {message}")
+
+
 class Cache:
     """The cache in one folder; it is made when it is first needed."""
 
@@ -106,10 +117,16 @@ class Cache:
         return self.folder / "asked" / f"{key}.json"
 
     def package(self, digest: str) -> Path | None:
-        """The folder of a cached package whose bytes still have this digest; else None."""
+        """The folder of a cached package whose bytes still have this digest; else None.
+
+        A folder without one of its graphs, as earlier versions left, is none.
+        """
         folder = self.folder / "packages" / digest
         try:
-            return folder if package_digest(folder) == digest else None
+            if package_digest(folder) != digest:
+                return None
+            verify_package(folder)
+            return folder
         except (OSError, ModelError):
             return None
 
@@ -125,13 +142,7 @@ class Cache:
             packages.mkdir(parents=True, exist_ok=True)
             self._sweep(packages)
             temporary.mkdir()
-            for name, most in _FILES.items():
-                try:
-                    registry.fetch(version, name, temporary / name, most)
-                except ModelError:
-                    if name != "README.md":  # the card is for people
-                        raise
-                    (temporary / name).unlink(missing_ok=True)
+            self._fetch(registry, version, temporary)
             digest = self._verified(temporary, version)
             folder = packages / digest
             if self.package(digest) is None:
@@ -148,6 +159,22 @@ class Cache:
             shutil.rmtree(temporary, ignore_errors=True)
 
     @staticmethod
+    def _fetch(registry: Registry, version: ModelVersion, folder: Path) -> None:
+        name, most = _DESCRIPTION
+        registry.fetch(version, name, folder / name, most)
+        try:
+            files = graph_files(folder)
+        except ModelError as error:
+            raise _unusable(version, folder, error) from None
+        for name in files:
+            registry.fetch(version, name, folder / name, MAX_MODEL_BYTES)
+        name, most = _CARD
+        try:
+            registry.fetch(version, name, folder / name, most)
+        except ModelError:  # it is for people
+            (folder / name).unlink(missing_ok=True)
+
+    @staticmethod
     def _verified(folder: Path, version: ModelVersion) -> str:
         digest = package_digest(folder)
         if version.digest and digest != version.digest:
@@ -156,10 +183,9 @@ class Cache:
                 f" {version.digest[:16]}…; it was changed or damaged, register it again"
             )
         try:
-            read_package(folder)
+            verify_package(folder)
         except ModelError as error:
-            message = error.message.replace(str(folder), "its package")
-            raise ModelError(f"{version} cannot be used: {message}") from None
+            raise _unusable(version, folder, error) from None
         return digest
 
     @staticmethod

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pi10_classifier
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.foundation.redaction import scrub, secrets_of
-from pi10_classifier.model.package import Package, package_digest, read_package
+from pi10_classifier.model.package import Package, graph_files, package_digest, verify_package
 from pi10_classifier.registry.client import DIGEST_TAG, ModelVersion, Registry
 from pi10_classifier.registry.reference import ModelReference, check_alias, check_name
 from pi10_classifier.registry.server import RegistryRefusedError
@@ -51,7 +51,7 @@ def register(
     check_name(name)
     if alias:
         check_alias(alias)
-    read, _ = read_package(package)
+    read = verify_package(package)
     digest = package_digest(package)
     registry.create_model(name)
     version = _same(registry, name, digest)
@@ -132,7 +132,7 @@ def _upload(
             " it takes them, or register by `pi10 train --register`"
         )
     target = _PROXY + parts.path.lstrip("/")
-    for name in ("model.onnx", "model.json", "README.md"):
+    for name in (*graph_files(package), "model.json", "README.md"):
         if (package / name).is_file():
             registry.server.send(f"{target}/{name}", package / name)
     with TemporaryDirectory(prefix="pi10-register-") as folder:

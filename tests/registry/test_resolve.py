@@ -1,6 +1,7 @@
 """A registered model on a real MLflow server: fetched, verified, cached, used while it is away."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 import support
 
 from pi10_classifier.errors import ModelError, SettingError
-from pi10_classifier.model.package import package_digest, read_package
+from pi10_classifier.model.package import embedded, package_digest, read_package
+from pi10_classifier.model.runtime import INT8
 from pi10_classifier.registry.client import DIGEST_TAG, Registry
 from pi10_classifier.registry.register import register
 from pi10_classifier.registry.resolve import find, pinned, resolve
@@ -84,6 +86,28 @@ def test_a_damaged_cache_is_fetched_again(registry, environ, name, package):
         note.write_text("{")
     assert package_digest(find(reference, environ)) == package_digest(package)
     assert all(json.loads(note.read_text())["version"] == "1" for note in notes)
+
+
+def test_the_graph_in_int8_comes_along(registry, environ, name):
+    """A service that asks for `--device auto` runs it."""
+    version = register(registry, name, embedded())
+    folder = find(f"models:/{name}/1", environ)
+    graph = folder / "model.int8.onnx"
+    read, _ = read_package(folder, INT8)
+    assert (read.precision, read.sha256) == (INT8, read_package(embedded(), INT8)[0].sha256)
+    for spoil in (graph.unlink, lambda: graph.write_bytes(b"torn")):
+        spoil()
+        find(f"models:/{name}/1", environ)
+        assert graph.read_bytes() == (embedded() / graph.name).read_bytes()
+    fields = json.loads((folder / "model.json").read_text("utf-8"))
+    assert version.tags["pi10.model_sha256"] == fields["files"]["model.onnx"]["sha256"]
+
+
+def test_a_damaged_graph_in_int8_is_not_registered(registry, name, tmp_path):
+    folder = shutil.copytree(embedded(), tmp_path / "damaged")
+    (folder / "model.int8.onnx").write_bytes(b"torn")
+    with pytest.raises(ModelError, match=r"model\.int8\.onnx has SHA-256"):
+        register(registry, name, folder)
 
 
 def test_a_version_whose_bytes_changed_is_refused(registry, environ, name, package, other, server):
