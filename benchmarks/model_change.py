@@ -206,7 +206,8 @@ def main() -> None:
         options = ["--model", f"models:/{NAME}@champion", "--workers", str(given.workers)]
         with service(folder, options) as (address, _, process):
             made, windows = asyncio.run(_run(given, address, image, folder, process, store))
-    hashes = {read_package(package)[0].sha256 for package in packages}
+    files = [read_package(package)[0].description["files"] for package in packages]
+    hashes = {entry["sha256"] for graphs in files for entry in graphs.values()}
     during = [r for r in made if any(r.began < end and r.ended > begin for begin, end in windows)]
     usual = [request for request in made if request not in during]
     limit = 2 * statistics.median(request.seconds for request in usual)
