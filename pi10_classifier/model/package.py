@@ -82,6 +82,12 @@ class Package:
         other = self.graphs.get(self.precision)
         return other.file if other else MAIN
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of each graph of the package, by its file."""
+        files = (MAIN, *(graph.file for graph in self.graphs.values()))
+        return {file: str(self.description["files"][file]["sha256"]) for file in files}
+
     def has_graph(self, sha256: str) -> bool:
         """Whether a graph of this package has this SHA-256, the one that was read or another."""
         files = self.description["files"].values()
