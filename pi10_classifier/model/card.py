@@ -165,13 +165,13 @@ def _stages(weights: Mapping[str, Any]) -> str:
         recipe = stage["recipe"]
         drawn = recipe.get("drawn", stage.get("drawn_images_per_class", 0))
         sentences.append(
-            f" Stage {number}, {stage['epochs']} epochs in {stage['minutes']} minutes at"
+            f"Stage {number}, {stage['epochs']} epochs in {stage['minutes']} minutes at"
             f" {recipe['size']} px, rate {recipe['rate']}, {drawn or 'no'} drawn particles a class"
             f" (run `{stage['run_id']}`; `{stage['command']}`{_named(stage, '; in it {}')})."
         )
     if sentences:
-        sentences.append(" It gave the weights that this training began with.")
-    return "".join(sentences)
+        sentences[-1] += " It gave the weights that this training began with."
+    return "".join(f"\n  - {sentence}" for sentence in sentences)
 
 
 def _recipe(training: Mapping[str, Any]) -> str:
