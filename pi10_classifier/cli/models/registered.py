@@ -72,7 +72,7 @@ def show(name: str, as_json: bool) -> None:
          v.tags.get("pi10.validation_macro_f1", "")[:6], v.tags.get("pi10.registered_why", ""))
         for v in versions
     ]  # fmt: skip
-    header = ("version", "alias", "package", "hash of package", "registered", "validation F1", "why")
+    header = ("version", "alias", "package", "its hash", "registered", "validation F1", "why")
     show_table("", header, rows)
     if changes:
         show_table("", ("when", "what", "from", "to", "by", "why"), [c.cells() for c in changes])
