@@ -32,6 +32,7 @@ from pi10_classifier.model.package import installed_with
 from pi10_classifier.report import figures
 from pi10_classifier.report.density_series import Series, parse_number
 from pi10_classifier.report.drift import Drift
+from pi10_classifier.report.flag_meanings import meaning_of
 from pi10_classifier.report.particle_stats import ImageSums, read_images
 from pi10_classifier.report.spectrum import Spectra, Spectrum
 from pi10_classifier.report.unlike import COLUMN, UnlikeTraining
@@ -276,7 +277,7 @@ def _pages() -> jinja2.Environment:
         loader=jinja2.PackageLoader("pi10_classifier.report"), autoescape=True, trim_blocks=True
     )
     pages.undefined = jinja2.StrictUndefined
-    pages.filters.update(shown=shown, amount=amount, number=lambda x: f"{x:,}")
+    pages.filters.update(shown=shown, amount=amount, meaning=meaning_of, number=lambda x: f"{x:,}")
     return pages
 
 
