@@ -68,7 +68,7 @@ pi10 validate import results by-a-person.csv
 """
 WORDS = {
     "/data/": "",
-    "https://shore.example/pi10": "http://127.0.0.1:9/",  # nobody answers: lines are kept
+    "https://shore.example/lines": "http://127.0.0.1:9/",  # nobody answers: lines are kept
 }
 ENDLESS = ("pi10 serve", "pi10 validate label", "pi10 watch", "pi10 oscar local up", "mlflow ui")
 READY = {"pi10 serve": "http://127.0.0.1:5000/health/ready"}
@@ -168,7 +168,7 @@ def main() -> int:
     parser.add_argument("--own-torch", action="store_true", help="torch from pip's own index")
     given = parser.parse_args()
     if given.own_torch:
-        WORDS[" --index-url https://download.pytorch.org/whl/cpu"] = ""
+        WORDS[" --extra-index-url https://download.pytorch.org/whl/cpu"] = ""
     home = given.home or Path(tempfile.mkdtemp(prefix="pi10-readme-"))
     home.mkdir(parents=True, exist_ok=True)
     reader = Reader(home, whole=given.whole)

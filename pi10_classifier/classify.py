@@ -206,6 +206,7 @@ def describe(
             "name": package.name,
             "version": package.version,
             "sha256": package.sha256,
+            "graphs": package.hashes,  # sha256 is of the one that ran
             "classes": list(package.classes),
             "never_seen": run.never_seen,
             # the labelled particles that the model was made of: they cannot judge it

@@ -56,6 +56,7 @@ class TestRun:
         assert (said["exit_code"], said["complete"]) == (3, True)
         assert said["parameters"]["inputs"] == [str(cruise)]
         assert said["model"]["sha256"] == said["parameters"]["model_sha256"]
+        assert said["model"]["graphs"] == {"model.onnx": said["model"]["sha256"]}
         assert all(said["versions"].values())
         assert support.litter(run.out) == []
         lines = support.csv_of(run.out / "counts.csv")

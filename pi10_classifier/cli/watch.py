@@ -100,7 +100,7 @@ def watch(source: str, out: Path, model: str, measure: bool, poll_s: float, sett
     \b
     Examples:
       pi10 watch /data/incoming --out results
-      pi10 watch s3://pi10/in/ --out results --model fast --summary-url https://shore.example/pi10
+      pi10 watch s3://pi10/in/ --out results --model fast --summary-url https://shore.example/lines
     """
     from pi10_classifier.cli.terminal.console import is_terminal, note_model, show_run
     from pi10_classifier.foundation.signals import on_hangup, stoppable

@@ -87,7 +87,7 @@ def write_map(home: Path, how: str = PCA, most: int = 1_500, *, seed: int = 0) -
     text = (resources.files("pi10_classifier.embedding") / "static" / "map.html").read_text("utf-8")
     about = (
         f"{len(shown):,} of {particles.all:,} particles, placed by {_NAMES[how]} of the features of"
-        f" {particles.model_sha256[:8]}"
+        f" {particles.model} ({particles.model_sha256[:8]})"
     )
     # "<" could end the script that the data lie in
     page = text.replace("@ABOUT@", escape(about)).replace(

@@ -29,12 +29,13 @@ class Particles:
     """Particles of a run with their features.
 
     places: where each stands in the run. features: float16 (N, D), as the network gave them.
-    model_sha256: of the network. all: particles of the run with a picture of something. repeated:
-    left out, as another particle of the run has the same id.
+    model: its name and version. model_sha256: of the graph that ran. all: particles of the run with
+    a picture of something. repeated: left out, as another particle of the run has the same id.
     """
 
     places: tuple[Suggestion, ...]
     features: F16
+    model: str
     model_sha256: str
     all: int
     repeated: int
@@ -66,9 +67,10 @@ def read_particles(run: Path, most: int, *, seed: int = 0) -> Particles:
             features.append(read_features(home / FEATURES / part.name, here))
     if not features:
         raise SettingError(f"{run} has no image that shows a particle")
+    model = read_run(home)["model"]
     return Particles(
-        tuple(places), np.concatenate(features), read_run(home)["model"]["sha256"], len(shown),
-        len(shown) - len(single),
+        tuple(places), np.concatenate(features), f"{model['name']} {model['version']}",
+        model["sha256"], len(shown), len(shown) - len(single),
     )  # fmt: skip
 
 

@@ -217,7 +217,10 @@ def _odds(batch: Any, classes: Sequence[str]) -> F64:
 def _same_model(design: Design, batch: Any, part: Path) -> None:
     for model in batch.column("model_sha256").unique().to_pylist():
         if design.model_sha256 and design.model_sha256 != model:
-            raise SettingError(f"{part.name} was classified with another model; draw from one run")
+            raise SettingError(
+                f"{part.name} was classified with another model, or another graph of it (fp32,"
+                " int8); draw from one run"
+            )
         design.model_sha256 = model
 
 

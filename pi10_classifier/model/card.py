@@ -7,6 +7,8 @@ from typing import Any
 
 from pi10_classifier.drift.reference import section as section_of_reference
 from pi10_classifier.model.front_matter import front_matter
+from pi10_classifier.model.graphs.entries import FIELD as GRAPHS
+from pi10_classifier.model.graphs.entries import MAIN
 from pi10_classifier.model.graphs.entries import section as section_of_graphs
 from pi10_classifier.model.groups import section as section_of_groups
 from pi10_classifier.model.novelty import section
@@ -55,7 +57,7 @@ def body(fields: Mapping[str, Any]) -> str:
 
 
 def head(fields: Mapping[str, Any]) -> str:
-    spec, file = fields["preprocessing"], fields["files"]["model.onnx"]
+    spec = fields["preprocessing"]
     colour = "grey" if spec["channels"] == 1 else "RGB"
     if spec.get("trim"):
         colour += f", cut to the particle and {spec['trim']:.0%} of its longest side about it"
@@ -72,8 +74,17 @@ Sorts single-particle plankton images into {_listed(fields["classes"])}.
 `pi10_classifier.imaging.preprocess.prepare` |
 | Output | `{fields["output"]["name"]}`: float32, N × {len(fields["classes"])}; \
 {fields["output"]["activation"]} of logits / {fields["temperature"]} gives probabilities |
-| File | `model.onnx`, {file["bytes"] / 1e6:.1f} MB, SHA-256 `{file["sha256"]}` |
-{_parity(fields)}"""
+{_files(fields)}{_parity(fields)}"""
+
+
+def _files(fields: Mapping[str, Any]) -> str:
+    """Every graph with its hash: ``model.onnx``, then those in other precisions."""
+    others = {entry["file"]: f" in {name}" for name, entry in fields.get(GRAPHS, {}).items()}
+    return "".join(
+        f"| File{precision} | `{name}`, {fields['files'][name]['bytes'] / 1e6:.1f} MB, SHA-256"
+        f" `{fields['files'][name]['sha256']}` |\n"
+        for name, precision in {MAIN: "", **others}.items()
+    )
 
 
 def _parity(fields: Mapping[str, Any]) -> str:
@@ -154,13 +165,13 @@ def _stages(weights: Mapping[str, Any]) -> str:
         recipe = stage["recipe"]
         drawn = recipe.get("drawn", stage.get("drawn_images_per_class", 0))
         sentences.append(
-            f" Stage {number}, {stage['epochs']} epochs in {stage['minutes']} minutes at"
+            f"Stage {number}, {stage['epochs']} epochs in {stage['minutes']} minutes at"
             f" {recipe['size']} px, rate {recipe['rate']}, {drawn or 'no'} drawn particles a class"
             f" (run `{stage['run_id']}`; `{stage['command']}`{_named(stage, '; in it {}')})."
         )
     if sentences:
-        sentences.append(" It gave the weights that this training began with.")
-    return "".join(sentences)
+        sentences[-1] += " It gave the weights that this training began with."
+    return "".join(f"\n  - {sentence}" for sentence in sentences)
 
 
 def _recipe(training: Mapping[str, Any]) -> str:

@@ -47,6 +47,16 @@ def without_front_matter(card: str) -> str:
     return _FENCE.sub("", card, count=1)
 
 
+def licence_of(card: str) -> str:
+    """The licence that the head of a card names; empty if it names none."""
+    found = _FENCE.match(card)
+    head = found.group() if found else ""
+    for key in ("license_name", "license"):
+        if told := re.search(rf"^{key}: (.+)$", head, re.MULTILINE):
+            return told.group(1).strip().strip("\"'")
+    return ""
+
+
 def _results(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for source, found in metrics.items():
         figures = [{"type": "f1", "name": "macro-F1", "value": found["macro_f1"]["value"]}]

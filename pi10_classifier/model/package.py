@@ -11,8 +11,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,12 @@ class Package:
         other = self.graphs.get(self.precision)
         return other.file if other else MAIN
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of each graph of the package, by its file."""
+        files = (MAIN, *(graph.file for graph in self.graphs.values()))
+        return {file: str(self.description["files"][file]["sha256"]) for file in files}
+
     def has_graph(self, sha256: str) -> bool:
         """Whether a graph of this package has this SHA-256, the one that was read or another."""
         files = self.description["files"].values()
@@ -137,6 +144,28 @@ def find(name_or_folder: str) -> Path:
         f"give a package folder, models:/NAME@ALIAS of a registry, or one of: "
         f"{', '.join([*names, *ALIASES])}"
     )
+
+
+class InstalledGraph(NamedTuple):
+    """A graph of a package that ships with the program."""
+
+    name: str
+    version: str
+    precision: str
+
+
+@lru_cache(maxsize=256)  # what ships send has no end
+def graph_beginning(digits: str) -> InstalledGraph | None:
+    """The graph that ships with the program whose SHA-256 begins so; eight digits at the least."""
+    if len(digits) < 8:
+        return None
+    for folder in installed():
+        fields = json.loads((folder / "model.json").read_text("utf-8"))
+        precisions = {MAIN: FP32} | {graph.file: name for name, graph in graphs_of(fields).items()}
+        for file, precision in precisions.items():
+            if str(fields["files"][file]["sha256"]).startswith(digits):
+                return InstalledGraph(str(fields["name"]), str(fields["version"]), precision)
+    return None
 
 
 def installed_with(sha256: str) -> Path | None:

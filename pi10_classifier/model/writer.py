@@ -26,6 +26,7 @@ from pi10_classifier.model.session import Model
 
 # the part of a card on a graph in another precision, and those quoted in it, up to the next part
 _OTHER_GRAPH = r"^(#+) The graph in (\w+): `[^\n]*\n.*?(?=^#+ |\Z)"
+_OTHER_FILE = r"^\| File in \w+ \|[^\n]*\n"
 _NO_OTHER_GRAPH = r"""\1 The graph in \2
 
 That package also has a graph in \2. It is not in this package.
@@ -125,6 +126,7 @@ def quoted_card(package: Package) -> str:
     except OSError:
         text = ""
     text = re.sub(_OTHER_GRAPH, _NO_OTHER_GRAPH, text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(_OTHER_FILE, "", text, flags=re.MULTILINE)
     body = re.sub(r"^(#{1,5}) ", r"#\1 ", without_front_matter(text), flags=re.MULTILINE)
     title = f"## What it was made of: {package.name}, version {package.version}\n"
     return f"{title}\nSHA-256 `{package.sha256}`. Its card:\n\n{body}"

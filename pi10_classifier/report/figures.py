@@ -73,7 +73,7 @@ def draw(height: float, paint: Callable[[Figure], None]) -> bytes:
         paint(figure)
         buffer = io.BytesIO()
         # Figure.savefig would lay it out and draw it twice
-        canvas.print_svg(buffer, metadata=dict.fromkeys(_SVG_NOTES))
+        canvas.print_svg(buffer, metadata=dict.fromkeys(_SVG_NOTES))  # type: ignore[no-untyped-call]
     _, _, drawing = buffer.getvalue().partition(b"<svg ")  # the head names a DTD on the web
     return b"<svg " + drawing
 

@@ -27,10 +27,12 @@ import numpy as np
 from pi10_classifier.errors import Code, ExitCode, SettingError
 from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.foundation.files import write_atomically
+from pi10_classifier.model.front_matter import licence_of, without_front_matter
 from pi10_classifier.model.package import installed_with
 from pi10_classifier.report import figures
 from pi10_classifier.report.density_series import Series, parse_number
 from pi10_classifier.report.drift import Drift
+from pi10_classifier.report.flag_meanings import meaning_of
 from pi10_classifier.report.particle_stats import ImageSums, read_images
 from pi10_classifier.report.spectrum import Spectra, Spectrum
 from pi10_classifier.report.unlike import COLUMN, UnlikeTraining
@@ -153,16 +155,24 @@ def _flat(settings: object, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _model_card(package: Path | None) -> str:
-    """The package's README.md as HTML: no raw HTML, no pictures, headings under the page's own."""
+    """The text of the package's README.md; empty where there is none."""
     path = package / "README.md" if package else None
     if path is None or not path.is_file():
         return ""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _as_html(text: str) -> str:
+    """A model card as HTML: no raw HTML, no pictures, headings under the page's own.
+
+    Its head is for programs; the page tells the licence of it.
+    """
+    if not text:
+        return ""
     from markdown_it import MarkdownIt
 
-    text = path.read_text(encoding="utf-8", errors="replace")
-    text = re.sub(r"\A---\n(.*?\n)---\n", r"```yaml\n\1```\n", text, flags=re.DOTALL)
     card = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = card.parse(text)
+    tokens = card.parse(without_front_matter(text))
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
@@ -267,7 +277,7 @@ def _pages() -> jinja2.Environment:
         loader=jinja2.PackageLoader("pi10_classifier.report"), autoescape=True, trim_blocks=True
     )
     pages.undefined = jinja2.StrictUndefined
-    pages.filters.update(shown=shown, amount=amount, number=lambda x: f"{x:,}")
+    pages.filters.update(shown=shown, amount=amount, meaning=meaning_of, number=lambda x: f"{x:,}")
     return pages
 
 
@@ -305,6 +315,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     colour = {LIVING: figures.INK} | figures.colours(labels)
     validation = read_validation(out, run.get("classification"))
     tables = {"images": images, "minutes": minutes, "bins": bins, "series": series}
+    card = _model_card(package or installed_with(str(model.get("sha256"))))
     found = {"gallery": gallery, "unread": unread, "failures": failures, "span": span}
     page = pages.get_template(_TEMPLATE).render(
         {"run": run, "totals": totals, "model": model, **tables, **found},
@@ -326,10 +337,23 @@ def write_report(out: Path, package: Path | None = None) -> Path:
         expected_unlike=_expected(run),
         parameters=_flat(run.get("parameters")),
         versions=_flat(run.get("versions")),
-        card=_model_card(package or installed_with(str(model.get("sha256")))),
+        card=_as_html(card),
+        licence=licence_of(card),
+        graphs=_graphs(run, model),
     )
     write_atomically(out / "report.html", page.encode("utf-8", "replace"))
     return out / "report.html"
+
+
+def _graphs(run: dict[str, Any], model: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """Each graph of the model: its file, its SHA-256, whether it ran; of older runs that one."""
+    ran, told = str(model.get("sha256", "unknown")), model.get("graphs")
+    if not isinstance(told, dict):
+        runtime = run.get("runtime")
+        file = str(runtime.get("graph", "")) if isinstance(runtime, dict) else ""
+        return [(file, ran, True)]
+    graphs = [(str(file), str(sha256), str(sha256) == ran) for file, sha256 in told.items()]
+    return sorted(graphs, key=lambda graph: not graph[2])
 
 
 def _expected(run: dict[str, Any]) -> float | None:

@@ -56,7 +56,7 @@ class Row(NamedTuple):
     raising_factor: Annotated[float | None, "double", "1", "(hits + misses) / images of its minute: the particles in the water that the image stands for; empty where unknown. `pi10 watch` fills it in when it ends, `pi10 oscar batch` when it merges"]
     flags: Annotated[str, "string", "", "names of flags, `;` between"]
     model: Annotated[str, "string", "", "name of the model package"]
-    model_sha256: Annotated[str, "string", "", "SHA-256 of the graph that ran: of `model.onnx`, or of `model.int8.onnx`"]
+    model_sha256: Annotated[str, "string", "", "SHA-256 of the graph that ran, `model.onnx` or `model.int8.onnx`: one model has a hash for each"]
     # fmt: on
 
 

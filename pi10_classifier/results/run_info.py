@@ -29,8 +29,8 @@ def classes_of(run: Path, model_sha256: str = "") -> tuple[str, ...]:
     model = read_run(run)["model"]
     if model_sha256 and model["sha256"] != model_sha256:
         raise SettingError(
-            f"the sample in {run} was drawn from results of another model; draw it again: "
-            f"pi10 validate draw {run}"
+            f"the sample in {run} was drawn from results of another model, or of another graph of "
+            f"it (fp32, int8); draw it again: pi10 validate draw {run}"
         )
     return tuple(model["classes"])
 

@@ -265,6 +265,16 @@ class TestOtherCommands:
         for line in lines:
             assert "genuine Pi-10 particles" in line
             assert line.isascii(), "no frame"
+        assert "pi10 models list" in pi10("models").err
+
+    def test_models_list_without_a_registry_names_the_other_list(
+        self, pi10: Pi10, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):
+            monkeypatch.delenv(name, raising=False)
+        answer = pi10("models", "list")
+        assert answer.code == ExitCode.USAGE
+        assert answer.err.endswith("; what ships with the program: pi10 models\n")
 
     def test_models_shows_held_out_figures(
         self, pi10: Pi10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,6 +32,8 @@ def test_it_is_one_file_with_the_particles_and_their_places(
     assert page.path is not None and page.particles == 50 and not page.problems
     text = page.path.read_text("utf-8")
     assert not re.search(r"(src|href)=|https?://|url\(", text)  # nothing is loaded
+    model = json.loads((made.path / "run.json").read_text("utf-8"))["model"]
+    assert f"features of {model['name']} {model['version']} ({model['sha256'][:8]})" in text
     data = data_of(page.path)
     assert len(data["particles"]) == 50 and str(data["sheets"][0]).startswith("data:image/jpeg")
     assert {str(row[6]) for row in data["particles"]} <= set(made.truth)

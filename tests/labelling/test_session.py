@@ -159,7 +159,7 @@ def test_a_sample_of_another_model_or_run_is_refused(run: Path) -> None:
     design = json.loads((run / "validation/design.json").read_text())
     other = {**design, "model_sha256": "0" * 64}
     (run / "validation/design.json").write_text(json.dumps(other))
-    with pytest.raises(SettingError, match="results of another model"):
+    with pytest.raises(SettingError, match="results of another model, or of another graph of it"):
         Session.open(run)
     (run / "validation/design.json").write_text(json.dumps(design))
     parts = sorted((run / "predictions.parquet").glob("*.parquet"))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pi10_classifier.model.card import card
-from pi10_classifier.model.front_matter import front_matter, without_front_matter
+from pi10_classifier.model.front_matter import front_matter, licence_of, without_front_matter
 from pi10_classifier.model.package import embedded, read_package
 from pi10_classifier.model.writer import derive, quoted_card, write_package
 
@@ -40,6 +40,18 @@ def test_the_licence(licence: str, told: dict[str, str]) -> None:
     assert found["pipeline_tag"] == "image-classification"
     assert "plankton" in found["tags"]
     assert "model-index" not in found
+
+
+@pytest.mark.parametrize(
+    ("card", "told"),
+    [
+        (front_matter({"name": "n", "metrics": {}, "licence": "MIT"}), "mit"),
+        (front_matter({"name": "n", "metrics": {}, "licence": "Ref: mine"}), "Ref: mine"),
+        ("# n\n\nlicense: mit\n", ""),
+    ],
+)
+def test_the_licence_is_read_from_the_head_alone(card: str, told: str) -> None:
+    assert licence_of(card) == told
 
 
 @pytest.mark.parametrize("name", ["plain", "no", "1.0", "a: b", "#1", 'naïve "x"', "- x", "null"])

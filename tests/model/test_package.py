@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.model.card import embedded_card
-from pi10_classifier.model.package import embedded, find, installed, read_package
+from pi10_classifier.model.package import embedded, find, graph_beginning, installed, read_package
 from pi10_classifier.model.session import Model
 
 IMAGE = {"name": "image", "dtype": "uint8", "layout": "NCHW"}
@@ -25,6 +25,11 @@ GREY = {"size": support.SIZE, "channels": 1, "level": True}
 def images(count: int, seed: int = 0) -> np.ndarray:
     shape = (count, 1, support.SIZE, support.SIZE)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+@pytest.mark.parametrize("digits", ["", "3", "0" * 8, "nonsense"])
+def test_digits_that_name_no_graph(digits: str) -> None:
+    assert graph_beginning(digits) is None
 
 
 class TestPackage:

@@ -1,6 +1,7 @@
 """int8 behind its gate: accepted where nothing is lost, refused with figures where much is."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -100,6 +101,9 @@ def test_the_package_has_both_graphs(accepted, good):
     assert float_package.sha256 == good.package.sha256
     assert package.sha256 != good.package.sha256
     assert (package.name, package.version) == (good.package.name, good.package.version)
+    assert package.hashes == {
+        "model.onnx": float_package.sha256, "model.int8.onnx": package.sha256
+    }  # fmt: skip
     assert package.has_graph(float_package.sha256)
     assert not package.has_graph("0" * 64)
     kinds = [node.op_type for node in graph_of(accepted.package).node]
@@ -111,6 +115,9 @@ def test_the_package_has_both_graphs(accepted, good):
     assert accepted.gate.scores.before > 0.9  # else nothing could be lost
     card = (accepted.package / "README.md").read_text("utf-8")
     assert "## The graph in int8: `model.int8.onnx`" in card
+    for label, file in (("File", "model.onnx"), ("File in int8", "model.int8.onnx")):
+        (row,) = re.findall(rf"^\| {label} \| `{file}`, .*$", card, re.MULTILINE)
+        assert f"SHA-256 `{package.hashes[file]}`" in row
     assert f"| {accepted.gate.scores.after:.4f} |" in card
 
 

@@ -75,7 +75,7 @@ LOW, HIGH = 45.786 * 10 / 34 / 30, 77.232 * 10 / 34 / 30
         ("run", "inputs cruise/2024-06-24 batch 64 nested.deep true"),
         ("run", "pi10-classifier 0.1.0"),
         ("model", "copepod 0.91"),
-        ("model", "license: apache-2.0"),
+        ("model", f"Licence apache-2.0 SHA-256 {'ab' * 32} Toy"),
         ("model", "<script>alert(1)</script>"),
     ],
 )
@@ -87,6 +87,18 @@ def test_the_model_card_is_harmless(page):
     assert page.images("model") == [] and "logo" in page.text("model")
     assert any(tag == "h3" and section == "model" for tag, _, section in page.tags)
     assert "javascript:" not in "".join(a.get("href", "") for _, a, _ in page.tags)
+
+
+def test_the_head_of_the_model_card_is_for_programs(page):
+    assert "license:" not in page.text("model")
+
+
+def test_every_graph_of_the_model_is_named_the_one_that_ran_first(full):
+    full.run["model"]["graphs"] = {"model.onnx": "cd" * 32, "model.int8.onnx": "ab" * 32}
+    text = full.write().text("model")
+    assert (
+        f"SHA-256 {'ab' * 32}, model.int8.onnx Not run here {'cd' * 32}, model.onnx One model"
+    ) in text
 
 
 def test_only_the_first_failures_are_shown(page):

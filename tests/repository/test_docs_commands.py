@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def find(words: list[str]) -> tuple[click.Command, list[str]]:
 def check(words: list[str]) -> None:
     """Options that there are, with values of their kind, and all that must be given."""
     command, given = find(words)
-    context = click.Context(command)
+    # with the names of --help that the program has: click keeps what the first context asks for
+    context = click.Context(command, **pi10.context_settings)
     values, _, _ = command.make_parser(context).parse_args(list(given))
     if "--help" in given or "--version" in given:
         return
@@ -116,6 +118,22 @@ def test_no_two_commands_of_readme_write_into_one_folder() -> None:
         if "--out" in words and "--resume" not in words:
             outs.append(words[words.index("--out") + 1])
     assert len(outs) == len(set(outs)) > 5
+
+
+def test_what_the_commands_of_readme_write_is_ignored_by_git() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no clone: git does not know what is ignored")
+    written = {"dataset.toml"}
+    for words in fenced(PAGES[0].read_text("utf-8")):
+        if words[0] == "simulate":
+            written.add(f"{words[1]}/")
+        elif "--out" in words:
+            out = words[words.index("--out") + 1]
+            written.add(out if Path(out).suffix else f"{out}/")
+    assert {"demo/", "demo-results/", "cruise.zip"} <= written
+    names = sorted(written)
+    done = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == names
 
 
 @pytest.mark.parametrize(

@@ -95,3 +95,30 @@ def test_the_page_draws_its_charts(tmp_path: Path) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert problems == []
         browser.close()
+
+
+def test_a_time_without_particles_tells_where_they_begin(tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("no Chromium")
+    tokens = write_tokens(tmp_path / "tokens", ["endeavour"])
+    words = ("--store", str(tmp_path / "s"), "--tokens", str(tokens))
+    first = FIRST - 30 * 1440
+    idle = {"id": SOURCE, "seq": 2, "minute": minute_text(NOW - 1), "model": "5b9cd020",
+            "n": {}, "failed": 0, "skipped": 0, "backlog": 0}  # fmt: skip
+    with Shore(*words) as shore, sync_api.sync_playwright() as play:
+        lines = (make_line(SOURCE, 1, first + 2), json.dumps(idle))
+        assert shore.send("endeavour", *lines)[0] == 200
+        assert shore.get("/api/voyages")["voyages"][0]["refused"] == 0
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 800})
+        page.goto(f"http://127.0.0.1:{shore.port}/")
+        page.locator("#empty").wait_for(state="visible", timeout=60_000)
+        text = page.inner_text("#empty")
+        assert text.startswith("endeavour has no particles from")
+        assert minute_text(first)[:10] in text
+        page.fill("#until", minute_text(first)[:10])
+        page.locator("#empty").wait_for(state="hidden")
+        browser.close()

@@ -19,6 +19,7 @@ from shore_fleet import CLASSES, make_line
 from pi10_classifier.abundance.density import Sums, densities, total_of
 from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import SettingError
+from pi10_classifier.model.package import embedded, read_package
 from pi10_classifier.report.density_series import Series
 from pi10_classifier.results.run_folder import JOURNAL
 from pi10_classifier.shore.receiver.database import Database
@@ -323,7 +324,15 @@ def test_a_run_tells_what_classified_it_and_why_it_has_no_spectrum(
     model = record["model"]
     assert (run["model"], run["model_version"]) == (model["name"], model["version"])
     assert run["precision"] == record["runtime"]["precision"]
-    assert "model_version" not in ship, "lines do not carry it"
+    assert "model_version" not in ship, "lines do not carry it, and no package here has this hash"
+    graphs = read_package(embedded("starter"))[0].hashes
+    for seq, (file, precision) in enumerate(
+        (("model.onnx", "fp32"), ("model.int8.onnx", "int8")), start=2
+    ):
+        enter(store, make_line(SOURCE, seq, NOW - 5 + seq, model=graphs[file][:8]))
+        ship, _ = views.overview()["voyages"]
+        assert (ship["model"], ship["model_name"]) == (graphs[file][:8], "starter")
+        assert ship["precision"] == precision, "two hashes of one model"
     rows, why = views.spectrum("endeavour")
     assert not rows and "lines of a ship hold no sizes" in why
     rows, why = views.spectrum(run["name"])

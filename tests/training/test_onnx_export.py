@@ -235,5 +235,5 @@ def test_a_second_stage_tells_of_the_first(trained, shapes, tmp_path):
     (stage,) = found["initial_weights"]["stages"]
     assert (stage["command"], stage["epochs"]) == ("again", RECIPE.epochs)
     text = (folder / "package" / "README.md").read_text()
-    assert f"Stage 1, {RECIPE.epochs} epochs in" in text
+    assert f"\n  - Stage 1, {RECIPE.epochs} epochs in" in text
     assert "`again`" in text

@@ -12,7 +12,10 @@ from pi10_classifier.cli.models.installed import list_installed
 @click.option("--json", "as_json", is_flag=True, help="Print the full descriptions as JSON.")
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
-    """List the embedded models, one per line; --json prints all their figures.
+    """Models: those that ship with the program, and those of a registry.
+
+    Without a command it lists the packages that ship with the program, one per line; --json prints
+    all their figures. `pi10 models list` lists those of the registry.
 
     The commands below work on the registry at MLFLOW_TRACKING_URI. A registered model can be given
     wherever a package can: --model models:/NAME@champion, or models:/NAME/3 for version 3.

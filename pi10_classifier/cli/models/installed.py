@@ -25,6 +25,7 @@ def list_installed(as_json: bool) -> None:
     for package in packages:
         summary = package.description.get("summary") or _summary(package)
         click.echo(f"{package.name} {package.version}: {', '.join(package.classes)}; {summary}")
+    click.echo("these ship with the program; those of a registry: pi10 models list", err=True)
 
 
 def _summary(package: Package) -> str:

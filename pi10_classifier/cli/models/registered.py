@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pi10_classifier.errors import SettingError
+
 if TYPE_CHECKING:
     from pi10_classifier.registry.client import ModelVersion
 
@@ -24,10 +26,17 @@ BY = click.option(
 @click.command("list")
 @AS_JSON
 def list_registered(as_json: bool) -> None:
-    """List the models of the registry, with the versions that hold an alias."""
+    """List the models of the registry, with the versions that hold an alias.
+
+    `pi10 models`, without `list`, lists the packages that ship with the program.
+    """
     from pi10_classifier.registry.client import Registry
 
-    models = Registry.from_environ().models()
+    try:
+        registry = Registry.from_environ()
+    except SettingError as error:
+        raise SettingError(f"{error}; what ships with the program: pi10 models") from error
+    models = registry.models()
     if as_json:
         entries = [{"name": model.name, "aliases": dict(model.aliases)} for model in models]
         click.echo(json.dumps(entries, indent=2))
@@ -63,7 +72,7 @@ def show(name: str, as_json: bool) -> None:
          v.tags.get("pi10.validation_macro_f1", "")[:6], v.tags.get("pi10.registered_why", ""))
         for v in versions
     ]  # fmt: skip
-    header = ("version", "alias", "package", "sha256", "registered", "validation F1", "why")
+    header = ("version", "alias", "package", "its hash", "registered", "validation F1", "why")
     show_table("", header, rows)
     if changes:
         show_table("", ("when", "what", "from", "to", "by", "why"), [c.cells() for c in changes])

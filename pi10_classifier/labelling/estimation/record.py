@@ -146,7 +146,10 @@ def _state(*, validated: bool, note: str = "", **more: object) -> dict[str, Any]
 def _outdated(run: Path, record: Mapping[str, Any], model_sha256: str) -> str:
     """Why the estimate no longer speaks of this run; empty where it does."""
     if record["model_sha256"] != model_sha256:
-        return "the estimate is of results of another model; draw and label a sample of these"
+        return (
+            "the estimate is of results of another model, or of another graph of it (fp32, int8);"
+            " draw and label a sample of these"
+        )
     strata = {
         name: {label: Totals(**totals) for label, totals in classes.items()}
         for name, classes in record["totals"].items()

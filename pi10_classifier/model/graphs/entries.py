@@ -90,6 +90,9 @@ def section(fields: Mapping[str, Any]) -> str:
             f" {entry['layers']} layers {len(entry['in_float'])} are left in float{tuned}."
             " `--device cpu:int8` and `openvino:int8` run it.",
             "",
+            "Its SHA-256 is in the table at the head of this card. Results name the hash of the"
+            " graph that ran (`model_sha256`), so runs of one model may differ in it.",
+            "",
             f"The gate compared it with fp32 on held-out images and"
             f" {'accepted' if gate['accepted'] else 'refused'} it: the 95 % interval of the drop of"
             f" macro-F1 must stay at or below {100 * gate['allowed']:.2f} points.",

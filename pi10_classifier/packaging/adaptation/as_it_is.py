@@ -41,7 +41,7 @@ class Compared:
     def __str__(self) -> str:
         return (
             f"macro-F1 {self.adapted:.3f} in cross-validation and {self.as_it_is:.3f} of the model"
-            f" as it is, on the same crops: a gain of {self.gain:+.3f} ({self.low:+.3f} to"
+            f" as it is, on the same crops: a difference of {self.gain:+.3f} ({self.low:+.3f} to"
             f" {self.high:+.3f})"
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pi10_classifier.abundance.density import Density
 from pi10_classifier.abundance.quality import FLAGS
+from pi10_classifier.model.package import graph_beginning
 from pi10_classifier.shore.receiver.lines import minute_text
 from pi10_classifier.shore.voyages.runs import FinishedRun
 from pi10_classifier.shore.voyages.series import STEPS, Fix, Stretch, Voyage, densities_of, pooled
@@ -169,8 +170,14 @@ class Views:
 
 def _ship(ship: ShipLines, now: int) -> dict[str, Any]:
     state = ship.state()
+    graph = graph_beginning(state.model)
+    known = (
+        {"model_name": graph.name, "model_version": graph.version, "precision": graph.precision}
+        if graph
+        else {}
+    )
     return {
-        "kind": "ship",
+        "kind": "ship", **known,
         "received": None if state.received is None else minute_text(state.received),
         "silent_minutes": None if state.received is None else max(0, now - state.received),
         "minute": None if state.minute is None else minute_text(state.minute),

@@ -5,6 +5,8 @@ const Charts = (() => {
   const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#999999", "#c9bd2f"];
   const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
+  const SIZES = [20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000]; // µm
+
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   // plotly reads some HTML in texts; names come from ships
   const plain = (text) => text.replace(/</g, "‹");
@@ -15,13 +17,15 @@ const Charts = (() => {
     return Object.assign({}, more, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: style("--ink"), size: 12 }, margin: { l: 48, r: 12, t: 8, b: 36 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: style("--soft"), activecolor: style("--deep") },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, hovermode: "x unified",
       xaxis: Object.assign({ tickangle: 0, nticks: window.innerWidth < 760 ? 5 : 9 }, axis, more.xaxis), yaxis: Object.assign({}, axis, more.yaxis),
     });
   }
 
   function draw(id, traces, more) {
-    const narrow = window.innerWidth < 760;
+    // without a pointer that hovers, the buttons would stay, and cover the legend
+    const narrow = window.innerWidth < 760 || !window.matchMedia("(hover: hover)").matches;
     const config = Object.assign({}, CONFIG, { displayModeBar: narrow ? false : "hover" });
     const final = layout(more);
     if (narrow) final.dragmode = false; // a finger scrolls the page
@@ -125,7 +129,7 @@ const Charts = (() => {
         error_y: { symmetric: false, thickness: 1, width: 0, array: own.map((row, at) => row.normalised_biovolume_high - value[at]), arrayminus: own.map((row, at) => value[at] - row.normalised_biovolume_low) },
       };
     });
-    draw(id, traces, { hovermode: "closest", xaxis: { type: "log", dtick: "D2", title: { text: "ESD, µm" } }, yaxis: { type: "log", title: { text: "mm³ m⁻³ mm⁻³" }, exponentformat: "power" } });
+    draw(id, traces, { hovermode: "closest", xaxis: { type: "log", tickvals: SIZES, ticktext: SIZES.map((size) => size.toLocaleString("en")), title: { text: "ESD, µm" } }, yaxis: { type: "log", title: { text: "mm³ m⁻³ mm⁻³" }, exponentformat: "power" } });
   }
 
   // the box of a map in degrees: round the positions, at least a degree, in the chart's shape

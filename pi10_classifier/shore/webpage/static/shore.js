@@ -45,7 +45,10 @@ function card(voyage) {
     if (voyage.silent_minutes !== null) {
       const hours = voyage.backlog_hours > 0.05 ? ` (${number(voyage.backlog_hours, 2)} h)` : "";
       button.append(element("span", `backlog ${voyage.backlog.toLocaleString("en")}${voyage.more ? "+" : ""}${hours}`));
-      button.append(element("span", `${number(voyage.images_per_minute)} images a minute, model ${voyage.model}`));
+      button.append(element("span", `${number(voyage.images_per_minute)} images a minute`));
+      const graph = element("span", voyage.model_name ? `model ${voyage.model_name} ${voyage.model_version}, ${voyage.precision} (${voyage.model})` : `model ${voyage.model}`);
+      graph.title = "The first digits of the SHA-256 of the graph that runs aboard. One model may have two graphs, fp32 and int8, each with its own.";
+      button.append(graph);
       if (Date.parse(state.overview.now) - Date.parse(voyage.minute) > 5 * 60000) button.append(element("span", `lines up to ${voyage.minute.replace("T", " ").replace("Z", "")}`));
       if (voyage.missing) button.append(element("span", `${voyage.missing} ${voyage.missing === 1 ? "line" : "lines"} awaited`));
     }
@@ -141,8 +144,10 @@ function show() {
     $("label").replaceChildren(...options.map((name) => new Option(name || "all", name)));
     $("label").value = names.includes(chosen) ? chosen : "";
   }
-  $("empty").hidden = series.time.length > 0;
-  $("empty").textContent = `${series.name} has nothing from ${series.from.slice(0, 10)} to ${series.to.slice(0, 10)}; choose another time.`;
+  const voyage = state.overview.voyages.find((entry) => entry.name === series.name);
+  const begin = voyage && voyage.from ? ` Its first minute is ${voyage.from.replace("T", " ").replace("Z", "")}.` : "";
+  $("empty").hidden = names.length > 0;
+  $("empty").textContent = `${series.name} has no particles from ${series.from.slice(0, 10)} to ${day(Date.parse(series.to) - 1)}.${begin} Choose another time.`;
   showMeans();
   showGaps();
   $("f-flags").hidden = !series.flags.length;
