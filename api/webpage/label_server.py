@@ -16,7 +16,12 @@ from pi10_classifier.api.webpage.labelling import (
     Taxa,
     guard,
 )
-from pi10_classifier.foundation.http_service import listen, origin, stop_on_signals
+from pi10_classifier.foundation.http_service import (
+    listen,
+    log_no_requests,
+    origin,
+    stop_on_signals,
+)
 from pi10_classifier.labelling.session import Session
 
 HOST = "127.0.0.1"
@@ -48,6 +53,7 @@ def serve_alone(page: Page, *, port: int, ready: Callable[[str], None]) -> None:
 
 async def _serve(page: Page, port: int, ready: Callable[[str], None]) -> None:
     stop = stop_on_signals()
+    log_no_requests()
     hosts: set[str] = set()
     app = web.Application(middlewares=[guard(hosts)], client_max_size=LARGEST_REQUEST)
     secret = secrets.token_urlsafe(16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,25 @@ def origin(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+class _WithoutRequest(logging.Filter):
+    """What is no HTTP becomes one line: the error quotes the request, which may hold a token."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        cause = record.exc_info[0] if record.exc_info else None
+        if cause and cause.__module__ == "aiohttp.http_exceptions":
+            record.msg = f"{record.msg}: invalid HTTP ({cause.__name__})"
+            record.exc_info = None
+        return True
+
+
+_WITHOUT_REQUEST = _WithoutRequest()
+
+
+def log_no_requests() -> None:
+    """Keep the text of requests that are no HTTP out of this process's log."""
+    logging.getLogger("aiohttp.server").addFilter(_WITHOUT_REQUEST)
+
+
 def stop_on_signals() -> asyncio.Event:
     """An event that SIGINT and SIGTERM set; call it in the running loop."""
     stop = asyncio.Event()
@@ -53,6 +73,8 @@ async def listen(
     """
     from aiohttp.web import TCPSite
 
+    if not host.strip():  # it would be all addresses
+        raise SettingError("--host is empty; write 127.0.0.1, or 0.0.0.0 for all addresses")
     try:
         await TCPSite(runner, host, port, backlog=_BACKLOG).start()
     except (OSError, OverflowError) as error:

@@ -16,6 +16,7 @@ from pi10_classifier.foundation.http_service import (
     LARGEST_PORT,
     base_path,
     listen,
+    log_no_requests,
     origin,
     stop_on_signals,
 )
@@ -90,6 +91,7 @@ async def _serve(
     announce: Callable[[str], None],
 ) -> None:
     stop = stop_on_signals()
+    log_no_requests()
     base = settings.base_path
     app = web.Application(middlewares=[with_policy])
     writer = Writer(store) if store else None
@@ -100,7 +102,9 @@ async def _serve(
         app.router.add_post(f"{base}/pictures", receiving.post_picture)
     Page(Views(Reader(database) if database else None, runs)).add_to(app, base)
     app.router.add_get(f"{base}/health", lambda request: _health(writer))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S)
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S, auto_decompress=False
+    )
     try:
         await runner.setup()
         port = await listen(runner, settings.host, settings.port)

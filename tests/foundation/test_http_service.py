@@ -33,11 +33,11 @@ def test_an_address_of_ipv6_has_brackets() -> None:
 
 
 def test_a_port_that_is_taken_or_none_is_told() -> None:
-    async def run(port: int) -> int:
+    async def run(port: int, host: str = "127.0.0.1") -> int:
         runner = web.AppRunner(web.Application())
         await runner.setup()
         try:
-            return await listen(runner, "127.0.0.1", port, "choose another --port")
+            return await listen(runner, host, port, "choose another --port")
         finally:
             await runner.cleanup()
 
@@ -50,6 +50,8 @@ def test_a_port_that_is_taken_or_none_is_told() -> None:
             asyncio.run(run(port))
     with pytest.raises(SettingError, match="port 70000"):
         asyncio.run(run(70_000))
+    with pytest.raises(SettingError, match="--host is empty; write 127"):
+        asyncio.run(run(0, ""))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")

@@ -349,6 +349,7 @@ def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
         ("../x 0123456789abcdef", "name may have"),
         ("a 0123456789abcdef\nb 0123456789abcdef", "twice"),
         ("# none", "lists no ship"),
+        ("a 0123456789abcdef\x00", "printable ASCII"),
     ],
 )
 def test_bad_tokens_are_told_without_being_shown(tmp_path: Path, text: str, reason: str) -> None:
@@ -357,6 +358,14 @@ def test_bad_tokens_are_told_without_being_shown(tmp_path: Path, text: str, reas
     with pytest.raises(SettingError, match=reason) as caught:
         read_tokens(path, {})
     assert "0123456789abcdef" not in str(caught.value)
+
+
+def test_tokens_of_an_editor_with_a_byte_order_mark_and_with_a_hash_sign(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_bytes(b"\xef\xbb\xbfa 0123456789#abcdef0 # comment\r\n#b 0123456789abcdef0\r\n")
+    tokens = read_tokens(path, {})
+    assert tokens.ships == ("a",)
+    assert tokens.ship_of("Bearer 0123456789#abcdef0") == "a"
 
 
 @pytest.mark.parametrize(

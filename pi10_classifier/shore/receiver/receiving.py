@@ -1,8 +1,8 @@
 """The route that ships send to: who sends, what the body holds, and what became of it.
 
 Answers: 200 once every line is on disk (or refused for good, with its reason in the answer); 401
-and 403 for tokens; 408, 411 and 413 for bodies; 503 and 507 where the disk fails or is full. After
-anything but 200 the ship keeps its lines and sends them again.
+and 403 for tokens; 400, 408, 413 and 415 for bodies; 503 and 507 where the disk fails or is full.
+After anything but 200 the ship keeps its lines and sends them again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from pi10_classifier.errors import Code, OutputError
 from pi10_classifier.shore.receiver.lines import Line, LineError, parse
@@ -64,9 +65,19 @@ class Receiving:
                 401, "wrong_token", "the token is unknown; set PI10_SUMMARY_TOKEN on the ship",
                 {"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
+        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding != "identity":  # a compressed body that was cut off would pass for a whole one
+            return _failure(
+                415, "unsupported_encoding",
+                f"the body's Content-Encoding is {ascii(encoding)[:60]}; send it uncompressed",
+            )  # fmt: skip
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _body(request, most)
+        except (ConnectionError, web.RequestPayloadError, HttpProcessingError) as error:
+            # a link that breaks is no rarity at sea; the ship sends all of it again
+            LOG.warning("a request of %s broke off: nothing of it was kept", ship)
+            return _failure(400, "broken_body", f"the body is not whole: {error}"[:200])
         except TimeoutError:
             return _failure(408, "too_slow", f"the body took over {BODY_SECONDS:g} seconds")
         if body is None:
