@@ -170,6 +170,8 @@ def output_error(error: OSError, path: object, option: str = "--out") -> OutputE
     remedy = "check the disk"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = f"choose another {option}, or get write permission for it"
+    if error.errno == errno.ENOENT:
+        remedy = "its folder is not there: put it back, or create it"
     return OutputError(
         Code.STORAGE_UNAVAILABLE, f"cannot write {path}: {error.strerror or error}; {remedy}"
     )

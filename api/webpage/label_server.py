@@ -58,7 +58,9 @@ async def _serve(page: Page, port: int, ready: Callable[[str], None]) -> None:
     app = web.Application(middlewares=[guard(hosts)], client_max_size=LARGEST_REQUEST)
     secret = secrets.token_urlsafe(16)
     page.add_to(app, f"/{secret}")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=2.0, handle_signals=False, auto_decompress=False
+    )
     await runner.setup()
     try:
         chosen = await listen(runner, HOST, port, "choose another --port, or none")
