@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import signal
 from typing import TYPE_CHECKING
 
 from pi10_classifier.errors import SettingError
@@ -55,10 +56,16 @@ def log_no_requests() -> None:
 
 
 def stop_on_signals() -> asyncio.Event:
-    """An event that SIGINT and SIGTERM set; call it in the running loop."""
+    """An event that SIGINT and SIGTERM set, and SIGHUP, so that a terminal that is closed cuts off
+    no request; call it in the running loop.
+
+    After ``nohup`` SIGHUP stays ignored.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in SIGNALS:
+    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
+    heard = [number for number in hangup if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in (*SIGNALS, *heard):
         with contextlib.suppress(NotImplementedError):  # not on Windows
             loop.add_signal_handler(number, stop.set)
     return stop
