@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 import shutil
 import time
@@ -328,6 +329,22 @@ def test_a_run_tells_what_classified_it_and_why_it_has_no_spectrum(
     assert not rows and "lines of a ship hold no sizes" in why
     rows, why = views.spectrum(run["name"])
     assert not rows and why.startswith("pi10 sizes was not run")
+
+
+def test_a_run_with_a_name_that_is_no_text_is_shown(
+    start: Callable[..., RunResult], cruise: Path
+) -> None:
+    out = start(cruise).out
+    try:
+        odd = out.rename(os.fsdecode(os.fsencode(out.parent) + b"/<b>\xff"))
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    views = Views(None, open_runs([odd]))
+    (entry,) = views.overview()["voyages"]
+    assert entry["name"] == "<b>\\xff"
+    day = views.day(entry["from"][:10])
+    assert "<h2>&lt;b&gt;\\xff</h2>".encode() in as_page(day).encode()
+    assert b"<b>\\xff" in as_csv(day).encode()
 
 
 def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
