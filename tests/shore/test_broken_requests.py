@@ -14,6 +14,11 @@ from pathlib import Path
 import pytest
 from shore_fleet import Shore, make_line, token_of, write_tokens
 
+from pi10_classifier.errors import OutputError
+from pi10_classifier.shore.receiver.lines import parse
+from pi10_classifier.shore.receiver.receiving import _post
+from pi10_classifier.shore.receiver.store import Post, Receipt, Store
+
 NOW = int(time.time()) // 60
 A = "aaaaaaaa"
 BEARER = {"Authorization": f"Bearer {token_of('endeavour')}"}
@@ -102,3 +107,26 @@ def test_a_store_that_was_moved_away_acknowledges_nothing(tmp_path: Path) -> Non
     with Shore(*_options(tmp_path)) as anew:
         assert anew.send("endeavour", *lines)[1]["accepted"] == 2
         assert _lines(store) == 2
+
+
+def test_no_line_is_refused_for_good_by_a_clock_that_went_back(store: Store) -> None:
+    """As after a start without a battery for the clock: all lines would be from the future."""
+    line = make_line(A, 1, NOW)
+    early = _post("endeavour", make_line(A, 1, NOW + 600).encode())
+    assert early and early.ahead and not early.lines
+    early.received = 0
+    (outcome,) = store.enter([early])
+    assert isinstance(outcome, OutputError)
+    assert "clock says 1970-01-01T00:00Z, but it is after 20" in outcome.message
+    post = _post("endeavour", line.encode())
+    assert post and not post.ahead
+    assert store.enter([post]) == [Receipt(accepted=1)]
+    early.received = (NOW - 100) * 60
+    fine = Post("endeavour", early.received, [parse(make_line(A, 2, NOW - 200), NOW)])
+    outcome, other = store.enter([early, fine])
+    assert isinstance(outcome, OutputError), "it was later when the last line came"
+    assert other == Receipt(accepted=1), "what the clock allows is taken"
+    early.received = NOW * 60
+    (outcome,) = store.enter([early])
+    assert isinstance(outcome, Receipt)
+    assert len(outcome.refused) == 1, "the ship's clock is wrong, not this one"

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from pi10_classifier.errors import Code, OutputError
-from pi10_classifier.shore.receiver.lines import Line, LineError, parse
+from pi10_classifier.shore.receiver.lines import AheadError, Line, LineError, parse
 from pi10_classifier.shore.receiver.pictures import MOST_BYTES as MOST_PICTURE_BYTES
 from pi10_classifier.shore.receiver.pictures import PictureError, read_picture
 from pi10_classifier.shore.receiver.store import ForeignSourceError, Post
@@ -100,7 +100,9 @@ class Receiving:
             full = error.code is Code.DISK_FULL
             LOG.error("lines of %s could not be stored: %s", ship, error.message)
             return _failure(
-                507 if full else 503, error.code, "the receiver's disk or database is full or fails"
+                507 if full else 503,
+                error.code,
+                "the receiver's disk or database is full or fails, or its clock is wrong",
             )
         if receipt.refused:
             number = len(receipt.refused)
@@ -131,12 +133,14 @@ def _post(ship: str, body: bytes) -> Post | None:
         return None
     lines: list[Line] = []
     refused: list[tuple[str, str]] = []
+    ahead = False
     for text in texts:
         try:
             lines.append(parse(text.rstrip("\r"), now // 60))
         except LineError as error:
             refused.append((text, str(error)))
-    return Post(ship, now, lines, refused)
+            ahead |= isinstance(error, AheadError)
+    return Post(ship, now, lines, refused, ahead=ahead)
 
 
 def _failure(
