@@ -7,7 +7,7 @@ import contextlib
 import logging
 import re
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.signals import SIGNALS
@@ -15,6 +15,8 @@ from pi10_classifier.foundation.signals import SIGNALS
 if TYPE_CHECKING:
     from aiohttp.web import AppRunner
 
+LOG = logging.getLogger("pi10.http")
+_QUIET_S = 60.0
 _BACKLOG = 512  # connections that wait to be accepted
 _BASE_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 LARGEST_PORT = 65_535
@@ -55,6 +57,27 @@ def log_no_requests() -> None:
     logging.getLogger("aiohttp.server").addFilter(_WITHOUT_REQUEST)
 
 
+class _NoMoreFiles:
+    """Handles errors of the loop: one line a minute where connections cannot be accepted.
+
+    asyncio tells of each with a traceback, thousands a second, which fills the disk.
+    """
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and "accept()" in str(context.get("message"))):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + _QUIET_S
+            LOG.error(
+                "no more connections can be accepted: %s; see who holds them, or raise the limit "
+                "of open files (ulimit -n)", error.strerror,
+            )  # fmt: skip
+
+
 def stop_on_signals() -> asyncio.Event:
     """An event that SIGINT and SIGTERM set, and SIGHUP, so that a terminal that is closed cuts off
     no request; call it in the running loop.
@@ -82,6 +105,7 @@ async def listen(
 
     if not host.strip():  # it would be all addresses
         raise SettingError("--host is empty; write 127.0.0.1, or 0.0.0.0 for all addresses")
+    asyncio.get_running_loop().set_exception_handler(_NoMoreFiles())
     try:
         await TCPSite(runner, host, port, backlog=_BACKLOG).start()
     except (OSError, OverflowError) as error:

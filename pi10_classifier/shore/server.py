@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation import header_timeout
 from pi10_classifier.foundation.http_service import (
     LARGEST_PORT,
     base_path,
@@ -41,7 +42,8 @@ class ShoreSettings:
 
     store: folder of the received lines. database: the connection string of a PostgreSQL database
     in its place; without either, PI10_SHORE_DATABASE counts, and without all only ``results`` are
-    shown. Raises SettingError for values that cannot be used.
+    shown. head_s: seconds in which a request's head must come. Raises SettingError for values that
+    cannot be used.
     """
 
     store: Path | None = None
@@ -51,6 +53,7 @@ class ShoreSettings:
     host: str = "127.0.0.1"
     port: int = 5080
     base_path: str = ""
+    head_s: float = 30.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_path", base_path(self.base_path, "/shore"))
@@ -92,6 +95,7 @@ async def _serve(
 ) -> None:
     stop = stop_on_signals()
     log_no_requests()
+    header_timeout.install(settings.head_s)
     base = settings.base_path
     app = web.Application(middlewares=[with_policy])
     writer = Writer(store) if store else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import shutil
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,39 @@ def test_what_is_no_http_leaves_no_token_in_the_log(tmp_path: Path) -> None:
     assert "Error handling request from 127.0.0.1: invalid HTTP (" in told
     assert "Traceback" not in told
     assert token_of("endeavour") not in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no ulimit")
+def test_connections_that_send_nothing_do_not_shut_ships_out(tmp_path: Path) -> None:
+    """More of them than the process may have files open."""
+    tokens = write_tokens(tmp_path / "tokens", ["endeavour"])
+    start = (
+        "import pathlib, sys\n"
+        "from pi10_classifier.shore.server import ShoreSettings, serve\n"
+        "store, tokens = map(pathlib.Path, sys.argv[1:])\n"
+        "serve(ShoreSettings(store, tokens=tokens, port=0, head_s=1.0), {}, "
+        "lambda url: print(url, flush=True))"
+    )
+    words = [sys.executable, "-c", start, str(tmp_path / "store"), str(tokens)]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["bash", "-c", 'ulimit -n 64; exec "$@"', "bash", *words],
+            stdout=subprocess.PIPE, stderr=log, text=True,
+        )  # fmt: skip
+    assert process.stdout
+    port = int(process.stdout.readline().rpartition(":")[2].strip("/\n"))
+    with contextlib.ExitStack() as held:
+        for _ in range(100):
+            link = held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            link.sendall(HEAD.encode())
+        ship = held.enter_context(contextlib.closing(HTTPConnection("127.0.0.1", port, 60)))
+        ship.request("POST", "/lines", make_line(A, 1, NOW), BEARER)
+        assert ship.getresponse().status == 200
+    process.terminate()
+    process.communicate(timeout=60)
+    told = (tmp_path / "log").read_text("utf-8")
+    assert told.count("no more connections can be accepted: Too many open files; see") == 1
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize("cut", [0, 20])
