@@ -159,8 +159,8 @@ class OutputError(Pi10Error):
     """Results cannot be written; the run stops and can be resumed."""
 
 
-def output_error(error: OSError, path: object) -> OutputError:
-    """Translate an OSError met while writing ``path``."""
+def output_error(error: OSError, path: object, option: str = "--out") -> OutputError:
+    """Translate an OSError met while writing ``path``, which ``option`` named."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
             Code.DISK_FULL,
@@ -169,7 +169,9 @@ def output_error(error: OSError, path: object) -> OutputError:
         )
     remedy = "check the disk"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        remedy = "choose another --out, or get write permission for it"
+        remedy = f"choose another {option}, or get write permission for it"
+    if error.errno == errno.ENOENT:
+        remedy = "its folder is not there: put it back, or create it"
     return OutputError(
         Code.STORAGE_UNAVAILABLE, f"cannot write {path}: {error.strerror or error}; {remedy}"
     )

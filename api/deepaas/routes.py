@@ -21,10 +21,10 @@ from aiohttp import web
 
 from pi10_classifier.api.client_errors import message_of, status_of
 from pi10_classifier.api.deepaas.request_parsing import RECEIVED
-from pi10_classifier.api.server import header_timeout
 from pi10_classifier.api.settings import Service
 from pi10_classifier.api.trainings.jobs import BusyError, NotTrainableError, Training
 from pi10_classifier.errors import OutputError, Pi10Error
+from pi10_classifier.foundation import header_timeout
 
 BEGIN_S = 60.0
 BUSY_RETRY_S = 60

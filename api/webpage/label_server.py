@@ -16,7 +16,12 @@ from pi10_classifier.api.webpage.labelling import (
     Taxa,
     guard,
 )
-from pi10_classifier.foundation.http_service import listen, origin, stop_on_signals
+from pi10_classifier.foundation.http_service import (
+    listen,
+    log_no_requests,
+    origin,
+    stop_on_signals,
+)
 from pi10_classifier.labelling.session import Session
 
 HOST = "127.0.0.1"
@@ -48,11 +53,14 @@ def serve_alone(page: Page, *, port: int, ready: Callable[[str], None]) -> None:
 
 async def _serve(page: Page, port: int, ready: Callable[[str], None]) -> None:
     stop = stop_on_signals()
+    log_no_requests()
     hosts: set[str] = set()
     app = web.Application(middlewares=[guard(hosts)], client_max_size=LARGEST_REQUEST)
     secret = secrets.token_urlsafe(16)
     page.add_to(app, f"/{secret}")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=2.0, handle_signals=False, auto_decompress=False
+    )
     await runner.setup()
     try:
         chosen = await listen(runner, HOST, port, "choose another --port, or none")

@@ -192,7 +192,8 @@ class LabelPage:
             expected = _choices(session, given["expected"]) if given.get("expected") else None
             if not isinstance(labeller, str) or not isinstance(stratum, str) or not choices:
                 raise TypeError("labeller or choices")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        # a LookupError: a field that is not there, or a charset that Python does not know
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise SettingError(f"the request cannot be read ({error}); reload the page") from error
         try:
             former = await asyncio.to_thread(session.put, labeller, choices, expected)
@@ -259,6 +260,8 @@ def guard(hosts: set[str]) -> Any:
             return failure(507, error.code.value, error.message)
         except web.HTTPException as error:
             return failure(error.status, "http", error.reason)
+        except (ConnectionError, web.RequestPayloadError) as error:
+            return failure(400, "broken_body", f"the body is not whole: {error}"[:200])
         return response
 
     return middleware

@@ -87,7 +87,7 @@ class SortPage:
             kind, step = given["kind"], given["step"]
             if not isinstance(kind, str) or not isinstance(step, int) or isinstance(step, bool):
                 raise TypeError("kind or step")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise SettingError(f"the request cannot be read ({error}); reload the page") from error
         try:
             view = await asyncio.to_thread(self._session.answer, kind, step, given)

@@ -101,11 +101,21 @@ def read_crops(
             if crop.rgb is not None or item.member not in last:
                 last[item.member] = crop
         for member, same in members.items():
-            remedy = "upload it again" if reader else "where it moved: --moved FROM=TO"
-            gone = f"{source} does not hold {member} any more; {remedy}"
-            crop = last.get(member, Crop(same[0], problem=gone))
+            if member not in last:
+                last[member] = Crop(same[0], problem=_gone(source, member, reader, moved or {}))
+            crop = last[member]
             for particle in same:
                 yield replace(crop, particle=particle)
+
+
+def _gone(source: str, member: str, reader: Reader | None, moved: Mapping[str, str]) -> str:
+    """Why there is no image: its source is not there, or is and lacks it."""
+    remedy = "upload it again" if reader else "where it moved: --moved FROM=TO"
+    where = relocated(source, moved)
+    if reader or where.startswith("s3://") or Path(where).exists():
+        return f"{source} does not hold {member} any more; {remedy}"
+    seen = "" if Path(where).is_absolute() else f" below {Path.cwd()}, where this was started"
+    return f"{where} does not exist{seen}; {remedy}"
 
 
 def _crop(particle: Located, item: Item, before: Before | None) -> Crop:

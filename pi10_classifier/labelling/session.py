@@ -102,6 +102,14 @@ class Session:
         """Whether the sample was drawn again since."""
         return _version(self.run / FOLDER / SAMPLE) != self._drawn
 
+    def _check_place(self) -> None:
+        """Raises SettingError where the folder is gone: its labels would seem to be none."""
+        if not (self.run / FOLDER).is_dir():
+            raise SettingError(
+                f"{self.run / FOLDER} was moved or deleted meanwhile; put it back, or start the "
+                "page again where it is now: pi10 validate label RESULTS"
+            )
+
     def labellers(self) -> list[str]:
         return sorted({label.labeller for label in self._labels()})
 
@@ -125,6 +133,7 @@ class Session:
         """
         if not tidy_name(labeller):
             raise SettingError("the labeller has no name; give one, so that labels can be told")
+        self._check_place()
         if self.outdated:
             raise SettingError(
                 f"the sample of {self.run} was drawn again meanwhile; start the page again: "
@@ -234,6 +243,7 @@ class Session:
 
     def _labels(self) -> list[Label]:
         """All labels given one by one; the file is read again only where it changed."""
+        self._check_place()
         version = _version(self.store.path)
         if self._read[0] != version:
             self._read = (version, one_by_one(self.store.read()))

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from pi10_classifier.errors import SettingError
+from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.foundation.files import write_records
 from pi10_classifier.labelling.labels import Verdicts
 from pi10_classifier.labelling.sample import FOLDER, Drawn
@@ -67,7 +67,10 @@ def write_suggestions(run: Path, entries: Sequence[Suggestion]) -> None:
     first: dict[str, Suggestion] = {}
     for entry in entries:
         first.setdefault(entry.particle_id, entry)
-    (run / FOLDER).mkdir(exist_ok=True)
+    try:
+        (run / FOLDER).mkdir(exist_ok=True)
+    except OSError as error:
+        raise output_error(error, run / FOLDER) from error
     write_records(run / FOLDER / SUGGESTIONS, Suggestion, first.values())
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from aiohttp import web
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.foundation import header_timeout
 from pi10_classifier.foundation.http_service import (
     LARGEST_PORT,
     base_path,
     listen,
+    log_no_requests,
     origin,
     stop_on_signals,
 )
@@ -40,7 +42,8 @@ class ShoreSettings:
 
     store: folder of the received lines. database: the connection string of a PostgreSQL database
     in its place; without either, PI10_SHORE_DATABASE counts, and without all only ``results`` are
-    shown. Raises SettingError for values that cannot be used.
+    shown. head_s: seconds in which a request's head must come. Raises SettingError for values that
+    cannot be used.
     """
 
     store: Path | None = None
@@ -50,6 +53,7 @@ class ShoreSettings:
     host: str = "127.0.0.1"
     port: int = 5080
     base_path: str = ""
+    head_s: float = 30.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_path", base_path(self.base_path, "/shore"))
@@ -90,6 +94,8 @@ async def _serve(
     announce: Callable[[str], None],
 ) -> None:
     stop = stop_on_signals()
+    log_no_requests()
+    header_timeout.install(settings.head_s)
     base = settings.base_path
     app = web.Application(middlewares=[with_policy])
     writer = Writer(store) if store else None
@@ -100,7 +106,9 @@ async def _serve(
         app.router.add_post(f"{base}/pictures", receiving.post_picture)
     Page(Views(Reader(database) if database else None, runs)).add_to(app, base)
     app.router.add_get(f"{base}/health", lambda request: _health(writer))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S)
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S, auto_decompress=False
+    )
     try:
         await runner.setup()
         port = await listen(runner, settings.host, settings.port)

@@ -7,6 +7,8 @@ Counters begin at 0 with each start, and with each model; Prometheus' ``rate`` a
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ from pi10_classifier.model.package import Package
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge
 
+LOG = logging.getLogger("pi10.watch")
 _BY_QUANTITY = ("subject", "quantity")
 
 
@@ -44,6 +47,7 @@ class MetricsFile:
             ) from error
         self._path, self._reference, self._charts = path, reference, charts
         self._registry = CollectorRegistry()
+        self._fails = False
         self._images = self._counter(
             "pi10_images", "Images by outcome; they add up to the inputs.", "outcome"
         )
@@ -74,8 +78,12 @@ class MetricsFile:
             self._tell_drift({})
         try:
             self._write()
+            self._remove_unfinished()
         except OSError as error:
-            raise SettingError(f"--metrics-file {path} cannot be written: {error}") from error
+            raise SettingError(
+                f"--metrics-file {path} cannot be written: {error.strerror or error}; name a file "
+                "in another folder, or get write permission for it"
+            ) from error
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         from prometheus_client import Counter
@@ -106,8 +114,27 @@ class MetricsFile:
             told = self._charts()
             monitors = Monitors(self._reference, json.loads(told) if told else None)
             self._tell_drift(monitors.alarms)
-        with suppress(OSError):  # figures that fail must not stop the work; the next minute may do
+        try:
             self._write()
+        except OSError as error:  # figures that fail must not stop the work
+            if not self._fails:
+                LOG.warning(
+                    "--metrics-file %s cannot be written: %s; what is there grows old, the work "
+                    "goes on, and each minute tries again", self._path, error.strerror or error,
+                )  # fmt: skip
+            self._fails = True
+        else:
+            if self._fails:
+                LOG.warning("--metrics-file %s is written again", self._path)
+            self._fails = False
+
+    def _remove_unfinished(self) -> None:
+        """Remove the library's temporary files of a watcher that was killed amid writing."""
+        left = re.compile(re.escape(self._path.name) + r"\.\d+\.\d+")
+        with suppress(OSError):  # a folder that cannot be listed can be written to
+            for path in self._path.parent.iterdir():
+                if left.fullmatch(path.name):
+                    path.unlink()
 
     def _tell_drift(self, heights: Mapping[str, float]) -> None:
         for name in (*QUANTITIES, MIX):

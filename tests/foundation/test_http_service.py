@@ -33,11 +33,11 @@ def test_an_address_of_ipv6_has_brackets() -> None:
 
 
 def test_a_port_that_is_taken_or_none_is_told() -> None:
-    async def run(port: int) -> int:
+    async def run(port: int, host: str = "127.0.0.1") -> int:
         runner = web.AppRunner(web.Application())
         await runner.setup()
         try:
-            return await listen(runner, "127.0.0.1", port, "choose another --port")
+            return await listen(runner, host, port, "choose another --port")
         finally:
             await runner.cleanup()
 
@@ -50,14 +50,43 @@ def test_a_port_that_is_taken_or_none_is_told() -> None:
             asyncio.run(run(port))
     with pytest.raises(SettingError, match="port 70000"):
         asyncio.run(run(70_000))
+    with pytest.raises(SettingError, match="--host is empty; write 127"):
+        asyncio.run(run(0, ""))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_sets_the_event(number: int) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_sets_the_event(name: str) -> None:
+    number = getattr(signal, name)
+
     async def run() -> None:
         stop = stop_on_signals()
         os.kill(os.getpid(), number)
         await asyncio.wait_for(stop.wait(), 60)
 
-    asyncio.run(run())
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        asyncio.run(run())
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_after_nohup_a_hangup_is_ignored() -> None:
+    async def run() -> bool:
+        stop = stop_on_signals()
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.wait_for(seen.wait(), 60)  # a later signal has come
+        return stop.is_set()
+
+    async def main() -> bool:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, seen.set)
+        return await run()
+
+    seen = asyncio.Event()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert not asyncio.run(main())
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -108,7 +108,9 @@ def test_what_moved_changed_or_is_broken_is_told(
     # what is kept needs the data no more, and what moved is found where it is now
     shutil.move(data, tmp_path / "elsewhere")
     shutil.rmtree(run / "validation/crops")
-    assert len(cache.fill(sample)) == len(sample)
+    problems = cache.fill(sample)
+    assert len(problems) == len(sample)
+    assert f"{data} does not exist; where it moved: --moved" in problems[rest[0].particle_id]
     moved = {str(data): str(tmp_path / "elsewhere")}
     assert len(cache.fill(sample, moved=moved)) == 3
     shutil.rmtree(tmp_path / "elsewhere")

@@ -137,6 +137,21 @@ def test_nothing_is_written_of_what_does_not_fit(session: Session, run: Path) ->
         session.put("Anna", [Choice(first, "copepod")])
 
 
+def test_a_run_that_is_gone_has_not_lost_its_labels(session: Session, run: Path) -> None:
+    first = Choice(session.sample[0].particle_id, "copepod")
+    session.put("Anna", [first])
+    run.rename(run.with_name("away"))
+    for ask in (
+        lambda: session.put("Anna", [first]),
+        lambda: session.labels_of("Anna"),
+        lambda: session.density("Anna", session.sample[0].stratum),
+    ):
+        with pytest.raises(SettingError, match="was moved or deleted meanwhile; put it back"):
+            ask()
+    run.with_name("away").rename(run)
+    assert [*session.labels_of("Anna")] == [first.particle_id]
+
+
 def test_particles_without_pixels_say_why_and_cannot_be_judged(run: Path, drawn: Path) -> None:
     data = drawn.parent / "data"
     moved = data.rename(drawn.parent / "moved")

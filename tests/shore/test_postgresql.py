@@ -84,6 +84,14 @@ def test_what_the_server_refuses_is_told_without_the_password(
             Store(database)
     finally:
         database.close()
+    nowhere = f"{server.address('strangers')}?options=-csearch_path%3Dnowhere"
+    database = open_database(None, None, {VARIABLE: nowhere})
+    assert database
+    try:
+        with pytest.raises(OutputError, match=r"no schema .*; create the schema that the"):
+            Store(database)
+    finally:
+        database.close()
 
 
 def test_what_is_no_connection_string_is_told_without_showing_it(tmp_path: Path) -> None:
@@ -110,8 +118,8 @@ def test_a_server_that_cannot_be_reached_is_told_in_a_sentence(tmp_path: Path) -
     ):
         message = refusal(address, kind=OutputError)
         assert f"PI10_SHORE_DATABASE: no PostgreSQL server answers at {told}" in message
-        assert message.endswith("; start it, or correct the address")
-        assert len(message) < 140 + len(str(tmp_path))
+        assert message.endswith("; start it, or correct the address and its options")
+        assert len(message) < 160 + len(str(tmp_path))
     with pytest.raises(OutputError) as caught:
         open_database(None, "postgresql://a@127.0.0.1:1/b", {})
     assert caught.value.code is Code.STORAGE_UNAVAILABLE

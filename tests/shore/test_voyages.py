@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 import shutil
 import time
@@ -339,6 +340,22 @@ def test_a_run_tells_what_classified_it_and_why_it_has_no_spectrum(
     assert not rows and why.startswith("pi10 sizes was not run")
 
 
+def test_a_run_with_a_name_that_is_no_text_is_shown(
+    start: Callable[..., RunResult], cruise: Path
+) -> None:
+    out = start(cruise).out
+    try:
+        odd = out.rename(os.fsdecode(os.fsencode(out.parent) + b"/<b>\xff"))
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    views = Views(None, open_runs([odd]))
+    (entry,) = views.overview()["voyages"]
+    assert entry["name"] == "<b>\\xff"
+    day = views.day(entry["from"][:10])
+    assert b"<h2>&lt;b&gt;\\xff</h2>" in as_page(day).encode()
+    assert b"<b>\\xff" in as_csv(day).encode()
+
+
 def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
     (tmp_path / "1450.tar").touch()
     for path, wrong in ((tmp_path, "is no folder of results"), (tmp_path / "1450.tar", "is no"),
@@ -358,6 +375,7 @@ def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
         ("../x 0123456789abcdef", "name may have"),
         ("a 0123456789abcdef\nb 0123456789abcdef", "twice"),
         ("# none", "lists no ship"),
+        ("a 0123456789abcdef\x00", "printable ASCII"),
     ],
 )
 def test_bad_tokens_are_told_without_being_shown(tmp_path: Path, text: str, reason: str) -> None:
@@ -366,6 +384,14 @@ def test_bad_tokens_are_told_without_being_shown(tmp_path: Path, text: str, reas
     with pytest.raises(SettingError, match=reason) as caught:
         read_tokens(path, {})
     assert "0123456789abcdef" not in str(caught.value)
+
+
+def test_tokens_of_an_editor_with_a_byte_order_mark_and_with_a_hash_sign(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_bytes(b"\xef\xbb\xbfa 0123456789#abcdef0 # comment\r\n#b 0123456789abcdef0\r\n")
+    tokens = read_tokens(path, {})
+    assert tokens.ships == ("a",)
+    assert tokens.ship_of("Bearer 0123456789#abcdef0") == "a"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,10 @@ class LineError(ValueError):
     """A line that can never be accepted; the text is the reason."""
 
 
+class AheadError(LineError):
+    """A line from a time that has not come by this machine's clock."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A minute of one output folder (``source``) of a ship.
@@ -196,7 +200,7 @@ def _sums(label: str, values: Any, minutes: int, weight: float) -> Sums:
 
 def _check_clock(name: str, minute: int, now: int) -> None:
     if minute > now + AHEAD_MINUTES:
-        raise LineError(
+        raise AheadError(
             f"{name} is {minute_text(minute)}, over {AHEAD_MINUTES} minutes ahead of this "
             f"receiver's clock ({minute_text(now)}); set the clock of the ship's computer"
         )

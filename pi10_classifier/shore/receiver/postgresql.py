@@ -41,6 +41,7 @@ _REMEDIES = {
     "53100": "free space on the server's disk",
     "42501": "make the user the owner of the database",
     "25006": "name the primary server",
+    "3F000": "create the schema that the connection string's search_path names",
 }
 
 
@@ -125,7 +126,7 @@ class PostgresqlDatabase:
             raise OutputError(
                 Code.STORAGE_UNAVAILABLE,
                 f"{self.place}: no PostgreSQL server answers at {self._address} ({_short(told)}); "
-                "start it, or correct the address",
+                "start it, or correct the address and its options",
             )
         message = f"{self.place}: the PostgreSQL server at {self._address} refuses: {why.strip()}"
         if why.strip().startswith(_PASSING):

@@ -1,8 +1,8 @@
 """The route that ships send to: who sends, what the body holds, and what became of it.
 
 Answers: 200 once every line is on disk (or refused for good, with its reason in the answer); 401
-and 403 for tokens; 408, 411 and 413 for bodies; 503 and 507 where the disk fails or is full. After
-anything but 200 the ship keeps its lines and sends them again.
+and 403 for tokens; 400, 408, 413 and 415 for bodies; 503 and 507 where the disk fails or is full.
+After anything but 200 the ship keeps its lines and sends them again.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from pi10_classifier.errors import Code, OutputError
-from pi10_classifier.shore.receiver.lines import Line, LineError, parse
+from pi10_classifier.shore.receiver.lines import AheadError, Line, LineError, parse
 from pi10_classifier.shore.receiver.pictures import MOST_BYTES as MOST_PICTURE_BYTES
 from pi10_classifier.shore.receiver.pictures import PictureError, read_picture
 from pi10_classifier.shore.receiver.store import ForeignSourceError, Post
@@ -64,9 +65,19 @@ class Receiving:
                 401, "wrong_token", "the token is unknown; set PI10_SUMMARY_TOKEN on the ship",
                 {"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
+        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding != "identity":  # a compressed body that was cut off would pass for a whole one
+            return _failure(
+                415, "unsupported_encoding",
+                f"the body's Content-Encoding is {ascii(encoding)[:60]}; send it uncompressed",
+            )  # fmt: skip
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _body(request, most)
+        except (ConnectionError, web.RequestPayloadError, HttpProcessingError) as error:
+            # a link that breaks is no rarity at sea; the ship sends all of it again
+            LOG.warning("a request of %s broke off: nothing of it was kept", ship)
+            return _failure(400, "broken_body", f"the body is not whole: {error}"[:200])
         except TimeoutError:
             return _failure(408, "too_slow", f"the body took over {BODY_SECONDS:g} seconds")
         if body is None:
@@ -89,7 +100,9 @@ class Receiving:
             full = error.code is Code.DISK_FULL
             LOG.error("lines of %s could not be stored: %s", ship, error.message)
             return _failure(
-                507 if full else 503, error.code, "the receiver's disk or database is full or fails"
+                507 if full else 503,
+                error.code,
+                "the receiver's disk or database is full or fails, or its clock is wrong",
             )
         if receipt.refused:
             number = len(receipt.refused)
@@ -120,12 +133,14 @@ def _post(ship: str, body: bytes) -> Post | None:
         return None
     lines: list[Line] = []
     refused: list[tuple[str, str]] = []
+    ahead = False
     for text in texts:
         try:
             lines.append(parse(text.rstrip("\r"), now // 60))
         except LineError as error:
             refused.append((text, str(error)))
-    return Post(ship, now, lines, refused)
+            ahead |= isinstance(error, AheadError)
+    return Post(ship, now, lines, refused, ahead=ahead)
 
 
 def _failure(

@@ -6,6 +6,7 @@ off a second process.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,7 +41,7 @@ class SqliteDatabase:
                 f"another pi10 shore writes to {folder}; stop it, or {self.remedy}"
             ) from error
         except OSError as error:
-            raise output_error(error, folder) from error
+            raise output_error(error, folder, "--store") from error
         db: sqlite3.Connection | None = None
         try:
             with self._errors():
@@ -50,6 +51,7 @@ class SqliteDatabase:
                     raise SettingError(f"--store {folder}: the disk must be a local one (no WAL)")
                 db.execute("pragma synchronous = full")
                 db.execute("pragma cache_size = -65536")  # 64 MB
+                self._opened = self.path.stat()
         except BaseException:
             if db:
                 db.close()
@@ -60,14 +62,32 @@ class SqliteDatabase:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._errors():
+            self._check_place()
             self._db.execute("begin immediate")
             try:
                 yield
+                self._check_place()
                 self._db.execute("commit")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("rollback")
                 raise
+
+    def _check_place(self) -> None:
+        """Raises OutputError where the file is not at its place any more.
+
+        SQLite would go on writing into a file that was deleted, and lose it at the end.
+        """
+        try:
+            there = os.path.samestat(self.path.stat(), self._opened)
+        except OSError:
+            there = False
+        if not there:
+            raise OutputError(
+                Code.STORAGE_UNAVAILABLE,
+                f"{self.place} was moved, deleted or replaced while pi10 shore runs; stop it, put "
+                "the file back with its -wal, then start it",
+            )
 
     def execute(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         return self._db.execute(query, values)
@@ -77,6 +97,7 @@ class SqliteDatabase:
 
     def ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._errors():
+            self._check_place()  # a new connection would make an empty file
             db: sqlite3.Connection | None = getattr(self._local, "db", None)
             if db is None:
                 db = self._local.db = sqlite3.connect(self.path, isolation_level=None)

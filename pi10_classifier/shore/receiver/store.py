@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from pi10_classifier.errors import SettingError
+from pi10_classifier.errors import Code, OutputError, SettingError
 from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.hourly_sums import HourlySums
-from pi10_classifier.shore.receiver.lines import Line, minute_text
+from pi10_classifier.shore.receiver.lines import AHEAD_MINUTES, EARLIEST, Line, minute_text
 from pi10_classifier.shore.receiver.pictures import Picture
 from pi10_classifier.shore.receiver.tables import FORMAT, statements
 
@@ -33,7 +33,7 @@ class ForeignSourceError(Exception):
 class Post:
     """What one request brought: lines or a picture. received: epoch seconds.
 
-    refused: (line, reason).
+    refused: (line, reason). ahead: whether one of these is of a time that has not come.
     """
 
     ship: str
@@ -41,6 +41,7 @@ class Post:
     lines: Sequence[Line]
     refused: list[tuple[str, str]] = field(default_factory=list)
     picture: Picture | None = None
+    ahead: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class Store:
         self._db = database
         self._ships: dict[str, int] = {}
         self._sources: dict[str, tuple[int, int]] = {}
+        self._newest = 0
         self._known = False
         with database.transaction():
             self._set_up()
@@ -82,6 +84,7 @@ class Store:
         self._ships = dict(self._db.execute("select name, ship from ships").fetchall())
         rows = self._db.execute("select id, source, ship from sources").fetchall()
         self._sources = {source_id: (source, ship) for source_id, source, ship in rows}
+        self._newest = self._db.execute("select max(received) from sources").fetchone()[0] or 0
         self._known = True
 
     def enlist(self, ships: Iterable[str]) -> None:
@@ -93,10 +96,11 @@ class Store:
             )
             self._load()
 
-    def enter(self, posts: Sequence[Post]) -> list[Receipt | ForeignSourceError]:
+    def enter(self, posts: Sequence[Post]) -> list[Receipt | ForeignSourceError | OutputError]:
         """Enter the lines of several requests in one transaction; on disk when it returns.
 
-        Raises OutputError; then the senders must send all of it again.
+        Nothing is entered of a request that gets an error. Raises OutputError; then the senders
+        must send all of it again.
         """
         try:
             with self._db.transaction():
@@ -110,7 +114,14 @@ class Store:
             self._known = False  # numbers given in the transaction are void
             raise
 
-    def _enter(self, post: Post, sums: HourlySums) -> Receipt | ForeignSourceError:
+    def _enter(self, post: Post, sums: HourlySums) -> Receipt | ForeignSourceError | OutputError:
+        # lines from the future are refused for good, which must not rest on a clock that went back
+        if post.ahead and post.received < max(EARLIEST * 60, self._newest - AHEAD_MINUTES * 60):
+            return OutputError(
+                Code.STORAGE_UNAVAILABLE,
+                f"this machine's clock says {minute_text(post.received // 60)}, but it is after "
+                f"{minute_text(max(EARLIEST, self._newest // 60))} already; set the clock",
+            )
         ship = self._ships.get(post.ship)
         if ship is None:
             query = "insert into ships(name) values (?) returning ship"
@@ -151,6 +162,8 @@ class Store:
             for line in lines:
                 sums.add(ship, line)
             receipt.accepted += len(lines)
+        if new:
+            self._newest = max(self._newest, post.received)
         for text, reason in refused:
             self._refuse(ship, post.received, text, reason)
             receipt.refused.append(reason)

@@ -13,6 +13,7 @@ from pi10_classifier.errors import SettingError
 VARIABLE = "PI10_SHORE_TOKENS"
 LEAST_CHARACTERS = 16
 _SHIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_COMMENT = re.compile(r"(?:^|\s)#")  # a # within a token belongs to it
 
 
 class Tokens:
@@ -22,7 +23,7 @@ class Tokens:
         """Read lines ``ship token``; # begins a comment. Raises SettingError."""
         self._ships: dict[str, bytes] = {}
         for number, line in enumerate(text.splitlines(), 1):
-            words = line.partition("#")[0].split()
+            words = _COMMENT.split(line)[0].split()
             if not words:
                 continue
             where = f"{origin}, line {number}"
@@ -33,10 +34,10 @@ class Tokens:
                 raise SettingError(
                     f"{where}: the ship's name may have letters, digits and ._- only, up to 64"
                 )
-            if len(token) < LEAST_CHARACTERS or not token.isascii():
+            if len(token) < LEAST_CHARACTERS or not (token.isascii() and token.isprintable()):
                 raise SettingError(
-                    f"{where}: the token of {ship} must have at least {LEAST_CHARACTERS} ASCII "
-                    "characters; make one with: openssl rand -hex 24"
+                    f"{where}: the token of {ship} must have at least {LEAST_CHARACTERS} "
+                    "characters, all of printable ASCII; make one with: openssl rand -hex 24"
                 )
             digest = sha256(token.encode()).digest()
             if ship in self._ships or digest in self._ships.values():
@@ -71,7 +72,7 @@ def read_tokens(path: Path | None, environ: Mapping[str, str]) -> Tokens:
             )
         return Tokens(text.replace(",", "\n"), VARIABLE)
     try:
-        return Tokens(path.read_text("utf-8"), str(path))
+        return Tokens(path.read_text("utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise SettingError(f"--tokens {path} cannot be read: {reason}") from error

@@ -20,6 +20,7 @@ from pi10_classifier.report.density_series import (
 from pi10_classifier.results.run_folder import JOURNAL
 from pi10_classifier.results.run_info import read_run
 from pi10_classifier.shore.voyages.series import Fix, Gap, Stretch
+from pi10_classifier.sources.base import printable
 
 SPECTRUM = "size_spectrum.csv"
 ALL = "all"  # the stratum of a whole run
@@ -112,7 +113,7 @@ def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
     """The runs of several folders, each under a name of its own. Raises SettingError."""
     runs: list[FinishedRun] = []
     for folder in folders:
-        name = stem = folder.resolve().name
+        name = stem = printable(folder.resolve().name)  # other bytes would fit into no answer
         number = 1
         while name in {run.name for run in runs}:
             number += 1

@@ -24,7 +24,7 @@ LONGEST = 400 * DAY
 _MOST_FIXES = 2000
 _GAPS_WITHIN = 62 * DAY  # longer times show no gaps, as every line must be looked at
 _FINEST, _FINE = 36 * 60, 62 * DAY  # up to these, steps of a minute and of an hour
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class RequestError(ValueError):

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -150,6 +151,24 @@ def test_what_cannot_be_read_is_refused_and_nothing_is_stored(server: Server, ru
     assert server.ask("GET", "")[0] == 404
     server.base = base
     assert labels_of(run) == []
+
+
+def test_a_body_that_breaks_off_or_is_packed_is_told_without_a_traceback(run: Path) -> None:
+    server = Server(run)
+    body = {"labeller": "A", "choices": [{"order": 0, "label": "copepod"}]}
+    kind = "application/json; charset=of-no-kind"
+    assert server.ask("POST", "labels", body, **{"Content-Type": kind})[0] == 422
+    packed = "\x1f\x8b\x08 no more"
+    assert server.ask("POST", "labels", packed, **{"Content-Encoding": "gzip"})[0] == 422
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as link:
+        link.sendall(
+            f"POST {server.base}labels HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+            'Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"labeller"'.encode()
+        )
+    assert server.ask("GET", "about")[0] == 200
+    assert labels_of(run) == []
+    server.process.terminate()
+    assert "Traceback" not in server.process.communicate(timeout=30)[0]
 
 
 def test_an_undo_does_not_take_back_what_was_said_meanwhile(server: Server, run: Path) -> None:

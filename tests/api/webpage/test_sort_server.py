@@ -122,6 +122,23 @@ def test_an_answered_click_survives_a_kill_and_others_cannot_answer(run: Path) -
     assert len(labels_of(run)) == 119 and {row["how"] for row in labels_of(run)} == {"sorted"}
 
 
+def test_a_run_that_was_moved_away_keeps_what_was_answered(run: Path) -> None:
+    with serving(run) as server:
+        server.say("round")
+        server.say("fits")
+        view = server.say("no")
+        run.rename(run.with_name("away"))
+        body = {"kind": "name", "step": view["step"], "label": "copepod"}
+        status, answer = server.ask("POST", "answer", body)
+        assert status == 507
+        assert "its folder is not there: put it back" in answer["error"]["message"]
+        assert not run.exists()
+        run.with_name("away").rename(run)
+        assert server.ask("GET", "view")[1] == view
+        server.say("name", label="copepod")
+    assert len(labels_of(run)) == view["members"]
+
+
 def test_a_person_sorts_by_keyboard_and_clicks(run: Path, made: embedded_run.EmbeddedRun) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
