@@ -14,13 +14,10 @@ from pi10_classifier.cli.terminal.options import (
     REFERENCE,
     caps_of,
     engine_options,
-    load_report_ahead,
     reference_of,
     report_or_note,
 )
 from pi10_classifier.foundation.output import lossy_output
-
-LONG_RUN = 1000  # images, after which the report's libraries are loaded beside the run
 
 
 @click.command()
@@ -84,8 +81,6 @@ def classify(inputs: tuple[str, ...], out: Path, model: str, as_json: bool, repo
         def progress(reached: Progress) -> None:
             raise_if_cancelled()
             show(reached)
-            if report and reached.inputs > LONG_RUN:
-                load_report_ahead()
 
         run = run_classify(
             inputs, out, settings, resume=resume, overwrite=overwrite, progress=progress,

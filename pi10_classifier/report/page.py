@@ -16,8 +16,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +56,6 @@ _ORDERS: dict[str, Callable[[dict[str, Any]], tuple[Any, ...]]] = {
     "lowest": lambda x: (x["score"], x["particle_id"], x["png"]),
 }
 _EPOCH = datetime(1970, 1, 1)  # UTC, like every time here
-_TEMPLATE = "report.html.j2"
-_LOADED = (
-    "markdown_it", "matplotlib.backends.backend_svg", "matplotlib.dates", "matplotlib.figure",
-    "pyarrow.compute",
-)  # fmt: skip
 _PNG = re.compile("iVBORw0KGgo[A-Za-z0-9+/]*={0,2}")  # the signature, in base64
 
 
@@ -237,42 +230,21 @@ def _corrected_picture(validation: Validation, colour: dict[str, str]) -> dict[s
     )
 
 
-def load_ahead() -> None:
-    """Load the libraries of the page and read its template, which takes more than half a second.
-
-    A long run does it in a thread, so that the page is written sooner at its end.
-    Raises SettingError where matplotlib or jinja2 is missing.
-    """
-    environment().get_template(_TEMPLATE)
-    for module in _LOADED:
-        import_module(module)
-
-
 def environment() -> jinja2.Environment:
     """What renders the pages of ``templates/``: all that is put in is escaped.
 
     Raises SettingError where matplotlib or jinja2 is missing.
     """
-    for library in ("matplotlib", "jinja2"):  # missed here, before any work is done
-        if _is_missing(library):
-            raise SettingError(
-                f"the report needs {library}, which is not installed; "
-                f"run: {install_command('report')}"
-            )
-    return _pages()
-
-
-def _is_missing(library: str) -> bool:
     try:
-        return find_spec(library) is None
-    except ValueError:  # an import that is blocked
-        return True
+        import jinja2
 
-
-@cache  # it keeps the templates that were read
-def _pages() -> jinja2.Environment:
-    import jinja2
-
+        if find_spec("matplotlib") is None:  # met here, before any work is done
+            raise ModuleNotFoundError(name="matplotlib")
+    except ImportError as error:
+        raise SettingError(
+            f"the report needs {error.name}, which is not installed; "
+            f"run: {install_command('report')}"
+        ) from error
     pages = jinja2.Environment(
         loader=jinja2.PackageLoader("pi10_classifier.report"), autoescape=True, trim_blocks=True
     )
@@ -317,7 +289,7 @@ def write_report(out: Path, package: Path | None = None) -> Path:
     tables = {"images": images, "minutes": minutes, "bins": bins, "series": series}
     card = _model_card(package or installed_with(str(model.get("sha256"))))
     found = {"gallery": gallery, "unread": unread, "failures": failures, "span": span}
-    page = pages.get_template(_TEMPLATE).render(
+    page = pages.get_template("report.html.j2").render(
         {"run": run, "totals": totals, "model": model, **tables, **found},
         missing=2 * totals["inputs"] - sum(totals.values()),
         exit_code=_exit_code(run, totals),

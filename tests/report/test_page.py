@@ -347,22 +347,6 @@ def test_importing_the_module_loads_no_plotting_library():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_is_loaded_ahead_is_what_the_page_needs(full):
-    full.write()
-    code = f"""if True:
-        import sys
-        from pathlib import Path
-        from pi10_classifier.report.page import load_ahead, write_report
-        load_ahead()
-        before = set(sys.modules)
-        write_report(Path({str(full.folder)!r}))
-        new = {{name.partition(".")[0] for name in set(sys.modules) - before}}
-        print(*sorted(new & {{"matplotlib", "jinja2", "markdown_it", "PIL"}}))
-    """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
-
-
 def test_the_page_in_a_browser(page, tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -142,19 +139,6 @@ def note_without_events(rescan_s: float) -> None:
         click.echo(f"note: no file events (watchfiles is not installed): new files are found by"
                    f" scans, {min(rescan_s, WITHOUT_EVENTS_S):g} s apart or more; for events:"
                    f" {install_command('watch')}", err=True)  # fmt: skip
-
-
-@cache  # once in a process
-def load_report_ahead() -> None:
-    """Load what the report needs in a thread, beside a run that goes on for some seconds."""
-
-    def load() -> None:
-        from pi10_classifier.report.page import load_ahead
-
-        with suppress(Exception):  # report_or_note tells what is wrong
-            load_ahead()
-
-    threading.Thread(target=load, name="pi10-report").start()
 
 
 def report_or_note(out: Path, package: Path | None) -> str | None:
