@@ -89,7 +89,7 @@ def test_pixels_that_are_gone_are_told(run: Path, made) -> None:
     cruise = made.path.parent / "cruise"
     cruise.rename(cruise.with_name("elsewhere"))
     try:
-        with pytest.raises(SettingError, match=r"no usable image.*does not hold"):
+        with pytest.raises(SettingError, match=r"no usable image.*1450\.tar does not exist"):
             scan([run])
     finally:
         cruise.with_name("elsewhere").rename(cruise)
