@@ -45,13 +45,13 @@ class Pipeline:
     """Turns units into published parts, with a limit on the chunks in flight and their bytes."""
 
     def __init__(
-        self, folder: RunFolder, engine: Engine, jobs: int, progress: Callable[[Progress], None]
+        self, folder: RunFolder, engine: Engine, threads: int, progress: Callable[[Progress], None]
     ) -> None:
         self._folder = folder
         self._engine = engine
         self._progress = progress
         self._pool: OrderedPool[tuple[PartBuilder, Unit], ChunkResult] = OrderedPool(
-            jobs, window=4 * jobs + 4, held_bytes=HELD_BYTES
+            threads, window=4 * threads + 4, held_bytes=HELD_BYTES
         )
         self._bytes = self._inputs = self._failures = 0
         self.units = self.resumed = self.fresh_results = 0
@@ -196,7 +196,7 @@ def pipeline_of(
 ) -> Pipeline:
     engine = Engine.from_settings(model, settings)
     import_ahead("pyarrow.parquet")  # for parts
-    return Pipeline(folder, engine, settings.jobs, progress)
+    return Pipeline(folder, engine, settings.threads, progress)
 
 
 def publish_units(

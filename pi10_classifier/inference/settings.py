@@ -119,6 +119,14 @@ class Settings:
         """The library and precision that ``device`` stands for."""
         return runtime_of(self.device)
 
+    @property
+    def threads(self) -> int:
+        """Threads that work on images: as many as jobs, and one more where callers wait.
+
+        Two that wait for the network use no core, so a third prepares images meanwhile.
+        """
+        return self.jobs + self.runtime.callers_wait
+
     def fingerprint(self, package: Package) -> dict[str, Any]:
         """The settings that affect results, and so must be the same to resume a run."""
         fields = {

@@ -48,6 +48,11 @@ class Runtime:
         return f"{INT8} and {self.precision}" if self.graph == INT8 else self.precision
 
     @property
+    def callers_wait(self) -> bool:
+        """Whether the network runs on other threads or another device than those that call it."""
+        return self.library == OPENVINO or self.provider != "CPUExecutionProvider"
+
+    @property
     def graph_words(self) -> str:
         """The graph that is run, for messages."""
         return "model.onnx" if self.graph == FP32 else f"the graph in {self.graph}"

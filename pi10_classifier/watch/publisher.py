@@ -86,7 +86,7 @@ class PartPublisher:
         self,
         folder: RunFolder,
         engine: Engine,
-        jobs: int,
+        threads: int,
         ledger: Ledger,
         waiting: InputQueue,
         watched: WatchedInput,
@@ -98,7 +98,7 @@ class PartPublisher:
         self._quarantine, self._pictures = quarantine, pictures
         self._waiting, self._input, self._tick = waiting, watched, tick
         self._pool: OrderedPool[_Step, ChunkResult] = OrderedPool(
-            jobs, window=4 * jobs + 4, held_bytes=HELD_BYTES
+            threads, window=4 * threads + 4, held_bytes=HELD_BYTES
         )
         self._open: _Part | None = None
         self._live: dict[int, _Part] = {}

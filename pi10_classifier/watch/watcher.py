@@ -183,7 +183,7 @@ class _Watcher:
         engine = Engine.from_settings(model, settings)
         self._quarantine = CrashQuarantine(folder.journal / IN_WORK, ledger)
         self._parts = PartPublisher(
-            folder, engine, settings.jobs, ledger, self._waiting, watched, self._quarantine,
+            folder, engine, settings.threads, ledger, self._waiting, watched, self._quarantine,
             self._tick, pictures,
         )  # fmt: skip
         self._begun, self._leaves = time.monotonic(), False

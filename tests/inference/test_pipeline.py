@@ -83,3 +83,10 @@ def test_runs_at_once_leave_those_of_before_the_first() -> None:
     second.set()
     other.join()
     assert gc.get_threshold() == OWN
+
+
+@pytest.mark.parametrize(("device", "threads"), [("cpu", 2), ("openvino", 3), ("cuda", 3)])
+def test_one_thread_more_prepares_images_where_the_others_wait_for_the_network(
+    package: Path, device: str, threads: int
+) -> None:
+    assert Settings(model=package, jobs=2, device=device).threads == threads
