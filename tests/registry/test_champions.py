@@ -173,3 +173,12 @@ def model_with(champion, *changes):
 )  # fmt: skip
 def test_the_line_of_champions(held, changes, line):
     assert champions(model_with(held, *changes)) == line
+
+
+@pytest.mark.parametrize(
+    "words", [("show", "absent"), ("rollback", "absent", "--why", "a trial")], ids=" ".join
+)
+def test_a_model_that_the_registry_lacks_is_told_with_where_to_look(pi10, words):
+    told = pi10("models", *words)
+    assert told.exit_code != 0
+    assert "name=absent not found; `pi10 models list` names what it has" in str(told.exception)

@@ -43,7 +43,7 @@ def test_a_package_comes_back_as_it_was(registry, environ, name, package, other,
     described = Model.load(str(server.stored(first, "MLmodel")))
     assert described.flavors["onnx"]["data"] == "model.onnx"
     assert described.run_id == first.run_id
-    with pytest.raises(RegistryRefusedError, match="404"):
+    with pytest.raises(RegistryRefusedError, match=r"version=7\) not found; `pi10 models list`"):
         find(f"models:/{name}/7", environ)
     with pytest.raises(RegistryRefusedError, match="champion"):
         find(f"models:/{name}@champion", environ)
