@@ -34,7 +34,7 @@ from rich.table import Table
 
 from benchmarks import serve
 from benchmarks.serve import PREDICT, service
-from pi10_classifier.model.package import embedded, read_package
+from pi10_classifier.model.package import embedded, graph_hashes
 from pi10_classifier.oscar.local.s3_gateway import free_port
 from pi10_classifier.registry.client import Registry
 from pi10_classifier.registry.register import register
@@ -206,8 +206,7 @@ def main() -> None:
         options = ["--model", f"models:/{NAME}@champion", "--workers", str(given.workers)]
         with service(folder, options) as (address, _, process):
             made, windows = asyncio.run(_run(given, address, image, folder, process, store))
-    files = [read_package(package)[0].description["files"] for package in packages]
-    hashes = {entry["sha256"] for graphs in files for entry in graphs.values()}
+    hashes = {sha256 for package in packages for sha256 in graph_hashes(package).values()}
     during = [r for r in made if any(r.began < end and r.ended > begin for begin, end in windows)]
     usual = [request for request in made if request not in during]
     limit = 2 * statistics.median(request.seconds for request in usual)

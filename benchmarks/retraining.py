@@ -36,7 +36,7 @@ import numpy as np
 
 from benchmarks import serve
 from benchmarks.promotion import Followers, pi10, promote_and_roll_back, waited
-from pi10_classifier.model.package import read_package
+from pi10_classifier.model.package import graph_hashes, read_package
 from pi10_classifier.oscar.bucket import Bucket
 from pi10_classifier.registry.client import Registry
 from pi10_classifier.registry.reference import ModelReference
@@ -253,9 +253,7 @@ def hashes(url: str) -> tuple[set[str], set[str]]:
     registered = Registry.from_environ({"MLFLOW_TRACKING_URI": url})
     found = []
     for alias in ("champion", "candidate"):
-        folder = find(f"models:/{MODEL}@{alias}", os.environ)
-        files = read_package(folder)[0].description["files"]
-        found.append({entry["sha256"] for entry in files.values()})
+        found.append(set(graph_hashes(find(f"models:/{MODEL}@{alias}", os.environ)).values()))
         print(f"{alias}: {registered.version(ModelReference(MODEL, alias=alias))}")
     return found[0], found[1]
 

@@ -235,7 +235,8 @@ def _classified(
         um_per_px=wanted.um_per_px,
         caps=service.caps,
     )
-    return classify_items(items, engine, model.package, service.jobs, pictures)
+    threads = model.runtime.threads(service.jobs)
+    return classify_items(items, engine, model.package, threads, pictures)
 
 
 def _from_run(

@@ -121,11 +121,8 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Threads that work on images: as many as jobs, and one more where callers wait.
-
-        Two that wait for the network use no core, so a third prepares images meanwhile.
-        """
-        return self.jobs + self.runtime.callers_wait
+        """Threads that work on images: ``jobs``, or one more (``Runtime.threads``)."""
+        return self.runtime.threads(self.jobs)
 
     def fingerprint(self, package: Package) -> dict[str, Any]:
         """The settings that affect results, and so must be the same to resume a run."""

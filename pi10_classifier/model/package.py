@@ -91,8 +91,7 @@ class Package:
 
     def has_graph(self, sha256: str) -> bool:
         """Whether a graph of this package has this SHA-256, the one that was read or another."""
-        files = self.description["files"].values()
-        return sha256 == self.sha256 or any(entry["sha256"] == sha256 for entry in files)
+        return sha256 in self.hashes.values()
 
     def feed(self, batch: U8, measured: F32 | None = None) -> dict[str, NDArray[Any]]:
         """What the graph's inputs get for prepared images (N, C, S, S) uint8.
@@ -171,8 +170,7 @@ def graph_beginning(digits: str) -> InstalledGraph | None:
 def installed_with(sha256: str) -> Path | None:
     """The package that ships with the program of which a graph has this SHA-256, or None."""
     for folder in installed():
-        fields = json.loads((folder / "model.json").read_text("utf-8"))
-        if any(entry["sha256"] == sha256 for entry in fields["files"].values()):
+        if sha256 in graph_hashes(folder).values():
             return folder
     return None
 
@@ -193,14 +191,15 @@ def package_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def graph_files(folder: Path) -> list[str]:
-    """The names of the files of a package's graphs, ``model.onnx`` first, as model.json says.
+def graph_hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each graph by its file, ``model.onnx`` first, as model.json says.
 
     Raises ModelError if model.json cannot be read.
     """
     try:
         fields = _fields(folder)
-        return [MAIN, *(graph.file for graph in graphs_of(fields).values())]
+        files = (MAIN, *(graph.file for graph in graphs_of(fields).values()))
+        return {file: str(fields["files"][file]["sha256"]) for file in files}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder}: model.json names no graphs: {error}") from error
 

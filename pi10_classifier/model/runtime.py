@@ -47,10 +47,14 @@ class Runtime:
         """Of all layers, for people: "int8 and fp32" of a package's int8 graph."""
         return f"{INT8} and {self.precision}" if self.graph == INT8 else self.precision
 
-    @property
-    def callers_wait(self) -> bool:
-        """Whether the network runs on other threads or another device than those that call it."""
-        return self.library == OPENVINO or self.provider != "CPUExecutionProvider"
+    def threads(self, jobs: int) -> int:
+        """How many threads shall work on images: one more than ``jobs`` where callers wait.
+
+        OpenVINO and GPUs compute elsewhere than on the threads that call them: such a thread uses
+        no core meanwhile, so one more prepares images.
+        """
+        waiting = self.library == OPENVINO or self.provider != "CPUExecutionProvider"
+        return jobs + waiting
 
     @property
     def graph_words(self) -> str:

@@ -25,9 +25,10 @@ from pathlib import Path
 
 from pi10_classifier.errors import Code, ModelError, OutputError, SettingError
 from pi10_classifier.foundation.files import atomic_path
+from pi10_classifier.model.graphs.entries import MAIN
 from pi10_classifier.model.package import (
     MAX_MODEL_BYTES,
-    graph_files,
+    graph_hashes,
     package_digest,
     verify_package,
 )
@@ -116,16 +117,23 @@ class Cache:
         key = hashlib.sha256(f"{address}\n{reference}".encode()).hexdigest()[:32]
         return self.folder / "asked" / f"{key}.json"
 
-    def package(self, digest: str) -> Path | None:
+    def package(self, digest: str, *, partial: bool = False) -> Path | None:
         """The folder of a cached package whose bytes still have this digest; else None.
 
-        A folder without one of its graphs, as earlier versions left, is none.
+        partial: also without graphs beside ``model.onnx``, as earlier builds left it: for where no
+        registry can give them.
         """
         folder = self.folder / "packages" / digest
         try:
             if package_digest(folder) != digest:
                 return None
-            verify_package(folder)
+            for file, sha256 in graph_hashes(folder).items():
+                path = folder / file
+                if file == MAIN or (partial and not path.exists()):
+                    continue
+                with path.open("rb") as stream:
+                    if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
+                        return None
             return folder
         except (OSError, ModelError):
             return None
@@ -163,11 +171,19 @@ class Cache:
         name, most = _DESCRIPTION
         registry.fetch(version, name, folder / name, most)
         try:
-            files = graph_files(folder)
+            files = graph_hashes(folder)
         except ModelError as error:
             raise _unusable(version, folder, error) from None
         for name in files:
-            registry.fetch(version, name, folder / name, MAX_MODEL_BYTES)
+            try:
+                registry.fetch(version, name, folder / name, MAX_MODEL_BYTES)
+            except ModelError as error:
+                if name == MAIN:
+                    raise
+                raise ModelError(
+                    f"{version} has no {name}, which its model.json names, as earlier builds did"
+                    " not send it; run `pi10 models register` with the same package once more"
+                ) from error
         name, most = _CARD
         try:
             registry.fetch(version, name, folder / name, most)

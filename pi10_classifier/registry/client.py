@@ -85,7 +85,14 @@ class Registry:
     def model(self, name: str) -> RegisteredModel:
         """One registered model. Raises RegistryRefusedError if there is none of that name."""
         check_name(name)
-        return _model(self._get("registered-models/get", "registered_model", {"name": name}))
+        try:
+            entry = self._get("registered-models/get", "registered_model", {"name": name})
+        except RegistryRefusedError as error:
+            if not error.is_missing:
+                raise
+            words = f"the registry {self.address} has no model {name!r}; `pi10 models list` names"
+            raise RegistryRefusedError(f"{words} them", error.reason, error.status) from None
+        return _model(entry)
 
     def versions(self, name: str) -> list[ModelVersion]:
         """The versions of a model, the newest first."""
@@ -102,7 +109,16 @@ class Registry:
             path, values = "registered-models/alias", {"alias": reference.alias}
         else:
             path, values = "model-versions/get", {"version": reference.version}
-        entry = self._get(path, "model_version", {"name": reference.name, **values})
+        try:
+            entry = self._get(path, "model_version", {"name": reference.name, **values})
+        except RegistryRefusedError as error:
+            # MLflow 3.17 calls an alias that nobody holds an invalid parameter
+            if not error.is_missing and error.reason != "INVALID_PARAMETER_VALUE":
+                raise
+            raise RegistryRefusedError(
+                f"the registry {self.address} has no {reference}; `pi10 models show"
+                f" {reference.name}` names versions and aliases", "RESOURCE_DOES_NOT_EXIST", 404,
+            ) from None  # fmt: skip
         version = _version(entry, {})
         if version.name != reference.name:
             raise RegistryRefusedError(
@@ -115,8 +131,7 @@ class Registry:
         try:
             return self.version(ModelReference(name, alias=alias))
         except RegistryRefusedError as error:
-            # MLflow 3.17 calls an alias that nobody holds an invalid parameter
-            if error.is_missing or error.reason == "INVALID_PARAMETER_VALUE":
+            if error.is_missing:
                 return None
             raise
 

@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 import pi10_classifier
 from pi10_classifier.errors import ModelError, SettingError
 from pi10_classifier.foundation.redaction import scrub, secrets_of
-from pi10_classifier.model.package import Package, graph_files, package_digest, verify_package
+from pi10_classifier.model.graphs.entries import MAIN
+from pi10_classifier.model.package import (
+    MAX_MODEL_BYTES,
+    Package,
+    graph_hashes,
+    package_digest,
+    verify_package,
+)
 from pi10_classifier.registry.client import DIGEST_TAG, ModelVersion, Registry
 from pi10_classifier.registry.reference import ModelReference, check_alias, check_name
 from pi10_classifier.registry.server import RegistryRefusedError
@@ -43,7 +50,8 @@ def register(
 ) -> ModelVersion:
     """Verify a package, upload it, and register it as a version, which gets ``alias``.
 
-    The same package is one version, however often it is registered. alias: "" for none. run_id:
+    The same package is one version, however often it is registered; graphs that the server lacks of
+    it are sent. alias: "" for none. run_id:
     the run that made it, where the package goes; else a run of its own in ``experiment``. tags:
     more tags of the version. Raises ModelError for a package that fails verification, SettingError,
     RegistryAwayError or RegistryRefusedError.
@@ -55,7 +63,9 @@ def register(
     digest = package_digest(package)
     registry.create_model(name)
     version = _same(registry, name, digest)
-    if version is None:
+    if version is not None:
+        _complete(registry, version, package)
+    else:
         run_id, artifacts = _run(registry, run_id, name, experiment)
         source = f"{artifacts.rstrip('/')}/{_FOLDER}"
         _upload(registry, package, source, run_id, read, digest)
@@ -124,15 +134,8 @@ def _upload(
     registry: Registry, package: Path, source: str, run_id: str, read: Package, digest: str
 ) -> None:
     """Send the package's files through the server."""
-    parts = urlsplit(source)
-    if parts.scheme != "mlflow-artifacts":
-        raise SettingError(
-            f"the registry {registry.address} keeps artifacts at {parts.scheme or 'a path'}, where"
-            " clients write them themselves; start the server with --artifacts-destination, so that"
-            " it takes them, or register by `pi10 train --register`"
-        )
-    target = _PROXY + parts.path.lstrip("/")
-    for name in (*graph_files(package), "model.json", "README.md"):
+    target = _target(registry, source)
+    for name in (*graph_hashes(package), "model.json", "README.md"):
         if (package / name).is_file():
             registry.server.send(f"{target}/{name}", package / name)
     with TemporaryDirectory(prefix="pi10-register-") as folder:
@@ -141,6 +144,29 @@ def _upload(
         registry.server.send(f"{target}/MLmodel", path)
     if package_digest(package) != digest:
         raise ModelError(f"{package} was changed while it was uploaded; register it again")
+
+
+def _complete(registry: Registry, version: ModelVersion, package: Path) -> None:
+    """Send the graphs that a version lacks: earlier builds sent ``model.onnx`` alone."""
+    with TemporaryDirectory(prefix="pi10-register-") as folder:
+        for name in graph_hashes(package).keys() - {MAIN}:
+            try:
+                registry.fetch(version, name, Path(folder) / "graph", MAX_MODEL_BYTES)
+            except ModelError:  # there is none
+                target = _target(registry, version.source)
+                registry.server.send(f"{target}/{name}", package / name)
+
+
+def _target(registry: Registry, source: str) -> str:
+    """The path of a version's files at the server. Raises SettingError where it takes none."""
+    parts = urlsplit(source)
+    if parts.scheme != "mlflow-artifacts":
+        raise SettingError(
+            f"the registry {registry.address} keeps artifacts at {parts.scheme or 'a path'}, where"
+            " clients write them themselves; start the server with --artifacts-destination, so that"
+            " it takes them, or register by `pi10 train --register`"
+        )
+    return _PROXY + parts.path.lstrip("/")
 
 
 def _mlmodel(read: Package, run_id: str) -> dict[str, Any]:

@@ -85,25 +85,35 @@ def resolve(
     registry = Registry.from_environ(environ)
     cache = cache or Cache(default_folder(environ))
     note = cache.note(registry.address, reference)
-    folder = cache.package(note.digest) if note else None
-    if note and folder and reference.version:
-        return Resolved(reference, folder, note.version, note.digest, note.at)
+    whole = cache.package(note.digest) if note else None
+    if note and whole and reference.version:
+        return Resolved(reference, whole, note.version, note.digest, note.at)
     try:
         version = registry.version(reference)
-        folder, digest = _package(registry, cache, version)
+        if note and whole and version.digest == note.digest and version.version == note.version:
+            folder, digest = whole, note.digest
+        else:
+            folder, digest = _package(registry, cache, version)
     except RegistryAwayError as error:
-        if note is None or folder is None:
+        kept = _kept(cache, note)
+        if note is None or kept is None:
             raise RegistryAwayError(
                 f"{error.message}; {reference} is not in the cache {cache.folder}, so it cannot be"
                 " used without the registry"
             ) from None
-        return Resolved(reference, folder, note.version, note.digest, note.at, error.message)
+        return Resolved(reference, kept, note.version, note.digest, note.at, error.message)
     except ModelError as error:
-        if not keep or note is None or folder is None:
+        kept = _kept(cache, note) if keep else None
+        if note is None or kept is None:
             raise
-        return Resolved(reference, folder, note.version, note.digest, note.at, error.message)
+        return Resolved(reference, kept, note.version, note.digest, note.at, error.message)
     note = _noted(cache, registry, reference, version.version, digest)
     return Resolved(reference, folder, note.version, digest, note.at)
+
+
+def _kept(cache: Cache, note: Note | None) -> Path | None:
+    """The cached package of a note, though graphs beside ``model.onnx`` may be missing."""
+    return cache.package(note.digest, partial=True) if note else None
 
 
 def fetched_anew(text: str, environ: Mapping[str, str] = os.environ) -> Path:

@@ -208,8 +208,6 @@ class RegistryServer:
             text = "a redirect, which is not followed; set MLFLOW_TRACKING_URI to its target"
         more = f": {text}" if text else ""
         message = f"the registry {self.address} answers {status} to {path}{more}"
-        if reason == "RESOURCE_DOES_NOT_EXIST" and text and path.startswith("/api/"):
-            message = f"the registry {self.address}: {text}; `pi10 models list` names what it has"
         raise RegistryRefusedError(message, reason, status)
 
 

@@ -181,4 +181,4 @@ def test_the_line_of_champions(held, changes, line):
 def test_a_model_that_the_registry_lacks_is_told_with_where_to_look(pi10, words):
     told = pi10("models", *words)
     assert told.exit_code != 0
-    assert "name=absent not found; `pi10 models list` names what it has" in str(told.exception)
+    assert "has no model 'absent'; `pi10 models list` names them" in str(told.exception)

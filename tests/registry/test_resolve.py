@@ -43,9 +43,9 @@ def test_a_package_comes_back_as_it_was(registry, environ, name, package, other,
     described = Model.load(str(server.stored(first, "MLmodel")))
     assert described.flavors["onnx"]["data"] == "model.onnx"
     assert described.run_id == first.run_id
-    with pytest.raises(RegistryRefusedError, match=r"version=7\) not found; `pi10 models list`"):
+    with pytest.raises(RegistryRefusedError, match=f"no models:/{name}/7; `pi10 models show"):
         find(f"models:/{name}/7", environ)
-    with pytest.raises(RegistryRefusedError, match="champion"):
+    with pytest.raises(RegistryRefusedError, match=f"no models:/{name}@champion; `pi10 models"):
         find(f"models:/{name}@champion", environ)
 
 
@@ -101,6 +101,32 @@ def test_the_graph_in_int8_comes_along(registry, environ, name):
         assert graph.read_bytes() == (embedded() / graph.name).read_bytes()
     fields = json.loads((folder / "model.json").read_text("utf-8"))
     assert version.tags["pi10.model_sha256"] == fields["files"]["model.onnx"]["sha256"]
+
+
+def test_a_graph_that_an_earlier_build_did_not_send_is_sent_later(registry, environ, name, server):
+    version = register(registry, name, embedded())
+    server.stored(version, "model.int8.onnx").unlink()
+    with pytest.raises(ModelError, match=r"has no model\.int8\.onnx.*with the same package"):
+        find(f"models:/{name}/1", environ)
+    assert register(registry, name, embedded()).version == "1"
+    graph = find(f"models:/{name}/1", environ) / "model.int8.onnx"
+    assert graph.read_bytes() == (embedded() / graph.name).read_bytes()
+
+
+def test_a_cached_model_without_its_other_graph_still_works_at_sea(relay, registry, environ, name):
+    """As an earlier build cached it; the registry would give the rest, were it there."""
+    ours = {**environ, "MLFLOW_TRACKING_URI": relay.url}
+    reference = f"models:/{name}@candidate"
+    register(registry, name, embedded())
+    graph = find(reference, ours) / "model.int8.onnx"
+    relay.away = True
+    graph.write_bytes(b"torn")
+    with pytest.raises(RegistryAwayError, match="not in the cache"):
+        find(reference, ours)
+    graph.unlink()
+    assert read_package(find(reference, ours))[0].version == read_package(embedded())[0].version
+    relay.away = False
+    assert (find(reference, ours) / graph.name).exists()
 
 
 def test_a_damaged_graph_in_int8_is_not_registered(registry, name, tmp_path):

@@ -51,7 +51,8 @@ _ENGINE = (
     click.option(
         "--jobs",
         type=int,
-        help="Number of threads that decode and predict.  [default: one per core]",
+        help="Threads that decode and predict; with OpenVINO or a GPU one more prepares images."
+        "  [default: one per core]",
     ),
     click.option("--batch", type=int, help=f"{HELP['batch']}  [default: {BATCH}]"),
     click.option(
