@@ -81,6 +81,8 @@ def embed(
         run = run_embed(
             sources, home, settings, resume=resume, overwrite=overwrite, progress=progress
         )
+    if how == "umap":  # long and without steps that could be counted
+        click.echo("placing particles by UMAP: half a minute and more to start", err=True)
     page = write_map(home, how, most, seed=seed) if how != "none" else None
     if as_json:
         click.echo((home / "run.json").read_text("utf-8"), nl=False)
