@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -311,7 +312,22 @@ def _metrics(fields: Mapping[str, Any]) -> str:
                 f" artefacts, unknown) were called {called};"
                 f" {other['share_above_0.9']:.0%} of them with a probability above 0.9."
             )
+    if (again := fields.get("trained_again")) is not None:
+        lines.append(f"- {_again(again)}")
     return "\n".join([*lines, ""])
+
+
+def _again(again: Mapping[str, Any]) -> str:
+    """How much the figure changes with the seed: macro-F1 by seed, of trainings by one command."""
+    found = [*again["macro_f1"].values()]
+    mean, spread = statistics.mean(found), statistics.stdev(found)
+    each = _listed([f"{value:.4f}" for value in found])
+    seeds = _listed([*again["macro_f1"]])
+    return (
+        f"Its last stage trained again with the seeds {seeds}, judged on {again['images']:,} test"
+        f" images: macro-F1 {each}, mean {mean:.4f}, standard deviation {spread:.4f}."
+        f" `{again['command']}`"
+    )
 
 
 _OTHER_CAMERAS = (

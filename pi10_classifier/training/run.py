@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 
 from pi10_classifier.datasets.records import left_out_csv
 from pi10_classifier.errors import SettingError
-from pi10_classifier.evaluation.test_predictions import PREDICTIONS
+from pi10_classifier.evaluation.metrics import macro_f1
+from pi10_classifier.evaluation.test_predictions import PREDICTIONS, read_predictions
 from pi10_classifier.foundation.files import write_atomically
 from pi10_classifier.training import output_folder as out
 from pi10_classifier.training.data.groups import absent, groups_of, numbering
@@ -93,7 +94,20 @@ def train_seeds(
                     else:
                         out.write_validation(run.folder)
                     shutil.rmtree(run.folder / out.RESUME, ignore_errors=True)
-    return [plan.folder(seed) for seed in plan.seeds]
+    folders = [plan.folder(seed) for seed in plan.seeds]
+    if test and len(folders) > 1:
+        emit(_over_seeds(folders))
+    return folders
+
+
+def _over_seeds(folders: Sequence[Path]) -> str:
+    """Mean and standard deviation of the test macro-F1, for people."""
+    rows = [read_predictions(folder) for folder in folders]
+    found = [macro_f1(row.truth, row.guess, len(row.classes)) for row in rows]
+    return (
+        f"{len(found)} seeds: test macro-F1 {np.mean(found):.3f} in the mean, standard deviation"
+        f" {np.std(found, ddof=1):.3f}"
+    )
 
 
 def is_done(plan: TrainingPlan, last: str = PREDICTIONS) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -64,9 +65,11 @@ class Recorder:
 @pytest.fixture(scope="module")
 def trained(examples, tmp_path_factory):
     out, told = tmp_path_factory.mktemp("trained") / "las", []
+    lines: list[str] = []
     folders = runs.train_seeds(
-        examples, plan(out, (1, 2)), emit=lambda _: None, reporter=Recorder(told)
+        examples, plan(out, (1, 2)), emit=lines.append, reporter=Recorder(told)
     )
+    (out / "lines").write_text("\n".join(lines))
     return folders, told
 
 
@@ -86,6 +89,19 @@ def test_each_seed_has_its_folder(trained, examples):
     assert (folders[0].parent / "manifest.csv").read_text() == examples.manifest
     assert "copepod/broken.png" in (folders[0].parent / "left_out.csv").read_text()
     assert epochs(folders[0]) != epochs(folders[1])
+
+
+def test_the_spread_over_seeds_is_told(trained):
+    folders, _ = trained
+    last = (folders[0].parent / "lines").read_text().splitlines()[-1]
+    figures = []
+    for folder in folders:
+        fields = json.loads((folder / "package" / "model.json").read_text())
+        figures.append(fields["metrics"]["test split"]["macro_f1"]["value"])
+    mean, spread = np.mean(figures), abs(figures[0] - figures[1]) / np.sqrt(2)
+    said = [float(number) for number in re.findall(r"\d\.\d+", last)]
+    assert last.startswith("2 seeds: test macro-F1")
+    assert said == pytest.approx([mean, spread], abs=0.002)
 
 
 def test_a_refused_resume_is_told_to_nobody(trained, examples):
@@ -163,7 +179,8 @@ def test_what_is_done_is_not_done_again(trained, examples):
     assert [(name, what) for name, what, _ in told] == [
         ("", "start"), ("seed-1", "done before"), ("seed-2", "done before"), ("", "end"),
     ]  # fmt: skip
-    assert said == [f"{folder} is done" for folder in folders]
+    assert said[:-1] == [f"{folder} is done" for folder in folders]
+    assert said[-1].startswith("2 seeds: test macro-F1")
 
 
 @pytest.mark.parametrize(
