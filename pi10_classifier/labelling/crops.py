@@ -109,11 +109,14 @@ def read_crops(
 
 
 def _gone(source: str, member: str, reader: Reader | None, moved: Mapping[str, str]) -> str:
-    """Why there is no image: its source is not there, or is and lacks it."""
+    """Why there is no image: its source is not there or out of reach, or is there and lacks it."""
     remedy = "upload it again" if reader else "where it moved: --moved FROM=TO"
     where = relocated(source, moved)
-    if reader or where.startswith("s3://") or Path(where).exists():
-        return f"{source} does not hold {member} any more; {remedy}"
+    try:
+        if reader or where.startswith("s3://") or Path(where).exists():
+            return f"{source} does not hold {member} any more; {remedy}"
+    except OSError as error:  # such as a folder without permission
+        return f"{where} cannot be reached ({error.strerror}); get permission, or say {remedy}"
     seen = "" if Path(where).is_absolute() else f" below {Path.cwd()}, where this was started"
     return f"{where} does not exist{seen}; {remedy}"
 
