@@ -22,7 +22,7 @@ from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.instrument.names import UM_PER_PX
-from pi10_classifier.labelling.sample import FOLDER
+from pi10_classifier.labelling.sample import FOLDER, make_folder
 from pi10_classifier.results.run_folder import JOURNAL, PREDICTIONS, SETTINGS
 from pi10_classifier.results.stored_rows import rows_at
 from pi10_classifier.sources.base import LIMITS, Item, Limits, Unit, printable
@@ -300,12 +300,12 @@ class CropCache:
         missing = self.missing(sample)
         problems: dict[str, str] = {}
         if missing:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._run, CROPS)
         for done, crop in enumerate(read_crops(self._run, missing, moved=moved, reader=reader), 1):
             if crop.rgb is None:
                 problems[crop.particle.particle_id] = crop.problem
             else:
-                with atomic_path(self.path(crop.particle), sync=sync) as temporary:
+                with atomic_path(self.path(crop.particle), sync=sync, option="") as temporary:
                     temporary.write_bytes(encode_png(crop.rgb))
             progress(done, len(missing))
         return problems
