@@ -73,14 +73,16 @@ def test_what_is_no_http_leaves_no_token_in_the_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no ulimit")
-def test_connections_that_send_nothing_do_not_shut_ships_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [HEAD, "GET /health HTTP/1.1\r\nHost: shore\r\n\r\n"],
+                         ids=["a head that does not end", "one request"])  # fmt: skip
+def test_connections_that_are_held_open_do_not_shut_ships_out(tmp_path: Path, sent: str) -> None:
     """More of them than the process may have files open."""
     tokens = write_tokens(tmp_path / "tokens", ["endeavour"])
     start = (
         "import pathlib, sys\n"
         "from pi10_classifier.shore.server import ShoreSettings, serve\n"
         "store, tokens = map(pathlib.Path, sys.argv[1:])\n"
-        "serve(ShoreSettings(store, tokens=tokens, port=0, head_s=1.0), {}, "
+        "serve(ShoreSettings(store, tokens=tokens, port=0, head_s=1.0, idle_s=1.0), {}, "
         "lambda url: print(url, flush=True))"
     )
     words = [sys.executable, "-c", start, str(tmp_path / "store"), str(tokens)]
@@ -92,14 +94,15 @@ def test_connections_that_send_nothing_do_not_shut_ships_out(tmp_path: Path) -> 
     assert process.stdout
     port = int(process.stdout.readline().rpartition(":")[2].strip("/\n"))
     with contextlib.ExitStack() as held:
+        held.callback(process.kill)
         for _ in range(100):
             link = held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
-            link.sendall(HEAD.encode())
+            link.sendall(sent.encode())
         ship = held.enter_context(contextlib.closing(HTTPConnection("127.0.0.1", port, 60)))
         ship.request("POST", "/lines", make_line(A, 1, NOW), BEARER)
         assert ship.getresponse().status == 200
-    process.terminate()
-    process.communicate(timeout=60)
+        process.terminate()
+        process.communicate(timeout=60)
     told = (tmp_path / "log").read_text("utf-8")
     assert told.count("no more connections can be accepted: Too many open files; see") == 1
     assert "Traceback" not in told
