@@ -41,22 +41,45 @@ def _lines(store: Path) -> int:
         return int(db.execute("select count(*) from lines").fetchone()[0])
 
 
+def _told(shore: Shore) -> str:
+    """The log of a shore, which this ends."""
+    shore.process.terminate()
+    return str(shore.process.communicate(timeout=30)[1])
+
+
 @pytest.mark.parametrize(
-    "length",
-    ["Content-Length: 5000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1388\r\n",
-     "Transfer-Encoding: chunked\r\n\r\nzz\r\n"],
+    ("header", "beginning"),
+    [("Content-Length: 5000", ""), ("Transfer-Encoding: chunked", "1388\r\n"),
+     ("Transfer-Encoding: chunked", "zz\r\n")],
     ids=["length", "chunk", "no chunk"],
 )  # fmt: skip
-def test_a_request_that_breaks_off_is_told_in_a_line(tmp_path: Path, length: str) -> None:
+def test_a_request_that_breaks_off_is_told_in_a_line(
+    tmp_path: Path, header: str, beginning: str
+) -> None:
     line = make_line(A, 1, NOW)
     with Shore(*_options(tmp_path)) as shore:
-        with socket.create_connection(("127.0.0.1", shore.port), timeout=20) as link:
-            link.sendall(f"{HEAD}{length}{line}\n{line[:90]}".encode())
+        with socket.create_connection(("127.0.0.1", shore.port), timeout=60) as link:
+            link.sendall(f"{HEAD}{header}\r\nExpect: 100-continue\r\n\r\n".encode())
+            assert link.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"  # the handler has it
+            link.sendall(f"{beginning}{line}\n{line[:90]}".encode())
             link.shutdown(socket.SHUT_WR)
-            assert b"HTTP/1.1 2" not in link.recv(4096)
+            assert link.recv(4096) == b"", "nobody is there to be answered"
         assert shore.send("endeavour", line)[1]["accepted"] == 1  # nothing was kept before
-        shore.process.terminate()
-        told = shore.process.communicate(timeout=30)[1]
+        told = _told(shore)
+    assert told.count("a request of endeavour broke off: nothing of it was kept\n") == 1
+    assert "Traceback" not in told
+
+
+def test_a_body_that_is_no_http_from_the_start_reaches_no_handler(tmp_path: Path) -> None:
+    line = make_line(A, 1, NOW)
+    with Shore(*_options(tmp_path)) as shore:
+        with socket.create_connection(("127.0.0.1", shore.port), timeout=60) as link:
+            link.sendall(f"{HEAD}Transfer-Encoding: chunked\r\n\r\nzz\r\n{line}\n".encode())
+            assert b" 400 " in link.recv(4096)
+        assert shore.send("endeavour", line)[1]["accepted"] == 1
+        told = _told(shore)
+    assert "Error handling request from 127.0.0.1: invalid HTTP (" in told
+    assert "broke off" not in told
     assert "Traceback" not in told
 
 
@@ -65,8 +88,7 @@ def test_what_is_no_http_leaves_no_token_in_the_log(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", shore.port), timeout=20) as link:
             link.sendall(f"{HEAD.rstrip()}\x01\r\n\r\n".encode())
             assert b" 400 " in link.recv(4096)
-        shore.process.terminate()
-        told = shore.process.communicate(timeout=30)[1]
+        told = _told(shore)
     assert "Error handling request from 127.0.0.1: invalid HTTP (" in told
     assert "Traceback" not in told
     assert token_of("endeavour") not in told
@@ -119,8 +141,7 @@ def test_a_compressed_body_is_not_taken(tmp_path: Path, cut: int) -> None:
             assert status == 415, answer
             assert "'gzip'; send it uncompressed" in json.loads(answer)["error"]["message"]
         assert shore.ask("/lines", line, BEARER | {"Content-Encoding": "identity"})[0] == 200
-        shore.process.terminate()
-        assert "Traceback" not in shore.process.communicate(timeout=30)[1]
+        assert "Traceback" not in _told(shore)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved")
@@ -139,8 +160,7 @@ def test_a_store_that_was_moved_away_acknowledges_nothing(tmp_path: Path) -> Non
         assert shore.ask("/health")[0] == 200
         shutil.rmtree(store)
         assert shore.send("endeavour", make_line(A, 3, NOW - 3))[0] == 503
-        shore.process.terminate()
-        told = shore.process.communicate(timeout=30)[1]
+        told = _told(shore)
     assert "moved, deleted or replaced while pi10 shore runs; stop it, put the file back" in told
     assert "Traceback" not in told
     with Shore(*_options(tmp_path)) as anew:
