@@ -18,12 +18,13 @@ import pytest
 from shore_fleet import Shore, make_line, token_of, write_tokens
 
 from pi10_classifier.errors import OutputError
+from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.lines import parse
 from pi10_classifier.shore.receiver.receiving import _post
 from pi10_classifier.shore.receiver.store import Post, Receipt, Store
 
 NOW = int(time.time()) // 60
-A = "aaaaaaaa"
+A, B = "aaaaaaaa", "bbbbbbbb"
 BEARER = {"Authorization": f"Bearer {token_of('endeavour')}"}
 HEAD = (
     "POST /lines HTTP/1.1\r\nHost: shore\r\n"
@@ -189,3 +190,42 @@ def test_no_line_is_refused_for_good_by_a_clock_that_went_back(store: Store) -> 
     (outcome,) = store.enter([early])
     assert isinstance(outcome, Receipt)
     assert len(outcome.refused) == 1, "the ship's clock is wrong, not this one"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_receiver_that_was_once_ahead_makes_no_ship_wait_for_good(
+    database: Database, *, restart: bool
+) -> None:
+    """By a year, for one request of each of two ships: one whose clock is right, and one fast."""
+    store = Store(database)
+    year = NOW + 366 * 24 * 60
+    right = Post("endeavour", year * 60, [parse(make_line(A, 1, NOW), year)])
+    assert store.enter([right]) == [Receipt(accepted=1)]
+    if restart:
+        store = Store(database)
+    fast = _post("other", make_line(B, 1, NOW + 240).encode())
+    assert fast and fast.ahead
+    fast.received = (NOW + 1) * 60
+    (outcome,) = store.enter([fast])
+    assert isinstance(outcome, Receipt), "no line has said that it is later"
+    assert len(outcome.refused) == 1
+
+    both = Post("other", year * 60, [parse(make_line(B, 2, NOW + 120), year)])
+    assert store.enter([both]) == [Receipt(accepted=1)]
+    if restart:
+        store = Store(database)
+    (outcome,) = store.enter([fast])
+    assert isinstance(outcome, OutputError), "both clocks have said that it is later"
+    fast.received = (NOW + 120) * 60
+    (outcome,) = store.enter([fast])
+    assert isinstance(outcome, Receipt), "until it is"
+    assert len(outcome.refused) == 1
+
+
+def test_a_clock_that_went_back_by_little_refuses_no_line_for_good(store: Store) -> None:
+    """By so much that a line of this minute seems to be ahead, a while after the last one came."""
+    last = Post("endeavour", NOW * 60, [parse(make_line(A, 1, NOW), NOW)])
+    assert store.enter([last]) == [Receipt(accepted=1)]
+    early = Post("endeavour", (NOW - 56) * 60, [], [("", "ahead")], ahead=True)
+    (outcome,) = store.enter([early])
+    assert isinstance(outcome, OutputError)
