@@ -160,7 +160,7 @@ class OutputError(Pi10Error):
 
 
 def output_error(error: OSError, path: object, option: str = "--out") -> OutputError:
-    """Translate an OSError met while writing ``path``, which ``option`` named."""
+    """Translate an OSError met while writing ``path``. option: what named the path, if any did."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
             Code.DISK_FULL,
@@ -169,7 +169,8 @@ def output_error(error: OSError, path: object, option: str = "--out") -> OutputE
         )
     remedy = "check the disk"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        remedy = f"choose another {option}, or get write permission for it"
+        choose = f"choose another {option}, or " if option else ""
+        remedy = f"{choose}get write permission for it"
     if error.errno == errno.ENOENT:
         remedy = "its folder is not there: put it back, or create it"
     return OutputError(

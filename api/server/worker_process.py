@@ -14,9 +14,13 @@ from pi10_classifier.api.server.parent_watch import end_with_parent, kill_all
 
 
 def _begin() -> None:
-    """Set up a new worker: ignore signals, which the parent handles, and end with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Set up a new worker: ignore signals, which the parent handles, and end with the parent.
+
+    Ctrl-C and a terminal that is closed send them to the whole process group.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     end_with_parent()
 
 

@@ -42,7 +42,7 @@ class SortJournal:
                 f"another program sorts {self._run} already; go on there, or end it"
             ) from error
         except OSError as error:
-            raise output_error(error, self.path) from error
+            raise output_error(error, self.path, "") from error
         self._lock = lock
         return self
 
@@ -93,7 +93,7 @@ class SortJournal:
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
-            raise output_error(error, self.path) from error
+            raise output_error(error, self.path, "") from error
 
     def set_aside(self) -> Path | None:
         """Keep the journal under another name, to start anew; None where there is none."""

@@ -17,12 +17,14 @@ from pi10_classifier.errors import output_error
 
 
 @contextmanager
-def atomic_path(path: Path, *, shared: bool = False, sync: bool = True) -> Iterator[Path]:
+def atomic_path(
+    path: Path, *, shared: bool = False, sync: bool = True, option: str = "--out"
+) -> Iterator[Path]:
     """A temporary path in the folder of ``path``: renamed to it at the end, removed on failure.
 
     shared: processes with equal ids, as in containers, may write to the folder at once.
     sync: flush the bytes to the disk before the rename. Raises OutputError for any OSError
-    inside the block.
+    inside the block; its text names ``option``, as of all functions here.
     """
     writer = secrets.token_hex(8) if shared else str(os.getpid())
     temporary = path.with_name(f".{path.name[:150]}.{writer}.tmp")
@@ -36,13 +38,13 @@ def atomic_path(path: Path, *, shared: bool = False, sync: bool = True) -> Itera
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise output_error(error, path) from error
+            raise output_error(error, path, option) from error
         raise
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, option: str = "--out") -> None:
     """Write ``data`` to ``path`` atomically, flushed to the disk. Raises OutputError."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, option=option) as temporary:
         temporary.write_bytes(data)
 
 
@@ -56,10 +58,12 @@ class _LineFeeds:
         return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+def write_csv(
+    path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]], *, option: str = "--out"
+) -> None:
     """Write a CSV file atomically, with line feeds as line ends; None is an empty cell."""
     with (
-        atomic_path(path) as temporary,
+        atomic_path(path, option=option) as temporary,
         temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream,
     ):
         writer = csv.writer(_LineFeeds(stream), lineterminator="\r\n")
@@ -68,20 +72,23 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) 
             writer.writerow(["" if cell is None else cell for cell in row])
 
 
-def write_records(path: Path, kind: type[Any], records: Iterable[Any]) -> None:
+def write_records(
+    path: Path, kind: type[Any], records: Iterable[Any], *, option: str = "--out"
+) -> None:
     """Write dataclass instances as a CSV file: a column a field, numbers to six digits."""
     names = [column.name for column in fields(kind)]
 
     def cell(value: object) -> object:
         return f"{value:.6g}" if isinstance(value, float) else value
 
-    write_csv(path, names, ([cell(getattr(record, name)) for name in names] for record in records))
+    rows = ([cell(getattr(record, name)) for name in names] for record in records)
+    write_csv(path, names, rows, option=option)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, option: str = "--out") -> None:
     """Write JSON atomically; bytes of a path that are not UTF-8 become escapes."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+    write_atomically(path, text.encode("utf-8", "backslashreplace"), option=option)
 
 
 def sha256(path: Path) -> str:

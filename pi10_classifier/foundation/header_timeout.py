@@ -1,8 +1,9 @@
-"""Closes connections whose request headers do not arrive in time.
+"""Closes connections whose request headers do not arrive in time, and idle ones.
 
-aiohttp waits for request headers as long as bytes arrive, and has no setting for it. Its
-server creates a handler for each connection; ``install`` replaces that class with one that
-has a deadline. This also works under ``deepaas-run``, which uses aiohttp too.
+aiohttp waits for request headers as long as bytes arrive, and has no setting for it; between two
+requests it waits for an hour. Its server creates a handler for each connection; ``install``
+replaces that class with one that has a deadline. This also works under ``deepaas-run``, which uses
+aiohttp too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from aiohttp import web_server
 from aiohttp.web_protocol import RequestHandler
 
 LOG = logging.getLogger("pi10.requests")
+IDLE_S = 75.0  # proxies, which reuse connections, mostly drop them after 60 s
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n"
     b'Content-Length: 85\r\n\r\n{"error": {"code": "too_slow", "message": '
@@ -26,13 +28,16 @@ class Timely(RequestHandler):
     """A connection that closes if request headers are not complete within ``seconds``.
 
     The time of the first request starts with the connection, that of a later one with its first
-    byte. How long a connection may be idle between requests is an aiohttp setting.
+    byte. Between two requests a connection may be idle for ``idle_s`` seconds.
     """
 
     __slots__ = ("_head_due",)
     seconds = 30.0
+    idle_s = IDLE_S
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # aiohttp counts the time before the first request too, which has its own limit here
+        kwargs["keepalive_timeout"] = max(self.idle_s, self.seconds + 1)
         super().__init__(*args, **kwargs)
         self._head_due: asyncio.TimerHandle | None = None
 
@@ -70,7 +75,8 @@ class Timely(RequestHandler):
         self.force_close()
 
 
-def install(seconds: float) -> None:
-    """Apply the deadline to every server that this process starts from now on."""
+def install(seconds: float, idle_s: float = IDLE_S) -> None:
+    """Apply the limits to every server that this process starts from now on."""
     Timely.seconds = seconds
+    Timely.idle_s = idle_s
     setattr(web_server, "RequestHandler", Timely)  # noqa: B010  (not among its exports)

@@ -82,15 +82,24 @@ def stop_on_signals() -> asyncio.Event:
     """An event that SIGINT and SIGTERM set, and SIGHUP, so that a terminal that is closed cuts off
     no request; call it in the running loop.
 
-    After ``nohup`` SIGHUP stays ignored.
+    After ``nohup`` SIGHUP stays ignored. It is never a second signal: a terminal that is closed
+    sends it twice, by the shell and by the kernel.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    first = True
+
+    def hear(number: signal.Signals) -> None:
+        nonlocal first
+        if first or number in SIGNALS:
+            stop.set()
+        first = False
+
     hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
     heard = [number for number in hangup if signal.getsignal(number) is not signal.SIG_IGN]
     for number in (*SIGNALS, *heard):
         with contextlib.suppress(NotImplementedError):  # not on Windows
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, hear, number)
     return stop
 
 

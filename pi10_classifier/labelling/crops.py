@@ -22,7 +22,7 @@ from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8
 from pi10_classifier.instrument.names import UM_PER_PX
-from pi10_classifier.labelling.sample import FOLDER
+from pi10_classifier.labelling.sample import FOLDER, make_folder
 from pi10_classifier.results.run_folder import JOURNAL, PREDICTIONS, SETTINGS
 from pi10_classifier.results.stored_rows import rows_at
 from pi10_classifier.sources.base import LIMITS, Item, Limits, Unit, printable
@@ -109,11 +109,14 @@ def read_crops(
 
 
 def _gone(source: str, member: str, reader: Reader | None, moved: Mapping[str, str]) -> str:
-    """Why there is no image: its source is not there, or is and lacks it."""
+    """Why there is no image: its source is not there or out of reach, or is there and lacks it."""
     remedy = "upload it again" if reader else "where it moved: --moved FROM=TO"
     where = relocated(source, moved)
-    if reader or where.startswith("s3://") or Path(where).exists():
-        return f"{source} does not hold {member} any more; {remedy}"
+    try:
+        if reader or where.startswith("s3://") or Path(where).exists():
+            return f"{source} does not hold {member} any more; {remedy}"
+    except OSError as error:  # such as a folder without permission
+        return f"{where} cannot be reached ({error.strerror}); get permission, or say {remedy}"
     seen = "" if Path(where).is_absolute() else f" below {Path.cwd()}, where this was started"
     return f"{where} does not exist{seen}; {remedy}"
 
@@ -297,12 +300,12 @@ class CropCache:
         missing = self.missing(sample)
         problems: dict[str, str] = {}
         if missing:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._run, CROPS)
         for done, crop in enumerate(read_crops(self._run, missing, moved=moved, reader=reader), 1):
             if crop.rgb is None:
                 problems[crop.particle.particle_id] = crop.problem
             else:
-                with atomic_path(self.path(crop.particle), sync=sync) as temporary:
+                with atomic_path(self.path(crop.particle), sync=sync, option="") as temporary:
                     temporary.write_bytes(encode_png(crop.rgb))
             progress(done, len(missing))
         return problems

@@ -27,6 +27,7 @@ from pi10_classifier.labelling.sample import (
     Drawn,
     Moments,
     Totals,
+    make_folder,
     strata_of,
     write_sample,
 )
@@ -105,7 +106,7 @@ def draw(
 
     by: "cruise", "day", "bin", or the path of a CSV of bin,stratum. The same seed and run give
     the same sample; a larger size adds to it. overwrite: leave labels out that an earlier sample
-    got; they stay in ``labels.csv``. Raises SettingError.
+    got; they stay in ``labels.csv``. Raises SettingError or OutputError.
     """
     if not 1 <= size <= MOST_LABELS:
         raise SettingError(f"--n is {size}; it must be 1 to {MOST_LABELS:,}")
@@ -127,8 +128,7 @@ def draw(
             "classify bins with their HitsMisses.txt"
         )
     sample = _chosen(parts, found, design, classes)
-    home = run / FOLDER
-    home.mkdir(exist_ok=True)
+    home = make_folder(run)
     write_sample(run, sample)
     design.sample_sha256 = sha256(home / SAMPLE)
     design.write(home / DESIGN)

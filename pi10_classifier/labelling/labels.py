@@ -131,7 +131,7 @@ class LabelStore:
                     stream.flush()
                     os.fsync(stream.fileno())
         except OSError as error:
-            raise output_error(error, self.path) from error
+            raise output_error(error, self.path, "") from error
         return given
 
     def read(self) -> list[Label]:
@@ -174,7 +174,7 @@ def _add_columns(path: Path) -> None:
             rest = stream.read()
     except FileNotFoundError:
         return
-    write_atomically(path, _HEADER + rest)
+    write_atomically(path, _HEADER + rest, option="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from pi10_classifier.errors import SettingError
+from pi10_classifier.errors import SettingError, output_error
 from pi10_classifier.foundation.files import sha256, write_csv, write_json
 from pi10_classifier.instrument.names import Bin
 
@@ -87,7 +87,7 @@ class Design:
     sample_sha256: str = ""
 
     def write(self, path: Path) -> None:
-        write_json(path, {"format": 1, **asdict(self)})
+        write_json(path, {"format": 1, **asdict(self)}, option="")
 
     @classmethod
     def read(cls, path: Path) -> Design:
@@ -118,6 +118,20 @@ class Design:
             ) from error
 
 
+def make_folder(run: Path, name: str = "") -> Path:
+    """``run/validation``, or the folder ``name`` in it, made where it is not there.
+
+    Raises OutputError. No option names what lies in a run, so its messages name none.
+    """
+    home = run / FOLDER
+    try:
+        home.mkdir(exist_ok=True)
+        (home / name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise output_error(error, home / name, "") from error
+    return home / name
+
+
 def write_sample(run: Path, sample: Sequence[Drawn]) -> None:
     """Write the sample into ``run/validation``."""
     names = [column.name for column in fields(Drawn) if column.name != "scores"]
@@ -129,6 +143,7 @@ def write_sample(run: Path, sample: Sequence[Drawn]) -> None:
             [*(getattr(its, name) for name in names), *(its.scores.get(x, "") for x in scores)]
             for its in sample
         ),
+        option="",
     )
 
 

@@ -28,7 +28,7 @@ from pi10_classifier.instrument.names import NO_PARTICLE
 from pi10_classifier.labelling.draw import IDENTITY
 from pi10_classifier.labelling.labelled import sample_of
 from pi10_classifier.labelling.labels import LabelStore
-from pi10_classifier.labelling.sample import FOLDER
+from pi10_classifier.labelling.sample import make_folder
 from pi10_classifier.labelling.suggestions import SUGGESTIONS, Suggestion, read_suggestions
 from pi10_classifier.results.run_folder import PREDICTIONS
 from pi10_classifier.results.stored_rows import rows_at
@@ -93,7 +93,7 @@ def suggest(
     Particles of the probability sample, labelled ones, and images that show none are left out.
     Suggestions of before that have a label stay in the file, after the new ones, so that their
     pixels can still be found. The same run, seed and labels give the same list. Raises
-    SettingError.
+    SettingError or OutputError.
     """
     if not 1 <= size <= MOST:
         raise SettingError(f"--n is {size}; it must be 1 to {MOST:,}")
@@ -106,9 +106,7 @@ def suggest(
     chosen = _chosen(pools, size, seed)
     kept = [entry for entry in read_suggestions(run) if entry.particle_id in labelled]
     fresh = [_suggestion(order, *entry, parts) for order, entry in enumerate(_lines(parts, chosen))]
-    home = run / FOLDER
-    home.mkdir(exist_ok=True)
-    write_records(home / SUGGESTIONS, Suggestion, [*fresh, *kept])
+    write_records(make_folder(run) / SUGGESTIONS, Suggestion, [*fresh, *kept], option="")
     return fresh
 
 

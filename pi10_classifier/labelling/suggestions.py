@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from pi10_classifier.errors import SettingError, output_error
+from pi10_classifier.errors import SettingError
 from pi10_classifier.foundation.files import write_records
 from pi10_classifier.labelling.labels import Verdicts
-from pi10_classifier.labelling.sample import FOLDER, Drawn
+from pi10_classifier.labelling.sample import FOLDER, Drawn, make_folder
 
 SUGGESTIONS = "suggestions.csv"
 
@@ -67,11 +67,7 @@ def write_suggestions(run: Path, entries: Sequence[Suggestion]) -> None:
     first: dict[str, Suggestion] = {}
     for entry in entries:
         first.setdefault(entry.particle_id, entry)
-    try:
-        (run / FOLDER).mkdir(exist_ok=True)
-    except OSError as error:
-        raise output_error(error, run / FOLDER) from error
-    write_records(run / FOLDER / SUGGESTIONS, Suggestion, first.values())
+    write_records(make_folder(run) / SUGGESTIONS, Suggestion, first.values(), option="")
 
 
 def suggested_ids(run: Path) -> frozenset[str]:

@@ -42,8 +42,8 @@ class ShoreSettings:
 
     store: folder of the received lines. database: the connection string of a PostgreSQL database
     in its place; without either, PI10_SHORE_DATABASE counts, and without all only ``results`` are
-    shown. head_s: seconds in which a request's head must come. Raises SettingError for values that
-    cannot be used.
+    shown. head_s: seconds in which a request's head must come. idle_s: those that a connection may
+    be idle between two requests. Raises SettingError for values that cannot be used.
     """
 
     store: Path | None = None
@@ -54,6 +54,7 @@ class ShoreSettings:
     port: int = 5080
     base_path: str = ""
     head_s: float = 30.0
+    idle_s: float = header_timeout.IDLE_S
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_path", base_path(self.base_path, "/shore"))
@@ -95,7 +96,7 @@ async def _serve(
 ) -> None:
     stop = stop_on_signals()
     log_no_requests()
-    header_timeout.install(settings.head_s)
+    header_timeout.install(settings.head_s, settings.idle_s)
     base = settings.base_path
     app = web.Application(middlewares=[with_policy])
     writer = Writer(store) if store else None

@@ -274,7 +274,11 @@ def test_full_is_503_with_a_time_to_come_again(tmp_path):
         assert service.predict(IMAGE).status == 200
 
 
-def test_sigterm_finishes_what_runs_takes_no_more_and_exits_with_0(tmp_path):
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGTERM], [signal.SIGHUP, signal.SIGHUP]],
+    ids=["SIGTERM", "a closed terminal"],
+)  # fmt: skip
+def test_a_signal_finishes_what_runs_takes_no_more_and_exits_with_0(tmp_path, signals):
     # so many that they outlast the questions asked meanwhile
     large = support.write_tar(tmp_path / "large.tar", support.bin_members(2000)).read_bytes()
     with serving(tmp_path, "--workers", "1") as service:
@@ -282,8 +286,10 @@ def test_sigterm_finishes_what_runs_takes_no_more_and_exits_with_0(tmp_path):
         ask = threading.Thread(target=lambda: replies.append(service.predict(("b.tar", large))))
         ask.start()
         until(lambda: service.figure("pi10_requests_inside") == 1, "it is at work")
-        service.process.send_signal(signal.SIGTERM)
-        until(lambda: service.logged("stopping"), "it has heard")
+        for number in signals:  # a terminal sends its own to the whole group, twice
+            for pid in (*service.workers(), service.process.pid):
+                os.kill(pid, number)
+            until(lambda: service.logged("stopping"), "it has heard")
         ready = service.ask("/health/ready")
         late = service.predict(IMAGE)
         ask.join(services.PATIENCE_S)

@@ -90,3 +90,33 @@ def test_after_nohup_a_hangup_is_ignored() -> None:
         assert not asyncio.run(main())
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_hangup_is_no_second_signal(name: str) -> None:
+    """A terminal that is closed sends two."""
+
+    async def run() -> list[bool]:
+        stop = stop_on_signals()
+        set_by = []
+        for number in (first, signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            stop.clear()
+            seen.clear()
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await asyncio.wait_for(seen.wait(), 60)  # a later signal has come
+            set_by.append(stop.is_set())
+        return set_by
+
+    async def main() -> list[bool]:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, seen.set)
+        return await run()
+
+    first = getattr(signal, name)
+    seen = asyncio.Event()
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        assert asyncio.run(main()) == [True, False, True, True]
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -118,6 +120,23 @@ def test_what_moved_changed_or_is_broken_is_told(
     picture = cv2.imdecode(np.frombuffer(cache.read(rest[0]) or b"", np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     assert np.array_equal(picture[:, :, ::-1], decode(files[rest[0].member]).rgb)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a name too long is just absent")
+def test_a_source_that_cannot_be_reached_is_told(
+    files: dict[str, bytes], package: Path, tmp_path: Path
+) -> None:
+    """By a name too long, which the system refuses for root too; a folder without permission ends
+    in the same place."""
+    data = unpacked(files, tmp_path / "data")
+    run = results(data, tmp_path / "out", package)
+    _, sample = draw(run, 3)
+    away = tmp_path / ("x" * 300)
+    problems = CropCache(run).fill(sample, moved={str(data): str(away)})
+    assert set(problems) == {particle.particle_id for particle in sample}
+    reason = os.strerror(errno.ENAMETOOLONG)
+    for problem in problems.values():
+        assert f"{away} cannot be reached ({reason}); get permission, or say where" in problem
 
 
 def test_another_image_of_the_same_size_is_told(

@@ -163,8 +163,8 @@ def estimate(
     rows = _with_scores(design, sample, used, classes, rows)
     bins = _bins(design, sample, used, classes, totals)
     if write:
-        write_records(run / FOLDER / CORRECTED, CorrectedRow, rows)
-        write_records(run / FOLDER / CORRECTED_BINS, BinRow, bins)
+        write_records(run / FOLDER / CORRECTED, CorrectedRow, rows, option="")
+        write_records(run / FOLDER / CORRECTED_BINS, BinRow, bins, option="")
     return Estimate(rows, bins, len(known.contradicting), outside, len(shared))
 
 

@@ -80,6 +80,7 @@ def write_record(
             "sha256": files,
             "labels_bytes": _size(folder / LABELS),
         },
+        option="",
     )
 
 
@@ -130,7 +131,7 @@ def update_run(run: Path) -> None:
     fields = read_run(run)
     state = classification_of(run, fields["model"]["sha256"])
     if fields.get("classification") != state:
-        write_json(run / "run.json", {**fields, "classification": state})
+        write_json(run / "run.json", {**fields, "classification": state}, option="")
 
 
 def _state(*, validated: bool, note: str = "", **more: object) -> dict[str, Any]:

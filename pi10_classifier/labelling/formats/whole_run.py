@@ -62,7 +62,8 @@ def keep_labelled(run: Path, entries: Sequence[Suggestion], store: LabelStore) -
     labelled = {label.particle_id for label in store.read()}
     kept = [entry for entry in entries if entry.particle_id in labelled]
     if kept:
-        write_records(run / FOLDER / SUGGESTIONS, Suggestion, [*read_suggestions(run), *kept])
+        entries = [*read_suggestions(run), *kept]
+        write_records(run / FOLDER / SUGGESTIONS, Suggestion, entries, option="")
     return len(kept)
 
 

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pi10_classifier.errors import Code, OutputError, SettingError
 from pi10_classifier.shore.receiver.database import Database
 from pi10_classifier.shore.receiver.hourly_sums import HourlySums
-from pi10_classifier.shore.receiver.lines import AHEAD_MINUTES, EARLIEST, Line, minute_text
+from pi10_classifier.shore.receiver.lines import EARLIEST, Line, minute_text
 from pi10_classifier.shore.receiver.pictures import Picture
 from pi10_classifier.shore.receiver.tables import FORMAT, statements
 
@@ -84,7 +84,11 @@ class Store:
         self._ships = dict(self._db.execute("select name, ship from ships").fetchall())
         rows = self._db.execute("select id, source, ship from sources").fetchall()
         self._sources = {source_id: (source, ship) for source_id, source, ship in rows}
-        self._newest = self._db.execute("select max(received) from sources").fetchone()[0] or 0
+        query = (
+            "select max(case when minute * 60 < received then minute * 60 else received end) "
+            "from sources"
+        )
+        self._newest = self._db.execute(query).fetchone()[0] or 0
         self._known = True
 
     def enlist(self, ships: Iterable[str]) -> None:
@@ -116,7 +120,7 @@ class Store:
 
     def _enter(self, post: Post, sums: HourlySums) -> Receipt | ForeignSourceError | OutputError:
         # lines from the future are refused for good, which must not rest on a clock that went back
-        if post.ahead and post.received < max(EARLIEST * 60, self._newest - AHEAD_MINUTES * 60):
+        if post.ahead and post.received < max(EARLIEST * 60, self._newest):
             return OutputError(
                 Code.STORAGE_UNAVAILABLE,
                 f"this machine's clock says {minute_text(post.received // 60)}, but it is after "
@@ -163,7 +167,9 @@ class Store:
                 sums.add(ship, line)
             receipt.accepted += len(lines)
         if new:
-            self._newest = max(self._newest, post.received)
+            latest = max(line.minute for lines in new.values() for line in lines)
+            # what ship and receiver both say: one clock that was ahead for a while proves nothing
+            self._newest = max(self._newest, min(post.received, latest * 60))
         for text, reason in refused:
             self._refuse(ship, post.received, text, reason)
             receipt.refused.append(reason)
