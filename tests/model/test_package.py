@@ -295,7 +295,7 @@ class TestStarter:
         said = json.loads((embedded("fast") / "model.json").read_text("utf-8"))
         said["trained_again"] = {"images": 1200, "command": "pi10 train", "macro_f1": {}}
         said["trained_again"]["macro_f1"] |= {"3": 0.9, "4": 0.93, "5": 0.93}
-        told = "seeds 3, 4 and 5, judged on 1,200 test images: macro-F1 0.9000, 0.9300 and 0.9300"
+        told = "the seeds 3, 4 and 5, judged on 1,200 test images: macro-F1 0.9000, 0.9300 and"
         assert f"{told}, mean 0.9200, standard deviation 0.0173. `pi10 train`" in embedded_card(
             said
         )
