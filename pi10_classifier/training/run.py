@@ -72,6 +72,7 @@ def train_seeds(
             run = SeedRun(examples, plan, seed, teacher, emit)
             out.begin(run.folder, run.config, resume)
         images: tuple[TrainingSet, HeldOut] | None = None
+        folders = [plan.folder(seed) for seed in plan.seeds]
         with reported(
             active, plan.out, {**config_of(examples, plan, teacher), "seeds": plan.seeds}
         ):
@@ -94,9 +95,8 @@ def train_seeds(
                     else:
                         out.write_validation(run.folder)
                     shutil.rmtree(run.folder / out.RESUME, ignore_errors=True)
-    folders = [plan.folder(seed) for seed in plan.seeds]
-    if test and len(folders) > 1:
-        emit(_over_seeds(folders))
+            if test and len(folders) > 1:
+                emit(_over_seeds(folders))
     return folders
 
 
