@@ -51,10 +51,9 @@ def register(
     """Verify a package, upload it, and register it as a version, which gets ``alias``.
 
     The same package is one version, however often it is registered; graphs that the server lacks of
-    it are sent. alias: "" for none. run_id:
-    the run that made it, where the package goes; else a run of its own in ``experiment``. tags:
-    more tags of the version. Raises ModelError for a package that fails verification, SettingError,
-    RegistryAwayError or RegistryRefusedError.
+    it are sent. alias: "" for none. run_id: the run that made it, where the package goes; else a
+    run of its own in ``experiment``. tags: more tags of the version. Raises ModelError for a
+    package that fails verification, SettingError, RegistryAwayError or RegistryRefusedError.
     """
     check_name(name)
     if alias:
