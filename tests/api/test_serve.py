@@ -34,11 +34,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield found
 
 
-@pytest.fixture
-def bin_tar(tmp_path: Path) -> bytes:
-    return support.write_tar(tmp_path / "bin.tar", support.bin_members(150)).read_bytes()
-
-
 def test_ready_tells_the_model_by_its_hash(service):
     told = service.ask("/health/ready").json
     package, _ = read_package(embedded())
@@ -139,17 +134,19 @@ def test_a_killed_worker_is_replaced_and_nobody_waits_for_ever(service):
     assert service.predict(IMAGE).json["totals"]["results"] == 1
 
 
-def test_a_worker_killed_amid_its_work_costs_no_answer(service, bin_tar):
+def test_a_worker_killed_amid_its_work_costs_no_answer(service, tmp_path):
+    # so many that they outlast the questions asked meanwhile
+    large = support.write_tar(tmp_path / "large.tar", support.bin_members(2000)).read_bytes()
     until(lambda: service.figure("pi10_workers_ready") == 2, "both are warm")
     replies: list[Reply] = []
-    ask = threading.Thread(target=lambda: replies.append(service.predict(("bin.tar", bin_tar))))
+    ask = threading.Thread(target=lambda: replies.append(service.predict(("b.tar", large))))
     ask.start()
     until(lambda: service.figure("pi10_requests_inside") == 1, "it is at work")
     for pid in service.workers()[-2:]:
         os.kill(pid, signal.SIGKILL)
     ask.join(services.PATIENCE_S)
     assert replies[0].status == 200
-    assert replies[0].json["totals"]["results"] == 150
+    assert replies[0].json["totals"]["results"] == 2000
 
 
 def test_uploads_leave_nothing_behind(service):
@@ -274,6 +271,15 @@ def test_full_is_503_with_a_time_to_come_again(tmp_path):
         assert service.predict(IMAGE).status == 200
 
 
+@pytest.fixture
+def hangup_heard():
+    """Processes started now hear SIGHUP, even where the tests were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_heard")
 @pytest.mark.parametrize(
     "signals", [[signal.SIGTERM], [signal.SIGHUP, signal.SIGHUP]],
     ids=["SIGTERM", "a closed terminal"],
