@@ -35,7 +35,7 @@ from benchmarks.environments import REPOSITORY, Build, UnavailableError, environ
 from benchmarks.figures import Rounds, figure_table, stage_table
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import U8, prepare
-from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.instrument.names import Particle
 from pi10_classifier.model.graphs.choice import chosen_device
 from pi10_classifier.model.session import Model
@@ -106,11 +106,12 @@ def ways_of(builds: Sequence[Build], devices: Sequence[str], package: Path) -> l
 
 def bare_session(model: Model, tensors: U8, threads: int, rounds: int) -> tuple[float, float]:
     """The session alone, ``threads`` callers sharing it: images per second, core-ms per image."""
+    batch = model.runtime.batch
 
     def call() -> None:
         for _ in range(rounds):
-            for start in range(0, len(tensors), BATCH):
-                model.scores(tensors[start : start + BATCH])
+            for start in range(0, len(tensors), batch):
+                model.scores(tensors[start : start + batch])
 
     workers = [threading.Thread(target=call) for _ in range(threads)]
     processor, began = time.process_time(), time.perf_counter()
@@ -263,7 +264,7 @@ def main() -> None:
     by_stage = {build.name: stages(build, tar, options.model, options.rounds) for build in builds}
 
     figures = measured.figures()
-    title = f"{what}; model {model.package.name} at {spec.size} px, batch {BATCH}, {jobs} threads"
+    title = f"{what}; model {model.package.name} at {spec.size} px, {jobs} threads"
     console.print(figure_table(title, figures))
     console.print(stage_table(by_stage))
     for name, about in abouts.items():

@@ -26,7 +26,8 @@ from pi10_classifier.datasets.selection import load_labelled, of_split
 from pi10_classifier.evaluation.bootstrap import RunOutcome, resample
 from pi10_classifier.evaluation.scoring import Scored, score
 from pi10_classifier.imaging.preprocess import U8, prepare
-from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.inference.settings import default_jobs
+from pi10_classifier.model.runtime import BATCH
 from pi10_classifier.model.session import Model
 from pi10_classifier.registry.resolve import find
 

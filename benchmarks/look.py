@@ -28,7 +28,7 @@ from pi10_classifier.evaluation.metrics import macro_f1
 from pi10_classifier.imaging import preprocess
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import Grey, Preprocessing, particle_box, prepare
-from pi10_classifier.inference.settings import BATCH
+from pi10_classifier.model.runtime import BATCH
 from pi10_classifier.model.session import Model
 from pi10_classifier.registry.resolve import find
 from pi10_classifier.training.data.augment_pi10 import augment

@@ -20,7 +20,7 @@ from pi10_classifier.foundation.extras import install_command
 from pi10_classifier.foundation.versions import versions
 from pi10_classifier.imaging.decode import decode
 from pi10_classifier.imaging.preprocess import prepare
-from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.inference.speed import measure_speed, recommended
 from pi10_classifier.model.package import installed, read_package
 from pi10_classifier.model.runtime import FP32, RUNTIMES, installed_runtimes
@@ -113,7 +113,7 @@ def _speeds(model: str, progress: Callable[[int, int], None]) -> Iterator[Check]
         return
     for speed in speeds:
         yield Check("note" if speed.problem else "ok", f"speed, {speed.device}", str(speed))
-    about = f"{model}, batch {BATCH}, {default_jobs()} threads: "
+    about = f"{model}, {default_jobs()} threads: "
     yield Check("ok", "recommended", about + recommended(speeds, model))
 
 

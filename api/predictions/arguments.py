@@ -78,7 +78,7 @@ class Wanted:
     model: str
     top_k: int
     measure: bool
-    batch: int
+    batch: int | None
     um_per_px: float
     thresholds: float | Mapping[str, float] | None
 

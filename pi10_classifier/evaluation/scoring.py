@@ -17,8 +17,9 @@ from pi10_classifier.foundation.concurrency import ordered_map
 from pi10_classifier.imaging.measured_vector import F32, measured_vector
 from pi10_classifier.imaging.measurement import measure
 from pi10_classifier.imaging.preprocess import U8, Preprocessing, prepare
-from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.instrument.names import UM_PER_PX
+from pi10_classifier.model.runtime import BATCH
 from pi10_classifier.model.session import Answer, Model
 
 

@@ -100,7 +100,7 @@ class Engine:
         self,
         model: Model,
         *,
-        batch: int,
+        batch: int | None = None,
         measuring: bool = True,
         um_per_px: float = UM_PER_PX,
         caps: Caps = CAPS,
@@ -108,11 +108,14 @@ class Engine:
         camera: bool = False,
         turns: int = 1,
     ) -> None:
-        """turns: how many threads may be outside the network at once."""
+        """batch: images per call of the model; None for what suits its runtime.
+
+        turns: how many threads may be outside the network at once.
+        """
         # one thread per image, because the pipeline itself runs several threads
         cv2.setNumThreads(1)
         self._model = model
-        self._batch = batch
+        self._batch = batch or model.runtime.batch
         self._measuring = measuring
         self._taken = model.package.measured
         self._um_per_px = um_per_px

@@ -14,13 +14,14 @@ from pi10_classifier.imaging.decode import Caps
 from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.model.graphs.choice import chosen_device
 from pi10_classifier.model.package import Package, embedded
-from pi10_classifier.model.runtime import AUTO, DEVICE_HELP, FP32, Runtime, runtime_of
+from pi10_classifier.model.runtime import AUTO, CHUNK_ITEMS, DEVICE_HELP, FP32, Runtime, runtime_of
 from pi10_classifier.results.run_folder import TABLE_VERSION
 from pi10_classifier.sources.base import Limits
 
-BATCH = 8
-CHUNK_ITEMS = 64  # images that are decoded, measured and scored together
 MAX_JOBS = 256
+BATCH_HELP = (
+    "Images per call of the model. By default 8, in int8 16, in OpenVINO's int8 32, on a GPU 64."
+)
 # lowest and highest value of each number in Settings; command line and API use them too
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "jobs": (1, MAX_JOBS),
@@ -38,6 +39,8 @@ def default_jobs() -> int:
 class Settings:
     """How to classify. ``jobs`` affects the speed, all others the results.
 
+    batch: images per call of the model; None for what suits the runtime (``Runtime.batch``).
+
     device: a key of ``runtime.RUNTIMES``; ``auto`` becomes the one that it stands for with
     ``model`` on this machine, and ``auto`` remembers that, for another model.
 
@@ -49,7 +52,7 @@ class Settings:
 
     model: Path = field(default_factory=embedded)
     jobs: int = field(default_factory=default_jobs)
-    batch: int = field(default=BATCH, metadata={"help": "Images per call of the model."})
+    batch: int | None = field(default=None, metadata={"help": BATCH_HELP})
     measure: bool = field(default=True, metadata={"help": "Measure each particle's silhouette."})
     um_per_px: float = field(
         default=UM_PER_PX, metadata={"help": "Pixel size for measurements, µm."}
@@ -68,7 +71,7 @@ class Settings:
         object.__setattr__(self, "device", chosen_device(self.device, self.model))
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 option = name.replace("_", "-")
                 raise SettingError(f"--{option} is {value}; it must be {low} to {high}")
         if self.reference and not self.camera:
@@ -133,7 +136,7 @@ class Settings:
             "classes": list(package.classes),
             "preprocessing": package.preprocessing.to_dict(),
             "temperature": package.temperature,
-            "batch": self.batch,
+            "batch": self.batch or self.runtime.batch,
             "chunk": CHUNK_ITEMS,
             "device": self.device,
             "runtime": self.runtime.library,

@@ -13,7 +13,7 @@ import numpy as np
 
 from pi10_classifier.errors import Pi10Error
 from pi10_classifier.imaging.preprocess import U8
-from pi10_classifier.inference.settings import BATCH, default_jobs
+from pi10_classifier.inference.settings import default_jobs
 from pi10_classifier.model.runtime import FP32
 from pi10_classifier.model.session import Model
 
@@ -51,7 +51,7 @@ def measure_speed(
     folder: Path,
     devices: Sequence[str],
     *,
-    batch: int = BATCH,
+    batch: int | None = None,
     jobs: int = 0,
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
@@ -59,8 +59,9 @@ def measure_speed(
 ) -> list[Speed]:
     """Measure a package on each device, in turns, so that all see the same load of the machine.
 
-    jobs: threads that share the session (0: one per core). seconds: of each round. progress: called
-    with the rounds done and their number. A device that cannot run the package has a problem.
+    batch: images per call; None for what suits each. jobs: threads that share the session (0: one
+    per core). seconds: of each round. progress: called with the rounds done and their number. A
+    device that cannot run the package has a problem.
     """
     models: dict[str, Model] = {}
     problems: dict[str, str] = {}
@@ -89,7 +90,7 @@ def measure_speed(
 
 def in_turns(
     models: Sequence[Model],
-    batch: int = BATCH,
+    batch: int | None = None,
     jobs: int = 0,
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
@@ -99,7 +100,9 @@ def in_turns(
     taken: list[list[tuple[float, float]]] = [[] for _ in models]
     for number in range(rounds):
         for place, model in enumerate(models):
-            taken[place].append(_rate(model, batch, jobs or default_jobs(), seconds))
+            taken[place].append(
+                _rate(model, batch or model.runtime.batch, jobs or default_jobs(), seconds)
+            )
             progress(number * len(models) + place + 1, rounds * len(models))
     return taken
 

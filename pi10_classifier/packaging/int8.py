@@ -39,6 +39,7 @@ from pi10_classifier.model.writer import (
     write_package,
 )
 from pi10_classifier.packaging.novelty_graph import without_novelty
+from pi10_classifier.packaging.pixel_blocks import with_pixel_blocks
 from pi10_classifier.packaging.precision_gate import (
     ALLOWED,
     DRAWS,
@@ -229,6 +230,7 @@ def quantised(
             record["core_ms"] = _costs(model, whole_int8, graph)
         if tune:
             graph = tune(model, graph, quantiser.original, scan, fit, wanted.weight_bits)
+    graph = with_pixel_blocks(graph)  # last, because a tuning trains the convolution as it was
     record |= {
         "method": method,
         "in_float": [{"layer": layer, "divergence": round(x, 6)} for layer, x in worst],

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pi10_classifier.foundation.concurrency import ordered_map, usable_cores
 from pi10_classifier.imaging.preprocess import U8
-from pi10_classifier.inference.settings import BATCH
 from pi10_classifier.model.package import Package
 from pi10_classifier.model.session import Model
 from pi10_classifier.packaging.quantiser import Quantiser
@@ -49,11 +48,13 @@ class Probe:
 
 
 def _scores(model: Model, images: U8, measured: F32 | None) -> F32:
+    batch = model.runtime.batch
+
     def ask(begin: int) -> F32:
-        part = slice(begin, begin + BATCH)
+        part = slice(begin, begin + batch)
         return model.scores(images[part], None if measured is None else measured[part])
 
-    parts = ordered_map(ask, range(0, len(images), BATCH), usable_cores(), 2)
+    parts = ordered_map(ask, range(0, len(images), batch), usable_cores(), 2)
     return np.concatenate(list(parts))
 
 
