@@ -16,7 +16,7 @@ from typing import Any
 
 from pi10_classifier.drift.quantities import FIELD as REFERENCE
 from pi10_classifier.errors import SettingError, output_error
-from pi10_classifier.model.card import body, card, head
+from pi10_classifier.model.card import body, card, embedded_card, head
 from pi10_classifier.model.front_matter import front_matter, without_front_matter
 from pi10_classifier.model.graphs.entries import FIELD as GRAPHS
 from pi10_classifier.model.onnx_metadata import with_metadata
@@ -140,7 +140,7 @@ def extended_card(package: Package, fields: Mapping[str, Any], section: str) -> 
     """
     try:
         own = (package.folder / CARD).read_text("utf-8")
-        if own == card(package.description):
+        if own in (card(package.description), embedded_card(package.description)):
             return body(fields)
     except (OSError, ValueError, KeyError, TypeError):
         pass

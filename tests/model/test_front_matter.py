@@ -11,7 +11,7 @@ import yaml
 from pi10_classifier.model.card import card
 from pi10_classifier.model.front_matter import front_matter, licence_of, without_front_matter
 from pi10_classifier.model.package import embedded, read_package
-from pi10_classifier.model.writer import derive, quoted_card, write_package
+from pi10_classifier.model.writer import derive, extended_card, quoted_card, write_package
 
 FIGURE = {"value": 0.9, "low": 0.8, "high": 0.95}
 
@@ -89,6 +89,13 @@ def test_a_quoted_card_says_that_the_int8_graph_is_not_here() -> None:
     assert "### The graph in int8\n\nThat package also has a graph in int8." in text
     assert "\n### Limits\n" in text and "\n### Groups\n" in text
     assert text.count("\n### ") == (base.folder / "README.md").read_text().count("\n## ")
+
+
+def test_a_new_section_of_an_embedded_package_quotes_no_card() -> None:
+    base, _ = read_package(embedded("starter"))
+    text = extended_card(base, base.description, "## Own\n")
+    assert "What it was made of" not in text
+    assert text in (base.folder / "README.md").read_text("utf-8")
 
 
 def test_a_card_that_quotes_another_has_one_head(package: Path, tmp_path: Path) -> None:
