@@ -14,7 +14,7 @@ from pi10_classifier.api.fields import Number, Thresholds, Whole, bounded, one_o
 from pi10_classifier.api.predictions import model_store
 from pi10_classifier.api.predictions.writers import ACCEPTED, ALIASES, JSON, OFFERED
 from pi10_classifier.api.settings import Service
-from pi10_classifier.inference.settings import BOUNDS, HELP, Settings
+from pi10_classifier.inference.settings import BATCH_DEFAULT, BOUNDS, HELP, Settings
 from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.model.package import ALIASES as MODEL_ALIASES
 from pi10_classifier.model.package import MAX_CLASSES
@@ -48,7 +48,9 @@ def predict_args(service: Service) -> dict[str, fields.Field]:
             one_of(lambda: [service.model, *model_store.folders(service), *MODEL_ALIASES]),
         ),
         "top_k": bounded(Whole, "How many of the best classes to list.", 3, (1, MAX_CLASSES)),
-        "batch_size": bounded(Whole, HELP["batch"], default.batch, BOUNDS["batch"]),
+        "batch_size": bounded(
+            Whole, f"{HELP['batch']} Default: {BATCH_DEFAULT}.", default.batch, BOUNDS["batch"]
+        ),
         "measurements": option(fields.Boolean, HELP["measure"], default.measure),
         "um_per_px": bounded(
             Number, HELP["um_per_px"], default.um_per_px, BOUNDS["um_per_px"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pi10_classifier.inference.settings import CHUNK_ITEMS
+from pi10_classifier.model.runtime import CHUNK_ITEMS
 from pi10_classifier.sources.base import Item
 
 CHUNK_BYTES = 4 * 2**20

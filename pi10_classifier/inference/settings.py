@@ -19,9 +19,7 @@ from pi10_classifier.results.run_folder import TABLE_VERSION
 from pi10_classifier.sources.base import Limits
 
 MAX_JOBS = 256
-BATCH_HELP = (
-    "Images per call of the model. By default 8, in int8 16, in OpenVINO's int8 32, on a GPU 64."
-)
+BATCH_DEFAULT = "8; 16 in int8, 32 in OpenVINO's int8, 64 on a GPU"  # Runtime.batch, for people
 # lowest and highest value of each number in Settings; command line and API use them too
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "jobs": (1, MAX_JOBS),
@@ -52,7 +50,7 @@ class Settings:
 
     model: Path = field(default_factory=embedded)
     jobs: int = field(default_factory=default_jobs)
-    batch: int | None = field(default=None, metadata={"help": BATCH_HELP})
+    batch: int | None = field(default=None, metadata={"help": "Images per call of the model."})
     measure: bool = field(default=True, metadata={"help": "Measure each particle's silhouette."})
     um_per_px: float = field(
         default=UM_PER_PX, metadata={"help": "Pixel size for measurements, µm."}

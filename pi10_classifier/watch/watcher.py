@@ -22,7 +22,8 @@ from pi10_classifier.errors import ExitCode, InputError, OutputError, Pi10Error,
 from pi10_classifier.foundation.files import write_json
 from pi10_classifier.inference.engine import Engine
 from pi10_classifier.inference.pipeline import import_ahead, rare_collections
-from pi10_classifier.inference.settings import CHUNK_ITEMS, Settings
+from pi10_classifier.inference.settings import Settings
+from pi10_classifier.model.runtime import CHUNK_ITEMS
 from pi10_classifier.model.session import Model
 from pi10_classifier.results.raising_factor import write_factors
 from pi10_classifier.results.run_folder import RunFolder

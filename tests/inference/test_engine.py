@@ -28,8 +28,8 @@ from pi10_classifier.inference import engine
 from pi10_classifier.inference.chunk_result import ChunkResult
 from pi10_classifier.inference.chunks import CHUNK_BYTES, chunks
 from pi10_classifier.inference.engine import Engine
-from pi10_classifier.inference.settings import CHUNK_ITEMS
 from pi10_classifier.instrument.names import NO_PARTICLE
+from pi10_classifier.model.runtime import CHUNK_ITEMS, RUNTIMES
 from pi10_classifier.model.session import Model
 from pi10_classifier.results.columns import by_row, columns
 from pi10_classifier.results.gallery import HELD_PX, PICTURES, Gallery
@@ -52,6 +52,22 @@ def process(model: Model, chunk: Sequence[Item], batch: int = 8, **options: Any)
 
 def dicts(result: ChunkResult) -> list[dict[str, Any]]:
     return [dict(zip(NAMES, cells, strict=True)) for cells in by_row(result.rows)]
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [8, 8, 4]), ("cpu:int8", [16, 4])])
+def test_calls_of_the_model_are_as_large_as_suits_its_runtime(
+    package: Path, monkeypatch: pytest.MonkeyPatch, device: str, sizes: list[int]
+) -> None:
+    model, seen = Model.load(package), []
+    answer = model.raw_answer
+    model.runtime = RUNTIMES[device]  # a CPU of any kind has none but the first for this package
+    monkeypatch.setattr(
+        model, "raw_answer", lambda images, more: seen.append(len(images)) or answer(images, more)
+    )
+    chunk = items({support.name_of(n): support.particle(n) for n in range(20)})
+    result = Engine(model).process(chunk, Gallery())
+    assert seen == sizes
+    assert len(result.rows) == 20
 
 
 class TestRows:

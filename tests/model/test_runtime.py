@@ -15,8 +15,11 @@ import support
 from onnx import TensorProto, helper, numpy_helper
 
 from pi10_classifier.errors import SettingError
+from pi10_classifier.inference.settings import Settings
 from pi10_classifier.model.onnxruntime_session import check_provider
+from pi10_classifier.model.package import embedded, read_package
 from pi10_classifier.model.runtime import (
+    CHUNK_ITEMS,
     DEVICES,
     RUNTIMES,
     has_int8,
@@ -151,3 +154,15 @@ def test_a_provider_that_was_left_out_is_told() -> None:
     check_provider(RUNTIMES["cuda"], ["CUDAExecutionProvider", "CPUExecutionProvider"])
     with pytest.raises(SettingError, match="could not be loaded, so CPUExecutionProvider would"):
         check_provider(RUNTIMES["cuda"], ["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("device", sorted(RUNTIMES))
+def test_calls_are_as_large_as_suits_the_runtime(device: str) -> None:
+    expected = {"cpu:int8": 16, "openvino:int8": 32, "cuda": CHUNK_ITEMS, "tensorrt": CHUNK_ITEMS}
+    assert RUNTIMES[device].batch == expected.get(device, 8)
+
+
+def test_a_resumed_run_keeps_the_size_of_its_calls() -> None:
+    package = read_package(embedded("starter"))[0]
+    assert Settings(device="cpu").fingerprint(package)["batch"] == 8
+    assert Settings(device="cpu", batch=5).fingerprint(package)["batch"] == 5

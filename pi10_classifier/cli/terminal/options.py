@@ -12,7 +12,7 @@ import click
 
 from pi10_classifier.errors import Pi10Error
 from pi10_classifier.foundation.extras import install_command
-from pi10_classifier.inference.settings import HELP
+from pi10_classifier.inference.settings import BATCH_DEFAULT, HELP
 from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.model.runtime import AUTO, DEVICES, runtime_of
 
@@ -54,7 +54,7 @@ _ENGINE = (
         help="Threads that decode and predict; with OpenVINO or a GPU one more prepares images."
         "  [default: one per core]",
     ),
-    click.option("--batch", type=int, help=HELP["batch"]),
+    click.option("--batch", type=int, help=f"{HELP['batch']}  [default: {BATCH_DEFAULT}]"),
     click.option(
         "--device",
         type=Device(),
