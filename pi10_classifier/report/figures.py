@@ -53,6 +53,7 @@ _STYLE: dict[Any, Any] = {
     "path.simplify": True,
 }
 _SVG_NOTES = ("Creator", "Date", "Format", "Type")  # left out: dates change, types are links
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _RC_LOCK = threading.Lock()  # matplotlib's settings belong to the process
 
 
@@ -167,11 +168,21 @@ def spectrum_figure(spectra: Mapping[str, Spectrum], colour: dict[str, str]) -> 
         axes.legend(frameon=False, fontsize=8.5)
         axes.set_ylabel("normalised biovolume, mm³ m⁻³ mm⁻³")
         axes.set_xlabel("equivalent spherical diameter, µm")
+        # without mathematics, to draw which takes as long as all the rest of the text
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _power(y)))
         axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=30))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
 
     return draw(3.6, paint)
+
+
+def _power(value: float) -> str:
+    """A power of ten with its exponent raised, another number in four digits."""
+    exponent = round(math.log10(value))
+    if not math.isclose(value, 10.0**exponent, rel_tol=1e-6):
+        return f"{value:,.4g}"
+    return "10" + str(exponent).translate(_RAISED)
 
 
 def unwrap(longitude: Floats) -> Floats:
