@@ -108,10 +108,7 @@ class Engine:
         camera: bool = False,
         turns: int = 1,
     ) -> None:
-        """batch: images per call of the model; None for what suits its runtime.
-
-        turns: how many threads may be outside the network at once.
-        """
+        """batch: images per call; None for what suits the runtime. turns: threads outside the network."""
         # one thread per image, because the pipeline itself runs several threads
         cv2.setNumThreads(1)
         self._model = model
