@@ -108,7 +108,7 @@ class Engine:
         camera: bool = False,
         turns: int = 1,
     ) -> None:
-        """batch: images per call, None for the runtime's own. turns: threads outside the network."""
+        """batch: images per call; None for what suits. turns: threads outside the network."""
         # one thread per image, because the pipeline itself runs several threads
         cv2.setNumThreads(1)
         self._model = model
