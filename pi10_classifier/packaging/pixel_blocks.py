@@ -10,6 +10,7 @@ itself, of 256 greys, is then what the convolution is given.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,17 @@ from onnx import helper, numpy_helper
 
 PREFIX = "blocks/"
 _GREYS = 256
+_OF_EACH_PIXEL = frozenset(
+    {"Cast", "Sub", "Div", "Mul", "Add", "Identity", "Clip", "QuantizeLinear", "DequantizeLinear"}
+)
 
 
 def with_pixel_blocks(graph: bytes) -> bytes:
     """The int8 graph, in QDQ form, with its first convolution on blocks of pixels.
 
     The same bytes where that convolution is not of 3 x 3, stride 2 and padding 1 on images of one
-    channel and an even side, in uint8, or where its rounded input is not the image.
+    channel and an even side, in uint8, or where its rounded input is not the image: so for packages
+    that take measured numbers as well, and for a convolution that was left in float.
     """
     model = onnx.load_from_string(graph)
     stem = _Stem.of(model)
@@ -35,23 +40,18 @@ def with_pixel_blocks(graph: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
+@dataclass(frozen=True, slots=True)
 class _Stem:
-    """The nodes from a graph's image to its first convolution."""
+    """What a graph's first convolution is given.
 
-    def __init__(
-        self,
-        model: onnx.ModelProto,
-        convolution: onnx.NodeProto,
-        given: onnx.NodeProto,
-        weights: onnx.TensorProto,
-        side: int,
-    ) -> None:
-        """given: the DequantizeLinear of the convolution's input. side: of the image, pixels."""
-        self._graph = model.graph
-        self._convolution = convolution
-        self._given = given
-        self._weights = weights
-        self._side = side
+    given, kernel: the DequantizeLinear of its input and of its weights.
+    """
+
+    graph: onnx.GraphProto
+    convolution: onnx.NodeProto
+    given: onnx.NodeProto
+    kernel: onnx.NodeProto
+    weights: NDArray[Any]
 
     @classmethod
     def of(cls, model: onnx.ModelProto) -> _Stem | None:
@@ -60,71 +60,91 @@ class _Stem:
         maker = {name: node for node in graph.node for name in node.output}
         values = {value.name: value for value in graph.initializer}
         convolution = next((node for node in graph.node if node.op_type == "Conv"), None)
-        if len(graph.input) != 1 or convolution is None:
+        if convolution is None or not _can_be_read(model) or not _strides_by_two(convolution):
             return None
         chain = _chain(convolution.input[0], maker, graph.input[0].name)
-        given = maker.get(convolution.input[0])
-        weights_of = maker.get(convolution.input[1])
-        if chain is None or given is None or weights_of is None:
+        kernel = maker.get(convolution.input[1])
+        if chain is None or kernel is None or kernel.op_type != "DequantizeLinear":
             return None
-        if [given.op_type, weights_of.op_type] != ["DequantizeLinear"] * 2:
+        weights = values.get(kernel.input[0])
+        if weights is None or weights.dims[1:] != [1, 3, 3]:
             return None
-        weights = values.get(weights_of.input[0])
-        tensor = graph.input[0].type.tensor_type
-        sides = [x.dim_value for x in tensor.shape.dim][1:]
-        if (
-            weights is None
-            or weights.dims[1:] != [1, 3, 3]
-            or tensor.elem_type != onnx.TensorProto.UINT8
-            or len(sides) != 3
-            or sides != [1, sides[1], sides[1]]
-            or sides[1] < 2
-            or sides[1] % 2
-            or not _strides_by_two(convolution)
-            or not _gives_the_image(chain, values)
-        ):
+        # blocks have zeros among their weights, and so must zero be stored
+        zeros = [values.get(name) for name in kernel.input[2:] if name]
+        if any(zero is None or numpy_helper.to_array(zero).any() for zero in zeros):
             return None
-        return cls(model, convolution, given, weights, sides[1])
+        *before, given = chain
+        if given.op_type != "DequantizeLinear" or not _gives_the_image(before, values):
+            return None
+        return cls(graph, convolution, given, kernel, numpy_helper.to_array(weights))
 
     def rewrite(self) -> None:
-        graph = self._graph
-        zero = self._given.input[2]  # what the convolution pads with, in uint8
+        """Nodes and values of its own: what else uses the present ones keeps them."""
+        graph, convolution = self.graph, self.convolution
         pads = numpy_helper.from_array(np.array([0, 0, 1, 1] * 2, np.int64), f"{PREFIX}pads")
+        weights = numpy_helper.from_array(_blocks(self.weights), f"{PREFIX}weights")
+        # the convolution pads with the grey that its input has for zero, 0 where it names none
+        grey = list(self.given.input[2:])
         steps = [
-            helper.make_node(
-                "Pad", [graph.input[0].name, pads.name, zero], [f"{PREFIX}padded"],
-                name=f"{PREFIX}pad",
-            ),
-            helper.make_node(
-                "SpaceToDepth", [f"{PREFIX}padded"], [f"{PREFIX}image"], name=f"{PREFIX}image",
-                blocksize=2,
-            ),
-        ]  # fmt: skip
-        self._given.input[0] = f"{PREFIX}image"
-        blocks = _blocks(numpy_helper.to_array(self._weights))
-        self._weights.CopyFrom(numpy_helper.from_array(blocks, self._weights.name))
-        del self._convolution.attribute[:]
-        self._convolution.attribute.extend(
+            _node("Pad", [graph.input[0].name, pads.name, *grey], "padded"),
+            _node("SpaceToDepth", [f"{PREFIX}padded"], "image", blocksize=2),
+            self._as(self.given, f"{PREFIX}image", "given"),
+            self._as(self.kernel, weights.name, "kernel"),
+        ]
+        convolution.input[0], convolution.input[1] = f"{PREFIX}given", f"{PREFIX}kernel"
+        del convolution.attribute[:]
+        convolution.attribute.extend(
             helper.make_attribute(name, value)
             for name, value in (("kernel_shape", [2, 2]), ("strides", [1, 1]))
         )
-        graph.initializer.append(pads)
+        graph.initializer.extend([pads, weights])
         nodes = [*steps, *graph.node]
         del graph.node[:]
         graph.node.extend(nodes)
         _drop_unused(graph)
 
+    @staticmethod
+    def _as(node: onnx.NodeProto, given: str, name: str) -> onnx.NodeProto:
+        copy = onnx.NodeProto.FromString(node.SerializeToString())
+        copy.name = copy.output[0] = f"{PREFIX}{name}"
+        copy.input[0] = given
+        return copy
+
+
+def _node(kind: str, inputs: list[str], name: str, **options: Any) -> onnx.NodeProto:
+    output = f"{PREFIX}{name}"
+    return helper.make_node(kind, inputs, [output], name=output, **options)
+
+
+def _can_be_read(model: onnx.ModelProto) -> bool:
+    """Whether the graph has one input, square grey images of an even side, and no inner graphs."""
+    graph = model.graph
+    opset = next((x.version for x in model.opset_import if x.domain in ("", "ai.onnx")), 0)
+    if len(graph.input) != 1 or opset < 11:  # before, Pad took its widths as an attribute
+        return False
+    if any(part.HasField("g") or part.graphs for node in graph.node for part in node.attribute):
+        return False  # what these use is not followed
+    tensor = graph.input[0].type.tensor_type
+    channels, *sides = [x.dim_value for x in tensor.shape.dim][1:] or [0]
+    return (
+        tensor.elem_type == onnx.TensorProto.UINT8
+        and channels == 1
+        and len(sides) == 2
+        and sides[0] == sides[1] >= 2
+        and sides[0] % 2 == 0
+    )
+
 
 def _chain(name: str, maker: dict[str, onnx.NodeProto], image: str) -> list[onnx.NodeProto] | None:
-    """The nodes that make ``name`` of the image alone, in order, less the last; None for others."""
+    """The nodes that make ``name`` of the image alone, in order; None for others."""
     nodes: list[onnx.NodeProto] = []
     while name != image:
         node = maker.get(name)
-        if node is None:
+        if node is None or node.op_type not in _OF_EACH_PIXEL:
             return None
         nodes.insert(0, node)
         name = node.input[0]
-    return nodes[:-1] or None
+    return nodes or None
 
 
 def _strides_by_two(convolution: onnx.NodeProto) -> bool:
@@ -140,7 +160,7 @@ def _strides_by_two(convolution: onnx.NodeProto) -> bool:
 
 def _gives_the_image(chain: list[onnx.NodeProto], values: dict[str, onnx.TensorProto]) -> bool:
     """Whether the nodes, of which the last rounds to uint8, give each of the 256 greys itself."""
-    if chain[-1].op_type != "QuantizeLinear":
+    if not chain or chain[-1].op_type != "QuantizeLinear":
         return False
     taken = [name for node in chain for name in node.input if name in values]
     if any(np.prod(values[name].dims, dtype=int) != 1 for name in taken):
