@@ -67,6 +67,14 @@ class TestResume:
         assert support.tables(tmp_path / "out") == before
         start(path, overwrite=True, **options)
 
+    def test_the_option_of_the_old_run_is_named(self, start: Start, tmp_path: Path) -> None:
+        """Calls of a graph in int8 had 8 images before, and their default may change again."""
+        path = support.write_tar(tmp_path / "a.tar", support.bin_members(2))
+        start(path, batch=5)
+        with pytest.raises(SettingError, match=r"batch was 5, is 8.*old settings \(--batch 5\)"):
+            start(path, resume=True)
+        assert start(path, resume=True, batch=5).units_resumed == 1
+
     @pytest.mark.parametrize("device", ["openvino", "openvino:bf16"])
     def test_another_runtime_refuses_and_is_named(
         self, start: Start, tmp_path: Path, package: Path, device: str

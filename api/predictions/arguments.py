@@ -14,7 +14,7 @@ from pi10_classifier.api.fields import Number, Thresholds, Whole, bounded, one_o
 from pi10_classifier.api.predictions import model_store
 from pi10_classifier.api.predictions.writers import ACCEPTED, ALIASES, JSON, OFFERED
 from pi10_classifier.api.settings import Service
-from pi10_classifier.inference.settings import BATCH_DEFAULT, BOUNDS, HELP, Settings
+from pi10_classifier.inference.settings import BOUNDS, HELP, Settings
 from pi10_classifier.instrument.formats import NAMES
 from pi10_classifier.model.package import ALIASES as MODEL_ALIASES
 from pi10_classifier.model.package import MAX_CLASSES
@@ -32,7 +32,7 @@ class Kinds(validate.OneOf):
 
 def predict_args(service: Service) -> dict[str, fields.Field]:
     """The fields of a prediction; descriptions, defaults and bounds are the engine's own."""
-    default = Settings()
+    default = Settings(device=service.device)
     models = ", ".join(dict.fromkeys([service.model, *model_store.folders(service)]))
     return {
         "data": upload(
@@ -49,7 +49,8 @@ def predict_args(service: Service) -> dict[str, fields.Field]:
         ),
         "top_k": bounded(Whole, "How many of the best classes to list.", 3, (1, MAX_CLASSES)),
         "batch_size": bounded(
-            Whole, f"{HELP['batch']} Default: {BATCH_DEFAULT}.", default.batch, BOUNDS["batch"]
+            # a number: for None AI4OS's page would show, and send, the least that is allowed
+            Whole, HELP["batch"], default.runtime.batch, BOUNDS["batch"]
         ),
         "measurements": option(fields.Boolean, HELP["measure"], default.measure),
         "um_per_px": bounded(
@@ -80,7 +81,7 @@ class Wanted:
     model: str
     top_k: int
     measure: bool
-    batch: int | None
+    batch: int
     um_per_px: float
     thresholds: float | Mapping[str, float] | None
 

@@ -168,8 +168,11 @@ def spectrum_figure(spectra: Mapping[str, Spectrum], colour: dict[str, str]) -> 
         axes.legend(frameon=False, fontsize=8.5)
         axes.set_ylabel("normalised biovolume, mm³ m⁻³ mm⁻³")
         axes.set_xlabel("equivalent spherical diameter, µm")
+        if values.max() < 100 * values.min():  # powers of ten alone would be too few
+            axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         # without mathematics, to draw which takes as long as all the rest of the text
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _power(y)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=30))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -179,6 +182,8 @@ def spectrum_figure(spectra: Mapping[str, Spectrum], colour: dict[str, str]) -> 
 
 def _power(value: float) -> str:
     """A power of ten with its exponent raised, another number in four digits."""
+    if value <= 0:  # of a tick that no float can hold
+        return ""
     exponent = round(math.log10(value))
     if not math.isclose(value, 10.0**exponent, rel_tol=1e-6):
         return f"{value:,.4g}"

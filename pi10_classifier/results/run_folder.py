@@ -256,9 +256,9 @@ class RunFolder:
         changed = sorted(k for k in {*old, *now} if old.get(k) != now.get(k))
         if changed:
             differences = "; ".join(f"{k} was {old.get(k)!r}, is {now.get(k)!r}" for k in changed)
-            remedy = "use the old settings"
-            if old.get("device") != now.get("device") and old.get("device"):
-                remedy += f" (--device {old['device']})"
+            told = (x for x in ("device", "batch") if old.get(x) and old[x] != now.get(x))
+            options = " ".join(f"--{x} {old[x]}" for x in told)
+            remedy = "use the old settings" + f" ({options})" * bool(options)
             raise SettingError(
                 f"cannot resume {known.parent.parent}: {differences}. Results would not be "
                 f"comparable; {remedy}, --overwrite, or another --out"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import support
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema, ValidationError, validate
 
 from pi10_classifier.api.predictions.arguments import ENGINE, Wanted, predict_args
 from pi10_classifier.api.settings import Service
@@ -29,7 +29,21 @@ class TestPredict:
     def test_defaults_are_those_of_the_engine(self) -> None:
         wanted, engine = Wanted.of({}, SERVICE), Settings()
         for parameter in ENGINE.values():
-            assert getattr(wanted, parameter) == getattr(engine, parameter)
+            expected = getattr(engine, parameter)
+            if parameter == "batch":
+                expected = engine.runtime.batch  # a number, for AI4OS's page (below)
+            assert getattr(wanted, parameter) == expected
+
+    def test_a_number_of_which_the_page_makes_a_slider_has_a_default(self) -> None:
+        """deepaas_ui makes a slider of a number with both bounds, and sends the least for None."""
+        bounded = {  # of a prediction: it asks for no training
+            name: field.load_default
+            for name, field in predict_args(SERVICE).items()
+            for check in field.validators
+            if isinstance(check, validate.Range) and None not in (check.min, check.max)
+        }
+        assert "batch_size" in bounded
+        assert [name for name, default in bounded.items() if default is None] == []
 
     @pytest.mark.parametrize("name", [n for n, p in ENGINE.items() if p in BOUNDS])
     def test_bounds_are_those_of_the_engine(self, name: str) -> None:

@@ -42,7 +42,7 @@ def test_any_track_can_be_drawn(track):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1000.0, "10³"), (1.0, "10⁰"), (1e-12, "10⁻¹²"), (200.0, "200"), (0.05, "0.05")],
+    [(1000.0, "10³"), (1.0, "10⁰"), (1e-12, "10⁻¹²"), (200.0, "200"), (0.05, "0.05"), (0.0, "")],
 )
 def test_powers_of_ten_are_text_that_needs_no_mathematics(value: float, text: str) -> None:
     assert figures._power(value) == text
