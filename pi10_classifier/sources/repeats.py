@@ -2,13 +2,16 @@
 
 An archive that was appended to after an interrupted copy holds files twice; in a tar the last
 copy is the valid one. That is known only at the archive's end. So a unit is first read with
-``raise_on_repeat``, which keeps one number per file and raises ``RepeatedFile`` at the first
-repeat. The caller then reads the unit again with ``keep_last_copies``, which scans it first.
+``raise_on_repeat``, which keeps one number per file and raises ``RepeatedFile`` where one comes
+again. The caller then reads the unit again with ``keep_last_copies``, which scans it first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pi10_classifier.errors import Code, InputError
 from pi10_classifier.imaging.decode import decode, looks_like_image
@@ -16,6 +19,7 @@ from pi10_classifier.instrument.names import Kind, kind_of, names_particle, spli
 from pi10_classifier.sources.base import Item
 from pi10_classifier.sources.input_rules import normalised_name
 
+RECENT = 2**16  # keys that are held as Python's numbers, of which each takes some 64 bytes
 # a 64-bit number, not the name, so that the keys of two million members fit into memory
 FileKey = Callable[[Item], int | None]
 
@@ -45,16 +49,32 @@ class RepeatedFile(Exception):  # noqa: N818  not an error
 
 
 def raise_on_repeat(items: Iterator[Item], key_of: FileKey = particle_key) -> Iterator[Item]:
-    """Pass the items on; raises RepeatedFile instead of yielding a file a second time."""
-    seen: set[int] = set()
-    add = seen.add
+    """Pass the items on; raises RepeatedFile, at the latest at their end, if a file comes again.
+
+    A key takes 8 bytes, but for the last ``RECENT``, which are compared with the others together.
+    """
+    recent: set[int] = set()
+    before = np.empty(0, np.int64)
     for item in items:
         key = key_of(item)
         if key is not None:
-            if key in seen:
+            if key in recent:
                 raise RepeatedFile
-            add(key)
+            recent.add(key)
+            if len(recent) == RECENT:
+                before = _joined(before, recent)
+                recent.clear()
         yield item
+    _joined(before, recent)
+
+
+def _joined(before: NDArray[np.int64], recent: set[int]) -> NDArray[np.int64]:
+    """All keys, sorted; raises RepeatedFile if one is in both."""
+    keys = np.concatenate([before, np.fromiter(recent, np.int64, len(recent))])
+    keys.sort()
+    if (keys[1:] == keys[:-1]).any():
+        raise RepeatedFile
+    return keys
 
 
 def keep_last_copies(

@@ -11,6 +11,7 @@ import tars
 
 from pi10_classifier.classify import RunResult
 from pi10_classifier.errors import Code
+from pi10_classifier.sources import repeats
 from pi10_classifier.sources.base import Item
 from pi10_classifier.sources.repeats import (
     RepeatedFile,
@@ -61,6 +62,19 @@ def test_one_file_by_two_names_is_met_once(one: str, other: str) -> None:
     assert kept((one, ONE), (other, TWO)) == [1]
 
 
+@pytest.mark.parametrize("gap", [0, 1, 3, 4, 5, 11])
+def test_one_that_comes_again_later_is_met_before_the_end(
+    monkeypatch: pytest.MonkeyPatch, gap: int
+) -> None:
+    monkeypatch.setattr(repeats, "RECENT", 4)  # then keys are held in three ways
+    names = [f"{number}.tif" for number in range(12)]
+    files = [(name, ONE) for name in names]
+    assert [item.member for item in raise_on_repeat(iter(stream(*files)()))] == names
+    again = [*files, (names[-1 - gap], ONE)]
+    with pytest.raises(RepeatedFile):
+        list(raise_on_repeat(iter(stream(*again)())))
+
+
 def test_the_last_whole_one_counts() -> None:
     cut, name = ONE[:600], f"{NAME}.tif"
     assert kept((name, cut), (name, ONE)) == [1]
@@ -81,9 +95,12 @@ def test_labels_are_folders_so_a_particle_may_lie_in_two() -> None:
         list(raise_on_repeat(iter(files())))
 
 
-@pytest.mark.parametrize("kind", ["tar", "tgz", "zip"])
-def test_a_run_reads_such_an_archive_anew(start: Start, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "recent"), [("tar", repeats.RECENT), ("tgz", 880), ("zip", 100)])
+def test_a_run_reads_such_an_archive_anew(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, recent: int
+) -> None:
     """More members than are in work at once, so that rows were taken up before."""
+    monkeypatch.setattr(repeats, "RECENT", recent)  # of 880, what repeats is met at the end alone
     images = [(name, data) for name, data in support.bin_members(900).items() if "Raw" in name]
     images[5] = (images[5][0], TWO)
     stale = [(name, ONE) for name, _ in images[:10]]
