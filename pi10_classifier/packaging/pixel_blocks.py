@@ -105,7 +105,8 @@ class _Stem:
 
     @staticmethod
     def _as(node: onnx.NodeProto, given: str, name: str) -> onnx.NodeProto:
-        copy = onnx.NodeProto.FromString(node.SerializeToString())
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
         copy.name = copy.output[0] = f"{PREFIX}{name}"
         copy.input[0] = given
         return copy
