@@ -14,12 +14,23 @@ from pi10_classifier.imaging.decode import Caps
 from pi10_classifier.instrument.names import UM_PER_PX
 from pi10_classifier.model.graphs.choice import chosen_device
 from pi10_classifier.model.package import Package, embedded
-from pi10_classifier.model.runtime import AUTO, CHUNK_ITEMS, DEVICE_HELP, FP32, Runtime, runtime_of
+from pi10_classifier.model.runtime import (
+    AUTO,
+    CHUNK_ITEMS,
+    DEVICE_HELP,
+    FP32,
+    RUNTIMES,
+    Runtime,
+    runtime_of,
+)
 from pi10_classifier.results.run_folder import TABLE_VERSION
 from pi10_classifier.sources.base import Limits
 
 MAX_JOBS = 256
-BATCH_DEFAULT = "8; 16 in int8, 32 in OpenVINO's int8, 64 on a GPU"  # Runtime.batch, for people
+BATCH_DEFAULT = (  # for people
+    f"{RUNTIMES['cpu'].batch}; {RUNTIMES['cpu:int8'].batch} in int8,"
+    f" {RUNTIMES['openvino:int8'].batch} in OpenVINO's int8, {RUNTIMES['cuda'].batch} on a GPU"
+)
 # lowest and highest value of each number in Settings; command line and API use them too
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "jobs": (1, MAX_JOBS),

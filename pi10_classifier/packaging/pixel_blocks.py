@@ -18,6 +18,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from pi10_classifier.packaging.adaptation.features import prune
+
 PREFIX = "blocks/"
 _GREYS = 256
 _OF_EACH_PIXEL = frozenset(
@@ -37,6 +39,7 @@ def with_pixel_blocks(graph: bytes) -> bytes:
     if stem is None:
         return graph
     stem.rewrite()
+    prune(model, *[value.name for value in model.graph.output])
     return bytes(model.SerializeToString())
 
 
@@ -101,7 +104,6 @@ class _Stem:
         nodes = [*steps, *graph.node]
         del graph.node[:]
         graph.node.extend(nodes)
-        _drop_unused(graph)
 
     @staticmethod
     def _as(node: onnx.NodeProto, given: str, name: str) -> onnx.NodeProto:
@@ -201,17 +203,3 @@ def _blocks(weights: NDArray[Any]) -> NDArray[Any]:
     # rows are (block, row in the block), columns alike
     split = wide.reshape(len(weights), 2, 2, 2, 2)
     return np.ascontiguousarray(split.transpose(0, 2, 4, 1, 3).reshape(len(weights), 4, 2, 2))
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove the nodes and values that nothing needs any more."""
-    while True:
-        needed = {name for node in graph.node for name in node.input}
-        needed.update(value.name for value in graph.output)
-        unused = [node for node in graph.node if not needed.intersection(node.output)]
-        if not unused:
-            break
-        for node in unused:
-            graph.node.remove(node)
-    for value in [value for value in graph.initializer if value.name not in needed]:
-        graph.initializer.remove(value)

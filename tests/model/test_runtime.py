@@ -162,7 +162,7 @@ def test_calls_are_as_large_as_suits_the_runtime(device: str) -> None:
     assert RUNTIMES[device].batch == expected.get(device, 8)
 
 
-def test_a_resumed_run_keeps_the_size_of_its_calls() -> None:
+def test_the_settings_of_a_run_tell_the_size_of_its_calls() -> None:
     package = read_package(embedded("starter"))[0]
     assert Settings(device="cpu").fingerprint(package)["batch"] == 8
     assert Settings(device="cpu", batch=5).fingerprint(package)["batch"] == 5
